@@ -1,0 +1,97 @@
+// The index of all flows a node knows: compact, found by original tuple or by state id.
+//
+//     state::Index index(seed);
+//     auto [slot, fresh] = index.insert(flow);
+//     index.record(slot).mark = 7;
+//     for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s)) ...
+//
+// Memory: a Record plus 24 bytes (IPv4) or 72 (IPv6) of addresses and about 12 bytes of hash
+// tables per flow, in chunks that never move, so growing never copies the records. Both hash
+// tables are keyed with the secret seed: who chooses tuples or ids cannot choose buckets. They
+// grow step by step (a few buckets an insert), never all at once, so that no insert takes long.
+// Erased slots are used again, newest first.
+#pragma once
+
+#include "state/flow.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace encsync::state {
+
+using Seed = std::array<std::uint8_t, 16>;
+using Slot = std::uint32_t;
+inline constexpr Slot kNoSlot = UINT32_MAX;
+
+// What the sync engine remembers beside each flow (src/sync says what it means). Bit n of a
+// mask is peer n.
+struct SyncMarks {
+    std::uint16_t known = 0;   // peers that have been told of this flow
+    std::uint16_t queued = 0;  // peers to which something about it waits to be sent
+    std::uint16_t full = 0;    // of those, who needs the full state and not the short update
+    std::uint8_t owner = 0xff; // the peer whose flow this copy is; 0xff: live here
+    std::uint8_t epoch = 0;    // the bulk update of the owner in which it was last named
+    std::uint8_t bits = 0;     // engine-private
+};
+
+// The part of a flow that changes, and the engine's marks.
+struct Record {
+    StateId id;
+    std::uint32_t mark = 0;
+    std::uint32_t expires = 0; // second of the engine's clock
+    std::uint32_t created = 0; // second of the engine's clock; may be "negative" (wraps)
+    std::uint8_t src_state = 0, dst_state = 0;
+    std::uint8_t flags = 0;
+    SyncMarks sync;
+};
+
+class Index {
+  public:
+    explicit Index(const Seed& seed);
+    ~Index();
+    Index(Index&&) noexcept;
+    Index& operator=(Index&&) noexcept;
+
+    Slot find(const Key& key) const;
+    Slot find(StateId id) const;
+
+    // Adds flow (its key, reply, id, mark, states and flags; expires and created are given in
+    // the engine's clock). False, with the slot that stands in the way, if its key or its id
+    // is there already; nothing is changed then.
+    std::pair<Slot, bool> insert(const Flow& flow, std::uint32_t expires, std::uint32_t created);
+    void erase(Slot slot);
+
+    // Gives the flow another name. False if that id belongs to another flow.
+    bool rename(Slot slot, StateId id);
+    // Replaces the reply tuple (NAT that was learned late).
+    void set_reply(Slot slot, const Tuple& reply);
+
+    Record& record(Slot slot);
+    const Record& record(Slot slot) const;
+    Key key(Slot slot) const;
+    Tuple reply(Slot slot) const;
+    // The whole flow at the engine's second `now`: timeout and age are computed from it.
+    Flow flow(Slot slot, std::uint32_t now) const;
+    // False for a slot that was erased or never used.
+    bool used(Slot slot) const;
+
+    // Visits every flow once in slot order, whatever is erased or inserted meanwhile behind the
+    // visitor. next(kNoSlot) begins; kNoSlot ends.
+    Slot next(Slot slot) const;
+
+    std::size_t size() const;
+    std::size_t memory_bytes() const; // all that the index holds allocated
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// The id of a flow that was born here: a keyed hash of its key (SipHash-2-4), so that a restart
+// gives the same flow the same name and a stranger cannot make two collide.
+std::uint64_t state_id(const Key& key, const Seed& node_secret);
+
+} // namespace encsync::state

@@ -1,0 +1,72 @@
+// Where states live. One face for the kernel's conntrack, a pf firewall behind a relay, and a
+// table in memory for tests and simulation.
+//
+// A Table reports to its Listener what happened to states that others made, and carries out
+// what the sync engine asks for. It never reports what it did itself.
+#pragma once
+
+#include "state/flow.hpp"
+
+#include <cstdint>
+
+namespace encsync::table {
+
+// How long an entry is to live.
+enum class Lifetime : std::uint8_t {
+    natural, // what the table gives a flow of this protocol and progress
+    copy,    // longer than natural, so that it outlives two refresh rounds without traffic
+};
+
+// Why the table did not carry out an operation.
+enum class Refusal : std::uint8_t {
+    table_full, // no room (ENOMEM, ENFILE): asked again only by the engine's slow refresh
+    clash,      // another entry holds one of its tuples
+    invalid,    // the table does not take such a state
+    other,      // the system said something else; logged once a second at most
+};
+inline constexpr int kRefusals = 4;
+const char* to_string(Refusal refusal);
+
+class Listener {
+  public:
+    virtual ~Listener() = default;
+
+    // A state appeared, or changed. flow.id is not set: the table does not know ids.
+    virtual void on_created(const state::Flow& flow) = 0;
+    virtual void on_updated(const state::Flow& flow) = 0;
+    // A state is gone. Only flow.key is to be relied on.
+    virtual void on_destroyed(const state::Flow& flow) = 0;
+
+    // The whole table, read anew: begin, every entry, end. Comes after start-up and after
+    // events were lost; entries not named since begin are gone unless created meanwhile.
+    // `untouched`: the entry still carries the lifetime of a copy, so no packet has used it
+    // since a sync process put it there.
+    virtual void on_dump_begin() = 0;
+    virtual void on_dump_entry(const state::Flow& flow, bool untouched) = 0;
+    virtual void on_dump_end() = 0;
+
+    // An operation on this key failed.
+    virtual void on_refused(const state::Key& key, Refusal refusal) = 0;
+};
+
+class Table {
+  public:
+    virtual ~Table() = default;
+
+    // Creates the entry, or brings the one that is there to the same state.
+    virtual void put(const state::Flow& flow, Lifetime lifetime) = 0;
+    // Re-arms the timeout of an entry; makes it anew if it has gone.
+    virtual void refresh(const state::Flow& flow, Lifetime lifetime) = 0;
+    virtual void remove(const state::Flow& flow) = 0;
+    // Operations may be batched until this is called.
+    virtual void flush() = 0;
+
+    // Asks for a dump; the answer comes through the listener. One at a time: asking again
+    // while one runs starts another after it.
+    virtual void request_dump() = 0;
+
+    // Seconds an entry of this protocol and progress lives without traffic.
+    virtual std::uint32_t natural_timeout(const state::Flow& flow) const = 0;
+};
+
+} // namespace encsync::table

@@ -1,0 +1,41 @@
+// One line to stderr per call, with the syslog level that journald reads off its front when
+// stderr is the journal (sd-daemon(3)), and plain words otherwise.
+//
+//     log::info("peer {}: up", name);
+#pragma once
+
+#include <fmt/core.h>
+#include <string_view>
+
+namespace encsync::log {
+
+enum class Level { error = 3, warning = 4, notice = 5, info = 6, debug = 7 };
+
+// Messages above this level are dropped. Default: info.
+void set_level(Level level);
+bool enabled(Level level);
+void write(Level level, std::string_view line);
+
+template<class... A>
+void error(fmt::format_string<A...> f, A&&... a) {
+    write(Level::error, fmt::format(f, std::forward<A>(a)...));
+}
+template<class... A>
+void warning(fmt::format_string<A...> f, A&&... a) {
+    write(Level::warning, fmt::format(f, std::forward<A>(a)...));
+}
+template<class... A>
+void notice(fmt::format_string<A...> f, A&&... a) {
+    write(Level::notice, fmt::format(f, std::forward<A>(a)...));
+}
+template<class... A>
+void info(fmt::format_string<A...> f, A&&... a) {
+    write(Level::info, fmt::format(f, std::forward<A>(a)...));
+}
+template<class... A>
+void debug(fmt::format_string<A...> f, A&&... a) {
+    if (enabled(Level::debug))
+        write(Level::debug, fmt::format(f, std::forward<A>(a)...));
+}
+
+} // namespace encsync::log
