@@ -1,0 +1,46 @@
+// What an ESP security association is made of, as IKE hands it over.
+#pragma once
+
+#include "util/peer_id.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace encsync::esp {
+
+// AEADs of RFC 4106 and RFC 7634. Key sizes are without the salt.
+enum class Cipher : std::uint8_t {
+    aes128gcm16 = 1,
+    aes256gcm16 = 2,
+    chacha20poly1305 = 3,
+};
+constexpr std::size_t key_size(Cipher cipher) { return cipher == Cipher::aes128gcm16 ? 16 : 32; }
+inline constexpr std::size_t kSaltSize = 4;
+inline constexpr std::size_t kMaxKeymat = 32 + kSaltSize; // key then salt, as IKE derives it
+
+enum class Direction : std::uint8_t { inbound = 1, outbound = 2 };
+
+// One address of the inner packets: IPv4 in the first four bytes.
+struct InnerAddress {
+    std::array<std::uint8_t, 16> bytes{};
+    bool ipv6 = false;
+    bool operator==(const InnerAddress&) const = default;
+};
+
+struct SaParams {
+    std::uint32_t spi = 0; // host order; inbound: ours, outbound: the peer's
+    PeerId peer = kNoPeer;
+    Direction direction = Direction::inbound;
+    Cipher cipher = Cipher::aes256gcm16;
+    bool esn = false;
+    std::uint16_t replay_window = 1024; // packets; inbound only
+    // The traffic selectors, protocol 240 implied: what inner packets of this SA carry, in the
+    // direction of this SA.
+    InnerAddress inner_src, inner_dst;
+    // Secret. Wiped by whoever copied it, as soon as the SA is set up.
+    std::array<std::uint8_t, kMaxKeymat> keymat{};
+    std::uint8_t keymat_size = 0;
+};
+
+} // namespace encsync::esp

@@ -1,0 +1,128 @@
+// The channel between encsyncd and the plugin inside charon: typed messages over one
+// SOCK_SEQPACKET socketpair, one message a packet, both ends built from this file.
+//
+// encode() writes a message into a caller's buffer; decode() reads one and refuses, by name,
+// whatever is not exactly one well-formed message. Neither end trusts the other's lengths.
+#pragma once
+
+#include "ipsec/esp/params.hpp"
+#include "util/bytes.hpp"
+#include "util/result.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace encsync::channel {
+
+inline constexpr std::size_t kMaxMessage = 65536 + 128;
+inline constexpr std::uint32_t kVersion = 1;
+
+// An address and UDP port of IKE: IPv4 in the first four bytes.
+struct Endpoint {
+    std::array<std::uint8_t, 16> address{};
+    bool ipv6 = false;
+    std::uint16_t port = 0; // host order
+    bool operator==(const Endpoint&) const = default;
+};
+
+using Ed25519Public = std::array<std::uint8_t, 32>;
+using Ed25519Seed = std::array<std::uint8_t, 32>; // secret: wiped after use
+
+// ---- encsyncd to plugin --------------------------------------------------------------------
+
+// First message on the channel, and again after keys changed: who we are. The first identity is
+// the one we sign with; with two (an identity being rotated) the second is the one to come.
+struct Identity {
+    std::string name; // IKE id of type FQDN
+    std::vector<Ed25519Seed> seeds;
+};
+
+// A peer, new or changed. Existing SAs of a changed peer are kept unless addresses or ids differ.
+struct Peer {
+    PeerId id = kNoPeer;
+    std::string name;      // conn name
+    std::string left_id;   // our IKE id towards it
+    std::string right_id;  // its IKE id
+    Endpoint left, right;  // outer addresses and UDP ports (500)
+    esp::InnerAddress inner_left, inner_right; // traffic selectors, protocol 240
+    std::vector<Ed25519Public> trusted;        // keys it may prove itself with; none: refuse it
+    std::string psk;       // secret; authby=psk when not empty
+    std::string ike, esp;  // proposals, strongSwan's notation
+    std::uint32_t ikelifetime = 0, lifetime = 0, margintime = 0; // seconds
+    std::uint32_t dpddelay = 0, dpdtimeout = 0;                  // seconds
+    bool transport_mode = false;
+    bool initiate = true; // auto=start; else wait for the peer
+};
+struct RemovePeer {
+    PeerId id = kNoPeer;
+};
+// A UDP payload of IKE (without the non-ESP marker), received.
+struct IkeIn {
+    Endpoint from, to;
+    std::vector<std::uint8_t> datagram;
+};
+// Bring the peer's SAs up if they are not.
+struct Initiate {
+    PeerId id = kNoPeer;
+};
+// Negotiate new CHILD and IKE SAs now, each with a key exchange of its own, and retire the old.
+// reauthenticate: prove the identity anew as well (make before break).
+struct Rekey {
+    PeerId id = kNoPeer;
+    bool reauthenticate = false;
+};
+// Soft limit reached by packets or bytes: rekey this CHILD_SA.
+struct Expire {
+    std::uint32_t spi = 0; // of ours, inbound
+};
+struct Shutdown {}; // delete all SAs, tell the peers, exit
+
+// ---- plugin to encsyncd --------------------------------------------------------------------
+
+struct Hello { // first message: charon is up
+    std::uint32_t version = kVersion;
+    std::string charon_version;
+};
+struct IkeOut {
+    Endpoint from, to;
+    std::vector<std::uint8_t> datagram;
+};
+using AddSa = esp::SaParams;
+struct DeleteSa {
+    std::uint32_t spi = 0;
+    esp::Direction direction = esp::Direction::inbound;
+    PeerId peer = kNoPeer;
+};
+enum class PeerEventKind : std::uint8_t {
+    connecting = 1,
+    up = 2,            // IKE and CHILD SA established
+    down = 3,          // last CHILD_SA gone
+    rekeyed = 4,
+    auth_failed = 5,   // text: why (unknown key, wrong id, ...)
+    no_proposal = 6,   // text: ours against theirs where known
+    unreachable = 7,   // no answer; tried again with back-off
+    peer_deleted = 8,  // the peer closed the SA
+};
+struct PeerEvent {
+    PeerId peer = kNoPeer; // kNoPeer: from a peer we don't know; text says who
+    PeerEventKind kind = PeerEventKind::connecting;
+    std::string text; // one line for a person; may be empty
+    std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
+};
+struct LogLine {
+    std::uint8_t level = 6; // syslog
+    std::string text;
+};
+
+using Message = std::variant<Identity, Peer, RemovePeer, IkeIn, Initiate, Rekey, Expire, Shutdown,
+                             Hello, IkeOut, AddSa, DeleteSa, PeerEvent, LogLine>;
+
+// Appends nothing: returns exactly the packet to send. Too large a message is an error.
+Result<std::vector<std::uint8_t>> encode(const Message& message);
+// The reason names the field: "peer.psk: truncated", "unknown message type 99".
+Result<Message> decode(Bytes packet);
+
+} // namespace encsync::channel
