@@ -18,38 +18,42 @@ namespace encsync::pfsync::extension {
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2;
 
 // HELLO: when the link comes up, every second, and in answer to a hello of a new session.
-namespace hello { // 32 bytes
-inline constexpr std::size_t size = 32, session = 0, // u64: random, new with each start of ours
-    heard = 8,     // u64: the session last heard from you, 0 = none yet
-    creatorid = 16, // u32
-    version = 20,  // u16: of this extension, 1
-    role = 22,     // u8: 0 auto, 1 active, 2 standby
-    flags = 23,    // u8: kReady, kInStep
-    states = 24;   // u64: states in my table
-inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
-inline constexpr std::uint8_t kInStep = 0x02; // all you told me in bulk has arrived
-}
+namespace hello {                              // 40 bytes
+inline constexpr std::size_t size = 40;        //
+inline constexpr std::size_t session = 0;      // u64: random, new with each start of ours
+inline constexpr std::size_t heard = 8;        // u64: the session last heard from you, 0 = none
+inline constexpr std::size_t creatorid = 16;   // u32
+inline constexpr std::size_t version = 20;     // u16: of this extension, 1
+inline constexpr std::size_t role = 22;        // u8: 0 auto, 1 active, 2 standby
+inline constexpr std::size_t flags = 23;       // u8: below; rest 0
+inline constexpr std::size_t states = 24;      // u64: states in my table
+inline constexpr std::size_t live = 32;        // u64: of those, the ones that are my own
+inline constexpr std::uint8_t kReady = 0x01;   // I may be promoted
+inline constexpr std::uint8_t kInStep = 0x02;  // all that you told me in bulk has arrived
+inline constexpr std::uint8_t kDrained = 0x04; // you have acknowledged all that I had to say, so
+                                               // `live` is what you should count as mine
+} // namespace hello
 
 // SEQ: number of this packet within my session, from 1.
-namespace seq { // 8 bytes
-inline constexpr std::size_t size = 8, number = 0;
+namespace seq { // 16 bytes
+inline constexpr std::size_t size = 16, number = 0, session = 8;
 }
 
-// ACK: of your session's packets. Bit n of the bitmap (n = byte * 8 + bit, low bit first) is
-// packet highest - 1 - n.
-namespace ack { // 144 bytes
-inline constexpr std::size_t size = 144, highest = 0, session = 8, bitmap = 16,
-                             bitmap_size = 128;
+// ACK: of the packets of your session. Bit n of the bitmap (byte n / 8, low bit first) is packet
+// highest - 1 - n. A message has 4 to 128 bytes of bitmap, a multiple of 4, as its length says;
+// packets further back were either acknowledged before or are lost.
+namespace ack { // 20 to 144 bytes
+inline constexpr std::size_t highest = 0, session = 8, bitmap = 16, max_bitmap = 128;
 }
 
 // What INS and UPD carry behind the 264 bytes of the standard state.
 namespace tail { // 12 bytes
 inline constexpr std::size_t size = 12, mark = 0, // u32
-    timeout = 4, // u32: seconds left, as the sender's table counts
-    zone = 8,    // u16
-    flags = 10,  // u8: kLive; rest 0
-    status = 11; // u8: state::kSeenReply, state::kAssured
-inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
-}
+    timeout = 4,                                  // u32: seconds left, as the sender's table counts
+    zone = 8,                                     // u16
+    flags = 10,                                   // u8: kLive; rest 0
+    status = 11;                                  // u8: state::kSeenReply, state::kAssured
+inline constexpr std::uint8_t kLive = 0x01;       // the flow is the sender's own, not a copy
+} // namespace tail
 
 } // namespace encsync::pfsync::extension
