@@ -26,8 +26,8 @@ class Builder {
     // Room for a message of this size, section change included?
     bool fits(std::uint8_t action, std::size_t size) const;
 
-    bool empty() const;         // nothing but the header
-    std::size_t finish();       // writes the lengths; returns the packet's length
+    bool empty() const;   // nothing but the header
+    std::size_t finish(); // writes the lengths; returns the packet's length
 
   private:
     MutableBytes buffer_;
@@ -42,12 +42,16 @@ struct StateOptions {
     bool tail = false;      // append the encsync tail (message size kStateSize + tail::size)
     bool live = true;       // tail: the flow is ours
     bool wants_ack = false; // defer
+    // Peer blocks as the flow's pf peer sent them (32 bytes each), handed back but for the state.
+    // Without them a TCP flow is marked sloppy: nobody then expects sequence numbers of us.
+    Bytes src{}, dst{};
 };
 void write_state(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
-void write_upd_c(std::uint8_t* m, const state::Flow& flow);
+void write_upd_c(std::uint8_t* m, const state::Flow& flow, Bytes src = {}, Bytes dst = {});
 void write_id(std::uint8_t* m, state::StateId id);
 void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid);
 void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, bool end);
+void write_tdb(std::uint8_t* m, const Tdb& tdb);
 
 // The timeout index of a flow in this state (pf.c), for INS, UPD and UPD_C.
 openbsd::Timeout timeout_index(const state::Flow& flow);

@@ -47,7 +47,7 @@ inline constexpr std::size_t highest = 0, session = 8, bitmap = 16, max_bitmap =
 }
 
 // What INS and UPD carry behind the 264 bytes of the standard state.
-namespace tail { // 12 bytes
+namespace tail {                                  // 12 bytes
 inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
     zone = 8,                                     // u16

@@ -22,24 +22,25 @@ namespace encsync::pfsync {
 
 enum class Fault : std::uint8_t {
     none,
-    short_header,      // fewer than 20 bytes
-    bad_version,       // not the dialect expected
-    bad_length,        // the length field is under 20 or beyond the packet
-    short_subheader,   // a section begins but its subheader doesn't fit
-    zero_count,        // count 0
-    zero_stride,       // message length 0
-    short_message,     // a known message shorter than the dialect's: skipped by its length
-    section_overrun,   // count * length reaches beyond the packet
+    short_header,    // fewer than 20 bytes
+    bad_version,     // not the dialect expected
+    bad_length,      // the length field is under 20 or beyond the packet
+    short_subheader, // a section begins but its subheader doesn't fit
+    zero_count,      // count 0
+    zero_stride,     // message length 0
+    short_message,   // a known message shorter than the dialect's: skipped by its length
+    section_overrun, // count * length reaches beyond the packet
     // of a full state:
-    bad_creatorid,     // 0
-    bad_ifname,        // no NUL in its 16 bytes
-    bad_peer_state,    // above 12
-    bad_timeout,       // PFTM_MAX or above
-    bad_direction,     // neither in nor out
-    bad_family,        // no address family, or two that differ
-    bad_bus_status,    // neither start nor end
+    bad_creatorid,  // 0
+    bad_ifname,     // no NUL in its 16 bytes
+    bad_peer_state, // above 12
+    bad_timeout,    // PFTM_MAX or above
+    bad_direction,  // neither in nor out
+    bad_family,     // no address family, or two that differ
+    bad_bus_status, // neither start nor end
+    bad_icmp_type,  // above 255
 };
-inline constexpr int kFaults = 16;
+inline constexpr int kFaults = 17;
 std::string_view to_string(Fault fault); // "bad_length"
 
 struct Section {
@@ -61,11 +62,15 @@ class Parser {
     std::size_t offset() const { return offset_; } // of the section being read, or of the fault
 
   private:
-    Bytes payload_;
-    std::size_t offset_ = 0;
+    Bytes payload_; // up to its length field
+    std::size_t offset_ = 0, next_ = 0;
     Fault fault_ = Fault::none;
     Section section_;
 };
+
+// The size of this action's message, 0 if the dialect doesn't know it or no longer uses it. A
+// longer message is read as its known front, a shorter one is skipped.
+std::size_t message_size(std::uint8_t action);
 
 // Structure only: the header and every section of the packet. Messages that are unknown or too
 // short for their action are no fault of the packet (pfsync(4): skipped by their length).
@@ -78,8 +83,10 @@ struct PeerBlock {
     std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqlo]); }
 };
 
-// A message of INS, UPD or DEL as a flow. Fills everything the wire has; mark, zone and status
-// come from the tail if the message is long enough to carry one.
+// A message of INS, UPD or DEL as a flow. Fills everything the wire has; mark, zone, timeout and
+// status come from the tail if the message is long enough to carry one, so hand in no more than
+// kStateSize bytes of a peer that doesn't speak the extension. On a fault `out` is undefined.
+// Views point into the message.
 struct FullState {
     state::Flow flow;
     PeerBlock src, dst;
@@ -96,7 +103,7 @@ struct CompressedUpdate {
 };
 Fault read(Bytes message, CompressedUpdate& out);
 
-// UPD_REQ, DEL_C, INS_ACK.
+// UPD_REQ, DEL_C, INS_ACK. A message too short to hold one gives creatorid 0, which is invalid.
 state::StateId read_id(Bytes message);
 
 struct Clear {
@@ -104,6 +111,19 @@ struct Clear {
     std::uint32_t creatorid = 0;
 };
 Fault read(Bytes message, Clear& out);
+
+// An IPsec SA's replay counters. encsync keeps its own and takes nobody's; this is for looking.
+struct Tdb {
+    std::uint32_t spi = 0;
+    state::Family family = state::Family::inet;
+    state::Address dst;
+    std::uint64_t rpl = 0;
+    std::uint64_t bytes = 0;
+    std::uint8_t sproto = 0; // IP protocol: 50 ESP, 51 AH
+    std::uint16_t rdomain = 0;
+    bool operator==(const Tdb&) const = default;
+};
+Fault read(Bytes message, Tdb& out);
 
 struct BulkStatus {
     std::uint32_t creatorid = 0;

@@ -52,18 +52,17 @@ inline constexpr std::size_t size = 32, scrub_flags = 0, scrub_ttl = 2, scrub_va
                              mss = 22, state = 24, wscale = 25;
 }
 namespace key { // 40 bytes
-inline constexpr std::size_t size = 40, addr0 = 0, addr1 = 16, port0 = 32, port1 = 34,
-                             rdomain = 36, af = 38;
+inline constexpr std::size_t size = 40, addr0 = 0, addr1 = 16, port0 = 32, port1 = 34, rdomain = 36,
+                             af = 38;
 }
 namespace full { // 264 bytes
 inline constexpr std::size_t id = 0, ifname = 8, wire = 24, stack = 64, src = 104, dst = 136,
                              rt_addr = 168, rule = 184, anchor = 188, nat_rule = 192,
                              creation = 196, expire = 200, packets0 = 204, packets1 = 212,
                              bytes0 = 220, bytes1 = 228, creatorid = 236, rtableid0 = 240,
-                             rtableid1 = 244, max_mss = 248, af = 250, proto = 251,
-                             direction = 252, log = 253, rt = 254, timeout = 255,
-                             sync_flags = 256, updates = 257, min_ttl = 258, set_tos = 259,
-                             state_flags = 260, set_prio = 262;
+                             rtableid1 = 244, max_mss = 248, af = 250, proto = 251, direction = 252,
+                             log = 253, rt = 254, timeout = 255, sync_flags = 256, updates = 257,
+                             min_ttl = 258, set_tos = 259, state_flags = 260, set_prio = 262;
 }
 namespace upd_c { // 84 bytes
 inline constexpr std::size_t id = 0, src = 8, dst = 40, creatorid = 72, expire = 76, timeout = 80,
@@ -78,9 +77,12 @@ inline constexpr std::size_t ifname = 0, creatorid = 16;
 namespace bus { // 12 bytes
 inline constexpr std::size_t creatorid = 0, endtime = 4, status = 8;
 }
+namespace bsd_sockaddr { // 28 bytes: sockaddr_in or sockaddr_in6 with BSD's length byte in front
+inline constexpr std::size_t length = 0, family = 1, addr4 = 4, addr6 = 8, size4 = 16, size6 = 28;
+}
 namespace tdb { // 52 bytes
-inline constexpr std::size_t spi = 0, sockaddr = 4, rpl = 32, bytes = 40, sproto = 48,
-                             updates = 49, rdomain = 50;
+inline constexpr std::size_t spi = 0, sockaddr = 4, rpl = 32, bytes = 40, sproto = 48, updates = 49,
+                             rdomain = 50;
 }
 inline constexpr std::size_t kIfnameSize = 16;
 

@@ -5,10 +5,11 @@
 //     index.record(slot).mark = 7;
 //     for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s)) ...
 //
-// Memory: a Record plus 24 bytes (IPv4) or 72 (IPv6) of addresses and about 12 bytes of hash
-// tables per flow, in chunks that never move, so growing never copies the records. Both hash
-// tables are keyed with the secret seed: who chooses tuples or ids cannot choose buckets. They
-// grow step by step (a few buckets an insert), never all at once, so that no insert takes long.
+// Memory: a Record plus 28 bytes (IPv4) or 76 (IPv6) of tuples and about 20 bytes of hash tables
+// per flow, the first two in chunks that never move, so growing never copies the records. Both
+// hash tables are keyed with the secret seed: who chooses tuples or ids cannot choose buckets.
+// They grow step by step (a few buckets an insert), never all at once, so that no insert takes
+// long. Nothing is given back to the system before the index goes.
 // Erased slots are used again, newest first.
 #pragma once
 
@@ -39,7 +40,7 @@ struct SyncMarks {
 
 // The part of a flow that changes, and the engine's marks.
 struct Record {
-    StateId id;
+    StateId id; // changed by rename() only
     std::uint32_t mark = 0;
     std::uint32_t expires = 0; // second of the engine's clock
     std::uint32_t created = 0; // second of the engine's clock; may be "negative" (wraps)

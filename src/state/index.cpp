@@ -1,0 +1,335 @@
+#include "state/index.hpp"
+
+#include "state/hash_table.hpp"
+#include "util/bytes.hpp"
+
+#include <bit>
+#include <cassert>
+#include <sodium/crypto_shorthash.h>
+#include <tuple>
+#include <vector>
+
+namespace encsync::state {
+
+static_assert(crypto_shorthash_KEYBYTES == std::tuple_size_v<Seed>);
+static_assert(sizeof(Record) == 48);
+
+namespace {
+
+constexpr std::uint32_t kChunkBits = 10;
+constexpr std::uint32_t kChunkSize = 1U << kChunkBits;
+
+constexpr std::size_t address_size(Family family) {
+    return family == Family::inet ? 4 : 16;
+}
+
+std::uint64_t siphash(const std::uint8_t* data, std::size_t size, const Seed& seed) {
+    std::array<std::uint8_t, crypto_shorthash_BYTES> out;
+    crypto_shorthash(out.data(), data, size, seed.data());
+    return load_be<std::uint64_t>(out.data());
+}
+
+std::uint64_t hash_key(const Key& key, const Seed& seed) {
+    std::array<std::uint8_t, 2 * 16 + 8> in;
+    const std::size_t n = address_size(key.family);
+    std::memcpy(&in[0], key.orig.src.bytes.data(), n);
+    std::memcpy(&in[n], key.orig.dst.bytes.data(), n);
+    std::uint8_t* rest = &in[2 * n];
+    store_be(rest, key.orig.sport);
+    store_be(rest + 2, key.orig.dport);
+    store_be(rest + 4, key.zone);
+    rest[6] = key.proto;
+    rest[7] = static_cast<std::uint8_t>(key.family);
+    return siphash(in.data(), 2 * n + 8, seed);
+}
+
+std::uint32_t bucket_hash(const Key& key, const Seed& seed) {
+    return static_cast<std::uint32_t>(hash_key(key, seed) >> 32);
+}
+
+std::uint32_t bucket_hash(StateId id, const Seed& seed) {
+    std::array<std::uint8_t, 12> in; // a length that no key has
+    store_be(&in[0], id.id);
+    store_be(&in[8], id.creatorid);
+    return static_cast<std::uint32_t>(siphash(in.data(), in.size(), seed) >> 32);
+}
+
+// What of a flow does not change, N bytes an address.
+template<std::size_t N>
+struct Tuples {
+    std::array<std::uint8_t, N> src, dst, reply_src, reply_dst;
+    std::uint16_t sport, dport, reply_sport, reply_dport;
+    std::uint16_t zone;
+    std::uint8_t proto;
+
+    static Address widen(const std::array<std::uint8_t, N>& a) {
+        Address out;
+        std::memcpy(out.bytes.data(), a.data(), N);
+        return out;
+    }
+    static void narrow(std::array<std::uint8_t, N>& out, const Address& a) {
+        std::memcpy(out.data(), a.bytes.data(), N);
+    }
+
+    void set(const Key& key, const Tuple& reply) {
+        narrow(src, key.orig.src);
+        narrow(dst, key.orig.dst);
+        sport = key.orig.sport;
+        dport = key.orig.dport;
+        zone = key.zone;
+        proto = key.proto;
+        set_reply(reply);
+    }
+    void set_reply(const Tuple& reply) {
+        narrow(reply_src, reply.src);
+        narrow(reply_dst, reply.dst);
+        reply_sport = reply.sport;
+        reply_dport = reply.dport;
+    }
+    bool is(const Key& key) const {
+        return std::memcmp(src.data(), key.orig.src.bytes.data(), N) == 0 &&
+               std::memcmp(dst.data(), key.orig.dst.bytes.data(), N) == 0 &&
+               sport == key.orig.sport && dport == key.orig.dport && zone == key.zone &&
+               proto == key.proto;
+    }
+    Key key() const {
+        return {{widen(src), widen(dst), sport, dport},
+                zone,
+                proto,
+                N == 4 ? Family::inet : Family::inet6};
+    }
+    Tuple reply() const { return {widen(reply_src), widen(reply_dst), reply_sport, reply_dport}; }
+};
+static_assert(sizeof(Tuples<4>) == 28 && sizeof(Tuples<16>) == 76);
+
+// A chunk holds flows of one family, so that a slot alone says where its tuples are. Exactly
+// one of v4 and v6 is there. In an unused slot, Record::mark is the next link of the free list.
+struct Chunk {
+    std::unique_ptr<Record[]> records;
+    std::unique_ptr<Tuples<4>[]> v4;
+    std::unique_ptr<Tuples<16>[]> v6;
+    std::unique_ptr<std::array<std::uint64_t, kChunkSize / 64>> used;
+
+    explicit Chunk(Family family)
+        : records(std::make_unique<Record[]>(kChunkSize)),
+          used(std::make_unique<std::array<std::uint64_t, kChunkSize / 64>>()) {
+        if (family == Family::inet)
+            v4 = std::make_unique<Tuples<4>[]>(kChunkSize);
+        else
+            v6 = std::make_unique<Tuples<16>[]>(kChunkSize);
+    }
+    std::size_t memory_bytes() const {
+        return sizeof(Chunk) + sizeof *used +
+               kChunkSize * (sizeof(Record) + (v4 ? sizeof v4[0] : sizeof v6[0]));
+    }
+};
+
+} // namespace
+
+struct Index::Impl {
+    Seed seed;
+    HashTable by_key, by_id;
+    std::vector<Chunk> chunks;
+    Slot free4 = kNoSlot, free6 = kNoSlot; // heads of the free lists
+
+    explicit Impl(const Seed& s) : seed(s) {}
+
+    Chunk& chunk(Slot slot) { return chunks[slot >> kChunkBits]; }
+    const Chunk& chunk(Slot slot) const { return chunks[slot >> kChunkBits]; }
+    static std::uint32_t place(Slot slot) { return slot & (kChunkSize - 1); }
+
+    Record& record(Slot slot) { return chunk(slot).records[place(slot)]; }
+    const Record& record(Slot slot) const { return chunk(slot).records[place(slot)]; }
+
+    bool used(Slot slot) const {
+        return slot >> kChunkBits < chunks.size() &&
+               ((*chunk(slot).used)[place(slot) / 64] >> (place(slot) % 64) & 1) != 0;
+    }
+    void flip_used(Slot slot) {
+        (*chunk(slot).used)[place(slot) / 64] ^= std::uint64_t{1} << (place(slot) % 64);
+    }
+
+    bool is(Slot slot, const Key& key) const {
+        const Chunk& c = chunk(slot);
+        if (key.family == Family::inet)
+            return c.v4 && c.v4[place(slot)].is(key);
+        return c.v6 && c.v6[place(slot)].is(key);
+    }
+    Key key(Slot slot) const {
+        const Chunk& c = chunk(slot);
+        return c.v4 ? c.v4[place(slot)].key() : c.v6[place(slot)].key();
+    }
+
+    Slot find(const Key& key, std::uint32_t hash) const {
+        return by_key.find(hash, [&](Slot s) { return is(s, key); });
+    }
+    Slot find(StateId id, std::uint32_t hash) const {
+        return by_id.find(hash, [&](Slot s) { return record(s).id == id; });
+    }
+
+    Slot& free_list(Family family) { return family == Family::inet ? free4 : free6; }
+
+    Slot take(Family family) {
+        Slot& head = free_list(family);
+        if (head == kNoSlot) {
+            const Slot first = static_cast<Slot>(chunks.size()) << kChunkBits;
+            chunks.emplace_back(family);
+            for (std::uint32_t n = 0; n < kChunkSize; n++)
+                chunks.back().records[n].mark = n + 1 < kChunkSize ? first + n + 1 : kNoSlot;
+            head = first;
+        }
+        const Slot slot = head;
+        head = record(slot).mark;
+        flip_used(slot);
+        return slot;
+    }
+
+    void give_back(Slot slot) {
+        Slot& head = free_list(chunk(slot).v4 ? Family::inet : Family::inet6);
+        flip_used(slot);
+        record(slot) = {};
+        record(slot).mark = head;
+        head = slot;
+    }
+};
+
+Index::Index(const Seed& seed) : impl_(std::make_unique<Impl>(seed)) {}
+Index::~Index() = default;
+Index::Index(Index&&) noexcept = default;
+Index& Index::operator=(Index&&) noexcept = default;
+
+Slot Index::find(const Key& key) const {
+    return impl_->find(key, bucket_hash(key, impl_->seed));
+}
+
+Slot Index::find(StateId id) const {
+    return impl_->find(id, bucket_hash(id, impl_->seed));
+}
+
+std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
+                                    std::uint32_t created) {
+    const std::uint32_t key_hash = bucket_hash(flow.key, impl_->seed);
+    if (const Slot there = impl_->find(flow.key, key_hash); there != kNoSlot)
+        return {there, false};
+    const std::uint32_t id_hash = bucket_hash(flow.id, impl_->seed);
+    if (const Slot there = impl_->find(flow.id, id_hash); there != kNoSlot)
+        return {there, false};
+
+    const Slot slot = impl_->take(flow.key.family);
+    Chunk& c = impl_->chunk(slot);
+    if (c.v4)
+        c.v4[Impl::place(slot)].set(flow.key, flow.reply);
+    else
+        c.v6[Impl::place(slot)].set(flow.key, flow.reply);
+    Record& r = impl_->record(slot);
+    r = {};
+    r.id = flow.id;
+    r.mark = flow.mark;
+    r.expires = expires;
+    r.created = created;
+    r.src_state = flow.src_state;
+    r.dst_state = flow.dst_state;
+    r.flags = flow.flags;
+    impl_->by_key.insert(key_hash, slot);
+    impl_->by_id.insert(id_hash, slot);
+    return {slot, true};
+}
+
+void Index::erase(Slot slot) {
+    assert(used(slot));
+    impl_->by_key.erase(bucket_hash(impl_->key(slot), impl_->seed), slot);
+    impl_->by_id.erase(bucket_hash(impl_->record(slot).id, impl_->seed), slot);
+    impl_->give_back(slot);
+}
+
+bool Index::rename(Slot slot, StateId id) {
+    assert(used(slot));
+    const std::uint32_t hash = bucket_hash(id, impl_->seed);
+    if (const Slot there = impl_->find(id, hash); there != kNoSlot)
+        return there == slot;
+    Record& r = impl_->record(slot);
+    impl_->by_id.erase(bucket_hash(r.id, impl_->seed), slot);
+    r.id = id;
+    impl_->by_id.insert(hash, slot);
+    return true;
+}
+
+void Index::set_reply(Slot slot, const Tuple& reply) {
+    assert(used(slot));
+    Chunk& c = impl_->chunk(slot);
+    if (c.v4)
+        c.v4[Impl::place(slot)].set_reply(reply);
+    else
+        c.v6[Impl::place(slot)].set_reply(reply);
+}
+
+Record& Index::record(Slot slot) {
+    assert(used(slot));
+    return impl_->record(slot);
+}
+
+const Record& Index::record(Slot slot) const {
+    assert(used(slot));
+    return impl_->record(slot);
+}
+
+Key Index::key(Slot slot) const {
+    assert(used(slot));
+    return impl_->key(slot);
+}
+
+Tuple Index::reply(Slot slot) const {
+    assert(used(slot));
+    const Chunk& c = impl_->chunk(slot);
+    return c.v4 ? c.v4[Impl::place(slot)].reply() : c.v6[Impl::place(slot)].reply();
+}
+
+Flow Index::flow(Slot slot, std::uint32_t now) const {
+    const Record& r = record(slot);
+    // Differences on a clock that wraps; what lies on the wrong side of now is 0.
+    const std::uint32_t left = r.expires - now, age = now - r.created;
+    Flow out;
+    out.key = key(slot);
+    out.reply = reply(slot);
+    out.id = r.id;
+    out.mark = r.mark;
+    out.timeout = left <= INT32_MAX ? left : 0;
+    out.age = age <= INT32_MAX ? age : 0;
+    out.src_state = r.src_state;
+    out.dst_state = r.dst_state;
+    out.flags = r.flags;
+    return out;
+}
+
+bool Index::used(Slot slot) const {
+    return impl_->used(slot);
+}
+
+Slot Index::next(Slot slot) const {
+    slot++; // kNoSlot + 1 is 0
+    for (; slot >> kChunkBits < impl_->chunks.size(); slot = (slot | 63) + 1) {
+        const std::uint32_t at = Impl::place(slot);
+        const std::uint64_t rest = (*impl_->chunk(slot).used)[at / 64] >> (at % 64);
+        if (rest != 0)
+            return slot + static_cast<Slot>(std::countr_zero(rest));
+    }
+    return kNoSlot;
+}
+
+std::size_t Index::size() const {
+    return impl_->by_key.size();
+}
+
+std::size_t Index::memory_bytes() const {
+    std::size_t n = sizeof(Impl) + impl_->by_key.memory_bytes() + impl_->by_id.memory_bytes() +
+                    (impl_->chunks.capacity() - impl_->chunks.size()) * sizeof(Chunk);
+    for (const Chunk& c : impl_->chunks)
+        n += c.memory_bytes();
+    return n;
+}
+
+std::uint64_t state_id(const Key& key, const Seed& node_secret) {
+    return hash_key(key, node_secret);
+}
+
+} // namespace encsync::state
