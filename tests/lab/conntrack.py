@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: ISC
+"""The kernel's conntrack table of a node, as values that can be compared.
+
+    table(mickey) == table(minnie)          sets of Flow, without timeouts
+    {f for f in table(mickey) if f.involves("203.0.113.10")}
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+from lab import Node
+
+
+class Half(NamedTuple):
+    """One direction. Of ICMP, sport is the id and dport is type * 256 + code."""
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+
+
+class Flow(NamedTuple):
+    proto: str
+    orig: Half
+    reply: Half
+    state: str  # of TCP and SCTP, else ""
+    assured: bool
+    mark: int
+    zone: int
+
+    @property
+    def key(self) -> tuple:
+        """What makes it this flow and no other, whatever its progress."""
+        return self.proto, self.orig, self.reply, self.zone
+
+    def involves(self, *addresses: str) -> bool:
+        """Any of the addresses (or one in any of the networks) is an end of it."""
+        nets = [ipaddress.ip_network(a) for a in addresses]
+        ends = {self.orig.src, self.orig.dst, self.reply.src, self.reply.dst}
+        return any(ipaddress.ip_address(e) in net for e in ends for net in nets)
+
+
+_PAIR = re.compile(r"\b([a-z-]+)=(\S+)")
+
+
+def parse_line(line: str) -> Flow | None:
+    """A line of `conntrack -L -o extended`; None for what is none."""
+    words = line.split()
+    if len(words) < 5 or words[0] not in ("ipv4", "ipv6"):
+        return None
+    state = words[5] if len(words) > 5 and "=" not in words[5] and words[5][0] != "[" else ""
+    halves: list[dict[str, str]] = []
+    rest: dict[str, str] = {}
+    for name, value in _PAIR.findall(line):
+        if name == "src":
+            halves.append({})
+        if name in ("mark", "zone", "use", "packets", "bytes"):
+            rest.setdefault(name, value)
+        elif halves:
+            halves[-1][name] = value
+
+    def half(part: dict[str, str]) -> Half:
+        if "type" in part:
+            ports = int(part.get("id", 0)), int(part["type"]) * 256 + int(part.get("code", 0))
+        else:
+            ports = int(part.get("sport", 0)), int(part.get("dport", 0))
+        return Half(part["src"], part["dst"], *ports)
+
+    if len(halves) != 2:
+        return None
+    return Flow(words[2], half(halves[0]), half(halves[1]), state, "[ASSURED]" in line,
+                int(rest.get("mark", "0")), int(rest.get("zone", "0")))
+
+
+def parse(text: str) -> set[Flow]:
+    return {flow for line in text.splitlines() if (flow := parse_line(line)) is not None}
+
+
+def table(node: Node) -> set[Flow]:
+    """All flows in the node's kernel, of both families."""
+    text = ""
+    for family in ("ipv4", "ipv6"):
+        text += node.run("conntrack", "-L", "-f", family, "-o", "extended").stdout
+    return parse(text)
+
+
+def keys(flows: set[Flow]) -> set[tuple]:
+    return {flow.key for flow in flows}
+
+
+def insert(node: Node, src: str, dst: str, sport: int, dport: int, proto: str = "tcp",
+           timeout: int = 600) -> None:
+    """Makes one entry by hand, as if the node had seen the flow."""
+    state = ["--state", "ESTABLISHED"] if proto == "tcp" else []
+    node.run("conntrack", "-I", "-p", proto, "-s", src, "-d", dst, "--sport", sport, "--dport",
+             dport, "-t", timeout, "-u", "SEEN_REPLY,ASSURED", *state)
+
+
+def delete(node: Node, src: str, dst: str, sport: int, dport: int, proto: str = "tcp") -> None:
+    node.run("conntrack", "-D", "-p", proto, "-s", src, "-d", dst, "--sport", sport, "--dport",
+             dport)
+
+
+def flush(node: Node) -> None:
+    node.run("conntrack", "-F")

@@ -1,0 +1,564 @@
+# SPDX-License-Identifier: ISC
+"""Networks made of Linux network namespaces, for the demo, the tests and the benchmark.
+
+A Lab makes nodes (one namespace each), cables (veth pairs) and switches (a bridge in a namespace
+of its own), runs commands and keeps processes in them, and takes all of it away again in reverse
+order: at the end, after an exception, after SIGINT, SIGTERM or SIGHUP.
+
+    with Lab() as lab:
+        a, b = lab.node("a"), lab.node("b")
+        lab.cable(a, "eth0", b, "eth0")
+        a.ip("addr add 10.0.0.1/24 dev eth0")
+        a.run("ping", "-c1", "10.0.0.2")
+
+Names: a namespace is called es<pid>-<node>, so any number of labs live side by side. Nothing is
+made in the namespace of the caller. Each lab has a folder of its own (lab.dir), with the stderr
+of every process that it started.
+
+The lab of the firewall pair is drawn in pair.py.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Iterable, TypeVar
+
+PYTHON = "/usr/bin/python3"
+STATE_DIR = Path("/run/encsync-lab")  # one file a lab: what is needed to take it away later
+NETNS_DIR = Path("/run/netns")
+
+T = TypeVar("T")
+
+
+class LabError(Exception):
+    """The lab could not do what it was told; the message is for a person."""
+
+
+def wait_for(predicate: Callable[[], T], timeout: float, what: str, poll: float = 0.02) -> T:
+    """Waits until the predicate holds and returns its value; LabError(what) if it never does."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise LabError(f"waited {timeout:g} s in vain: {what} (last seen: {value!r})")
+        time.sleep(poll)
+
+
+# ---- processes, as /proc shows them ----------------------------------------------------------
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks since boot; with the pid it names one process for good. None: gone or dead."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """The living children of these processes, and theirs, parents first. Without the roots."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is not None and fields[0] not in "ZX":
+            children.setdefault(int(fields[1]), []).append(pid)
+    found: list[int] = []
+    queue = list(roots)
+    while queue:
+        below = children.get(queue.pop(0), [])
+        found += below
+        queue += below
+    return found
+
+
+def pids_in_netns(name: str) -> list[int]:
+    """Processes whose network namespace is the named one."""
+    try:
+        wanted = os.stat(NETNS_DIR / name)
+    except OSError:
+        return []
+    found = []
+    for pid in _pids():
+        try:
+            seen = os.stat(f"/proc/{pid}/ns/net")
+        except OSError:
+            continue
+        if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino) and start_time(pid):
+            found.append(pid)
+    return found
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _kill_and_wait(pids: Iterable[int], timeout: float = 5) -> None:
+    known = {pid: start_time(pid) for pid in pids}
+    for pid in known:
+        kill(pid)
+    for pid, started in known.items():
+        def gone(pid=pid, started=started):
+            try:  # ours to reap, if it is our child
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+            return started is None or start_time(pid) != started
+
+        wait_for(gone, timeout, f"process {pid} to die")
+
+
+def _become_subreaper() -> None:
+    # A grandchild whose parent died becomes ours instead of init's, so teardown finds it.
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+# ---- nodes -----------------------------------------------------------------------------------
+
+
+class Process:
+    """A program that runs in a node. Its stdout and stderr go to files in the lab's folder."""
+
+    def __init__(self, node: Node, popen: subprocess.Popen, name: str, out: Path, err: Path):
+        self.node, self.popen, self.name, self.out, self.err = node, popen, name, out, err
+        self.pid = popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
+    def status(self) -> int | None:
+        return self.popen.poll()
+
+    def tree(self) -> list[int]:
+        """Itself and all processes below it."""
+        return ([self.pid] if self.running else []) + descendants([self.pid])
+
+    def signal(self, number: int) -> None:
+        if self.running:
+            kill(self.pid, number)
+
+    def wait(self, timeout: float = 10) -> int:
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{self.name} on {self.node.name} does not end") from None
+
+    def stop(self, timeout: float = 10) -> int:
+        """SIGTERM, and its exit status; a program that does not obey is an error."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL to this one process; what its children do about it is theirs."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def say(self, line: str) -> None:
+        """A line to its stdin (start it with stdin=True)."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(line + "\n")
+        self.popen.stdin.flush()
+
+    def errors(self) -> str:
+        return self.err.read_text(errors="replace")
+
+    def output(self) -> str:
+        return self.out.read_text(errors="replace")
+
+    def last_words(self, lines: int = 12) -> str:
+        text = (self.output() + self.errors()).splitlines()[-lines:]
+        return "\n".join(f"    {self.node.name} {self.name}: {line}" for line in text)
+
+
+class Node:
+    """One machine: a network namespace, its processes, a folder."""
+
+    def __init__(self, lab: Lab, name: str):
+        self.lab, self.name = lab, name
+        self.netns = f"{lab.prefix}{name}"
+        self.dir = lab.dir / name
+        self.dir.mkdir(mode=0o755)
+        self.processes: list[Process] = []
+
+    def __repr__(self) -> str:
+        return f"<{self.netns}>"
+
+    def _argv(self, args: tuple) -> list[str]:
+        return ["ip", "netns", "exec", self.netns, *map(str, args)]
+
+    def _env(self, more: dict[str, str] | None) -> dict[str, str]:
+        # The folder's name in it tells an orphan of this lab from other people's processes.
+        return {**os.environ, "ENCSYNC_LAB_DIR": str(self.lab.dir), **(more or {})}
+
+    def run(
+        self,
+        *args: str | Path | int,
+        check: bool = True,
+        input: str | None = None,
+        timeout: float = 30,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess:
+        """Runs a command to its end. check: a failure is a LabError with what it said."""
+        try:
+            done = subprocess.run(
+                self._argv(args),
+                input=input,
+                stdin=None if input is not None else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                env=self._env(env),
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{self.name}: no end after {timeout:g} s: {_join(args)}") from None
+        if check and done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise LabError(f"{self.name}: {_join(args)}: status {done.returncode}: {said}")
+        return done
+
+    def start(
+        self,
+        *args: str | Path | int,
+        name: str | None = None,
+        stdin: bool = False,
+        env: dict[str, str] | None = None,
+    ) -> Process:
+        """Starts a program that the lab ends at the latest when it is taken down."""
+        name = name or Path(str(args[0])).name
+        count = sum(p.name == name for p in self.processes)
+        stem = name if count == 0 else f"{name}.{count + 1}"
+        out, err = self.dir / f"{stem}.out", self.dir / f"{stem}.err"
+        with open(out, "wb") as out_file, open(err, "wb") as err_file:
+            popen = subprocess.Popen(
+                self._argv(args),
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=out_file,
+                stderr=err_file,
+                text=True,
+                env=self._env(env),
+                start_new_session=True,  # Ctrl-C is the lab's to handle, not theirs
+            )
+        process = Process(self, popen, name, out, err)
+        self.processes.append(process)
+        self.lab.note()
+        return process
+
+    def ip(self, *lines: str) -> None:
+        """Lines for ip(8), in one batch: "addr add 10.0.0.1/24 dev eth0"."""
+        done = subprocess.run(
+            ["ip", "-n", self.netns, "-batch", "-"],
+            input="\n".join(lines) + "\n",
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise LabError(f"{self.name}: ip {'; '.join(lines)}: {done.stderr.strip()}")
+
+    def nft(self, ruleset: str) -> None:
+        self.run("nft", "-f", "-", input=ruleset)
+
+    def sysctl(self, settings: dict[str, int | str]) -> None:
+        """Names with slashes: {"net/ipv4/ip_forward": 1}."""
+        script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in settings.items())
+        self.run("sh", "-ec", script)
+
+    def forward(self) -> None:
+        """Makes it a router."""
+        self.sysctl({"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
+
+    def addresses(self, interface: str) -> set[str]:
+        """The addresses of an interface, without prefix lengths; none if there is no such one."""
+        command = ["ip", "-n", self.netns, "-j", "addr", "show", "dev", interface]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            return set()
+        found = json.loads(done.stdout)
+        return {a["local"] for link in found for a in link.get("addr_info", []) if "local" in a}
+
+    def mac(self, interface: str) -> str:
+        return self.run("cat", f"/sys/class/net/{interface}/address").stdout.strip()
+
+    def tree(self) -> list[int]:
+        """All processes of this node: what was started in it, their children (also those that
+        went into a network namespace of their own), and whoever else sits in its namespace."""
+        own = [p.pid for p in self.processes if p.running]
+        found = dict.fromkeys(own + descendants(own) + pids_in_netns(self.netns))
+        return [pid for pid in found if pid != os.getpid()]
+
+    def kill_all(self) -> int:
+        """SIGKILL to every process of the node at once. Returns how many there were."""
+        total: set[int] = set()
+        while pids := self.tree():  # again: one may have been born meanwhile
+            total.update(pids)
+            _kill_and_wait(pids)
+        for process in self.processes:
+            process.popen.poll()
+        return len(total)
+
+
+def _join(args: Iterable) -> str:
+    return " ".join(map(str, args))
+
+
+# ---- the lab ---------------------------------------------------------------------------------
+
+
+class Lab:
+    """See the top of this file. keep: leave everything up at the end (lab.keep may be set later,
+    too); take_down(state) of a later process removes it."""
+
+    _count = 0
+
+    def __init__(self, keep: bool = False):
+        if os.geteuid() != 0:
+            raise LabError("the lab needs root, to make network namespaces")
+        number, Lab._count = Lab._count, Lab._count + 1
+        self.prefix = f"es{os.getpid()}-" if number == 0 else f"es{os.getpid()}-{number}-"
+        self.keep = keep
+        self.nodes: dict[str, Node] = {}
+        self._handlers: dict[int, object] = {}
+        self._up = False
+        _become_subreaper()
+        # Programs that gave up their privileges must be able to reach their files in it.
+        self.dir = Path(tempfile.mkdtemp(prefix=self.prefix))
+        self.dir.chmod(0o755)
+        self._state_file = STATE_DIR / f"{self.prefix.rstrip('-')}.json"
+
+    # -- life --
+
+    def __enter__(self) -> Lab:
+        def stop(number, _frame):
+            raise SystemExit(128 + number)
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                self._handlers[number] = signal.signal(number, stop)
+        self._up = True
+        atexit.register(self.close)
+        self.note()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes all down (or, with keep, leaves it). Never twice, and not to be interrupted."""
+        if not self._up:
+            return
+        self._up = False
+        atexit.unregister(self.close)
+        main = threading.current_thread() is threading.main_thread()
+        held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        if main:
+            signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        try:
+            if self.keep:
+                self.note(owner_stays=False)
+            else:
+                self._tear_down()
+        finally:
+            if main:
+                for number, handler in self._handlers.items():
+                    signal.signal(number, handler)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+
+    def _tear_down(self) -> None:
+        for node in reversed(self.nodes.values()):
+            for process in node.processes:
+                if process.popen.stdin is not None:
+                    try:
+                        process.popen.stdin.close()
+                    except BrokenPipeError:
+                        pass
+            node.kill_all()
+        _kill_and_wait(self._orphans())
+        for node in reversed(self.nodes.values()):
+            subprocess.run(["ip", "netns", "del", node.netns], check=False, capture_output=True)
+        left = self.leftovers()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self._state_file.unlink(missing_ok=True)
+        if left:
+            raise LabError("left behind: " + ", ".join(left))
+
+    def _orphans(self) -> list[int]:
+        # Children of ours that the lab did not start itself: their parents have died.
+        started = {p.pid for node in self.nodes.values() for p in node.processes}
+        known = started | {p for p in descendants(started)}
+        marker = os.fsencode(str(self.dir))
+        found = []
+        for pid in descendants([os.getpid()]):
+            if pid in known:
+                continue
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                words += Path(f"/proc/{pid}/environ").read_bytes()
+            except OSError:
+                continue
+            if marker in words:
+                found.append(pid)
+        return found
+
+    def leftovers(self) -> list[str]:
+        """What of this lab is still there; all of it while it is up, nothing after the end."""
+        left = [f"process {p.pid} ({p.name})" for n in self.nodes.values() for p in n.processes
+                if p.running]
+        left += [f"process {pid} (orphan)" for pid in self._orphans()]
+        if NETNS_DIR.is_dir():
+            left += [f"namespace {name}" for name in sorted(os.listdir(NETNS_DIR))
+                     if name in {node.netns for node in self.nodes.values()}]
+        left += [f"interface {name}" for name in os.listdir("/sys/class/net")
+                 if name.startswith(self.prefix)]
+        return left
+
+    def note(self, owner_stays: bool = True) -> None:
+        """Writes down what there is, for take_down() by somebody else."""
+        if not self._up and owner_stays:
+            return
+        pids = {p.pid: start_time(p.pid) for n in self.nodes.values() for p in n.processes}
+        if not owner_stays:
+            for node in self.nodes.values():
+                pids.update({pid: start_time(pid) for pid in node.tree()})
+        state = {
+            "owner": [os.getpid(), start_time(os.getpid())] if owner_stays else None,
+            "dir": str(self.dir),
+            "namespaces": [node.netns for node in self.nodes.values()],
+            "processes": [[pid, at] for pid, at in pids.items() if at is not None],
+        }
+        STATE_DIR.mkdir(mode=0o700, exist_ok=True)
+        temporary = self._state_file.with_suffix(".new")
+        temporary.write_text(json.dumps(state))
+        temporary.rename(self._state_file)
+
+    # -- building --
+
+    def node(self, name: str) -> Node:
+        if name in self.nodes:
+            raise LabError(f"there is a node {name} already")
+        node = Node(self, name)
+        self.nodes[name] = node
+        self.note()
+        _ip("netns", "add", node.netns)
+        # Duplicate address detection costs a second per address, and finds nothing here.
+        node.sysctl(
+            {
+                "net/ipv6/conf/all/accept_dad": 0,
+                "net/ipv6/conf/default/accept_dad": 0,
+                "net/ipv6/conf/default/router_solicitations": 0,
+                # Else a link that goes down takes its IPv6 addresses along for good.
+                "net/ipv6/conf/all/keep_addr_on_down": 1,
+            }
+        )
+        node.ip("link set lo up")
+        return node
+
+    def switch(self, name: str, hub: bool = False) -> Node:
+        """A node with a bridge "br0". hub: it forgets where everybody is, so all hear all."""
+        node = self.node(name)
+        more = " ageing_time 0" if hub else ""
+        node.ip(f"link add br0 type bridge mcast_snooping 0{more}", "link set br0 up")
+        return node
+
+    def cable(self, a: Node, a_name: str, b: Node, b_name: str) -> None:
+        """A veth pair, both ends up. At a switch, the end becomes a port of its bridge."""
+        a.ip(f"link add {a_name} type veth peer name {b_name} netns {b.netns}")
+        for node, name in ((a, a_name), (b, b_name)):
+            node.ip(f"link set {name} up")
+            if self._is_switch(node):
+                node.ip(f"link set {name} master br0")
+
+    def plug(self, node: Node, interface: str, switch: Node, *addresses: str) -> None:
+        """Node's interface to the switch (where the port gets the node's name), with addresses."""
+        self.cable(node, interface, switch, node.name)
+        if addresses:
+            node.ip(*(f"addr add {a} dev {interface}" + (" nodad" if ":" in a else "")
+                      for a in addresses))
+
+    def _is_switch(self, node: Node) -> bool:
+        return subprocess.run(["ip", "-n", node.netns, "link", "show", "br0"],
+                              capture_output=True).returncode == 0
+
+    def last_words(self) -> str:
+        """The ends of all logs, for a failure report."""
+        return "\n".join(p.last_words() for n in self.nodes.values() for p in n.processes
+                         if p.out.exists() and (p.output() or p.errors()))
+
+
+def _ip(*args: str) -> None:
+    done = subprocess.run(["ip", *args], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LabError(f"ip {' '.join(args)}: {done.stderr.strip()}")
+
+
+# ---- labs that outlived their process --------------------------------------------------------
+
+
+def kept_labs() -> list[Path]:
+    """State files of labs that nobody looks after: kept on purpose, or their owner was killed."""
+    found = []
+    for file in sorted(STATE_DIR.glob("*.json")) if STATE_DIR.is_dir() else []:
+        owner = json.loads(file.read_text())["owner"]
+        if owner is None or start_time(owner[0]) != owner[1]:
+            found.append(file)
+    return found
+
+
+def take_down(file: Path) -> None:
+    """Removes a lab by its state file. A process is killed only if it is the one noted."""
+    state = json.loads(file.read_text())
+    roots = [pid for pid, at in state["processes"] if start_time(pid) == at]
+    pids = dict.fromkeys(roots + descendants(roots))
+    for name in state["namespaces"]:
+        pids.update(dict.fromkeys(pids_in_netns(name)))
+    if os.getpid() in pids:
+        raise LabError("this shell runs inside the lab; leave it first")
+    _kill_and_wait(pids)
+    for name in state["namespaces"]:
+        if (NETNS_DIR / name).exists():
+            _ip("netns", "del", name)
+    shutil.rmtree(state["dir"], ignore_errors=True)
+    file.unlink()
+
+
+def main() -> int:
+    """lab.py list | lab.py down: for labs that were kept, or whose program was killed."""
+    if sys.argv[1:] not in (["list"], ["down"]):
+        print("usage: lab.py list | down", file=sys.stderr)
+        return 2
+    for file in kept_labs():
+        print(file.stem)
+        if sys.argv[1] == "down":
+            take_down(file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: ISC
+"""The firewall pair: two Linux firewalls that share an address on either side.
+
+    client                                                                     server
+    10.0.0.10                                                            203.0.113.10
+        |                     .----------- mickey -----------.                     |
+        |              inside |.2       (firewall)        .2 | outside             |
+    ====+=====================+=====      | sync        =====+=====================+====
+     inner switch             |           |                  |         outer switch
+        VIP 10.0.0.1          |           | 192.168.1.100    |    VIP 203.0.113.1
+                              |    =======+======+=======    |
+                              |     sync switch  |   |       |
+                              |     (a hub)      |   | 192.168.1.66
+                              |    192.168.1.101 | mallory   |
+                              |           | sync             |
+                              |.3         |               .3 |
+                              '----------- minnie -----------'
+                        (a third firewall, donald: .4 and 192.168.1.102)
+
+IPv6: 2001:db8:10::/64 inside, 2001:db8:203::/64 outside, the same last numbers.
+
+keepalived (VRRP) moves both virtual addresses together. What comes from inside goes out with the
+shared outside address (nat=True), or with its own (nat=False). Everything strict: only new
+connections from inside and what belongs to a known state is forwarded, conntrack does not pick up
+TCP connections midway. So without their states on the other node, sessions break.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import conntrack
+from lab import Lab, Node, Process, kill, wait_for
+
+INSIDE = "10.0.0.0/24", "2001:db8:10::/64"
+CLIENT = "10.0.0.10", "2001:db8:10::10"
+SERVER = "203.0.113.10", "2001:db8:203::10"
+VIP_INSIDE = "10.0.0.1", "2001:db8:10::1"
+VIP_OUTSIDE = "203.0.113.1", "2001:db8:203::1"
+SYNC = {
+    "mickey": "192.168.1.100",
+    "minnie": "192.168.1.101",
+    "donald": "192.168.1.102",
+    "mallory": "192.168.1.66",
+}
+SYNC_NET = "192.168.1.0/24"
+HOST = {"mickey": 2, "minnie": 3, "donald": 4}
+PRIORITY = {"mickey": 150, "minnie": 100, "donald": 50}
+
+FIREWALL_RULES = """
+table inet firewall {
+    chain prerouting {
+        type filter hook prerouting priority raw
+        ip protocol vrrp notrack
+    }
+    chain output {
+        type filter hook output priority raw
+        ip protocol vrrp notrack
+    }
+    chain input {
+        type filter hook input priority filter; policy drop
+        iifname { "lo", "sync" } accept
+        ip protocol { vrrp, icmp } accept
+        meta l4proto icmpv6 accept
+        ct state established,related accept
+    }
+    chain forward {
+        type filter hook forward priority filter; policy drop
+        ct state invalid counter drop
+        ct state established,related accept
+        iifname "inside" oifname "outside" ct state new accept
+    }
+}
+"""
+# fully-random: a firewall that had to make the mapping anew would choose another port, and the
+# server would notice.
+NAT_RULES = f"""
+table inet nat {{
+    chain postrouting {{
+        type nat hook postrouting priority srcnat
+        oifname "outside" ip saddr {INSIDE[0]} snat ip to {VIP_OUTSIDE[0]} fully-random
+        oifname "outside" ip6 saddr {INSIDE[1]} snat ip6 to {VIP_OUTSIDE[1]} fully-random
+    }}
+}}
+"""
+
+# Advertisements every 0.3 s: a backup takes over after three missed ones, in about a second.
+KEEPALIVED = """
+global_defs {{
+    router_id {node}
+    script_user root
+    vrrp_version 3
+}}
+{script}
+vrrp_sync_group firewall {{
+    group {{
+        inside
+        outside
+    }}
+{notify}
+}}
+{instances}
+"""
+KEEPALIVED_INSTANCE = """
+vrrp_instance {side} {{
+    state BACKUP
+    nopreempt
+    interface {side}
+    virtual_router_id {router}
+    priority {priority}
+    advert_int 0.3
+    virtual_ipaddress {{
+        {vip4}/24 dev {side}
+    }}
+    virtual_ipaddress_excluded {{
+        {vip6}/64 dev {side}
+    }}
+}}
+"""
+
+
+class FirewallPair:
+    """Builds the picture above in a lab. Nothing runs in it yet: see start_keepalived().
+
+    donald: with the third firewall (on all three switches; keepalived may run on it, too).
+    """
+
+    def __init__(self, lab: Lab, nat: bool = True, donald: bool = False):
+        self.lab, self.nat = lab, nat
+        self.inner = lab.switch("inner")
+        self.outer = lab.switch("outer")
+        self.sync_switch = lab.switch("syncsw", hub=True)
+        self.client, self.server, self.mallory = map(lab.node, ("client", "server", "mallory"))
+        lab.plug(self.client, "eth0", self.inner, f"{CLIENT[0]}/24", f"{CLIENT[1]}/64")
+        self.client.ip(f"route add default via {VIP_INSIDE[0]}",
+                       f"route add default via {VIP_INSIDE[1]}")
+        lab.plug(self.server, "eth0", self.outer, f"{SERVER[0]}/24", f"{SERVER[1]}/64")
+        if not nat:
+            self.server.ip(f"route add {INSIDE[0]} via {VIP_OUTSIDE[0]}",
+                           f"route add {INSIDE[1]} via {VIP_OUTSIDE[1]}")
+        lab.plug(self.mallory, "eth0", self.sync_switch, f"{SYNC['mallory']}/24")
+        self.firewalls = [self._firewall(name)
+                          for name in ("mickey", "minnie") + (("donald",) if donald else ())]
+        self.mickey, self.minnie = self.firewalls[:2]
+        self.keepalived: dict[str, Process] = {}
+
+    def _firewall(self, name: str) -> Node:
+        node, host = self.lab.node(name), HOST[name]
+        self.lab.plug(node, "sync", self.sync_switch, f"{SYNC[name]}/24")
+        self.lab.plug(node, "inside", self.inner, f"10.0.0.{host}/24", f"2001:db8:10::{host}/64")
+        self.lab.plug(node, "outside", self.outer, f"203.0.113.{host}/24",
+                      f"2001:db8:203::{host}/64")
+        node.forward()
+        node.nft(FIREWALL_RULES + (NAT_RULES if self.nat else ""))
+        node.sysctl({"net/netfilter/nf_conntrack_tcp_loose": 0})
+        return node
+
+    # -- keepalived --
+
+    def start_keepalived(self, node: Node, ready: list | None = None,
+                         role: list | None = None) -> None:
+        """ready: a command that says by its status whether this node may be promoted.
+        role: a command that takes "active" or "standby" as last word, called at each change."""
+        script = notify = ""
+        if ready:
+            script = ("vrrp_script in_step {\n"
+                      f'    script "{" ".join(map(str, ready))}"\n'
+                      "    interval 1\n    timeout 3\n    rise 1\n    fall 2\n}")
+            notify = "    track_script {\n        in_step\n    }\n"
+        if role:
+            command = " ".join(map(str, role))
+            for event, word in (("master", "active"), ("backup", "standby"),
+                                ("fault", "standby")):
+                notify += f'    notify_{event} "{command} {word}"\n'
+        instances = "".join(
+            KEEPALIVED_INSTANCE.format(side=side, router=router, priority=PRIORITY[node.name],
+                                       vip4=vips[0], vip6=vips[1])
+            for side, router, vips in (("inside", 10, VIP_INSIDE), ("outside", 20, VIP_OUTSIDE)))
+        config = node.dir / "keepalived.conf"
+        config.write_text(KEEPALIVED.format(node=node.name, script=script, notify=notify,
+                                            instances=instances))
+        self.keepalived[node.name] = node.start(
+            "keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
+            "--use-file", config, "--pid", node.dir / "keepalived.pid",
+            "--vrrp_pid", node.dir / "keepalived-vrrp.pid")
+
+    def owner(self) -> Node | None:
+        """The firewall that holds both virtual addresses; None while none or two hold some."""
+        held = {node.name: (VIP_INSIDE[0] in node.addresses("inside"),
+                            VIP_OUTSIDE[0] in node.addresses("outside"))
+                for node in self.firewalls if node.name not in self._off}
+        whole = [name for name, sides in held.items() if all(sides)]
+        some = [name for name, sides in held.items() if any(sides)]
+        return self.lab.nodes[whole[0]] if len(whole) == 1 == len(some) else None
+
+    def wait_owner(self, node: Node, timeout: float = 15) -> None:
+        wait_for(lambda: self.owner() is node, timeout, f"{node.name} to hold both addresses")
+
+    # -- mishaps --
+
+    _off: frozenset[str] = frozenset()
+
+    def power_off(self, node: Node) -> int:
+        """Links down and SIGKILL to all of its processes in one instant, as when the power
+        fails; what its kernel knew is forgotten. Returns the number of processes."""
+        # Frozen first: nobody shall say good-bye while the others die, as keepalived does when a
+        # link goes down. That would be an orderly shutdown, and no test.
+        pids = node.tree()
+        for pid in pids:
+            kill(pid, signal.SIGSTOP)
+        node.ip(*(f"link set {name} down" for name in ("sync", "outside", "inside")))
+        for pid in pids:
+            kill(pid, signal.SIGKILL)
+        node.kill_all()  # waits, and catches what was born meanwhile
+        conntrack.flush(node)
+        self._off |= {node.name}
+        return len(pids)
+
+    def power_on(self, node: Node) -> None:
+        """Links up again, without the virtual addresses; no program runs."""
+        for side, vips in (("inside", VIP_INSIDE), ("outside", VIP_OUTSIDE)):
+            for vip in set(vips) & node.addresses(side):
+                node.ip(f"addr del {vip}/{64 if ':' in vip else 24} dev {side}")
+        node.ip(*(f"link set {name} up" for name in ("sync", "outside", "inside")))
+        self._off -= {node.name}
+
+    # -- what the firewalls know --
+
+    def flows(self, node: Node) -> set[conntrack.Flow]:
+        """The clients' flows in the node's kernel: not the node's own, nor the sync network's."""
+        return {flow for flow in conntrack.table(node) if flow.involves(*INSIDE)}
+
+
+def repository() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+def bin_dir() -> Path:
+    """Where encsyncd and encsync are: ENCSYNC_BIN_DIR, or build/bin of the repository."""
+    return Path(os.environ.get("ENCSYNC_BIN_DIR", repository() / "build" / "bin"))

@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: ISC
+"""Clients and a server whose sessions go through the firewalls.
+
+Programs (run inside a node; each prints JSON lines, and is told things by lines on stdin):
+    traffic.py server --size BYTES --rate BYTES_PER_SECOND
+    traffic.py download ADDRESS
+    traffic.py idle ADDRESS COUNT
+    traffic.py udp ADDRESS
+    traffic.py flows ADDRESS COUNT       many short UDP flows, one answer each
+
+The driver, for demo and tests:
+    sessions = Sessions(pair, family=4)
+    sessions.start()                     returns when all of them run
+    sessions.hush()                      UDP: from now on only the server asks
+    ... the takeover ...
+    outcome = sessions.finish(timeout)   did they survive?
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.client
+import http.server
+import json
+import select
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab import PYTHON, Node, Process, wait_for
+
+HTTP_PORT, ECHO_PORT, UDP_PORT = 8080, 7000, 7001
+INTERVAL = 0.1  # seconds between two UDP questions
+
+
+# ---- the programs ----------------------------------------------------------------------------
+
+
+def say(**event) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def content(size: int):
+    """The file, in pieces: no piece like another, so a lost or doubled one shows in the hash."""
+    for number in range(0, size, 65536):
+        block = hashlib.sha256(number.to_bytes(8, "big")).digest() * 2048
+        yield block[: min(65536, size - number)]
+
+
+def content_hash(size: int) -> str:
+    total = hashlib.sha256()
+    for piece in content(size):
+        total.update(piece)
+    return total.hexdigest()
+
+
+class FileHandler(http.server.BaseHTTPRequestHandler):
+    size = rate = 0
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.size))
+        self.end_headers()
+        due = time.monotonic()
+        for piece in content(self.size):
+            self.wfile.write(piece)
+            # Behind after an outage: go on at the rate, without making up for lost time.
+            due = max(due + len(piece) / self.rate, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def log_message(self, *_args) -> None:
+        pass
+
+
+class DualStackHttp(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def dual_stack(kind: int, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::", port))
+    return sock
+
+
+def plain(address: str) -> str:
+    return address.removeprefix("::ffff:")
+
+
+def echo_server() -> None:
+    listener = dual_stack(socket.SOCK_STREAM, ECHO_PORT)
+    listener.listen(1024)
+    sockets = [listener]
+    while True:
+        for ready in select.select(sockets, [], [])[0]:
+            if ready is listener:
+                sockets.append(listener.accept()[0])
+                continue
+            try:
+                data = ready.recv(4096)
+                ready.sendall(data)
+            except OSError:
+                data = b""
+            if not data:
+                sockets.remove(ready)
+                ready.close()
+
+
+def udp_server(asking: threading.Event) -> None:
+    """Answers "ask N" with "answer N". Once told to, asks the first client itself, where it
+    heard it first: through a firewall that knows the flow, or not at all."""
+    sock = dual_stack(socket.SOCK_DGRAM, UDP_PORT)
+    peer, asked, answered, next_ask = None, 0, 0, time.monotonic()
+    while True:
+        wait = max(0.0, next_ask - time.monotonic())
+        if select.select([sock], [], [], wait)[0]:
+            data, sender = sock.recvfrom(2048)
+            word = data.split()[0] if data else b""
+            if word == b"flow":  # one of many, from the program "flows"
+                sock.sendto(data, sender)
+            elif word == b"ask":
+                if peer is None:
+                    peer = sender
+                    say(event="udp-peer", address=plain(sender[0]), port=sender[1])
+                elif sender != peer:
+                    say(event="udp-moved", address=plain(sender[0]), port=sender[1])
+                sock.sendto(b"answer " + data[4:], sender)
+            elif word == b"answer" and sender == peer:
+                answered += 1
+                say(event="udp-answered", asked=asked, answered=answered)
+            elif word == b"answer":
+                say(event="udp-moved", address=plain(sender[0]), port=sender[1])
+        if time.monotonic() >= next_ask:
+            next_ask = time.monotonic() + INTERVAL
+            if asking.is_set() and peer is not None:
+                asked += 1
+                sock.sendto(b"ask %d" % asked, peer)
+
+
+def server(size: int, rate: int) -> None:
+    FileHandler.size, FileHandler.rate = size, rate
+    files = DualStackHttp(("::", HTTP_PORT), FileHandler)
+    asking = threading.Event()
+    for target, args in ((files.serve_forever, ()), (echo_server, ()), (udp_server, (asking,))):
+        threading.Thread(target=target, args=args, daemon=True).start()
+    say(event="ready")
+    for line in sys.stdin:
+        if line.strip() == "ask":
+            asking.set()
+        elif line.strip() == "rest":
+            asking.clear()
+
+
+def download(address: str) -> None:
+    connection = http.client.HTTPConnection(address, HTTP_PORT)
+    connection.request("GET", "/file")
+    response = connection.getresponse()
+    size, got, total = int(response.headers["Content-Length"]), 0, hashlib.sha256()
+    last = reported = time.monotonic()
+    longest = 0.0
+    say(event="start", size=size)
+    while got < size:
+        data = response.read1(65536)
+        now = time.monotonic()
+        if not data:
+            break
+        longest, last = max(longest, now - last), now
+        got += len(data)
+        total.update(data)
+        if now - reported > 0.1:
+            reported = now
+            say(event="progress", got=got, size=size, longest_stall_ms=round(longest * 1000))
+    say(event="end", got=got, size=size, sha256=total.hexdigest(),
+        longest_stall_ms=round(longest * 1000))
+
+
+def idle(address: str, count: int) -> None:
+    """Opens sessions, tries each once, and then says nothing until told to."""
+    sockets = [socket.create_connection((address, ECHO_PORT), 10) for _ in range(count)]
+
+    def try_all(word: str) -> int:
+        waiting = {}
+        for number, sock in enumerate(sockets):
+            text = f"{word} {number}".encode()
+            try:
+                sock.sendall(text)
+                waiting[sock] = text
+            except OSError:
+                pass  # this one is dead: it will not be counted
+        good, deadline = 0, time.monotonic() + 30
+        while waiting and time.monotonic() < deadline:
+            for sock in select.select(list(waiting), [], [], 0.1)[0]:
+                try:
+                    good += sock.recv(4096) == waiting[sock]
+                except OSError:
+                    pass
+                del waiting[sock]
+            say(event="answers", word=word, good=good, of=count)
+        return good
+
+    say(event="open", good=try_all("hello"), of=count)
+    for line in sys.stdin:
+        if line.strip() == "speak":
+            say(event="spoken", good=try_all("again"), of=count)
+
+
+def udp(address: str) -> None:
+    """Asks all the time until told "hush", answers what it is asked, asks again on "ask"."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.bind(("", 0))
+    target = (address, UDP_PORT)
+    asked = answered = 0
+    asking, next_ask = True, time.monotonic()
+    while True:
+        ready = select.select([sock, sys.stdin], [], [], max(0.0, next_ask - time.monotonic()))[0]
+        if sys.stdin in ready:
+            line = sys.stdin.readline()
+            if not line:
+                return
+            asking = line.strip() == "ask"
+            asked = answered = 0
+            say(event="asking" if asking else "hushed")
+        if sock in ready:
+            try:
+                data = sock.recv(2048)
+            except OSError:
+                continue  # an ICMP error; the exchange goes on
+            if data.startswith(b"ask "):
+                sock.sendto(b"answer " + data[4:], target)
+            elif data.startswith(b"answer "):
+                answered += 1
+                say(event="answered", asked=asked, answered=answered)
+        if time.monotonic() >= next_ask:
+            next_ask = time.monotonic() + INTERVAL
+            if asking:
+                asked += 1
+                sock.sendto(b"ask %d" % asked, target)
+
+
+def flows(address: str, count: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    answered = 0
+    sockets = []
+    for number in range(count):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.settimeout(2)
+        sock.connect((address, UDP_PORT))
+        sock.send(b"flow %d" % number)
+        sockets.append(sock)
+        if len(sockets) == 50 or number == count - 1:
+            for each in sockets:
+                try:
+                    answered += each.recv(2048).startswith(b"flow ")
+                except OSError:
+                    pass
+                each.close()
+            sockets.clear()
+    say(event="flows", answered=answered, of=count)
+
+
+# ---- the driver ------------------------------------------------------------------------------
+
+
+class Program:
+    """One of the programs above, running in a node."""
+
+    def __init__(self, node: Node, *args: str | int):
+        self.process: Process = node.start(PYTHON, Path(__file__).resolve(), *args,
+                                           name=f"traffic-{args[0]}", stdin=True)
+
+    def events(self, event: str | None = None) -> list[dict]:
+        found = []
+        for line in self.process.output().splitlines(keepends=True):
+            if line.endswith("\n"):  # the last one may be half written
+                found.append(json.loads(line))
+        return [e for e in found if event is None or e["event"] == event]
+
+    def last(self, event: str) -> dict | None:
+        found = self.events(event)
+        return found[-1] if found else None
+
+    def say(self, line: str) -> None:
+        self.process.say(line)
+
+    def wait(self, event: str, timeout: float = 10) -> dict:
+        return wait_for(lambda: self.last(event), timeout,
+                        f"{self.process.name} to say {event!r}")
+
+
+@dataclass
+class Outcome:
+    """How the sessions fared. ok: all as if nothing had happened."""
+
+    download_ok: bool = False
+    idle_session_ok: bool = False
+    udp_ok: bool = False
+    longest_stall_ms: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.download_ok and self.idle_session_ok and self.udp_ok
+
+
+class Sessions:
+    """A download, idle TCP sessions and a UDP exchange from the pair's client to its server."""
+
+    def __init__(self, pair, family: int = 4, size: int = 24_000_000, rate: int = 4_000_000,
+                 idle_sessions: int = 10):
+        from pair import SERVER  # the programs run without it
+
+        self.pair, self.size, self.rate, self.idle_sessions = pair, size, rate, idle_sessions
+        self.address = SERVER[0 if family == 4 else 1]
+        self.hash = content_hash(size)
+        self.server = Program(pair.server, "server", "--size", size, "--rate", rate)
+        self.server.wait("ready")
+
+    def start(self) -> None:
+        client = self.pair.client
+        self.idle = Program(client, "idle", self.address, self.idle_sessions)
+        self.udp = Program(client, "udp", self.address)
+        opened = self.idle.wait("open")
+        if opened["good"] != self.idle_sessions:
+            raise AssertionError(f"the idle sessions did not even open: {opened}")
+        wait_for(lambda: (self.udp.last("answered") or {}).get("answered", 0) >= 3, 5,
+                 "the UDP exchange to run")
+        self.download = Program(client, "download", self.address)
+        wait_for(lambda: self.got() > 0, 5, "the download to run")
+
+    def got(self) -> int:
+        event = self.download.last("end") or self.download.last("progress") or {}
+        return event.get("got", 0)
+
+    def stall_ms(self) -> int:
+        event = self.download.last("end") or self.download.last("progress") or {}
+        return event.get("longest_stall_ms", 0)
+
+    def hush(self) -> None:
+        """The next UDP packet shall come from outside: it passes only where the flow is known."""
+        self.udp.say("hush")
+        self.udp.wait("hushed")
+
+    def finish(self, timeout: float = 20, on_tick=lambda: None) -> Outcome:
+        """After the takeover. timeout: how long a session may keep us waiting."""
+        outcome = Outcome()
+        started = time.monotonic()
+
+        def waited(predicate, seconds=timeout) -> bool:
+            while not predicate():
+                if time.monotonic() - started > seconds:
+                    return False
+                on_tick()
+                time.sleep(0.05)
+            return True
+
+        # All three are asked at once; each is then given its time.
+        self.idle.say("speak")
+        self.server.say("ask")
+        server_hears = waited(lambda: (self.server.last("udp-answered") or {})
+                              .get("answered", 0) >= 5)
+        self.server.say("rest")
+        self.udp.say("ask")
+        client_hears = waited(lambda: (self.udp.last("answered") or {}).get("answered", 0) >= 5
+                              and self.udp.last("asking"), timeout + 3)
+        moved = self.server.events("udp-moved")
+        outcome.udp_ok = server_hears and client_hears and not moved
+        if not server_hears:
+            outcome.notes.append("UDP: the server's questions no longer reach the client")
+        if not client_hears:
+            outcome.notes.append("UDP: the client's questions get no answer")
+        if moved:
+            first = self.server.last("udp-peer") or {}
+            outcome.notes.append(f"UDP: the client moved from port {first.get('port')} "
+                                 f"to {moved[0]['port']}: a new flow, not the old one")
+
+        def answers() -> int:
+            event = self.idle.last("answers") or {}
+            return event["good"] if event.get("word") == "again" else 0
+
+        outcome.idle_session_ok = waited(lambda: answers() == self.idle_sessions)
+        if not outcome.idle_session_ok:
+            outcome.notes.append(f"TCP: {answers()} of {self.idle_sessions} idle sessions answer")
+        # A download that moves may take as long as it takes at its rate; a stalled one may not.
+        progress = [self.got(), time.monotonic()]
+
+        def ended_or_stuck() -> bool:
+            if self.got() != progress[0]:
+                progress[:] = self.got(), time.monotonic()
+            return bool(self.download.last("end")) or time.monotonic() - progress[1] > timeout / 2
+
+        waited(ended_or_stuck, timeout + 2 * self.size / self.rate)
+        end = self.download.last("end") or {}
+        outcome.download_ok = end.get("got") == self.size and end.get("sha256") == self.hash
+        stuck = (time.monotonic() - progress[1]) * 1000 if not end else 0
+        outcome.longest_stall_ms = max(self.stall_ms(), round(stuck))
+        if not end:
+            outcome.notes.append(f"download: stuck at {self.got()} of {self.size} bytes")
+        elif not outcome.download_ok:
+            outcome.notes.append(f"download: {end['got']} of {self.size} bytes, or other bytes")
+        return outcome
+
+    def stop(self) -> None:
+        for program in (self.idle, self.udp, self.download, self.server):
+            program.process.kill()
+
+
+def make_flows(pair, count: int, family: int = 4) -> int:
+    """Real short UDP flows through the firewalls; needs a Sessions server. How many got through
+    and back."""
+    from pair import SERVER
+
+    program = Program(pair.client, "flows", SERVER[0 if family == 4 else 1], count)
+    return program.wait("flows", 30)["answered"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="traffic through the firewalls")
+    programs = parser.add_subparsers(dest="program", required=True)
+    for name in ("server", "download", "idle", "udp", "flows"):
+        sub = programs.add_parser(name)
+        if name == "server":
+            sub.add_argument("--size", type=int, required=True)
+            sub.add_argument("--rate", type=int, required=True)
+        else:
+            sub.add_argument("address")
+        if name in ("idle", "flows"):
+            sub.add_argument("count", type=int)
+    args = vars(parser.parse_args())
+    {"server": server, "download": download, "idle": idle, "udp": udp,
+     "flows": flows}[args.pop("program")](**args)
+
+
+if __name__ == "__main__":
+    main()
