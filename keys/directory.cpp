@@ -1,0 +1,167 @@
+#include "keys/directory.hpp"
+
+#include "keys/secret.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <memory>
+#include <string_view>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace encsync::keys {
+
+namespace {
+
+constexpr std::string_view kTemporary = ".new-";
+
+Error failed(std::string_view what, const std::string& path, int error) {
+    return Error{fmt::format("{}: {}: {}", path, what, std::strerror(error))};
+}
+
+Result<void> check_private(int fd, const std::string& path, bool directory) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0)
+        return failed("cannot look at it", path, errno);
+    if (!directory && !S_ISREG(info.st_mode))
+        return Error{fmt::format("{}: not a regular file", path)};
+    if (info.st_uid != ::geteuid())
+        return Error{fmt::format("{}: belongs to user {}, not to user {} who reads it", path,
+                                 info.st_uid, ::geteuid())};
+    const mode_t allowed = directory ? 0700 : 0600;
+    if ((info.st_mode & 07777 & ~allowed) != 0)
+        return Error{fmt::format("{}: mode {:04o} lets others in; it must be {:04o}", path,
+                                 info.st_mode & 07777, allowed)};
+    return {};
+}
+
+} // namespace
+
+Result<Directory> Directory::open(const std::string& path) {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd && errno == ENOENT)
+        return Error{fmt::format("{}: no keys here; 'encsync keys init' makes them", path)};
+    if (!fd)
+        return failed("cannot open the key directory", path, errno);
+    if (auto ok = check_private(fd.get(), path, true); !ok)
+        return ok.error();
+    return Directory(path, std::move(fd));
+}
+
+Result<Directory> Directory::create(const std::string& path) {
+    const auto parent = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    if (!parent.empty())
+        std::filesystem::create_directories(parent, error);
+    if (error)
+        return Error{fmt::format("{}: cannot be made: {}", parent.string(), error.message())};
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+        return failed("cannot make the key directory", path, errno);
+    return open(path);
+}
+
+Result<Fd> Directory::lock() const {
+    // A description of its own: flock(2) belongs to the description, not to the descriptor.
+    Fd fd(::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd)
+        return failed("cannot open the key directory", path_, errno);
+    int status;
+    while ((status = ::flock(fd.get(), LOCK_EX)) != 0 && errno == EINTR)
+        ;
+    if (status != 0)
+        return failed("cannot lock the key directory", path_, errno);
+    remove_leftovers(); // whoever had been writing them is gone
+    return fd;
+}
+
+Result<std::optional<std::size_t>> Directory::read(const char* name, MutableBytes into) const {
+    // Not blocking: a FIFO in the file's place must not hang us before it is seen for what it is.
+    Fd fd(::openat(fd_.get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (!fd && errno == ENOENT)
+        return std::optional<std::size_t>();
+    if (!fd && errno == ELOOP)
+        return Error{fmt::format("{}: is a symbolic link", path_of(name))};
+    if (!fd)
+        return failed("cannot open it", path_of(name), errno);
+    if (auto ok = check_private(fd.get(), path_of(name), false); !ok)
+        return ok.error();
+    std::size_t size = 0;
+    while (size < into.size()) {
+        const ssize_t got = ::read(fd.get(), into.data() + size, into.size() - size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return failed("cannot read it", path_of(name), errno);
+        if (got == 0)
+            return std::optional(size);
+        size += static_cast<std::size_t>(got);
+    }
+    return Error{fmt::format("{}: longer than {} bytes", path_of(name), into.size() - 1)};
+}
+
+Result<bool> Directory::has(const char* name) const {
+    struct stat info {};
+    if (::fstatat(fd_.get(), name, &info, AT_SYMLINK_NOFOLLOW) == 0)
+        return true;
+    if (errno == ENOENT)
+        return false;
+    return failed("cannot look at it", path_of(name), errno);
+}
+
+Result<void> Directory::write(const char* name, Bytes content) const {
+    const std::string temporary = fmt::format("{}{:08x}", kTemporary, randombytes_random());
+    const auto attempt = [&]() -> Result<void> {
+        Fd fd(::openat(fd_.get(), temporary.c_str(),
+                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+        if (!fd)
+            return failed("cannot write", path_of(name), errno);
+        while (!content.empty()) {
+            const ssize_t put = ::write(fd.get(), content.data(), content.size());
+            if (put < 0 && errno == EINTR)
+                continue;
+            if (put < 0)
+                return failed("cannot write", path_of(name), errno);
+            content = content.subspan(static_cast<std::size_t>(put));
+        }
+        if (::fsync(fd.get()) != 0)
+            return failed("cannot write", path_of(name), errno);
+        return rename(temporary.c_str(), name);
+    };
+    auto result = attempt();
+    if (!result)
+        ::unlinkat(fd_.get(), temporary.c_str(), 0);
+    return result;
+}
+
+Result<void> Directory::rename(const char* from, const char* to) const {
+    if (::renameat(fd_.get(), from, fd_.get(), to) != 0)
+        return failed("cannot put it in place", path_of(to), errno);
+    return sync();
+}
+
+Result<void> Directory::sync() const {
+    if (::fsync(fd_.get()) != 0)
+        return failed("cannot sync the key directory", path_, errno);
+    return {};
+}
+
+void Directory::remove_leftovers() const {
+    const int fd = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    const auto close = [](DIR* d) { ::closedir(d); };
+    const std::unique_ptr<DIR, decltype(close)> listing(::fdopendir(fd), close);
+    if (!listing) {
+        ::close(fd);
+        return;
+    }
+    while (const dirent* entry = ::readdir(listing.get()))
+        if (std::string_view(entry->d_name).starts_with(kTemporary))
+            ::unlinkat(fd_.get(), entry->d_name, 0);
+}
+
+} // namespace encsync::keys

@@ -1,0 +1,54 @@
+// A directory that only its owner can look into, and the files in it. All names are relative to
+// the directory that was opened and checked, so nobody can swap it under us.
+//
+//     auto directory = Directory::open("/var/lib/encsync/keys");
+//     auto lock = directory->lock();
+//     auto ok = directory->write("identity", bytes);
+//
+// Refused, each by name: a directory or file that others can read or write (a mode wider than
+// 0700 and 0600), that belongs to another user, that is a symbolic link (files) or no regular
+// file. Files are written to a temporary one, synced, renamed and the directory synced: after a
+// crash there is the old file or the new one.
+#pragma once
+
+#include "util/bytes.hpp"
+#include "util/fd.hpp"
+#include "util/result.hpp"
+
+#include <optional>
+#include <string>
+
+namespace encsync::keys {
+
+class Directory {
+  public:
+    static Result<Directory> open(const std::string& path);
+    // Makes the directory, mode 0700, and any parents, mode 0755, that are not there yet.
+    static Result<Directory> create(const std::string& path);
+
+    const std::string& path() const { return path_; }
+    std::string path_of(const char* name) const { return path_ + "/" + name; }
+
+    // Held until it dies; waits for another process's. Everything that writes takes it, so that
+    // two commands never build on the same old state.
+    Result<Fd> lock() const;
+
+    // How many bytes were read; none if there is no such file. A file that does not fit is an
+    // error.
+    Result<std::optional<std::size_t>> read(const char* name, MutableBytes into) const;
+    Result<bool> has(const char* name) const;
+
+    // These need the lock.
+    Result<void> write(const char* name, Bytes content) const;
+    Result<void> rename(const char* from, const char* to) const;
+
+  private:
+    Directory(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+    Result<void> sync() const;
+    void remove_leftovers() const;
+
+    std::string path_;
+    Fd fd_;
+};
+
+} // namespace encsync::keys

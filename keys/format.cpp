@@ -1,0 +1,421 @@
+#include "keys/format.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <ctime>
+#include <fmt/format.h>
+#include <optional>
+
+namespace encsync::keys {
+
+namespace {
+
+constexpr std::string_view kPublicTitle = "encsync public key 1";
+constexpr std::string_view kSecretTitle = "encsync secret key 1";
+constexpr std::string_view kNodeTitle = "encsync node secret 1";
+constexpr std::string_view kTrustedTitle = "encsync trusted keys 1";
+constexpr UnixTime kMaxTime = 253402300799; // 9999-12-31T23:59:59Z
+constexpr std::size_t kChecksum = 32;
+
+Bytes as_bytes(std::string_view text) {
+    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+std::string base64(Bytes data, int variant = sodium_base64_VARIANT_ORIGINAL) {
+    std::string text(sodium_base64_encoded_len(data.size(), variant), '\0');
+    sodium_bin2base64(text.data(), text.size(), data.data(), data.size(), variant);
+    text.pop_back(); // the NUL
+    return text;
+}
+
+// Exactly as many bytes as `into` has room for, in the one canonical spelling.
+bool unbase64(std::string_view text, MutableBytes into) {
+    std::size_t size = 0;
+    const char* end = nullptr;
+    return sodium_base642bin(into.data(), into.size(), text.data(), text.size(), nullptr, &size,
+                             &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+           size == into.size() && end == text.data() + text.size();
+}
+
+std::array<std::uint8_t, kChecksum> checksum(std::string_view text) {
+    std::array<std::uint8_t, kChecksum> sum;
+    crypto_generichash(sum.data(), sum.size(), as_bytes(text).data(), text.size(), nullptr, 0);
+    return sum;
+}
+
+// Takes a text apart line by line, and remembers where it is for the error.
+class Lines {
+  public:
+    explicit Lines(std::string_view text) : text_(text) {}
+
+    bool at_end() const { return position_ == text_.size(); }
+    std::size_t position() const { return position_; }
+    std::size_t number() const { return number_; }
+
+    Result<std::string_view> line() {
+        number_++;
+        const std::size_t end = text_.find('\n', position_);
+        if (end == text_.npos)
+            return Error{fmt::format("line {}: truncated", number_)};
+        const auto line = text_.substr(position_, end - position_);
+        position_ = end + 1;
+        return line;
+    }
+
+    // The first line of a block. Another version of the same kind is told apart from garbage.
+    Result<void> title(std::string_view expected) {
+        auto got = line();
+        if (!got)
+            return got.error();
+        if (*got == expected)
+            return {};
+        const auto kind = expected.substr(0, expected.rfind(' ') + 1);
+        if (got->starts_with(kind))
+            return error("a version that this encsync does not know");
+        return error(fmt::format("expected '{}'", expected));
+    }
+
+    // What follows "name: ".
+    Result<std::string_view> field(std::string_view name) {
+        auto got = line();
+        if (!got)
+            return got.error();
+        if (!got->starts_with(name) || !got->substr(name.size()).starts_with(": "))
+            return error(fmt::format("expected '{}: '", name));
+        return got->substr(name.size() + 2);
+    }
+
+    Result<void> base64_field(std::string_view name, MutableBytes into) {
+        auto got = field(name);
+        if (!got)
+            return got.error();
+        if (!unbase64(*got, into))
+            return error(fmt::format("{} is not {} bytes in base64", name, into.size()));
+        return {};
+    }
+
+    Result<void> end() const {
+        if (!at_end())
+            return Error{fmt::format("line {}: trailing data", number_ + 1)};
+        return {};
+    }
+
+    Error error(std::string_view text) const {
+        return Error{fmt::format("line {}: {}", number_, text)};
+    }
+
+  private:
+    std::string_view text_;
+    std::size_t position_ = 0, number_ = 0;
+};
+
+// The last line of a file that has a checksum; nothing may follow it.
+Result<void> read_checksum(Lines& lines, std::string_view text) {
+    const auto expected = checksum(text.substr(0, lines.position()));
+    std::array<std::uint8_t, kChecksum> sum;
+    if (auto ok = lines.base64_field("checksum", sum); !ok)
+        return ok;
+    if (sodium_memcmp(sum.data(), expected.data(), sum.size()) != 0)
+        return lines.error("the checksum does not match: the file is damaged");
+    return lines.end();
+}
+
+Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
+    auto name = lines.field("name");
+    if (!name)
+        return name.error();
+    if (auto ok = check_name(*name); !ok)
+        return lines.error(ok.error().text);
+    into.name = *name;
+    auto text = lines.field("created");
+    if (!text)
+        return text.error();
+    auto created = parse_time(*text);
+    if (!created)
+        return lines.error(created.error().text);
+    into.created = *created;
+    return {};
+}
+
+// A key that is no point of the curve, or of small order, proves nothing about its holder.
+bool is_sound(const RawKey& key) {
+    return crypto_core_ed25519_is_valid_point(key.data()) == 1;
+}
+
+Result<PublicKey> read_block(Lines& lines, std::string_view text) {
+    const std::size_t begin = lines.position();
+    PublicKey key;
+    if (auto ok = lines.title(kPublicTitle); !ok)
+        return ok.error();
+    if (auto ok = read_name_and_time(lines, key); !ok)
+        return ok.error();
+    if (auto ok = lines.base64_field("key", key.key); !ok)
+        return ok.error();
+    if (!is_sound(key.key))
+        return lines.error("not a valid Ed25519 public key");
+    const auto signed_text = as_bytes(text.substr(begin, lines.position() - begin));
+    std::array<std::uint8_t, crypto_sign_BYTES> signature;
+    if (auto ok = lines.base64_field("signature", signature); !ok)
+        return ok.error();
+    if (crypto_sign_verify_detached(signature.data(), signed_text.data(), signed_text.size(),
+                                    key.key.data()) != 0)
+        return lines.error("the signature is wrong: the file is damaged or was changed");
+    return key;
+}
+
+template<class Number>
+bool parse_digits(std::string_view text, Number& into) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
+    return error == std::errc() && end == text.data() + text.size();
+}
+
+} // namespace
+
+UnixTime unix_now() {
+    return std::time(nullptr);
+}
+
+void SecretText::append(std::string_view text) {
+    if (text.size() > kMaxSecretText - size_)
+        std::abort();
+    std::copy(text.begin(), text.end(), buffer_.bytes().begin() + static_cast<long>(size_));
+    size_ += text.size();
+}
+
+void SecretText::append_base64(Bytes data) {
+    // One more byte than the text may have: libsodium ends it with a NUL.
+    const std::size_t needed =
+        sodium_base64_encoded_len(data.size(), sodium_base64_VARIANT_ORIGINAL);
+    if (needed > buffer_.bytes().size() - size_)
+        std::abort();
+    sodium_bin2base64(reinterpret_cast<char*>(buffer_.bytes().data() + size_), needed, data.data(),
+                      data.size(), sodium_base64_VARIANT_ORIGINAL);
+    size_ += needed - 1;
+}
+
+std::string_view SecretText::view() const {
+    return {reinterpret_cast<const char*>(buffer_.bytes().data()), size_};
+}
+
+Result<void> check_name(std::string_view name) {
+    if (name.empty())
+        return Error{"the name is empty"};
+    if (name.size() > kMaxName)
+        return Error{fmt::format("the name is longer than {} characters", kMaxName)};
+    for (const char c : name) {
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-')
+            return Error{"the name has a character other than letters, digits and '._-'"};
+    }
+    return {};
+}
+
+std::string to_text(UnixTime time) {
+    using namespace std::chrono;
+    const sys_seconds at{seconds(std::clamp<UnixTime>(time, 0, kMaxTime))};
+    const auto day = floor<days>(at);
+    const year_month_day date{day};
+    const hh_mm_ss clock{at - day};
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", static_cast<int>(date.year()),
+                       static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                       clock.hours().count(), clock.minutes().count(), clock.seconds().count());
+}
+
+Result<UnixTime> parse_time(std::string_view text) {
+    using namespace std::chrono;
+    const Error bad{"not a time such as 2026-01-31T12:00:00Z"};
+    int y = 0;
+    unsigned mo = 0, d = 0, h = 0, mi = 0, s = 0;
+    if (text.size() != 20 || !parse_digits(text.substr(0, 4), y) ||
+        !parse_digits(text.substr(5, 2), mo) || !parse_digits(text.substr(8, 2), d) ||
+        !parse_digits(text.substr(11, 2), h) || !parse_digits(text.substr(14, 2), mi) ||
+        !parse_digits(text.substr(17, 2), s))
+        return bad;
+    const year_month_day date{year(y), month(mo), day(d)};
+    if (!date.ok())
+        return bad;
+    const auto at = sys_days(date).time_since_epoch() + hours(h) + minutes(mi) + seconds(s);
+    const UnixTime time = duration_cast<seconds>(at).count();
+    // Catches the separators, an hour of 24 and every other second spelling.
+    if (time < 0 || time > kMaxTime || to_text(time) != text)
+        return bad;
+    return time;
+}
+
+Identity make_identity(std::string name, UnixTime created) {
+    Identity identity;
+    identity.name = std::move(name);
+    identity.created = std::clamp<UnixTime>(created, 0, kMaxTime);
+    identity.seed = SecretSeed::random();
+    Secret<crypto_sign_SECRETKEYBYTES> secret;
+    crypto_sign_seed_keypair(identity.key.data(), secret.bytes().data(),
+                             identity.seed.bytes().data());
+    return identity;
+}
+
+std::string write_public(const Identity& identity) {
+    std::string text = fmt::format("{}\nname: {}\ncreated: {}\nkey: {}\n", kPublicTitle,
+                                   identity.name, to_text(identity.created), base64(identity.key));
+    Secret<crypto_sign_SECRETKEYBYTES> secret;
+    RawKey key;
+    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
+    std::array<std::uint8_t, crypto_sign_BYTES> signature;
+    crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
+                         secret.bytes().data());
+    text += fmt::format("signature: {}\n", base64(signature));
+    return text;
+}
+
+Result<std::vector<PublicKey>> read_public(std::string_view text) {
+    if (text.size() > kMaxPublicText)
+        return Error{fmt::format("longer than {} bytes", kMaxPublicText)};
+    Lines lines(text);
+    std::vector<PublicKey> keys;
+    do {
+        if (keys.size() == kKeysPerName)
+            return Error{fmt::format("line {}: trailing data", lines.number() + 1)};
+        auto key = read_block(lines, text);
+        if (!key)
+            return key.error();
+        keys.push_back(std::move(*key));
+    } while (!lines.at_end());
+    if (keys.size() == 2) {
+        if (keys[0].name != keys[1].name)
+            return Error{
+                fmt::format("two names in one file: {} and {}", keys[0].name, keys[1].name)};
+        if (keys[0].key == keys[1].key)
+            return Error{"the same key twice"};
+    }
+    return keys;
+}
+
+SecretText write_secret(const Identity& identity) {
+    SecretText text;
+    text.append(fmt::format("{}\nname: {}\ncreated: {}\nkey: {}\nseed: ", kSecretTitle,
+                            identity.name, to_text(identity.created), base64(identity.key)));
+    text.append_base64(identity.seed.bytes());
+    text.append("\n");
+    text.append(fmt::format("checksum: {}\n", base64(checksum(text.view()))));
+    return text;
+}
+
+Result<Identity> read_secret(std::string_view text) {
+    if (text.size() > kMaxSecretText)
+        return Error{fmt::format("longer than {} bytes", kMaxSecretText)};
+    Lines lines(text);
+    Identity identity;
+    if (auto ok = lines.title(kSecretTitle); !ok)
+        return ok.error();
+    if (auto ok = read_name_and_time(lines, identity); !ok)
+        return ok.error();
+    if (auto ok = lines.base64_field("key", identity.key); !ok)
+        return ok.error();
+    if (auto ok = lines.base64_field("seed", identity.seed.bytes()); !ok)
+        return ok.error();
+    if (auto ok = read_checksum(lines, text); !ok)
+        return ok.error();
+    Secret<crypto_sign_SECRETKEYBYTES> secret;
+    RawKey key;
+    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
+    if (key != identity.key)
+        return Error{"the public key does not belong to the seed"};
+    return identity;
+}
+
+SecretText write_node_secret(const SecretSeed& secret) {
+    SecretText text;
+    text.append(kNodeTitle);
+    text.append("\nsecret: ");
+    text.append_base64(secret.bytes());
+    text.append("\n");
+    text.append(fmt::format("checksum: {}\n", base64(checksum(text.view()))));
+    return text;
+}
+
+Result<SecretSeed> read_node_secret(std::string_view text) {
+    if (text.size() > kMaxSecretText)
+        return Error{fmt::format("longer than {} bytes", kMaxSecretText)};
+    Lines lines(text);
+    SecretSeed secret;
+    if (auto ok = lines.title(kNodeTitle); !ok)
+        return ok.error();
+    if (auto ok = lines.base64_field("secret", secret.bytes()); !ok)
+        return ok.error();
+    if (auto ok = read_checksum(lines, text); !ok)
+        return ok.error();
+    return secret;
+}
+
+std::string write_trusted(const std::vector<TrustedKey>& keys) {
+    std::string text = fmt::format("{}\n", kTrustedTitle);
+    for (const TrustedKey& key : keys)
+        text += fmt::format("trusted: {} {} {} {}\n", to_text(key.since), to_text(key.created),
+                            base64(key.key), key.name);
+    text += fmt::format("checksum: {}\n", base64(checksum(text)));
+    return text;
+}
+
+namespace {
+
+// "SINCE CREATED KEY NAME": all but the name have a fixed width.
+std::optional<TrustedKey> read_trusted_line(std::string_view line) {
+    constexpr std::size_t kTime = 20, kKey = 44;
+    constexpr std::size_t kCreatedAt = kTime + 1, kKeyAt = kCreatedAt + kTime + 1,
+                          kNameAt = kKeyAt + kKey + 1;
+    if (line.size() <= kNameAt || line[kTime] != ' ' || line[kCreatedAt + kTime] != ' ' ||
+        line[kKeyAt + kKey] != ' ')
+        return std::nullopt;
+    auto since = parse_time(line.substr(0, kTime));
+    auto created = parse_time(line.substr(kCreatedAt, kTime));
+    TrustedKey key;
+    if (!since || !created || !unbase64(line.substr(kKeyAt, kKey), key.key) || !is_sound(key.key) ||
+        !check_name(line.substr(kNameAt)))
+        return std::nullopt;
+    key.since = *since;
+    key.created = *created;
+    key.name = line.substr(kNameAt);
+    return key;
+}
+
+} // namespace
+
+Result<std::vector<TrustedKey>> read_trusted(std::string_view text) {
+    if (text.size() > kMaxTrustedText)
+        return Error{fmt::format("longer than {} bytes", kMaxTrustedText)};
+    Lines lines(text);
+    if (auto ok = lines.title(kTrustedTitle); !ok)
+        return ok.error();
+    std::vector<TrustedKey> keys;
+    while (text.substr(lines.position()).starts_with("trusted: ")) {
+        auto line = lines.field("trusted");
+        if (!line)
+            return line.error();
+        auto key = read_trusted_line(*line);
+        if (!key)
+            return lines.error("expected two times, a key and a name");
+        if (keys.size() == kMaxTrusted)
+            return lines.error(fmt::format("more than {} keys", kMaxTrusted));
+        if (std::ranges::any_of(keys, [&](const auto& other) { return other.key == key->key; }))
+            return lines.error("the same key twice");
+        if (std::ranges::count(keys, key->name, &TrustedKey::name) ==
+            static_cast<long>(kKeysPerName))
+            return lines.error(fmt::format("more than {} keys for {}", kKeysPerName, key->name));
+        keys.push_back(std::move(*key));
+    }
+    if (auto ok = read_checksum(lines, text); !ok)
+        return ok.error();
+    return keys;
+}
+
+std::string fingerprint(const RawKey& key) {
+    std::array<std::uint8_t, crypto_hash_sha256_BYTES> hash;
+    crypto_hash_sha256(hash.data(), key.data(), key.size());
+    return "SHA256:" + base64(hash, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+}
+
+std::string short_fingerprint(const RawKey& key) {
+    return fingerprint(key).substr(7, 12);
+}
+
+} // namespace encsync::keys

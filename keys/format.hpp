@@ -1,0 +1,103 @@
+// The text of key files: what is written, and what is refused when read.
+//
+// A public file, for `encsync keys export` and `trust`: one block for each key, so two while an
+// identity is being rotated. The signature is the key's own, over the block's lines above it,
+// line ends included; it shows that the block is whole and that its maker holds the key.
+//
+//     encsync public key 1
+//     name: mickey
+//     created: 2026-01-31T12:00:00Z
+//     key: (32 bytes, base64)
+//     signature: (64 bytes, base64)
+//
+// A secret file ends in a checksum (BLAKE2b-256 over all lines above it) instead, as do the
+// node's secret and the list of trusted keys. Every parser takes exactly what its writer makes:
+// one spelling, no spare blanks, nothing after the end. Errors name the line.
+#pragma once
+
+#include "keys/secret.hpp"
+#include "util/result.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace encsync::keys {
+
+using RawKey = std::array<std::uint8_t, 32>; // an Ed25519 public key (RFC 8032)
+
+inline constexpr std::size_t kMaxName = 63;
+inline constexpr std::size_t kMaxPublicText = 4096;   // bytes of a public file
+inline constexpr std::size_t kMaxSecretText = 1024;   // bytes of a secret file
+inline constexpr std::size_t kMaxTrustedText = 32768; // bytes of the list of trusted keys
+inline constexpr std::size_t kMaxTrusted = 128;       // keys
+inline constexpr std::size_t kKeysPerName = 2;        // the current one and the coming one
+
+// Seconds since 1970, UTC; 0 to the end of the year 9999.
+using UnixTime = std::int64_t;
+UnixTime unix_now();
+
+struct PublicKey {
+    std::string name; // of the node, and its IKE id
+    UnixTime created = 0;
+    RawKey key{};
+    bool operator==(const PublicKey&) const = default;
+};
+
+struct TrustedKey : PublicKey {
+    UnixTime since = 0; // when it was trusted here
+    bool operator==(const TrustedKey&) const = default;
+};
+
+struct Identity : PublicKey {
+    SecretSeed seed;
+};
+
+// A text that holds a secret. Appending more than fits is a bug of ours and ends the process.
+class SecretText {
+  public:
+    void append(std::string_view text);
+    void append_base64(Bytes data);
+    std::string_view view() const;
+    Bytes bytes() const { return buffer_.bytes().first(size_); }
+
+    MutableBytes room() { return buffer_.bytes(); } // to be filled by a reader
+    void set_size(std::size_t size) { size_ = size; }
+
+  private:
+    Secret<kMaxSecretText + 1> buffer_;
+    std::size_t size_ = 0;
+};
+
+// Letters, digits and "._-", 1 to 63 of them. The error says what is wrong.
+Result<void> check_name(std::string_view name);
+
+// "2026-01-31T12:00:00Z"
+std::string to_text(UnixTime time);
+Result<UnixTime> parse_time(std::string_view text);
+
+// A new key. The name has been checked.
+Identity make_identity(std::string name, UnixTime created);
+
+std::string write_public(const Identity& identity);
+// One block, or two of the same name and different keys.
+Result<std::vector<PublicKey>> read_public(std::string_view text);
+
+SecretText write_secret(const Identity& identity);
+Result<Identity> read_secret(std::string_view text);
+
+SecretText write_node_secret(const SecretSeed& secret);
+Result<SecretSeed> read_node_secret(std::string_view text);
+
+std::string write_trusted(const std::vector<TrustedKey>& keys);
+Result<std::vector<TrustedKey>> read_trusted(std::string_view text);
+
+// "SHA256:" and the base64 of the raw key's SHA-256, without padding: the form of OpenSSH.
+std::string fingerprint(const RawKey& key);
+// Its first twelve characters after the "SHA256:", to tell keys apart in a table. Not for
+// comparing by eye whether a key is the right one.
+std::string short_fingerprint(const RawKey& key);
+
+} // namespace encsync::keys

@@ -1,0 +1,284 @@
+#include "keys/store.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace encsync::keys {
+
+namespace {
+
+constexpr const char* kIdentity = "identity";
+constexpr const char* kNextIdentity = "identity.next";
+constexpr const char* kNodeSecret = "node.secret";
+constexpr const char* kTrusted = "trusted";
+
+Bytes as_bytes(std::string_view text) {
+    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+Error in_file(const Directory& directory, const char* name, const Error& error) {
+    return Error{fmt::format("{}: {}", directory.path_of(name), error.text)};
+}
+
+// An absent file gives none; one that is there is parsed by read_text or is an error.
+template<class T, class Read>
+Result<std::optional<T>> read_secret_file(const Directory& directory, const char* name,
+                                          Read read_text) {
+    SecretText text;
+    auto size = directory.read(name, text.room());
+    if (!size)
+        return size.error();
+    if (!*size)
+        return std::optional<T>();
+    text.set_size(**size);
+    Result<T> parsed = read_text(text.view());
+    if (!parsed)
+        return in_file(directory, name, parsed.error());
+    return std::optional<T>(std::move(*parsed));
+}
+
+} // namespace
+
+Result<Store> Store::open(const std::string& directory) {
+    if (sodium_init() < 0)
+        return Error{"libsodium does not start"};
+    auto opened = Directory::open(directory);
+    if (!opened)
+        return opened.error();
+    return Store(std::move(*opened));
+}
+
+Result<Store> Store::create(const std::string& directory) {
+    if (sodium_init() < 0)
+        return Error{"libsodium does not start"};
+    auto made = Directory::create(directory);
+    if (!made)
+        return made.error();
+    return Store(std::move(*made));
+}
+
+Result<void> Store::init(const std::string& name, UnixTime now) {
+    if (auto ok = check_name(name); !ok)
+        return ok;
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    for (const char* file : {kIdentity, kNextIdentity}) {
+        auto there = directory_.has(file);
+        if (!there)
+            return there.error();
+        if (*there)
+            return Error{fmt::format("{}: there is an identity already; 'encsync keys rotate "
+                                     "--what identity' makes the next one",
+                                     directory_.path_of(file))};
+    }
+    // A node secret without an identity is left from an init that was cut short.
+    auto secret = read_secret_file<SecretSeed>(directory_, kNodeSecret,
+                                               [](auto t) { return read_node_secret(t); });
+    if (!secret)
+        return secret.error();
+    if (!*secret)
+        if (auto ok =
+                directory_.write(kNodeSecret, write_node_secret(SecretSeed::random()).bytes());
+            !ok)
+            return ok;
+    return directory_.write(kIdentity, write_secret(make_identity(name, now)).bytes());
+}
+
+Result<std::optional<Identity>> Store::read_identity(const char* name) const {
+    return read_secret_file<Identity>(directory_, name, [](auto t) { return read_secret(t); });
+}
+
+Result<std::vector<Identity>> Store::identities() const {
+    // A retire() of another process renames the second over the first. Read in this order, we
+    // may see the new key twice, but never none.
+    auto next = read_identity(kNextIdentity);
+    if (!next)
+        return next.error();
+    auto current = read_identity(kIdentity);
+    if (!current)
+        return current.error();
+    if (!*current)
+        return Error{
+            fmt::format("{}: no identity here; 'encsync keys init' makes it", directory_.path())};
+    std::vector<Identity> all;
+    all.push_back(std::move(**current));
+    if (*next && (*next)->key != all.front().key) {
+        if ((*next)->name != all.front().name)
+            return Error{fmt::format("{}: is of {}, but {} is of {}",
+                                     directory_.path_of(kNextIdentity), (*next)->name, kIdentity,
+                                     all.front().name)};
+        all.push_back(std::move(**next));
+    }
+    return all;
+}
+
+Result<std::string> Store::export_public() const {
+    auto all = identities();
+    if (!all)
+        return all.error();
+    std::string text;
+    for (const Identity& identity : *all)
+        text += write_public(identity);
+    return text;
+}
+
+Result<void> Store::rotate_identity(UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto all = identities();
+    if (!all)
+        return all.error();
+    if (all->size() > 1)
+        return Error{"there are two identities already; 'encsync keys retire' drops the older one "
+                     "once every peer trusts the newer"};
+    const Identity& current = all->front();
+    // A clock that was set back must not make the new key the older one.
+    const auto identity = make_identity(current.name, std::max(now, current.created + 1));
+    return directory_.write(kNextIdentity, write_secret(identity).bytes());
+}
+
+Result<void> Store::retire() {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto all = identities();
+    if (!all)
+        return all.error();
+    if (all->size() < 2)
+        return Error{"there is one identity only; 'encsync keys rotate --what identity' makes the "
+                     "next one first"};
+    return directory_.rename(kNextIdentity, kIdentity);
+}
+
+Result<std::vector<TrustedKey>> Store::trusted() const {
+    std::string text(kMaxTrustedText + 1, '\0');
+    auto size =
+        directory_.read(kTrusted, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    if (!size)
+        return size.error();
+    if (!*size)
+        return std::vector<TrustedKey>();
+    auto keys = read_trusted(std::string_view(text).substr(0, **size));
+    if (!keys)
+        return in_file(directory_, kTrusted, keys.error());
+    return keys;
+}
+
+Result<void> Store::save_trusted(const std::vector<TrustedKey>& keys) const {
+    return directory_.write(kTrusted, as_bytes(write_trusted(keys)));
+}
+
+Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto own = identities();
+    if (!own)
+        return own.error();
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    std::size_t fresh = 0;
+    for (const PublicKey& key : keys) {
+        if (auto ok = check_name(key.name); !ok)
+            return ok.error();
+        if (std::ranges::any_of(*own, [&](const auto& mine) { return mine.key == key.key; }))
+            return Error{"this is this node's own key; trust it on the peers"};
+        if (own->front().name == key.name)
+            return Error{fmt::format("the key names {}, which is this node's own name", key.name)};
+        const auto same = std::ranges::find(*all, key.key, &TrustedKey::key);
+        if (same != all->end() && same->name == key.name)
+            continue;
+        if (same != all->end())
+            return Error{
+                fmt::format("{} is trusted already, as {}", fingerprint(key.key), same->name)};
+        if (std::ranges::count(*all, key.name, &TrustedKey::name) ==
+            static_cast<long>(kKeysPerName))
+            return Error{fmt::format("{0} has two trusted keys already; 'encsync keys retire "
+                                     "--peer {0}' drops the older one",
+                                     key.name)};
+        if (all->size() == kMaxTrusted)
+            return Error{
+                fmt::format("{} keys are trusted already, which is the limit", kMaxTrusted)};
+        TrustedKey added;
+        static_cast<PublicKey&>(added) = key;
+        // Never before the last one, whatever the clock says: the order is who came first.
+        added.since = all->empty() ? now : std::max(now, all->back().since);
+        all->push_back(std::move(added));
+        fresh++;
+    }
+    if (fresh > 0)
+        if (auto ok = save_trusted(*all); !ok)
+            return ok.error();
+    return fresh;
+}
+
+Result<std::size_t> Store::forget(const std::string& name) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    const std::size_t gone =
+        std::erase_if(*all, [&](const TrustedKey& key) { return key.name == name; });
+    if (gone == 0)
+        return Error{fmt::format("no key of '{}' is trusted", name)};
+    if (auto ok = save_trusted(*all); !ok)
+        return ok.error();
+    return gone;
+}
+
+Result<void> Store::retire_peer(const std::string& name) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    const auto count = std::ranges::count(*all, name, &TrustedKey::name);
+    if (count == 0)
+        return Error{fmt::format("no key of '{}' is trusted", name)};
+    if (count == 1)
+        return Error{fmt::format("{} has one trusted key only; 'encsync keys forget {}' would drop "
+                                 "it",
+                                 name, name)};
+    all->erase(std::ranges::find(*all, name, &TrustedKey::name));
+    return save_trusted(*all);
+}
+
+Result<SecretSeed> Store::node_secret() const {
+    auto secret = read_secret_file<SecretSeed>(directory_, kNodeSecret,
+                                               [](auto t) { return read_node_secret(t); });
+    if (!secret)
+        return secret.error();
+    if (!*secret)
+        return Error{fmt::format("{}: not there, though every key store has one",
+                                 directory_.path_of(kNodeSecret))};
+    return std::move(**secret);
+}
+
+Result<std::array<std::uint8_t, 32>> Store::derive(std::string_view purpose) const {
+    auto secret = node_secret();
+    if (!secret)
+        return secret.error();
+    std::array<std::uint8_t, 32> derived;
+    crypto_generichash(derived.data(), derived.size(), as_bytes(purpose).data(), purpose.size(),
+                       secret->bytes().data(), secret->bytes().size());
+    return derived;
+}
+
+Result<std::uint32_t> Store::creatorid() const {
+    // Another purpose for each try; one in four thousand million needs a second.
+    for (int attempt = 0;; attempt++) {
+        auto derived = derive(fmt::format("creatorid {}", attempt));
+        if (!derived)
+            return derived.error();
+        if (const auto id = load_be<std::uint32_t>(derived->data()); id != 0)
+            return id;
+    }
+}
+
+} // namespace encsync::keys

@@ -1,0 +1,25 @@
+// Every parser of key files. What one accepts, its writer writes the same again.
+#include "keys/format.hpp"
+
+#include <cstdlib>
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace encsync::keys;
+    if (sodium_init() < 0)
+        std::abort();
+    const std::string_view text(reinterpret_cast<const char*>(data), size);
+    if (const auto keys = read_public(text))
+        for (const PublicKey& key : *keys)
+            if (!check_name(key.name) || !parse_time(to_text(key.created)))
+                std::abort();
+    if (const auto identity = read_secret(text))
+        if (write_secret(*identity).view() != text)
+            std::abort();
+    if (const auto secret = read_node_secret(text))
+        if (write_node_secret(*secret).view() != text)
+            std::abort();
+    if (const auto keys = read_trusted(text))
+        if (write_trusted(*keys) != text)
+            std::abort();
+    return 0;
+}

@@ -1,0 +1,366 @@
+// The key store on a real file system.
+#include "keys/store.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
+
+namespace encsync::keys {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr UnixTime kNow = 1767225600;
+
+template<class T>
+std::string why(const Result<T>& result) {
+    return result ? std::string("accepted") : result.error().text;
+}
+
+class KeyStore : public testing::Test {
+  protected:
+    KeyStore() {
+        std::string pattern = fs::temp_directory_path() / "encsync-keys-XXXXXX";
+        if (!::mkdtemp(pattern.data()))
+            std::abort();
+        root_ = pattern;
+    }
+    ~KeyStore() override { fs::remove_all(root_); }
+
+    Store make(const std::string& name) {
+        auto store = Store::create(root_ / name);
+        EXPECT_TRUE(store) << why(store);
+        EXPECT_TRUE(store->init(name, kNow));
+        return std::move(*store);
+    }
+    static std::vector<PublicKey> public_keys(const Store& store) {
+        auto text = store.export_public();
+        EXPECT_TRUE(text) << why(text);
+        auto keys = read_public(*text);
+        EXPECT_TRUE(keys) << why(keys);
+        return *keys;
+    }
+    static std::vector<RawKey> trusted_keys(const Store& store) {
+        auto trusted = store.trusted();
+        EXPECT_TRUE(trusted) << why(trusted);
+        std::vector<RawKey> keys;
+        for (const TrustedKey& key : *trusted)
+            keys.push_back(key.key);
+        return keys;
+    }
+    static std::string read_file(const fs::path& path) {
+        std::ifstream in(path, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    static mode_t mode(const fs::path& path) {
+        struct stat info {};
+        EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
+        return info.st_mode & 07777;
+    }
+
+    fs::path root_;
+};
+
+TEST_F(KeyStore, InitMakesAnIdentityThatOthersCannotRead) {
+    const auto dir = root_ / "a" / "b" / "keys"; // parents are made too
+    const mode_t before = ::umask(0);
+    auto store = Store::create(dir);
+    ASSERT_TRUE(store) << why(store);
+    ASSERT_TRUE(store->init("mickey", kNow));
+    ::umask(before);
+    EXPECT_EQ(mode(dir), 0700u);
+    for (const auto& entry : fs::directory_iterator(dir))
+        EXPECT_EQ(mode(entry.path()), 0600u) << entry.path();
+    auto identities = store->identities();
+    ASSERT_TRUE(identities) << why(identities);
+    ASSERT_EQ(identities->size(), 1u);
+    EXPECT_EQ(identities->front().name, "mickey");
+    EXPECT_EQ(identities->front().created, kNow);
+    EXPECT_EQ(public_keys(*store), std::vector<PublicKey>{identities->front()});
+}
+
+TEST_F(KeyStore, InitNeverOverwrites) {
+    Store store = make("mickey");
+    const auto before = public_keys(store);
+    EXPECT_NE(why(store.init("mickey")).find("there is an identity already"), std::string::npos);
+    EXPECT_EQ(public_keys(store), before);
+}
+
+TEST_F(KeyStore, InitRefusesABadNameAndLeavesNothing) {
+    auto store = Store::create(root_ / "keys");
+    ASSERT_TRUE(store);
+    EXPECT_FALSE(store->init("no/name"));
+    EXPECT_TRUE(fs::is_empty(root_ / "keys"));
+}
+
+TEST_F(KeyStore, InitFinishesWhatWasCutShort) {
+    auto store = Store::create(root_ / "keys");
+    ASSERT_TRUE(store);
+    ASSERT_TRUE(store->init("mickey"));
+    const auto creator = store->creatorid();
+    ASSERT_TRUE(creator);
+    fs::remove(root_ / "keys" / "identity"); // died after the first of two files
+    ASSERT_TRUE(store->init("mickey"));
+    EXPECT_EQ(*store->creatorid(), *creator);
+}
+
+TEST_F(KeyStore, SaysWhatIsNotThere) {
+    const auto dir = (root_ / "none").string();
+    EXPECT_EQ(why(Store::open(dir)), dir + ": no keys here; 'encsync keys init' makes them");
+    auto store = Store::create(dir);
+    ASSERT_TRUE(store);
+    EXPECT_EQ(why(store->identities()), dir + ": no identity here; 'encsync keys init' makes it");
+    EXPECT_FALSE(store->export_public());
+    EXPECT_FALSE(store->rotate_identity());
+    EXPECT_FALSE(store->retire());
+    EXPECT_FALSE(store->creatorid());
+    EXPECT_TRUE(store->trusted());
+}
+
+TEST_F(KeyStore, RefusesADirectoryThatOthersCanEnter) {
+    make("mickey");
+    const auto dir = (root_ / "mickey").string();
+    ASSERT_TRUE(Store::open(dir));
+    ASSERT_EQ(::chmod(dir.c_str(), 0750), 0);
+    EXPECT_EQ(why(Store::open(dir)), dir + ": mode 0750 lets others in; it must be 0700");
+    EXPECT_FALSE(Store::create(dir));
+}
+
+TEST_F(KeyStore, RefusesAFileThatOthersCanRead) {
+    Store store = make("mickey");
+    const auto identity = (root_ / "mickey" / "identity").string();
+    const auto secret = (root_ / "mickey" / "node.secret").string();
+    ASSERT_TRUE(store.identities());
+    ASSERT_EQ(::chmod(identity.c_str(), 0640), 0);
+    EXPECT_EQ(why(store.identities()), identity + ": mode 0640 lets others in; it must be 0600");
+    ASSERT_EQ(::chmod(secret.c_str(), 0604), 0);
+    EXPECT_EQ(why(store.creatorid()), secret + ": mode 0604 lets others in; it must be 0600");
+}
+
+TEST_F(KeyStore, RefusesAForeignOwner) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "only root can give a file away";
+    Store store = make("mickey");
+    const auto dir = (root_ / "mickey").string(), identity = dir + "/identity";
+    ASSERT_EQ(::chown(identity.c_str(), 4242, 0), 0);
+    EXPECT_EQ(why(store.identities()),
+              identity + ": belongs to user 4242, not to user 0 who reads it");
+    ASSERT_EQ(::chown(dir.c_str(), 4242, 0), 0);
+    EXPECT_EQ(why(Store::open(dir)), dir + ": belongs to user 4242, not to user 0 who reads it");
+}
+
+TEST_F(KeyStore, RefusesWhatIsNoRegularFile) {
+    Store store = make("mickey");
+    const auto dir = root_ / "mickey", identity = dir / "identity";
+    fs::rename(identity, dir / "elsewhere");
+    fs::create_symlink("elsewhere", identity);
+    EXPECT_EQ(why(store.identities()), identity.string() + ": is a symbolic link");
+    fs::remove(identity);
+    ASSERT_EQ(::mkfifo(identity.c_str(), 0600), 0);
+    EXPECT_EQ(why(store.identities()), identity.string() + ": not a regular file");
+    fs::remove(identity);
+    fs::rename(dir / "elsewhere", identity);
+    EXPECT_TRUE(store.identities());
+}
+
+TEST_F(KeyStore, NamesADamagedFile) {
+    Store store = make("mickey");
+    const auto identity = root_ / "mickey" / "identity";
+    const std::string whole = read_file(identity);
+    fs::resize_file(identity, whole.size() - 1);
+    EXPECT_EQ(why(store.identities()), identity.string() + ": line 6: truncated");
+    fs::resize_file(identity, 5000);
+    EXPECT_EQ(why(store.identities()), identity.string() + ": longer than 1024 bytes");
+}
+
+TEST_F(KeyStore, RotatesAnIdentity) {
+    Store store = make("mickey");
+    const auto old_key = public_keys(store).front();
+    EXPECT_NE(why(store.retire()).find("there is one identity only"), std::string::npos);
+
+    ASSERT_TRUE(store.rotate_identity(kNow - 1000)); // a clock set back
+    auto both = public_keys(store);
+    ASSERT_EQ(both.size(), 2u);
+    EXPECT_EQ(both[0], old_key); // it goes on signing
+    EXPECT_NE(both[1].key, old_key.key);
+    EXPECT_EQ(both[1].name, "mickey");
+    EXPECT_GT(both[1].created, old_key.created);
+    EXPECT_NE(why(store.rotate_identity()).find("there are two identities already"),
+              std::string::npos);
+    EXPECT_EQ(public_keys(store), both);
+
+    ASSERT_TRUE(store.retire());
+    EXPECT_EQ(public_keys(store), std::vector{both[1]});
+    EXPECT_FALSE(store.retire());
+    ASSERT_TRUE(store.rotate_identity());
+    EXPECT_EQ(public_keys(store).size(), 2u);
+}
+
+TEST_F(KeyStore, RefusesIdentitiesOfTwoNames) {
+    Store mickey = make("mickey");
+    make("minnie");
+    fs::copy_file(root_ / "minnie" / "identity", root_ / "mickey" / "identity.next");
+    EXPECT_NE(why(mickey.identities()).find("is of minnie, but identity is of mickey"),
+              std::string::npos);
+}
+
+TEST_F(KeyStore, DerivesTheSameForEver) {
+    Store store = make("mickey");
+    const auto one = store.derive("state ids"), two = store.derive("index");
+    const auto creator = store.creatorid();
+    ASSERT_TRUE(one && two && creator);
+    EXPECT_NE(*one, *two);
+    EXPECT_NE(*creator, 0u);
+    ASSERT_TRUE(store.rotate_identity());
+    ASSERT_TRUE(store.retire());
+    auto again = Store::open(root_ / "mickey");
+    ASSERT_TRUE(again);
+    EXPECT_EQ(*again->derive("state ids"), *one);
+    EXPECT_EQ(*again->creatorid(), *creator);
+    EXPECT_NE(*make("minnie").derive("state ids"), *one);
+}
+
+TEST_F(KeyStore, TrustsAndForgets) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    EXPECT_TRUE(trusted_keys(mickey).empty());
+    const auto keys = public_keys(minnie);
+    const auto fresh = mickey.trust(keys, kNow + 5);
+    ASSERT_TRUE(fresh) << why(fresh);
+    EXPECT_EQ(*fresh, 1u);
+    auto trusted = mickey.trusted();
+    ASSERT_TRUE(trusted);
+    ASSERT_EQ(trusted->size(), 1u);
+    EXPECT_EQ(trusted->front().name, "minnie");
+    EXPECT_EQ(trusted->front().key, keys.front().key);
+    EXPECT_EQ(trusted->front().since, kNow + 5);
+
+    EXPECT_EQ(*mickey.trust(keys, kNow + 9), 0u); // again: nothing changes
+    EXPECT_EQ(mickey.trusted()->front().since, kNow + 5);
+
+    EXPECT_EQ(why(mickey.forget("goofy")), "no key of 'goofy' is trusted");
+    EXPECT_EQ(*mickey.forget("minnie"), 1u);
+    EXPECT_TRUE(trusted_keys(mickey).empty());
+    EXPECT_FALSE(mickey.forget("minnie"));
+}
+
+TEST_F(KeyStore, RefusesToTrustWhatWouldBeAMixUp) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    EXPECT_EQ(why(mickey.trust(public_keys(mickey))),
+              "this is this node's own key; trust it on the peers");
+    const std::vector<PublicKey> namesake{make_identity("mickey", kNow)};
+    EXPECT_EQ(why(mickey.trust(namesake)), "the key names mickey, which is this node's own name");
+    auto keys = public_keys(minnie);
+    ASSERT_TRUE(mickey.trust(keys));
+    keys.front().name = "goofy";
+    EXPECT_EQ(why(mickey.trust(keys)),
+              fingerprint(keys.front().key) + " is trusted already, as minnie");
+    const std::vector<PublicKey> odd{make_identity("a b", kNow)};
+    EXPECT_FALSE(mickey.trust(odd));
+    EXPECT_EQ(trusted_keys(mickey).size(), 1u);
+}
+
+TEST_F(KeyStore, FollowsAPeersRotation) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    const auto old_key = public_keys(minnie).front().key;
+    ASSERT_TRUE(mickey.trust(public_keys(minnie), kNow));
+    EXPECT_NE(why(mickey.retire_peer("minnie")).find("has one trusted key only"),
+              std::string::npos);
+    EXPECT_EQ(why(mickey.retire_peer("goofy")), "no key of 'goofy' is trusted");
+
+    ASSERT_TRUE(minnie.rotate_identity(kNow));
+    EXPECT_EQ(*mickey.trust(public_keys(minnie), kNow - 100), 1u); // a clock set back
+    const auto new_key = public_keys(minnie).at(1).key;
+    EXPECT_EQ(trusted_keys(mickey), (std::vector{old_key, new_key}));
+
+    // A third key has no room, and nothing of its file is taken.
+    const std::vector<PublicKey> more{make_identity("goofy", kNow), make_identity("minnie", kNow)};
+    EXPECT_NE(why(mickey.trust(more)).find("minnie has two trusted keys already"),
+              std::string::npos);
+    EXPECT_EQ(trusted_keys(mickey).size(), 2u);
+
+    ASSERT_TRUE(minnie.retire());
+    ASSERT_TRUE(mickey.retire_peer("minnie"));
+    EXPECT_EQ(trusted_keys(mickey), std::vector{new_key});
+}
+
+// Two keys trusted from one file at one moment: the first in the file is the older one.
+TEST_F(KeyStore, RetiresTheOlderOfTwoTrustedTogether) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    ASSERT_TRUE(minnie.rotate_identity(kNow));
+    const auto keys = public_keys(minnie);
+    EXPECT_EQ(*mickey.trust(keys), 2u);
+    ASSERT_TRUE(mickey.retire_peer("minnie"));
+    EXPECT_EQ(trusted_keys(mickey), std::vector{keys[1].key});
+}
+
+TEST_F(KeyStore, SweepsUpWhatACrashLeft) {
+    Store store = make("mickey");
+    const auto left = root_ / "mickey" / ".new-0badcafe";
+    std::ofstream(left) << "half a file";
+    ASSERT_TRUE(store.rotate_identity());
+    EXPECT_FALSE(fs::exists(left));
+    EXPECT_EQ(public_keys(store).size(), 2u);
+}
+
+// A write that fails halfway, as on a full disk.
+TEST_F(KeyStore, AFailedWriteLeavesTheOldState) {
+    Store store = make("mickey");
+    ASSERT_TRUE(store.trust(public_keys(make("minnie"))));
+    const auto trusted = trusted_keys(store);
+    const auto own = public_keys(store);
+    const auto goofy = public_keys(make("goofy"));
+
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{50, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    const auto trust = store.trust(goofy);
+    const auto rotate = store.rotate_identity();
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+    std::signal(SIGXFSZ, handler);
+
+    const auto dir = (root_ / "mickey").string();
+    EXPECT_EQ(why(trust), dir + "/trusted: cannot write: File too large");
+    EXPECT_EQ(why(rotate), dir + "/identity.next: cannot write: File too large");
+    EXPECT_EQ(trusted_keys(store), trusted);
+    EXPECT_EQ(public_keys(store), own);
+    for (const auto& entry : fs::directory_iterator(dir))
+        EXPECT_FALSE(entry.path().filename().string().starts_with(".new-")) << entry.path();
+    EXPECT_TRUE(store.trust(goofy));
+}
+
+// Without the lock, writers that read the same old list would lose each other's keys.
+TEST_F(KeyStore, KeepsWritersApart) {
+    make("mickey");
+    constexpr int kWriters = 8;
+    std::vector<std::thread> writers;
+    for (int i = 0; i < kWriters; i++)
+        writers.emplace_back([this, i] {
+            auto store = Store::open(root_ / "mickey");
+            const std::vector<PublicKey> keys{make_identity("peer" + std::to_string(i), kNow)};
+            EXPECT_TRUE(store->trust(keys, kNow));
+        });
+    for (auto& writer : writers)
+        writer.join();
+    auto store = Store::open(root_ / "mickey");
+    EXPECT_EQ(trusted_keys(*store).size(), static_cast<std::size_t>(kWriters));
+}
+
+TEST(SecretMemory, MovesAndLeavesNothing) {
+    SecretSeed one = SecretSeed::random();
+    const std::vector<std::uint8_t> copy(one.bytes().begin(), one.bytes().end());
+    SecretSeed two = std::move(one);
+    EXPECT_TRUE(std::ranges::equal(two.bytes(), copy));
+    EXPECT_TRUE(one.bytes().empty()); // NOLINT(bugprone-use-after-move): what we test
+    EXPECT_FALSE(std::ranges::equal(SecretSeed::random().bytes(), copy));
+    static_assert(!std::is_copy_constructible_v<SecretSeed>);
+    static_assert(!std::is_copy_assignable_v<SecretSeed>);
+}
+
+} // namespace
+} // namespace encsync::keys
