@@ -15,7 +15,9 @@ enum class Cipher : std::uint8_t {
     aes256gcm16 = 2,
     chacha20poly1305 = 3,
 };
-constexpr std::size_t key_size(Cipher cipher) { return cipher == Cipher::aes128gcm16 ? 16 : 32; }
+constexpr std::size_t key_size(Cipher cipher) {
+    return cipher == Cipher::aes128gcm16 ? 16 : 32;
+}
 inline constexpr std::size_t kSaltSize = 4;
 inline constexpr std::size_t kMaxKeymat = 32 + kSaltSize; // key then salt, as IKE derives it
 
