@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: ISC
+"""encsync on the nodes of a lab: configuration, keys, daemon, command.
+
+    mickey = Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
+    minnie = Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"])
+    introduce(mickey, minnie)                   keys made, exported, trusted
+    mickey.start(), minnie.start()
+    wait_in_step(mickey, minnie)
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Iterable
+
+from lab import LabError, Node, Process, descendants, start_time, wait_for
+from pair import SYNC, FirewallPair, bin_dir
+
+
+def built() -> bool:
+    return all((bin_dir() / name).exists() for name in ("encsyncd", "encsync"))
+
+
+class Encsync:
+    """One instance on one node. peers: name to address. setup and conn: more keywords of the
+    configuration, for `config setup` and for every conn."""
+
+    def __init__(self, node: Node, peers: dict[str, str], left: str,
+                 setup: dict[str, str] | None = None, conn: dict[str, str] | None = None):
+        self.node, self.peers, self.left = node, dict(peers), left
+        self.setup, self.conn = dict(setup or {}), dict(conn or {})
+        self.name = node.name
+        self.config = node.dir / "encsync.conf"
+        self.run_dir = node.dir / "run"
+        self.key_dir = node.dir / "keys"
+        self.run_dir.mkdir(exist_ok=True)
+        self.daemon: Process | None = None
+        self.write_config()
+
+    def write_config(self) -> None:
+        setup = {"node": self.name, "table": "conntrack", "syncdev": "enc0",
+                 "ipsec": "userspace", "keydir": str(self.key_dir), **self.setup}
+        lines = ["config setup", *(f"\t{k}={v}" for k, v in setup.items())]
+        lines += ["", "conn %default", f"\tleft={self.left}"]
+        lines += [f"\t{k}={v}" for k, v in self.conn.items()]
+        for name, address in self.peers.items():
+            lines += ["", f"conn {name}", f"\tright={address}", f"\trightid={name}",
+                      "\tauto=start"]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    # -- the command --
+
+    def argv(self, *args: str | Path) -> list:
+        """As keepalived's scripts need it, too."""
+        return [bin_dir() / "encsync", "--config", self.config, "--run-dir", self.run_dir, *args]
+
+    def command(self, *args: str | Path, check: bool = True,
+                timeout: float = 30) -> subprocess.CompletedProcess:
+        return self.node.run(*self.argv(*args), check=check, timeout=timeout)
+
+    def json(self, *args: str) -> dict | list:
+        return json.loads(self.command(*args, "--json").stdout)
+
+    def status(self) -> dict | None:
+        """None while nobody answers."""
+        done = self.command("status", "--json", check=False)
+        return json.loads(done.stdout) if done.returncode == 0 and done.stdout else None
+
+    def ready(self) -> bool:
+        return self.command("status", "--ready", check=False).returncode == 0
+
+    def peer(self, name: str) -> dict | None:
+        for peer in (self.status() or {}).get("peers", []):
+            if peer["name"] == name:
+                return peer
+        return None
+
+    def refused(self) -> dict[str, int]:
+        """Reason to count, of packets that the policy refused."""
+        status = self.status() or {}
+        return status.get("policy", {}).get("refused", {})
+
+    def states_text(self) -> str:
+        return self.command("states", "--json", check=False).stdout
+
+    # -- keys --
+
+    def init_keys(self) -> None:
+        self.command("keys", "init")
+
+    def export_key(self) -> Path:
+        file = self.node.dir / f"{self.name}.pub"
+        file.write_text(self.command("keys", "export").stdout)
+        return file
+
+    def trust(self, file: Path) -> None:
+        self.command("keys", "trust", file)
+
+    # -- the daemon --
+
+    def start(self) -> None:
+        if self.daemon is not None and self.daemon.running:
+            raise LabError(f"encsyncd runs already on {self.name}")
+        self.daemon = self.node.start(bin_dir() / "encsyncd", "--config", self.config, "--run-dir",
+                                      self.run_dir, "--foreground", name="encsyncd")
+
+        def answers():
+            if not self.daemon.running:
+                raise LabError(f"encsyncd ended with status {self.daemon.status} on "
+                               f"{self.name}:\n{self.daemon.last_words()}")
+            return self.status() is not None
+
+        wait_for(answers, 15, f"encsyncd to answer on {self.name}")
+
+    def stop(self) -> None:
+        status = self.daemon.stop()
+        if status != 0:
+            raise LabError(f"encsyncd on {self.name} ended with status {status}, not 0:\n"
+                           f"{self.daemon.last_words()}")
+
+    def kill(self) -> None:
+        """SIGKILL to encsyncd alone. Its charon must follow by itself."""
+        charons = self.charons()
+        self.daemon.kill()
+        wait_for(lambda: not any(start_time(pid) for pid in charons), 5,
+                 f"charon to die with its encsyncd on {self.name}")
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def charons(self) -> list[int]:
+        """The pids of charon below this daemon."""
+        found = []
+        for pid in descendants([self.daemon.pid]):
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().strip().startswith("charon"):
+                    found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def log(self) -> str:
+        """Of all runs on this node."""
+        return "".join(p.output() + p.errors() for p in self.node.processes
+                       if p.name == "encsyncd")
+
+
+def introduce(*instances: Encsync) -> None:
+    """Makes an identity for each, and has each trust those of its peers."""
+    files = {}
+    for instance in instances:
+        instance.init_keys()
+        files[instance.name] = instance.export_key()
+    for instance in instances:
+        for peer in instance.peers:
+            if peer in files:
+                instance.trust(files[peer])
+
+
+def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
+    """Until each is ready and up with all of its peers among these."""
+    names = {instance.name for instance in instances}
+
+    def in_step(instance: Encsync) -> bool:
+        status = instance.status()
+        return bool(status) and status["ready"] and all(
+            peer["state"] == "up" for peer in status["peers"] if peer["name"] in names)
+
+    for instance in instances:
+        wait_for(lambda: in_step(instance), timeout,
+                 f"{instance.name} to be in step with {sorted(names - {instance.name})}", 0.1)
+
+
+def equip(pair: FirewallPair, **options) -> list[Encsync]:
+    """encsync on each firewall of a pair, each a peer of every other, keys exchanged. Not
+    started."""
+    instances = [Encsync(node, {o.name: SYNC[o.name] for o in pair.firewalls if o is not node},
+                         left=SYNC[node.name], **options) for node in pair.firewalls]
+    introduce(*instances)
+    return instances
+
+
+def promote(pair: FirewallPair, instances: Iterable[Encsync]) -> None:
+    """keepalived on each firewall, driven by encsync's readiness; the first becomes active."""
+    for instance in instances:
+        pair.start_keepalived(instance.node, ready=instance.argv("status", "--ready"),
+                              role=instance.argv("role"))
+        if instance.node is pair.firewalls[0]:
+            pair.wait_owner(instance.node)
