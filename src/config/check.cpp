@@ -1,0 +1,148 @@
+#include "config/check.hpp"
+
+#include "config/values.hpp"
+#include "util/peer_id.hpp"
+
+#include <algorithm>
+#include <strings.h>
+
+namespace encsync::config {
+
+namespace {
+
+// Identities of IKE of the type FQDN are compared like host names.
+bool same_id(const std::string& a, const std::string& b) {
+    return ::strcasecmp(a.c_str(), b.c_str()) == 0;
+}
+
+class Checker {
+  public:
+    Checker(const PlacedConn& placed, Report& report)
+        : placed_(placed), conn_(placed.conn), report_(report) {}
+
+    void run() {
+        addresses();
+        lifetimes();
+        if (usable("leftid") && usable("rightid") && same_id(conn_.leftid, conn_.rightid))
+            fail({"leftid", "rightid"}, fmt::format("the peer's id is our own, '{}'", conn_.leftid),
+                 given("rightid") ? "" : "the conn has the peer's name, or a rightid");
+    }
+
+  private:
+    bool given(std::string_view name) const { return placed_.origins.contains(name); }
+    bool usable(std::string_view name) const {
+        const auto found = placed_.origins.find(name);
+        return found == placed_.origins.end() || found->second.valid;
+    }
+    // At the most particular of the settings concerned; at the conn if none was written.
+    void fail(std::initializer_list<std::string_view> names, std::string message,
+              std::string hint = {}) {
+        const Origin* best = nullptr;
+        for (const std::string_view name : names) {
+            const auto found = placed_.origins.find(name);
+            if (found != placed_.origins.end() && (!best || found->second.rank >= best->rank))
+                best = &found->second;
+        }
+        report_.error(best ? best->entry->value_at : placed_.at, std::move(message),
+                      std::move(hint));
+    }
+
+    void addresses() {
+        if (!given("left"))
+            fail({}, fmt::format("conn {} has no left, this firewall's address", conn_.name));
+        if (!given("right"))
+            fail({}, fmt::format("conn {} has no right, the peer's address", conn_.name));
+        if (!given("left") || !given("right") || !usable("left") || !usable("right"))
+            return;
+        if (conn_.left.ipv6 != conn_.right.ipv6)
+            fail({"left", "right"}, fmt::format("left {} and right {} are of different families",
+                                                to_string(conn_.left), to_string(conn_.right)));
+        else if (conn_.left == conn_.right)
+            fail({"left", "right"},
+                 fmt::format("left and right are the same address, {}", to_string(conn_.left)));
+        constexpr std::uint16_t kLeastIpv6Mtu = 1280; // RFC 8200, section 5
+        if (conn_.left.ipv6 && usable("mtu") && conn_.mtu < kLeastIpv6Mtu)
+            fail({"mtu"}, fmt::format("mtu {} is too small for IPv6, which needs {}", conn_.mtu,
+                                      kLeastIpv6Mtu));
+    }
+
+    void lifetimes() {
+        // a must be the longer one; as long will do unless strict.
+        const auto not_shorter = [&](std::string_view a, std::chrono::seconds a_value,
+                                     std::string_view b, std::chrono::seconds b_value,
+                                     bool strict) {
+            if (!usable(a) || !usable(b) || a_value > b_value || (!strict && a_value == b_value))
+                return;
+            fail({a, b}, fmt::format("{} ({}) must {} {} ({})", a, format_duration(a_value),
+                                     strict ? "be longer than" : "not be shorter than", b,
+                                     format_duration(b_value)));
+        };
+        not_shorter("lifetime", conn_.lifetime, "margintime", conn_.margintime, true);
+        not_shorter("ikelifetime", conn_.ikelifetime, "lifetime", conn_.lifetime, false);
+        not_shorter("dpdtimeout", conn_.dpdtimeout, "dpddelay", conn_.dpddelay, false);
+    }
+
+    const PlacedConn& placed_;
+    const Conn& conn_;
+    Report& report_;
+};
+
+const Origin* origin(const PlacedConn& placed, std::string_view name) {
+    const auto found = placed.origins.find(name);
+    return found == placed.origins.end() ? nullptr : &found->second;
+}
+
+// Two conns must not share what tells peers apart. The place is the second one's own setting; if
+// both have it from one line, or from none, the second conn.
+template<class Same>
+void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::string_view name,
+                  const std::string& value, Same same, Report& report) {
+    const PlacedConn& second = conns[index];
+    const Origin* mine = origin(second, name);
+    for (std::size_t i = 0; i < index; i++) {
+        const PlacedConn& first = conns[i];
+        const Origin* other = origin(first, name);
+        if ((mine && !mine->valid) || (other && !other->valid) || !same(first.conn, second.conn))
+            continue;
+        const bool own = mine && (!other || mine->entry != other->entry);
+        report.error(own ? mine->entry->value_at : second.at,
+                     fmt::format("{} {} is already that of conn {} ({})", name, value,
+                                 first.conn.name, describe(first.at, second.at)));
+        return;
+    }
+}
+
+} // namespace
+
+void check_setup(const Setup& setup, const Origins& origins, Report& report) {
+    const auto port = [&](std::string_view name) {
+        const auto found = origins.find(name);
+        return found == origins.end() ? nullptr : &found->second;
+    };
+    const Origin* ike = port("ikeport");
+    const Origin* nat = port("natport");
+    if ((ike && !ike->valid) || (nat && !nat->valid) || setup.ikeport != setup.natport)
+        return;
+    report.error((nat ? nat : ike)->entry->value_at,
+                 fmt::format("ikeport and natport are the same, {}", setup.natport));
+}
+
+void check_conns(const std::vector<PlacedConn>& conns, Report& report) {
+    for (std::size_t i = 0; i < conns.size(); i++) {
+        Checker(conns[i], report).run();
+        const Conn& conn = conns[i].conn;
+        const auto same_right = [](const Conn& a, const Conn& b) {
+            return a.right != Address{} && a.right == b.right;
+        };
+        const auto same_rightid = [](const Conn& a, const Conn& b) {
+            return same_id(a.rightid, b.rightid);
+        };
+        check_unique(conns, i, "right", to_string(conn.right), same_right, report);
+        check_unique(conns, i, "rightid", conn.rightid, same_rightid, report);
+    }
+    if (conns.size() > kMaxPeers)
+        report.error(conns[kMaxPeers].at,
+                     fmt::format("{} conns; {} are the most", conns.size(), kMaxPeers));
+}
+
+} // namespace encsync::config

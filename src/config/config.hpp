@@ -1,0 +1,126 @@
+// The configuration: an ipsec.conf-style file in, typed and checked values out.
+// docs/configuration.md says what each option means; options.cpp is where each is declared.
+//
+//     Loaded loaded = load("/etc/encsync/encsync.conf");
+//     std::fputs(render(loaded.diagnostics).c_str(), stderr);
+//     if (!loaded.config)
+//         return 1;
+//
+// Everything that is wrong is reported at once. There is a Config only if nothing is: warnings
+// leave it there, an error does not. No exception comes out of this room.
+#pragma once
+
+#include "config/diagnostic.hpp"
+#include "util/log.hpp"
+#include "util/result.hpp"
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace encsync::config {
+
+// IPv4 in the first four bytes, the rest zero; network order.
+struct Address {
+    std::array<std::uint8_t, 16> bytes{};
+    bool ipv6 = false;
+    bool operator==(const Address&) const = default;
+};
+std::string to_string(const Address& address);
+
+// No bit is set beyond the prefix.
+struct Prefix {
+    Address network;
+    std::uint8_t bits = 0;
+    bool contains(const Address& address) const;
+    bool operator==(const Prefix&) const = default;
+};
+std::string to_string(const Prefix& prefix);
+
+enum class Table { conntrack, memory };
+enum class Ipsec { userspace };
+enum class Role { automatic, active, standby };
+enum class Wire { encsync, openbsd };
+enum class Auto { start, add, ignore };
+enum class KeyExchange { ikev2 };
+enum class Type { tunnel };
+enum class Authby { pubkey };
+
+// Members are options of the same name. What their defaults are is said once, in options.cpp:
+// default_setup() and default_conn() give them.
+struct Setup {
+    std::string node;
+    Table table{};
+    std::string syncdev;
+    Ipsec ipsec{};
+    std::string keydir;
+    Role role{};
+    std::uint16_t ikeport = 0, natport = 0; // host order
+    std::chrono::seconds joinwait{};
+    std::string charonuser; // empty: the daemon chooses
+    log::Level loglevel{};
+    bool synclocal = false;
+    std::vector<Prefix> ignore;
+    bool operator==(const Setup&) const = default;
+};
+
+struct Conn {
+    std::string name;
+    Address left, right; // same family
+    std::string leftid, rightid;
+    KeyExchange keyexchange{};
+    std::string ike, esp; // proposals in strongSwan's notation, every word known to us
+    std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
+    std::chrono::seconds dpddelay{}, dpdtimeout{};
+    std::uint8_t maxupd = 0;
+    Wire wire{};
+    Auto startup{}; // option auto; never Auto::ignore in Config::conns
+    Type type{};
+    Authby authby{};
+    std::uint16_t mtu = 0; // bytes, of the outer path
+    bool operator==(const Conn&) const = default;
+};
+
+struct Config {
+    Setup setup;
+    std::vector<Conn> conns; // in the order of the file; at most kMaxPeers; a PeerId is an index
+    bool operator==(const Config&) const = default;
+};
+
+// Defaults that follow from other values (names, left and right, margintime) are left empty.
+Setup default_setup();
+Conn default_conn();
+
+struct Loaded {
+    std::optional<Config> config;
+    std::vector<Diagnostic> diagnostics; // by place in the files
+};
+
+// What parse() needs of the world outside the text; tests and the fuzzer have their own.
+class Environment {
+  public:
+    virtual ~Environment() = default;
+    // The files that an include line names, in order; relative ones are relative to the folder
+    // of `including_file`. A pattern may match nothing; a plain name is returned as it is.
+    virtual std::vector<std::string> expand(const std::string& pattern,
+                                            const std::string& including_file) = 0;
+    // The whole file; an error is the reason alone ("No such file or directory").
+    virtual Result<std::string> read(const std::string& path) = 0;
+    virtual std::string host_name() = 0;
+};
+
+inline constexpr std::size_t kMaxFileSize = 1 << 20; // bytes
+inline constexpr std::size_t kMaxLineSize = 4096;    // bytes, without the line end
+inline constexpr unsigned kMaxIncludeDepth = 8;
+inline constexpr unsigned kMaxFiles = 256;
+inline constexpr unsigned kMaxSections = 256;
+inline constexpr unsigned kMaxDiagnostics = 100;
+
+Loaded load(const std::string& path);
+Loaded parse(std::string_view text, const std::string& filename, Environment& environment);
+
+} // namespace encsync::config

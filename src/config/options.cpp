@@ -1,0 +1,453 @@
+#include "config/options.hpp"
+
+#include <array>
+#include <type_traits>
+
+namespace encsync::config {
+
+namespace {
+
+template<class T>
+T* section_of(Target target) {
+    if constexpr (std::is_same_v<T, Setup>)
+        return target.setup;
+    else
+        return target.conn;
+}
+
+Verdict read_text(const Option& option, std::string_view text, std::string& out) {
+    switch (option.type) {
+    case ValueType::name:
+        return read_name(text, out);
+    case ValueType::interface:
+        return read_interface(text, out);
+    case ValueType::path:
+        return read_path(text, out);
+    case ValueType::user:
+        return read_user(text, out);
+    case ValueType::ike_proposal:
+        return read_ike_proposal(text, out);
+    case ValueType::esp_proposal:
+        return read_esp_proposal(text, out);
+    default:
+        return Problem{"no reader for this option", 0, {}};
+    }
+}
+
+template<class Section, class T>
+Verdict store_in(T Section::*member, const Option& option, std::string_view text, Target target) {
+    T& out = section_of<Section>(target)->*member;
+    if constexpr (std::is_same_v<T, std::chrono::seconds>) {
+        return read_duration(text, option.limits, out);
+    } else if constexpr (std::is_same_v<T, Address>) {
+        return read_address(text, out);
+    } else if constexpr (std::is_same_v<T, std::vector<Prefix>>) {
+        return read_prefixes(text, out);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        return read_text(option, text, out);
+    } else if constexpr (std::is_enum_v<T> || std::is_same_v<T, bool>) {
+        int value = 0;
+        Verdict problem = read_word(text, option.words, value);
+        if (!problem)
+            out = static_cast<T>(value);
+        return problem;
+    } else {
+        std::uint32_t value = 0;
+        Verdict problem = read_number(text, option.limits, value);
+        if (!problem)
+            out = static_cast<T>(value);
+        return problem;
+    }
+}
+
+template<auto kMember>
+Verdict store(const Option& option, std::string_view text, Target target) {
+    return store_in(kMember, option, text, target);
+}
+
+template<class E>
+constexpr Word word(std::string_view text, E value) {
+    return {text, static_cast<int>(value), false};
+}
+constexpr Word later(std::string_view text) {
+    return {text, 0, true};
+}
+
+constexpr std::array kTableWords = {word("conntrack", Table::conntrack),
+                                    word("memory", Table::memory), later("relay")};
+constexpr std::array kIpsecWords = {word("userspace", Ipsec::userspace),
+                                    word("auto", Ipsec::userspace), later("kernel")};
+constexpr std::array kRoleWords = {word("auto", Role::automatic), word("active", Role::active),
+                                   word("standby", Role::standby)};
+constexpr std::array kLevelWords = {
+    word("error", log::Level::error), word("warning", log::Level::warning),
+    word("notice", log::Level::notice), word("info", log::Level::info),
+    word("debug", log::Level::debug)};
+constexpr std::array kYesNo = {word("yes", true), word("no", false)};
+constexpr std::array kKeyExchangeWords = {word("ikev2", KeyExchange::ikev2)};
+constexpr std::array kWireWords = {word("encsync", Wire::encsync), word("openbsd", Wire::openbsd),
+                                   later("freebsd-1301"),          later("freebsd-1400"),
+                                   later("freebsd-1500"),          later("auto")};
+constexpr std::array kAutoWords = {word("start", Auto::start), word("add", Auto::add),
+                                   word("ignore", Auto::ignore)};
+constexpr std::array kTypeWords = {word("tunnel", Type::tunnel), later("transport")};
+constexpr std::array kAuthbyWords = {word("pubkey", Authby::pubkey), later("psk"), later("secret")};
+
+constexpr SectionKind kSetup = SectionKind::setup;
+constexpr SectionKind kConn = SectionKind::conn;
+constexpr std::uint32_t kMinute = 60, kHour = 3600, kDay = 86400;
+
+constexpr std::array kOptions = {
+    // ---- config setup ----------------------------------------------------------------------
+    Option{"node", kSetup, ValueType::name, "", "the host's name", "mickey",
+           "The name of this firewall. It is the IKE identity that the peers know it by, so it "
+           "must differ from theirs.",
+           store<&Setup::node>},
+    Option{"table",
+           kSetup,
+           ValueType::word,
+           "conntrack",
+           "",
+           "conntrack",
+           "Where this node's states live: `conntrack` is the Linux kernel's own table; `memory` "
+           "is a table in the process, for trying things out. `relay`, for a pf firewall behind "
+           "this node, is not supported yet.",
+           store<&Setup::table>,
+           {},
+           kTableWords},
+    Option{"syncdev", kSetup, ValueType::interface, "enc0", "", "enc0",
+           "The interface on which the clear pfsync packets of all tunnels can be watched: "
+           "`tcpdump -i enc0`. What other programs write into it is dropped.",
+           store<&Setup::syncdev>},
+    Option{"ipsec",
+           kSetup,
+           ValueType::word,
+           "userspace",
+           "",
+           "userspace",
+           "Who encrypts. `userspace`: encsyncd itself, with no help of the kernel. `auto` lets "
+           "encsync choose and means `userspace` in this version. `kernel` is not supported yet.",
+           store<&Setup::ipsec>,
+           {},
+           kIpsecWords},
+    Option{"keydir", kSetup, ValueType::path, "/var/lib/encsync/keys", "", "/var/lib/encsync/keys",
+           "The directory of this node's secret key and of the public keys it trusts. It belongs "
+           "to root and nobody else may read it.",
+           store<&Setup::keydir>},
+    Option{"role",
+           kSetup,
+           ValueType::word,
+           "auto",
+           "",
+           "auto",
+           "Whether this node forwards traffic (`active`) or waits to take over (`standby`). With "
+           "`auto` it is told at run time by `encsync role`, for example from keepalived's "
+           "notify scripts; until then, what passes through it shows it.",
+           store<&Setup::role>,
+           {},
+           kRoleWords},
+    Option{"ikeport",
+           kSetup,
+           ValueType::number,
+           "500",
+           "",
+           "500",
+           "The UDP port of IKE, the same on all nodes.",
+           store<&Setup::ikeport>,
+           {1, 65535}},
+    Option{"natport",
+           kSetup,
+           ValueType::number,
+           "4500",
+           "",
+           "4500",
+           "The UDP port of ESP in UDP (RFC 3948) and of IKE after its first exchange, the same "
+           "on all nodes.",
+           store<&Setup::natport>,
+           {1, 65535}},
+    Option{"joinwait",
+           kSetup,
+           ValueType::duration,
+           "30s",
+           "",
+           "30s",
+           "How long a node that has just started waits for a peer to bring it up to date. After "
+           "this time without any peer it counts as in step, so that a lone survivor of a power "
+           "cut can serve.",
+           store<&Setup::joinwait>,
+           {1, kHour}},
+    Option{"charonuser", kSetup, ValueType::user, "",
+           "`encsync` if there is such a user, else `nobody`", "encsync",
+           "The unprivileged user that charon, strongSwan's IKE daemon, runs as.",
+           store<&Setup::charonuser>},
+    Option{"loglevel",
+           kSetup,
+           ValueType::word,
+           "info",
+           "",
+           "notice",
+           "The least important messages that are still logged.",
+           store<&Setup::loglevel>,
+           {},
+           kLevelWords},
+    Option{"synclocal",
+           kSetup,
+           ValueType::word,
+           "no",
+           "",
+           "no",
+           "Whether flows that begin or end on the firewall itself are kept in step too. A peer "
+           "that takes over does not have their sockets, so `no` is what one wants, unless such "
+           "flows belong to a shared address.",
+           store<&Setup::synclocal>,
+           {},
+           kYesNo},
+    Option{"ignore", kSetup, ValueType::prefixes, "", "nothing", "10.9.0.0/24, 2001:db8:9::/64",
+           "Flows with an address in one of these prefixes are not kept in step: a management "
+           "network, say, or a link that is each node's own.",
+           store<&Setup::ignore>},
+    // ---- conn ------------------------------------------------------------------------------
+    Option{"left", kConn, ValueType::address, "", "none: it must be given", "192.168.1.100",
+           "This firewall's address towards the peer. It must be on one of its interfaces, and "
+           "not an address that moves on a takeover.",
+           store<&Conn::left>},
+    Option{"right",
+           kConn,
+           ValueType::address,
+           "",
+           "none: it must be given",
+           "192.168.1.101",
+           "The peer's address, of the same family as `left`.",
+           store<&Conn::right>,
+           {},
+           {},
+           "syncpeer"},
+    Option{"leftid", kConn, ValueType::name, "", "`node`", "mickey",
+           "The IKE identity that this node shows to the peer.", store<&Conn::leftid>},
+    Option{"rightid", kConn, ValueType::name, "", "the name of the conn", "minnie",
+           "The IKE identity that the peer must prove: the `node` of its own configuration, and "
+           "the name under which its public key is trusted here.",
+           store<&Conn::rightid>},
+    Option{"keyexchange",
+           kConn,
+           ValueType::word,
+           "ikev2",
+           "",
+           "ikev2",
+           "Accepted so that a conn can be brought over from strongSwan. There is nothing but "
+           "IKEv2.",
+           store<&Conn::keyexchange>,
+           {},
+           kKeyExchangeWords},
+    Option{"ike", kConn, ValueType::ike_proposal, "aes256gcm16-prfsha384-curve25519", "",
+           "chacha20poly1305-prfsha512-curve25519",
+           "What protects IKE itself: a cipher, a pseudo-random function and a key exchange "
+           "group, in strongSwan's notation. Ciphers: `aes128gcm16`, `aes256gcm16`, "
+           "`chacha20poly1305`. Functions: `prfsha256`, `prfsha384`, `prfsha512`. Groups: "
+           "`curve25519`, `ecp256`, `ecp384`, `modp3072`, `modp4096`. Alternatives are parted by "
+           "commas.",
+           store<&Conn::ike>},
+    Option{"esp", kConn, ValueType::esp_proposal, "aes256gcm16-curve25519-esn", "",
+           "chacha20poly1305-curve25519-esn",
+           "What protects the states: a cipher and a key exchange group, of those that `ike` "
+           "lists, and `esn` or `noesn` for 64-bit or 32-bit sequence numbers. The group makes "
+           "every rekeying a key exchange of its own.",
+           store<&Conn::esp>},
+    Option{"ikelifetime",
+           kConn,
+           ValueType::duration,
+           "4h",
+           "",
+           "8h",
+           "How long an IKE SA lives before a new one takes its place. It is not shorter than "
+           "`lifetime`.",
+           store<&Conn::ikelifetime>,
+           {2, 7 * kDay}},
+    Option{"lifetime",
+           kConn,
+           ValueType::duration,
+           "1h",
+           "",
+           "30m",
+           "How long the keys that encrypt the states live.",
+           store<&Conn::lifetime>,
+           {2, kDay}},
+    Option{"margintime",
+           kConn,
+           ValueType::duration,
+           "",
+           "a tenth of `lifetime`",
+           "3m",
+           "How long before the end of a lifetime its successor is negotiated.",
+           store<&Conn::margintime>,
+           {1, kDay}},
+    Option{"dpddelay",
+           kConn,
+           ValueType::duration,
+           "1s",
+           "",
+           "1s",
+           "How long a peer may be silent before it is asked whether it is alive (dead peer "
+           "detection).",
+           store<&Conn::dpddelay>,
+           {1, kHour}},
+    Option{"dpdtimeout",
+           kConn,
+           ValueType::duration,
+           "5s",
+           "",
+           "5s",
+           "How long a peer may leave such a question unanswered before it counts as gone. It is "
+           "not shorter than `dpddelay`.",
+           store<&Conn::dpdtimeout>,
+           {1, kHour}},
+    Option{"maxupd",
+           kConn,
+           ValueType::number,
+           "128",
+           "",
+           "128",
+           "How many updates of one state may be merged into one before it is sent to the peer "
+           "(pfsync(4)).",
+           store<&Conn::maxupd>,
+           {0, 255}},
+    Option{"wire",
+           kConn,
+           ValueType::word,
+           "encsync",
+           "",
+           "openbsd",
+           "The dialect of pfsync spoken with this peer. `encsync`: standard version 6, and "
+           "messages of our own once the peer has said that it knows them. `openbsd`: the "
+           "standard and nothing else. The dialects of FreeBSD are not supported yet.",
+           store<&Conn::wire>,
+           {},
+           kWireWords},
+    Option{"auto",
+           kConn,
+           ValueType::word,
+           "start",
+           "",
+           "start",
+           "What happens to the conn at the start: `start` calls the peer, again and again until "
+           "it answers; `add` waits for the peer to call; `ignore` leaves it out, which is for "
+           "conns that only serve others through `also`.",
+           store<&Conn::startup>,
+           {},
+           kAutoWords},
+    Option{"type",
+           kConn,
+           ValueType::word,
+           "tunnel",
+           "",
+           "tunnel",
+           "The mode of ESP. `transport` is not supported yet.",
+           store<&Conn::type>,
+           {},
+           kTypeWords},
+    Option{"authby",
+           kConn,
+           ValueType::word,
+           "pubkey",
+           "",
+           "pubkey",
+           "How the nodes prove who they are: `pubkey` is by the Ed25519 keys of `encsync keys`. "
+           "`psk` is not supported yet.",
+           store<&Conn::authby>,
+           {},
+           kAuthbyWords},
+    Option{"mtu",
+           kConn,
+           ValueType::number,
+           "1500",
+           "",
+           "1400",
+           "The largest packet, in bytes, that the path to the peer carries whole. Encrypted "
+           "packets are made to fit. IPv6 needs 1280 at least.",
+           store<&Conn::mtu>,
+           {576, 9000}},
+};
+
+std::string list_words(std::span<const Word> words) {
+    std::string list;
+    for (const Word& word : words)
+        if (!word.later)
+            list += fmt::format("{}`{}`", list.empty() ? "" : " or ", word.text);
+    return list;
+}
+
+} // namespace
+
+std::span<const Option> options() {
+    return kOptions;
+}
+
+const Option* find_option(SectionKind section, std::string_view name) {
+    for (const Option& option : kOptions)
+        if (option.section == section &&
+            (option.name == name || (!option.alias.empty() && option.alias == name)))
+            return &option;
+    return nullptr;
+}
+
+std::vector<std::string_view> option_names(SectionKind section) {
+    std::vector<std::string_view> names;
+    for (const Option& option : kOptions)
+        if (option.section == section) {
+            names.push_back(option.name);
+            if (!option.alias.empty())
+                names.push_back(option.alias);
+        }
+    if (section == SectionKind::conn)
+        names.push_back("also");
+    return names;
+}
+
+std::string describe_type(const Option& option) {
+    const auto seconds = [](std::uint32_t count) {
+        return format_duration(std::chrono::seconds(count));
+    };
+    switch (option.type) {
+    case ValueType::word:
+        return list_words(option.words);
+    case ValueType::number:
+        return fmt::format("number, {} to {}", option.limits.min, option.limits.max);
+    case ValueType::duration:
+        return fmt::format("duration, {} to {}", seconds(option.limits.min),
+                           seconds(option.limits.max));
+    case ValueType::address:
+        return "IPv4 or IPv6 address";
+    case ValueType::prefixes:
+        return "prefixes, parted by commas";
+    case ValueType::name:
+        return "name";
+    case ValueType::interface:
+        return "name of an interface";
+    case ValueType::path:
+        return "absolute path";
+    case ValueType::user:
+        return "name of a user";
+    case ValueType::ike_proposal:
+    case ValueType::esp_proposal:
+        return "proposal";
+    }
+    return {};
+}
+
+Setup default_setup() {
+    Setup setup;
+    for (const Option& option : kOptions)
+        if (option.section == kSetup && !option.default_value.empty())
+            (void)option.store(option, option.default_value, {&setup, nullptr});
+    return setup;
+}
+
+Conn default_conn() {
+    Conn conn;
+    for (const Option& option : kOptions)
+        if (option.section == kConn && !option.default_value.empty())
+            (void)option.store(option, option.default_value, {nullptr, &conn});
+    return conn;
+}
+
+} // namespace encsync::config

@@ -1,0 +1,62 @@
+// The one table of options. Parsing, checking, docs/configuration.md and encsync.conf(5) all come
+// from it; to add an option, add a row here and a member in config.hpp.
+//
+//     if (const Option* option = find_option(SectionKind::conn, "lifetime"))
+//         verdict = option->store(*option, "1h", {nullptr, &conn});
+#pragma once
+
+#include "config/grammar.hpp"
+#include "config/values.hpp"
+
+namespace encsync::config {
+
+// The type of a value, for the documentation and for options that are kept as text.
+enum class ValueType {
+    word,
+    number,
+    duration,
+    address,
+    prefixes,
+    name,
+    interface,
+    path,
+    user,
+    ike_proposal,
+    esp_proposal,
+};
+
+// The section that is being filled; one of them.
+struct Target {
+    Setup* setup = nullptr;
+    Conn* conn = nullptr;
+};
+
+struct Option {
+    std::string_view name;
+    SectionKind section;
+    ValueType type;
+    // The default as one would write it in the file; empty if it follows from something else,
+    // which default_text then says.
+    std::string_view default_value;
+    std::string_view default_text;
+    std::string_view example; // value
+    std::string_view doc;     // one paragraph; `backquotes` mark what is typed
+    Verdict (*store)(const Option& option, std::string_view text, Target target);
+    Limits limits{};               // of numbers and durations
+    std::span<const Word> words{}; // of words
+    std::string_view alias{};      // another name for it
+};
+
+std::span<const Option> options();
+// By name or alias; nullptr: none of this section.
+const Option* find_option(SectionKind section, std::string_view name);
+std::vector<std::string_view> option_names(SectionKind section);
+
+// "duration, 2s to 1d": for the documentation.
+std::string describe_type(const Option& option);
+
+// What to say of a keyword of strongSwan's ipsec.conf or of pfsync(4) that is none of ours; empty
+// for a word that is unknown there too.
+std::string foreign_keyword(std::string_view name);
+
+} // namespace encsync::config

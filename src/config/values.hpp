@@ -1,0 +1,56 @@
+// The readers of values: one for each type an option can have. Each reads the whole of a text
+// that is trimmed and not empty, and either fills `out` or says what is wrong and where.
+//
+//     std::chrono::seconds lifetime;
+//     if (const Verdict problem = read_duration("1h", {2, 86400}, lifetime))
+//         report(problem->message);
+#pragma once
+
+#include "config/config.hpp"
+
+#include <span>
+
+namespace encsync::config {
+
+struct Problem {
+    std::string message;
+    std::size_t offset = 0; // bytes into the value: where the caret goes
+    std::string hint;
+};
+using Verdict = std::optional<Problem>; // nothing: the value is good
+
+// Of numbers, and of durations in seconds; both ends are allowed.
+struct Limits {
+    std::uint32_t min = 0, max = 0;
+};
+
+// A word that an option may have for a value. A `later` one is known and refused.
+struct Word {
+    std::string_view text;
+    int value = 0;
+    bool later = false;
+};
+
+// 90, 90s, 5m, 4h, 1d.
+[[nodiscard]] Verdict read_duration(std::string_view text, Limits limits,
+                                    std::chrono::seconds& out);
+std::string format_duration(std::chrono::seconds duration);
+[[nodiscard]] Verdict read_number(std::string_view text, Limits limits, std::uint32_t& out);
+[[nodiscard]] Verdict read_word(std::string_view text, std::span<const Word> words, int& out);
+// One a host can have and be reached at: no name, no wildcard, no multicast, no scope.
+[[nodiscard]] Verdict read_address(std::string_view text, Address& out);
+// Prefixes parted by commas; a bare address is a whole-length prefix.
+[[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<Prefix>& out);
+// Of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
+[[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
+// Of a network interface: as a name, 15 at most (IFNAMSIZ), not "." or "..".
+[[nodiscard]] Verdict read_interface(std::string_view text, std::string& out);
+[[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
+[[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
+// strongSwan's proposals: words joined by '-', alternatives parted by commas. IKE needs a
+// cipher, a prf and a key exchange group; ESP a cipher and a group, so that every rekeying is a
+// key exchange of its own.
+[[nodiscard]] Verdict read_ike_proposal(std::string_view text, std::string& out);
+[[nodiscard]] Verdict read_esp_proposal(std::string_view text, std::string& out);
+
+} // namespace encsync::config
