@@ -11,10 +11,13 @@
 
 namespace encsync::table {
 
+// By how many seconds a copy outlives what traffic would give it (Lifetime::copy).
+inline constexpr std::uint32_t kCopyExtra = 600;
+
 // How long an entry is to live.
 enum class Lifetime : std::uint8_t {
     natural, // what the table gives a flow of this protocol and progress
-    copy,    // longer than natural, so that it outlives two refresh rounds without traffic
+    copy,    // natural + kCopyExtra, so that it outlives several refresh rounds without traffic
 };
 
 // Why the table did not carry out an operation.

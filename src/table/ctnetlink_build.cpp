@@ -1,0 +1,178 @@
+#include "table/ctnetlink_build.hpp"
+
+#include "table/netlink.hpp"
+#include "table/progress.hpp"
+
+// Before linux/in.h, which then leaves its own copy out.
+#include <netinet/in.h>
+
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+
+namespace encsync::table::ctnetlink {
+
+namespace {
+
+using netlink::Writer;
+using state::Address;
+using state::Family;
+using state::Flow;
+using state::Tuple;
+
+bool has_ports(std::uint8_t proto) {
+    switch (proto) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+    case IPPROTO_DCCP:
+    case IPPROTO_GRE: // its keys
+        return true;
+    default:
+        return false;
+    }
+}
+
+void put_address(Writer& w, int type, const Address& address, Family family) {
+    w.put(type, address.bytes.data(), family == Family::inet ? 4 : 16);
+}
+
+void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key) {
+    const bool v4 = key.family == Family::inet;
+    const std::size_t nest = w.begin(type);
+    const std::size_t ip = w.begin(CTA_TUPLE_IP);
+    put_address(w, v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, tuple.src, key.family);
+    put_address(w, v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, tuple.dst, key.family);
+    w.end(ip);
+    const std::size_t proto = w.begin(CTA_TUPLE_PROTO);
+    w.put_be(CTA_PROTO_NUM, key.proto);
+    const auto icmp_type = static_cast<std::uint8_t>(tuple.dport >> 8);
+    const auto icmp_code = static_cast<std::uint8_t>(tuple.dport & 0xff);
+    if (key.proto == IPPROTO_ICMP) {
+        w.put_be(CTA_PROTO_ICMP_ID, tuple.sport);
+        w.put_be(CTA_PROTO_ICMP_TYPE, icmp_type);
+        w.put_be(CTA_PROTO_ICMP_CODE, icmp_code);
+    } else if (key.proto == IPPROTO_ICMPV6) {
+        w.put_be(CTA_PROTO_ICMPV6_ID, tuple.sport);
+        w.put_be(CTA_PROTO_ICMPV6_TYPE, icmp_type);
+        w.put_be(CTA_PROTO_ICMPV6_CODE, icmp_code);
+    } else if (has_ports(key.proto)) {
+        w.put_be(CTA_PROTO_SRC_PORT, tuple.sport);
+        w.put_be(CTA_PROTO_DST_PORT, tuple.dport);
+    }
+    w.end(proto);
+    w.end(nest);
+}
+
+void put_range(Writer& w, int type, const Address& address, const std::uint16_t* port,
+               Family family) {
+    const bool v4 = family == Family::inet;
+    const std::size_t nest = w.begin(type);
+    put_address(w, v4 ? CTA_NAT_V4_MINIP : CTA_NAT_V6_MINIP, address, family);
+    put_address(w, v4 ? CTA_NAT_V4_MAXIP : CTA_NAT_V6_MAXIP, address, family);
+    if (port != nullptr) {
+        const std::size_t proto = w.begin(CTA_NAT_PROTO);
+        w.put_be(CTA_PROTONAT_PORT_MIN, *port);
+        w.put_be(CTA_PROTONAT_PORT_MAX, *port);
+        w.end(proto);
+    }
+    w.end(nest);
+}
+
+// Destination first in the message as in the kernel's work, so that both see the same order.
+void put_nat(Writer& w, const Flow& flow) {
+    const bool icmp = flow.key.proto == IPPROTO_ICMP || flow.key.proto == IPPROTO_ICMPV6;
+    const bool ports = has_ports(flow.key.proto);
+    // Source NAT of a ping translates its id, which both directions carry in the same place.
+    const std::uint16_t* src_port = icmp ? &flow.reply.sport : ports ? &flow.reply.dport : nullptr;
+    const std::uint16_t* dst_port = ports ? &flow.reply.sport : nullptr;
+    put_range(w, CTA_NAT_DST, flow.reply.src, dst_port, flow.key.family);
+    put_range(w, CTA_NAT_SRC, flow.reply.dst, src_port, flow.key.family);
+}
+
+void put_status(Writer& w, const Flow& flow) {
+    std::uint32_t status = IPS_CONFIRMED;
+    const std::uint8_t flags = implied_flags(flow);
+    if ((flags & state::kSeenReply) != 0)
+        status |= IPS_SEEN_REPLY;
+    if ((flags & state::kAssured) != 0)
+        status |= IPS_ASSURED;
+    w.put_be(CTA_STATUS, status);
+}
+
+void put_protoinfo(Writer& w, const Flow& flow, Request request) {
+    const Progress progress{flow.src_state, flow.dst_state};
+    const std::size_t nest = w.begin(CTA_PROTOINFO);
+    if (flow.key.proto == IPPROTO_TCP) {
+        constexpr std::uint8_t bits = IP_CT_TCP_FLAG_BE_LIBERAL | IP_CT_TCP_FLAG_SACK_PERM;
+        const nf_ct_tcp_flags flags{bits, bits};
+        const std::size_t tcp = w.begin(CTA_PROTOINFO_TCP);
+        w.put_be(CTA_PROTOINFO_TCP_STATE, tcp_conntrack(progress));
+        w.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &flags, sizeof flags);
+        w.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &flags, sizeof flags);
+        w.end(tcp);
+    } else if (flow.key.proto == IPPROTO_SCTP && request == Request::create) {
+        // The kernel wants both verification tags with a state, and a flow doesn't carry them.
+        // 0 lets the next heartbeat of each side teach it. An update would wipe learned ones.
+        const std::size_t sctp = w.begin(CTA_PROTOINFO_SCTP);
+        w.put_be(CTA_PROTOINFO_SCTP_STATE, sctp_conntrack(progress));
+        w.put_be(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, std::uint32_t{0});
+        w.put_be(CTA_PROTOINFO_SCTP_VTAG_REPLY, std::uint32_t{0});
+        w.end(sctp);
+    } else if (flow.key.proto == IPPROTO_DCCP) {
+        const std::size_t dccp = w.begin(CTA_PROTOINFO_DCCP);
+        w.put_be(CTA_PROTOINFO_DCCP_STATE, dccp_conntrack(progress));
+        w.put_be(CTA_PROTOINFO_DCCP_ROLE, std::uint8_t{0}); // the original side is the client
+        w.end(dccp);
+    }
+    w.end(nest);
+}
+
+std::uint16_t message_type(Request request) {
+    const int type = request == Request::remove ? IPCTNL_MSG_CT_DELETE
+                     : request == Request::get  ? IPCTNL_MSG_CT_GET
+                                                : IPCTNL_MSG_CT_NEW;
+    return static_cast<std::uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | type);
+}
+
+std::uint8_t system_family(Family family) {
+    return family == Family::inet ? AF_INET : AF_INET6;
+}
+
+} // namespace
+
+std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::uint32_t timeout,
+                  std::uint32_t seq) {
+    const int flags = NLM_F_REQUEST | (request == Request::create ? NLM_F_CREATE | NLM_F_EXCL : 0);
+    Writer w(buffer, message_type(request), static_cast<std::uint16_t>(flags), seq);
+    w.plain(nfgenmsg{system_family(flow.key.family), NFNETLINK_V0, 0});
+    put_tuple(w, CTA_TUPLE_ORIG, flow.key.orig, flow.key);
+    if (flow.key.zone != 0)
+        w.put_be(CTA_ZONE, flow.key.zone);
+    if (request == Request::remove || request == Request::get)
+        return w.finish();
+    w.put_be(CTA_TIMEOUT, timeout);
+    if (request == Request::rearm)
+        return w.finish();
+    if (request == Request::create) {
+        const Tuple inverse = state::inverse(flow.key);
+        put_tuple(w, CTA_TUPLE_REPLY, inverse, flow.key);
+        if (flow.reply != inverse)
+            put_nat(w, flow);
+    }
+    if (request != Request::update_progress)
+        put_status(w, flow);
+    put_protoinfo(w, flow, request);
+    w.put_be(CTA_MARK, flow.mark);
+    return w.finish();
+}
+
+std::size_t build_dump(MutableBytes buffer, std::uint32_t seq) {
+    Writer w(buffer, message_type(Request::get), NLM_F_REQUEST | NLM_F_DUMP, seq);
+    w.plain(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
+    return w.finish();
+}
+
+} // namespace encsync::table::ctnetlink

@@ -1,0 +1,39 @@
+// Writing requests to conntrack: what to create, change, re-arm, look up and delete.
+//
+//     std::size_t n = build(buffer, Request::create, flow, 600, seq);   // 0: buffer too small
+//
+// NAT. The kernel does not take a translated reply direction; it makes one. So a flow with NAT
+// is created with its reply untranslated (the original turned round) and the translation as
+// CTA_NAT_SRC and CTA_NAT_DST, each a range of one address and one port. Both are given even if
+// only one translates: for a missing one the kernel would make a binding of its own choice.
+// NAT of an entry that is there cannot be changed.
+//
+// TCP. Sequence windows are not known, so both directions get the liberal-window flag.
+#pragma once
+
+#include "state/flow.hpp"
+#include "util/bytes.hpp"
+
+#include <cstdint>
+
+namespace encsync::table::ctnetlink {
+
+enum class Request : std::uint8_t {
+    create,          // with NAT; EEXIST if its original or reply tuple is taken
+    update,          // timeout, status, progress, mark
+    update_progress, // the same without status, some bits of which can only be set
+    rearm,           // timeout only
+    remove,
+    get, // the answer is a message for parse()
+};
+
+inline constexpr std::size_t kMaxRequest = 512;
+
+// Writes one request; returns its size. `timeout` in seconds; not used by remove and get.
+std::size_t build(MutableBytes buffer, Request request, const state::Flow& flow,
+                  std::uint32_t timeout, std::uint32_t seq);
+
+// Asks for the whole table.
+std::size_t build_dump(MutableBytes buffer, std::uint32_t seq);
+
+} // namespace encsync::table::ctnetlink

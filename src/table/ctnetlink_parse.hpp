@@ -1,0 +1,48 @@
+// Reading conntrack's netlink messages (linux/netfilter/nfnetlink_conntrack.h): events, dumps
+// and answers to questions are all of one form.
+//
+//     Entry entry;
+//     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
+//
+// A message is taken whole or refused by name. Attributes that are not ours to keep (counters,
+// helpers, labels, sequence adjustments) are skipped.
+#pragma once
+
+#include "state/flow.hpp"
+#include "util/bytes.hpp"
+
+#include <cstdint>
+
+namespace encsync::table::ctnetlink {
+
+enum class Fault : std::uint8_t {
+    none,
+    short_message,    // no room for its headers, or its length beyond the bytes
+    not_conntrack,    // another subsystem, or a type that is no entry
+    bad_family,       // neither IPv4 nor IPv6
+    bad_attribute,    // an attribute's length reaches beyond its nest
+    bad_size,         // a number or address of the wrong size
+    missing_tuple,    // no original or no reply direction
+    bad_tuple,        // a direction without addresses or protocol, or not of one protocol
+    bad_state,        // a protocol state that the kernel does not have
+    directional_zone, // a zone for one direction only: a flow here has one zone
+};
+inline constexpr int kFaults = 10;
+const char* to_string(Fault fault);
+
+struct Entry {
+    enum class Kind : std::uint8_t { created, updated, destroyed };
+    Kind kind = Kind::updated; // dumps and answers: updated
+    // id is not set. timeout is 0 and age is 0 where the message doesn't say.
+    state::Flow flow;
+    std::uint32_t port = 0; // who caused it: the netlink port id, 0 = the kernel
+    std::uint32_t seq = 0;
+    // The progress is known: the protocol has no states, or the message gave one. Updates that
+    // change something else (the mark) come without.
+    bool has_progress = false;
+};
+
+// `message`: one netlink message from its header on.
+Fault parse(Bytes message, Entry& out);
+
+} // namespace encsync::table::ctnetlink

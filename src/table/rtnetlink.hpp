@@ -1,0 +1,31 @@
+// Follows this machine's addresses (rtnetlink(7)), so that the filter knows at any moment
+// which flows are the firewall's own; a VRRP takeover moves them.
+#pragma once
+
+#include "table/filter.hpp"
+#include "table/netlink.hpp"
+
+namespace encsync::table {
+
+class AddressMonitor {
+  public:
+    // Reads all addresses before it returns.
+    static Result<AddressMonitor> open(LocalAddresses& addresses);
+
+    int fd() const { return events_.fd(); }
+    // Takes what the socket holds; reads all anew if the kernel dropped some.
+    void on_readable();
+
+    // One datagram of RTM_NEWADDR and RTM_DELADDR messages; false where it is malformed.
+    static bool apply(Bytes datagram, LocalAddresses& addresses);
+
+  private:
+    AddressMonitor(netlink::Socket events, LocalAddresses& addresses)
+        : events_(std::move(events)), addresses_(&addresses) {}
+    Result<void> read_all();
+
+    netlink::Socket events_;
+    LocalAddresses* addresses_;
+};
+
+} // namespace encsync::table
