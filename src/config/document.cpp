@@ -1,0 +1,220 @@
+#include "config/document.hpp"
+
+#include "config/options.hpp"
+#include "util/peer_id.hpp"
+
+namespace encsync::config {
+
+namespace {
+
+enum class Kind { heading, text, code };
+struct Block {
+    Kind kind;
+    std::string text; // `backquotes` mark what is typed
+};
+
+std::vector<Block> grammar_blocks() {
+    return {
+        {Kind::text,
+         "`encsyncd` and `encsync` read `/etc/encsync/encsync.conf`, or the file that `--config` "
+         "names. It has the form of strongSwan's ipsec.conf, and strongSwan's keywords wherever "
+         "it has one; what belongs to pfsync has pfsync's names. `encsync check` says whether a "
+         "file is good, and shows all that is wrong with it at once."},
+        {Kind::code, "config setup\n"
+                     "\tnode=mickey\n"
+                     "\n"
+                     "conn %default\n"
+                     "\tleft=192.168.1.100\n"
+                     "\n"
+                     "conn minnie\n"
+                     "\tright=192.168.1.101\n"},
+        {Kind::heading, "The form of the file"},
+        {Kind::text, "A section begins at the very start of a line: `config setup`, which is "
+                     "there once at most, `conn %default`, or `conn NAME`, one for each peer. Its "
+                     "settings follow, `keyword=value`, each on a line of its own that begins "
+                     "with a blank or a tab. Blanks around the `=` do not matter. A keyword may "
+                     "be set once in a section."},
+        {Kind::text, "`#` begins a comment, anywhere but within quotes. A value may stand in "
+                     "double quotes, which must enclose all of it. Lines may end as on Unix or "
+                     "with CR and LF; other control characters are refused."},
+        {Kind::text,
+         "A conn takes the settings of `conn %default`, wherever that stands, and of each conn "
+         "that it names by `also=NAME`; what it sets itself wins. Where two of its `also` set the "
+         "same keyword, the later one wins. `also` may lead from conn to conn, but not in a "
+         "circle."},
+        {Kind::text,
+         fmt::format("`include FILE`, at the very start of a line, reads another file in this "
+                     "place. The name may hold the wildcards `*`, `?` and `[...]`, which may "
+                     "match nothing; it is relative to the folder of the file that it is written "
+                     "in. An include ends the section before it. Includes may be nested {} deep.",
+                     kMaxIncludeDepth)},
+        {Kind::text, "A duration is a number of seconds, or a number followed by `s`, `m`, `h` or "
+                     "`d`: `90`, `90s`, `5m`, `4h`, `1d`. A name has letters, digits, `.`, `_` "
+                     "and `-`, 63 at most. Addresses are written as numbers; host names are not "
+                     "looked up."},
+        {Kind::text,
+         fmt::format("There may be {} conns, besides those with `auto=ignore`. A file in which "
+                     "anything is wrong is refused as a whole.",
+                     kMaxPeers)},
+    };
+}
+
+constexpr std::string_view kSetupText =
+    "Settings of this node as a whole. Every one of them has a default, so the section may be "
+    "left out.";
+constexpr std::string_view kConnText = "Settings of one peer. `left` and `right` must be given, "
+                                       "here or through `conn %default` or `also`.";
+constexpr std::string_view kAlsoText =
+    "Takes over the settings of another conn. May be given several times.";
+constexpr std::string_view kForeignText =
+    "Other keywords of strongSwan's ipsec.conf are refused, with the reason.";
+
+std::string default_of(const Option& option) {
+    return option.default_value.empty() ? std::string(option.default_text)
+                                        : fmt::format("`{}`", option.default_value);
+}
+
+// ---- Markdown --------------------------------------------------------------------------------
+
+// Breaks at blanks so that lines have 100 columns at most, as the rest of the project's text.
+std::string wrap(std::string_view text) {
+    constexpr std::size_t kColumns = 100;
+    std::string out;
+    std::size_t column = 0;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(' '), text.size());
+        if (column > 0 && column + 1 + end > kColumns) {
+            out += '\n';
+            column = 0;
+        } else if (column > 0) {
+            out += ' ';
+            column++;
+        }
+        out += text.substr(0, end);
+        column += end;
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out + "\n";
+}
+
+std::string markdown(const Option& option) {
+    const std::string alias =
+        option.alias.empty() ? std::string() : fmt::format(" (or `{}`)", option.alias);
+    return fmt::format("\n### `{}`{}\n\n", option.name, alias) + wrap(option.doc) +
+           fmt::format("\n- Value: {}\n- Default: {}\n- Example: `{}={}`\n", describe_type(option),
+                       default_of(option), option.name, option.example);
+}
+
+// ---- man(7) ----------------------------------------------------------------------------------
+
+std::string escape(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n'))
+            out += "\\&"; // else a request
+        if (c == '\\')
+            out += "\\e";
+        else if (c == '-')
+            out += "\\-";
+        else
+            out += c;
+    }
+    return out;
+}
+
+// `x` to bold.
+std::string troff(std::string_view text) {
+    std::string out;
+    bool bold = false;
+    for (;;) {
+        const std::size_t quote = text.find('`');
+        const std::string_view part = text.substr(0, quote);
+        out += out.empty() ? escape(part) : escape(std::string("x") + std::string(part)).substr(1);
+        if (quote == std::string_view::npos)
+            return out + "\n";
+        bold = !bold;
+        out += bold ? "\\fB" : "\\fR";
+        text.remove_prefix(quote + 1);
+    }
+}
+
+std::string man_code(std::string_view text) {
+    return ".PP\n.RS\n.nf\n" + escape(text) + ".fi\n.RE\n";
+}
+
+std::string man(const Option& option) {
+    const std::string alias =
+        option.alias.empty() ? std::string() : fmt::format(" \\fR(or\\fB {}\\fR)", option.alias);
+    return fmt::format(".TP\n.B {}{}\n", escape(option.name), alias) + troff(option.doc) + ".br\n" +
+           troff(fmt::format("Value: {}.", describe_type(option))) + ".br\n" +
+           troff(fmt::format("Default: {}.", default_of(option))) + ".br\n" +
+           troff(fmt::format("Example: `{}={}`", option.name, option.example));
+}
+
+} // namespace
+
+std::string markdown_page() {
+    std::string out = "# Configuration\n\n"
+                      "<!-- Written by config_docs from src/config/options.cpp and "
+                      "src/config/document.cpp. -->\n";
+    for (const Block& block : grammar_blocks())
+        switch (block.kind) {
+        case Kind::heading:
+            out += "\n## " + block.text + "\n";
+            break;
+        case Kind::text:
+            out += "\n" + wrap(block.text);
+            break;
+        case Kind::code:
+            out += "\n```\n" + block.text + "```\n";
+            break;
+        }
+    out += "\n## config setup\n\n" + wrap(kSetupText);
+    for (const Option& option : options())
+        if (option.section == SectionKind::setup)
+            out += markdown(option);
+    out += "\n## conn\n\n" + wrap(kConnText) + "\n### `also`\n\n" + wrap(kAlsoText) +
+           "\n- Value: name of a conn\n- Example: `also=minnie`\n";
+    for (const Option& option : options())
+        if (option.section == SectionKind::conn)
+            out += markdown(option);
+    out += "\n## Other keywords of strongSwan\n\n" + wrap(kForeignText);
+    return out;
+}
+
+std::string man_page() {
+    std::string out =
+        ".\\\" Written by config_docs from src/config/options.cpp and src/config/document.cpp.\n"
+        ".TH ENCSYNC.CONF 5 \"\" encsync \"File formats\"\n"
+        ".SH NAME\nencsync.conf \\- configuration of encsync\n"
+        ".SH SYNOPSIS\n.I /etc/encsync/encsync.conf\n.SH DESCRIPTION\n";
+    for (const Block& block : grammar_blocks())
+        switch (block.kind) {
+        case Kind::heading:
+            out += ".SS " + block.text + "\n";
+            break;
+        case Kind::text:
+            out += ".PP\n" + troff(block.text);
+            break;
+        case Kind::code:
+            out += man_code(block.text);
+            break;
+        }
+    out += ".SH CONFIG SETUP\n" + troff(kSetupText);
+    for (const Option& option : options())
+        if (option.section == SectionKind::setup)
+            out += man(option);
+    out += ".SH CONN\n" + troff(kConnText) + ".TP\n.B also\n" + troff(kAlsoText) +
+           ".br\nValue: name of a conn.\n.br\n" + troff("Example: `also=minnie`");
+    for (const Option& option : options())
+        if (option.section == SectionKind::conn)
+            out += man(option);
+    out += ".PP\n" + troff(kForeignText);
+    out += ".SH FILES\n.TP\n.I /etc/encsync/encsync.conf\nthe configuration\n"
+           ".TP\n.I /var/lib/encsync/keys\nthis node's key and those it trusts\n"
+           ".SH SEE ALSO\n.BR encsyncd (8),\n.BR encsync (8),\n.BR ipsec.conf (5),\n"
+           ".BR tcpdump (8)\n";
+    return out;
+}
+
+} // namespace encsync::config
