@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: ISC
+"""The benchmark of `./run bench`: encsync and conntrackd take turns under the same load.
+
+The load is real: UDP packets of so many clients are routed through mickey, whose kernel makes an
+entry for each. What a round does is told in measure.py, the network is drawn in topology.py. The
+lab, both firewalls and the load share the machine's processors, so trust the ratios.
+
+The exit status is 0 if encsync lost nothing that conntrackd kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import topology  # first: it makes the lab's library known
+from lab import Lab, LabError
+from measure import Bench, Tools
+
+import micro
+import report
+import systems
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+LAB = "lab"
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as markdown")
+    parser.add_argument("--rounds", type=_positive, default=4, help="of each system [4]")
+    parser.add_argument("--flows", type=_positive, default=200_000, help="a burst has [200000]")
+    parser.add_argument(
+        "--only", metavar="NAME", help="the lab alone (lab), or one microbenchmark (codec, esp, ...)"
+    )
+    parser.add_argument(
+        "--systems",
+        default="encsync,conntrackd",
+        metavar="NAMES",
+        help="who takes turns, in this order [encsync,conntrackd]",
+    )
+    parser.add_argument(
+        "--conntrackd-realtime",
+        action="store_true",
+        help="leave conntrackd the real-time priority it gives itself (slower here)",
+    )
+    parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="build directory")
+    return parser.parse_args(words)
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def make_systems(lab: Lab, options: argparse.Namespace) -> list[systems.System]:
+    makers = {
+        "encsync": lambda: systems.Encsync(lab, options.build / "bin"),
+        "conntrackd": lambda: systems.Conntrackd(lab, options.conntrackd_realtime),
+        "nothing": lambda: systems.Nothing(lab),
+    }
+    made = []
+    for name in options.systems.split(","):
+        if name not in makers:
+            raise LabError(f"no system is called {name}; there are {', '.join(makers)}")
+        system = makers[name]()
+        if why := system.available():
+            raise LabError(f"{name}: {why}")
+        made.append(system)
+    return made
+
+
+def run_lab(options: argparse.Namespace) -> dict:
+    tools = Tools(options.build / "bin")
+    for tool in (tools.flood, tools.tables):
+        if not tool.exists():
+            raise LabError(f"{tool} is not built")
+    with topology.Limits(options.flows), Lab() as lab:
+        topology.build(lab)
+        takers = make_systems(lab, options)
+        bench = Bench(lab, tools, lambda line: say(f"  {line}"))
+
+        # The load alone, first: it warms the kernel up, says how fast the load can be, and shows
+        # that a loss would be seen, since without a system all must be lost.
+        control = bench.offer_without_watching(systems.Nothing(lab), options.flows)
+        say(f"the load alone: {control['offered_per_second']:,.0f} flows/s")
+        if control["flows"] != options.flows or control["lost"] != options.flows:
+            raise LabError(f"the lab is broken: without synchronization it reports {control}")
+
+        rounds: dict[str, list[dict]] = {system.name: [] for system in takers}
+        for number in range(options.rounds):
+            for system in takers:
+                say(f"round {number + 1} of {options.rounds}, {system.name}: {system.summary}")
+                rounds[system.name].append(bench.round(system, options.flows))
+    return {
+        **report.summary(rounds),
+        "load": {
+            "kind": "UDP packets routed through mickey, one a flow",
+            "flows": options.flows,
+            "alone_per_second": round(control["offered_per_second"]),
+        },
+    }
+
+
+def run_micro(options: argparse.Namespace, names: list[str]) -> dict:
+    there = micro.programs(options.build / "bin")
+    results = {}
+    for name in names:
+        if name not in there:
+            known = ", ".join([LAB, *there])
+            raise LabError(f"no benchmark is called {name}; built are {known}")
+        say(f"microbenchmarks: {name}")
+        results[name] = micro.run(there[name])
+    return results
+
+
+def main() -> int:
+    options = arguments()
+    shape = report.as_markdown if options.markdown else report.as_text
+    result: dict = {"systems": {}, "ratios": {}, "ok": True, "micro": {}}
+    try:
+        if options.only is None or options.only == LAB:
+            result.update(run_lab(options))
+        if options.only is None:
+            result["micro"] = run_micro(options, list(micro.programs(options.build / "bin")))
+        elif options.only != LAB:
+            result["micro"] = run_micro(options, [options.only])
+    except LabError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+    result["machine"] = report.machine()
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if result["systems"]:
+        print(shape(report.rows(result)))
+    for name, results in result["micro"].items():
+        print(f"\n{name}:" if not options.markdown else f"\n### {name}\n")
+        print(shape(micro.rows(results)))
+    if not result["ok"]:
+        print("bench: encsync lost flows that conntrackd kept", file=sys.stderr)
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

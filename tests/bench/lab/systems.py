@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: ISC
+"""What is compared: programs that keep minnie's conntrack table in step with mickey's.
+
+    system = Conntrackd(lab)
+    system.start("mickey"); system.start("minnie"); system.wait_ready()
+    system.cpu_seconds("mickey"), system.rss_bytes("mickey")
+    system.stop("minnie")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab import Lab, LabError, Node, Process, wait_for
+from topology import FIREWALLS, SYNC, SYNC_DEVICE
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def other(name: str) -> str:
+    return FIREWALLS[1 - FIREWALLS.index(name)]
+
+
+class System:
+    """One instance on each firewall. What a subclass adds: name, _launch, ready."""
+
+    name = ""
+    summary = ""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.processes: dict[str, Process] = {}
+
+    def available(self) -> str | None:
+        """Why it cannot be measured here, or None."""
+        return None
+
+    def start(self, name: str) -> None:
+        self.processes[name] = self._launch(self.lab.nodes[name])
+
+    def stop(self, name: str) -> None:
+        """Ends it and takes away what it leaves behind on purpose."""
+        self.processes.pop(name).stop()
+        self._clean(self.lab.nodes[name])
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        def all_ready() -> bool:
+            for name, process in self.processes.items():
+                if not process.running:
+                    raise LabError(f"{self.name} ended on {name}:\n{process.last_words()}")
+            return all(self.ready(name) for name in self.processes)
+
+        wait_for(all_ready, timeout, f"{self.name} to be ready", poll=0.05)
+
+    def cpu_seconds(self, name: str) -> float:
+        """User and system time of all its processes on this node, dead children included. What
+        the kernel does inside their system calls (sending, making entries) is in it."""
+        ticks = 0
+        for pid in self.processes[name].tree():
+            fields = _stat(pid)
+            # utime stime cutime cstime: fields 14 to 17 of proc(5), counted from 1
+            ticks += sum(int(field) for field in fields[11:15])
+        return ticks / _TICK
+
+    def rss_bytes(self, name: str) -> int:
+        return sum(int(_stat(pid)[21]) for pid in self.processes[name].tree()) * _PAGE
+
+    def ready(self, name: str) -> bool:
+        raise NotImplementedError
+
+    def _launch(self, node: Node) -> Process:
+        raise NotImplementedError
+
+    def _clean(self, node: Node) -> None:
+        pass
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on; a process that is gone used nothing."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ["0"] * 50
+    return text[text.rindex(")") + 2 :].split()
+
+
+# Tuned as for a busy pair of firewalls: FT-FW (the mode that loses nothing), a cable of its own
+# over unicast UDP, entries put straight into the kernel, room for every event of a burst, no
+# addresses of the firewalls themselves.
+CONNTRACKD_CONF = """
+Sync {{
+    Mode FTFW {{
+        ResendQueueSize 1048576
+        ACKWindowSize 300
+        DisableExternalCache On
+        StartupResync On
+    }}
+    UDP Default {{
+        IPv4_address {own}
+        IPv4_Destination_Address {peer}
+        Port 3780
+        Interface {device}
+        SndSocketBuffer 67108864
+        RcvSocketBuffer 67108864
+        Checksum on
+    }}
+}}
+General {{
+    Systemd off
+    HashSize 524288
+    HashLimit 2097152
+    LogFile {folder}/conntrackd.log
+    Syslog off
+    LockFile {folder}/conntrackd.lock
+    UNIX {{
+        Path {folder}/conntrackd.ctl
+    }}
+    NetlinkBufferSize 536870912
+    NetlinkBufferSizeMaxGrowth 1073741824
+    NetlinkOverrunResync 5
+    Filter From Kernelspace {{
+        Protocol Accept {{
+            TCP
+            SCTP
+            DCCP
+            UDP
+            ICMP
+        }}
+        Address Ignore {{
+            IPv4_address 127.0.0.1
+            IPv4_address {own}
+            IPv4_address {peer}
+        }}
+    }}
+}}
+"""
+
+
+class Conntrackd(System):
+    name = "conntrackd"
+    summary = "FT-FW over UDP, in clear, entries put straight into the kernel"
+
+    def available(self) -> str | None:
+        return None if shutil.which("conntrackd") else "conntrackd is not installed"
+
+    def __init__(self, lab: Lab, realtime: bool = False):
+        super().__init__(lab)
+        self.realtime = realtime
+
+    def start(self, name: str) -> None:
+        super().start(name)
+        wait_for(lambda: self.ready(name), 10, "conntrackd to answer")
+        # conntrackd gives itself the highest real-time priority, so as not to overrun its event
+        # socket. With the room that it has here it need not; and as every event wakes it at once
+        # and alone, that costs it half its throughput and doubles its CPU time. So it gets what
+        # is best for it; realtime=True leaves it as it is.
+        if not self.realtime:
+            os.sched_setscheduler(self.processes[name].pid, os.SCHED_OTHER, os.sched_param(0))
+
+    def ready(self, name: str) -> bool:
+        # It answers on its control socket once all its sockets are open.
+        node = self.lab.nodes[name]
+        conf = node.dir / "conntrackd.conf"
+        return node.run("conntrackd", "-C", conf, "-s", "runtime", check=False).returncode == 0
+
+    def _launch(self, node: Node) -> Process:
+        conf = node.dir / "conntrackd.conf"
+        conf.write_text(
+            CONNTRACKD_CONF.format(
+                own=SYNC[node.name],
+                peer=SYNC[other(node.name)],
+                device=SYNC_DEVICE,
+                folder=node.dir,
+            )
+        )
+        return node.start("conntrackd", "-C", conf)
+
+
+ENCSYNC_CONF = """
+config setup
+	node={node}
+	table=conntrack
+	syncdev=enc0
+	ipsec=userspace
+	keydir={folder}/keys
+
+conn {peer_node}
+	left={own}
+	right={peer}
+	rightid={peer_node}
+	auto=start
+"""
+
+
+class Encsync(System):
+    name = "encsync"
+    summary = "pfsync in ESP (AES-256-GCM), userspace IPsec, keys by IKEv2"
+
+    def __init__(self, lab: Lab, bin_dir: Path):
+        super().__init__(lab)
+        self.bin_dir = bin_dir
+        self._made_keys = False
+
+    def available(self) -> str | None:
+        for program in ("encsyncd", "encsync"):
+            if not os.access(self.bin_dir / program, os.X_OK):
+                return f"{self.bin_dir / program} is not built"
+        return None
+
+    def ready(self, name: str) -> bool:
+        done = self._command(name, "status", "--json", check=False)
+        return done.returncode == 0 and json.loads(done.stdout)["ready"]
+
+    def start(self, name: str) -> None:
+        if not self._made_keys:
+            self._make_keys()
+        super().start(name)
+
+    def _make_keys(self) -> None:
+        for name in FIREWALLS:
+            node = self.lab.nodes[name]
+            (node.dir / "run").mkdir(mode=0o700, exist_ok=True)
+            self._conf(node).write_text(
+                ENCSYNC_CONF.format(
+                    node=name,
+                    own=SYNC[name],
+                    peer=SYNC[other(name)],
+                    peer_node=other(name),
+                    folder=node.dir,
+                )
+            )
+            self._command(name, "keys", "init")
+            public = self._command(name, "keys", "export").stdout
+            (node.dir / "public.key").write_text(public)
+        for name in FIREWALLS:
+            peer = self.lab.nodes[other(name)]
+            self._command(name, "keys", "trust", peer.dir / "public.key")
+        self._made_keys = True
+
+    @staticmethod
+    def _conf(node: Node) -> Path:
+        return node.dir / "encsync.conf"
+
+    def _command(self, name: str, *words, check: bool = True) -> subprocess.CompletedProcess:
+        node = self.lab.nodes[name]
+        return node.run(
+            *(self.bin_dir / "encsync", "--config", self._conf(node)),
+            *("--run-dir", node.dir / "run", *words),
+            check=check,
+        )
+
+    def _launch(self, node: Node) -> Process:
+        return node.start(
+            *(self.bin_dir / "encsyncd", "--config", self._conf(node)),
+            *("--run-dir", node.dir / "run", "--foreground"),
+        )
+
+    def _clean(self, node: Node) -> None:
+        # Its ruleset stays when it ends, by design; the next system's packets shall not pass it.
+        node.run("nft", "delete", "table", "inet", "encsync", check=False)
+
+
+class Nothing(System):
+    """No synchronization at all: with it, everything must be reported as lost."""
+
+    name = "nothing"
+    summary = "no synchronization"
+
+    def ready(self, name: str) -> bool:
+        return True
+
+    def _launch(self, node: Node) -> Process:
+        return node.start("sleep", "3600", name="nothing")
