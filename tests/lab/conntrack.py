@@ -37,11 +37,18 @@ class Flow(NamedTuple):
         """What makes it this flow and no other, whatever its progress."""
         return self.proto, self.orig, self.reply, self.zone
 
-    def involves(self, *addresses: str) -> bool:
-        """Any of the addresses (or one in any of the networks) is an end of it."""
-        nets = [ipaddress.ip_network(a) for a in addresses]
-        ends = {self.orig.src, self.orig.dst, self.reply.src, self.reply.dst}
-        return any(ipaddress.ip_address(e) in net for e in ends for net in nets)
+    def involves(self, *networks: str) -> bool:
+        """An end of it is in any of the networks (or is any of the addresses)."""
+        return any(_within(end, networks) for half in (self.orig, self.reply)
+                   for end in (half.src, half.dst))
+
+    def from_any(self, *networks: str) -> bool:
+        """Who opened it is in any of the networks."""
+        return _within(self.orig.src, networks)
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(net) for net in networks)
 
 
 _PAIR = re.compile(r"\b([a-z-]+)=(\S+)")
@@ -98,6 +105,16 @@ def insert(node: Node, src: str, dst: str, sport: int, dport: int, proto: str = 
     state = ["--state", "ESTABLISHED"] if proto == "tcp" else []
     node.run("conntrack", "-I", "-p", proto, "-s", src, "-d", dst, "--sport", sport, "--dport",
              dport, "-t", timeout, "-u", "SEEN_REPLY,ASSURED", *state)
+
+
+def insert_many(node: Node, count: int, network: str = "10.0.0", proto: str = "tcp",
+                timeout: int = 600) -> None:
+    """As insert(), many at once: from hosts .20 on in the network, all to one server."""
+    state = "--state ESTABLISHED" if proto == "tcp" else ""
+    lines = "".join(
+        f"-I -t {timeout} -u SEEN_REPLY,ASSURED -s {network}.{20 + n // 20000} -d 203.0.113.10 "
+        f"-p {proto} --sport {1024 + n % 20000} --dport 443 {state}\n" for n in range(count))
+    node.run("conntrack", "-R", "-", input=lines, timeout=60)
 
 
 def delete(node: Node, src: str, dst: str, sport: int, dport: int, proto: str = "tcp") -> None:

@@ -229,8 +229,11 @@ class FirewallPair:
     # -- what the firewalls know --
 
     def flows(self, node: Node) -> set[conntrack.Flow]:
-        """The clients' flows in the node's kernel: not the node's own, nor the sync network's."""
-        return {flow for flow in conntrack.table(node) if flow.involves(*INSIDE)}
+        """The clients' flows in the node's kernel, and nobody's own (IGMP and the like)."""
+        own = {f"{net}{HOST[each.name]}" for each in self.firewalls
+               for net in ("10.0.0.", "2001:db8:10::")}
+        return {flow for flow in conntrack.table(node)
+                if flow.from_any(*INSIDE) and flow.orig.src not in own}
 
 
 def repository() -> Path:

@@ -2,11 +2,11 @@
 """Clients and a server whose sessions go through the firewalls.
 
 Programs (run inside a node; each prints JSON lines, and is told things by lines on stdin):
-    traffic.py server --size BYTES --rate BYTES_PER_SECOND
-    traffic.py download ADDRESS
-    traffic.py idle ADDRESS COUNT
-    traffic.py udp ADDRESS
-    traffic.py flows ADDRESS COUNT       many short UDP flows, one answer each
+    traffic.py server BASE SIZE RATE       serves a file of SIZE bytes at RATE bytes a second
+    traffic.py download ADDRESS BASE
+    traffic.py idle ADDRESS BASE COUNT     TCP sessions
+    traffic.py udp ADDRESS BASE
+    traffic.py flows ADDRESS BASE COUNT RATE     short UDP flows, one answer each, so many a second
 
 The driver, for demo and tests:
     sessions = Sessions(pair, family=4)
@@ -18,7 +18,6 @@ The driver, for demo and tests:
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
 import http.server
@@ -33,7 +32,9 @@ from pathlib import Path
 
 from lab import PYTHON, Node, Process, wait_for
 
-HTTP_PORT, ECHO_PORT, UDP_PORT = 8080, 7000, 7001
+# Ports count from a base, so that servers for IPv4 and IPv6 sessions run side by side.
+BASE = {4: 7000, 6: 7100}
+HTTP, ECHO, UDP = 0, 1, 2
 INTERVAL = 0.1  # seconds between two UDP questions
 
 
@@ -97,8 +98,8 @@ def plain(address: str) -> str:
     return address.removeprefix("::ffff:")
 
 
-def echo_server() -> None:
-    listener = dual_stack(socket.SOCK_STREAM, ECHO_PORT)
+def echo_server(port: int) -> None:
+    listener = dual_stack(socket.SOCK_STREAM, port)
     listener.listen(1024)
     sockets = [listener]
     while True:
@@ -116,10 +117,10 @@ def echo_server() -> None:
                 ready.close()
 
 
-def udp_server(asking: threading.Event) -> None:
+def udp_server(port: int, asking: threading.Event) -> None:
     """Answers "ask N" with "answer N". Once told to, asks the first client itself, where it
     heard it first: through a firewall that knows the flow, or not at all."""
-    sock = dual_stack(socket.SOCK_DGRAM, UDP_PORT)
+    sock = dual_stack(socket.SOCK_DGRAM, port)
     peer, asked, answered, next_ask = None, 0, 0, time.monotonic()
     while True:
         wait = max(0.0, next_ask - time.monotonic())
@@ -147,11 +148,12 @@ def udp_server(asking: threading.Event) -> None:
                 sock.sendto(b"ask %d" % asked, peer)
 
 
-def server(size: int, rate: int) -> None:
+def server(base: int, size: int, rate: int) -> None:
     FileHandler.size, FileHandler.rate = size, rate
-    files = DualStackHttp(("::", HTTP_PORT), FileHandler)
+    files = DualStackHttp(("::", base + HTTP), FileHandler)
     asking = threading.Event()
-    for target, args in ((files.serve_forever, ()), (echo_server, ()), (udp_server, (asking,))):
+    for target, args in ((files.serve_forever, ()), (echo_server, (base + ECHO,)),
+                         (udp_server, (base + UDP, asking))):
         threading.Thread(target=target, args=args, daemon=True).start()
     say(event="ready")
     for line in sys.stdin:
@@ -159,10 +161,11 @@ def server(size: int, rate: int) -> None:
             asking.set()
         elif line.strip() == "rest":
             asking.clear()
+    threading.Event().wait()  # a lab that is kept keeps its server
 
 
-def download(address: str) -> None:
-    connection = http.client.HTTPConnection(address, HTTP_PORT)
+def download(address: str, base: int) -> None:
+    connection = http.client.HTTPConnection(address, base + HTTP)
     connection.request("GET", "/file")
     response = connection.getresponse()
     size, got, total = int(response.headers["Content-Length"]), 0, hashlib.sha256()
@@ -184,9 +187,9 @@ def download(address: str) -> None:
         longest_stall_ms=round(longest * 1000))
 
 
-def idle(address: str, count: int) -> None:
+def idle(address: str, base: int, count: int) -> None:
     """Opens sessions, tries each once, and then says nothing until told to."""
-    sockets = [socket.create_connection((address, ECHO_PORT), 10) for _ in range(count)]
+    sockets = [socket.create_connection((address, base + ECHO), 10) for _ in range(count)]
 
     def try_all(word: str) -> int:
         waiting = {}
@@ -214,12 +217,12 @@ def idle(address: str, count: int) -> None:
             say(event="spoken", good=try_all("again"), of=count)
 
 
-def udp(address: str) -> None:
+def udp(address: str, base: int) -> None:
     """Asks all the time until told "hush", answers what it is asked, asks again on "ask"."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.bind(("", 0))
-    target = (address, UDP_PORT)
+    target = (address, base + UDP)
     asked = answered = 0
     asking, next_ask = True, time.monotonic()
     while True:
@@ -248,24 +251,34 @@ def udp(address: str) -> None:
                 sock.sendto(b"ask %d" % asked, target)
 
 
-def flows(address: str, count: int) -> None:
+def flows(address: str, base: int, count: int, rate: int) -> None:
+    """Each from a port of its own, so that they are as many flows as asked for."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    answered = 0
-    sockets = []
-    for number in range(count):
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        sock.settimeout(2)
-        sock.connect((address, UDP_PORT))
-        sock.send(b"flow %d" % number)
-        sockets.append(sock)
-        if len(sockets) == 50 or number == count - 1:
-            for each in sockets:
-                try:
-                    answered += each.recv(2048).startswith(b"flow ")
-                except OSError:
-                    pass
-                each.close()
-            sockets.clear()
+    waiting: dict[socket.socket, float] = {}
+    made = answered = 0
+    due = time.monotonic()
+    while made < count or waiting:
+        now = time.monotonic()
+        if made < count and now >= due:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.bind(("", 10000 + made % 20000))
+            sock.connect((address, base + UDP))
+            sock.send(b"flow %d" % made)
+            waiting[sock] = now + 2
+            made += 1
+            due = max(due + 1 / rate, now - 0.1)
+            if made % 50:
+                continue
+        for sock in select.select(list(waiting), [], [], 0.01)[0]:
+            try:
+                answered += sock.recv(2048).startswith(b"flow ")
+            except OSError:
+                pass
+            del waiting[sock]
+            sock.close()
+        for sock in [each for each, until in waiting.items() if now > until]:
+            del waiting[sock]
+            sock.close()
     say(event="flows", answered=answered, of=count)
 
 
@@ -289,6 +302,13 @@ class Program:
     def last(self, event: str) -> dict | None:
         found = self.events(event)
         return found[-1] if found else None
+
+    def count(self, event: str, since: str) -> int:
+        """How many of one event came after the last of another; 0 if that never came."""
+        names = [e["event"] for e in self.events()]
+        if since not in names:
+            return 0
+        return names[len(names) - 1 - names[::-1].index(since) :].count(event)
 
     def say(self, line: str) -> None:
         self.process.say(line)
@@ -321,21 +341,21 @@ class Sessions:
         from pair import SERVER  # the programs run without it
 
         self.pair, self.size, self.rate, self.idle_sessions = pair, size, rate, idle_sessions
-        self.address = SERVER[0 if family == 4 else 1]
+        self.address, self.base = SERVER[0 if family == 4 else 1], BASE[family]
         self.hash = content_hash(size)
-        self.server = Program(pair.server, "server", "--size", size, "--rate", rate)
+        self.server = Program(pair.server, "server", self.base, size, rate)
         self.server.wait("ready")
 
     def start(self) -> None:
         client = self.pair.client
-        self.idle = Program(client, "idle", self.address, self.idle_sessions)
-        self.udp = Program(client, "udp", self.address)
+        self.idle = Program(client, "idle", self.address, self.base, self.idle_sessions)
+        self.udp = Program(client, "udp", self.address, self.base)
         opened = self.idle.wait("open")
         if opened["good"] != self.idle_sessions:
             raise AssertionError(f"the idle sessions did not even open: {opened}")
         wait_for(lambda: (self.udp.last("answered") or {}).get("answered", 0) >= 3, 5,
                  "the UDP exchange to run")
-        self.download = Program(client, "download", self.address)
+        self.download = Program(client, "download", self.address, self.base)
         wait_for(lambda: self.got() > 0, 5, "the download to run")
 
     def got(self) -> int:
@@ -371,8 +391,8 @@ class Sessions:
                               .get("answered", 0) >= 5)
         self.server.say("rest")
         self.udp.say("ask")
-        client_hears = waited(lambda: (self.udp.last("answered") or {}).get("answered", 0) >= 5
-                              and self.udp.last("asking"), timeout + 3)
+        client_hears = waited(lambda: self.udp.count("answered", since="asking") >= 5,
+                              timeout + 3)
         moved = self.server.events("udp-moved")
         outcome.udp_ok = server_hears and client_hears and not moved
         if not server_hears:
@@ -410,35 +430,28 @@ class Sessions:
             outcome.notes.append(f"download: {end['got']} of {self.size} bytes, or other bytes")
         return outcome
 
+    def lasting(self, flows: set) -> set[tuple]:
+        """Of these conntrack flows, the keys of those that live as long as the sessions do."""
+        return {f.key for f in flows if f.proto == "tcp" and f.orig.dport == self.base + ECHO}
+
+    def make_flows(self, count: int, rate: int = 2000) -> int:
+        """Real short UDP flows through the firewalls. How many were answered."""
+        return self.start_flows(count, rate).wait("flows", 10 + count / rate)["answered"]
+
+    def start_flows(self, count: int, rate: int) -> Program:
+        return Program(self.pair.client, "flows", self.address, self.base, count, rate)
+
     def stop(self) -> None:
         for program in (self.idle, self.udp, self.download, self.server):
             program.process.kill()
 
 
-def make_flows(pair, count: int, family: int = 4) -> int:
-    """Real short UDP flows through the firewalls; needs a Sessions server. How many got through
-    and back."""
-    from pair import SERVER
-
-    program = Program(pair.client, "flows", SERVER[0 if family == 4 else 1], count)
-    return program.wait("flows", 30)["answered"]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="traffic through the firewalls")
-    programs = parser.add_subparsers(dest="program", required=True)
-    for name in ("server", "download", "idle", "udp", "flows"):
-        sub = programs.add_parser(name)
-        if name == "server":
-            sub.add_argument("--size", type=int, required=True)
-            sub.add_argument("--rate", type=int, required=True)
-        else:
-            sub.add_argument("address")
-        if name in ("idle", "flows"):
-            sub.add_argument("count", type=int)
-    args = vars(parser.parse_args())
-    {"server": server, "download": download, "idle": idle, "udp": udp,
-     "flows": flows}[args.pop("program")](**args)
+    programs = {"server": server, "download": download, "idle": idle, "udp": udp, "flows": flows}
+    if len(sys.argv) < 2 or sys.argv[1] not in programs:
+        sys.exit(f"usage: traffic.py {{{'|'.join(programs)}}} ...")
+    words = [int(word) if word.isdigit() else word for word in sys.argv[2:]]
+    programs[sys.argv[1]](*words)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: ISC
+"""A takeover that no client notices, shown on real parts: ./run demo
+
+    demo.py [--without-sync] [--json FILE] [--keep]
+    demo.py --teardown          takes away what --keep left
+
+Exit status 0: all held (with --without-sync: the sessions broke, as they must). 1: it did not.
+2: the lab itself failed. The picture of the network is in pair.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import conntrack
+import sync
+from lab import Lab, LabError, kept_labs, take_down, wait_for
+from mallory import FORGED_INSIDE, Mallory, Seen, secrets
+from pair import CLIENT, SERVER, SYNC, VIP_OUTSIDE, FirewallPair
+from traffic import Outcome, Sessions
+
+FORGERIES = 1000
+BYSTANDERS = 100  # short flows of other clients, for company
+
+
+# ---- the teller ------------------------------------------------------------------------------
+
+
+class Teller:
+    """Prints the story. On a terminal with colours and a moving bar, else plain lines."""
+
+    def __init__(self):
+        self.tty = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self.started = time.monotonic()
+        self._bar = False
+        self._tenth = -1
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self.tty else text
+
+    def _line(self, text: str) -> None:
+        if self._bar:
+            sys.stdout.write("\r\033[K")
+            self._bar = False
+        print(text, flush=True)
+
+    def title(self, text: str) -> None:
+        self._line(self._paint("1", text) + "\n")
+
+    def step(self, text: str) -> None:
+        at = f"{time.monotonic() - self.started:5.1f} s"
+        self._line(f"{self._paint('2', at)}  {text}")
+
+    def alarm(self, text: str) -> None:
+        at = f"{time.monotonic() - self.started:5.1f} s"
+        self._line(f"{self._paint('2', at)}  {self._paint('1;33', text)}")
+
+    def detail(self, text: str) -> None:
+        self._line(f"         {self._paint('2', text)}")
+
+    def progress(self, got: int, size: int, what: str = "download") -> None:
+        part = got / size if size else 0
+        if self.tty:
+            full = round(30 * part)
+            bar = self._paint("36", "━" * full) + self._paint("2", "─" * (30 - full))
+            sys.stdout.write(f"\r\033[K         {what} {bar} {part:4.0%}  {got / 1e6:5.1f} MB")
+            sys.stdout.flush()
+            self._bar = True
+        elif int(part * 5) > self._tenth:
+            self._tenth = int(part * 5)
+            self._line(f"         {what} {part:4.0%}  {got / 1e6:5.1f} MB")
+
+    def table(self, rows: list[tuple[str, str, bool | None]]) -> None:
+        width = max(len(name) for name, _, _ in rows)
+        marks = {True: self._paint("32", "yes"), False: self._paint("1;31", "NO "), None: "   "}
+        self._line("")
+        for name, value, held in rows:
+            self._line(f"  {marks[held]}  {name:<{width}}  {value}")
+        self._line("")
+
+    def verdict(self, good: bool, text: str) -> None:
+        self._line(self._paint("1;32" if good else "1;31", text))
+
+
+# ---- the story -------------------------------------------------------------------------------
+
+
+@dataclass
+class Figures:
+    outcome: Outcome = field(default_factory=Outcome)
+    states_before: dict[str, int] = field(default_factory=dict)
+    states_after: dict[str, int] = field(default_factory=dict)
+    same_before: bool = False  # both nodes knew the same flows
+    kept: int = 0  # of the sessions' flows, on the survivor, at the end
+    to_keep: int = 0
+    forged_sent: int = 0
+    forged_accepted: int = 0
+    forged_refused: int = 0  # as counted by encsync
+    takeover_ms: int = 0
+    seen: Seen = field(default_factory=Seen)
+    frames_lost: int = 0
+
+    def held(self) -> bool:
+        return (self.outcome.ok and self.same_before and self.kept == self.to_keep > 0
+                and self.forged_sent == FORGERIES and self.forged_accepted == 0
+                and self.seen.only_ipsec and self.seen.esp > 0 and self.frames_lost == 0)
+
+    def broke(self) -> bool:
+        """What must happen without sync: not one of the sessions lives."""
+        return not (self.outcome.download_ok or self.outcome.idle_session_ok
+                    or self.outcome.udp_ok)
+
+    def json(self, ok: bool) -> dict:
+        return {
+            "download_ok": self.outcome.download_ok,
+            "idle_session_ok": self.outcome.idle_session_ok,
+            "udp_ok": self.outcome.udp_ok,
+            "longest_stall_ms": self.outcome.longest_stall_ms,
+            "takeover_ms": self.takeover_ms,
+            "states_before": self.states_before,
+            "states_after": self.states_after,
+            "forged_sent": self.forged_sent,
+            "forged_accepted": self.forged_accepted,
+            "forged_refused": self.forged_refused,
+            "clear_pfsync_packets_seen": self.seen.clear_pfsync,
+            "esp_packets_seen": self.seen.esp,
+            "ike_packets_seen": self.seen.ike,
+            "ok": ok,
+        }
+
+
+def accepted_forgeries(pair: FirewallPair, instances: list[sync.Encsync],
+                       real_before: set[tuple]) -> int:
+    """Forged states that a node took, and real flows that a forged delete or clear took away."""
+    found = 0
+    for node in pair.firewalls:
+        flows = conntrack.table(node)
+        in_kernel = sum(flow.involves(FORGED_INSIDE) for flow in flows)
+        in_daemon = sum(i.states_text().count('"10.66.') for i in instances if i.node is node)
+        found += max(in_kernel, in_daemon)
+        if instances or node is pair.mickey:
+            found += len(real_before - conntrack.keys(flows))
+    return found
+
+
+def tell(pair: FirewallPair, teller: Teller, with_sync: bool) -> Figures:
+    figures = Figures()
+    mickey, minnie = pair.mickey, pair.minnie
+    mallory = Mallory(pair)
+    teller.step("The network is up: client and server, two firewalls between them,")
+    teller.detail(f"and mallory on their sync switch ({SYNC['mallory']}), recording every frame.")
+
+    instances: list[sync.Encsync] = []
+    if with_sync:
+        instances = sync.equip(pair)
+        for instance in instances:
+            instance.start()
+        sync.wait_in_step(*instances)
+        teller.step("encsync runs on both: each has a key, trusts the other's, and is in step.")
+        sync.promote(pair, instances)
+    else:
+        teller.step("encsync is off, as asked: each firewall knows only what it saw itself.")
+        pair.start_keepalived(mickey)
+        pair.wait_owner(mickey)
+        pair.start_keepalived(minnie)
+    teller.step(f"keepalived: mickey holds {VIP_OUTSIDE[0]}, minnie stands by.")
+
+    sessions = Sessions(pair, size=28_000_000, rate=4_000_000)
+    sessions.start()
+
+    def tick() -> None:
+        teller.progress(sessions.got(), sessions.size)
+
+    teller.step(f"{CLIENT[0]} talks to {SERVER[0]} through mickey: a download, "
+                f"{sessions.idle_sessions} idle")
+    teller.detail("TCP sessions, a UDP exchange, and short flows of others.")
+    sessions.make_flows(BYSTANDERS)
+    tick()
+
+    lasting = {f.key for f in pair.flows(mickey)}
+    figures.forged_sent = mallory.forge(FORGERIES)
+    teller.step(f"mallory has sent {figures.forged_sent} forged pfsync packets, half of them")
+    teller.detail("to each firewall in the other's name: inserts, deletes, clears, requests.")
+    if with_sync:
+        def all_counted() -> bool:
+            tick()
+            figures.forged_refused = sum(sum(i.refused().values()) for i in instances)
+            return figures.forged_refused >= figures.forged_sent
+
+        def the_same() -> bool:
+            tick()
+            return conntrack.keys(pair.flows(mickey)) == conntrack.keys(pair.flows(minnie))
+
+        figures.same_before = _try(the_same, 3)
+        _try(all_counted, 2)
+    figures.forged_accepted = accepted_forgeries(pair, instances, lasting)
+    sessions.hush()
+    before = pair.flows(mickey)
+    figures.states_before = {node.name: len(pair.flows(node)) for node in pair.firewalls}
+    teller.step("States: " + _by_node(figures.states_before) + ".")
+    while sessions.got() < sessions.size * 0.4:  # the cut shall hit the middle
+        tick()
+        time.sleep(0.05)
+    if sessions.download.last("end"):
+        raise LabError("the download was over before the power was cut")
+
+    cut_at = time.monotonic()
+    count = pair.power_off(mickey)
+    teller.alarm(f"mickey loses power: links down, its {count} processes killed, in one instant.")
+
+    def taken_over() -> bool:
+        tick()
+        return pair.owner() is minnie
+
+    wait_for(taken_over, 15, "minnie to take over")
+    figures.takeover_ms = round((time.monotonic() - cut_at) * 1000)
+    teller.step(f"minnie holds the addresses, {figures.takeover_ms} ms later. The idle sessions "
+                "speak up;")
+    teller.detail("the next UDP question comes from the server.")
+    figures.outcome = sessions.finish(timeout=20 if with_sync else 7, on_tick=tick)
+    tick()
+    teller.step("The download is complete." if figures.outcome.download_ok
+                else "The download has failed.")
+    for note in figures.outcome.notes:
+        teller.detail(note)
+
+    after = pair.flows(minnie)
+    figures.states_after = {"mickey": 0, "minnie": len(after)}
+    # Closed TCP flows and the short ones may have gone meanwhile; the sessions' must be there.
+    figures.to_keep = len(wanted := sessions.lasting(before))
+    figures.kept = len(wanted & conntrack.keys(after))
+    survivors = [i for i in instances if i.node is minnie]
+    figures.forged_accepted += sum(f.involves(FORGED_INSIDE) for f in conntrack.table(minnie))
+    figures.forged_accepted += sum(i.states_text().count('"10.66.') for i in survivors)
+    figures.frames_lost = mallory.lost()
+    figures.seen = mallory.look(secrets(before | after))
+    return figures
+
+
+def _try(predicate, timeout: float) -> bool:
+    try:
+        return bool(wait_for(predicate, timeout, "", 0.1))
+    except LabError:
+        return False
+
+
+def _by_node(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def report(figures: Figures, teller: Teller, with_sync: bool) -> None:
+    outcome, seen = figures.outcome, figures.seen
+    rows: list[tuple[str, str, bool | None]] = [
+        ("download", "complete, SHA-256 equal" if outcome.download_ok else "broken",
+         outcome.download_ok),
+        ("idle TCP sessions", "answer" if outcome.idle_session_ok else "dead",
+         outcome.idle_session_ok),
+        ("UDP exchange", "goes on, same address and port" if outcome.udp_ok else "broken",
+         outcome.udp_ok),
+        ("longest stall", f"{outcome.longest_stall_ms} ms"
+         + ("" if outcome.download_ok else ", and no end"), None),
+        ("states before", _by_node(figures.states_before),
+         figures.same_before if with_sync else None),
+        ("states after", _by_node(figures.states_after) + " (mickey is dead)",
+         figures.kept == figures.to_keep if with_sync else None),
+    ]
+    other = ", ".join(f"{count} {name}" for name, count in seen.other.items())
+    saw = f"{seen.ike} IKE, {seen.esp} ESP, {seen.clear_pfsync} pfsync in clear"
+    if with_sync:
+        rows += [
+            ("mallory saw", saw + (f", {other}" if other else ""), seen.only_ipsec),
+            ("clear bytes of states", seen.leaks[0] if seen.leaks else "none", not seen.leaks),
+            ("forgeries", f"{figures.forged_sent} sent, {figures.forged_accepted} accepted, "
+                          f"{figures.forged_refused} refused and counted",
+             figures.forged_accepted == 0 and figures.forged_sent == FORGERIES),
+        ]
+        if figures.frames_lost:
+            rows.append(("recording", f"{figures.frames_lost} frames missing", False))
+    else:
+        rows.append(("mallory saw", saw, None))
+    teller.table(rows)
+    if with_sync:
+        teller.verdict(figures.held(), "No client noticed." if figures.held()
+                       else "It did not hold: see the rows marked NO.")
+    else:
+        teller.verdict(figures.broke(), "Without sync the takeover broke the sessions, as it must."
+                       if figures.broke() else
+                       "A session survived without sync: this lab proves nothing.")
+
+
+def keep(lab: Lab, with_sync: bool) -> None:
+    print("\nThe lab stays up. Its nodes, and how to enter one:")
+    for node in lab.nodes.values():
+        print(f"    ip netns exec {node.netns} bash")
+    if with_sync:
+        run = lab.nodes["minnie"].dir
+        print(f"    ip netns exec {lab.nodes['minnie'].netns} {sync.bin_dir()}/encsync "
+              f"--config {run}/encsync.conf --run-dir {run}/run status")
+    print(f"Files: {lab.dir}\nTo take it down: ./run demo --teardown")
+
+
+def teardown() -> int:
+    files = kept_labs()
+    for file in files:
+        take_down(file)
+        print(f"{file.stem} is gone")
+    if not files:
+        print("there is no lab to take down")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="demo", description="a takeover that no client notices")
+    parser.add_argument("--without-sync", action="store_true",
+                        help="the same with encsync off: the sessions must break")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up at the end")
+    parser.add_argument("--teardown", action="store_true", help="take down what --keep left")
+    args = parser.parse_args()
+    if args.teardown:
+        return teardown()
+    with_sync = not args.without_sync
+    if with_sync and not sync.built():
+        raise LabError(f"no encsyncd in {sync.bin_dir()}: run ./run build first")
+
+    teller = Teller()
+    teller.title("A takeover that no client notices" if with_sync
+                 else "The same takeover, without encsync")
+    with Lab() as lab:
+        try:
+            pair = FirewallPair(lab)
+            figures = tell(pair, teller, with_sync)
+        except LabError:
+            print(lab.last_words(), file=sys.stderr)
+            raise
+        ok = figures.held() if with_sync else figures.broke()
+        report(figures, teller, with_sync)
+        if args.json:
+            args.json.write_text(json.dumps(figures.json(ok), indent=2) + "\n")
+        if args.keep:
+            lab.keep = True
+            keep(lab, with_sync)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(2)
