@@ -52,8 +52,8 @@ inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
     zone = 8,                                     // u16
     flags = 10,                                   // u8: kLive; rest 0
-    status = 11;                                  // u8: state::kSeenReply, state::kAssured
-inline constexpr std::uint8_t kLive = 0x01;       // the flow is the sender's own, not a copy
+    status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy
+inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
 } // namespace tail
 
 } // namespace encsync::pfsync::extension
