@@ -6,7 +6,8 @@ The load is real: UDP packets of so many clients are routed through mickey, whos
 entry for each. What a round does is told in measure.py, the network is drawn in topology.py. The
 lab, both firewalls and the load share the machine's processors, so trust the ratios.
 
-The exit status is 0 if encsync lost nothing that conntrackd kept.
+Programs are taken from build/bin of the repository, or from ENCSYNC_BIN_DIR. The exit status is
+0 if encsync lost nothing that conntrackd kept.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from pathlib import Path
 import topology  # first: it makes the lab's library known
 from lab import Lab, LabError
 from measure import Bench, Tools
+from pair import bin_dir
 
 import micro
 import report
 import systems
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 LAB = "lab"
 
 
@@ -50,7 +51,6 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave conntrackd the real-time priority it gives itself (slower here)",
     )
-    parser.add_argument("--build", type=Path, default=REPOSITORY / "build", help="build directory")
     return parser.parse_args(words)
 
 
@@ -67,7 +67,7 @@ def say(line: str) -> None:
 
 def make_systems(lab: Lab, options: argparse.Namespace) -> list[systems.System]:
     makers = {
-        "encsync": lambda: systems.Encsync(lab, options.build / "bin"),
+        "encsync": lambda: systems.Encsync(lab),
         "conntrackd": lambda: systems.Conntrackd(lab, options.conntrackd_realtime),
         "nothing": lambda: systems.Nothing(lab),
     }
@@ -83,7 +83,7 @@ def make_systems(lab: Lab, options: argparse.Namespace) -> list[systems.System]:
 
 
 def run_lab(options: argparse.Namespace) -> dict:
-    tools = Tools(options.build / "bin")
+    tools = Tools(bin_dir())
     for tool in (tools.flood, tools.tables):
         if not tool.exists():
             raise LabError(f"{tool} is not built")
@@ -114,8 +114,8 @@ def run_lab(options: argparse.Namespace) -> dict:
     }
 
 
-def run_micro(options: argparse.Namespace, names: list[str]) -> dict:
-    there = micro.programs(options.build / "bin")
+def run_micro(names: list[str]) -> dict:
+    there = micro.programs(bin_dir())
     results = {}
     for name in names:
         if name not in there:
@@ -134,9 +134,9 @@ def main() -> int:
         if options.only is None or options.only == LAB:
             result.update(run_lab(options))
         if options.only is None:
-            result["micro"] = run_micro(options, list(micro.programs(options.build / "bin")))
+            result["micro"] = run_micro(list(micro.programs(bin_dir())))
         elif options.only != LAB:
-            result["micro"] = run_micro(options, [options.only])
+            result["micro"] = run_micro([options.only])
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -9,14 +9,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
+from topology import FIREWALLS, SYNC, SYNC_DEVICE  # first: it makes the lab's library known
+
+import sync
 from lab import Lab, LabError, Node, Process, wait_for
-from topology import FIREWALLS, SYNC, SYNC_DEVICE
+from pair import bin_dir
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -181,84 +182,29 @@ class Conntrackd(System):
         return node.start("conntrackd", "-C", conf)
 
 
-ENCSYNC_CONF = """
-config setup
-	node={node}
-	table=conntrack
-	syncdev=enc0
-	ipsec=userspace
-	keydir={folder}/keys
-
-conn {peer_node}
-	left={own}
-	right={peer}
-	rightid={peer_node}
-	auto=start
-"""
-
-
 class Encsync(System):
     name = "encsync"
-    summary = "pfsync in ESP (AES-256-GCM), userspace IPsec, keys by IKEv2"
+    summary = "pfsync in ESP, userspace IPsec, default configuration"
 
-    def __init__(self, lab: Lab, bin_dir: Path):
+    def __init__(self, lab: Lab):
         super().__init__(lab)
-        self.bin_dir = bin_dir
-        self._made_keys = False
+        self._instances: dict[str, sync.Encsync] = {}
 
     def available(self) -> str | None:
-        for program in ("encsyncd", "encsync"):
-            if not os.access(self.bin_dir / program, os.X_OK):
-                return f"{self.bin_dir / program} is not built"
-        return None
+        return None if sync.built() else f"encsyncd or encsync is not built ({bin_dir()})"
 
     def ready(self, name: str) -> bool:
-        done = self._command(name, "status", "--json", check=False)
-        return done.returncode == 0 and json.loads(done.stdout)["ready"]
-
-    def start(self, name: str) -> None:
-        if not self._made_keys:
-            self._make_keys()
-        super().start(name)
-
-    def _make_keys(self) -> None:
-        for name in FIREWALLS:
-            node = self.lab.nodes[name]
-            (node.dir / "run").mkdir(mode=0o700, exist_ok=True)
-            self._conf(node).write_text(
-                ENCSYNC_CONF.format(
-                    node=name,
-                    own=SYNC[name],
-                    peer=SYNC[other(name)],
-                    peer_node=other(name),
-                    folder=node.dir,
-                )
-            )
-            self._command(name, "keys", "init")
-            public = self._command(name, "keys", "export").stdout
-            (node.dir / "public.key").write_text(public)
-        for name in FIREWALLS:
-            peer = self.lab.nodes[other(name)]
-            self._command(name, "keys", "trust", peer.dir / "public.key")
-        self._made_keys = True
-
-    @staticmethod
-    def _conf(node: Node) -> Path:
-        return node.dir / "encsync.conf"
-
-    def _command(self, name: str, *words, check: bool = True) -> subprocess.CompletedProcess:
-        node = self.lab.nodes[name]
-        return node.run(
-            *(self.bin_dir / "encsync", "--config", self._conf(node)),
-            *("--run-dir", node.dir / "run", *words),
-            check=check,
-        )
+        return self._instances[name].ready()
 
     def _launch(self, node: Node) -> Process:
-        return node.start(
-            *(self.bin_dir / "encsyncd", "--config", self._conf(node)),
-            *("--run-dir", node.dir / "run", "--foreground"),
-        )
+        if not self._instances:
+            for name in FIREWALLS:
+                peers = {other(name): SYNC[other(name)]}
+                self._instances[name] = sync.Encsync(self.lab.nodes[name], peers, SYNC[name])
+            sync.introduce(*self._instances.values())
+        instance = self._instances[node.name]
+        instance.start()
+        return instance.daemon
 
     def _clean(self, node: Node) -> None:
         # Its ruleset stays when it ends, by design; the next system's packets shall not pass it.
