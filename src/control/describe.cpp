@@ -1,0 +1,44 @@
+#include "control/describe.hpp"
+
+#include "control/filter.hpp"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+namespace encsync::control {
+
+namespace {
+
+boost::json::object describe_tuple(const state::Key& key, const state::Tuple& tuple) {
+    boost::json::object out{{"src", state::to_string(tuple.src, key.family)},
+                            {"dst", state::to_string(tuple.dst, key.family)}};
+    if (key.proto == IPPROTO_ICMP || key.proto == IPPROTO_ICMPV6) {
+        out["icmp_id"] = tuple.sport;
+        out["icmp_type"] = tuple.dport >> 8;
+        out["icmp_code"] = tuple.dport & 0xff;
+    } else {
+        out["sport"] = tuple.sport;
+        out["dport"] = tuple.dport;
+    }
+    return out;
+}
+
+} // namespace
+
+boost::json::object describe(const state::Flow& flow, std::string_view owner) {
+    boost::json::object out = describe_tuple(flow.key, flow.key.orig);
+    out["id"] = fmt::format("{:016x}", flow.id.id);
+    out["creatorid"] = fmt::format("{:08x}", flow.id.creatorid);
+    out["proto"] = state::protocol_name(flow.key.proto);
+    out["reply"] = describe_tuple(flow.key, flow.reply);
+    out["state"] = fmt::format("{}:{}", state_word(flow.key.proto, flow.src_state),
+                               state_word(flow.key.proto, flow.dst_state));
+    out["zone"] = flow.key.zone;
+    out["mark"] = flow.mark;
+    out["owner"] = owner;
+    out["age"] = flow.age;
+    out["expires"] = flow.timeout;
+    return out;
+}
+
+} // namespace encsync::control

@@ -1,0 +1,294 @@
+#include "control/filter.hpp"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
+#include <charconv>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <optional>
+
+namespace encsync::control {
+
+using state::Address;
+using state::Family;
+using state::Flow;
+
+namespace {
+
+constexpr std::array<std::string_view, 11> kTcpWords{
+    "closed",     "listen",  "syn_sent", "syn_received", "established", "close_wait",
+    "fin_wait_1", "closing", "last_ack", "fin_wait_2",   "time_wait"};
+constexpr std::array<std::string_view, 3> kDatagramWords{"no_traffic", "single", "multiple"};
+
+struct Prefix {
+    Address address;
+    Family family = Family::inet;
+    unsigned length = 0;
+
+    bool contains(const Address& other) const {
+        const std::size_t whole = length / 8;
+        if (!std::equal(address.bytes.begin(), address.bytes.begin() + static_cast<long>(whole),
+                        other.bytes.begin()))
+            return false;
+        const auto mask = static_cast<std::uint8_t>(0xff00U >> (length % 8));
+        return length % 8 == 0 || ((address.bytes[whole] ^ other.bytes[whole]) & mask) == 0;
+    }
+};
+
+struct Range {
+    std::uint16_t low = 0, high = 0;
+    bool contains(std::uint16_t port) const { return low <= port && port <= high; }
+};
+
+// Decimal, or hexadecimal after 0x or if so asked; nothing else in front or behind.
+template<class Number>
+std::optional<Number> parse_number(std::string_view text, bool hex = false) {
+    if (text.starts_with("0x")) {
+        text.remove_prefix(2);
+        hex = true;
+    }
+    Number number = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), number, hex ? 16 : 10);
+    if (error != std::errc() || end != text.data() + text.size())
+        return std::nullopt;
+    return number;
+}
+
+std::optional<Prefix> parse_prefix(std::string_view text) {
+    const auto slash = text.find('/');
+    const std::string address(text.substr(0, slash));
+    Prefix prefix;
+    unsigned longest = 32;
+    if (address.find('\0') != address.npos)
+        return std::nullopt;
+    if (::inet_pton(AF_INET, address.c_str(), prefix.address.bytes.data()) != 1) {
+        prefix.family = Family::inet6;
+        longest = 128;
+        if (::inet_pton(AF_INET6, address.c_str(), prefix.address.bytes.data()) != 1)
+            return std::nullopt;
+    }
+    prefix.length = longest;
+    if (slash != text.npos) {
+        const auto length = parse_number<unsigned>(text.substr(slash + 1));
+        if (!length || *length > longest)
+            return std::nullopt;
+        prefix.length = *length;
+    }
+    return prefix;
+}
+
+std::optional<Range> parse_range(std::string_view text) {
+    const auto dash = text.find('-');
+    const auto low = parse_number<std::uint16_t>(text.substr(0, dash));
+    const auto high = dash == text.npos ? low : parse_number<std::uint16_t>(text.substr(dash + 1));
+    if (!low || !high || *low > *high)
+        return std::nullopt;
+    return Range{*low, *high};
+}
+
+std::optional<std::uint8_t> parse_protocol(std::string_view text) {
+    constexpr std::array<int, 6> kNamed{IPPROTO_TCP,    IPPROTO_UDP,  IPPROTO_ICMP,
+                                        IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_GRE};
+    for (const int proto : kNamed)
+        if (state::protocol_name(static_cast<std::uint8_t>(proto)) == text)
+            return static_cast<std::uint8_t>(proto);
+    return std::nullopt;
+}
+
+bool has_ports(const Flow& flow) {
+    switch (flow.key.proto) {
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+    case IPPROTO_DCCP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+std::string state_word(std::uint8_t proto, std::uint8_t progress) {
+    if (proto == IPPROTO_TCP && progress < kTcpWords.size())
+        return std::string(kTcpWords[progress]);
+    if (proto != IPPROTO_TCP && progress < kDatagramWords.size())
+        return std::string(kDatagramWords[progress]);
+    return fmt::format("{}", progress);
+}
+
+// Turns words into terms, one after the other.
+class FilterParser {
+  public:
+    explicit FilterParser(std::string_view text) : rest_(text) {}
+
+    Result<Filter> parse() {
+        Filter filter;
+        for (auto word = next(); !word.empty(); word = next()) {
+            if (filter.terms_.size() == Filter::kMaxWords)
+                return Error{fmt::format("filter: more than {} words", Filter::kMaxWords)};
+            const bool negated = word == "not";
+            if (negated && (word = next()).empty())
+                return Error{"filter: 'not' needs a word after it"};
+            auto term = parse_term(word);
+            if (!term)
+                return term.error();
+            if (negated)
+                filter.terms_.push_back([inner = std::move(*term)](const Flow& f, auto owner) {
+                    return !inner(f, owner);
+                });
+            else
+                filter.terms_.push_back(std::move(*term));
+        }
+        return filter;
+    }
+
+  private:
+    using Term = Filter::Term;
+
+    std::string_view next() {
+        const auto begin = std::min(rest_.find_first_not_of(" \t,"), rest_.size());
+        rest_.remove_prefix(begin);
+        const auto word = rest_.substr(0, rest_.find_first_of(" \t,"));
+        rest_.remove_prefix(word.size());
+        return word;
+    }
+
+    Result<Term> parse_term(std::string_view word) {
+        if (auto term = plain_word(word))
+            return std::move(*term);
+        static constexpr std::array<std::string_view, 11> kWithValue{
+            "proto", "src",  "dst",  "port", "sport",    "dport",
+            "state", "zone", "mark", "id",   "creatorid"};
+        if (word == "owner" || std::ranges::find(kWithValue, word) != kWithValue.end()) {
+            const auto value = next();
+            if (value.empty())
+                return Error{fmt::format("filter: '{}' needs a value after it", word)};
+            if (auto term = with_value(word, value))
+                return std::move(*term);
+            return Error{fmt::format("filter: '{}' is no value for '{}'", value, word)};
+        }
+        if (const auto prefix = parse_prefix(word))
+            return Term([prefix = *prefix](const Flow& f, std::string_view) {
+                return f.key.family == prefix.family &&
+                       (prefix.contains(f.key.orig.src) || prefix.contains(f.key.orig.dst) ||
+                        prefix.contains(f.reply.src) || prefix.contains(f.reply.dst));
+            });
+        return Error{fmt::format("filter: '{}' is neither an address nor a known word", word)};
+    }
+
+    static std::optional<Term> plain_word(std::string_view word) {
+        if (const auto proto = parse_protocol(word))
+            return
+                [proto = *proto](const Flow& f, std::string_view) { return f.key.proto == proto; };
+        if (word == "inet" || word == "inet6")
+            return [family = word == "inet" ? Family::inet : Family::inet6](
+                       const Flow& f, std::string_view) { return f.key.family == family; };
+        if (word == "snat")
+            return [](const Flow& f, std::string_view) { return state::has_snat(f); };
+        if (word == "dnat")
+            return [](const Flow& f, std::string_view) { return state::has_dnat(f); };
+        if (word == "nat")
+            return [](const Flow& f, std::string_view) {
+                return state::has_snat(f) || state::has_dnat(f);
+            };
+        if (word == "assured")
+            return [](const Flow& f, std::string_view) { return (f.flags & state::kAssured) != 0; };
+        if (word == "unreplied")
+            return
+                [](const Flow& f, std::string_view) { return (f.flags & state::kSeenReply) == 0; };
+        if (word == "own")
+            return [](const Flow&, std::string_view owner) { return owner.empty(); };
+        if (word == "copy")
+            return [](const Flow&, std::string_view owner) { return !owner.empty(); };
+        return std::nullopt;
+    }
+
+    static std::optional<Term> with_value(std::string_view word, std::string_view value) {
+        if (word == "src" || word == "dst") {
+            const auto prefix = parse_prefix(value);
+            if (!prefix)
+                return std::nullopt;
+            return [prefix = *prefix, source = word == "src"](const Flow& f, std::string_view) {
+                return f.key.family == prefix.family &&
+                       prefix.contains(source ? f.key.orig.src : f.key.orig.dst);
+            };
+        }
+        if (word == "port" || word == "sport" || word == "dport")
+            return port_term(word, value);
+        if (word == "state")
+            return state_term(value);
+        if (word == "owner")
+            return [name = std::string(value)](const Flow&, std::string_view owner) {
+                return owner == name;
+            };
+        if (word == "proto")
+            return equal_term<std::uint8_t>(value, [](const Flow& f) { return f.key.proto; });
+        if (word == "zone")
+            return equal_term<std::uint16_t>(value, [](const Flow& f) { return f.key.zone; });
+        if (word == "mark")
+            return equal_term<std::uint32_t>(value, [](const Flow& f) { return f.mark; });
+        if (word == "creatorid")
+            return equal_term<std::uint32_t>(
+                value, [](const Flow& f) { return f.id.creatorid; }, true);
+        return equal_term<std::uint64_t>(
+            value, [](const Flow& f) { return f.id.id; }, true);
+    }
+
+    static std::optional<Term> port_term(std::string_view word, std::string_view value) {
+        const auto range = parse_range(value);
+        if (!range)
+            return std::nullopt;
+        if (word == "sport")
+            return [range = *range](const Flow& f, std::string_view) {
+                return has_ports(f) && range.contains(f.key.orig.sport);
+            };
+        if (word == "dport")
+            return [range = *range](const Flow& f, std::string_view) {
+                return has_ports(f) && range.contains(f.key.orig.dport);
+            };
+        return [range = *range](const Flow& f, std::string_view) {
+            return has_ports(f) &&
+                   (range.contains(f.key.orig.sport) || range.contains(f.key.orig.dport) ||
+                    range.contains(f.reply.sport) || range.contains(f.reply.dport));
+        };
+    }
+
+    static std::optional<Term> state_term(std::string_view value) {
+        const auto place = [](const auto& words, std::string_view word) {
+            const auto at = std::ranges::find(words, word);
+            return at == words.end() ? -1 : static_cast<int>(at - words.begin());
+        };
+        const int tcp = place(kTcpWords, value), datagram = place(kDatagramWords, value);
+        if (tcp < 0 && datagram < 0)
+            return std::nullopt;
+        return [tcp, datagram](const Flow& f, std::string_view) {
+            const int wanted = f.key.proto == IPPROTO_TCP ? tcp : datagram;
+            return f.src_state == wanted || f.dst_state == wanted;
+        };
+    }
+
+    template<class Number, class Get>
+    static std::optional<Term> equal_term(std::string_view value, Get get, bool hex = false) {
+        const auto number = parse_number<Number>(value, hex);
+        if (!number)
+            return std::nullopt;
+        return
+            [number = *number, get](const Flow& f, std::string_view) { return get(f) == number; };
+    }
+
+    std::string_view rest_;
+};
+
+Result<Filter> Filter::parse(std::string_view text) {
+    return FilterParser(text).parse();
+}
+
+bool Filter::matches(const Flow& flow, std::string_view owner) const {
+    return std::ranges::all_of(terms_, [&](const Term& term) { return term(flow, owner); });
+}
+
+} // namespace encsync::control

@@ -1,0 +1,50 @@
+// Which flows `encsync states FILTER` shows.
+//
+//     auto filter = control::Filter::parse("tcp port 443 not 10.0.0.0/8");
+//     if (filter && filter->matches(flow, owner)) ...
+//
+// Words, all of which must hold; `not` turns the next one round. Each is one of:
+//     tcp udp icmp icmp6 sctp gre, proto N    the protocol
+//     inet inet6                              the family
+//     ADDRESS, PREFIX/LENGTH                  either end, in either direction, so also after NAT
+//     src ADDRESS, dst ADDRESS                that end of the original direction
+//     port N, port N-M                        either end, either direction
+//     sport N, dport N                        that end of the original direction
+//     state WORD                              either side's progress (state_word)
+//     nat snat dnat, assured unreplied        conntrack's view
+//     zone N, mark N, id HEX, creatorid HEX
+//     own, copy, owner NAME                   whether it is live here, or whose it is
+// Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP; others have none to match.
+#pragma once
+
+#include "state/flow.hpp"
+#include "util/result.hpp"
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace encsync::control {
+
+class Filter {
+  public:
+    static constexpr std::size_t kMaxWords = 64;
+
+    // An empty filter matches all. The error names the word.
+    static Result<Filter> parse(std::string_view text);
+
+    // `owner`: the peer whose flow this copy is; empty for a flow that is live here.
+    bool matches(const state::Flow& flow, std::string_view owner = {}) const;
+
+  private:
+    using Term = std::function<bool(const state::Flow&, std::string_view owner)>;
+    friend class FilterParser;
+    std::vector<Term> terms_;
+};
+
+// "established", "syn_sent", ...: the word for one side's progress, by protocol; the number for
+// one that has no word.
+std::string state_word(std::uint8_t proto, std::uint8_t progress);
+
+} // namespace encsync::control
