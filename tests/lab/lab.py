@@ -337,6 +337,7 @@ class Lab:
     too); take_down(state) of a later process removes it."""
 
     _count = 0
+    standing: list[Lab] = []  # those that are up, for failure reports
 
     def __init__(self, keep: bool = False):
         if os.geteuid() != 0:
@@ -363,6 +364,7 @@ class Lab:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._handlers[number] = signal.signal(number, stop)
         self._up = True
+        Lab.standing.append(self)
         atexit.register(self.close)
         self.note()
         return self
@@ -375,6 +377,7 @@ class Lab:
         if not self._up:
             return
         self._up = False
+        Lab.standing.remove(self)
         atexit.unregister(self.close)
         main = threading.current_thread() is threading.main_thread()
         held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: ISC
+"""What the lab tests share: fixtures, and the logs of a lab in the report of a failed test."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import sync
+from lab import Lab
+from mallory import Mallory
+from pair import FirewallPair
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "daemon: needs encsyncd and encsync")
+
+
+def pytest_collection_modifyitems(items):
+    """Without the programs, tests that need them are skipped; but never by mistake: whoever
+    names a folder by ENCSYNC_BIN_DIR, as CTest does, means it, and gets failures."""
+    if sync.built() or "ENCSYNC_BIN_DIR" in os.environ:
+        return
+    for item in items:
+        if item.get_closest_marker("daemon"):
+            item.add_marker(pytest.mark.skip(reason=f"no encsyncd in {sync.bin_dir()}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for lab in Lab.standing:
+            report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """One lab a module. Its teardown fails the module if anything is left behind."""
+    with Lab() as standing:
+        yield standing
+    assert standing.leftovers() == []
+
+
+@pytest.fixture
+def fresh():
+    """A lab for one test, which may break it."""
+    with Lab() as standing:
+        yield standing
+    assert standing.leftovers() == []
+
+
+@pytest.fixture(scope="module")
+def pair(lab):
+    return FirewallPair(lab)
+
+
+@pytest.fixture(scope="module")
+def instances(pair):
+    """encsync on both firewalls, running and in step. No keepalived. The module's tests leave it
+    in step again."""
+    both = sync.equip(pair)
+    for instance in both:
+        instance.start()
+    sync.wait_in_step(*both)
+    return both
+
+
+@pytest.fixture(scope="module")
+def mallory(pair):
+    return Mallory(pair)
