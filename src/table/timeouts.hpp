@@ -14,9 +14,6 @@
 
 namespace encsync::table {
 
-// How much longer than its natural life a copy gets: two rounds of refreshing and more.
-inline constexpr std::uint32_t kCopyExtra = 600;
-
 class Timeouts {
   public:
     explicit Timeouts(std::string directory = "/proc/sys/net/netfilter");

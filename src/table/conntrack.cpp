@@ -1,0 +1,456 @@
+#include "table/conntrack.hpp"
+
+#include "table/ctnetlink_build.hpp"
+#include "table/rtnetlink.hpp"
+#include "util/log.hpp"
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <sys/socket.h>
+
+namespace encsync::table {
+
+namespace {
+
+namespace asio = boost::asio;
+using ctnetlink::Entry;
+using ctnetlink::Fault;
+
+// One turn of the loop: as much as takes about a millisecond.
+constexpr std::size_t kEventsPerCall = 64, kCallsPerTurn = 4, kDumpDatagramsPerTurn = 4;
+constexpr std::size_t kEventSize = 4096;        // the largest are some hundred bytes
+constexpr std::size_t kDumpSize = 65536;        // the kernel fills up to 32 KiB
+constexpr std::size_t kAnswerBuffer = 4U << 20; // the errors of a whole batch, and answers
+constexpr std::chrono::seconds kTick{5};
+
+constexpr const char* kEventsSwitch = "/proc/sys/net/netfilter/nf_conntrack_events";
+
+template<class T>
+void count(T& counters, auto what) {
+    counters[static_cast<std::size_t>(what)]++;
+}
+
+class NetlinkTransport final : public Transport {
+  public:
+    explicit NetlinkTransport(netlink::Socket socket)
+        : socket_(std::move(socket)), buffer_(kEventSize) {}
+
+    int send(Bytes batch) override { return socket_.send(batch); }
+    int receive(Bytes& datagram) override {
+        for (;;) {
+            const ssize_t n =
+                ::recv(socket_.fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0)
+                return errno;
+            const auto size = static_cast<std::size_t>(n);
+            if (size > buffer_.size())
+                return ENOBUFS; // cut short is as good as lost
+            datagram = Bytes(buffer_).first(size);
+            return 0;
+        }
+    }
+    std::uint32_t port() const { return socket_.port(); }
+
+  private:
+    netlink::Socket socket_;
+    std::vector<std::uint8_t> buffer_;
+};
+
+// The buffers of one recvmmsg.
+struct EventBuffers {
+    std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(kEventsPerCall * kEventSize);
+    std::array<mmsghdr, kEventsPerCall> headers{};
+    std::array<iovec, kEventsPerCall> parts{};
+
+    EventBuffers() {
+        for (std::size_t i = 0; i < kEventsPerCall; i++) {
+            parts[i] = {&bytes[i * kEventSize], kEventSize};
+            headers[i].msg_hdr.msg_iov = &parts[i];
+            headers[i].msg_hdr.msg_iovlen = 1;
+        }
+    }
+};
+
+// 1 makes the kernel remember events for every entry. 2, the default of newer kernels, only
+// for those made while somebody listens: what changes while we restart would never be told.
+Result<void> switch_events_on() {
+    char value = 0;
+    const Fd fd(::open(kEventsSwitch, O_RDWR | O_CLOEXEC));
+    const Fd read_only(::open(kEventsSwitch, O_RDONLY | O_CLOEXEC));
+    if (::read(read_only.get(), &value, 1) != 1 || value == '1')
+        return {};
+    if (fd && ::write(fd.get(), "1", 1) == 1)
+        return {};
+    if (value == '0')
+        return Error{"net.netfilter.nf_conntrack_events is 0 and cannot be set: "
+                     "the kernel would tell of no flow"};
+    log::notice("net.netfilter.nf_conntrack_events is {}; 1 is better: flows made while "
+                "encsyncd is down raise no events",
+                value);
+    return {};
+}
+
+} // namespace
+
+struct Conntrack::Impl {
+    Impl(asio::io_context& io, ConntrackOptions given, netlink::Socket events_socket,
+         netlink::Socket dump_socket, netlink::Socket request_socket)
+        : options(std::move(given)), filter(options.filter), events(std::move(events_socket)),
+          dump(std::move(dump_socket)), transport(std::move(request_socket)),
+          writer(transport, hints, [this](const Entry& entry) { on_answer(entry); }),
+          io_context(io), events_ready(io, events.fd()), dump_ready(io, dump.fd()),
+          addresses_ready(io), tick(io) {}
+
+    ~Impl() {
+        // The sockets close their descriptors themselves.
+        events_ready.release();
+        dump_ready.release();
+        if (addresses_ready.is_open())
+            addresses_ready.release();
+    }
+
+    // Waits once, unless this table is gone by then.
+    template<class F>
+    void when_readable(asio::posix::stream_descriptor& descriptor, F handler) {
+        descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                              [this, handler, watch = std::weak_ptr<int>(alive)](auto error) {
+                                  if (!error && !watch.expired())
+                                      handler(*this);
+                              });
+    }
+
+    void start(Listener& to) {
+        listener = &to;
+        wait_for_events();
+        wait_for_dump();
+        wait_for_addresses();
+        wait_for_tick();
+        request_dump();
+    }
+
+    void wait_for_events() {
+        when_readable(events_ready, [](Impl& i) {
+            i.read_events();
+            i.wait_for_events();
+        });
+    }
+    void wait_for_dump() {
+        when_readable(dump_ready, [](Impl& i) {
+            i.read_dump();
+            i.wait_for_dump();
+        });
+    }
+    void wait_for_addresses() {
+        when_readable(addresses_ready, [](Impl& i) {
+            i.addresses->on_readable();
+            i.wait_for_addresses();
+        });
+    }
+    void wait_for_tick() {
+        tick.expires_after(kTick);
+        tick.async_wait([this, watch = std::weak_ptr<int>(alive)](auto error) {
+            if (error || watch.expired())
+                return;
+            on_tick();
+            wait_for_tick();
+        });
+    }
+
+    void on_tick() {
+        timeouts.reload();
+        const auto since = std::chrono::steady_clock::now() - dumped;
+        const bool due = options.dump_interval.count() != 0 && since >= options.dump_interval;
+        if (dump_failed || (due && !dump_running))
+            request_dump();
+    }
+
+    // ---- events ----------------------------------------------------------------------------
+
+    void read_events() {
+        for (std::size_t calls = 0; calls < kCallsPerTurn; calls++) {
+            const int n = ::recvmmsg(events.fd(), buffers.headers.data(), kEventsPerCall,
+                                     MSG_DONTWAIT, nullptr);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0 && errno == ENOBUFS) {
+                on_overrun();
+                continue;
+            }
+            if (n <= 0)
+                break;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(n); i++) {
+                if ((buffers.headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
+                    count(counters.faults, Fault::short_message);
+                    on_overrun(); // lost, like one that found no room
+                    continue;
+                }
+                on_event_datagram(
+                    Bytes(buffers.bytes).subspan(i * kEventSize, buffers.headers[i].msg_len));
+            }
+            if (static_cast<std::size_t>(n) < kEventsPerCall)
+                break;
+        }
+        if (asked)
+            flush(); // the questions
+        asked = false;
+    }
+
+    void on_overrun() {
+        counters.overruns++;
+        hints.forget_all();
+        request_dump();
+    }
+
+    void on_event_datagram(Bytes datagram) {
+        netlink::Messages m(datagram);
+        while (m.next()) {
+            if (m.header().nlmsg_pid == transport.port()) {
+                counters.own_echoes++;
+                continue;
+            }
+            Entry entry;
+            const Fault fault = ctnetlink::parse(m.message(), entry);
+            if (fault != Fault::none)
+                count(counters.faults, fault);
+            else
+                on_event(entry);
+        }
+        if (m.malformed())
+            count(counters.faults, Fault::short_message);
+    }
+
+    void on_event(const Entry& entry) {
+        counters.events++;
+        if (const auto why = filter.ignored(entry.flow)) {
+            count(counters.ignored, *why);
+            return;
+        }
+        if (entry.kind == Entry::Kind::destroyed) {
+            hints.forget(entry.flow.key);
+            listener->on_destroyed(entry.flow);
+            return;
+        }
+        hints.set(entry.flow);
+        if (!entry.has_progress) {
+            // Of no use without: the peers would take the flow back to its beginning.
+            writer.ask(entry.flow);
+            asked = true;
+        } else if (entry.kind == Entry::Kind::created) {
+            listener->on_created(entry.flow);
+        } else {
+            listener->on_updated(entry.flow);
+        }
+    }
+
+    void on_answer(const Entry& entry) {
+        if (entry.has_progress)
+            listener->on_updated(entry.flow);
+    }
+
+    // ---- dumps -----------------------------------------------------------------------------
+
+    void request_dump() {
+        if (dump_running) {
+            dump_again = true;
+            return;
+        }
+        dump_running = true;
+        // Not from inside the caller: it may be in the middle of something.
+        asio::post(io_context, [this, watch = std::weak_ptr<int>(alive)] {
+            if (!watch.expired())
+                send_dump_request();
+        });
+    }
+
+    void send_dump_request() {
+        dump_failed = dump_again = false;
+        listener->on_dump_begin();
+        std::array<std::uint8_t, 64> request{};
+        const std::size_t size = ctnetlink::build_dump(request, ++dump_seq);
+        if (const int error = dump.send(Bytes(request).first(size)); error != 0)
+            on_dump_failure(error);
+    }
+
+    void on_dump_failure(int error) {
+        counters.dump_failures++;
+        log::warning("conntrack dump: {}; again in a few seconds", std::strerror(error));
+        dump_running = false;
+        dump_failed = true;
+    }
+
+    void read_dump() {
+        for (std::size_t i = 0; i < kDumpDatagramsPerTurn; i++) {
+            const ssize_t n =
+                ::recv(dump.fd(), dump_buffer.data(), dump_buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n < 0 && errno != EAGAIN && dump_running)
+                on_dump_failure(errno);
+            if (n <= 0)
+                return;
+            if (static_cast<std::size_t>(n) > dump_buffer.size()) {
+                count(counters.faults, Fault::short_message);
+                on_dump_failure(EMSGSIZE);
+                return;
+            }
+            on_dump_datagram(Bytes(dump_buffer).first(static_cast<std::size_t>(n)));
+        }
+    }
+
+    void on_dump_datagram(Bytes datagram) {
+        netlink::Messages m(datagram);
+        while (m.next()) {
+            if (m.header().nlmsg_seq != dump_seq || !dump_running)
+                continue; // the rest of a dump that failed
+            if (m.header().nlmsg_type == NLMSG_DONE) {
+                end_dump();
+            } else if (m.header().nlmsg_type == NLMSG_ERROR) {
+                const Bytes p = m.payload();
+                on_dump_failure(p.size() < sizeof(int) ? EPROTO : -netlink::load<int>(p.data()));
+            } else {
+                on_dump_message(m.message());
+            }
+        }
+        if (m.malformed())
+            count(counters.faults, Fault::short_message);
+    }
+
+    void on_dump_message(Bytes message) {
+        Entry entry;
+        const Fault fault = ctnetlink::parse(message, entry);
+        if (fault != Fault::none) {
+            count(counters.faults, fault);
+            return;
+        }
+        counters.dump_entries++;
+        if (filter.ignored(entry.flow))
+            return;
+        hints.set(entry.flow);
+        listener->on_dump_entry(entry.flow, timeouts.is_untouched(entry.flow));
+    }
+
+    void end_dump() {
+        counters.dumps++;
+        dumped = std::chrono::steady_clock::now();
+        dump_running = false;
+        listener->on_dump_end();
+        if (dump_again && !dump_running)
+            request_dump();
+    }
+
+    // ---- requests --------------------------------------------------------------------------
+
+    std::uint32_t lifetime_of(const state::Flow& flow, Lifetime lifetime) const {
+        return timeouts.natural(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0);
+    }
+
+    void flush() { writer.flush(*listener); }
+
+    ConntrackOptions options;
+    ConntrackCounters counters;
+    Listener* listener = nullptr;
+    Filter filter;
+    Timeouts timeouts;
+    Hints hints;
+
+    netlink::Socket events, dump;
+    NetlinkTransport transport;
+    Writer writer;
+    std::optional<AddressMonitor> addresses;
+
+    asio::io_context& io_context;
+    asio::posix::stream_descriptor events_ready, dump_ready, addresses_ready;
+    asio::steady_timer tick;
+    std::shared_ptr<int> alive = std::make_shared<int>(0);
+
+    EventBuffers buffers;
+    std::vector<std::uint8_t> dump_buffer = std::vector<std::uint8_t>(kDumpSize);
+    bool asked = false; // questions wait for the end of the turn
+    bool dump_running = false, dump_again = false, dump_failed = false;
+    std::uint32_t dump_seq = 0;
+    std::chrono::steady_clock::time_point dumped = std::chrono::steady_clock::now();
+};
+
+Conntrack::Conntrack(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Conntrack::~Conntrack() = default;
+
+Result<std::unique_ptr<Conntrack>> Conntrack::open(asio::io_context& io, ConntrackOptions options) {
+    auto requests = netlink::Socket::open(NETLINK_NETFILTER, "conntrack requests");
+    if (!requests)
+        return requests.error();
+    requests->set_receive_buffer(kAnswerBuffer);
+    requests->set_send_buffer(kAnswerBuffer);
+    requests->ask_short_errors();
+
+    auto events = netlink::Socket::open(NETLINK_NETFILTER, "conntrack events");
+    if (!events)
+        return events.error();
+    events->set_receive_buffer(options.event_buffer);
+    if (options.drop_echoes_in_kernel)
+        if (auto done = events->drop_messages_of(requests->port()); !done)
+            return done.error();
+    for (const int group :
+         {NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY})
+        if (auto joined = events->join(group); !joined)
+            return joined.error();
+    if (auto on = switch_events_on(); !on)
+        return on.error();
+
+    auto dump = netlink::Socket::open(NETLINK_NETFILTER, "conntrack dump");
+    if (!dump)
+        return dump.error();
+
+    auto impl = std::make_unique<Impl>(io, std::move(options), std::move(*events), std::move(*dump),
+                                       std::move(*requests));
+    auto addresses = AddressMonitor::open(impl->filter.addresses());
+    if (!addresses)
+        return addresses.error();
+    impl->addresses.emplace(std::move(*addresses));
+    impl->addresses_ready.assign(impl->addresses->fd());
+    return std::unique_ptr<Conntrack>(new Conntrack(std::move(impl)));
+}
+
+void Conntrack::start(Listener& listener) {
+    impl_->start(listener);
+}
+
+void Conntrack::put(const state::Flow& flow, Lifetime lifetime) {
+    impl_->writer.put(flow, impl_->lifetime_of(flow, lifetime));
+}
+
+void Conntrack::refresh(const state::Flow& flow, Lifetime lifetime) {
+    impl_->writer.refresh(flow, impl_->lifetime_of(flow, lifetime));
+}
+
+void Conntrack::remove(const state::Flow& flow) {
+    impl_->writer.remove(flow);
+}
+void Conntrack::flush() {
+    impl_->flush();
+}
+void Conntrack::request_dump() {
+    impl_->request_dump();
+}
+
+std::uint32_t Conntrack::natural_timeout(const state::Flow& flow) const {
+    return impl_->timeouts.natural(flow);
+}
+
+const ConntrackCounters& Conntrack::counters() const {
+    return impl_->counters;
+}
+const WriterCounters& Conntrack::writer_counters() const {
+    return impl_->writer.counters();
+}
+const LocalAddresses& Conntrack::local_addresses() const {
+    return impl_->filter.addresses();
+}
+
+} // namespace encsync::table

@@ -1,0 +1,89 @@
+// The kernel's conntrack as a Table, through ctnetlink.
+//
+//     auto table = Conntrack::open(io, {});          // Result: says what is missing
+//     (*table)->start(engine);                       // events from now on, and a first dump
+//     (*table)->put(flow, Lifetime::copy); (*table)->flush();
+//
+// Three sockets: events, dumps, and requests. The kernel marks the events that our requests
+// cause with our port id; a socket filter drops them before they are queued. Everything is read
+// in bounded turns of the io_context. Errors of requests are read at the end of each batch, see
+// writer.hpp; on_refused() is called from flush() only. Operations may be called from inside any
+// call of the listener.
+//
+// Copies and live flows. put(..., Lifetime::copy) gives an entry kCopyExtra (600) seconds more
+// than its natural life. Any packet sets the timeout to at most the natural one. So an entry
+// that a dump shows with more time left than that is a copy which no packet has used: a daemon
+// that was restarted knows copies from live flows by nothing else, and needs nothing else. A
+// copy that nobody re-armed for 600 seconds looks live. So does one whose timeout policy
+// (nft `ct timeout`) is longer than the defaults; and after an administrator lowered a
+// timeout, flows that were idle since look like copies until their next packet.
+//
+// Limits. A flow has no SCTP verification tags: a copy learns them from the next heartbeats, and
+// until then its packets count as invalid. A copy of a GRE flow lives on its next packet's
+// timeout, which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew
+// after a takeover, without their NAT. Expectations, helpers' state and sequence adjustments
+// are not carried.
+//
+// A dump entry is as old as the kernel's answer: an event may overtake it, by a few
+// milliseconds. If a dump fails midway, on_dump_begin() comes again without an end before it.
+#pragma once
+
+#include "table/ctnetlink_parse.hpp"
+#include "table/filter.hpp"
+#include "table/table.hpp"
+#include "table/timeouts.hpp"
+#include "table/writer.hpp"
+#include "util/result.hpp"
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <memory>
+
+namespace encsync::table {
+
+struct ConntrackOptions {
+    FilterOptions filter;
+    std::size_t event_buffer = std::size_t{64} << 20; // bytes of socket buffer
+    // A dump now and then finds what raised no event: entries made while the kernel was not
+    // asked to remember events for them (nf_conntrack_events=2 and nobody listening). 0: never.
+    std::chrono::seconds dump_interval{600};
+    bool drop_echoes_in_kernel = true; // false: only in our code (tests)
+};
+
+struct ConntrackCounters {
+    std::uint64_t events = 0;     // taken, own echoes not among them
+    std::uint64_t own_echoes = 0; // that came past the socket filter
+    std::uint64_t overruns = 0;   // events were lost; a dump follows
+    std::uint64_t dumps = 0, dump_entries = 0, dump_failures = 0;
+    std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // messages refused
+    std::array<std::uint64_t, kIgnored> ignored{};          // events of flows not to be synced
+};
+
+class Conntrack final : public Table {
+  public:
+    static Result<std::unique_ptr<Conntrack>> open(boost::asio::io_context& io,
+                                                   ConntrackOptions options);
+    ~Conntrack() override;
+
+    // Begins to report. The listener outlives the table.
+    void start(Listener& listener);
+
+    void put(const state::Flow& flow, Lifetime lifetime) override;
+    void refresh(const state::Flow& flow, Lifetime lifetime) override;
+    void remove(const state::Flow& flow) override;
+    void flush() override;
+    void request_dump() override;
+    std::uint32_t natural_timeout(const state::Flow& flow) const override;
+
+    const ConntrackCounters& counters() const;
+    const WriterCounters& writer_counters() const;
+    const LocalAddresses& local_addresses() const;
+
+  private:
+    struct Impl;
+    explicit Conntrack(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace encsync::table

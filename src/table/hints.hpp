@@ -1,0 +1,40 @@
+// What the kernel's table probably holds: for each original tuple, a mark of its reply tuple.
+//
+// A hint saves a question, nothing depends on it: with a hint that fits, an entry is updated at
+// once; without one it is created, and looked at only if it turns out to be there. One that is
+// wrong costs a second request. Kept up to date by our own requests and by the kernel's events.
+#pragma once
+
+#include "state/flow.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+namespace encsync::table {
+
+class Hints {
+  public:
+    Hints();
+
+    void set(const state::Flow& flow);
+    void forget(const state::Key& key);
+    void forget_all();
+    // There, with this very reply.
+    bool holds(const state::Flow& flow) const;
+    // Short name of a key, to compare with others.
+    std::uint64_t hash(const state::Key& key) const;
+
+  private:
+    // 4 MiB of address space, of which only touched pages take memory.
+    static constexpr std::size_t kSlots = std::size_t{1} << 20;
+    struct Free {
+        void operator()(std::uint32_t* p) const;
+    };
+    std::uint32_t mark(std::uint64_t key_hash, const state::Tuple& reply) const;
+
+    std::unique_ptr<std::uint32_t[], Free> slots_;
+    std::array<unsigned char, 16> seed_{}; // nobody outside chooses slots
+};
+
+} // namespace encsync::table

@@ -1,0 +1,89 @@
+// A table in memory, with a clock given from outside: for tests and simulation.
+//
+//     Memory table({.capacity = 1000});
+//     table.start(engine);
+//     table.packet(flow);        // as if traffic made or moved this flow
+//     table.advance(now_s);      // timeouts run out; dumps asked for are done
+//
+// Behaves like conntrack: own operations raise no events; established flows raise none either,
+// however many packets they carry; a packet sets an entry's timeout to its natural one; an entry
+// whose timeout runs out is reported as destroyed.
+#pragma once
+
+#include "table/table.hpp"
+#include "table/timeouts.hpp"
+
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace encsync::table {
+
+struct MemoryOptions {
+    std::size_t capacity = SIZE_MAX; // entries
+};
+
+class Memory final : public Table {
+  public:
+    explicit Memory(MemoryOptions options = {});
+    // Asks for a first dump. The listener outlives the table.
+    void start(Listener& listener);
+
+    void put(const state::Flow& flow, Lifetime lifetime) override;
+    void refresh(const state::Flow& flow, Lifetime lifetime) override;
+    void remove(const state::Flow& flow) override;
+    void flush() override; // tells of refusals
+    void request_dump() override;
+    std::uint32_t natural_timeout(const state::Flow& flow) const override;
+
+    // ---- the world outside -----------------------------------------------------------------
+    // A packet of this flow was forwarded: creates the entry, or re-arms it; a change of progress,
+    // flags, mark or reply is an update. False if the table is full.
+    bool packet(const state::Flow& flow);
+    // The entry is deleted by an administrator, or dies with the flow.
+    void destroy(const state::Key& key);
+    // Seconds since any start; never backwards. Ends lifetimes, then carries out dumps.
+    void advance(std::uint64_t now);
+    // While true, events are lost; when it ends, a dump follows, as after ENOBUFS.
+    void lose_events(bool lose);
+    // The node loses its table (power), and nobody is told.
+    void wipe();
+
+    std::size_t size() const { return entries_.size(); }
+    // With timeout as of now.
+    std::optional<state::Flow> find(const state::Key& key) const;
+    bool is_untouched(const state::Key& key) const;
+    const std::array<std::uint64_t, kRefusals>& refused() const { return refused_; }
+    std::uint64_t operations() const { return operations_; }
+
+  private:
+    struct Entry {
+        state::Flow flow;
+        std::uint64_t expires = 0;
+        std::uint64_t created = 0;
+    };
+    using Entries = std::map<state::Key, Entry>;
+    void arm(Entries::iterator at, std::uint64_t expires);
+    void erase(Entries::iterator at);
+    void write(const state::Flow& flow, Lifetime lifetime);
+    void dump();
+    state::Flow seen_now(const Entry& entry) const;
+    bool reply_taken(const state::Flow& flow) const;
+    Entries::iterator insert(const state::Flow& flow);
+
+    MemoryOptions options_;
+    Listener* listener_ = nullptr;
+    Timeouts timeouts_{"/nonexistent"}; // the kernel's defaults, whatever machine this is
+    Entries entries_;
+    std::set<std::pair<std::uint64_t, state::Key>> by_expiry_;
+    // Replies by what a flow in that direction would be called, so that a clash is found.
+    std::map<state::Key, state::Key> by_reply_;
+    std::vector<std::pair<state::Key, Refusal>> refusals_;
+    std::array<std::uint64_t, kRefusals> refused_{};
+    std::uint64_t now_ = 0, operations_ = 0;
+    bool dump_wanted_ = false, losing_ = false, lost_ = false;
+};
+
+} // namespace encsync::table

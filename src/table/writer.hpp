@@ -1,0 +1,129 @@
+// Carries operations out in the kernel, many to a system call, and deals with what goes wrong.
+//
+//     writer.put(flow, 600);
+//     writer.flush();               // one sendmsg a batch; refusals are told from in here
+//
+// Requests ask for no acknowledgement: the kernel works a batch off before sendmsg returns, and
+// only errors come back. What an error means depends on the request, so the operations of a
+// batch are kept until its errors are read:
+//
+//     put      known to be there:  update -> ENOENT: create
+//                                         -> EBUSY: update without status
+//              otherwise:          create -> EEXIST: look at what is there
+//                                              same NAT: update; other NAT: delete and create
+//                                              none of that original tuple: refused as a clash
+//     refresh                      rearm  -> ENOENT: create
+//     remove                       ENOENT is what was wanted
+//     no room anywhere             refused as table_full, and left at that
+//
+// The second request is dropped if a later operation of the batch is about the same flow: that
+// one has been carried out already and has the last word.
+#pragma once
+
+#include "table/ctnetlink_parse.hpp"
+#include "table/hints.hpp"
+#include "table/table.hpp"
+#include "util/bytes.hpp"
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace encsync::table {
+
+// How a batch reaches the kernel; tests have one that answers what they like.
+class Transport {
+  public:
+    virtual ~Transport() = default;
+    // The whole batch or nothing: 0 or errno.
+    virtual int send(Bytes batch) = 0;
+    // One datagram of answers, valid until the next call. 0; EAGAIN: no more; ENOBUFS: answers
+    // were lost.
+    virtual int receive(Bytes& datagram) = 0;
+};
+
+struct WriterCounters {
+    std::uint64_t created = 0, updated = 0, refreshed = 0, deleted = 0;
+    std::uint64_t replaced = 0;     // deleted and created, as NAT cannot be changed
+    std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
+    std::array<std::uint64_t, kRefusals> refused{};
+};
+
+class Writer {
+  public:
+    // Answers to ask(), whole and unfiltered.
+    using Answer = std::function<void(const ctnetlink::Entry&)>;
+
+    Writer(Transport& transport, Hints& hints, Answer answer);
+
+    void put(const state::Flow& flow, std::uint32_t timeout);
+    void refresh(const state::Flow& flow, std::uint32_t timeout);
+    void remove(const state::Flow& flow);
+    // Asks for the whole entry of this key.
+    void ask(const state::Flow& flow);
+
+    // Carries out what waits; then tells the listener of what was refused, once all is done.
+    // Operations queued meanwhile wait for the next flush.
+    void flush(Listener& listener);
+    bool empty() const { return pending_.empty() && refusals_.empty(); }
+    const WriterCounters& counters() const { return counters_; }
+
+    // What an errno of the kernel means where the operation has no answer to it.
+    static Refusal refusal_of(int error);
+
+  private:
+    enum class Step : std::uint8_t {
+        create,
+        update,
+        update_progress,
+        look,
+        replace,
+        rearm,
+        remove,
+        ask,
+    };
+    struct Operation {
+        state::Flow flow;
+        std::uint64_t hash = 0; // of its key
+        std::uint32_t timeout = 0;
+        Step step = Step::create;
+    };
+    enum class Outcome : std::uint8_t { done, again, settled };
+    struct Sent {                    // by sequence number - first_seq_
+        std::uint32_t operation = 0; // index into work_
+        bool ignore_error = false;
+    };
+
+    void add(const state::Flow& flow, std::uint32_t timeout, Step step);
+    void work();
+    std::size_t send_batch(const std::vector<std::uint32_t>& round, std::size_t from);
+    void encode(std::uint32_t operation);
+    void read_answers();
+    void on_error(std::uint32_t operation, int error);
+    void on_entry(std::uint32_t operation, const ctnetlink::Entry& entry);
+    void again(std::uint32_t operation, Step step);
+    void refuse(std::uint32_t operation, Refusal refusal, int error);
+    void count_done(const Operation& op);
+    bool superseded(std::uint32_t operation) const;
+
+    Transport& transport_;
+    Hints& hints_;
+    Answer answer_;
+    WriterCounters counters_;
+
+    std::vector<Operation> pending_, work_;
+    std::vector<Outcome> outcome_;    // of work_, in the running round
+    std::vector<std::uint32_t> next_; // of work_, for the next round
+    std::vector<std::pair<state::Key, Refusal>> refusals_;
+    std::vector<Sent> sent_;
+    std::vector<std::uint8_t> buffer_;
+    std::size_t used_ = 0;
+    std::size_t batch_limit_;
+    std::uint32_t first_seq_ = 1;
+    bool lost_ = false;
+    bool working_ = false;
+    std::int64_t last_logged_ = 0; // seconds
+};
+
+} // namespace encsync::table
