@@ -1,0 +1,147 @@
+// The index at a million flows: nanoseconds an operation, bytes a flow.
+//
+//     state_bench [--benchmark_filter=find]
+//
+// Keys are drawn in another order than they were inserted in, so that the caches help no more
+// than they will help a firewall.
+#include "state/index.hpp"
+
+#include <algorithm>
+#include <benchmark/benchmark.h>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace encsync::state;
+
+constexpr std::uint32_t kFlows = 1'000'000;
+constexpr Seed kSeed{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+Flow make(std::uint32_t n, Family family) {
+    Flow f;
+    f.key.family = family;
+    f.key.proto = 6;
+    std::memcpy(&f.key.orig.src.bytes[family == Family::inet ? 0 : 12], &n, 4);
+    f.key.orig.dst.bytes[0] = 192;
+    f.key.orig.sport = static_cast<std::uint16_t>(n * 7);
+    f.key.orig.dport = 443;
+    f.reply = inverse(f.key);
+    f.id = {n * 0x9e3779b97f4a7c15ULL, 0x0a0b0c0d};
+    return f;
+}
+
+const std::vector<std::uint32_t>& order() {
+    static const auto shuffled = [] {
+        std::vector<std::uint32_t> out(kFlows);
+        std::iota(out.begin(), out.end(), 0);
+        std::shuffle(out.begin(), out.end(), std::mt19937(1));
+        return out;
+    }();
+    return shuffled;
+}
+
+Index fill(Family family) {
+    Index index(kSeed);
+    for (std::uint32_t n = 0; n < kFlows; n++)
+        index.insert(make(n, family), 0, 0);
+    return index;
+}
+
+const Index& filled(Family family) {
+    static const Index inet = fill(Family::inet);
+    static const Index inet6 = fill(Family::inet6);
+    return family == Family::inet ? inet : inet6;
+}
+
+Family family_of(const benchmark::State& state) {
+    return state.range(0) == 4 ? Family::inet : Family::inet6;
+}
+
+// From empty to a million, all growing included.
+void insert(benchmark::State& state) {
+    double bytes = 0;
+    for (auto _ : state) {
+        const Index index = fill(family_of(state));
+        bytes = static_cast<double>(index.memory_bytes()) / kFlows;
+        state.PauseTiming(); // freeing it is not part of it
+        { const Index gone = std::move(const_cast<Index&>(index)); }
+        state.ResumeTiming();
+    }
+    state.SetItemsProcessed(state.iterations() * kFlows);
+    state.counters["bytes_per_flow"] = bytes;
+    state.counters["ns_per_flow"] =
+        benchmark::Counter(static_cast<double>(state.iterations()) * kFlows / 1e9,
+                           benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+BENCHMARK(insert)->Arg(4)->Arg(6)->ArgName("inet")->Unit(benchmark::kMillisecond);
+
+template<class Make, class Do>
+void each(benchmark::State& state, Make&& query, Do&& look) {
+    const Index& index = filled(family_of(state));
+    std::vector<decltype(query(Flow{}))> queries;
+    for (std::uint32_t n : order())
+        queries.push_back(query(make(n, family_of(state))));
+    std::size_t at = 0;
+    for (auto _ : state) {
+        benchmark::DoNotOptimize(look(index, queries[at]));
+        at = at + 1 == queries.size() ? 0 : at + 1;
+    }
+    state.counters["bytes_per_flow"] = static_cast<double>(index.memory_bytes()) / kFlows;
+}
+
+void find_key(benchmark::State& state) {
+    each(
+        state, [](const Flow& f) { return f.key; },
+        [](const Index& index, const Key& key) { return index.find(key); });
+}
+BENCHMARK(find_key)->Arg(4)->Arg(6)->ArgName("inet");
+
+void find_key_unknown(benchmark::State& state) {
+    each(
+        state,
+        [](const Flow& f) {
+            Key key = f.key;
+            key.zone = 1;
+            return key;
+        },
+        [](const Index& index, const Key& key) { return index.find(key); });
+}
+BENCHMARK(find_key_unknown)->Arg(4)->Arg(6)->ArgName("inet");
+
+void find_id(benchmark::State& state) {
+    each(
+        state, [](const Flow& f) { return f.id; },
+        [](const Index& index, StateId id) { return index.find(id); });
+}
+BENCHMARK(find_id)->Arg(4)->ArgName("inet");
+
+void erase_and_insert(benchmark::State& state) {
+    Index index = fill(family_of(state));
+    std::size_t at = 0;
+    for (auto _ : state) {
+        const Flow f = make(order()[at], family_of(state));
+        index.erase(index.find(f.key));
+        index.insert(f, 0, 0);
+        at = at + 1 == kFlows ? 0 : at + 1;
+    }
+}
+BENCHMARK(erase_and_insert)->Arg(4)->Arg(6)->ArgName("inet");
+
+void iterate(benchmark::State& state) {
+    const Index& index = filled(family_of(state));
+    for (auto _ : state) {
+        std::uint64_t sum = 0;
+        for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s))
+            sum += index.record(s).mark;
+        benchmark::DoNotOptimize(sum);
+    }
+    state.SetItemsProcessed(state.iterations() * kFlows);
+}
+BENCHMARK(iterate)->Arg(4)->ArgName("inet")->Unit(benchmark::kMillisecond);
+
+} // namespace
+
+BENCHMARK_MAIN();
