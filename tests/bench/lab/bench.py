@@ -3,7 +3,8 @@
 """The benchmark of `./run bench`: encsync and conntrackd take turns under the same load.
 
 The load is real: UDP packets of so many clients are routed through mickey, whose kernel makes an
-entry for each. What a round does is told in measure.py, the network is drawn in topology.py. The
+entry for each. (With --load entries, entries are put into mickey's kernel instead. That leaves more
+of the machine to the systems under test, and is for finding out where they end.) What a round does is told in measure.py, the network is drawn in topology.py. The
 lab, both firewalls and the load share the machine's processors, so trust the ratios.
 
 Programs are taken from build/bin of the repository, or from ENCSYNC_BIN_DIR. The exit status is
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import topology  # first: it makes the lab's library known
 from lab import Lab, LabError
-from measure import Bench, Tools
+from measure import Bench, Load, Tools
 from pair import bin_dir
 
 import micro
@@ -45,6 +46,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         default="encsync,conntrackd",
         metavar="NAMES",
         help="who takes turns, in this order [encsync,conntrackd]",
+    )
+    parser.add_argument(
+        "--load", choices=list(Load.KINDS), default="packets", help="what makes the flows [packets]"
     )
     parser.add_argument(
         "--conntrackd-realtime",
@@ -84,13 +88,13 @@ def make_systems(lab: Lab, options: argparse.Namespace) -> list[systems.System]:
 
 def run_lab(options: argparse.Namespace) -> dict:
     tools = Tools(bin_dir())
-    for tool in (tools.flood, tools.tables):
+    for tool in (tools.flood, tools.entries, tools.tables):
         if not tool.exists():
             raise LabError(f"{tool} is not built")
     with topology.Limits(options.flows), Lab() as lab:
         topology.build(lab)
         takers = make_systems(lab, options)
-        bench = Bench(lab, tools, lambda line: say(f"  {line}"))
+        bench = Bench(lab, tools, lambda line: say(f"  {line}"), options.load)
 
         # The load alone, first: it warms the kernel up, says how fast the load can be, and shows
         # that a loss would be seen, since without a system all must be lost.
@@ -107,7 +111,7 @@ def run_lab(options: argparse.Namespace) -> dict:
     return {
         **report.summary(rounds),
         "load": {
-            "kind": "UDP packets routed through mickey, one a flow",
+            "kind": Load.KINDS[options.load],
             "flows": options.flows,
             "alone_per_second": round(control["offered_per_second"]),
         },

@@ -38,7 +38,7 @@ AFTERMATH_SECONDS = 0.3
 
 @dataclass
 class Tools:
-    """The programs next to this file, as built (flood.cpp, tables.cpp)."""
+    """The programs next to this file, as built (flood.cpp, entries.cpp, tables.cpp)."""
 
     bin_dir: Path
 
@@ -47,17 +47,31 @@ class Tools:
         return self.bin_dir / "lab_flood"
 
     @property
+    def entries(self) -> Path:
+        return self.bin_dir / "lab_entries"
+
+    @property
     def tables(self) -> Path:
         return self.bin_dir / "lab_tables"
 
 
 class Load:
-    """New flows through mickey, never the same one twice."""
+    """New flows on mickey, never the same one twice: packets that it forwards, or entries that
+    are put into its kernel."""
 
-    def __init__(self, lab: Lab, tools: Tools):
-        self._clients = lab.nodes["clients"]
-        self._tools = tools
-        self._gateway = lab.nodes["mickey"].mac("inside")
+    KINDS = {
+        "packets": "UDP packets routed through mickey, one a flow",
+        "entries": "entries put into mickey's kernel through ctnetlink",
+    }
+
+    def __init__(self, lab: Lab, tools: Tools, kind: str = "packets"):
+        mickey = lab.nodes["mickey"]
+        if kind == "packets":
+            self._node = lab.nodes["clients"]
+            self._command = [tools.flood, "--interface", "net", "--gateway", mickey.mac("inside")]
+        else:
+            self._node = mickey
+            self._command = [tools.entries]
         self._next = 0
 
     def offer(self, flows: int, rate: float = 0, senders: int = 1) -> dict:
@@ -67,9 +81,8 @@ class Load:
             share = flows // senders + (i < flows % senders)
             if share == 0:
                 continue
-            words = ["--interface", "net", "--gateway", self._gateway]
-            words += ["--first", self._next, "--flows", share, "--rate", rate / senders]
-            started.append(self._clients.start(self._tools.flood, *words))
+            words = ["--first", self._next, "--flows", share, "--rate", rate / senders]
+            started.append(self._node.start(*self._command, *words))
             self._next += share
         for sender in started:
             if sender.wait(timeout=DEADLINE_SECONDS) != 0:
@@ -83,11 +96,13 @@ class Load:
 class Bench:
     """A lab to run rounds in, one system at a time."""
 
-    def __init__(self, lab: Lab, tools: Tools, say: Callable[[str], None]):
+    def __init__(
+        self, lab: Lab, tools: Tools, say: Callable[[str], None], kind: str = "packets"
+    ):
         self._lab = lab
         self._tools = tools
         self._say = say
-        self._load = Load(lab, tools)
+        self._load = Load(lab, tools, kind)
         self._mickey, self._minnie = (lab.nodes[name] for name in FIREWALLS)
         self._count = {name: FlowCount(lab.nodes[name]) for name in FIREWALLS}
 

@@ -192,12 +192,21 @@ def test_tables_tell_a_copy_from_a_likeness(lab, bench):
 
 @needs_root
 @needs_tools
-def test_every_flow_of_the_load_is_a_new_entry(lab, bench):
+@pytest.mark.parametrize("kind", Load.KINDS)
+def test_every_flow_of_the_load_is_a_new_entry(lab, bench, kind):
     count = topology.FlowCount(lab.nodes["mickey"])
-    load = Load(lab, Tools(bin_dir()))
+    load = Load(lab, Tools(bin_dir()), kind)
     load.offer(FLOWS + 1, senders=2)
     load.offer(FLOWS, rate=20_000)
     assert count() == 2 * FLOWS + 1
+
+
+@needs_root
+@needs_tools
+def test_entries_that_are_there_already_fail_the_load(lab, bench):
+    Load(lab, Tools(bin_dir()), "entries").offer(FLOWS)
+    with pytest.raises(LabError, match="File exists"):
+        Load(lab, Tools(bin_dir()), "entries").offer(FLOWS)
 
 
 @needs_root
