@@ -151,6 +151,9 @@ def _quotes_pfsync(protocol: int, payload: bytes) -> bool:
 def _sort(frame: bytes, seen: Seen) -> bool:
     """Counts it. False: its bytes are mallory's own, sent back, and give nothing away."""
     kind = int.from_bytes(frame[12:14], "big")
+    if len(frame) < 14 + {0x0800: 20, 0x86DD: 40}.get(kind, 0):
+        seen.other["cut short"] += 1
+        return True
     if kind == 0x0806:
         seen.arp += 1
         return True

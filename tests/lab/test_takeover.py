@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: ISC
+"""The takeover: IPv4 and IPv6 sessions at once, with masquerading and without.
+
+Three ways: with encsync (nobody notices), with nothing (all sessions break, so the first says
+something), and with conntrackd (a sync known to work: the lab does not ask for the impossible).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import conntrack
+import conntrackd
+import sync
+from lab import wait_for
+from pair import FirewallPair
+from traffic import Outcome, Sessions
+
+VARIANTS = pytest.mark.parametrize("nat", [True, False], ids=["nat", "routed"])
+
+
+def start_sessions(pair: FirewallPair) -> list[Sessions]:
+    both = [Sessions(pair, family, size=10_000_000, rate=2_500_000) for family in (4, 6)]
+    for sessions in both:
+        sessions.start()
+    return both
+
+
+def take_over(pair: FirewallPair, both: list[Sessions], timeout: float) -> list[Outcome]:
+    for sessions in both:
+        sessions.hush()
+    for sessions in both:
+        assert 0 < sessions.got() < sessions.size, "the cut must hit the middle"
+    pair.power_off(pair.mickey)
+    pair.wait_owner(pair.minnie)
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda sessions: sessions.finish(timeout), both))
+
+
+def wait_equal(pair: FirewallPair, at_least: int) -> None:
+    def equal() -> bool:
+        mickey, minnie = (conntrack.keys(pair.flows(node)) for node in pair.firewalls[:2])
+        return mickey == minnie and len(mickey) >= at_least
+
+    wait_for(equal, 10, "both kernels to hold the same flows")
+
+
+@pytest.mark.daemon
+@VARIANTS
+def test_no_client_notices(fresh, nat):
+    pair = FirewallPair(fresh, nat=nat)
+    instances = sync.equip(pair)
+    for instance in instances:
+        instance.start()
+    sync.wait_in_step(*instances)
+    sync.promote(pair, instances)
+    assert [i.status()["role"] for i in instances] == ["active", "standby"]
+    both = start_sessions(pair)
+    wait_equal(pair, 24)
+    lasting = set().union(*(s.lasting(pair.flows(pair.mickey)) for s in both))
+    assert len(lasting) == 20
+    outcomes = take_over(pair, both, 20)
+    assert [outcome.notes for outcome in outcomes] == [[], []]
+    assert all(outcome.ok for outcome in outcomes)
+    assert lasting <= conntrack.keys(pair.flows(pair.minnie))
+    wait_for(lambda: instances[1].status()["role"] == "active", 10, "minnie to be active")
+
+
+@VARIANTS
+def test_without_sync_every_session_breaks(fresh, nat):
+    pair = FirewallPair(fresh, nat=nat)
+    pair.start_keepalived(pair.mickey)
+    pair.wait_owner(pair.mickey)
+    pair.start_keepalived(pair.minnie)
+    for outcome in take_over(pair, start_sessions(pair), 6):
+        assert not outcome.download_ok and not outcome.idle_session_ok
+        # Without NAT the client's next packet makes the flow anew, as any firewall allows; but
+        # until then the server is not heard.
+        assert not outcome.udp_ok
+
+
+def test_the_lab_can_be_passed(fresh):
+    pair = FirewallPair(fresh)
+    conntrackd.start(pair)
+    pair.start_keepalived(pair.mickey)
+    pair.wait_owner(pair.mickey)
+    pair.start_keepalived(pair.minnie)
+    both = start_sessions(pair)
+    wait_equal(pair, 24)
+    outcomes = take_over(pair, both, 20)
+    assert [outcome.notes for outcome in outcomes] == [[], []]
+
+
+@pytest.mark.daemon
+def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
+    """minnie's daemon never runs: she must not become master, though mickey is gone."""
+    pair = FirewallPair(fresh)
+    instances = sync.equip(pair, setup={"joinwait": "1s"})
+    instances[0].start()
+    wait_for(instances[0].ready, 15, "mickey alone to be ready after joinwait")
+    sync.promote(pair, instances)
+    pair.power_off(pair.mickey)
+    minnie = pair.keepalived["minnie"]
+    wait_for(lambda: "FAULT STATE" in minnie.output() + minnie.errors(), 15,
+             "minnie's keepalived to see that she is not in step")
+    assert pair.owner() is None
+    # Her twin: as soon as she is in step (alone, after joinwait), she serves.
+    instances[1].start()
+    pair.wait_owner(pair.minnie, 20)
