@@ -16,6 +16,9 @@
 
 namespace encsync::link {
 
+// What acquire() lends is at least this large, or empty.
+inline constexpr std::size_t kMinRoom = 512;
+
 class Receiver {
   public:
     virtual ~Receiver() = default;

@@ -1,0 +1,45 @@
+// The inner IP header of what travels in the tunnel, and how much fits behind it.
+#pragma once
+
+#include "ipsec/esp/sa.hpp"
+#include "ipsec/link/link.hpp"
+#include "util/bytes.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace encsync::link {
+
+inline constexpr std::uint8_t kPfsyncProtocol = 240;
+// Below it a room of kMinRoom bytes would not fit (see link.hpp).
+inline constexpr std::size_t kMinMtu = 640;
+
+constexpr std::size_t ip_header_size(bool ipv6) {
+    return ipv6 ? 40 : 20;
+}
+
+// The largest UDP payload that leaves unfragmented over a path of this MTU.
+constexpr std::size_t max_datagram(std::size_t mtu, bool outer_ipv6) {
+    const std::size_t headers = ip_header_size(outer_ipv6) + 8;
+    return mtu > headers ? mtu - headers : 0;
+}
+// The largest pfsync packet (inner IP header not counted) that does; 0 if none.
+constexpr std::size_t max_payload(std::size_t mtu, bool outer_ipv6, bool inner_ipv6) {
+    const std::size_t inner = esp::max_inner_size(max_datagram(mtu, outer_ipv6));
+    const std::size_t header = ip_header_size(inner_ipv6);
+    return inner > header ? inner - header : 0;
+}
+
+static_assert(max_payload(kMinMtu, true, true) >= kMinRoom);
+
+// Writes the header of a packet with `payload_size` bytes behind it, as pfsync sends it
+// (pfsync(4)): protocol 240, TTL 255, low delay; DF (and so no id, RFC 6864).
+void write_inner_header(std::uint8_t* at, const esp::InnerAddress& src,
+                        const esp::InnerAddress& dst, std::size_t payload_size);
+
+// Without the traffic flow confidentiality padding that may follow an inner packet in tunnel
+// mode (RFC 4303 section 2.7). A packet whose own length makes no sense comes back as it is: the
+// policy refuses it by name.
+Bytes without_padding(Bytes inner);
+
+} // namespace encsync::link

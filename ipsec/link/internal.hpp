@@ -1,0 +1,61 @@
+// What UserspaceLink is made of; for its own .cpp files only.
+#pragma once
+
+#include "ipsec/link/batch.hpp"
+#include "ipsec/link/inner.hpp"
+#include "ipsec/link/userspace.hpp"
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+namespace encsync::link {
+
+inline constexpr std::size_t kMarkerSize = 4; // RFC 3948 section 2.2: four zero bytes before IKE
+
+struct UserspaceLink::Socket {
+    Socket(UserspaceLink& owner, UdpSocket socket, bool is_nat)
+        : link(owner), udp(std::move(socket)), nat(is_nat), wait(owner.io_, udp.fd()) {}
+    ~Socket() { close(); }
+    void close() {
+        if (wait.is_open())
+            wait.release(); // cancels; the descriptor itself is udp's
+    }
+
+    UserspaceLink& link;
+    UdpSocket udp;
+    bool nat; // natport: ESP, and IKE behind a marker; else ikeport: IKE only
+    boost::asio::posix::stream_descriptor wait;
+    bool waiting_for_room = false;
+};
+
+// A peer and its batch. A batch is filled (acquire, commit), sealed when it is flushed, sent run
+// by run, and is empty again. While the socket is full a sealed batch stays, and acquire() says
+// no.
+struct UserspaceLink::Peer {
+    Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket, const Endpoint& right);
+
+    std::uint8_t* slot(std::size_t i) { return slots.data() + i * slot_size; }
+    void clear_batch() {
+        committed = next_run = 0;
+        runs.clear();
+    }
+
+    LinkPeer conf;
+    std::shared_ptr<Socket> socket;
+    Endpoint endpoint;
+    PeerStats stats;
+    bool up = false;      // on_up was told
+    bool refused = false; // acquire() said no: on_writable is owed
+    bool blocked = false; // the socket is full, the batch is sealed
+
+    std::size_t slot_size;           // kHeaderSize, then the inner packet, then tailroom
+    std::vector<std::uint8_t> slots; // kMaxSegments of them
+    std::array<std::size_t, kMaxSegments> inner_sizes{};
+    std::array<MutableBytes, kMaxSegments> sealed{};
+    std::size_t committed = 0;
+    bool inner_ipv6 = false; // of what is committed
+    std::size_t room = 0;    // of the slot that is lent out
+    std::vector<Run> runs;
+    std::size_t next_run = 0;
+};
+
+} // namespace encsync::link

@@ -1,0 +1,114 @@
+// From the wire to the receiver.
+#include "ipsec/link/enc0.hpp"
+#include "ipsec/link/internal.hpp"
+
+#include <algorithm>
+
+namespace encsync::link {
+namespace {
+
+constexpr std::size_t kIkeHeaderSize = 28;   // RFC 7296 section 3.1
+constexpr std::uint8_t kNatKeepalive = 0xff; // RFC 3948 section 2.3
+
+} // namespace
+
+void UserspaceLink::wait_readable(const std::shared_ptr<Socket>& socket) {
+    socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                            [weak = std::weak_ptr(socket)](const boost::system::error_code& error) {
+                                const auto s = weak.lock();
+                                if (error || !s || !s->wait.is_open())
+                                    return;
+                                s->link.on_readable(*s);
+                                if (s->wait.is_open()) // and not closed by what was received
+                                    s->link.wait_readable(s);
+                            });
+}
+
+// One system call a turn: the other sockets and timers come before the next.
+void UserspaceLink::on_readable(Socket& socket) {
+    const int n = socket.udp.receive(ring_);
+    if (n < 0) {
+        if (n != -EAGAIN && n != -EINTR)
+            stats_.receive_error++;
+        return;
+    }
+    for (int i = 0; i < n && socket.wait.is_open(); i++) {
+        const ReceiveRing::Message message = UdpSocket::message(ring_, i);
+        if (std::find(sources_.begin(), sources_.end(), message.from.address()) == sources_.end()) {
+            const std::size_t segment = std::max<std::size_t>(message.segment, 1);
+            stats_.unknown_source +=
+                std::max<std::size_t>((message.bytes.size() + segment - 1) / segment, 1);
+            continue;
+        }
+        std::size_t at = 0;
+        do {
+            const std::size_t size = std::min(message.segment, message.bytes.size() - at);
+            on_datagram(socket, message.from, message.bytes.subspan(at, size));
+            at += size;
+        } while (at < message.bytes.size() && socket.wait.is_open());
+    }
+}
+
+void UserspaceLink::on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram) {
+    if (socket.nat) {
+        if (datagram.size() == 1 && datagram[0] == kNatKeepalive) {
+            stats_.keepalive++;
+            return;
+        }
+        if (datagram.size() < kMarkerSize) {
+            stats_.runt++;
+            return;
+        }
+        if (load_be<std::uint32_t>(datagram.data()) != 0) {
+            on_esp(datagram);
+            return;
+        }
+        datagram = datagram.subspan(kMarkerSize);
+    }
+    if (datagram.size() < kIkeHeaderSize) {
+        stats_.runt++;
+        return;
+    }
+    stats_.ike_in++;
+    if (hooks_.on_ike)
+        hooks_.on_ike(from, socket.udp.local(), datagram);
+}
+
+void UserspaceLink::on_esp(MutableBytes packet) {
+    const std::uint32_t spi = load_be<std::uint32_t>(packet.data());
+    InboundEntry* entry = sas_.inbound(spi);
+    if (entry == nullptr) {
+        stats_.unknown_spi++;
+        return;
+    }
+    const PeerId id = entry->info.peer;
+    PeerStats& stats = peers_[id]->stats; // SAs do not outlive their peer
+    const esp::Opened opened = entry->sa.open(packet);
+    switch (opened.verdict) {
+    case esp::Verdict::ok:
+        break;
+    case esp::Verdict::dummy:
+        stats.dummy++;
+        return;
+    case esp::Verdict::replayed:
+    case esp::Verdict::too_old:
+        entry->info.replayed++;
+        stats.refused[static_cast<std::size_t>(opened.verdict)]++;
+        return;
+    default:
+        entry->info.failed++;
+        stats.refused[static_cast<std::size_t>(opened.verdict)]++;
+        return;
+    }
+    const Bytes inner = without_padding(opened.inner);
+    entry->info.packets++;
+    entry->info.bytes += inner.size();
+    stats.rx_packets++;
+    stats.rx_bytes += inner.size();
+    if (enc0_ != nullptr && enc0_->watched())
+        enc0_->show(inner);
+    // Last: the receiver may change SAs and peers.
+    receiver_.on_packet(id, spi, inner);
+}
+
+} // namespace encsync::link

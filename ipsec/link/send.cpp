@@ -1,0 +1,206 @@
+// From the sender's payload to the wire.
+#include "ipsec/link/enc0.hpp"
+#include "ipsec/link/internal.hpp"
+#include "util/log.hpp"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cassert>
+
+namespace encsync::link {
+
+bool UserspaceLink::send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) {
+    Socket* socket = find_socket(from);
+    if (socket == nullptr ||
+        std::find(sources_.begin(), sources_.end(), to.address()) == sources_.end()) {
+        stats_.ike_unknown_address++;
+        return false;
+    }
+    std::vector<std::uint8_t> bytes(socket->nat ? kMarkerSize : 0); // zeros
+    bytes.insert(bytes.end(), datagram.begin(), datagram.end());
+    const MutableBytes packet(bytes);
+    if (socket->udp.send(to, {&packet, 1}).status != SendStatus::sent) {
+        stats_.ike_not_sent++;
+        return false;
+    }
+    stats_.ike_out++;
+    return true;
+}
+
+MutableBytes UserspaceLink::acquire(PeerId id) {
+    Peer* peer = find(id);
+    if (peer == nullptr)
+        return {};
+    OutboundEntry* entry = sas_.outbound(id);
+    if (entry != nullptr && !peer->blocked && peer->committed > 0 &&
+        (peer->committed == kMaxSegments || peer->inner_ipv6 != entry->inner_src.ipv6))
+        flush(*peer);
+    peer->room = 0;
+    if (entry == nullptr || entry->sa.exhausted() || peer->blocked) {
+        peer->refused = true;
+        return {};
+    }
+    peer->inner_ipv6 = entry->inner_src.ipv6;
+    peer->room = max_payload(peer->stats.mtu, peer->conf.left.is_v6(), peer->inner_ipv6);
+    return {peer->slot(peer->committed) + esp::kHeaderSize + ip_header_size(peer->inner_ipv6),
+            peer->room};
+}
+
+void UserspaceLink::commit(PeerId id, std::size_t size) {
+    Peer* peer = find(id);
+    if (peer == nullptr || size == 0)
+        return;
+    assert(size <= peer->room);
+    if (size > peer->room) // nothing was lent, or the caller wrote beyond it
+        return;
+    peer->room = 0;
+    peer->inner_sizes[peer->committed++] = ip_header_size(peer->inner_ipv6) + size;
+}
+
+void UserspaceLink::flush() {
+    for (PeerId id = 0; id < kMaxPeers; id++)
+        if (Peer* peer = find(id); peer != nullptr && peer->committed > 0)
+            flush(*peer);
+}
+
+void UserspaceLink::flush(Peer& peer) {
+    if (peer.blocked)
+        return;
+    seal(peer);
+    send(peer);
+}
+
+// Seals what was committed, with the newest SA there is now. What cannot be sealed is counted and
+// forgotten: nothing ever leaves in the clear.
+void UserspaceLink::seal(Peer& peer) {
+    OutboundEntry* entry = sas_.outbound(peer.conf.id);
+    if (entry == nullptr || entry->inner_src.ipv6 != peer.inner_ipv6) {
+        peer.stats.no_sa += peer.committed;
+        peer.clear_batch();
+        return;
+    }
+    plan_runs({peer.inner_sizes.data(), peer.committed}, peer.runs);
+    const std::size_t header = ip_header_size(peer.inner_ipv6);
+    const bool watched = enc0_ != nullptr && enc0_->watched();
+    for (std::size_t r = 0; r < peer.runs.size(); r++) {
+        Run& run = peer.runs[r];
+        for (std::size_t i = run.first; i < run.first + run.count; i++) {
+            std::uint8_t* slot = peer.slot(i);
+            const std::size_t inner_size = peer.inner_sizes[i];
+            write_inner_header(slot + esp::kHeaderSize, entry->inner_src, entry->inner_dst,
+                               inner_size - header);
+            if (watched)
+                enc0_->show({slot + esp::kHeaderSize, inner_size});
+            const bool last = i + 1 == run.first + run.count;
+            const esp::Sealed sealed =
+                entry->sa.seal({slot, peer.slot_size}, inner_size, last ? 0 : run.wire_size);
+            if (sealed.verdict != esp::SealVerdict::ok) {
+                (sealed.verdict == esp::SealVerdict::sequence_exhausted
+                     ? peer.stats.sequence_exhausted
+                     : peer.stats.seal_failed) += peer.committed - i;
+                run.count = i - run.first;
+                peer.runs.resize(run.count == 0 ? r : r + 1);
+                tell_expiry(peer, *entry);
+                return;
+            }
+            peer.sealed[i] = {slot, sealed.size};
+            entry->info.packets++;
+            entry->info.bytes += inner_size;
+        }
+    }
+    if (entry->sa.soft_limit_reached())
+        tell_expiry(peer, *entry);
+}
+
+void UserspaceLink::send(Peer& peer) {
+    while (peer.next_run < peer.runs.size()) {
+        Run& run = peer.runs[peer.next_run];
+        const SendResult result =
+            peer.socket->udp.send(peer.endpoint, {&peer.sealed[run.first], run.count});
+        for (std::size_t i = 0; i < result.packets; i++)
+            peer.stats.tx_bytes += peer.inner_sizes[run.first + i];
+        peer.stats.tx_packets += result.packets;
+        peer.stats.tx_calls += result.calls;
+        run.first += result.packets;
+        run.count -= result.packets;
+        switch (result.status) {
+        case SendStatus::sent:
+            break;
+        case SendStatus::would_block:
+            peer.blocked = true;
+            peer.stats.blocked++;
+            wait_writable(peer.socket);
+            return;
+        case SendStatus::too_big:
+            peer.stats.too_big += run.count;
+            lower_mtu(peer);
+            break;
+        case SendStatus::unreachable:
+            peer.stats.unreachable += run.count;
+            break;
+        case SendStatus::failed:
+            peer.stats.not_sent += run.count;
+            peer.stats.last_errno = result.error;
+            break;
+        }
+        peer.next_run++;
+    }
+    peer.clear_batch();
+}
+
+// The kernel's own idea of the path may be what said EMSGSIZE; if it has none that is lower, go
+// down in steps.
+void UserspaceLink::lower_mtu(Peer& peer) {
+    const std::size_t path = UdpSocket::path_mtu(peer.endpoint);
+    std::size_t mtu = peer.stats.mtu;
+    mtu = path != 0 && path < mtu ? path : mtu - std::min<std::size_t>(mtu, 64);
+    mtu = std::max(mtu, kMinMtu);
+    if (mtu == peer.stats.mtu)
+        return;
+    log::warning("peer {}: packets of {} bytes are too big for the path: mtu is {} now",
+                 peer.conf.name, peer.stats.mtu, mtu);
+    peer.stats.mtu = static_cast<std::uint16_t>(mtu);
+}
+
+void UserspaceLink::wait_writable(const std::shared_ptr<Socket>& socket) {
+    if (std::exchange(socket->waiting_for_room, true))
+        return;
+    socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_write,
+                            [weak = std::weak_ptr(socket)](const boost::system::error_code& error) {
+                                const auto s = weak.lock();
+                                if (error || !s || !s->wait.is_open())
+                                    return;
+                                s->waiting_for_room = false;
+                                s->link.on_writable(*s);
+                            });
+}
+
+void UserspaceLink::on_writable(Socket& socket) {
+    for (PeerId id = 0; id < kMaxPeers; id++) {
+        Peer* peer = find(id);
+        if (peer == nullptr || peer->socket.get() != &socket || !peer->blocked)
+            continue;
+        peer->blocked = false;
+        send(*peer);
+        if (!peer->blocked)
+            tell_writable(*peer);
+    }
+}
+
+void UserspaceLink::tell_writable(Peer& peer) {
+    if (std::exchange(peer.refused, false))
+        receiver_.on_writable(peer.conf.id);
+}
+
+void UserspaceLink::tell_expiry(Peer& peer, OutboundEntry& entry) {
+    if (std::exchange(entry.expiry_told, true) || !hooks_.on_expire)
+        return;
+    // Not from here: a hook may change SAs, and the caller is at work with one.
+    boost::asio::post(io_, [this, alive = std::weak_ptr(alive_), id = peer.conf.id] {
+        const std::uint32_t spi = alive.expired() ? 0 : sas_.newest_inbound(id);
+        if (spi != 0)
+            hooks_.on_expire(id, spi);
+    });
+}
+
+} // namespace encsync::link

@@ -1,0 +1,242 @@
+#include "ipsec/link/socket.hpp"
+#include "ipsec/link/batch.hpp"
+#include "ipsec/link/port_holder.hpp"
+#include "util/log.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fmt/core.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+namespace encsync::link {
+namespace {
+
+bool set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+// A buffer too small is no failure, but it loses bursts: say it once.
+void size_buffer(int fd, int force, int plain, std::size_t wished, const char* what) {
+    const int size = static_cast<int>(wished);
+    if (set(fd, SOL_SOCKET, force, size))
+        return;
+    set(fd, SOL_SOCKET, plain, size);
+    int got = 0;
+    socklen_t length = sizeof got;
+    getsockopt(fd, SOL_SOCKET, plain, &got, &length);
+    static bool told = false;
+    if (!told && got / 2 < size) // the kernel doubles what it is given
+        log::warning("UDP {} buffer is {} bytes instead of {}: raise net.core.{}mem_max or grant "
+                     "CAP_NET_ADMIN",
+                     what, got / 2, size, *what == 'r' ? 'r' : 'w');
+    told = true;
+}
+
+SendStatus status_of(int error) {
+    switch (error) {
+    case EAGAIN:
+        return SendStatus::would_block;
+    case EMSGSIZE:
+        return SendStatus::too_big;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ECONNREFUSED:
+    case EHOSTDOWN:
+    case ENETDOWN:
+        return SendStatus::unreachable;
+    default:
+        return SendStatus::failed;
+    }
+}
+
+msghdr header_to(const Endpoint& to) {
+    msghdr header{};
+    header.msg_name = const_cast<void*>(static_cast<const void*>(to.data()));
+    header.msg_namelen = static_cast<socklen_t>(to.size());
+    return header;
+}
+
+} // namespace
+
+std::string to_string(const Endpoint& endpoint) {
+    return endpoint.address().is_v6()
+               ? fmt::format("[{}]:{}", endpoint.address().to_string(), endpoint.port())
+               : fmt::format("{}:{}", endpoint.address().to_string(), endpoint.port());
+}
+
+// ---- ReceiveRing ---------------------------------------------------------------------------
+
+struct ReceiveRing::Storage {
+    std::vector<std::uint8_t> bytes = std::vector<std::uint8_t>(kMessages * kMessageSize);
+    std::array<sockaddr_storage, kMessages> names{};
+    struct alignas(cmsghdr) Control {
+        std::array<char, CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(int))> bytes;
+    };
+    std::array<Control, kMessages> controls{};
+    std::array<iovec, kMessages> vectors{};
+    std::array<mmsghdr, kMessages> headers{};
+};
+
+ReceiveRing::ReceiveRing() : storage_(std::make_unique<Storage>()) {}
+ReceiveRing::~ReceiveRing() = default;
+
+// ---- UdpSocket -----------------------------------------------------------------------------
+
+Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& options) {
+    const bool ipv6 = local.address().is_v6();
+    UdpSocket socket;
+    socket.local_ = local;
+    socket.fd_.reset(
+        ::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const int fd = socket.fd_.get();
+    if (fd < 0)
+        return Error{fmt::format("UDP {}: {}", to_string(local), std::strerror(errno))};
+    if (ipv6)
+        set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (bind(fd, local.data(), static_cast<socklen_t>(local.size())) != 0) {
+        const int error = errno;
+        if (error == EADDRINUSE) {
+            const std::string holder = udp_port_holder(local);
+            return Error{fmt::format("UDP {} is taken{}{}", to_string(local),
+                                     holder.empty() ? "" : " by ", holder)};
+        }
+        if (error == EADDRNOTAVAIL)
+            return Error{fmt::format("UDP {}: this machine has no such address", to_string(local))};
+        return Error{fmt::format("UDP {}: {}", to_string(local), std::strerror(error))};
+    }
+    size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.buffer_size, "receive");
+    size_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.buffer_size, "write");
+    if (options.dont_fragment) {
+        // PROBE: DF is set, and the path MTU that ICMP tells is not obeyed.
+        if (ipv6)
+            set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+        else
+            set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    }
+    if (options.gro)
+        set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
+    socket.gso_ = options.gso;
+    return socket;
+}
+
+int UdpSocket::receive(ReceiveRing& ring) {
+    ReceiveRing::Storage& s = *ring.storage_;
+    for (std::size_t i = 0; i < ReceiveRing::kMessages; i++) {
+        s.vectors[i] = {s.bytes.data() + i * ReceiveRing::kMessageSize, ReceiveRing::kMessageSize};
+        msghdr& header = s.headers[i].msg_hdr;
+        header = {};
+        header.msg_name = &s.names[i];
+        header.msg_namelen = sizeof s.names[i];
+        header.msg_iov = &s.vectors[i];
+        header.msg_iovlen = 1;
+        header.msg_control = s.controls[i].bytes.data();
+        header.msg_controllen = s.controls[i].bytes.size();
+    }
+    const int n =
+        recvmmsg(fd_.get(), s.headers.data(), ReceiveRing::kMessages, MSG_DONTWAIT, nullptr);
+    return n < 0 ? -errno : n;
+}
+
+ReceiveRing::Message UdpSocket::message(ReceiveRing& ring, int index) {
+    ReceiveRing::Storage& s = *ring.storage_;
+    const auto i = static_cast<std::size_t>(index);
+    msghdr& header = s.headers[i].msg_hdr;
+    ReceiveRing::Message message;
+    std::memcpy(message.from.data(), header.msg_name, header.msg_namelen);
+    message.from.resize(header.msg_namelen);
+    message.bytes = {static_cast<std::uint8_t*>(s.vectors[i].iov_base), s.headers[i].msg_len};
+    message.segment = message.bytes.size();
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c))
+        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+            int size = 0;
+            std::memcpy(&size, CMSG_DATA(c), sizeof size);
+            if (size > 0)
+                message.segment = static_cast<std::size_t>(size);
+        }
+    return message;
+}
+
+SendResult UdpSocket::send(const Endpoint& to, std::span<const MutableBytes> packets) {
+    if (!gso_ || packets.size() < 2)
+        return send_each(to, packets);
+
+    std::array<iovec, kMaxSegments> vectors;
+    for (std::size_t i = 0; i < packets.size(); i++)
+        vectors[i] = {packets[i].data(), packets[i].size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(std::uint16_t))> control{};
+    msghdr header = header_to(to);
+    header.msg_iov = vectors.data();
+    header.msg_iovlen = packets.size();
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof(std::uint16_t));
+    const auto segment = static_cast<std::uint16_t>(packets[0].size());
+    std::memcpy(CMSG_DATA(c), &segment, sizeof segment);
+
+    if (sendmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return {SendStatus::sent, packets.size(), 1, 0};
+    // EINVAL: the kernel has no GSO, or a segment is beyond the MTU. EIO: the device has no
+    // checksum offload. One by one shows which; if that works, GSO is not tried again.
+    if (errno != EINVAL && errno != EIO && errno != EOPNOTSUPP)
+        return {status_of(errno), 0, 1, errno};
+    const int refusal = errno;
+    const SendResult result = send_each(to, packets);
+    if (result.status == SendStatus::sent || result.packets > 0) {
+        gso_ = false;
+        log::notice("UDP {}: no segmentation offload ({}), sending one by one", to_string(local_),
+                    std::strerror(refusal));
+    }
+    return {result.status, result.packets, result.calls + 1, result.error};
+}
+
+SendResult UdpSocket::send_each(const Endpoint& to, std::span<const MutableBytes> packets) {
+    std::array<iovec, kMaxSegments> vectors;
+    std::array<mmsghdr, kMaxSegments> headers;
+    for (std::size_t i = 0; i < packets.size(); i++) {
+        vectors[i] = {packets[i].data(), packets[i].size()};
+        headers[i] = {header_to(to), 0};
+        headers[i].msg_hdr.msg_iov = &vectors[i];
+        headers[i].msg_hdr.msg_iovlen = 1;
+    }
+    std::size_t sent = 0, calls = 0;
+    while (sent < packets.size()) {
+        // sendmmsg reports an error only if it is the first packet's: so ask again for the rest.
+        const int n =
+            sendmmsg(fd_.get(), headers.data() + sent, static_cast<unsigned>(packets.size() - sent),
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
+        calls++;
+        if (n <= 0)
+            return {status_of(errno), sent, calls, errno};
+        sent += static_cast<std::size_t>(n);
+    }
+    return {SendStatus::sent, sent, calls, 0};
+}
+
+std::size_t UdpSocket::path_mtu(const Endpoint& to) {
+    const bool ipv6 = to.address().is_v6();
+    const Fd fd(::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!fd || connect(fd.get(), to.data(), static_cast<socklen_t>(to.size())) != 0)
+        return 0;
+    int mtu = 0;
+    socklen_t length = sizeof mtu;
+    if (getsockopt(fd.get(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu,
+                   &length) != 0 ||
+        mtu < 0)
+        return 0;
+    return static_cast<std::size_t>(mtu);
+}
+
+} // namespace encsync::link

@@ -1,0 +1,91 @@
+// One UDP socket of the link: opening, and moving many datagrams in few system calls with GSO,
+// GRO, sendmmsg and recvmmsg (udp(7)). It never blocks and knows nothing of what it carries.
+#pragma once
+
+#include "util/bytes.hpp"
+#include "util/fd.hpp"
+#include "util/result.hpp"
+
+#include <boost/asio/ip/udp.hpp>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace encsync::link {
+
+using Address = boost::asio::ip::address;
+using Endpoint = boost::asio::ip::udp::endpoint;
+
+std::string to_string(const Endpoint& endpoint); // "192.168.1.1:500", "[2001:db8::1]:4500"
+
+struct SocketOptions {
+    std::size_t buffer_size = std::size_t{16} << 20; // wished, of each direction
+    bool gso = true, gro = true;
+    // Send with DF and never believe an ICMP "fragmentation needed": anybody can forge one.
+    bool dont_fragment = true;
+};
+
+enum class SendStatus {
+    sent,
+    would_block, // nothing of the rest was taken: wait until writable
+    too_big,     // EMSGSIZE
+    unreachable, // EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTDOWN, ENETDOWN
+    failed,      // another errno
+};
+struct SendResult {
+    SendStatus status;
+    std::size_t packets; // that left
+    std::size_t calls;
+    int error; // errno, unless sent
+};
+
+// Where received datagrams lie. One for all sockets: contents last until the next receive().
+class ReceiveRing {
+  public:
+    static constexpr std::size_t kMessages = 8, kMessageSize = 65536;
+    ReceiveRing();
+    ~ReceiveRing();
+
+    struct Message {
+        Endpoint from;
+        MutableBytes bytes;
+        std::size_t segment; // GRO: bytes is datagrams of this size, the last maybe shorter
+    };
+
+  private:
+    friend class UdpSocket;
+    struct Storage;
+    std::unique_ptr<Storage> storage_;
+};
+
+class UdpSocket {
+  public:
+    // The error names address and port, and who holds the port if it is taken.
+    static Result<UdpSocket> open(const Endpoint& local, const SocketOptions& options);
+
+    int fd() const { return fd_.get(); }
+    const Endpoint& local() const { return local_; }
+    bool gso() const { return gso_; }
+
+    // One recvmmsg: how many messages are in the ring now; negative: -errno (-EAGAIN: none).
+    int receive(ReceiveRing& ring);
+    static ReceiveRing::Message message(ReceiveRing& ring, int index);
+
+    // Sends packets that are equally long but for the last, which may be shorter, in one call if
+    // the kernel does GSO, else in one sendmmsg.
+    SendResult send(const Endpoint& to, std::span<const MutableBytes> packets);
+
+    // The MTU of the route to `to`, as the kernel sees it; 0 if it doesn't say.
+    static std::size_t path_mtu(const Endpoint& to);
+
+  private:
+    UdpSocket() = default;
+    SendResult send_each(const Endpoint& to, std::span<const MutableBytes> packets);
+
+    Fd fd_;
+    Endpoint local_;
+    bool gso_ = false;
+};
+
+} // namespace encsync::link

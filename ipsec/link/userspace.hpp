@@ -1,0 +1,134 @@
+// UserspaceLink: ESP in UDP (RFC 3948) from user space. It owns the UDP sockets of IKE and ESP on
+// every local address, the SAs, and the way between an inner packet and the wire.
+//
+//     auto link = UserspaceLink::open(io, receiver, hooks, options);
+//     (*link)->add_peer({.id = 0, .name = "minnie", .left = ..., .right = ...});
+//     (*link)->add_sa(params);             // from IKE; wipe params afterwards
+//     MutableBytes room = (*link)->acquire(0); ...
+//
+// Single-threaded: everything happens in io's thread, receiving a bounded number of datagrams a
+// turn. Hooks and Receiver are called from there and may use the link (not destroy it).
+//
+// What comes in is refused cheapest first: unknown source address, too short, unknown SPI, then
+// by esp::Verdict. Whether an inner packet is one the SA may carry is for the policy to say.
+#pragma once
+
+#include "ipsec/link/link.hpp"
+#include "ipsec/link/sa_table.hpp"
+#include "ipsec/link/socket.hpp"
+#include "ipsec/link/stats.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace encsync::link {
+
+class Enc0;
+
+struct LinkPeer {
+    PeerId id = kNoPeer;
+    std::string name;
+    Address left, right;      // outer addresses, of one family
+    std::uint16_t mtu = 1500; // of the path between them; lowered when the kernel says EMSGSIZE
+};
+
+struct LinkOptions {
+    std::uint16_t ikeport = 500, natport = 4500;
+    SocketOptions socket;
+    Clock::duration grace = std::chrono::seconds(5); // of deleted inbound SAs
+    std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
+};
+
+struct LinkHooks {
+    // A UDP payload of IKE, without the non-ESP marker, from a peer's address. Valid during the
+    // call only.
+    std::function<void(const Endpoint& from, const Endpoint& to, Bytes datagram)> on_ike;
+    // The outbound SA is used up or soon will be: rekey. `spi` is the peer's newest inbound one,
+    // by which IKE knows the pair. Once an SA.
+    std::function<void(PeerId peer, std::uint32_t spi)> on_expire;
+};
+
+class UserspaceLink final : public Link {
+  public:
+    static Result<std::unique_ptr<UserspaceLink>>
+    open(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks, LinkOptions options);
+    ~UserspaceLink() override;
+    UserspaceLink(const UserspaceLink&) = delete;
+    UserspaceLink& operator=(const UserspaceLink&) = delete;
+
+    // Opens the sockets of the peer's left address if no other peer has. On error nothing is left
+    // open. The error names what is wrong ("UDP 192.0.2.1:500 is taken by charon (pid 7)").
+    Result<void> add_peer(const LinkPeer& peer);
+    // Drops its SAs and closes sockets that no other peer needs. on_down is told.
+    void remove_peer(PeerId peer);
+    // Where ESP goes, if not to natport of the right address (a NAT in between).
+    void set_endpoint(PeerId peer, const Endpoint& endpoint);
+
+    Result<void> add_sa(const esp::SaParams& params);
+    // False: there was none.
+    bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction);
+    // Every key gone, every packet that waits dropped, no grace.
+    void drop_all();
+
+    // Sends a UDP payload of IKE from one of our sockets to a peer's address. False: not sent
+    // (counted).
+    bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram);
+
+    MutableBytes acquire(PeerId peer) override;
+    void commit(PeerId peer, std::size_t size) override;
+    void flush() override;
+
+    // Shows clear packets there while somebody looks; null: nowhere. Not owned.
+    void show_on(Enc0* enc0) { enc0_ = enc0; }
+
+    const LinkStats& stats() const { return stats_; }
+    const PeerStats* peer_stats(PeerId peer) const; // null: no such peer
+    std::vector<SaInfo> sas() const { return sas_.list(Clock::now()); }
+
+  private:
+    struct Socket;
+    struct Peer;
+
+    UserspaceLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
+                  LinkOptions options);
+    Peer* find(PeerId peer) const { return peer < kMaxPeers ? peers_[peer].get() : nullptr; }
+    Socket* find_socket(const Endpoint& local) const;
+    Result<void> open_socket(const Endpoint& local, bool nat);
+    void close_unused_sockets();
+    void collect_sources();
+
+    void wait_readable(const std::shared_ptr<Socket>& socket);
+    void wait_writable(const std::shared_ptr<Socket>& socket);
+    void on_readable(Socket& socket);
+    void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
+    void on_esp(MutableBytes packet);
+    void on_writable(Socket& socket);
+
+    void flush(Peer& peer);
+    void seal(Peer& peer);
+    void send(Peer& peer);
+    void lower_mtu(Peer& peer);
+    void tell_expiry(Peer& peer, OutboundEntry& entry);
+    void tell_writable(Peer& peer);
+    void expire_sas();
+
+    boost::asio::io_context& io_;
+    Receiver& receiver_;
+    LinkHooks hooks_;
+    LinkOptions options_;
+    LinkStats stats_;
+    SaTable sas_;
+    ReceiveRing ring_;
+    std::array<std::unique_ptr<Peer>, kMaxPeers> peers_;
+    std::vector<std::shared_ptr<Socket>> sockets_;
+    std::vector<Address> sources_; // addresses of peers
+    boost::asio::steady_timer grace_timer_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+    Enc0* enc0_ = nullptr;
+};
+
+} // namespace encsync::link
