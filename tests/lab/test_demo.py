@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: ISC
+"""The demo as a user runs it: its exit status, its figures, and that it cleans up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab import NETNS_DIR, PYTHON
+
+DEMO = Path(__file__).parent / "demo.py"
+KEYS = {"download_ok", "idle_session_ok", "udp_ok", "longest_stall_ms", "states_before",
+        "states_after", "forged_sent", "forged_accepted", "clear_pfsync_packets_seen",
+        "esp_packets_seen", "ok"}
+
+
+def run(tmp_path, *args) -> tuple[subprocess.CompletedProcess, dict]:
+    figures = tmp_path / "figures.json"
+    done = subprocess.run([PYTHON, DEMO, "--json", figures, *args], capture_output=True, text=True,
+                          timeout=120)
+    assert figures.exists(), done.stderr
+    return done, json.loads(figures.read_text())
+
+
+def our_namespaces() -> set[str]:
+    return set(os.listdir(NETNS_DIR)) if NETNS_DIR.is_dir() else set()
+
+
+def test_without_sync_the_sessions_break(tmp_path):
+    done, figures = run(tmp_path, "--without-sync")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert KEYS <= set(figures) and figures["ok"] is True
+    assert not (figures["download_ok"] or figures["idle_session_ok"] or figures["udp_ok"])
+    assert figures["forged_sent"] == 1000 and figures["esp_packets_seen"] == 0
+    assert figures["states_before"]["mickey"] > 100 > figures["states_before"]["minnie"]
+    assert "\033" not in done.stdout  # no colours in a file
+    assert "of 10 idle sessions answer" in done.stdout
+
+
+@pytest.mark.daemon
+def test_with_sync_nobody_notices(tmp_path):
+    done, figures = run(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert figures["ok"] is True
+    assert figures["download_ok"] and figures["idle_session_ok"] and figures["udp_ok"]
+    assert figures["states_before"]["mickey"] == figures["states_before"]["minnie"] > 100
+    assert figures["forged_accepted"] == 0 and figures["clear_pfsync_packets_seen"] == 0
+    assert figures["esp_packets_seen"] > 0
+
+
+def test_without_the_programs_it_says_so_in_one_line(tmp_path):
+    done = subprocess.run([PYTHON, DEMO], capture_output=True, text=True,
+                          env={**os.environ, "ENCSYNC_BIN_DIR": str(tmp_path)})
+    assert done.returncode == 2
+    assert done.stderr == f"demo: no encsyncd in {tmp_path}: run ./run build first\n"
+
+
+def test_kept_and_taken_down(tmp_path):
+    done, _ = run(tmp_path, "--without-sync", "--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    entry = next(line for line in done.stdout.splitlines() if "exec" in line and "minnie" in line)
+    name = entry.split()[3]
+    assert name in our_namespaces()
+    seen = subprocess.run(["ip", "netns", "exec", name, "ip", "-br", "link"], capture_output=True,
+                          text=True)
+    assert "inside" in seen.stdout and "outside" in seen.stdout and "sync" in seen.stdout
+    down = subprocess.run([PYTHON, DEMO, "--teardown"], capture_output=True, text=True)
+    assert down.returncode == 0 and name.removesuffix("-minnie") in down.stdout
+    assert name not in our_namespaces()

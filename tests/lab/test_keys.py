@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: ISC
+"""A wrong key: nothing syncs, and the log says why. Its twin: with the right one it does."""
+
+from __future__ import annotations
+
+import pytest
+
+import conntrack
+import sync
+from lab import wait_for
+from pair import SERVER, SYNC, FirewallPair
+
+pytestmark = pytest.mark.daemon
+
+REFUSALS = ("auth", "key", "trust")  # what a line about it would speak of
+
+
+def complaints(instance) -> list[str]:
+    return [line for line in instance.log().splitlines()
+            if any(word in line.lower() for word in REFUSALS)
+            and any(name in line for name in ("mickey", "minnie"))]
+
+
+def test_a_wrong_key_syncs_nothing_until_it_is_right(fresh):
+    pair = FirewallPair(fresh)
+    # A stranger who calls himself mickey: his key goes to minnie, mickey's own does not.
+    stranger = sync.Encsync(fresh.node("stranger"), {"minnie": SYNC["minnie"]}, left="192.168.1.9",
+                            setup={"node": "mickey"})
+    mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
+    minnie = sync.Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"])
+    for instance in (stranger, mickey, minnie):
+        instance.init_keys()
+    minnie.trust(stranger.export_key())
+    mickey.trust(minnie.export_key())
+    seen: set[str] = set()
+    for instance in (mickey, minnie):
+        instance.start()
+    conntrack.insert(pair.mickey, "10.0.0.10", SERVER[0], 1, 2)
+
+    def refused_twice() -> bool:
+        seen.update(peer["state"] for i in (mickey, minnie) for peer in i.status()["peers"])
+        return len(complaints(minnie)) >= 2
+
+    wait_for(refused_twice, 25, "minnie to refuse mickey's key twice, in her log")
+    assert "up" not in seen
+    assert pair.flows(pair.minnie) == set()
+    assert not minnie.ready() or minnie.peer("mickey")["state"] != "up"
+    # The twin.
+    minnie.command("keys", "forget", "mickey")
+    minnie.trust(mickey.export_key())
+    wait_for(lambda: minnie.peer("mickey")["state"] == "up", 25, "the right key to do")
+    wait_for(lambda: pair.flows(pair.minnie), 10, "the flow to arrive")
+
+
+def test_a_peer_that_is_trusted_by_nobody(fresh):
+    """Both have keys, neither trusts the other: no SA; after both did, there is one."""
+    pair = FirewallPair(fresh)
+    mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
+    minnie = sync.Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"])
+    for instance in (mickey, minnie):
+        instance.init_keys()
+        instance.start()
+    wait_for(lambda: complaints(mickey) and complaints(minnie), 25, "both logs to say why")
+    assert {i.status()["peers"][0]["state"] for i in (mickey, minnie)} <= {"down", "connecting"}
+    mickey.trust(minnie.export_key())
+    minnie.trust(mickey.export_key())
+    sync.wait_in_step(mickey, minnie, timeout=25)
+
+
+def test_key_files_of_others_are_not_read(fresh):
+    pair = FirewallPair(fresh)
+    mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
+    mickey.init_keys()
+    modes = {f.name: f.stat().st_mode & 0o777 for f in mickey.key_dir.rglob("*") if f.is_file()}
+    assert modes and set(modes.values()) == {0o600}
+    assert mickey.key_dir.stat().st_mode & 0o777 == 0o700
+    mickey.key_dir.chmod(0o755)
+    done = pair.mickey.run(sync.bin_dir() / "encsyncd", "--config", mickey.config, "--run-dir",
+                           mickey.run_dir, "--foreground", check=False)
+    assert done.returncode != 0 and str(mickey.key_dir) in done.stderr
