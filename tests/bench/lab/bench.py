@@ -119,14 +119,11 @@ def run_lab(options: argparse.Namespace) -> dict:
 
 
 def run_micro(names: list[str]) -> dict:
-    there = micro.programs(bin_dir())
+    found = {name: micro.find(bin_dir(), name) for name in names}
     results = {}
-    for name in names:
-        if name not in there:
-            known = ", ".join([LAB, *there])
-            raise LabError(f"no benchmark is called {name}; built are {known}")
+    for name, program in found.items():
         say(f"microbenchmarks: {name}")
-        results[name] = micro.run(there[name])
+        results[name] = micro.run(program)
     return results
 
 

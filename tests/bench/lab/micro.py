@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""The microbenchmarks: Google Benchmark programs `bench_NAME` (codec, state, esp, ...).
+"""The microbenchmarks: Google Benchmark programs, `NAME_bench` or `bench_NAME`.
 
-    run(bin_dir / "bench_codec") -> [{"name", "nanoseconds", "per_second", ...}, ...]
+    run(programs(bin_dir)["esp"]) -> [{"name", "nanoseconds", "items_per_second", ...}, ...]
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 
 from lab import LabError
 
-PREFIX = "bench_"
+PREFIX, SUFFIX = "bench_", "_bench"
+# Where people look for a program under what it does.
+ALIASES = {"codec": "pfsync"}
 # What Google Benchmark says about every one; the rest are counters of the benchmark's own.
 _ITS_OWN = {
     *("name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions"),
@@ -23,9 +25,22 @@ _UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
 def programs(bin_dir: Path) -> dict[str, Path]:
-    """By name, without the prefix: those that are built."""
-    found = (file for file in sorted(bin_dir.glob(PREFIX + "*")) if file.is_file())
-    return {file.name.removeprefix(PREFIX): file for file in found}
+    """Those that are built, by name."""
+    found = {}
+    for file in sorted(bin_dir.glob("*")):
+        name = file.name.removeprefix(PREFIX).removesuffix(SUFFIX)
+        if name != file.name and file.is_file():
+            found[name] = file
+    return found
+
+
+def find(bin_dir: Path, name: str) -> Path:
+    there = programs(bin_dir)
+    for candidate in (name, ALIASES.get(name)):
+        if candidate in there:
+            return there[candidate]
+    known = ", ".join(there) or "none"
+    raise LabError(f"no microbenchmark is called {name}; built are: {known}")
 
 
 def run(program: Path) -> list[dict]:

@@ -96,8 +96,17 @@ def test_a_failed_microbenchmark_is_an_error():
         micro.parse(text)
 
 
-def test_unknown_names_are_refused(capsys):
-    with pytest.raises(LabError, match="no benchmark is called nonsense"):
+def test_microbenchmarks_are_found_by_either_name(tmp_path):
+    for name in ("bench_esp", "pfsync_bench", "encsyncd"):
+        (tmp_path / name).touch()
+    assert set(micro.programs(tmp_path)) == {"esp", "pfsync"}
+    assert micro.find(tmp_path, "codec").name == "pfsync_bench"
+    with pytest.raises(LabError, match="built are: esp, pfsync"):
+        micro.find(tmp_path, "state")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(LabError, match="no microbenchmark is called nonsense"):
         command.run_micro(["nonsense"])
     with pytest.raises(SystemExit):
         command.arguments(["--rounds", "0"])
