@@ -208,10 +208,13 @@ Slot Index::find(StateId id) const {
 
 std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
                                     std::uint32_t created) {
+    // Most of the time goes into waiting for memory, so ask for both places at once.
     const std::uint32_t key_hash = bucket_hash(flow.key, impl_->seed);
+    impl_->by_key.prefetch(key_hash);
+    const std::uint32_t id_hash = bucket_hash(flow.id, impl_->seed);
+    impl_->by_id.prefetch(id_hash);
     if (const Slot there = impl_->find(flow.key, key_hash); there != kNoSlot)
         return {there, false};
-    const std::uint32_t id_hash = bucket_hash(flow.id, impl_->seed);
     if (const Slot there = impl_->find(flow.id, id_hash); there != kNoSlot)
         return {there, false};
 
@@ -237,8 +240,10 @@ std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
 
 void Index::erase(Slot slot) {
     assert(used(slot));
+    const std::uint32_t id_hash = bucket_hash(impl_->record(slot).id, impl_->seed);
+    impl_->by_id.prefetch(id_hash);
     impl_->by_key.erase(bucket_hash(impl_->key(slot), impl_->seed), slot);
-    impl_->by_id.erase(bucket_hash(impl_->record(slot).id, impl_->seed), slot);
+    impl_->by_id.erase(id_hash, slot);
     impl_->give_back(slot);
 }
 

@@ -60,6 +60,24 @@ Family family_of(const benchmark::State& state) {
     return state.range(0) == 4 ? Family::inet : Family::inet6;
 }
 
+// The yardstick: one read at a random place of as much memory as the index has, each address
+// known only from the read before. An operation of the index cannot take less than two or three.
+void memory_read(benchmark::State& state) {
+    struct alignas(64) Line {
+        std::uint32_t next;
+    };
+    std::vector<Line> lines(100'000'000 / sizeof(Line));
+    std::vector<std::uint32_t> way(lines.size());
+    std::iota(way.begin(), way.end(), 0);
+    std::shuffle(way.begin(), way.end(), std::mt19937(2));
+    for (std::size_t n = 0; n < way.size(); n++)
+        lines[way[n]].next = way[(n + 1) % way.size()];
+    std::uint32_t at = 0;
+    for (auto _ : state)
+        benchmark::DoNotOptimize(at = lines[at].next);
+}
+BENCHMARK(memory_read);
+
 // From empty to a million, all growing included.
 void insert(benchmark::State& state) {
     double bytes = 0;
