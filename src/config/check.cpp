@@ -4,6 +4,7 @@
 #include "util/peer_id.hpp"
 
 #include <algorithm>
+#include <fmt/core.h>
 #include <strings.h>
 
 namespace encsync::config {

@@ -3,6 +3,8 @@
 #include "config/options.hpp"
 #include "util/peer_id.hpp"
 
+#include <fmt/core.h>
+
 namespace encsync::config {
 
 namespace {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <fmt/core.h>
+#include <utility>
 
 namespace encsync::config {
 
@@ -31,15 +33,21 @@ class Reader {
         }
     };
 
+    // Where settings go: to the last section, nowhere because its head was refused, or nowhere
+    // because there is none (none_because_ says why).
+    enum class Where { section, skip, none };
+
     bool well_formed(const Line& line);
     void line(const Line& line);
     void header(const Line& line);
+    void misplaced_setting(const Line& line, Where before);
     void config_header(const Line& line, std::string_view name);
     void conn_header(const Line& line, std::string_view word, std::string_view name);
     void open(SectionKind kind, std::string_view name, const Place& at);
     void include(const Line& line, std::string_view word, std::string_view rest);
     void include_file(const Place& at, const std::string& path);
     void setting(const Line& line);
+    void add(const Line& line, std::string_view key, std::optional<std::string_view> value);
     // Cuts comment and quotes off what follows a '='; nothing: it is wrong, and that was said.
     std::optional<std::string_view> value(const Line& line, std::string_view rest);
 
@@ -47,8 +55,7 @@ class Reader {
     Document& document_;
     Report& report_;
     std::vector<const SourceFile*> stack_; // files that are being read, the innermost last
-    // Where settings go. `none` names the reason if there is no such section.
-    enum class Where { section, skip, none } where_ = Where::none;
+    Where where_ = Where::none;
     std::string_view none_because_;
 };
 
@@ -110,7 +117,7 @@ void Reader::line(const Line& line) {
 }
 
 void Reader::header(const Line& line) {
-    where_ = Where::skip; // until a good head of a section is found
+    const Where before = std::exchange(where_, Where::skip); // until a section is open
     std::string_view content = line.text;
     const std::string_view word = content.substr(0, content.find_first_of(" \t#"));
     const std::string_view after = trim(content.substr(word.size()));
@@ -126,10 +133,18 @@ void Reader::header(const Line& line) {
     else if (word == "version")
         report_.error(line.at, "encsync's configuration has no version line");
     else if (content.find('=') != std::string_view::npos)
-        report_.error(line.at, "a setting must begin with a blank or a tab");
+        misplaced_setting(line, before);
     else
         report_.error(line.at, fmt::format("unknown section '{}'", word),
                       did_you_mean(nearest(word, kLineWords)));
+}
+
+// It is plain what was meant: the section goes on.
+void Reader::misplaced_setting(const Line& line, Where before) {
+    report_.error(line.at, "a setting must begin with a blank or a tab");
+    where_ = before == Where::section ? before : Where::skip;
+    if (where_ == Where::section)
+        setting(line);
 }
 
 void Reader::config_header(const Line& line, std::string_view name) {
@@ -251,11 +266,16 @@ void Reader::setting(const Line& line) {
     const std::string_view rest = trim(content.substr(equals + 1));
     if (rest.empty() || rest[0] == '#') {
         report_.error(line.place(content.substr(equals)), fmt::format("'{}' has no value", key));
+        add(line, key, std::nullopt);
         return;
     }
-    if (const std::optional<std::string_view> found = value(line, rest))
-        document_.sections.back().entries.push_back(
-            {key, *found, line.place(key), line.place(*found)});
+    add(line, key, value(line, rest));
+}
+
+void Reader::add(const Line& line, std::string_view key, std::optional<std::string_view> value) {
+    Entry entry{key, value.value_or(key), line.place(key), {}, !value};
+    entry.value_at = line.place(entry.value);
+    document_.sections.back().entries.push_back(entry);
 }
 
 std::optional<std::string_view> Reader::value(const Line& line, std::string_view rest) {

@@ -53,6 +53,7 @@ class Report {
 struct Entry {
     std::string_view key, value; // value without its quotes, never empty
     Place key_at, value_at;
+    bool broken = false; // the value is none; that was reported
 };
 
 enum class SectionKind { setup, conn };

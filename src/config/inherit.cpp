@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <fmt/core.h>
+#include <set>
 
 namespace encsync::config {
 
@@ -24,7 +26,7 @@ Inheritance::Inheritance(const Document& document, Report& report) : document_(d
 void Inheritance::check(const Section& section, Report& report) {
     auto& parents = parents_[&section];
     for (const Entry& entry : section.entries) {
-        if (entry.key != "also")
+        if (entry.key != "also" || entry.broken)
             continue;
         const Section* parent = find_conn(document_, entry.value);
         const auto same = std::find_if(parents.begin(), parents.end(),
@@ -94,9 +96,11 @@ const std::vector<const Section*>& Inheritance::ancestors(const Section& section
         const auto& more = ancestors(*parent->first);
         all.insert(all.end(), more.begin(), more.end());
     }
-    for (auto each = all.begin(); each != all.end(); ++each)
-        if (std::find(each + 1, all.end(), *each) == all.end())
+    std::set<const Section*> seen;
+    for (auto each = all.rbegin(); each != all.rend(); ++each)
+        if (seen.insert(*each).second)
             result.push_back(*each);
+    std::reverse(result.begin(), result.end());
     return result;
 }
 

@@ -7,6 +7,7 @@
 #include "config/text.hpp"
 
 #include <algorithm>
+#include <fmt/core.h>
 
 namespace encsync::config {
 
@@ -72,7 +73,7 @@ void Assembler::read_section(const Section& section) {
         if (!fresh)
             repeated(entry, *first->second);
         else if (option)
-            settings_[&section].push_back({option, &entry, read(*option, entry)});
+            settings_[&section].push_back({option, &entry, !entry.broken && read(*option, entry)});
         else
             unknown(section, entry);
     }
@@ -123,8 +124,9 @@ bool Assembler::read(const Option& option, const Entry& entry) {
 
 void Assembler::apply(const Section& section, std::size_t rank, Target target, Origins& origins) {
     for (const Setting& setting : settings_[&section]) {
-        const Verdict known = setting.option->store(*setting.option, setting.entry->value, target);
-        origins[setting.option->name] = {setting.entry, rank, !known};
+        if (setting.valid)
+            (void)setting.option->store(*setting.option, setting.entry->value, target);
+        origins[setting.option->name] = {setting.entry, rank, setting.valid};
     }
 }
 

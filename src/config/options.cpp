@@ -1,6 +1,7 @@
 #include "config/options.hpp"
 
 #include <array>
+#include <fmt/core.h>
 #include <type_traits>
 
 namespace encsync::config {

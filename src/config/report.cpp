@@ -2,6 +2,7 @@
 #include "config/text.hpp"
 
 #include <algorithm>
+#include <fmt/core.h>
 #include <tuple>
 
 namespace encsync::config {

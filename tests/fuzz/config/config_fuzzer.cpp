@@ -1,0 +1,69 @@
+// Any bytes are a configuration or a list of what is wrong with them, never both, never neither.
+// A line "%file NAME" begins another file, for the includes of the first.
+#include "config/config.hpp"
+#include "tests/unit/config/files.hpp"
+#include "util/peer_id.hpp"
+
+#include <cstdlib>
+#include <string_view>
+
+namespace {
+
+using namespace encsync::config;
+
+void require(bool held) {
+    if (!held)
+        std::abort();
+}
+
+void check_diagnostics(const Loaded& loaded) {
+    bool errors = false;
+    for (const Diagnostic& d : loaded.diagnostics) {
+        errors = errors || d.severity == Severity::error;
+        require(!d.message.empty() && d.message.find('\n') == std::string::npos);
+        require((d.line == 0) == (d.column == 0));
+        require(d.source_line.size() <= 3 * kMaxLineSize);
+        require(!render(d).empty());
+    }
+    require(loaded.config.has_value() == !errors);
+    require(loaded.diagnostics.size() <= kMaxDiagnostics + 1);
+}
+
+void check_config(const Config& config) {
+    require(!config.setup.node.empty() && config.setup.keydir.starts_with('/'));
+    require(config.setup.ikeport != config.setup.natport);
+    require(config.conns.size() <= encsync::kMaxPeers);
+    for (const Conn& conn : config.conns) {
+        require(conn.left.ipv6 == conn.right.ipv6 && conn.left != conn.right);
+        require(conn.right != Address{} && conn.left != Address{});
+        require(conn.leftid != conn.rightid && !conn.rightid.empty());
+        require(conn.lifetime > conn.margintime && conn.ikelifetime >= conn.lifetime);
+        require(conn.margintime.count() > 0 && conn.dpdtimeout >= conn.dpddelay);
+        require(!conn.ike.empty() && !conn.esp.empty());
+        require(conn.startup != Auto::ignore && conn.mtu >= (conn.left.ipv6 ? 1280 : 576));
+        for (const Conn& other : config.conns)
+            require(&conn == &other ||
+                    (conn.right != other.right && conn.rightid != other.rightid));
+    }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    constexpr std::string_view kMark = "\n%file ";
+    std::string_view text(reinterpret_cast<const char*>(data), size);
+    const std::string first(text.substr(0, text.find(kMark)));
+    std::map<std::string, std::string> files;
+    for (std::size_t at = text.find(kMark); at != std::string_view::npos; at = text.find(kMark)) {
+        text.remove_prefix(at + kMark.size());
+        const std::string_view file = text.substr(0, text.find(kMark));
+        const std::size_t name = std::min(file.find('\n'), file.size());
+        files.emplace(file.substr(0, name), file.substr(std::min(name + 1, file.size())));
+    }
+    Files environment(std::move(files));
+    const Loaded loaded = parse(first, "main", environment);
+    check_diagnostics(loaded);
+    if (loaded.config)
+        check_config(*loaded.config);
+    return 0;
+}

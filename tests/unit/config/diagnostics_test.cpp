@@ -1,0 +1,430 @@
+// What the reader of an error sees, to the letter. Each block: a file, and what is said of it.
+#include "files.hpp"
+
+#include "config/text.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::config {
+namespace {
+
+struct Block {
+    const char* name;
+    const char* input;
+    const char* expected;
+};
+void PrintTo(const Block& block, std::ostream* out) {
+    *out << block.name;
+}
+
+class Diagnostics : public testing::TestWithParam<Block> {};
+
+TEST_P(Diagnostics, ReadAs) {
+    EXPECT_EQ(rendered(GetParam().input), GetParam().expected);
+}
+
+const Block kBlocks[] = {
+    {"Nothing", "conn minnie\n\tleft=192.0.2.1\n\tright=192.0.2.2\n", ""},
+    {"NoConn", "config setup\n\tnode=mickey\n",
+     "t.conf: warning: no conn is in use: this node has no peer to keep in step with\n"},
+
+    // ---- form ----
+    {"UnknownSection", "con minnie\n\tleft=1\n",
+     "t.conf:1:1: error: unknown section 'con'\n"
+     "con minnie\n"
+     "^\n"
+     "did you mean 'conn'?\n"},
+    {"StrongswanSections", "version 2\nca strong\n\tcacert=x\n",
+     "t.conf:1:1: error: encsync's configuration has no version line\n"
+     "version 2\n"
+     "^\n"
+     "t.conf:2:1: error: 'ca' sections are strongSwan's; encsync has no certificates\n"
+     "ca strong\n"
+     "^\n"},
+    {"ConfigWhat", "config stup\n",
+     "t.conf:1:8: error: the only section of this kind is 'config setup'\n"
+     "config stup\n"
+     "       ^\n"},
+    {"ConnWithoutName", "conn # which?\n",
+     "t.conf:1:5: error: 'conn' needs a name\n"
+     "conn # which?\n"
+     "    ^\n"},
+    {"ConnNames", "conn a b\nconn %defualt\n",
+     "t.conf:1:7: error: a name has letters, digits, '.', '_' and '-' only\n"
+     "conn a b\n"
+     "      ^\n"
+     "t.conf:2:6: error: unknown special conn '%defualt'\n"
+     "conn %defualt\n"
+     "     ^\n"
+     "did you mean '%default'?\n"},
+    // What was meant is plain, so nothing else is missed.
+    {"SettingNotIndented", "conn minnie\nleft=192.0.2.1\nright=192.0.2.2\nsyncdev=enc0\n",
+     "t.conf:2:1: error: a setting must begin with a blank or a tab\n"
+     "left=192.0.2.1\n"
+     "^\n"
+     "t.conf:3:1: error: a setting must begin with a blank or a tab\n"
+     "right=192.0.2.2\n"
+     "^\n"
+     "t.conf:4:1: error: a setting must begin with a blank or a tab\n"
+     "syncdev=enc0\n"
+     "^\n"
+     "t.conf:4:1: error: 'syncdev' belongs in 'config setup'\n"
+     "syncdev=enc0\n"
+     "^\n"},
+    {"SettingNotIndentedOutside", "left=192.0.2.1\n\tright=192.0.2.2\n",
+     "t.conf:1:1: error: a setting must begin with a blank or a tab\n"
+     "left=192.0.2.1\n"
+     "^\n"},
+    // A broken value is told once: left is not said to be missing as well.
+    {"BrokenValues", "conn minnie\n\tleft=\n\tright=\"192.0.2.1\n\talso=\n\tlfet=\n",
+     "t.conf:2:6: error: 'left' has no value\n"
+     "\tleft=\n"
+     "\t    ^\n"
+     "t.conf:3:8: error: the quote is not closed\n"
+     "\tright=\"192.0.2.1\n"
+     "\t      ^\n"
+     "t.conf:4:6: error: 'also' has no value\n"
+     "\talso=\n"
+     "\t    ^\n"
+     "t.conf:5:2: error: unknown keyword 'lfet'\n"
+     "\tlfet=\n"
+     "\t^\n"
+     "did you mean 'left'?\n"
+     "t.conf:5:6: error: 'lfet' has no value\n"
+     "\tlfet=\n"
+     "\t    ^\n"},
+    {"HeaderIndented", "config setup\n\tnode=a\n  conn minnie\n",
+     "t.conf:3:3: error: expected keyword=value\n"
+     "  conn minnie\n"
+     "  ^\n"
+     "'conn' must stand at the very start of its line\n"},
+    {"SettingWithoutSection", "\tleft=192.0.2.1\n\tright=192.0.2.2\n",
+     "t.conf:1:2: error: a setting needs a section above it ('config setup' or 'conn NAME')\n"
+     "\tleft=192.0.2.1\n"
+     "\t^\n"},
+    {"NoEquals", "config setup\n\tnode mickey # = no\n",
+     "t.conf:2:2: error: expected keyword=value\n"
+     "\tnode mickey # = no\n"
+     "\t^\n"},
+    {"NoKeyword", "config setup\n\t =mickey\n",
+     "t.conf:2:3: error: no keyword before '='\n"
+     "\t =mickey\n"
+     "\t ^\n"},
+    {"NoValue", "config setup\n\tnode= # later\n\tkeydir=\"\"\n",
+     "t.conf:2:6: error: 'node' has no value\n"
+     "\tnode= # later\n"
+     "\t    ^\n"
+     "t.conf:3:9: error: the value is empty\n"
+     "\tkeydir=\"\"\n"
+     "\t       ^\n"},
+    {"Quotes", "config setup\n\tnode=\"a\n\tkeydir=\"/a\" /b\n\tsyncdev=a\"b\n",
+     "t.conf:2:7: error: the quote is not closed\n"
+     "\tnode=\"a\n"
+     "\t     ^\n"
+     "t.conf:3:14: error: quotes must enclose the whole value\n"
+     "\tkeydir=\"/a\" /b\n"
+     "\t            ^\n"
+     "t.conf:4:11: error: quotes must enclose the whole value\n"
+     "\tsyncdev=a\"b\n"
+     "\t         ^\n"},
+    {"ControlCharacter", "config setup\n\tnode=a\x1b[31mb\n",
+     "t.conf:2:8: error: the line holds a control character (0x1b)\n"
+     "\tnode=a?[31mb\n"
+     "\t      ^\n"},
+    {"LoneCarriageReturn", "config setup\r\n\tnode=a\rb\r\n",
+     "t.conf:2:8: error: the line holds a control character (0x0d)\n"
+     "\tnode=a?b\n"
+     "\t      ^\n"},
+    {"IncludeWithoutName", "include\n",
+     "t.conf:1:8: error: 'include' needs a file name\n"
+     "include\n"
+     "       ^\n"},
+    {"IncludeMissing", "include  other.conf # not there\n",
+     "t.conf:1:10: error: cannot read other.conf: No such file or directory\n"
+     "include  other.conf # not there\n"
+     "         ^\n"},
+
+    // ---- keywords ----
+    {"UnknownKeyword", "conn %default\n\tlifetme=1h\n",
+     "t.conf:2:2: error: unknown keyword 'lifetme'\n"
+     "\tlifetme=1h\n"
+     "\t^\n"
+     "did you mean 'lifetime'?\n"},
+    {"UnknownEverywhere", "conn %default\n\tfrobnicate=1h\n",
+     "t.conf:2:2: error: unknown keyword 'frobnicate'\n"
+     "\tfrobnicate=1h\n"
+     "\t^\n"},
+    {"OtherSection", "config setup\n\tleft=192.0.2.1\n\tlifetme=1h\nconn %default\n\tnode=a\n",
+     "t.conf:2:2: error: 'left' belongs in a conn\n"
+     "\tleft=192.0.2.1\n"
+     "\t^\n"
+     "t.conf:3:2: error: unknown keyword 'lifetme'\n"
+     "\tlifetme=1h\n"
+     "\t^\n"
+     "did you mean 'lifetime'? It belongs in a conn\n"
+     "t.conf:5:2: error: 'node' belongs in 'config setup'\n"
+     "\tnode=a\n"
+     "\t^\n"},
+    {"StrongswanKeywords",
+     "conn %default\n\tkeyexchange=ikev2\n\tleftcert=a.pem\n\ttfc=3\n\tdefer=1\n",
+     "t.conf:3:2: error: 'leftcert' is a strongSwan keyword that encsync does not use: encsync "
+     "proves identities with raw public keys (encsync keys), not with certificates\n"
+     "\tleftcert=a.pem\n"
+     "\t^\n"
+     "t.conf:4:2: error: 'tfc' is a strongSwan keyword that encsync does not use\n"
+     "\ttfc=3\n"
+     "\t^\n"
+     "t.conf:5:2: error: 'defer' is pfsync's; encsync does not hold packets back\n"
+     "\tdefer=1\n"
+     "\t^\n"},
+    {"Repeated",
+     "conn %default\n\tmtu=1400\n\n\tmtu=1500\n\tright=192.0.2.1\n\tsyncpeer=192.0.2.2\n",
+     "t.conf:4:2: error: 'mtu' is already set on line 2\n"
+     "\tmtu=1500\n"
+     "\t^\n"
+     "t.conf:6:2: error: 'syncpeer' is another name for 'right', which is already set on line 5\n"
+     "\tsyncpeer=192.0.2.2\n"
+     "\t^\n"},
+    {"SectionsTwice",
+     "config setup\nconn a\n\tleft=192.0.2.1\n\tright=192.0.2.2\nconn a\n\tmtu=1\nconfig setup\n",
+     "t.conf:5:6: error: conn a is already there on line 2\n"
+     "conn a\n"
+     "     ^\n"
+     "t.conf:6:6: error: mtu: '1' is not from 576 to 9000\n"
+     "\tmtu=1\n"
+     "\t    ^\n"
+     "t.conf:7:1: error: 'config setup' is already there on line 1\n"
+     "config setup\n"
+     "^\n"},
+
+    // ---- values: the caret is at the very part that is wrong ----
+    {"Values",
+     "config setup\n"
+     "\ttable = relay\n"
+     "\tipsec=\"kernel\"\n"
+     "\tignore = 10.0.0.0/8, 10.0.0.1/24\n"
+     "\tikeport=65536\n"
+     "conn %default\n"
+     "\tike=aes256gcm16-prfsha384-curve25518\n"
+     "\twire=freebsd-1400\n"
+     "\twire2=1\n"
+     "\tlifetime=1w\n"
+     "\tauthby=psk\n"
+     "\ttype=transport\n",
+     "t.conf:2:10: error: table: 'relay' is not supported yet\n"
+     "\ttable = relay\n"
+     "\t        ^\n"
+     "t.conf:3:9: error: ipsec: 'kernel' is not supported yet\n"
+     "\tipsec=\"kernel\"\n"
+     "\t       ^\n"
+     "t.conf:4:23: error: ignore: '10.0.0.1/24' has bits set beyond its prefix\n"
+     "\tignore = 10.0.0.0/8, 10.0.0.1/24\n"
+     "\t                     ^\n"
+     "did you mean '10.0.0.0/24'?\n"
+     "t.conf:5:10: error: ikeport: '65536' is not from 1 to 65535\n"
+     "\tikeport=65536\n"
+     "\t        ^\n"
+     "t.conf:7:28: error: ike: unknown algorithm 'curve25518'\n"
+     "\tike=aes256gcm16-prfsha384-curve25518\n"
+     "\t                          ^\n"
+     "did you mean 'curve25519'?\n"
+     "t.conf:8:7: error: wire: 'freebsd-1400' is not supported yet\n"
+     "\twire=freebsd-1400\n"
+     "\t     ^\n"
+     "t.conf:9:2: error: unknown keyword 'wire2'\n"
+     "\twire2=1\n"
+     "\t^\n"
+     "did you mean 'wire'?\n"
+     "t.conf:10:11: error: lifetime: '1w' is no duration\n"
+     "\tlifetime=1w\n"
+     "\t         ^\n"
+     "write 90, 90s, 5m, 4h or 1d\n"
+     "t.conf:11:9: error: authby: 'psk' is not supported yet\n"
+     "\tauthby=psk\n"
+     "\t       ^\n"
+     "t.conf:12:7: error: type: 'transport' is not supported yet\n"
+     "\ttype=transport\n"
+     "\t     ^\n"},
+
+    // ---- also ----
+    {"AlsoNothing",
+     "conn common\n\tauto=ignore\nconn a\n\talso=comon\n\tleft=192.0.2.1\n\tright=192.0.2.2\n",
+     "t.conf:4:7: error: there is no conn 'comon'\n"
+     "\talso=comon\n"
+     "\t     ^\n"
+     "did you mean 'common'?\n"},
+    {"AlsoLoop",
+     "conn a\n\talso=b\nconn b\n\tauto=add\n\talso=c\nconn c\n\talso=a\nconn d\n\talso=a\n",
+     "t.conf:2:7: error: also is a loop: a -> b -> c -> a\n"
+     "\talso=b\n"
+     "\t     ^\n"
+     "t.conf:5:7: error: also is a loop: b -> c -> a -> b\n"
+     "\talso=c\n"
+     "\t     ^\n"
+     "t.conf:7:7: error: also is a loop: c -> a -> b -> c\n"
+     "\talso=a\n"
+     "\t     ^\n"},
+    {"AlsoItself", "conn a\n\talso=a\n",
+     "t.conf:2:7: error: also is a loop: a -> a\n"
+     "\talso=a\n"
+     "\t     ^\n"},
+    {"AlsoWhereItMayNot",
+     "config setup\n\talso=a\nconn %default\n\talso=a\nconn a\n\tauto=ignore\n\talso=%default\n"
+     "conn b\n\tauto=ignore\n\talso=a\n\talso=a\n",
+     "t.conf:2:2: error: 'also' has no place in 'config setup'\n"
+     "\talso=a\n"
+     "\t^\n"
+     "t.conf:4:2: error: 'also' has no place in 'conn %default'\n"
+     "\talso=a\n"
+     "\t^\n"
+     "t.conf:7:7: error: every conn inherits from %default; leave this out\n"
+     "\talso=%default\n"
+     "\t     ^\n"
+     "t.conf:11:2: error: 'also=a' is already there on line 10\n"
+     "\talso=a\n"
+     "\t^\n"},
+    {"InheritedIgnore",
+     "conn %default\n\tauto=ignore\n\tleft=192.0.2.1\nconn a\n\tright=192.0.2.2\n",
+     "t.conf: warning: no conn is in use: this node has no peer to keep in step with\n"
+     "t.conf:4:6: warning: conn a is ignored: it inherits auto=ignore from line 2\n"
+     "conn a\n"
+     "     ^\n"
+     "give it an auto of its own\n"},
+
+    // ---- what must hold between values ----
+    {"LeftAndRight",
+     "conn a\nconn b\n\tleft=192.0.2.1\n\tright=2001:db8::1\n"
+     "conn c\n\tleft=192.0.2.1\n\tright=192.0.2.1\n",
+     "t.conf:1:6: error: conn a has no left, this firewall's address\n"
+     "conn a\n"
+     "     ^\n"
+     "t.conf:1:6: error: conn a has no right, the peer's address\n"
+     "conn a\n"
+     "     ^\n"
+     "t.conf:4:8: error: left 192.0.2.1 and right 2001:db8::1 are of different families\n"
+     "\tright=2001:db8::1\n"
+     "\t      ^\n"
+     "t.conf:7:8: error: left and right are the same address, 192.0.2.1\n"
+     "\tright=192.0.2.1\n"
+     "\t      ^\n"},
+    {"Lifetimes",
+     "conn %default\n\tleft=192.0.2.1\n\tlifetime=5m\n\tmargintime=5m\nconn a\n\tright=192.0.2.2\n"
+     "\tikelifetime=4m\nconn b\n\tright=192.0.2.3\n\tdpddelay=6s\n",
+     "t.conf:4:13: error: lifetime (5m) must be longer than margintime (5m)\n"
+     "\tmargintime=5m\n"
+     "\t           ^\n"
+     "t.conf:7:14: error: ikelifetime (4m) must not be shorter than lifetime (5m)\n"
+     "\tikelifetime=4m\n"
+     "\t            ^\n"
+     "t.conf:10:11: error: dpdtimeout (5s) must not be shorter than dpddelay (6s)\n"
+     "\tdpddelay=6s\n"
+     "\t         ^\n"},
+    {"SmallMtu", "conn a\n\tleft=2001:db8::1\n\tright=2001:db8::2\n\tmtu=1279\n",
+     "t.conf:4:6: error: mtu 1279 is too small for IPv6, which needs 1280\n"
+     "\tmtu=1279\n"
+     "\t    ^\n"},
+    {"SharedPeers",
+     "conn %default\n\tleft=192.0.2.1\nconn a\n\tright=192.0.2.2\nconn b\n\tright=192.0.2.2\n"
+     "\trightid=A\n",
+     "t.conf:6:8: error: right 192.0.2.2 is already that of conn a (line 3)\n"
+     "\tright=192.0.2.2\n"
+     "\t      ^\n"
+     "t.conf:7:10: error: rightid A is already that of conn a (line 3)\n"
+     "\trightid=A\n"
+     "\t        ^\n"},
+    {"SharedByInheritance", "conn %default\n\tleft=192.0.2.1\n\tright=192.0.2.2\nconn a\nconn b\n",
+     "t.conf:5:6: error: right 192.0.2.2 is already that of conn a (line 4)\n"
+     "conn b\n"
+     "     ^\n"},
+    {"OurOwnName", "conn Mickey\n\tleft=192.0.2.1\n\tright=192.0.2.2\n",
+     "t.conf:1:6: error: the peer's id is our own, 'mickey'\n"
+     "conn Mickey\n"
+     "     ^\n"
+     "the conn has the peer's name, or a rightid\n"},
+    {"SamePorts", "config setup\n\tikeport=4500\n",
+     "t.conf:2:10: error: ikeport and natport are the same, 4500\n"
+     "\tikeport=4500\n"
+     "\t        ^\n"},
+    // A bad value is told once, and nothing is concluded from it.
+    {"NoConclusions",
+     "conn %default\n\tleft=192.0.2.300\n\tlifetime=never\nconn a\n\tright=192.0.2.2\nconn b\n"
+     "\tright=192.0.2.3\n\tikelifetime=2s\n",
+     "t.conf:2:7: error: left: '192.0.2.300' is no IP address\n"
+     "\tleft=192.0.2.300\n"
+     "\t     ^\n"
+     "host names are not looked up; write 192.0.2.1 or 2001:db8::1\n"
+     "t.conf:3:11: error: lifetime: 'never' is no duration\n"
+     "\tlifetime=never\n"
+     "\t         ^\n"
+     "write 90, 90s, 5m, 4h or 1d\n"},
+    // Columns count characters, and the caret stands under the right one.
+    {"Umlauts",
+     "config setup\n  node=m\xc3\xbc\xc3\xbcs\xff\n  keydir=/m\xc3\xbcsli # so\xc2\x9b\n",
+     "t.conf:2:9: error: node: a name has letters, digits, '.', '_' and '-' only\n"
+     "  node=m\xc3\xbc\xc3\xbcs?\n"
+     "        ^\n"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Blocks, Diagnostics, testing::ValuesIn(kBlocks),
+                         [](const auto& block) { return std::string(block.param.name); });
+
+TEST(Render, KeepsTabsAndCountsCharacters) {
+    Diagnostic d;
+    d.file = "f";
+    d.line = 3;
+    d.column = 4;
+    d.source_line = "\t\xc3\xbc\tx";
+    d.message = "m";
+    EXPECT_EQ(render(d), "f:3:4: error: m\n\t\xc3\xbc\tx\n\t \t^\n");
+    d.column = 7; // beyond the end
+    EXPECT_EQ(render(d), "f:3:7: error: m\n\t\xc3\xbc\tx\n\t \t   ^\n");
+}
+
+TEST(Render, LongLinesAreCutShort) {
+    const std::string shown = rendered("conn a\n\tleft=" + std::string(kMaxLineSize, '1') + "\n");
+    EXPECT_NE(shown.find("t.conf:2:1: error: the line has 4102 bytes; 4096 are the most\n\tleft="),
+              std::string::npos)
+        << shown;
+    EXPECT_LT(shown.size(), 600u);
+    // One that just fits is read: it is the value that is wrong.
+    const std::string fits =
+        rendered("conn a\n\tleft=" + std::string(kMaxLineSize - 6, '1') + "\n");
+    EXPECT_NE(fits.find("error: left: '111"), std::string::npos);
+}
+
+TEST(Render, ManyErrorsAreCounted) {
+    std::string text = "config setup\n";
+    for (int i = 0; i < 150; i++)
+        text += fmt::format("\tbad{}=1\n", i);
+    const Loaded loaded = parse_text(text);
+    ASSERT_EQ(loaded.diagnostics.size(), kMaxDiagnostics + 1);
+    EXPECT_EQ(render(loaded.diagnostics.back()),
+              "t.conf: error: 50 more like these are not shown\n");
+    EXPECT_FALSE(loaded.config);
+}
+
+TEST(Printable, HasNothingThatATerminalObeys) {
+    EXPECT_EQ(printable("a\tb\x1b\x7f\x01z"), "a\tb???z");
+    EXPECT_EQ(printable("\xc3\xbc\xe2\x82\xac\xf0\x9f\x99\x82"),
+              "\xc3\xbc\xe2\x82\xac\xf0\x9f\x99\x82");
+    // Broken, overlong, surrogate, C1 control, beyond Unicode, cut short.
+    EXPECT_EQ(printable("\xff\xc0\x80\xed\xa0\x80\xc2\x9b\xf4\x90\x80\x80\xe2\x82"), "??????"
+                                                                                     "??"
+                                                                                     "????"
+                                                                                     "??");
+}
+
+TEST(Nearest, IsNearOrNothing) {
+    const std::string_view words[] = {"lifetime", "left", "leftid", "ike"};
+    EXPECT_EQ(nearest("lifetme", words), "lifetime");
+    EXPECT_EQ(nearest("lfietime", words), "lifetime");
+    EXPECT_EQ(nearest("LIFETIME", words), "lifetime");
+    EXPECT_EQ(nearest("letf", words), "left");
+    EXPECT_EQ(nearest("leftidd", words), "leftid");
+    EXPECT_EQ(nearest("x", words), "");
+    EXPECT_EQ(nearest("completely", words), "");
+    EXPECT_EQ(nearest(std::string(5000, 'l'), words), "");
+}
+
+} // namespace
+} // namespace encsync::config

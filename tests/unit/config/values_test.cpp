@@ -1,0 +1,255 @@
+// Each type of value: its forms, its limits, and what lies just beyond them.
+#include "config/values.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::config {
+namespace {
+
+using std::chrono::seconds;
+
+std::string refusal(const Verdict& verdict) {
+    return verdict ? verdict->message : "(good)";
+}
+
+TEST(Duration, Forms) {
+    const std::pair<const char*, long> good[] = {{"90", 90},    {"90s", 90},   {"5m", 300},
+                                                 {"4h", 14400}, {"1d", 86400}, {"2", 2}};
+    for (const auto& [text, expected] : good) {
+        seconds out{};
+        EXPECT_FALSE(read_duration(text, {2, 86400}, out)) << text;
+        EXPECT_EQ(out, seconds(expected)) << text;
+    }
+    const char* bad[] = {"s",
+                         "1",
+                         "86401",
+                         "1441m",
+                         "2d",
+                         "-5",
+                         "+5",
+                         "1.5h",
+                         "1h30m",
+                         "5 m",
+                         "5M",
+                         "0x10",
+                         "99999999999999999999",
+                         "4294967295d",
+                         "1w",
+                         "h4"};
+    for (const char* text : bad) {
+        seconds out(7);
+        EXPECT_TRUE(read_duration(text, {2, 86400}, out)) << text;
+        EXPECT_EQ(out, seconds(7)) << text << ": a refused value was stored";
+    }
+}
+
+TEST(Duration, IsWrittenInItsLargestUnit) {
+    EXPECT_EQ(format_duration(seconds(0)), "0s");
+    EXPECT_EQ(format_duration(seconds(59)), "59s");
+    EXPECT_EQ(format_duration(seconds(90)), "90s");
+    EXPECT_EQ(format_duration(seconds(300)), "5m");
+    EXPECT_EQ(format_duration(seconds(14400)), "4h");
+    EXPECT_EQ(format_duration(seconds(86400)), "1d");
+    for (const long count : {1L, 59L, 60L, 61L, 3600L, 86400L, 90000L}) {
+        seconds out{};
+        EXPECT_FALSE(read_duration(format_duration(seconds(count)), {1, 100000}, out));
+        EXPECT_EQ(out, seconds(count));
+    }
+}
+
+TEST(Number, Limits) {
+    std::uint32_t out = 7;
+    EXPECT_FALSE(read_number("0", {0, 255}, out));
+    EXPECT_EQ(out, 0u);
+    EXPECT_FALSE(read_number("255", {0, 255}, out));
+    EXPECT_EQ(out, 255u);
+    for (const char* text : {"256", "-1", "1e2", "0x1", "4294967296", "18446744073709551616", "a"})
+        EXPECT_TRUE(read_number(text, {0, 255}, out)) << text;
+    EXPECT_EQ(out, 255u);
+}
+
+TEST(WordValue, KnownLaterAndUnknown) {
+    const Word words[] = {{"tunnel", 3, false}, {"transport", 0, true}};
+    int out = 0;
+    EXPECT_FALSE(read_word("tunnel", words, out));
+    EXPECT_EQ(out, 3);
+    EXPECT_EQ(refusal(read_word("transport", words, out)), "'transport' is not supported yet");
+    const Verdict slip = read_word("tunel", words, out);
+    ASSERT_TRUE(slip);
+    EXPECT_EQ(slip->message, "'tunel' is not one of: tunnel");
+    EXPECT_EQ(slip->hint, "did you mean 'tunnel'?");
+    EXPECT_EQ(out, 3);
+}
+
+TEST(AddressValue, RoundTrip) {
+    for (const char* text : {"192.168.1.100", "10.0.0.1", "127.0.0.1", "2001:db8::1", "fd00::2"}) {
+        Address out;
+        EXPECT_FALSE(read_address(text, out)) << text;
+        EXPECT_EQ(to_string(out), text);
+        EXPECT_EQ(out.ipv6, std::string_view(text).find(':') != std::string_view::npos);
+    }
+    Address out;
+    EXPECT_FALSE(read_address("1.2.3.4", out));
+    EXPECT_EQ(out.bytes[0], 1);
+    EXPECT_EQ(out.bytes[3], 4);
+    EXPECT_EQ(out.bytes[4], 0);
+}
+
+TEST(AddressValue, WhatNoHostHas) {
+    const std::pair<const char*, const char*> bad[] = {
+        {"minnie", "'minnie' is no IP address"},
+        {"1.2.3", "'1.2.3' is no IP address"},
+        {"1.2.3.256", "'1.2.3.256' is no IP address"},
+        {"2001:db8:::1", "'2001:db8:::1' is no IP address"},
+        {"1.2.3.4/24", "this is one address, without a prefix length"},
+        {"%any", "'%any': encsync needs the address itself"},
+        {"fe80::1%eth0", "addresses with a scope are not supported"},
+        {"fe80::1", "link-local addresses need a scope and are not supported"},
+        {"0.0.0.0", "the unspecified address is nobody's"},
+        {"::", "the unspecified address is nobody's"},
+        {"0.0.0.1", "addresses in 0.0.0.0/8 are nobody's"},
+        {"224.0.0.240", "this is a multicast address"},
+        {"ff02::1", "this is a multicast address"},
+        {"255.255.255.255", "this is a broadcast or reserved address"},
+        {"::ffff:1.2.3.4", "write an IPv4 address as such, not mapped into IPv6"},
+    };
+    for (const auto& [text, message] : bad) {
+        Address out;
+        EXPECT_EQ(refusal(read_address(text, out)), message);
+        EXPECT_EQ(out, Address{});
+    }
+}
+
+TEST(Prefixes, ListsAndMembership) {
+    std::vector<Prefix> out;
+    ASSERT_FALSE(read_prefixes("10.0.0.0/8, 192.0.2.1,2001:db8::/33", out));
+    ASSERT_EQ(out.size(), 3u);
+    EXPECT_EQ(to_string(out[0]), "10.0.0.0/8");
+    EXPECT_EQ(to_string(out[1]), "192.0.2.1/32");
+    EXPECT_EQ(to_string(out[2]), "2001:db8::/33");
+    const auto address = [](const char* text) {
+        Address a;
+        EXPECT_FALSE(read_address(text, a));
+        return a;
+    };
+    EXPECT_TRUE(out[0].contains(address("10.255.0.1")));
+    EXPECT_FALSE(out[0].contains(address("11.0.0.1")));
+    EXPECT_TRUE(out[1].contains(address("192.0.2.1")));
+    EXPECT_FALSE(out[1].contains(address("192.0.2.2")));
+    EXPECT_TRUE(out[2].contains(address("2001:db8:7fff::1")));
+    EXPECT_FALSE(out[2].contains(address("2001:db8:8000::1")));
+    // 10.0.0.0 and a00:: begin with the same bytes.
+    EXPECT_FALSE(out[0].contains(address("a00::1")));
+}
+
+TEST(Prefixes, Refusals) {
+    std::vector<Prefix> out;
+    const auto at = [&](const char* text) {
+        const Verdict verdict = read_prefixes(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    EXPECT_EQ(at("10.0.0.1/8"), "0: '10.0.0.1/8' has bits set beyond its prefix");
+    EXPECT_EQ(read_prefixes("10.0.0.1/8", out)->hint, "did you mean '10.0.0.0/8'?");
+    EXPECT_EQ(at("10.0.0.0/8, x"), "12: 'x' is no IP address");
+    EXPECT_EQ(at("10.0.0.0/33"), "9: a prefix length is from 1 to 32 here");
+    EXPECT_EQ(at("0.0.0.0/0"), "8: a prefix length is from 1 to 32 here");
+    EXPECT_EQ(at("::/129"), "3: a prefix length is from 1 to 128 here");
+    EXPECT_EQ(at("10.0.0.0/"), "9: a prefix length is from 1 to 32 here");
+    EXPECT_EQ(at("10.0.0.0/8,"), "10: a prefix is missing beside the comma");
+    EXPECT_EQ(at(",10.0.0.0/8"), "0: a prefix is missing beside the comma");
+    EXPECT_TRUE(out.empty());
+}
+
+TEST(Names, Limits) {
+    std::string out;
+    for (const std::string& text :
+         {std::string("a"), std::string("fw-1.example_2"), std::string(63, 'x')}) {
+        EXPECT_FALSE(read_name(text, out)) << text;
+        EXPECT_EQ(out, text);
+    }
+    out = "kept";
+    EXPECT_EQ(refusal(read_name(std::string(64, 'x'), out)),
+              "the name has 64 characters; 63 are the most");
+    EXPECT_EQ(refusal(read_name("@minnie", out)),
+              "'@minnie': a name is written as it is, without '@'");
+    const Verdict blank = read_name("a b", out);
+    ASSERT_TRUE(blank);
+    EXPECT_EQ(blank->offset, 1u);
+    EXPECT_TRUE(read_name("m\xc3\xbcnnie", out));
+    EXPECT_TRUE(read_name("a/b", out));
+    EXPECT_EQ(out, "kept");
+}
+
+TEST(Names, OfInterfaces) {
+    std::string out;
+    EXPECT_FALSE(read_interface("enc0", out));
+    EXPECT_FALSE(read_interface("abcdefghijklmno", out));
+    for (const char* text : {"abcdefghijklmnop", ".", "..", "lo", "a/b", "a:b", "enc%d", "a b"})
+        EXPECT_TRUE(read_interface(text, out)) << text;
+    EXPECT_EQ(out, "abcdefghijklmno");
+}
+
+TEST(Names, OfUsers) {
+    std::string out;
+    EXPECT_FALSE(read_user("_encsync-1", out));
+    EXPECT_EQ(out, "_encsync-1");
+    for (const std::string& text :
+         {std::string("root"), std::string("1a"), std::string("-a"), std::string("Nobody"),
+          std::string("a:b"), std::string(33, 'a')})
+        EXPECT_TRUE(read_user(text, out)) << text;
+}
+
+TEST(Paths, AreAbsolute) {
+    std::string out;
+    EXPECT_FALSE(read_path("/var/lib/encsync/keys", out));
+    EXPECT_TRUE(read_path("keys", out));
+    EXPECT_TRUE(read_path("~/keys", out));
+    EXPECT_FALSE(read_path("/" + std::string(1023, 'x'), out));
+    EXPECT_TRUE(read_path("/" + std::string(1024, 'x'), out));
+}
+
+TEST(Proposals, Good) {
+    std::string out;
+    for (const char* text :
+         {"aes256gcm16-prfsha384-curve25519", "chacha20poly1305-prfsha512-ecp384",
+          "aes128gcm16-aes256gcm16-prfsha256-modp3072-modp4096"}) {
+        EXPECT_FALSE(read_ike_proposal(text, out)) << text;
+        EXPECT_EQ(out, text);
+    }
+    EXPECT_FALSE(read_esp_proposal("aes256gcm16-curve25519-esn , aes128gcm16-ecp256-noesn", out));
+    EXPECT_EQ(out, "aes256gcm16-curve25519-esn,aes128gcm16-ecp256-noesn");
+    EXPECT_FALSE(read_esp_proposal("aes256gcm16-curve25519-esn-noesn", out));
+}
+
+TEST(Proposals, Refusals) {
+    std::string out = "kept";
+    const auto ike = [&](const char* text) {
+        const Verdict verdict = read_ike_proposal(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    const auto esp = [&](const char* text) {
+        const Verdict verdict = read_esp_proposal(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    EXPECT_EQ(ike("aes256gcm16-prfsha384"), "0: the proposal has no key exchange group");
+    EXPECT_EQ(ike("aes256gcm16-curve25519"), "0: the proposal has no pseudo-random function");
+    EXPECT_EQ(ike("prfsha384-curve25519"), "0: the proposal has no cipher");
+    EXPECT_EQ(ike("aes256-sha256-modp2048"), "0: unknown algorithm 'aes256'");
+    EXPECT_EQ(ike("aes256gcm16-prfsha384-curve25519-esn"), "33: 'esn' has no place in ike=");
+    EXPECT_EQ(ike("aes256gcm16--curve25519"), "12: an algorithm is missing beside the '-'");
+    EXPECT_EQ(ike("aes256gcm16-aes256gcm16-prfsha384-curve25519"),
+              "12: 'aes256gcm16' is named twice");
+    EXPECT_EQ(ike("aes256gcm16-prfsha384-curve25519!"),
+              "32: leave out the '!': encsync never offers more than is written");
+    EXPECT_EQ(ike("aes256gcm16-prfsha384-curve25519,"),
+              "32: a proposal is missing beside the comma");
+    EXPECT_EQ(esp("aes256gcm16-curve25519, aes256gcm16"),
+              "24: the proposal has no key exchange group");
+    EXPECT_EQ(esp("aes256gcm16-prfsha384-curve25519"), "12: 'prfsha384' has no place in esp=");
+    EXPECT_EQ(esp("null-curve25519"), "0: unknown algorithm 'null'");
+    EXPECT_EQ(read_esp_proposal("aes256gcm-curve25519", out)->hint, "did you mean 'aes256gcm16'?");
+    EXPECT_EQ(out, "kept");
+}
+
+} // namespace
+} // namespace encsync::config
