@@ -1,8 +1,12 @@
 // The channel between encsyncd and the plugin inside charon: typed messages over one
 // SOCK_SEQPACKET socketpair, one message a packet, both ends built from this file.
 //
-// encode() writes a message into a caller's buffer; decode() reads one and refuses, by name,
-// whatever is not exactly one well-formed message. Neither end trusts the other's lengths.
+//     Result<std::vector<std::uint8_t>> packet = encode(Ping{.cookie = 7});
+//     Result<Message> message = decode(*packet);
+//
+// decode() refuses, by name, whatever is not exactly one well-formed message. Neither end trusts
+// the other's lengths. All numbers travel in network order. A packet or message that carries a
+// secret (Identity, Peer, AddSa) is wiped by whoever is done with it: wipe().
 #pragma once
 
 #include "ipsec/esp/params.hpp"
@@ -19,6 +23,10 @@ namespace encsync::channel {
 
 inline constexpr std::size_t kMaxMessage = 65536 + 128;
 inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::size_t kMaxDatagram = 65507; // the largest UDP payload over IPv4
+inline constexpr std::size_t kMaxText = 1024;      // of one string
+inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one to come
+inline constexpr std::size_t kMaxTrusted = 8;      // keys trusted for one peer
 
 // An address and UDP port of IKE: IPv4 in the first four bytes.
 struct Endpoint {
@@ -46,7 +54,8 @@ struct Peer {
     std::string name;      // conn name
     std::string left_id;   // our IKE id towards it
     std::string right_id;  // its IKE id
-    Endpoint left, right;  // outer addresses and UDP ports (500)
+    Endpoint left, right;  // outer addresses and UDP ports (500) of IKE_SA_INIT
+    std::uint16_t natport = 4500; // where both go on with IKE and ESP in UDP (RFC 3948)
     esp::InnerAddress inner_left, inner_right; // traffic selectors, protocol 240
     std::vector<Ed25519Public> trusted;        // keys it may prove itself with; none: refuse it
     std::string psk;       // secret; authby=psk when not empty
@@ -79,6 +88,10 @@ struct Expire {
     std::uint32_t spi = 0; // of ours, inbound
 };
 struct Shutdown {}; // delete all SAs, tell the peers, exit
+// Answered by Pong from one of charon's worker threads: shows that it still does its work.
+struct Ping {
+    std::uint32_t cookie = 0;
+};
 
 // ---- plugin to encsyncd --------------------------------------------------------------------
 
@@ -100,7 +113,7 @@ enum class PeerEventKind : std::uint8_t {
     connecting = 1,
     up = 2,            // IKE and CHILD SA established
     down = 3,          // last CHILD_SA gone
-    rekeyed = 4,
+    rekeyed = 4,       // one more CHILD_SA that is sent on from now
     auth_failed = 5,   // text: why (unknown key, wrong id, ...)
     no_proposal = 6,   // text: ours against theirs where known
     unreachable = 7,   // no answer; tried again with back-off
@@ -117,12 +130,21 @@ struct LogLine {
     std::string text;
 };
 
-using Message = std::variant<Identity, Peer, RemovePeer, IkeIn, Initiate, Rekey, Expire, Shutdown,
-                             Hello, IkeOut, AddSa, DeleteSa, PeerEvent, LogLine>;
+struct Pong {
+    std::uint32_t cookie = 0; // the Ping's
+};
 
-// Appends nothing: returns exactly the packet to send. Too large a message is an error.
+using Message = std::variant<Identity, Peer, RemovePeer, IkeIn, Initiate, Rekey, Expire, Shutdown,
+                             Hello, IkeOut, AddSa, DeleteSa, PeerEvent, LogLine, Ping, Pong>;
+
+// Returns exactly the packet to send. A message that decode() would refuse (a string too long, a
+// value out of range) is refused here already, with the same reason.
 Result<std::vector<std::uint8_t>> encode(const Message& message);
 // The reason names the field: "peer.psk: truncated", "unknown message type 99".
 Result<Message> decode(Bytes packet);
+
+// Overwrites what is secret, so that it does not stay in freed memory.
+void wipe(std::vector<std::uint8_t>& packet);
+void wipe(Message& message);
 
 } // namespace encsync::channel

@@ -1,0 +1,85 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "convert.h"
+
+/*
+ * Described in header.
+ */
+host_t *encsync_to_host(const encsync_address_t *address, uint16_t port)
+{
+	chunk_t chunk = chunk_create((u_char*)address->bytes, address->ipv6 ? 16 : 4);
+
+	return host_create_from_chunk(address->ipv6 ? AF_INET6 : AF_INET, chunk,
+								  port);
+}
+
+/*
+ * Described in header.
+ */
+encsync_address_t encsync_from_host(host_t *host)
+{
+	encsync_address_t address = {};
+	chunk_t chunk;
+
+	chunk = host->get_address(host);
+	memcpy(address.bytes, chunk.ptr, min(chunk.len, sizeof(address.bytes)));
+	address.ipv6 = host->get_family(host) == AF_INET6;
+	return address;
+}
+
+/*
+ * Described in header.
+ */
+uint8_t encsync_peer_of(ike_sa_t *ike_sa)
+{
+	encsync_address_t address;
+	peer_cfg_t *cfg;
+	host_t *host;
+
+	if (!ike_sa)
+	{
+		return ENCSYNC_NO_PEER;
+	}
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	if (cfg)
+	{
+		return encsync_core_peer_by_name(cfg->get_name(cfg));
+	}
+	host = ike_sa->get_other_host(ike_sa);
+	if (!host || host->is_anyaddr(host))
+	{
+		return ENCSYNC_NO_PEER;
+	}
+	address = encsync_from_host(host);
+	return encsync_core_peer_by_address(&address);
+}
+
+/*
+ * Described in header.
+ */
+void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t len)
+{
+	char base64[(HASH_SIZE_SHA256 + 2) / 3 * 4 + 1];
+	uint8_t hash[HASH_SIZE_SHA256];
+	hasher_t *hasher;
+	chunk_t encoded;
+
+	snprintf(buf, len, "unknown fingerprint");
+	hasher = lib->crypto->create_hasher(lib->crypto, HASH_SHA256);
+	if (hasher)
+	{
+		if (hasher->get_hash(hasher, chunk_create((u_char*)key, ENCSYNC_KEY_SIZE),
+							 hash))
+		{
+			encoded = chunk_to_base64(chunk_from_thing(hash), base64);
+			while (encoded.len && base64[encoded.len - 1] == '=')
+			{
+				base64[--encoded.len] = '\0';
+			}
+			snprintf(buf, len, "SHA256:%s", base64);
+		}
+		hasher->destroy(hasher);
+	}
+}

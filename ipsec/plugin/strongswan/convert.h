@@ -1,0 +1,26 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Between strongSwan's types and those of core.h.
+ */
+
+#ifndef ENCSYNC_CONVERT_H_
+#define ENCSYNC_CONVERT_H_
+
+#include <daemon.h>
+
+#include "core.h"
+
+/** A host of an address and a port (host order). */
+host_t *encsync_to_host(const encsync_address_t *address, uint16_t port);
+
+/** The address of a host. */
+encsync_address_t encsync_from_host(host_t *host);
+
+/** The peer that an IKE_SA is with: by its configuration or, before there is one, by address. */
+uint8_t encsync_peer_of(ike_sa_t *ike_sa);
+
+/** The fingerprint of a public key, as "encsync keys show" prints it. Buffer of 64 bytes. */
+void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t len);
+
+#endif /* ENCSYNC_CONVERT_H_ */

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ipsec/plugin/strongswan/core.h"
+
+#include "ipsec/plugin/channel.hpp"
+#include "ipsec/plugin/strongswan/peers.hpp"
+#include "ipsec/plugin/strongswan/sa_table.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace encsync::plugin {
+namespace {
+
+using channel::Message;
+
+static_assert(ENCSYNC_NO_PEER == kNoPeer && ENCSYNC_MAX_PEERS == kMaxPeers);
+static_assert(ENCSYNC_AES256GCM16 == static_cast<int>(esp::Cipher::aes256gcm16));
+static_assert(ENCSYNC_CHACHA20POLY1305 == static_cast<int>(esp::Cipher::chacha20poly1305));
+static_assert(ENCSYNC_PEER_DELETED == static_cast<int>(channel::PeerEventKind::peer_deleted));
+
+struct Core {
+    int fd = -1;
+    encsync_orders_t orders{};
+    std::mutex mutex; // of what follows
+    Peers peers;
+    SaTable sas;
+    std::vector<std::uint8_t> inbox = std::vector<std::uint8_t>(channel::kMaxMessage + 1);
+    Message received; // by the receiving thread only: what encsync_ike_t::data points into
+};
+
+Core& core() {
+    // Never destroyed: charon's threads may outlive static destructors.
+    static Core& instance = *new Core;
+    return instance;
+}
+
+// IKE datagrams and log lines may be lost; orders about SAs and peers may not.
+enum class Delivery { may_be_lost, sure };
+
+bool send(const Message& message, Delivery delivery = Delivery::sure) {
+    auto packet = channel::encode(message);
+    if (!packet)
+        return false;
+    const int flags = MSG_NOSIGNAL | (delivery == Delivery::may_be_lost ? MSG_DONTWAIT : 0);
+    ssize_t sent;
+    do {
+        sent = ::send(core().fd, packet->data(), packet->size(), flags);
+    } while (sent < 0 && errno == EINTR);
+    channel::wipe(*packet);
+    return sent >= 0;
+}
+
+void log(std::uint8_t level, std::string text) {
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    if (text.size() > channel::kMaxText)
+        text.resize(channel::kMaxText);
+    send(channel::LogLine{level, std::move(text)}, Delivery::may_be_lost);
+}
+
+encsync_address_t address(const channel::Endpoint& endpoint) {
+    encsync_address_t out{};
+    std::memcpy(out.bytes, endpoint.address.data(), sizeof out.bytes);
+    out.ipv6 = endpoint.ipv6;
+    return out;
+}
+
+encsync_address_t address(const esp::InnerAddress& inner) {
+    encsync_address_t out{};
+    std::memcpy(out.bytes, inner.bytes.data(), sizeof out.bytes);
+    out.ipv6 = inner.ipv6;
+    return out;
+}
+
+esp::InnerAddress inner(const encsync_address_t& in) {
+    esp::InnerAddress out;
+    std::memcpy(out.bytes.data(), in.bytes, out.bytes.size());
+    out.ipv6 = in.ipv6;
+    return out;
+}
+
+// charon decides by the numbers 500 and 4500 whether a datagram has a non-ESP marker and when to
+// float to the other port, so it sees these two, whatever ports encsyncd really uses.
+std::uint16_t to_charon(std::uint16_t port, std::uint16_t ike, std::uint16_t natt) {
+    return port == ike ? 500 : port == natt ? 4500 : port;
+}
+std::uint16_t from_charon(std::uint16_t port, std::uint16_t ike, std::uint16_t natt) {
+    return port == 500 ? ike : port == 4500 ? natt : port;
+}
+
+void tell(std::vector<Report> reports) {
+    for (Report& report : reports) {
+        Message message = std::visit([](const auto& m) { return Message(m); }, report);
+        send(message);
+        channel::wipe(message);
+        if (auto* sa = std::get_if<channel::AddSa>(&report))
+            ::explicit_bzero(sa->keymat.data(), sa->keymat.size());
+    }
+}
+
+// ---- orders --------------------------------------------------------------------------------
+
+void carry_out(const channel::Identity& m) {
+    // The first is the one we sign with. Its successor is not needed until it takes its place.
+    core().orders.set_identity(m.name.c_str(), m.seeds.front().data());
+}
+
+void carry_out(channel::Peer& m) {
+    PeerChange change;
+    {
+        std::lock_guard lock(core().mutex);
+        change = core().peers.set(m);
+    }
+    const encsync_peer_t peer{
+        .id = m.id,
+        .name = m.name.c_str(),
+        .left_id = m.left_id.c_str(),
+        .right_id = m.right_id.c_str(),
+        .left = address(m.left),
+        .right = address(m.right),
+        .inner_left = address(m.inner_left),
+        .inner_right = address(m.inner_right),
+        .trusted = reinterpret_cast<const std::uint8_t(*)[ENCSYNC_KEY_SIZE]>(m.trusted.data()),
+        .trusted_count = m.trusted.size(),
+        .psk = reinterpret_cast<const std::uint8_t*>(m.psk.data()),
+        .psk_len = m.psk.size(),
+        .ike = m.ike.c_str(),
+        .esp = m.esp.c_str(),
+        .ikelifetime = m.ikelifetime,
+        .lifetime = m.lifetime,
+        .margintime = m.margintime,
+        .dpddelay = m.dpddelay,
+        .transport_mode = m.transport_mode,
+    };
+    if (!change.old_name.empty() && change.old_name != m.name)
+        core().orders.remove_peer(m.id, change.old_name.c_str());
+    core().orders.set_peer(&peer);
+    if (change.restart)
+        core().orders.terminate(m.name.c_str());
+    else if (change.reauthenticate)
+        core().orders.rekey(m.name.c_str(), true);
+}
+
+std::string name_of(PeerId id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer ? peer->name : std::string{};
+}
+
+void carry_out(const channel::RemovePeer& m) {
+    const std::string name = name_of(m.id);
+    if (name.empty())
+        return;
+    core().orders.remove_peer(m.id, name.c_str());
+    core().orders.terminate(name.c_str());
+    std::lock_guard lock(core().mutex);
+    core().peers.remove(m.id);
+}
+
+void carry_out(const channel::Initiate& m) {
+    if (const std::string name = name_of(m.id); !name.empty())
+        core().orders.initiate(name.c_str());
+}
+
+void carry_out(const channel::Rekey& m) {
+    if (const std::string name = name_of(m.id); !name.empty())
+        core().orders.rekey(name.c_str(), m.reauthenticate);
+}
+
+void carry_out(const channel::Expire& m) {
+    encsync_address_t dst{};
+    {
+        std::lock_guard lock(core().mutex);
+        if (!core().sas.inbound(m.spi, dst))
+            return;
+    }
+    core().orders.expire(m.spi, &dst);
+}
+
+void carry_out(const channel::Shutdown&) {
+    core().orders.shutdown();
+}
+
+void carry_out(const channel::Ping& m) {
+    core().orders.ping(m.cookie);
+}
+
+template<class M>
+void carry_out(const M&) {
+    log(4, "refused a message that only the plugin sends");
+}
+
+// The peer decides which ports mean 500 and 4500; a datagram from anywhere else is nobody's.
+bool take_datagram(const channel::IkeIn& m, encsync_ike_t& ike) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(core().peers.by_address(address(m.from)));
+    if (!peer)
+        return false;
+    ike.from = {address(m.from), to_charon(m.from.port, peer->right.port, peer->natport)};
+    ike.to = {address(m.to), to_charon(m.to.port, peer->left.port, peer->natport)};
+    ike.data = m.datagram.data();
+    ike.len = m.datagram.size();
+    return true;
+}
+
+std::string hex(std::uint64_t spi) {
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string out(16, '0');
+    for (std::size_t i = 0; i < 16; i++)
+        out[15 - i] = kDigits[(spi >> (4 * i)) & 15];
+    return out;
+}
+
+} // namespace
+} // namespace encsync::plugin
+
+using namespace encsync;
+using namespace encsync::plugin;
+
+int encsync_core_open(void) {
+    const char* text = ::getenv("ENCSYNC_CHANNEL");
+    char* end = nullptr;
+    const long fd = text ? std::strtol(text, &end, 10) : -1;
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (!text || end == text || *end != '\0' || fd < 3 || fd > 1 << 20 ||
+        ::getsockopt(static_cast<int>(fd), SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+        type != SOCK_SEQPACKET)
+        return -1;
+    // Keys live in this process: no core dump, no ptrace by others of the same user.
+    ::prctl(PR_SET_DUMPABLE, 0);
+    ::unsetenv("ENCSYNC_CHANNEL");
+    core().fd = static_cast<int>(fd);
+    return core().fd;
+}
+
+void encsync_core_set_orders(const encsync_orders_t* orders) {
+    core().orders = *orders;
+}
+
+void encsync_core_hello(const char* version) {
+    send(channel::Hello{channel::kVersion, version});
+}
+
+void encsync_core_pong(uint32_t cookie) {
+    send(channel::Pong{cookie});
+}
+
+void encsync_core_log(uint8_t level, const char* text) {
+    log(level, text);
+}
+
+encsync_received_t encsync_core_receive(encsync_ike_t* ike) {
+    auto& inbox = core().inbox;
+    const ssize_t size = ::recv(core().fd, inbox.data(), inbox.size(), MSG_DONTWAIT);
+    if (size < 0)
+        return errno == EAGAIN || errno == EINTR ? ENCSYNC_NOTHING : ENCSYNC_CLOSED;
+    if (size == 0)
+        return ENCSYNC_CLOSED;
+
+    const auto length = static_cast<std::size_t>(size);
+    auto message = channel::decode(Bytes(inbox.data(), length));
+    ::explicit_bzero(inbox.data(), length);
+    if (!message) {
+        log(4, "refused a message of encsyncd: " + message.error().text);
+        return ENCSYNC_NOTHING;
+    }
+    core().received = std::move(*message);
+    if (auto* datagram = std::get_if<channel::IkeIn>(&core().received))
+        return take_datagram(*datagram, *ike) ? ENCSYNC_DATAGRAM : ENCSYNC_NOTHING;
+    std::visit([](auto& m) { carry_out(m); }, core().received);
+    channel::wipe(core().received);
+    return ENCSYNC_NOTHING;
+}
+
+bool encsync_core_send_ike(const encsync_endpoint_t* from, const encsync_endpoint_t* to,
+                           const uint8_t* data, size_t len) {
+    channel::IkeOut out;
+    {
+        std::lock_guard lock(core().mutex);
+        const channel::Peer* peer = core().peers.find(core().peers.by_address(to->address));
+        if (!peer)
+            return false;
+        out.from.port = from_charon(from->port, peer->left.port, peer->natport);
+        out.to.port = from_charon(to->port, peer->right.port, peer->natport);
+    }
+    std::memcpy(out.from.address.data(), from->address.bytes, out.from.address.size());
+    out.from.ipv6 = from->address.ipv6;
+    std::memcpy(out.to.address.data(), to->address.bytes, out.to.address.size());
+    out.to.ipv6 = to->address.ipv6;
+    out.datagram.assign(data, data + len);
+    return send(out, Delivery::may_be_lost);
+}
+
+uint8_t encsync_core_peer_by_name(const char* name) {
+    std::lock_guard lock(core().mutex);
+    return core().peers.by_name(name);
+}
+
+uint8_t encsync_core_peer_by_address(const encsync_address_t* right) {
+    std::lock_guard lock(core().mutex);
+    return core().peers.by_address(*right);
+}
+
+bool encsync_core_left(uint8_t id, encsync_address_t* left) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    if (peer)
+        *left = address(peer->left);
+    return peer != nullptr;
+}
+
+size_t encsync_core_trusted(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer ? peer->trusted.size() : 0;
+}
+
+uint32_t encsync_core_new_spi(void) {
+    std::lock_guard lock(core().mutex);
+    std::uint32_t spi = 0;
+    do {
+        if (::getrandom(&spi, sizeof spi, 0) != static_cast<ssize_t>(sizeof spi))
+            return 0;
+        // RFC 4303 2.1 reserves 1 to 255. 0xffffffff is spared, too.
+    } while (spi < 256 || spi == 0xffffffff || !core().sas.reserve(spi));
+    return spi;
+}
+
+void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
+    Sa entry;
+    entry.params.spi = sa->spi;
+    entry.params.peer = sa->peer;
+    entry.params.direction = sa->inbound ? esp::Direction::inbound : esp::Direction::outbound;
+    entry.params.cipher = static_cast<esp::Cipher>(sa->cipher);
+    entry.params.esn = sa->esn;
+    entry.params.replay_window = sa->replay_window;
+    entry.params.inner_src = inner(sa->inner_src);
+    entry.params.inner_dst = inner(sa->inner_dst);
+    entry.params.keymat_size = static_cast<std::uint8_t>(
+        std::min(sa->keymat_len, entry.params.keymat.size()));
+    std::memcpy(entry.params.keymat.data(), sa->keymat, entry.params.keymat_size);
+    entry.dst = sa->dst;
+    entry.hold_for = hold_for;
+    entry.ike_spi_i = hex(sa->ike_spi_i);
+    entry.ike_spi_r = hex(sa->ike_spi_r);
+
+    std::lock_guard lock(core().mutex);
+    tell(core().sas.add(std::move(entry), core().peers));
+}
+
+void encsync_core_release(uint32_t ike_unique_id) {
+    std::lock_guard lock(core().mutex);
+    tell(core().sas.release(ike_unique_id, core().peers));
+}
+
+void encsync_core_del_sa(uint32_t spi, const encsync_address_t* dst) {
+    std::lock_guard lock(core().mutex);
+    tell(core().sas.remove(spi, *dst, core().peers));
+}
+
+bool encsync_core_has_inbound(uint32_t spi) {
+    std::lock_guard lock(core().mutex);
+    encsync_address_t dst;
+    return core().sas.inbound(spi, dst);
+}
+
+void encsync_core_closed_by_peer(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    core().peers.closed_by_peer(id);
+}
+
+bool encsync_core_due(uint8_t id, bool connecting, bool established) {
+    std::lock_guard lock(core().mutex);
+    return core().peers.due(id, connecting, established, Clock::now());
+}
+
+void encsync_core_event(uint8_t id, encsync_event_t kind, const char* text, uint64_t ike_spi_i,
+                        uint64_t ike_spi_r) {
+    channel::PeerEvent event;
+    event.peer = id;
+    event.kind = static_cast<channel::PeerEventKind>(kind);
+    event.text = text ? text : "";
+    std::replace(event.text.begin(), event.text.end(), '\n', ' ');
+    if (event.text.size() > channel::kMaxText)
+        event.text.resize(channel::kMaxText);
+    if (ike_spi_i != 0) {
+        event.ike_spi_i = hex(ike_spi_i);
+        event.ike_spi_r = hex(ike_spi_r);
+    }
+    std::lock_guard lock(core().mutex);
+    if (core().peers.worth_telling(event, Clock::now()))
+        send(event);
+}

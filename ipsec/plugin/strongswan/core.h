@@ -1,0 +1,177 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The line between the plugin's two halves. The C half speaks strongSwan's interfaces; the C++
+ * half (core.cpp) holds the channel to encsyncd, the peers, the table of SAs, and what follows
+ * from them: when an SA may be sent on, when a peer is up, when to try it again.
+ *
+ * All functions may be called from any of charon's threads, except encsync_core_receive(), which
+ * belongs to the receiving one. None of them calls back into charon but encsync_core_receive(),
+ * through encsync_orders_t, with no lock held.
+ */
+
+#ifndef ENCSYNC_CORE_H_
+#define ENCSYNC_CORE_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ENCSYNC_NO_PEER 0xff
+#define ENCSYNC_MAX_PEERS 15
+#define ENCSYNC_KEY_SIZE 32
+
+/** An address: IPv4 in the first four bytes. */
+typedef struct {
+	uint8_t bytes[16];
+	bool ipv6;
+} encsync_address_t;
+
+/** An address and a UDP port in host order. charon sees 500 and 4500 whatever the real ones. */
+typedef struct {
+	encsync_address_t address;
+	uint16_t port;
+} encsync_endpoint_t;
+
+/** A peer from the configuration; strings and keys are valid during the call only. */
+typedef struct {
+	uint8_t id;
+	const char *name;
+	const char *left_id;
+	const char *right_id;
+	encsync_address_t left;
+	encsync_address_t right;
+	encsync_address_t inner_left;
+	encsync_address_t inner_right;
+	const uint8_t (*trusted)[ENCSYNC_KEY_SIZE];
+	size_t trusted_count;
+	const uint8_t *psk;
+	size_t psk_len;
+	const char *ike;
+	const char *esp;
+	uint32_t ikelifetime;
+	uint32_t lifetime;
+	uint32_t margintime;
+	uint32_t dpddelay;
+	bool transport_mode;
+} encsync_peer_t;
+
+/** What encsyncd asks for. Called from the receiving thread. */
+typedef struct {
+	void (*set_identity)(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE]);
+	/** a peer is new or has changed; its SAs are left alone */
+	void (*set_peer)(const encsync_peer_t *peer);
+	void (*remove_peer)(uint8_t id, const char *name);
+	/** close all SAs with a peer */
+	void (*terminate)(const char *name);
+	void (*initiate)(const char *name);
+	void (*rekey)(const char *name, bool reauthenticate);
+	/** rekey the CHILD_SA with this inbound SPI (host order) */
+	void (*expire)(uint32_t spi, const encsync_address_t *dst);
+	void (*ping)(uint32_t cookie);
+	void (*shutdown)(void);
+} encsync_orders_t;
+
+typedef enum {
+	ENCSYNC_NOTHING,  /* an order was carried out, or there was nothing to read */
+	ENCSYNC_DATAGRAM, /* an IKE datagram */
+	ENCSYNC_CLOSED,   /* encsyncd is gone */
+} encsync_received_t;
+
+typedef struct {
+	encsync_endpoint_t from;
+	encsync_endpoint_t to;
+	const uint8_t *data; /* valid until the next call */
+	size_t len;
+} encsync_ike_t;
+
+typedef enum {
+	ENCSYNC_AES128GCM16 = 1,
+	ENCSYNC_AES256GCM16 = 2,
+	ENCSYNC_CHACHA20POLY1305 = 3,
+} encsync_cipher_t;
+
+typedef struct {
+	uint32_t spi; /* host order */
+	uint8_t peer;
+	bool inbound;
+	encsync_cipher_t cipher;
+	bool esn;
+	uint16_t replay_window;
+	encsync_address_t dst; /* outer */
+	encsync_address_t inner_src;
+	encsync_address_t inner_dst;
+	const uint8_t *keymat; /* key and salt */
+	size_t keymat_len;
+	uint64_t ike_spi_i;
+	uint64_t ike_spi_r;
+} encsync_sa_t;
+
+/** As channel::PeerEventKind. */
+typedef enum {
+	ENCSYNC_CONNECTING = 1,
+	ENCSYNC_UP = 2,
+	ENCSYNC_DOWN = 3,
+	ENCSYNC_REKEYED = 4,
+	ENCSYNC_AUTH_FAILED = 5,
+	ENCSYNC_NO_PROPOSAL = 6,
+	ENCSYNC_UNREACHABLE = 7,
+	ENCSYNC_PEER_DELETED = 8,
+} encsync_event_t;
+
+/** Takes the channel over from the environment. Returns its descriptor, or -1. */
+int encsync_core_open(void);
+void encsync_core_set_orders(const encsync_orders_t *orders);
+/** Tells encsyncd that charon works now. */
+void encsync_core_hello(const char *version);
+void encsync_core_pong(uint32_t cookie);
+void encsync_core_log(uint8_t level, const char *text);
+
+/** Reads one message, without waiting. */
+encsync_received_t encsync_core_receive(encsync_ike_t *ike);
+/** Hands an IKE datagram to encsyncd; false if it has no room: as lost as on a network. */
+bool encsync_core_send_ike(const encsync_endpoint_t *from, const encsync_endpoint_t *to,
+						   const uint8_t *data, size_t len);
+
+/** Peers by the name of their conn, or by their outer address. ENCSYNC_NO_PEER: none. */
+uint8_t encsync_core_peer_by_name(const char *name);
+uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
+/** Our address towards a peer. */
+bool encsync_core_left(uint8_t peer, encsync_address_t *left);
+/** How many keys are trusted for a peer. */
+size_t encsync_core_trusted(uint8_t peer);
+
+/** A random SPI in host order that no SA of ours has. */
+uint32_t encsync_core_new_spi(void);
+/**
+ * Hands an SA to encsyncd. With hold_for (the unique id of an IKE_SA), an outbound one waits
+ * until encsync_core_release(): nothing is sent on it before the peer has it.
+ */
+void encsync_core_add_sa(const encsync_sa_t *sa, uint32_t hold_for);
+void encsync_core_release(uint32_t ike_unique_id);
+void encsync_core_del_sa(uint32_t spi, const encsync_address_t *dst);
+bool encsync_core_has_inbound(uint32_t spi);
+/** The peer closed its SA: says why if this turns out to be the last one. */
+void encsync_core_closed_by_peer(uint8_t peer);
+
+/**
+ * Whether to initiate now, asked about twice a second.
+ *
+ * @param connecting	an IKE_SA with the peer is being negotiated
+ * @param established	an IKE_SA with the peer is there, with or without a CHILD_SA
+ */
+bool encsync_core_due(uint8_t peer, bool connecting, bool established);
+
+/** The same event with the same text is not repeated within a minute. */
+void encsync_core_event(uint8_t peer, encsync_event_t kind, const char *text,
+						uint64_t ike_spi_i, uint64_t ike_spi_r);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ENCSYNC_CORE_H_ */

@@ -1,0 +1,319 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "encsync_backend.h"
+#include "convert.h"
+
+#include <daemon.h>
+#include <threading/rwlock.h>
+
+/** IP protocol number of pfsync, the only thing our SAs carry */
+#define IPPROTO_PFSYNC 240
+
+typedef struct private_encsync_backend_t private_encsync_backend_t;
+
+/**
+ * Private data of an encsync_backend_t object.
+ */
+struct private_encsync_backend_t {
+
+	/**
+	 * Public encsync_backend_t interface.
+	 */
+	encsync_backend_t public;
+
+	/**
+	 * The peers, peer_cfg_t
+	 */
+	linked_list_t *cfgs;
+
+	/**
+	 * Lock for the list
+	 */
+	rwlock_t *lock;
+};
+
+/**
+ * Part of a lifetime that is left to chance, so that both ends rarely rekey at
+ * once; never so much that nothing is left
+ */
+static uint32_t jitter(uint32_t rekey, uint32_t margin)
+{
+	return min(margin, rekey ? rekey - 1 : 0);
+}
+
+/**
+ * When to rekey what lives for some time
+ */
+static uint32_t rekey_after(uint32_t lifetime, uint32_t margin)
+{
+	return lifetime > margin ? lifetime - margin : max(lifetime / 2, 1);
+}
+
+/**
+ * Add all of a comma separated list of proposals
+ */
+static bool add_proposals(const char *list, protocol_id_t protocol,
+						  ike_cfg_t *ike_cfg, child_cfg_t *child_cfg)
+{
+	enumerator_t *enumerator;
+	proposal_t *proposal;
+	char *token;
+	bool added = FALSE;
+
+	enumerator = enumerator_create_token(list, ",", " ");
+	while (enumerator->enumerate(enumerator, &token))
+	{
+		proposal = proposal_create_from_string(protocol, token);
+		if (!proposal)
+		{
+			continue;
+		}
+		added = TRUE;
+		if (ike_cfg)
+		{
+			ike_cfg->add_proposal(ike_cfg, proposal);
+		}
+		else
+		{
+			child_cfg->add_proposal(child_cfg, proposal);
+		}
+	}
+	enumerator->destroy(enumerator);
+	return added;
+}
+
+/**
+ * Traffic selector of one host and pfsync
+ */
+static traffic_selector_t *create_ts(const encsync_address_t *address)
+{
+	return traffic_selector_create_from_subnet(encsync_to_host(address, 0),
+								address->ipv6 ? 128 : 32, IPPROTO_PFSYNC, 0,
+								65535);
+}
+
+/**
+ * Create the configuration for one end's authentication
+ */
+static auth_cfg_t *create_auth(const encsync_peer_t *peer, const char *id)
+{
+	auth_cfg_t *auth;
+
+	auth = auth_cfg_create();
+	auth->add(auth, AUTH_RULE_AUTH_CLASS,
+			  peer->psk_len ? AUTH_CLASS_PSK : AUTH_CLASS_PUBKEY);
+	auth->add(auth, AUTH_RULE_IDENTITY,
+			  identification_create_from_encoding(ID_FQDN,
+									chunk_create((u_char*)id, strlen(id))));
+	return auth;
+}
+
+/**
+ * Create charon's configuration of a peer
+ */
+static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
+{
+	ike_cfg_create_t ike = {
+		.version = IKEV2,
+		.local_port = IKEV2_UDP_PORT,
+		.remote_port = IKEV2_UDP_PORT,
+		.no_certreq = TRUE,
+		.force_encap = TRUE,
+		.fragmentation = FRAGMENTATION_YES,
+		.childless = CHILDLESS_NEVER,
+	};
+	peer_cfg_create_t cfg = {
+		.cert_policy = CERT_NEVER_SEND,
+		.unique = UNIQUE_REPLACE,
+		/* the keeper tries again, in its own rhythm */
+		.keyingtries = 1,
+		.no_mobike = TRUE,
+		.dpd = peer->dpddelay,
+	};
+	child_cfg_create_t child = {
+		.mode = peer->transport_mode ? MODE_TRANSPORT : MODE_TUNNEL,
+		/* likewise: what fails is brought up again by the keeper */
+		.dpd_action = ACTION_NONE,
+		.close_action = ACTION_NONE,
+	};
+	peer_cfg_t *peer_cfg;
+	ike_cfg_t *ike_cfg;
+	child_cfg_t *child_cfg;
+	host_t *left, *right;
+	char local[64], remote[64], text[256];
+
+	left = encsync_to_host(&peer->left, 0);
+	right = encsync_to_host(&peer->right, 0);
+	snprintf(local, sizeof(local), "%H", left);
+	snprintf(remote, sizeof(remote), "%H", right);
+	left->destroy(left);
+	right->destroy(right);
+	ike.local = local;
+	ike.remote = remote;
+
+	cfg.rekey_time = rekey_after(peer->ikelifetime, peer->margintime);
+	cfg.jitter_time = jitter(cfg.rekey_time, peer->margintime);
+	cfg.over_time = max(peer->margintime, 1);
+	child.lifetime.time.life = peer->lifetime;
+	child.lifetime.time.rekey = rekey_after(peer->lifetime, peer->margintime);
+	child.lifetime.time.jitter = jitter(child.lifetime.time.rekey,
+										peer->margintime);
+
+	ike_cfg = ike_cfg_create(&ike);
+	child_cfg = child_cfg_create((char*)peer->name, &child);
+	if (!add_proposals(peer->ike, PROTO_IKE, ike_cfg, NULL) ||
+		!add_proposals(peer->esp, PROTO_ESP, NULL, child_cfg))
+	{
+		snprintf(text, sizeof(text), "%s: charon understands neither of the "
+				 "proposals ike=%s esp=%s", peer->name, peer->ike, peer->esp);
+		encsync_core_event(peer->id, ENCSYNC_NO_PROPOSAL, text, 0, 0);
+		ike_cfg->destroy(ike_cfg);
+		child_cfg->destroy(child_cfg);
+		return NULL;
+	}
+	child_cfg->add_traffic_selector(child_cfg, TRUE,
+									create_ts(&peer->inner_left));
+	child_cfg->add_traffic_selector(child_cfg, FALSE,
+									create_ts(&peer->inner_right));
+
+	peer_cfg = peer_cfg_create((char*)peer->name, ike_cfg, &cfg);
+	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, peer->left_id), TRUE);
+	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, peer->right_id), FALSE);
+	peer_cfg->add_child_cfg(peer_cfg, child_cfg);
+	return peer_cfg;
+}
+
+/**
+ * Remove a configuration, the write lock is held
+ */
+static void remove_cfg(private_encsync_backend_t *this, const char *name)
+{
+	enumerator_t *enumerator;
+	peer_cfg_t *cfg;
+
+	enumerator = this->cfgs->create_enumerator(this->cfgs);
+	while (enumerator->enumerate(enumerator, &cfg))
+	{
+		if (streq(cfg->get_name(cfg), name))
+		{
+			this->cfgs->remove_at(this->cfgs, enumerator);
+			cfg->destroy(cfg);
+		}
+	}
+	enumerator->destroy(enumerator);
+}
+
+METHOD(encsync_backend_t, set_peer, void,
+	private_encsync_backend_t *this, const encsync_peer_t *peer)
+{
+	peer_cfg_t *cfg;
+
+	cfg = create_cfg(peer);
+	this->lock->write_lock(this->lock);
+	remove_cfg(this, peer->name);
+	if (cfg)
+	{
+		this->cfgs->insert_last(this->cfgs, cfg);
+	}
+	this->lock->unlock(this->lock);
+}
+
+METHOD(encsync_backend_t, remove_peer, void,
+	private_encsync_backend_t *this, const char *name)
+{
+	this->lock->write_lock(this->lock);
+	remove_cfg(this, name);
+	this->lock->unlock(this->lock);
+}
+
+CALLBACK(get_ike_cfg, bool,
+	void *data, enumerator_t *orig, va_list args)
+{
+	peer_cfg_t *cfg;
+	ike_cfg_t **out;
+
+	VA_ARGS_VGET(args, out);
+
+	if (orig->enumerate(orig, &cfg))
+	{
+		*out = cfg->get_ike_cfg(cfg);
+		return TRUE;
+	}
+	return FALSE;
+}
+
+METHOD(backend_t, create_peer_cfg_enumerator, enumerator_t*,
+	private_encsync_backend_t *this, identification_t *me,
+	identification_t *other)
+{
+	this->lock->read_lock(this->lock);
+	return enumerator_create_cleaner(
+							this->cfgs->create_enumerator(this->cfgs),
+							(void*)this->lock->unlock, this->lock);
+}
+
+METHOD(backend_t, create_ike_cfg_enumerator, enumerator_t*,
+	private_encsync_backend_t *this, host_t *me, host_t *other)
+{
+	this->lock->read_lock(this->lock);
+	return enumerator_create_filter(
+							this->cfgs->create_enumerator(this->cfgs),
+							get_ike_cfg, this->lock,
+							(void*)this->lock->unlock);
+}
+
+METHOD(backend_t, get_peer_cfg_by_name, peer_cfg_t*,
+	private_encsync_backend_t *this, char *name)
+{
+	enumerator_t *enumerator;
+	peer_cfg_t *cfg, *found = NULL;
+
+	this->lock->read_lock(this->lock);
+	enumerator = this->cfgs->create_enumerator(this->cfgs);
+	while (enumerator->enumerate(enumerator, &cfg))
+	{
+		if (streq(cfg->get_name(cfg), name))
+		{
+			found = cfg->get_ref(cfg);
+			break;
+		}
+	}
+	enumerator->destroy(enumerator);
+	this->lock->unlock(this->lock);
+	return found;
+}
+
+METHOD(encsync_backend_t, destroy, void,
+	private_encsync_backend_t *this)
+{
+	this->cfgs->destroy_offset(this->cfgs, offsetof(peer_cfg_t, destroy));
+	this->lock->destroy(this->lock);
+	free(this);
+}
+
+/*
+ * Described in header.
+ */
+encsync_backend_t *encsync_backend_create()
+{
+	private_encsync_backend_t *this;
+
+	INIT(this,
+		.public = {
+			.backend = {
+				.create_peer_cfg_enumerator = _create_peer_cfg_enumerator,
+				.create_ike_cfg_enumerator = _create_ike_cfg_enumerator,
+				.get_peer_cfg_by_name = _get_peer_cfg_by_name,
+			},
+			.set_peer = _set_peer,
+			.remove_peer = _remove_peer,
+			.destroy = _destroy,
+		},
+		.cfgs = linked_list_create(),
+		.lock = rwlock_create(RWLOCK_TYPE_DEFAULT),
+	);
+
+	return &this->public;
+}

@@ -1,0 +1,73 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/**
+ * Our private key and the public keys that peers may prove themselves with.
+ * There is no other way to be accepted: charon loads no certificate parser and
+ * reads no key file.
+ */
+
+#ifndef ENCSYNC_CREDS_H_
+#define ENCSYNC_CREDS_H_
+
+#include <credentials/credential_set.h>
+
+#include "core.h"
+
+typedef struct encsync_creds_t encsync_creds_t;
+
+/**
+ * Credentials, as encsyncd gives them.
+ */
+struct encsync_creds_t {
+
+	/**
+	 * Replace our identity.
+	 *
+	 * @param name		our IKE identity
+	 * @param seed		Ed25519 seed of the key to sign with
+	 */
+	void (*set_identity)(encsync_creds_t *this, const char *name,
+						 const uint8_t seed[ENCSYNC_KEY_SIZE]);
+
+	/**
+	 * Replace what is trusted for a peer.
+	 *
+	 * @param peer		the peer
+	 */
+	void (*set_peer)(encsync_creds_t *this, const encsync_peer_t *peer);
+
+	/**
+	 * Trust nothing for a peer anymore.
+	 *
+	 * @param id		id of the peer
+	 */
+	void (*remove_peer)(encsync_creds_t *this, uint8_t id);
+
+	/**
+	 * Get the fingerprint of our own key.
+	 *
+	 * @param buf		buffer of at least 64 bytes
+	 */
+	void (*get_fingerprint)(encsync_creds_t *this, char *buf, size_t len);
+
+	/**
+	 * List the fingerprints of the keys trusted for a peer.
+	 *
+	 * @param id		id of the peer
+	 */
+	void (*get_trusted)(encsync_creds_t *this, uint8_t id, char *buf, size_t len);
+
+	/**
+	 * Destroy an encsync_creds_t.
+	 */
+	void (*destroy)(encsync_creds_t *this);
+};
+
+/**
+ * Create an encsync_creds_t instance.
+ */
+encsync_creds_t *encsync_creds_create();
+
+#endif /** ENCSYNC_CREDS_H_ */

@@ -1,0 +1,320 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "encsync_keeper.h"
+#include "convert.h"
+
+#include <daemon.h>
+#include <collections/array.h>
+#include <processing/jobs/callback_job.h>
+#include <processing/jobs/rekey_child_sa_job.h>
+#include <processing/jobs/rekey_ike_sa_job.h>
+
+/** how often peers are looked after, in ms */
+#define INTERVAL 500
+
+typedef struct private_encsync_keeper_t private_encsync_keeper_t;
+typedef struct order_t order_t;
+
+/**
+ * Private data of an encsync_keeper_t object.
+ */
+struct private_encsync_keeper_t {
+
+	/**
+	 * Public encsync_keeper_t interface.
+	 */
+	encsync_keeper_t public;
+
+	/**
+	 * The peers
+	 */
+	encsync_backend_t *backend;
+};
+
+/**
+ * An order that waits for SAs to be checked in, so it has a job of its own
+ */
+struct order_t {
+
+	/**
+	 * The keeper
+	 */
+	private_encsync_keeper_t *keeper;
+
+	/**
+	 * Name of the peer
+	 */
+	char *name;
+
+	/**
+	 * TRUE to authenticate anew
+	 */
+	bool reauth;
+};
+
+CALLBACK(order_destroy, void,
+	order_t *this)
+{
+	free(this->name);
+	free(this);
+}
+
+/**
+ * Queue an order as a job
+ */
+static void queue_order(private_encsync_keeper_t *this, callback_job_cb_t cb,
+						const char *name, bool reauth)
+{
+	order_t *order;
+
+	INIT(order,
+		.keeper = this,
+		.name = strdup(name),
+		.reauth = reauth,
+	);
+	lib->processor->queue_job(lib->processor, (job_t*)
+			callback_job_create(cb, order, order_destroy,
+								(callback_job_cancel_t)return_false));
+}
+
+/**
+ * Check if an IKE_SA is one with the given peer
+ */
+static bool is_with(ike_sa_t *ike_sa, const char *name)
+{
+	peer_cfg_t *cfg;
+
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	return cfg && streq(cfg->get_name(cfg), name);
+}
+
+/**
+ * Start negotiating
+ */
+static void do_initiate(private_encsync_keeper_t *this, const char *name)
+{
+	backend_t *backend = &this->backend->backend;
+	enumerator_t *enumerator;
+	peer_cfg_t *peer_cfg;
+	child_cfg_t *child_cfg, *found = NULL;
+
+	peer_cfg = backend->get_peer_cfg_by_name(backend, (char*)name);
+	if (!peer_cfg)
+	{
+		return;
+	}
+	enumerator = peer_cfg->create_child_cfg_enumerator(peer_cfg);
+	if (enumerator->enumerate(enumerator, &child_cfg))
+	{
+		found = child_cfg->get_ref(child_cfg);
+	}
+	enumerator->destroy(enumerator);
+	if (!found)
+	{
+		peer_cfg->destroy(peer_cfg);
+		return;
+	}
+	encsync_core_event(encsync_core_peer_by_name(name), ENCSYNC_CONNECTING,
+					   NULL, 0, 0);
+	/* adopts both */
+	charon->controller->initiate(charon->controller, peer_cfg, found, NULL,
+								 NULL, 0, FALSE);
+}
+
+CALLBACK(initiate_job, job_requeue_t,
+	order_t *order)
+{
+	do_initiate(order->keeper, order->name);
+	return JOB_REQUEUE_NONE;
+}
+
+METHOD(encsync_keeper_t, initiate, void,
+	private_encsync_keeper_t *this, const char *name)
+{
+	queue_order(this, initiate_job, name, FALSE);
+}
+
+/**
+ * Queue rekeying of all CHILD_SAs of an IKE_SA, each with an exchange of its
+ * own
+ */
+static void rekey_children(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator;
+	child_sa_t *child_sa;
+	host_t *host;
+
+	host = ike_sa->get_my_host(ike_sa);
+	enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
+	while (enumerator->enumerate(enumerator, &child_sa))
+	{
+		if (child_sa->get_state(child_sa) == CHILD_INSTALLED)
+		{
+			lib->processor->queue_job(lib->processor, (job_t*)
+					rekey_child_sa_job_create(child_sa->get_protocol(child_sa),
+									child_sa->get_spi(child_sa, TRUE), host));
+		}
+	}
+	enumerator->destroy(enumerator);
+}
+
+CALLBACK(rekey_job, job_requeue_t,
+	order_t *order)
+{
+	enumerator_t *enumerator;
+	ike_sa_t *ike_sa;
+
+	enumerator = charon->controller->create_ike_sa_enumerator(
+												charon->controller, TRUE);
+	while (enumerator->enumerate(enumerator, &ike_sa))
+	{
+		if (!is_with(ike_sa, order->name) ||
+			ike_sa->get_state(ike_sa) != IKE_ESTABLISHED)
+		{
+			continue;
+		}
+		if (!order->reauth)
+		{	/* reauthentication makes new CHILD_SAs by itself */
+			rekey_children(ike_sa);
+		}
+		lib->processor->queue_job(lib->processor, (job_t*)
+				rekey_ike_sa_job_create(ike_sa->get_id(ike_sa), order->reauth));
+	}
+	enumerator->destroy(enumerator);
+	return JOB_REQUEUE_NONE;
+}
+
+METHOD(encsync_keeper_t, rekey, void,
+	private_encsync_keeper_t *this, const char *name, bool reauth)
+{
+	queue_order(this, rekey_job, name, reauth);
+}
+
+CALLBACK(terminate_job, job_requeue_t,
+	order_t *order)
+{
+	enumerator_t *enumerator;
+	ike_sa_t *ike_sa;
+	array_t *ids;
+	uint32_t id;
+
+	ids = array_create(sizeof(id), 0);
+	enumerator = charon->controller->create_ike_sa_enumerator(
+												charon->controller, TRUE);
+	while (enumerator->enumerate(enumerator, &ike_sa))
+	{
+		if (is_with(ike_sa, order->name))
+		{
+			id = ike_sa->get_unique_id(ike_sa);
+			array_insert(ids, ARRAY_TAIL, &id);
+		}
+	}
+	enumerator->destroy(enumerator);
+	while (array_remove(ids, ARRAY_HEAD, &id))
+	{	/* tell the peer, but do not wait for it */
+		charon->controller->terminate_ike(charon->controller, id, TRUE, NULL,
+										  NULL, 0);
+	}
+	array_destroy(ids);
+	return JOB_REQUEUE_NONE;
+}
+
+METHOD(encsync_keeper_t, terminate_, void,
+	private_encsync_keeper_t *this, const char *name)
+{
+	queue_order(this, terminate_job, name, FALSE);
+}
+
+CALLBACK(look_after, job_requeue_t,
+	private_encsync_keeper_t *this)
+{
+	struct {
+		char *name;
+		bool connecting;
+		bool established;
+	} peers[ENCSYNC_MAX_PEERS] = {};
+	backend_t *backend = &this->backend->backend;
+	enumerator_t *enumerator;
+	peer_cfg_t *cfg;
+	ike_sa_t *ike_sa;
+	uint8_t id;
+
+	enumerator = backend->create_peer_cfg_enumerator(backend, NULL, NULL);
+	while (enumerator->enumerate(enumerator, &cfg))
+	{
+		id = encsync_core_peer_by_name(cfg->get_name(cfg));
+		if (id < ENCSYNC_MAX_PEERS)
+		{
+			free(peers[id].name);
+			peers[id].name = strdup(cfg->get_name(cfg));
+		}
+	}
+	enumerator->destroy(enumerator);
+
+	enumerator = charon->controller->create_ike_sa_enumerator(
+												charon->controller, TRUE);
+	while (enumerator->enumerate(enumerator, &ike_sa))
+	{
+		id = encsync_peer_of(ike_sa);
+		if (id >= ENCSYNC_MAX_PEERS)
+		{
+			continue;
+		}
+		switch (ike_sa->get_state(ike_sa))
+		{
+			case IKE_CREATED:
+			case IKE_CONNECTING:
+				peers[id].connecting = TRUE;
+				break;
+			case IKE_ESTABLISHED:
+			case IKE_REKEYING:
+				peers[id].established = TRUE;
+				break;
+			default:
+				break;
+		}
+	}
+	enumerator->destroy(enumerator);
+
+	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
+	{
+		if (peers[id].name &&
+			encsync_core_due(id, peers[id].connecting, peers[id].established))
+		{
+			do_initiate(this, peers[id].name);
+		}
+		free(peers[id].name);
+	}
+	return JOB_RESCHEDULE_MS(INTERVAL);
+}
+
+METHOD(encsync_keeper_t, destroy, void,
+	private_encsync_keeper_t *this)
+{
+	free(this);
+}
+
+/*
+ * Described in header.
+ */
+encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend)
+{
+	private_encsync_keeper_t *this;
+
+	INIT(this,
+		.public = {
+			.initiate = _initiate,
+			.rekey = _rekey,
+			.terminate = _terminate_,
+			.destroy = _destroy,
+		},
+		.backend = backend,
+	);
+	lib->processor->queue_job(lib->processor, (job_t*)
+			callback_job_create(look_after, this, NULL,
+								(callback_job_cancel_t)return_false));
+
+	return &this->public;
+}

@@ -1,0 +1,431 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "encsync_listener.h"
+#include "convert.h"
+
+#include <daemon.h>
+#include <encoding/payloads/delete_payload.h>
+#include <processing/jobs/initiate_tasks_job.h>
+#include <sa/ikev2/tasks/ike_dpd.h>
+
+/** length of a text for a person */
+#define MAX_TEXT 1000
+
+/** levels of syslog */
+#define LEVEL_ERROR 3
+#define LEVEL_INFO 6
+#define LEVEL_DEBUG 7
+
+typedef struct private_encsync_listener_t private_encsync_listener_t;
+
+/**
+ * Private data of an encsync_listener_t object.
+ */
+struct private_encsync_listener_t {
+
+	/**
+	 * Public encsync_listener_t interface.
+	 */
+	encsync_listener_t public;
+
+	/**
+	 * Credentials
+	 */
+	encsync_creds_t *creds;
+
+	/**
+	 * What of charon's log is passed on
+	 */
+	level_t level;
+};
+
+/**
+ * Report something about an IKE_SA
+ */
+static void report(ike_sa_t *ike_sa, encsync_event_t kind, const char *text)
+{
+	ike_sa_id_t *id;
+	uint64_t spi_i = 0, spi_r = 0;
+
+	if (ike_sa)
+	{
+		id = ike_sa->get_id(ike_sa);
+		spi_i = be64toh(id->get_initiator_spi(id));
+		spi_r = be64toh(id->get_responder_spi(id));
+	}
+	encsync_core_event(encsync_peer_of(ike_sa), kind, text, spi_i, spi_r);
+}
+
+/**
+ * What to call the other end: its conn if there is one, else its address
+ */
+static void get_name(ike_sa_t *ike_sa, char *buf, size_t len)
+{
+	peer_cfg_t *cfg;
+
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	if (cfg)
+	{
+		snprintf(buf, len, "%s", cfg->get_name(cfg));
+	}
+	else
+	{
+		snprintf(buf, len, "%H", ike_sa->get_other_host(ike_sa));
+	}
+}
+
+/**
+ * Get the identity that a peer has to have
+ */
+static identification_t *get_expected_id(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator;
+	identification_t *id = NULL;
+	auth_cfg_t *auth;
+	peer_cfg_t *cfg;
+
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	if (cfg)
+	{
+		enumerator = cfg->create_auth_cfg_enumerator(cfg, FALSE);
+		if (enumerator->enumerate(enumerator, &auth))
+		{
+			id = auth->get(auth, AUTH_RULE_IDENTITY);
+		}
+		enumerator->destroy(enumerator);
+	}
+	return id;
+}
+
+/**
+ * We refuse the peer: say why
+ */
+static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
+{
+	char name[128], keys[512], text[MAX_TEXT];
+	identification_t *id, *expected;
+	uint8_t peer;
+
+	get_name(ike_sa, name, sizeof(name));
+	id = ike_sa->get_other_id(ike_sa);
+	expected = get_expected_id(ike_sa);
+	peer = encsync_peer_of(ike_sa);
+	this->creds->get_trusted(this->creds, peer, keys, sizeof(keys));
+
+	if (!expected)
+	{
+		snprintf(text, sizeof(text), "%s: it calls itself '%Y', and no conn "
+				 "with its address has that rightid", name, id);
+	}
+	else if (!id->equals(id, expected))
+	{
+		snprintf(text, sizeof(text), "%s: it calls itself '%Y', not '%Y' as "
+				 "rightid says", name, id, expected);
+	}
+	else if (!encsync_core_trusted(peer))
+	{
+		snprintf(text, sizeof(text), "%s: no key of it is trusted here "
+				 "(encsync keys trust FILE)", name);
+	}
+	else
+	{
+		snprintf(text, sizeof(text), "%s: no trusted key matches the one it "
+				 "signed with (trusted: %s)", name, keys);
+	}
+	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
+}
+
+/**
+ * The peer refuses us
+ */
+static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
+{
+	char name[128], key[64], text[MAX_TEXT];
+
+	get_name(ike_sa, name, sizeof(name));
+	this->creds->get_fingerprint(this->creds, key, sizeof(key));
+	snprintf(text, sizeof(text), "%s refused us: is our key %s trusted there, "
+			 "and our id '%Y' its rightid?", name, key,
+			 ike_sa->get_my_id(ike_sa));
+	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
+}
+
+/**
+ * No answer
+ */
+static void unreachable(ike_sa_t *ike_sa)
+{
+	char name[128], text[MAX_TEXT];
+
+	get_name(ike_sa, name, sizeof(name));
+	snprintf(text, sizeof(text), "%s (%H) does not answer", name,
+			 ike_sa->get_other_host(ike_sa));
+	report(ike_sa, ENCSYNC_UNREACHABLE, text);
+}
+
+/**
+ * No common proposal: theirs, and ours as far as we know whom we talk to
+ */
+static void no_proposal(ike_sa_t *ike_sa, bool ike, linked_list_t *theirs)
+{
+	char name[128], text[MAX_TEXT];
+	enumerator_t *enumerator;
+	linked_list_t *ours = NULL;
+	child_cfg_t *child;
+	ike_cfg_t *ike_cfg;
+	peer_cfg_t *cfg;
+
+	get_name(ike_sa, name, sizeof(name));
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	if (ike)
+	{
+		ike_cfg = ike_sa->get_ike_cfg(ike_sa);
+		if (ike_cfg)
+		{
+			ours = ike_cfg->get_proposals(ike_cfg);
+		}
+	}
+	else if (cfg)
+	{
+		enumerator = cfg->create_child_cfg_enumerator(cfg);
+		if (enumerator->enumerate(enumerator, &child))
+		{
+			ours = child->get_proposals(child, FALSE);
+		}
+		enumerator->destroy(enumerator);
+	}
+	if (ours)
+	{
+		snprintf(text, sizeof(text), "%s: no common proposal for %s: it offers "
+				 "%#P, we accept %#P", name, ike ? "ike" : "esp", theirs, ours);
+		ours->destroy_offset(ours, offsetof(proposal_t, destroy));
+	}
+	else
+	{
+		snprintf(text, sizeof(text), "%s: no common proposal for %s: it offers "
+				 "%#P", name, ike ? "ike" : "esp", theirs);
+	}
+	report(ike_sa, ENCSYNC_NO_PROPOSAL, text);
+}
+
+METHOD(listener_t, alert, bool,
+	private_encsync_listener_t *this, ike_sa_t *ike_sa, alert_t alert,
+	va_list args)
+{
+	linked_list_t *list, *other;
+	char name[128], text[MAX_TEXT];
+
+	if (!ike_sa)
+	{
+		return TRUE;
+	}
+	switch (alert)
+	{
+		case ALERT_PEER_AUTH_FAILED:
+			peer_auth_failed(this, ike_sa);
+			break;
+		case ALERT_LOCAL_AUTH_FAILED:
+			local_auth_failed(this, ike_sa);
+			break;
+		case ALERT_PEER_INIT_UNREACHABLE:
+		case ALERT_RETRANSMIT_SEND_TIMEOUT:
+			unreachable(ike_sa);
+			break;
+		case ALERT_PROPOSAL_MISMATCH_IKE:
+			list = va_arg(args, linked_list_t*);
+			no_proposal(ike_sa, TRUE, list);
+			break;
+		case ALERT_PROPOSAL_MISMATCH_CHILD:
+			list = va_arg(args, linked_list_t*);
+			no_proposal(ike_sa, FALSE, list);
+			break;
+		case ALERT_TS_MISMATCH:
+			list = va_arg(args, linked_list_t*);
+			other = va_arg(args, linked_list_t*);
+			get_name(ike_sa, name, sizeof(name));
+			snprintf(text, sizeof(text), "%s: it wants to sync between other "
+					 "addresses: %#R === %#R", name, list, other);
+			report(ike_sa, ENCSYNC_NO_PROPOSAL, text);
+			break;
+		case ALERT_INSTALL_CHILD_SA_FAILED:
+			get_name(ike_sa, name, sizeof(name));
+			snprintf(text, sizeof(text), "%s: an SA that was negotiated could "
+					 "not be used", name);
+			encsync_core_log(LEVEL_ERROR, text);
+			break;
+		default:
+			break;
+	}
+	return TRUE;
+}
+
+/**
+ * Check for a DELETE that closes what is not replaced
+ */
+static bool closes(ike_sa_t *ike_sa, message_t *message)
+{
+	enumerator_t *payloads, *spis;
+	delete_payload_t *delete;
+	child_sa_t *child_sa;
+	payload_t *payload;
+	uint32_t spi;
+	bool closes = FALSE;
+
+	payloads = message->create_payload_enumerator(message);
+	while (payloads->enumerate(payloads, &payload))
+	{
+		if (payload->get_type(payload) != PLV2_DELETE)
+		{
+			continue;
+		}
+		delete = (delete_payload_t*)payload;
+		if (delete->get_protocol_id(delete) == PROTO_IKE)
+		{
+			closes |= ike_sa->get_state(ike_sa) == IKE_ESTABLISHED;
+			continue;
+		}
+		spis = delete->create_spi_enumerator(delete);
+		while (spis->enumerate(spis, &spi))
+		{
+			child_sa = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
+			closes |= child_sa &&
+					  child_sa->get_state(child_sa) == CHILD_INSTALLED;
+		}
+		spis->destroy(spis);
+	}
+	payloads->destroy(payloads);
+	return closes;
+}
+
+/**
+ * An answer that says no
+ */
+static void refused(ike_sa_t *ike_sa, const char *what)
+{
+	char name[128], text[MAX_TEXT];
+
+	get_name(ike_sa, name, sizeof(name));
+	snprintf(text, sizeof(text), "%s accepts none of our %s", name, what);
+	report(ike_sa, ENCSYNC_NO_PROPOSAL, text);
+}
+
+METHOD(listener_t, message, bool,
+	private_encsync_listener_t *this, ike_sa_t *ike_sa, message_t *message,
+	bool incoming, bool plain)
+{
+	exchange_type_t exchange;
+
+	if (!incoming || !plain)
+	{
+		return TRUE;
+	}
+	exchange = message->get_exchange_type(message);
+	if (!message->get_request(message))
+	{
+		if (message->get_notify(message, NO_PROPOSAL_CHOSEN))
+		{
+			refused(ike_sa, exchange == IKE_SA_INIT ? "ike proposals"
+													: "esp proposals");
+		}
+		if (message->get_notify(message, TS_UNACCEPTABLE))
+		{
+			refused(ike_sa, "traffic selectors: do left and right agree on "
+					"both ends?");
+		}
+	}
+	if (exchange == IKE_SA_INIT || exchange == IKE_AUTH)
+	{
+		return TRUE;
+	}
+	if (message->get_notify(message, AUTHENTICATION_FAILED))
+	{	/* we had accepted the initiator, but it does not accept us */
+		local_auth_failed(this, ike_sa);
+		return TRUE;
+	}
+	if (message->get_payload(message, PLV2_DELETE))
+	{
+		if (closes(ike_sa, message))
+		{
+			encsync_core_closed_by_peer(encsync_peer_of(ike_sa));
+		}
+		return TRUE;
+	}
+	/* now it is known that the peer has received our IKE_AUTH response and
+	 * accepted us: it has the SAs */
+	encsync_core_release(ike_sa->get_unique_id(ike_sa));
+	return TRUE;
+}
+
+METHOD(listener_t, child_updown, bool,
+	private_encsync_listener_t *this, ike_sa_t *ike_sa, child_sa_t *child_sa,
+	bool up)
+{
+	if (up && !ike_sa->has_condition(ike_sa, COND_ORIGINAL_INITIATOR))
+	{	/* make the peer show that it has the SAs, see above */
+		ike_sa->queue_task(ike_sa, (task_t*)ike_dpd_create(TRUE));
+		lib->processor->queue_job(lib->processor, (job_t*)
+					initiate_tasks_job_create(ike_sa->get_id(ike_sa)));
+	}
+	return TRUE;
+}
+
+METHOD(logger_t, log_, void,
+	private_encsync_listener_t *this, debug_t group, level_t level, int thread,
+	ike_sa_t *ike_sa, const char *message)
+{
+	char name[128] = "", text[MAX_TEXT];
+
+	if (ike_sa)
+	{
+		get_name(ike_sa, name, sizeof(name));
+	}
+	snprintf(text, sizeof(text), "[%N] %s%s%s", debug_names, group, name,
+			 *name ? ": " : "", message);
+	encsync_core_log(level < LEVEL_CTRL ? LEVEL_INFO : LEVEL_DEBUG, text);
+}
+
+METHOD(logger_t, get_level, level_t,
+	private_encsync_listener_t *this, debug_t group)
+{
+	return this->level;
+}
+
+METHOD(encsync_listener_t, destroy, void,
+	private_encsync_listener_t *this)
+{
+	charon->bus->remove_logger(charon->bus, &this->public.logger);
+	charon->bus->remove_listener(charon->bus, &this->public.listener);
+	free(this);
+}
+
+/*
+ * Described in header.
+ */
+encsync_listener_t *encsync_listener_create(encsync_creds_t *creds)
+{
+	private_encsync_listener_t *this;
+
+	INIT(this,
+		.public = {
+			.listener = {
+				.alert = _alert,
+				.message = _message,
+				.child_updown = _child_updown,
+			},
+			.logger = {
+				.log = _log_,
+				.get_level = _get_level,
+			},
+			.destroy = _destroy,
+		},
+		.creds = creds,
+		.level = lib->settings->get_int(lib->settings, "%s.plugins.encsync.log",
+										LEVEL_AUDIT, lib->ns),
+	);
+	charon->bus->add_listener(charon->bus, &this->public.listener);
+	charon->bus->add_logger(charon->bus, &this->public.logger);
+
+	return &this->public;
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ipsec/plugin/strongswan/peers.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace encsync::plugin {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A peer that does not answer is asked again after at most this long.
+constexpr auto kLongestPause = 3s;
+// An IKE_SA that got no CHILD_SA is given this long before a CHILD_SA is asked for.
+constexpr auto kChildless = 3s;
+constexpr auto kRepeat = 60s;
+
+bool same_address(const channel::Endpoint& a, const encsync_address_t& b) {
+    return a.ipv6 == b.ipv6 && std::memcmp(a.address.data(), b.bytes, a.ipv6 ? 16 : 4) == 0;
+}
+
+} // namespace
+
+// If both ends of a conn initiated at once, there would be two of each SA. So the one whose id
+// sorts first goes first, and the other only if nothing has come of that.
+Clock::duration Peers::head_start(const channel::Peer& peer) {
+    return peer.left_id <= peer.right_id ? 0s : 2s;
+}
+
+Peers::Entry* Peers::entry(PeerId id) {
+    return id < entries_.size() && entries_[id] ? &*entries_[id] : nullptr;
+}
+
+const channel::Peer* Peers::find(PeerId id) const {
+    return id < entries_.size() && entries_[id] ? &entries_[id]->config : nullptr;
+}
+
+PeerChange Peers::set(const channel::Peer& peer) {
+    PeerChange change;
+    if (const channel::Peer* old = find(peer.id)) {
+        change.old_name = old->name;
+        change.restart = old->name != peer.name || old->left_id != peer.left_id ||
+                         old->right_id != peer.right_id || old->left != peer.left ||
+                         old->right != peer.right || old->inner_left != peer.inner_left ||
+                         old->inner_right != peer.inner_right || peer.trusted.empty();
+        change.reauthenticate = std::any_of(
+            old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
+                return std::find(peer.trusted.begin(), peer.trusted.end(), key) ==
+                       peer.trusted.end();
+            });
+    } else {
+        entries_[peer.id].emplace();
+        entries_[peer.id]->next = Clock::now() + head_start(peer);
+    }
+    Entry& e = *entries_[peer.id];
+    e.config = peer;
+    if (!e.config.psk.empty())
+        explicit_bzero(e.config.psk.data(), e.config.psk.size());
+    e.config.psk.clear();
+    return change;
+}
+
+void Peers::remove(PeerId id) {
+    if (id < entries_.size())
+        entries_[id].reset();
+}
+
+PeerId Peers::by_name(std::string_view name) const {
+    for (PeerId id = 0; id < entries_.size(); id++)
+        if (entries_[id] && entries_[id]->config.name == name)
+            return id;
+    return kNoPeer;
+}
+
+PeerId Peers::by_address(const encsync_address_t& right) const {
+    for (PeerId id = 0; id < entries_.size(); id++)
+        if (entries_[id] && same_address(entries_[id]->config.right, right))
+            return id;
+    return kNoPeer;
+}
+
+void Peers::up(PeerId id) {
+    if (Entry* e = entry(id)) {
+        e->up = true;
+        e->closed_by_peer = false;
+        e->attempts = 0;
+        told_[id] = {};
+    }
+}
+
+bool Peers::down(PeerId id, Clock::time_point now) {
+    Entry* e = entry(id);
+    if (!e)
+        return false;
+    e->up = false;
+    e->attempts = 0;
+    e->childless = {};
+    e->next = now + head_start(e->config);
+    return std::exchange(e->closed_by_peer, false);
+}
+
+void Peers::closed_by_peer(PeerId id) {
+    if (Entry* e = entry(id))
+        e->closed_by_peer = true;
+}
+
+void Peers::still_up(PeerId id) {
+    if (Entry* e = entry(id))
+        e->closed_by_peer = false;
+}
+
+bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {
+    Entry* e = entry(id);
+    if (!e || !e->config.initiate)
+        return false;
+    if (e->up || connecting || !established)
+        e->childless = {};
+    if (e->up || connecting)
+        return false;
+    if (established) {
+        if (e->childless == Clock::time_point{})
+            e->childless = now;
+        if (now - e->childless < kChildless)
+            return false;
+        e->childless = now;
+    }
+    if (now < e->next)
+        return false;
+    e->attempts++;
+    e->next = now + std::min<Clock::duration>(e->attempts * 1s, kLongestPause);
+    return true;
+}
+
+bool Peers::worth_telling(const channel::PeerEvent& event, Clock::time_point now) {
+    Told& told = told_[std::min<std::size_t>(event.peer, kMaxPeers)];
+    if (told.kind == event.kind && told.text == event.text && now - told.at < kRepeat)
+        return false;
+    // That it is tried again is no news between two failures of the same kind.
+    if (event.kind == channel::PeerEventKind::connecting && told.at != Clock::time_point{} &&
+        now - told.at < kRepeat)
+        return false;
+    told = {event.kind, event.text, now};
+    return true;
+}
+
+} // namespace encsync::plugin

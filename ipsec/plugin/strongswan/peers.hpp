@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The configured peers and how each fares: who initiates, when to try again, what of it is news.
+// No clock and no I/O of its own; the caller holds the lock.
+#pragma once
+
+#include "ipsec/plugin/channel.hpp"
+#include "ipsec/plugin/strongswan/core.h"
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+
+namespace encsync::plugin {
+
+using Clock = std::chrono::steady_clock;
+
+struct PeerChange {
+    std::string old_name;        // empty: the peer is new
+    bool restart = false;        // its SAs are to be closed
+    bool reauthenticate = false; // it has to prove itself anew: a key is no longer trusted
+};
+
+class Peers {
+  public:
+    // Takes the peer in. Its psk is not kept.
+    PeerChange set(const channel::Peer& peer);
+    void remove(PeerId id);
+
+    const channel::Peer* find(PeerId id) const;
+    PeerId by_name(std::string_view name) const;
+    PeerId by_address(const encsync_address_t& right) const;
+
+    // Outbound SAs come and go: this says whether the peer is up.
+    void up(PeerId id);
+    // Returns whether the peer has closed the SA itself.
+    bool down(PeerId id, Clock::time_point now);
+    // The peer closes an SA: news only if that turns out to be the last one.
+    void closed_by_peer(PeerId id);
+    void still_up(PeerId id);
+
+    bool due(PeerId id, bool connecting, bool established, Clock::time_point now);
+    bool worth_telling(const channel::PeerEvent& event, Clock::time_point now);
+
+  private:
+    struct Entry {
+        channel::Peer config;
+        bool up = false;
+        bool closed_by_peer = false;
+        unsigned attempts = 0;        // since it was last up
+        Clock::time_point next{};     // attempt, not before
+        Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
+    };
+    struct Told {
+        channel::PeerEventKind kind{};
+        std::string text;
+        Clock::time_point at{};
+    };
+
+    Entry* entry(PeerId id);
+    static Clock::duration head_start(const channel::Peer& peer);
+
+    std::array<std::optional<Entry>, kMaxPeers> entries_;
+    std::array<Told, kMaxPeers + 1> told_; // the last is for peers we don't know
+};
+
+} // namespace encsync::plugin

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ipsec/plugin/strongswan/sa_table.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace encsync::plugin {
+namespace {
+
+bool is_outbound(const Sa& sa) { return sa.params.direction == esp::Direction::outbound; }
+
+} // namespace
+
+bool SaTable::inbound(std::uint32_t spi, encsync_address_t& dst) const {
+    for (const Sa& sa : sas_)
+        if (!is_outbound(sa) && sa.params.spi == spi) {
+            dst = sa.dst;
+            return true;
+        }
+    return false;
+}
+
+std::size_t SaTable::in_use(PeerId peer) const {
+    return static_cast<std::size_t>(std::count_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
+        return is_outbound(sa) && sa.params.peer == peer && sa.hold_for == 0;
+    }));
+}
+
+void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
+    const bool first = is_outbound(sa) && in_use(sa.params.peer) == 0;
+    sa.hold_for = 0;
+    reports.emplace_back(sa.params);
+    explicit_bzero(sa.params.keymat.data(), sa.params.keymat.size());
+    if (!is_outbound(sa))
+        return;
+    channel::PeerEvent event;
+    event.peer = sa.params.peer;
+    event.kind = first ? channel::PeerEventKind::up : channel::PeerEventKind::rekeyed;
+    event.ike_spi_i = sa.ike_spi_i;
+    event.ike_spi_r = sa.ike_spi_r;
+    if (first)
+        peers.up(sa.params.peer);
+    reports.emplace_back(std::move(event));
+}
+
+std::vector<Report> SaTable::add(Sa sa, Peers& peers) {
+    std::vector<Report> reports;
+    if (!is_outbound(sa) || sa.hold_for == 0) {
+        // Counted before it is in the table, so that the first is seen to be the first.
+        put_to_use(sa, peers, reports);
+    }
+    sas_.push_back(std::move(sa));
+    return reports;
+}
+
+std::vector<Report> SaTable::release(std::uint32_t ike_unique_id, Peers& peers) {
+    std::vector<Report> reports;
+    for (Sa& sa : sas_)
+        if (is_outbound(sa) && sa.hold_for == ike_unique_id && ike_unique_id != 0)
+            put_to_use(sa, peers, reports);
+    return reports;
+}
+
+std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& dst,
+                                    Peers& peers) {
+    std::vector<Report> reports;
+    const auto found = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
+        return sa.params.spi == spi && sa.dst.ipv6 == dst.ipv6 &&
+               std::memcmp(sa.dst.bytes, dst.bytes, dst.ipv6 ? 16 : 4) == 0;
+    });
+    if (found == sas_.end()) {
+        reserved_.erase(spi); // it was asked for and never became an SA
+        return reports;
+    }
+    const esp::SaParams sa = found->params;
+    const bool used = found->hold_for == 0;
+    if (!is_outbound(*found))
+        reserved_.erase(spi);
+    sas_.erase(found);
+    if (!used)
+        return reports; // encsyncd never heard of it
+
+    reports.emplace_back(channel::DeleteSa{sa.spi, sa.direction, sa.peer});
+    if (sa.direction == esp::Direction::outbound && in_use(sa.peer) > 0) {
+        peers.still_up(sa.peer);
+    } else if (sa.direction == esp::Direction::outbound) {
+        channel::PeerEvent event;
+        event.peer = sa.peer;
+        if (peers.down(sa.peer, Clock::now())) {
+            event.kind = channel::PeerEventKind::peer_deleted;
+            event.text = "the peer closed its SAs";
+            reports.emplace_back(event);
+            event.text.clear();
+        }
+        event.kind = channel::PeerEventKind::down;
+        reports.emplace_back(std::move(event));
+    }
+    return reports;
+}
+
+} // namespace encsync::plugin

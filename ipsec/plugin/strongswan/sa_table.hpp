@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The SAs that charon has made, and what encsyncd is told of them. The daemon always sends on
+// the newest outbound SA it was given, so the order of these reports is what makes a rekey lose
+// no packet. No I/O; the caller holds the lock and sends the reports in their order.
+#pragma once
+
+#include "ipsec/plugin/channel.hpp"
+#include "ipsec/plugin/strongswan/core.h"
+#include "ipsec/plugin/strongswan/peers.hpp"
+
+#include <set>
+#include <variant>
+#include <vector>
+
+namespace encsync::plugin {
+
+using Report = std::variant<channel::AddSa, channel::DeleteSa, channel::PeerEvent>;
+
+struct Sa {
+    Sa() = default;
+    Sa(const Sa&) = default;
+    Sa& operator=(const Sa&) = default;
+    ~Sa() { explicit_bzero(params.keymat.data(), params.keymat.size()); }
+
+    esp::SaParams params; // keymat only while held back
+    encsync_address_t dst{};
+    std::uint32_t hold_for = 0; // an outbound SA waits for this IKE_SA; 0: in use
+    std::string ike_spi_i, ike_spi_r;
+};
+
+class SaTable {
+  public:
+    // False if the SPI is taken.
+    bool reserve(std::uint32_t spi) { return reserved_.insert(spi).second; }
+    bool inbound(std::uint32_t spi, encsync_address_t& dst) const;
+
+    std::vector<Report> add(Sa sa, Peers& peers);
+    // The peer has shown that it has the SAs that were made with this IKE_SA.
+    std::vector<Report> release(std::uint32_t ike_unique_id, Peers& peers);
+    std::vector<Report> remove(std::uint32_t spi, const encsync_address_t& dst, Peers& peers);
+
+  private:
+    std::size_t in_use(PeerId peer) const; // outbound
+    void put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports);
+
+    std::vector<Sa> sas_; // a handful: the scan is cheaper than an index
+    std::set<std::uint32_t> reserved_;
+};
+
+} // namespace encsync::plugin
