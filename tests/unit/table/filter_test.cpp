@@ -1,0 +1,157 @@
+#include "flows.hpp"
+
+#include "table/filter.hpp"
+#include "table/netlink.hpp"
+#include "table/rtnetlink.hpp"
+
+#include <gtest/gtest.h>
+#include <linux/rtnetlink.h>
+
+namespace encsync::table::test {
+namespace {
+
+constexpr auto kInet = state::Family::inet, kInet6 = state::Family::inet6;
+
+Prefix prefix(const std::string& text) {
+    auto p = Prefix::parse(text);
+    EXPECT_TRUE(p) << text;
+    return p ? *p : Prefix{};
+}
+
+Filter firewall(FilterOptions options = {}) {
+    Filter f(std::move(options));
+    f.addresses().add(kInet, address("10.1.0.1"), 2);
+    f.addresses().add(kInet, address("198.51.100.1"), 3);
+    f.addresses().add_broadcast(address("10.1.0.255"), 2);
+    f.addresses().add(kInet6, address("2001:db8:1::1"), 2);
+    return f;
+}
+
+TEST(Filter, ForwardedFlowsPass) {
+    const Filter f = firewall();
+    EXPECT_FALSE(f.ignored(tcp(1)));
+    EXPECT_FALSE(f.ignored(tcp(1, "2001:db8:1::2", "2001:db8:2::80")));
+    // Masqueraded: replies go to the firewall, but not to stay.
+    EXPECT_FALSE(f.ignored(snat(tcp(1), "198.51.100.1", 40000)));
+    // A forwarded port: the original goes to the firewall, but not to stay.
+    EXPECT_FALSE(f.ignored(dnat(tcp(1, "203.0.113.5", "198.51.100.1"), "10.1.0.80", 80)));
+}
+
+TEST(Filter, FlowsOfTheFirewallItselfAreLocal) {
+    const Filter f = firewall();
+    EXPECT_EQ(f.ignored(tcp(1, "10.1.0.1", "192.0.2.1")), Ignored::local);
+    EXPECT_EQ(f.ignored(tcp(1, "203.0.113.5", "198.51.100.1", 22)), Ignored::local);
+    EXPECT_EQ(f.ignored(tcp(1, "2001:db8:5::5", "2001:db8:1::1", 22)), Ignored::local);
+    // Redirected to a proxy on the firewall.
+    EXPECT_EQ(f.ignored(dnat(tcp(1), "10.1.0.1", 3128)), Ignored::local);
+    const Filter wants_local = firewall({true, {}});
+    EXPECT_FALSE(wants_local.ignored(tcp(1, "203.0.113.5", "198.51.100.1", 22)));
+}
+
+TEST(Filter, WhatFirewallsSayToEachOtherIsIgnored) {
+    const Filter f = firewall({true, {}});
+    for (const std::uint8_t proto : {112, 240, 50, 51, 2}) {
+        state::Flow flow = udp(1);
+        flow.key.proto = proto;
+        EXPECT_EQ(f.ignored(flow), Ignored::protocol) << int{proto};
+    }
+}
+
+TEST(Filter, LoopbackAndMulticastAreIgnored) {
+    const Filter f = firewall();
+    EXPECT_EQ(f.ignored(tcp(1, "127.0.0.1", "127.0.0.53")), Ignored::loopback);
+    EXPECT_EQ(f.ignored(tcp(1, "::1", "::1")), Ignored::loopback);
+    EXPECT_EQ(f.ignored(udp(1, "10.1.0.2", "239.255.255.250")), Ignored::multicast);
+    EXPECT_EQ(f.ignored(udp(1, "10.1.0.2", "255.255.255.255")), Ignored::multicast);
+    EXPECT_EQ(f.ignored(udp(1, "10.1.0.2", "10.1.0.255")), Ignored::multicast);
+    EXPECT_EQ(f.ignored(udp(1, "2001:db8::1", "ff02::fb")), Ignored::multicast);
+    EXPECT_FALSE(f.ignored(udp(1, "10.1.0.2", "223.255.255.255")));
+}
+
+TEST(Filter, PrefixesAreIgnoredAtEitherEnd) {
+    const Filter f = firewall({false, {prefix("192.0.2.64/27"), prefix("2001:db8:7::/48")}});
+    EXPECT_EQ(f.ignored(tcp(1, "10.1.0.2", "192.0.2.80")), Ignored::prefix);
+    EXPECT_EQ(f.ignored(tcp(1, "192.0.2.64", "203.0.113.1")), Ignored::prefix);
+    EXPECT_EQ(f.ignored(dnat(tcp(1, "10.1.0.2", "203.0.113.1"), "192.0.2.95", 80)),
+              Ignored::prefix);
+    EXPECT_FALSE(f.ignored(tcp(1, "10.1.0.2", "192.0.2.96")));
+    EXPECT_FALSE(f.ignored(tcp(1, "10.1.0.2", "192.0.2.63")));
+    EXPECT_EQ(f.ignored(tcp(1, "2001:db8:7:1::2", "2001:db8:8::1")), Ignored::prefix);
+    EXPECT_FALSE(f.ignored(tcp(1, "2001:db8:9::2", "2001:db8:8::1")));
+}
+
+TEST(Prefix, ParsesAndRefuses) {
+    EXPECT_EQ(prefix("10.0.0.0/8").length, 8);
+    EXPECT_EQ(prefix("10.0.0.1").length, 32);
+    EXPECT_EQ(prefix("::/0").length, 0);
+    EXPECT_TRUE(prefix("0.0.0.0/0").contains(address("203.0.113.9"), kInet));
+    EXPECT_FALSE(prefix("0.0.0.0/0").contains(address("::"), kInet6));
+    EXPECT_TRUE(prefix("2001:db8::1").contains(address("2001:db8::1"), kInet6));
+    for (const char* bad : {"", "10.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "::/129",
+                            "10.0.0.0/8x", "/8", "host"})
+        EXPECT_FALSE(Prefix::parse(bad)) << bad;
+}
+
+TEST(LocalAddresses, GoWithTheLastInterface) {
+    LocalAddresses a;
+    a.add(kInet, address("10.0.0.1"), 1);
+    a.add(kInet, address("10.0.0.1"), 1); // told twice
+    a.add(kInet, address("10.0.0.1"), 2);
+    a.remove(kInet, address("10.0.0.1"), 1);
+    EXPECT_TRUE(a.is_local(address("10.0.0.1"), kInet));
+    a.remove(kInet, address("10.0.0.1"), 2);
+    EXPECT_FALSE(a.is_local(address("10.0.0.1"), kInet));
+    a.remove(kInet, address("10.0.0.9"), 2);
+    EXPECT_EQ(a.size(), 0U);
+}
+
+// ---- rtnetlink messages ----------------------------------------------------------------------
+
+std::vector<std::uint8_t> address_message(std::uint16_t type) {
+    std::vector<std::uint8_t> buffer(256);
+    netlink::Writer w(buffer, type, 0, 1);
+    ifaddrmsg header{};
+    header.ifa_family = AF_INET;
+    header.ifa_index = 5;
+    w.plain(header);
+    const auto put = [&](int attribute, const std::string& text) {
+        w.put(attribute, address(text).bytes.data(), 4);
+    };
+    put(IFA_ADDRESS, "192.0.2.2"); // the other end
+    put(IFA_LOCAL, "192.0.2.1");
+    put(IFA_BROADCAST, "192.0.2.3");
+    buffer.resize(w.finish());
+    return buffer;
+}
+
+TEST(AddressMessages, AddAndRemove) {
+    LocalAddresses a;
+    EXPECT_TRUE(AddressMonitor::apply(address_message(RTM_NEWADDR), a));
+    EXPECT_TRUE(a.is_local(address("192.0.2.1"), kInet));
+    EXPECT_FALSE(a.is_local(address("192.0.2.2"), kInet));
+    EXPECT_TRUE(a.is_broadcast(address("192.0.2.3")));
+    EXPECT_TRUE(AddressMonitor::apply(address_message(RTM_DELADDR), a));
+    EXPECT_EQ(a.size(), 0U);
+    EXPECT_FALSE(a.is_broadcast(address("192.0.2.3")));
+}
+
+TEST(AddressMessages, CutShortAnywhereTheyAreRefusedAndChangeNothing) {
+    const auto whole = address_message(RTM_NEWADDR);
+    for (std::size_t size = 1; size < whole.size(); size++) {
+        std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
+        LocalAddresses a;
+        EXPECT_FALSE(AddressMonitor::apply(cut, a)) << size;
+        EXPECT_EQ(a.size(), 0U);
+    }
+}
+
+TEST(AddressMessages, AttributesOfTheWrongSizeAreRefused) {
+    auto bad = address_message(RTM_NEWADDR);
+    bad[sizeof(nlmsghdr)] = AF_INET6; // whose addresses take 16 bytes
+    LocalAddresses a;
+    EXPECT_FALSE(AddressMonitor::apply(bad, a));
+    EXPECT_EQ(a.size(), 0U);
+}
+
+} // namespace
+} // namespace encsync::table::test

@@ -1,0 +1,73 @@
+// Flows to test with.
+#pragma once
+
+#include "state/flow.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string>
+#include <vector>
+
+namespace encsync::table::test {
+
+inline state::Address address(const std::string& text) {
+    state::Address out;
+    if (::inet_pton(AF_INET, text.c_str(), out.bytes.data()) != 1)
+        ::inet_pton(AF_INET6, text.c_str(), out.bytes.data());
+    return out;
+}
+
+inline state::Flow flow(std::uint8_t proto, const std::string& src, std::uint16_t sport,
+                        const std::string& dst, std::uint16_t dport) {
+    state::Flow out;
+    out.key.proto = proto;
+    out.key.family =
+        src.find(':') == std::string::npos ? state::Family::inet : state::Family::inet6;
+    out.key.orig = {address(src), address(dst), sport, dport};
+    out.reply = state::inverse(out.key);
+    return out;
+}
+
+// TCP, established, both ways seen.
+inline state::Flow tcp(std::uint16_t sport, const std::string& src = "10.1.0.2",
+                       const std::string& dst = "192.0.2.80", std::uint16_t dport = 443) {
+    state::Flow out = flow(IPPROTO_TCP, src, sport, dst, dport);
+    out.src_state = out.dst_state = state::tcp::kEstablished;
+    out.flags = state::kSeenReply | state::kAssured;
+    return out;
+}
+
+inline state::Flow udp(std::uint16_t sport, const std::string& src = "10.1.0.2",
+                       const std::string& dst = "192.0.2.53", std::uint16_t dport = 53) {
+    state::Flow out = flow(IPPROTO_UDP, src, sport, dst, dport);
+    out.src_state = out.dst_state = state::datagram::kMultiple;
+    out.flags = state::kSeenReply | state::kAssured;
+    return out;
+}
+
+// An echo request with its answer.
+inline state::Flow ping(std::uint16_t id, const std::string& src = "10.1.0.2",
+                        const std::string& dst = "192.0.2.80") {
+    const bool v6 = src.find(':') != std::string::npos;
+    state::Flow out = flow(v6 ? std::uint8_t{58} : std::uint8_t{1}, src, id, dst,
+                           static_cast<std::uint16_t>((v6 ? 128 : 8) << 8));
+    out.flags = state::kSeenReply;
+    return out;
+}
+
+// Source NAT to that address and port (id of a ping).
+inline state::Flow snat(state::Flow f, const std::string& to, std::uint16_t port) {
+    f.reply.dst = address(to);
+    const bool icmp = f.key.proto == IPPROTO_ICMP || f.key.proto == IPPROTO_ICMPV6;
+    (icmp ? f.reply.sport : f.reply.dport) = port;
+    return f;
+}
+
+inline state::Flow dnat(state::Flow f, const std::string& to, std::uint16_t port) {
+    f.reply.src = address(to);
+    if (f.key.proto != IPPROTO_ICMP && f.key.proto != IPPROTO_ICMPV6)
+        f.reply.sport = port;
+    return f;
+}
+
+} // namespace encsync::table::test

@@ -1,0 +1,211 @@
+// Messages without a kernel: what is built reads back, and what is broken is refused by name.
+#include "flows.hpp"
+
+#include "table/ctnetlink_build.hpp"
+#include "table/ctnetlink_parse.hpp"
+#include "table/netlink.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+
+namespace encsync::table::test {
+namespace {
+
+using namespace ctnetlink;
+using netlink::Writer;
+
+constexpr std::uint16_t kNew = 1 << 8, kDelete = 1 << 8 | 2;
+
+void put_tuple(Writer& w, int type, const state::Tuple& tuple, std::uint8_t proto) {
+    const auto nest = w.begin(type);
+    const auto ip = w.begin(CTA_TUPLE_IP);
+    w.put(CTA_IP_V4_SRC, tuple.src.bytes.data(), 4);
+    w.put(CTA_IP_V4_DST, tuple.dst.bytes.data(), 4);
+    w.end(ip);
+    const auto p = w.begin(CTA_TUPLE_PROTO);
+    w.put_be(CTA_PROTO_NUM, proto);
+    w.put_be(CTA_PROTO_SRC_PORT, tuple.sport);
+    w.put_be(CTA_PROTO_DST_PORT, tuple.dport);
+    w.end(p);
+    w.end(nest);
+}
+
+// An event as the kernel sends it, with whatever `more` adds.
+template<class F>
+std::vector<std::uint8_t> event(const state::Flow& f, F more, std::uint16_t type = kNew,
+                                std::uint16_t flags = 0) {
+    std::vector<std::uint8_t> buffer(1024);
+    Writer w(buffer, type, flags, 9);
+    const std::array<std::uint8_t, 4> header{AF_INET, 0, 0, 0};
+    w.plain(header);
+    put_tuple(w, CTA_TUPLE_ORIG, f.key.orig, f.key.proto);
+    put_tuple(w, CTA_TUPLE_REPLY, f.reply, f.key.proto);
+    more(w);
+    buffer.resize(w.finish());
+    return buffer;
+}
+
+void whole_tcp(Writer& w) {
+    w.put_be(CTA_STATUS, std::uint32_t{2 | 4 | 8});
+    w.put_be(CTA_TIMEOUT, std::uint32_t{431999});
+    w.put_be(CTA_MARK, std::uint32_t{77});
+    w.put_be(CTA_ZONE, std::uint16_t{3});
+    const auto info = w.begin(CTA_PROTOINFO);
+    const auto tcp = w.begin(CTA_PROTOINFO_TCP);
+    w.put_be(CTA_PROTOINFO_TCP_STATE, std::uint8_t{3});
+    w.end(tcp);
+    w.end(info);
+}
+
+TEST(Parse, ReadsAWholeEvent) {
+    const state::Flow f = snat(tcp(4000), "198.51.100.1", 40000);
+    Entry e;
+    ASSERT_EQ(parse(event(f, whole_tcp, kNew, NLM_F_CREATE | NLM_F_EXCL), e), Fault::none);
+    EXPECT_EQ(e.kind, Entry::Kind::created);
+    EXPECT_EQ(e.seq, 9U);
+    EXPECT_TRUE(e.has_progress);
+    state::Flow expected = f;
+    expected.mark = 77;
+    expected.key.zone = 3;
+    expected.timeout = 431999;
+    EXPECT_EQ(e.flow, expected);
+    ASSERT_EQ(parse(event(f, whole_tcp), e), Fault::none);
+    EXPECT_EQ(e.kind, Entry::Kind::updated);
+    ASSERT_EQ(parse(event(f, whole_tcp, kDelete), e), Fault::none);
+    EXPECT_EQ(e.kind, Entry::Kind::destroyed);
+}
+
+TEST(Parse, KnowsWhetherItWasToldTheProgress) {
+    Entry e;
+    ASSERT_EQ(parse(event(tcp(1), [](Writer& w) { w.put_be(CTA_MARK, std::uint32_t{1}); }), e),
+              Fault::none);
+    EXPECT_FALSE(e.has_progress);
+    ASSERT_EQ(parse(event(udp(1), [](Writer& w) { w.put_be(CTA_MARK, std::uint32_t{1}); }), e),
+              Fault::none);
+    EXPECT_TRUE(e.has_progress);
+    EXPECT_EQ(e.flow.src_state, 1);
+}
+
+TEST(Parse, IsNotFooledByACutAtAnyByte) {
+    const auto whole = event(tcp(4000), whole_tcp);
+    for (std::size_t size = 0; size < whole.size(); size++) {
+        // As the bytes are, the header says more than there is.
+        std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
+        Entry e;
+        EXPECT_EQ(parse(cut, e), Fault::short_message) << size;
+        // With a header that agrees, it must be a fault or end between two attributes.
+        if (size < 20)
+            continue;
+        const auto length = static_cast<std::uint32_t>(size);
+        std::memcpy(cut.data(), &length, sizeof length);
+        const Fault fault = parse(cut, e);
+        if (fault == Fault::none) {
+            EXPECT_EQ(e.flow.key.orig, tcp(4000).key.orig) << size;
+            EXPECT_EQ(e.flow.reply, tcp(4000).reply) << size;
+        }
+    }
+}
+
+TEST(Parse, RefusesByName) {
+    const auto f = tcp(1);
+    const auto with = [&](auto more) {
+        Entry e;
+        return parse(event(f, more), e);
+    };
+    EXPECT_EQ(with([](Writer& w) { w.put_be(CTA_TIMEOUT, std::uint16_t{1}); }), Fault::bad_size);
+    EXPECT_EQ(with([](Writer& w) { w.put_be(CTA_STATUS, std::uint64_t{1}); }), Fault::bad_size);
+    EXPECT_EQ(with([](Writer& w) {
+                  const auto info = w.begin(CTA_PROTOINFO);
+                  const auto t = w.begin(CTA_PROTOINFO_TCP);
+                  w.put_be(CTA_PROTOINFO_TCP_STATE, std::uint8_t{10});
+                  w.end(t);
+                  w.end(info);
+              }),
+              Fault::bad_state);
+    EXPECT_EQ(with([&](Writer& w) { put_tuple(w, CTA_TUPLE_REPLY, f.reply, IPPROTO_UDP); }),
+              Fault::bad_tuple);
+    EXPECT_EQ(with([](Writer& w) {
+                  const auto t = w.begin(CTA_TUPLE_ORIG);
+                  w.put_be(CTA_TUPLE_ZONE, std::uint16_t{1});
+                  w.end(t);
+              }),
+              Fault::directional_zone);
+    EXPECT_EQ(with([](Writer& w) { w.end(w.begin(CTA_TUPLE_ORIG)); }), Fault::bad_tuple);
+    EXPECT_EQ(with([](Writer& w) {
+                  const auto t = w.begin(CTA_TUPLE_ORIG);
+                  const auto ip = w.begin(CTA_TUPLE_IP);
+                  w.put(CTA_IP_V4_SRC, "\1\2\3", 3);
+                  w.end(ip);
+                  w.end(t);
+              }),
+              Fault::bad_size);
+    EXPECT_EQ(with([](Writer& w) { w.plain(std::uint32_t{0x00010002}); }), Fault::bad_attribute);
+
+    Entry e;
+    auto message = event(f, [](Writer&) {});
+    message[4] = 9;
+    EXPECT_EQ(parse(message, e), Fault::not_conntrack);
+    message = event(f, [](Writer&) {});
+    message[16] = AF_UNIX;
+    EXPECT_EQ(parse(message, e), Fault::bad_family);
+    message[16] = AF_INET6; // whose addresses have other attributes
+    EXPECT_EQ(parse(message, e), Fault::bad_tuple);
+    std::vector<std::uint8_t> empty(64);
+    Writer w(empty, kNew, 0, 1);
+    w.plain(std::uint32_t{AF_INET});
+    empty.resize(w.finish());
+    EXPECT_EQ(parse(empty, e), Fault::missing_tuple);
+}
+
+TEST(Parse, EveryFaultHasItsName) {
+    std::vector<std::string> names;
+    for (int i = 0; i < kFaults; i++)
+        names.emplace_back(to_string(static_cast<Fault>(i)));
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
+}
+
+// ---- building --------------------------------------------------------------------------------
+
+TEST(Build, WhatIsCreatedReadsBackWithoutItsNat) {
+    const state::Flow plain = tcp(5000, "2001:db8:1::2", "2001:db8:2::80");
+    for (const state::Flow& f :
+         {plain, snat(plain, "2001:db8:9::1", 40000), snat(ping(7), "198.51.100.1", 9)}) {
+        std::array<std::uint8_t, kMaxRequest> buffer{};
+        const std::size_t size = build(buffer, Request::create, f, 700, 5);
+        ASSERT_GT(size, 0U);
+        Entry e;
+        ASSERT_EQ(parse(Bytes(buffer).first(size), e), Fault::none);
+        EXPECT_EQ(e.flow.key, f.key);
+        EXPECT_EQ(e.flow.reply, state::inverse(f.key)); // the kernel translates it
+        EXPECT_EQ(e.flow.timeout, 700U);
+        EXPECT_EQ(e.flow.src_state, f.src_state);
+        EXPECT_EQ(e.flow.flags, f.flags);
+    }
+}
+
+TEST(Build, NoRequestIsLargerThanSaid) {
+    state::Flow f = snat(dnat(tcp(1, "2001:db8:1::2", "2001:db8:2::80"), "2001:db8:a::1", 2),
+                         "2001:db8:9::1", 3);
+    f.key.zone = 1;
+    for (int r = 0; r <= static_cast<int>(Request::get); r++) {
+        std::array<std::uint8_t, kMaxRequest> buffer{};
+        EXPECT_GT(build(buffer, static_cast<Request>(r), f, 1, 1), 0U) << r;
+    }
+}
+
+TEST(Build, NothingIsWrittenPastABufferThatIsTooSmall) {
+    const state::Flow f = snat(tcp(1), "198.51.100.1", 2);
+    std::array<std::uint8_t, kMaxRequest> whole{};
+    const std::size_t needed = build(whole, Request::create, f, 1, 1);
+    for (std::size_t size = 0; size < needed; size++) {
+        std::vector<std::uint8_t> small(size);
+        EXPECT_EQ(build(small, Request::create, f, 1, 1), 0U) << size;
+    }
+    std::vector<std::uint8_t> just(needed);
+    EXPECT_EQ(build(just, Request::create, f, 1, 1), needed);
+}
+
+} // namespace
+} // namespace encsync::table::test
