@@ -1,0 +1,685 @@
+#include "ipsec/link/inner.hpp"
+#include "ipsec/link/userspace.hpp"
+#include "tests/unit/link/params.hpp"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <deque>
+#include <sys/socket.h>
+
+namespace encsync::link {
+namespace {
+
+using esp::Direction;
+using std::chrono::seconds;
+using Buffer = std::vector<std::uint8_t>;
+
+constexpr std::uint32_t kMickeyIn = 0xa0000001, kMinnieIn = 0xb0000001;
+
+Buffer text(std::size_t size, std::uint8_t first = 7) {
+    Buffer bytes(size);
+    for (std::size_t i = 0; i < size; i++)
+        bytes[i] = static_cast<std::uint8_t>(first + i);
+    return bytes;
+}
+
+Endpoint endpoint(const std::string& address, std::uint16_t port) {
+    return {boost::asio::ip::make_address(address), port};
+}
+
+// A plain socket: mallory, or a relay that sees every sealed packet.
+struct PlainSocket {
+    explicit PlainSocket(const Endpoint& local)
+        : fd(socket(local.address().is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0)) {
+        EXPECT_EQ(0, bind(fd.get(), local.data(), static_cast<socklen_t>(local.size())));
+    }
+    void send(const Buffer& bytes, const Endpoint& to) const {
+        EXPECT_EQ(static_cast<ssize_t>(bytes.size()),
+                  sendto(fd.get(), bytes.data(), bytes.size(), 0, to.data(),
+                         static_cast<socklen_t>(to.size())));
+    }
+    std::vector<Buffer> receive_all() const {
+        std::vector<Buffer> all;
+        for (;;) {
+            Buffer bytes(65536);
+            const ssize_t n = recv(fd.get(), bytes.data(), bytes.size(), 0);
+            if (n < 0)
+                return all;
+            bytes.resize(static_cast<std::size_t>(n));
+            all.push_back(std::move(bytes));
+        }
+    }
+    Fd fd;
+};
+
+struct Node final : Receiver {
+    struct Packet {
+        PeerId peer;
+        std::uint32_t spi;
+        Buffer inner;
+        Buffer payload() const { return {inner.begin() + 20, inner.end()}; }
+    };
+    struct Ike {
+        Endpoint from, to;
+        Buffer datagram;
+    };
+
+    Node(boost::asio::io_context& io, LinkOptions options) {
+        LinkHooks hooks;
+        hooks.on_ike = [this](const Endpoint& from, const Endpoint& to, Bytes datagram) {
+            ike.push_back({from, to, {datagram.begin(), datagram.end()}});
+        };
+        hooks.on_expire = [this](PeerId, std::uint32_t spi) { expired.push_back(spi); };
+        auto opened = UserspaceLink::open(io, *this, std::move(hooks), options);
+        EXPECT_TRUE(opened);
+        link = std::move(*opened);
+    }
+    void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override {
+        packets.push_back({peer, spi, {inner.begin(), inner.end()}});
+    }
+    void on_up(PeerId) override { ups++; }
+    void on_down(PeerId) override { downs++; }
+    void on_writable(PeerId) override { writables++; }
+
+    bool put(const Buffer& payload) {
+        const MutableBytes room = link->acquire(0);
+        if (room.size() < payload.size())
+            return false;
+        std::copy(payload.begin(), payload.end(), room.begin());
+        link->commit(0, payload.size());
+        return true;
+    }
+    const PeerStats& stats() const { return *link->peer_stats(0); }
+    std::uint64_t refused(esp::Verdict verdict) const {
+        return stats().refused[static_cast<std::size_t>(verdict)];
+    }
+
+    std::unique_ptr<UserspaceLink> link;
+    std::deque<Packet> packets;
+    std::vector<Ike> ike;
+    std::vector<std::uint32_t> expired;
+    int ups = 0, downs = 0, writables = 0;
+};
+
+// mickey on 127.0.0.1 and minnie on 127.0.0.2, in one loop and a namespace of their own.
+class TwoNodes : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (!enter_namespace())
+            GTEST_SKIP() << "no network namespace to be had";
+        options.socket.buffer_size = 4 << 20;
+        make();
+    }
+    void make() {
+        minnie.reset();
+        mickey.reset();
+        mickey.emplace(io, options);
+        minnie.emplace(io, options);
+        ASSERT_TRUE(mickey->link->add_peer(peer("minnie", left, right)));
+        ASSERT_TRUE(minnie->link->add_peer(peer("mickey", right, left)));
+    }
+    LinkPeer peer(const std::string& name, const std::string& l, const std::string& r) const {
+        LinkPeer p;
+        p.id = 0;
+        p.name = name;
+        p.left = boost::asio::ip::make_address(l);
+        p.right = boost::asio::ip::make_address(r);
+        p.mtu = mtu;
+        return p;
+    }
+
+    // One way: `out` seals what `in` opens.
+    void connect(Node& out, Node& in, std::uint32_t spi, std::uint8_t key = 1) {
+        ASSERT_TRUE(in.link->add_sa(make_params(Direction::inbound, spi, 0, key)));
+        ASSERT_TRUE(out.link->add_sa(make_params(Direction::outbound, spi, 0, key)));
+    }
+    void connect_both() {
+        connect(*mickey, *minnie, kMinnieIn, 1);
+        connect(*minnie, *mickey, kMickeyIn, 2);
+    }
+
+    // Runs the loop until it holds; fails after ten seconds without.
+    template<class F>
+    bool until(F&& condition) {
+        const auto deadline = Clock::now() + seconds(10);
+        while (!condition()) {
+            io.restart();
+            if (io.run_one_until(deadline) == 0)
+                return condition();
+        }
+        return true;
+    }
+    // Everything that was sent before has been received: loopback delivers at once, in order.
+    void settle() {
+        io.restart();
+        while (io.poll() > 0)
+            io.restart();
+    }
+
+    boost::asio::io_context io;
+    LinkOptions options;
+    std::string left = "127.0.0.1", right = "127.0.0.2";
+    std::uint16_t mtu = 1500;
+    std::optional<Node> mickey, minnie;
+};
+
+TEST_F(TwoNodes, PacketsGoBothWays) {
+    EXPECT_TRUE(mickey->link->acquire(0).empty()); // no SA yet
+    connect_both();
+    EXPECT_EQ(1, mickey->ups);
+    ASSERT_TRUE(mickey->put(text(100)));
+    ASSERT_TRUE(minnie->put(text(200)));
+    mickey->link->flush();
+    minnie->link->flush();
+    ASSERT_TRUE(until([&] { return !mickey->packets.empty() && !minnie->packets.empty(); }));
+
+    const Node::Packet& got = minnie->packets[0];
+    EXPECT_EQ(kMinnieIn, got.spi);
+    EXPECT_EQ(0, got.peer);
+    EXPECT_EQ(text(100), got.payload());
+    Buffer header(20);
+    const auto sa = make_params(Direction::outbound, 0x1000);
+    write_inner_header(header.data(), sa.inner_src, sa.inner_dst, 100);
+    EXPECT_EQ(header, Buffer(got.inner.begin(), got.inner.begin() + 20));
+    EXPECT_EQ(text(200), mickey->packets[0].payload());
+
+    EXPECT_EQ(1u, mickey->stats().tx_packets);
+    EXPECT_EQ(120u, mickey->stats().tx_bytes);
+    EXPECT_EQ(1u, mickey->stats().rx_packets);
+    EXPECT_EQ(220u, mickey->stats().rx_bytes);
+    EXPECT_EQ(0u, mickey->stats().refused_total());
+    const auto sas = mickey->link->sas();
+    ASSERT_EQ(2u, sas.size());
+    for (const SaInfo& info : sas)
+        EXPECT_EQ(1u, info.packets);
+}
+
+TEST_F(TwoNodes, NothingClearIsOnTheWire) {
+    const PlainSocket wire(endpoint("127.0.0.3", 4500));
+    connect_both();
+    mickey->link->set_endpoint(0, endpoint("127.0.0.3", 4500));
+    ASSERT_TRUE(mickey->put(text(200)));
+    mickey->link->flush();
+    const auto seen = wire.receive_all();
+    ASSERT_EQ(1u, seen.size());
+    EXPECT_EQ(esp::sealed_size(220), seen[0].size());
+    const Buffer piece = text(8, 50);
+    const Buffer plain = text(200);
+    EXPECT_NE(plain.end(), std::search(plain.begin(), plain.end(), piece.begin(), piece.end()));
+    EXPECT_EQ(seen[0].end(),
+              std::search(seen[0].begin(), seen[0].end(), piece.begin(), piece.end()));
+}
+
+TEST_F(TwoNodes, ABatchIsFewSystemCalls) {
+    connect_both();
+    const std::size_t room = mickey->link->acquire(0).size();
+    EXPECT_EQ(max_payload(1500, false, false), room);
+    for (std::uint8_t i = 0; i < 40; i++) // of different sizes: padded to one
+        ASSERT_TRUE(mickey->put(text(room - i, i)));
+    mickey->link->flush();
+    EXPECT_EQ(1u, mickey->stats().tx_calls);
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 40; }));
+    for (std::uint8_t i = 0; i < 40; i++)
+        EXPECT_EQ(text(room - i, i), minnie->packets[i].payload());
+}
+
+TEST_F(TwoNodes, WithoutOffloadTheSameArrives) {
+    options.socket.gso = options.socket.gro = false;
+    make();
+    connect_both();
+    for (std::uint8_t i = 0; i < 64; i++)
+        ASSERT_TRUE(mickey->put(text(1000u + i, i)));
+    ASSERT_TRUE(mickey->put(text(500))); // the 65th: the batch before it leaves
+    EXPECT_EQ(64u, mickey->stats().tx_packets);
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 65; }));
+    for (std::uint8_t i = 0; i < 64; i++)
+        EXPECT_EQ(text(1000u + i, i), minnie->packets[i].payload());
+    EXPECT_EQ(text(500), minnie->packets[64].payload());
+}
+
+TEST_F(TwoNodes, ManyBatchesOfAllSizesArriveInOrder) {
+    connect_both();
+    std::uint32_t random = 7;
+    std::vector<std::size_t> sizes;
+    for (int i = 0; i < 1000; i++) {
+        random = random * 1664525 + 1013904223;
+        sizes.push_back(1 + (random >> 16) % 1400);
+        ASSERT_TRUE(mickey->put(text(sizes.back())));
+        if ((random >> 8) % 16 == 0) {
+            mickey->link->flush();
+            settle();
+        }
+    }
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1000; }));
+    for (std::size_t i = 0; i < 1000; i++)
+        ASSERT_EQ(text(sizes[i]), minnie->packets[i].payload()) << i;
+    EXPECT_LT(mickey->stats().tx_calls, 700u);
+}
+
+TEST_F(TwoNodes, ARoomGivenBackSendsNothing) {
+    connect_both();
+    ASSERT_FALSE(mickey->link->acquire(0).empty());
+    mickey->link->commit(0, 0);
+    mickey->link->flush();
+    EXPECT_EQ(0u, mickey->stats().tx_packets);
+    ASSERT_TRUE(mickey->put(text(9)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
+}
+
+TEST_F(TwoNodes, ARekeyLosesNothing) {
+    connect(*mickey, *minnie, 0x1001, 1);
+    ASSERT_TRUE(mickey->put(text(100, 1)));
+    mickey->link->flush();
+    // The new one comes, the old is deleted on both sides, while packets are under way.
+    connect(*mickey, *minnie, 0x1002, 2);
+    ASSERT_TRUE(mickey->put(text(100, 2)));
+    EXPECT_TRUE(mickey->link->delete_sa(0, 0x1001, Direction::outbound));
+    EXPECT_TRUE(minnie->link->delete_sa(0, 0x1001, Direction::inbound));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 2; }));
+    EXPECT_EQ(0x1001u, minnie->packets[0].spi);
+    EXPECT_EQ(0x1002u, minnie->packets[1].spi);
+    EXPECT_EQ(1, mickey->ups);
+    EXPECT_EQ(0, mickey->downs);
+}
+
+TEST_F(TwoNodes, AfterTheGraceAnOldOneReceivesNoMore) {
+    options.grace = std::chrono::milliseconds(1);
+    make();
+    connect(*mickey, *minnie, 0x1001);
+    EXPECT_TRUE(minnie->link->delete_sa(0, 0x1001, Direction::inbound));
+    ASSERT_TRUE(until([&] { return minnie->link->sas().empty(); }));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 1; }));
+    EXPECT_TRUE(minnie->packets.empty());
+}
+
+TEST_F(TwoNodes, DeletingTheLastOutboundSaIsDown) {
+    connect_both();
+    ASSERT_TRUE(mickey->put(text(100)));
+    EXPECT_FALSE(mickey->link->delete_sa(0, 0x9999, Direction::outbound));
+    EXPECT_EQ(0, mickey->downs);
+    EXPECT_TRUE(mickey->link->delete_sa(0, kMinnieIn, Direction::outbound));
+    EXPECT_EQ(1, mickey->downs);
+    mickey->link->flush();
+    EXPECT_EQ(1u, mickey->stats().no_sa);
+    EXPECT_EQ(0u, mickey->stats().tx_packets);
+    EXPECT_TRUE(mickey->link->acquire(0).empty());
+}
+
+TEST_F(TwoNodes, DropAllForgetsEveryKeyAtOnce) {
+    connect_both();
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->drop_all();
+    minnie->link->drop_all();
+    EXPECT_EQ(1, mickey->downs);
+    EXPECT_EQ(1u, mickey->stats().no_sa);
+    mickey->link->flush();
+    EXPECT_TRUE(mickey->link->acquire(0).empty());
+    EXPECT_TRUE(mickey->link->sas().empty());
+    EXPECT_EQ(0u, mickey->stats().tx_packets);
+    connect_both();
+    EXPECT_EQ(2, mickey->ups);
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
+}
+
+TEST_F(TwoNodes, AnotherKeyIsRefused) {
+    ASSERT_TRUE(minnie->link->add_sa(make_params(Direction::inbound, kMinnieIn, 0, 1)));
+    ASSERT_TRUE(mickey->link->add_sa(make_params(Direction::outbound, kMinnieIn, 0, 99)));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->refused(esp::Verdict::bad_tag) == 1; }));
+    EXPECT_TRUE(minnie->packets.empty());
+    EXPECT_EQ(1u, minnie->link->sas().at(0).failed);
+    EXPECT_EQ(0u, minnie->link->sas().at(0).packets);
+}
+
+TEST_F(TwoNodes, AReplayedDatagramIsRefused) {
+    connect_both();
+    const PlainSocket relay(endpoint("127.0.0.1", 14500)); // mickey's address: a known source
+    mickey->link->set_endpoint(0, endpoint("127.0.0.1", 14500));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    const auto seen = relay.receive_all();
+    ASSERT_EQ(1u, seen.size());
+    for (int i = 0; i < 3; i++)
+        relay.send(seen[0], endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->refused(esp::Verdict::replayed) == 2; }));
+    EXPECT_EQ(1u, minnie->packets.size());
+    EXPECT_EQ(2u, minnie->link->sas().at(0).replayed);
+}
+
+TEST_F(TwoNodes, TruncatedAtEveryByteIsRefused) {
+    connect_both();
+    const PlainSocket relay(endpoint("127.0.0.1", 14500));
+    mickey->link->set_endpoint(0, endpoint("127.0.0.1", 14500));
+    ASSERT_TRUE(mickey->put(text(30)));
+    mickey->link->flush();
+    const Buffer sealed = relay.receive_all().at(0);
+    for (std::size_t size = 0; size < sealed.size(); size++)
+        relay.send(Buffer(sealed.begin(), sealed.begin() + static_cast<long>(size)),
+                   endpoint("127.0.0.2", 4500));
+    relay.send(sealed, endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
+    EXPECT_EQ(4u, minnie->link->stats().runt);
+    EXPECT_EQ(sealed.size() - 4, minnie->stats().refused_total());
+}
+
+TEST_F(TwoNodes, AnUnknownSpiIsCounted) {
+    connect_both();
+    const PlainSocket relay(endpoint("127.0.0.1", 14500));
+    relay.send(text(100), endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 1; }));
+    EXPECT_EQ(0u, minnie->link->stats().unknown_source);
+}
+
+TEST_F(TwoNodes, AnUnknownSourceIsDroppedAtOnce) {
+    connect_both();
+    const PlainSocket mallory(endpoint("127.0.0.9", 4500)), relay(endpoint("127.0.0.1", 14500));
+    mickey->link->set_endpoint(0, endpoint("127.0.0.1", 14500));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    const Buffer sealed = relay.receive_all().at(0);
+    mallory.send(sealed, endpoint("127.0.0.2", 4500)); // even if it were authentic
+    Buffer ike(28);
+    ike[0] = 1;
+    mallory.send(ike, endpoint("127.0.0.2", 500));
+    mallory.send({}, endpoint("127.0.0.2", 500));
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_source == 3; }));
+    EXPECT_TRUE(minnie->packets.empty());
+    EXPECT_TRUE(minnie->ike.empty());
+    relay.send(sealed, endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
+}
+
+TEST_F(TwoNodes, IkeIsToldFromEsp) {
+    const Buffer hello = text(60, 1), on_nat = text(70, 9);
+    EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 500), endpoint(right, 500), hello));
+    EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 4500), endpoint(right, 4500), on_nat));
+    ASSERT_TRUE(until([&] { return minnie->ike.size() == 2; }));
+    std::sort(minnie->ike.begin(), minnie->ike.end(),
+              [](const auto& a, const auto& b) { return a.to.port() < b.to.port(); });
+    EXPECT_EQ(endpoint(left, 500), minnie->ike[0].from);
+    EXPECT_EQ(endpoint(right, 500), minnie->ike[0].to);
+    EXPECT_EQ(hello, minnie->ike[0].datagram);
+    EXPECT_EQ(endpoint(left, 4500), minnie->ike[1].from);
+    EXPECT_EQ(endpoint(right, 4500), minnie->ike[1].to);
+    EXPECT_EQ(on_nat, minnie->ike[1].datagram); // without the marker
+    EXPECT_EQ(2u, mickey->link->stats().ike_out);
+}
+
+TEST_F(TwoNodes, TheMarkerIsOnTheWireOnNatportOnly) {
+    const PlainSocket four(endpoint("127.0.0.2", 14500));
+    const Buffer ike = text(28, 1);
+    EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 4500), endpoint(right, 14500), ike));
+    EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 500), endpoint(right, 14500), ike));
+    const auto seen = four.receive_all();
+    ASSERT_EQ(2u, seen.size());
+    Buffer marked(4);
+    marked.insert(marked.end(), ike.begin(), ike.end());
+    EXPECT_EQ(marked, seen[0]);
+    EXPECT_EQ(ike, seen[1]);
+}
+
+TEST_F(TwoNodes, KeepalivesAndRuntsAreNoIke) {
+    const PlainSocket relay(endpoint("127.0.0.1", 14500));
+    relay.send({0xff}, endpoint(right, 4500));
+    relay.send({0xfe}, endpoint(right, 4500));         // runt
+    relay.send({0, 0, 0}, endpoint(right, 4500));      // runt
+    relay.send({0, 0, 0, 0}, endpoint(right, 4500));   // marker and nothing: runt
+    relay.send(Buffer(4 + 27), endpoint(right, 4500)); // no whole IKE header: runt
+    relay.send(text(27, 1), endpoint(right, 500));     // runt
+    relay.send({0xff}, endpoint(right, 500));          // no keepalives on ikeport: runt
+    relay.send({}, endpoint(right, 4500));             // runt
+    relay.send(Buffer(4 + 28), endpoint(right, 4500)); // the least there is
+    ASSERT_TRUE(until([&] { return minnie->ike.size() == 1; }));
+    settle();
+    EXPECT_EQ(7u, minnie->link->stats().runt);
+    EXPECT_EQ(1u, minnie->link->stats().keepalive);
+}
+
+TEST_F(TwoNodes, IkeGoesOnlyFromOurSocketsToPeers) {
+    EXPECT_FALSE(
+        mickey->link->send_ike(endpoint("127.0.0.5", 500), endpoint(right, 500), text(28)));
+    EXPECT_FALSE(mickey->link->send_ike(endpoint(left, 501), endpoint(right, 500), text(28)));
+    EXPECT_FALSE(mickey->link->send_ike(endpoint(left, 500), endpoint("127.0.0.9", 500), text(28)));
+    EXPECT_EQ(3u, mickey->link->stats().ike_unknown_address);
+    EXPECT_EQ(0u, mickey->link->stats().ike_out);
+    EXPECT_FALSE(mickey->link->send_ike(endpoint(left, 500), endpoint(right, 500), text(65530)));
+    EXPECT_EQ(1u, mickey->link->stats().ike_not_sent);
+}
+
+TEST_F(TwoNodes, TooBigForThePathLowersTheMtu) {
+    shell("ip link set lo mtu 1300");
+    connect_both();
+    const std::size_t before = mickey->link->acquire(0).size();
+    for (int i = 0; i < 3; i++)
+        ASSERT_TRUE(mickey->put(text(before)));
+    mickey->link->flush();
+    EXPECT_EQ(3u, mickey->stats().too_big);
+    EXPECT_EQ(1300u, mickey->stats().mtu);
+    const std::uint64_t calls = mickey->stats().tx_calls;
+    const std::size_t after = mickey->link->acquire(0).size();
+    EXPECT_EQ(max_payload(1300, false, false), after);
+    for (int i = 0; i < 3; i++)
+        ASSERT_TRUE(mickey->put(text(after)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 3; }));
+    EXPECT_EQ(calls + 1, mickey->stats().tx_calls) << "offload was given up";
+}
+
+TEST_F(TwoNodes, NoRouteIsCountedAndNotFatal) {
+    connect_both();
+    mickey->link->set_endpoint(0, endpoint("192.0.2.1", 4500));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    EXPECT_EQ(1u, mickey->stats().unreachable + mickey->stats().not_sent);
+    mickey->link->set_endpoint(0, endpoint(right, 4500));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
+}
+
+// The kernel holds packets for an address whose hardware address it does not know yet, and they
+// count against the socket's send buffer: a full socket without any timing.
+TEST_F(TwoNodes, AFullSocketIsBackPressureAndLosesNothing) {
+    shell("ip link add v0 type veth peer name v1");
+    shell("ip addr add 10.9.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up");
+    options.socket.buffer_size = 4096;
+    left = "10.9.0.1";
+    right = "10.9.0.2";
+    Node node(io, options);
+    ASSERT_TRUE(node.link->add_peer(peer("minnie", left, right)));
+    ASSERT_TRUE(node.link->add_sa(make_params(Direction::outbound, kMinnieIn)));
+    std::uint64_t put = 0;
+    while (put < 1000 && node.put(text(1200))) {
+        put++;
+        node.link->flush();
+    }
+    ASSERT_LT(put, 1000u) << "the socket never filled";
+    EXPECT_EQ(1u, node.stats().blocked);
+    EXPECT_EQ(put - 1, node.stats().tx_packets);
+    EXPECT_TRUE(node.link->acquire(0).empty());
+    node.link->flush(); // not again to the full socket
+    EXPECT_EQ(1u, node.stats().blocked);
+    EXPECT_EQ(0, node.writables);
+
+    shell("ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:01 dev v0 nud permanent");
+    ASSERT_TRUE(until([&] { return node.writables == 1; }));
+    EXPECT_EQ(put, node.stats().tx_packets);
+    EXPECT_TRUE(node.put(text(1200)));
+    EXPECT_EQ(0u, node.stats().not_sent + node.stats().unreachable);
+}
+
+TEST_F(TwoNodes, DropAllEmptiesAFullSocketsBatch) {
+    shell("ip link add v0 type veth peer name v1");
+    shell("ip addr add 10.9.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up");
+    options.socket.buffer_size = 4096;
+    left = "10.9.0.1";
+    right = "10.9.0.2";
+    Node node(io, options);
+    ASSERT_TRUE(node.link->add_peer(peer("minnie", left, right)));
+    ASSERT_TRUE(node.link->add_sa(make_params(Direction::outbound, kMinnieIn)));
+    for (int i = 0; i < 1000 && node.put(text(1200)); i++)
+        node.link->flush();
+    ASSERT_EQ(1u, node.stats().blocked);
+    const std::uint64_t sent = node.stats().tx_packets;
+    node.link->drop_all();
+    EXPECT_EQ(1u, node.stats().no_sa);
+    shell("ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:01 dev v0 nud permanent");
+    settle();
+    EXPECT_EQ(sent, node.stats().tx_packets);
+}
+
+TEST_F(TwoNodes, AnSaInNeedOfASuccessorSaysSoOnce) {
+    options.soft_limit = 3;
+    make();
+    connect_both();
+    for (int i = 0; i < 2; i++)
+        ASSERT_TRUE(mickey->put(text(10)));
+    mickey->link->flush();
+    settle();
+    EXPECT_TRUE(mickey->expired.empty());
+    for (int i = 0; i < 5; i++) {
+        ASSERT_TRUE(mickey->put(text(10)));
+        mickey->link->flush();
+    }
+    settle();
+    EXPECT_EQ(std::vector<std::uint32_t>{kMickeyIn}, mickey->expired); // by its inbound SPI
+}
+
+TEST_F(TwoNodes, Ipv6OutsideAndInside) {
+    left = "::1";
+    right = "fd00::2";
+    shell("ip -6 addr add fd00::2/128 dev lo nodad");
+    make();
+    auto in = make_params(Direction::inbound, 0x1001),
+         out = make_params(Direction::outbound, 0x1001);
+    for (auto* p : {&in, &out}) {
+        p->inner_src.ipv6 = p->inner_dst.ipv6 = true;
+        p->inner_dst.bytes[15] = 9;
+    }
+    ASSERT_TRUE(minnie->link->add_sa(in));
+    ASSERT_TRUE(mickey->link->add_sa(out));
+    const std::size_t room = mickey->link->acquire(0).size();
+    EXPECT_EQ(max_payload(1500, true, true), room);
+    for (int i = 0; i < 5; i++)
+        ASSERT_TRUE(mickey->put(text(room)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 5; }));
+    Buffer header(40);
+    write_inner_header(header.data(), in.inner_src, in.inner_dst, room);
+    EXPECT_EQ(header,
+              Buffer(minnie->packets[0].inner.begin(), minnie->packets[0].inner.begin() + 40));
+    EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 4500), endpoint(right, 4500), text(28)));
+    ASSERT_TRUE(until([&] { return minnie->ike.size() == 1; }));
+}
+
+std::string why(const Result<void>& result) {
+    return result ? "ok" : result.error().text;
+}
+
+TEST_F(TwoNodes, ATakenPortIsNamedWithItsHolder) {
+    const PlainSocket holder(endpoint("127.0.0.7", 4500));
+    const std::string error = why(mickey->link->add_peer([&] {
+        LinkPeer p = peer("goofy", "127.0.0.7", "127.0.0.8");
+        p.id = 1;
+        return p;
+    }()));
+    EXPECT_EQ("peer goofy: UDP 127.0.0.7:4500 is taken by link_test (pid " +
+                  std::to_string(getpid()) + ")",
+              error);
+    // Nothing is left open: port 500 there is free again.
+    const PlainSocket free(endpoint("127.0.0.7", 500));
+}
+
+TEST_F(TwoNodes, PeersAreRefusedByName) {
+    LinkPeer p = peer("goofy", "127.0.0.1", "127.0.0.8");
+    EXPECT_EQ("peer goofy: number 0 is taken by minnie", why(mickey->link->add_peer(p)));
+    p.id = 15;
+    EXPECT_EQ("peer goofy: number 15 is beyond the 15 peers there may be",
+              why(mickey->link->add_peer(p)));
+    p.id = 1;
+    p.mtu = 639;
+    EXPECT_EQ("peer goofy: mtu 639 is below 640", why(mickey->link->add_peer(p)));
+    p.mtu = 640;
+    p.right = boost::asio::ip::make_address("fd00::1");
+    EXPECT_EQ("peer goofy: left 127.0.0.1 and right fd00::1 are of two address families",
+              why(mickey->link->add_peer(p)));
+    p.right = boost::asio::ip::make_address("0.0.0.0");
+    EXPECT_EQ("peer goofy: left and right must be single addresses",
+              why(mickey->link->add_peer(p)));
+    p = peer("goofy", "192.0.2.77", "192.0.2.78");
+    p.id = 1;
+    EXPECT_EQ("peer goofy: UDP 192.0.2.77:500: this machine has no such address",
+              why(mickey->link->add_peer(p)));
+    p = peer("goofy", "127.0.0.1", "127.0.0.8"); // shares mickey's sockets
+    p.id = 1;
+    EXPECT_EQ("ok", why(mickey->link->add_peer(p)));
+    EXPECT_EQ("SA 00001001: no peer has number 2",
+              why(mickey->link->add_sa(make_params(Direction::inbound, 0x1001, 2))));
+    LinkOptions same;
+    same.ikeport = same.natport;
+    EXPECT_FALSE(UserspaceLink::open(io, *mickey, {}, same));
+}
+
+TEST_F(TwoNodes, ARemovedPeerIsAStranger) {
+    connect_both();
+    minnie->link->remove_peer(0);
+    EXPECT_EQ(1, minnie->downs);
+    EXPECT_EQ(nullptr, minnie->link->peer_stats(0));
+    EXPECT_TRUE(minnie->link->sas().empty());
+    EXPECT_TRUE(minnie->link->acquire(0).empty());
+    const PlainSocket free(endpoint("127.0.0.2", 4500)); // the sockets are closed
+    ASSERT_TRUE(mickey->put(text(10)));
+    mickey->link->flush();
+    settle();
+    EXPECT_EQ(1u, free.receive_all().size());
+    EXPECT_TRUE(minnie->packets.empty());
+}
+
+TEST_F(TwoNodes, TheReceiverMayAnswerFromWithin) {
+    struct Echo final : Receiver {
+        UserspaceLink* link = nullptr;
+        int seen = 0;
+        void on_packet(PeerId peer, std::uint32_t, Bytes inner) override {
+            seen++;
+            const MutableBytes room = link->acquire(peer);
+            std::copy(inner.begin() + 20, inner.end(), room.begin());
+            link->commit(peer, inner.size() - 20);
+            link->flush();
+            if (seen == 3)
+                link->drop_all(); // even that
+        }
+        void on_up(PeerId) override {}
+        void on_down(PeerId) override {}
+        void on_writable(PeerId) override {}
+    };
+    minnie.reset();
+    Echo echo;
+    auto opened = UserspaceLink::open(io, echo, {}, options);
+    ASSERT_TRUE(opened);
+    echo.link = opened->get();
+    ASSERT_TRUE(echo.link->add_peer(peer("mickey", right, left)));
+    ASSERT_TRUE(echo.link->add_sa(make_params(Direction::inbound, kMinnieIn, 0, 1)));
+    ASSERT_TRUE(echo.link->add_sa(make_params(Direction::outbound, kMickeyIn, 0, 2)));
+    ASSERT_TRUE(mickey->link->add_sa(make_params(Direction::outbound, kMinnieIn, 0, 1)));
+    ASSERT_TRUE(mickey->link->add_sa(make_params(Direction::inbound, kMickeyIn, 0, 2)));
+    for (std::uint8_t i = 0; i < 10; i++)
+        ASSERT_TRUE(mickey->put(text(100, i)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return mickey->packets.size() == 3; }));
+    settle();
+    EXPECT_EQ(3, echo.seen);
+    EXPECT_EQ(7u, echo.link->stats().unknown_spi);
+    EXPECT_EQ(text(100, 2), mickey->packets[2].payload());
+}
+
+} // namespace
+} // namespace encsync::link
