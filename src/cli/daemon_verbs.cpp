@@ -1,0 +1,164 @@
+#include "cli/render.hpp"
+#include "cli/verbs.hpp"
+#include "control/client.hpp"
+
+#include <cstdio>
+#include <fmt/format.h>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+using control::Client;
+
+namespace {
+
+Result<json::value> ask(const Options& options, const json::object& request) {
+    auto client = Client::connect(options.run_dir);
+    if (!client)
+        return client.error();
+    return client->call(request);
+}
+
+// Asks, and prints the answer as JSON or as render() makes it.
+int report(const Options& options, const json::object& request,
+           std::string (*render)(const json::value&)) {
+    auto answer = ask(options, request);
+    if (!answer)
+        return fail(answer.error().text);
+    if (options.json)
+        return print_json(*answer);
+    return std::fputs(render(*answer).c_str(), stdout) < 0;
+}
+
+std::string_view text(const json::value& answer, std::string_view name) {
+    const auto* fields = answer.if_object();
+    const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
+    const auto* string = value ? value->if_string() : nullptr;
+    return string ? std::string_view(*string) : std::string_view();
+}
+
+// Whether the answer says so; an answer that does not say is a no.
+bool is_true(const json::value& answer, std::string_view name) {
+    const auto* fields = answer.if_object();
+    const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
+    return value && *value == true;
+}
+
+// A verb that makes the daemon do something with one peer or all.
+int command_peers(const Options& options, const char* command, const std::string& peer,
+                  const char* what) {
+    json::object request{{"command", command}};
+    if (!peer.empty())
+        request["peer"] = peer;
+    auto answer = ask(options, request);
+    if (!answer)
+        return fail(answer.error().text);
+    if (options.json)
+        return print_json(*answer);
+    fmt::print("{}: {}\n", peer.empty() ? "all peers" : peer, what);
+    return 0;
+}
+
+} // namespace
+
+int fail(const std::string& text) {
+    fmt::print(stderr, "encsync: {}\n", clean(text));
+    return 1;
+}
+
+int print_json(const json::value& value) {
+    fmt::print("{}\n", json::serialize(value));
+    return 0;
+}
+
+int status(const Options& options) {
+    return report(options, {{"command", "status"}}, render_status);
+}
+
+int status_ready(const Options& options) {
+    auto answer = ask(options, {{"command", "status"}});
+    if (!answer)
+        return fail(answer.error().text);
+    if (is_true(*answer, "ready"))
+        return 0;
+    const auto why = text(*answer, "why");
+    return fail(fmt::format("not ready: {}", why.empty() ? "encsyncd does not say why" : why));
+}
+
+int peers(const Options& options) {
+    return report(options, {{"command", "peers"}}, render_peers);
+}
+
+int sas(const Options& options) {
+    return report(options, {{"command", "sas"}}, render_sas);
+}
+
+int states(const Options& options, const std::string& filter) {
+    auto client = Client::connect(options.run_dir);
+    if (!client)
+        return fail(client.error().text);
+    json::object request{{"command", "states"}};
+    if (!filter.empty())
+        request["filter"] = filter;
+    // As JSON one array, an item a line, so that it can be read whole or line by line.
+    bool first = true;
+    const auto begin = [&] {
+        if (first)
+            std::fputs(options.json ? "[" : states_header().c_str(), stdout);
+    };
+    const auto done = client->stream(request, [&](const json::value& item) {
+        begin();
+        if (options.json)
+            fmt::print("{}\n{}", first ? "" : ",", json::serialize(item));
+        else
+            std::fputs(render_state(item).c_str(), stdout);
+        first = false;
+    });
+    if (!done)
+        return fail(done.error().text);
+    begin();
+    if (options.json)
+        std::fputs("\n]\n", stdout);
+    return 0;
+}
+
+int role(const Options& options, const std::string& role) {
+    json::object request{{"command", "role"}};
+    if (!role.empty())
+        request["role"] = role;
+    return report(options, request, [](const json::value& answer) {
+        const auto now =
+            answer.is_string() ? std::string_view(answer.get_string()) : text(answer, "role");
+        return fmt::format("{}\n", now.empty() ? "-" : clean(now));
+    });
+}
+
+int bulk(const Options& options, const std::string& peer) {
+    return command_peers(options, "bulk", peer, "asked for all states");
+}
+
+int rekey(const Options& options, const std::string& peer) {
+    return command_peers(options, "rekey", peer, "negotiating new SAs");
+}
+
+int policy_show(const Options& options) {
+    return report(options, {{"command", "policy"}}, render_policy);
+}
+
+int policy_verify(const Options& options) {
+    auto answer = ask(options, {{"command", "policy-verify"}});
+    if (!answer)
+        return fail(answer.error().text);
+    if (options.json)
+        print_json(*answer);
+    if (!is_true(*answer, "verified")) {
+        const auto why = text(*answer, "why");
+        return fail(fmt::format("the policy is not in place: {}",
+                                why.empty() ? "encsyncd does not say why" : why));
+    }
+    if (!options.json)
+        fmt::print("the policy is in place\n");
+    return 0;
+}
+
+} // namespace encsync::cli

@@ -1,0 +1,127 @@
+// The command: which verbs and options there are. What they do is in verbs.hpp; encsync(8).
+#include "cli/verbs.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <functional>
+
+namespace {
+
+using encsync::cli::Options;
+namespace cli = encsync::cli;
+
+constexpr int kUsage = 2; // exit status of a command line that makes no sense
+
+struct Words {
+    std::vector<std::string> filter;
+    std::string file, name, peer, role, what = "sa";
+    bool ready = false;
+};
+
+// The verb that was given is the one that sets `run`.
+using Run = std::function<int()>;
+
+CLI::App* verb(CLI::App& parent, const char* name, const char* about, Run& run, Run action) {
+    auto* app = parent.add_subcommand(name, about);
+    app->callback([&run, action = std::move(action)] { run = action; });
+    return app;
+}
+
+void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
+    const auto json = [&o](CLI::App* v) {
+        v->add_flag("--json", o.json, "Print JSON");
+        return v;
+    };
+    json(verb(app, "status", "What this node is and does", run, [&] {
+        return w.ready ? cli::status_ready(o) : cli::status(o);
+    }))->add_flag("--ready", w.ready, "Print nothing; exit 0 only if in step with the peers");
+    json(verb(app, "peers", "The peers in more detail", run, [&] { return cli::peers(o); }));
+    json(verb(app, "sas", "The security associations", run, [&] { return cli::sas(o); }));
+    json(verb(app, "states", "The states, or those that a filter lets through", run, [&] {
+        return cli::states(o, fmt::format("{}", fmt::join(w.filter, " ")));
+    }))->add_option("FILTER", w.filter, "Words such as: tcp port 443 not 10.0.0.0/8");
+    json(verb(app, "role", "The role of this node, or another one for it", run,
+              [&] { return cli::role(o, w.role); }))
+        ->add_option("ROLE", w.role)
+        ->check(CLI::IsMember({"active", "standby", "auto"}));
+    json(verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
+        return cli::bulk(o, w.peer);
+    }))->add_option("PEER", w.peer);
+    auto* policy = app.add_subcommand("policy", "The packet filter rules that back encsync");
+    policy->require_subcommand(1);
+    json(verb(*policy, "show", "The rules, and what was refused", run,
+              [&] { return cli::policy_show(o); }));
+    json(verb(*policy, "verify", "Whether the rules are in place", run,
+              [&] { return cli::policy_verify(o); }));
+    json(verb(app, "check", "Whether a configuration is good, and what is wrong with it", run, [&] {
+        return cli::check(o, w.file);
+    }))->add_option("FILE", w.file, "Default: the --config file");
+}
+
+void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* keys = app.add_subcommand("keys", "This node's keys, and whom it trusts");
+    keys->require_subcommand(1);
+    keys->add_option("--keydir", o.keydir, "The key directory; else the configuration says");
+    const auto json = [&o](CLI::App* v) { v->add_flag("--json", o.json, "Print JSON"); };
+    const auto add = [&](const char* name, const char* about, Run action) {
+        return verb(*keys, name, about, run, std::move(action));
+    };
+    auto* init =
+        add("init", "Make this node's identity", [&] { return cli::keys_init(o, w.name); });
+    init->add_option("--name", w.name, "Default: node= of the configuration, or the host's name");
+    json(init);
+    json(add("show", "Name, fingerprint and age of this node's key",
+             [&] { return cli::keys_show(o); }));
+    json(add("export", "The public part, for 'keys trust' on a peer",
+             [&] { return cli::keys_export(o); }));
+    add("trust", "Trust the public key in a file", [&] { return cli::keys_trust(o, w.file); })
+        ->add_option("FILE", w.file, "- is standard input")
+        ->required();
+    json(add("list", "The keys that are trusted", [&] { return cli::keys_list(o); }));
+    auto* rotate = add("rotate", "Negotiate new SAs, or make the next identity", [&] {
+        if (w.what == "sa")
+            return cli::rekey(o, w.peer);
+        if (!w.peer.empty())
+            return cli::fail("an identity is this node's, not one peer's: leave --peer out");
+        return cli::keys_rotate_identity(o);
+    });
+    rotate->add_option("--peer", w.peer, "Default: all");
+    rotate->add_option("--what", w.what, "Default: sa")->check(CLI::IsMember({"sa", "identity"}));
+    add("retire", "Drop the older of two identities, or of a peer's two trusted keys", [&] {
+        return cli::keys_retire(o, w.peer);
+    })->add_option("--peer", w.peer);
+    add("forget", "Trust the keys of a name no longer", [&] { return cli::keys_forget(o, w.name); })
+        ->add_option("NAME", w.name)
+        ->required();
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    Options options;
+    Words words;
+    Run run;
+    CLI::App app("encsync: see and steer encsyncd, and look after its keys", "encsync");
+    app.set_version_flag("--version", ENCSYNC_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough(); // --run-dir and the like may come after the verb
+    auto* config = app.add_option("--config", options.config, "The configuration");
+    app.add_option("--run-dir", options.run_dir, "The directory with the control socket");
+    config->capture_default_str();
+    add_daemon_verbs(app, options, words, run);
+    add_keys_verbs(app, options, words, run);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) // --help, --version
+            return app.exit(error);
+        cli::fail(fmt::format("{}; see encsync --help", error.what()));
+        return kUsage;
+    }
+    options.config_given = config->count() > 0;
+    const int status = run();
+    // What could not be written, to a full disk for example, was not reported.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+        return cli::fail("cannot write the output");
+    return status;
+}

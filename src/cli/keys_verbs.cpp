@@ -1,0 +1,238 @@
+#include "cli/render.hpp"
+#include "cli/verbs.hpp"
+#include "config/config.hpp"
+#include "config/disk.hpp"
+#include "control/client.hpp"
+#include "keys/store.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+
+namespace {
+
+struct Place {
+    std::string keydir;
+    std::string node; // the configuration's, or the host's name
+};
+
+// A node that has no configuration yet may already have keys, at the default place.
+Result<Place> find_place(const Options& options, bool need_node) {
+    Place place{options.keydir, {}};
+    if (!place.keydir.empty() && !need_node)
+        return place;
+    if (!options.config_given && ::access(options.config.c_str(), F_OK) != 0) {
+        if (place.keydir.empty())
+            place.keydir = config::default_setup().keydir;
+        place.node = config::Disk().host_name();
+        return place;
+    }
+    const config::Loaded loaded = config::load(options.config);
+    if (!loaded.config)
+        return Error{fmt::format("{}: has errors; 'encsync check' lists them, and with --keydir "
+                                 "{}it is not needed",
+                                 options.config, need_node ? "and --name " : "")};
+    if (place.keydir.empty())
+        place.keydir = loaded.config->setup.keydir;
+    place.node = loaded.config->setup.node;
+    return place;
+}
+
+Result<keys::Store> open_store(const Options& options) {
+    auto place = find_place(options, false);
+    if (!place)
+        return place.error();
+    return keys::Store::open(place->keydir);
+}
+
+// Tells a running daemon that the keys have changed. The change itself has been made.
+int reload_daemon(const Options& options) {
+    auto client = control::Client::connect_if_running(options.run_dir);
+    if (!client)
+        return fail(fmt::format("the keys have changed, but encsyncd was not told: {}",
+                                client.error().text));
+    if (!*client) {
+        fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",
+                   options.run_dir);
+        return 0;
+    }
+    auto reloaded = (*client)->call({{"command", "reload-keys"}});
+    if (!reloaded)
+        return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
+                                reloaded.error().text));
+    fmt::print("encsyncd has read the keys anew\n");
+    return 0;
+}
+
+std::uint64_t age(const keys::PublicKey& key) {
+    return static_cast<std::uint64_t>(std::max<keys::UnixTime>(0, keys::unix_now() - key.created));
+}
+
+// The whole file, or as much of it as shows that it is too long.
+Result<std::string> read_public_file(const std::string& path) {
+    const bool standard_input = path == "-";
+    Fd opened;
+    if (!standard_input) {
+        opened.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!opened)
+            return Error{fmt::format("{}: {}", path, std::strerror(errno))};
+    }
+    const int fd = standard_input ? STDIN_FILENO : opened.get();
+    std::string text(keys::kMaxPublicText + 1, '\0');
+    std::size_t size = 0;
+    while (size < text.size()) {
+        const ssize_t got = ::read(fd, text.data() + size, text.size() - size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return Error{fmt::format("{}: {}", path, std::strerror(errno))};
+        if (got == 0)
+            break;
+        size += static_cast<std::size_t>(got);
+    }
+    text.resize(size);
+    return text;
+}
+
+} // namespace
+
+int keys_init(const Options& options, const std::string& name) {
+    auto place = find_place(options, name.empty());
+    if (!place)
+        return fail(place.error().text);
+    auto store = keys::Store::create(place->keydir);
+    if (!store)
+        return fail(store.error().text);
+    if (auto ok = store->init(name.empty() ? place->node : name); !ok)
+        return fail(ok.error().text);
+    return keys_show(options);
+}
+
+int keys_show(const Options& options) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto identities = store->identities();
+    if (!identities)
+        return fail(identities.error().text);
+    auto creatorid = store->creatorid();
+    if (!creatorid)
+        return fail(creatorid.error().text);
+    json::array list;
+    for (const auto& identity : *identities)
+        list.push_back({{"fingerprint", keys::fingerprint(identity.key)},
+                        {"created", keys::to_text(identity.created)},
+                        {"age", age(identity)},
+                        {"signs", &identity == &identities->front()}});
+    const json::value shown{{"name", identities->front().name},
+                            {"keydir", store->directory()},
+                            {"creatorid", fmt::format("{:08x}", *creatorid)},
+                            {"identities", std::move(list)}};
+    if (options.json)
+        return print_json(shown);
+    std::fputs(render_identities(shown).c_str(), stdout);
+    return 0;
+}
+
+int keys_export(const Options& options) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto text = store->export_public();
+    if (!text)
+        return fail(text.error().text);
+    if (options.json)
+        return print_json({{"public", *text}});
+    std::fputs(text->c_str(), stdout);
+    return 0;
+}
+
+int keys_trust(const Options& options, const std::string& file) {
+    auto text = read_public_file(file);
+    if (!text)
+        return fail(text.error().text);
+    auto public_keys = keys::read_public(*text);
+    if (!public_keys)
+        return fail(fmt::format("{}: {}", file, public_keys.error().text));
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto fresh = store->trust(*public_keys);
+    if (!fresh)
+        return fail(fmt::format("{}: {}", file, fresh.error().text));
+    for (const auto& key : *public_keys)
+        fmt::print("trusting {}  {}\n", key.name, keys::fingerprint(key.key));
+    if (*fresh == 0) {
+        fmt::print("that was so before; nothing has changed\n");
+        return 0;
+    }
+    return reload_daemon(options);
+}
+
+int keys_list(const Options& options) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto trusted = store->trusted();
+    if (!trusted)
+        return fail(trusted.error().text);
+    json::array list;
+    for (const auto& key : *trusted)
+        list.push_back({{"name", key.name},
+                        {"fingerprint", keys::fingerprint(key.key)},
+                        {"created", keys::to_text(key.created)},
+                        {"since", keys::to_text(key.since)},
+                        {"age", age(key)}});
+    if (options.json)
+        return print_json(list);
+    std::fputs(render_trusted(list).c_str(), stdout);
+    return 0;
+}
+
+int keys_rotate_identity(const Options& options) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    if (auto ok = store->rotate_identity(); !ok)
+        return fail(ok.error().text);
+    if (const int shown = keys_show(options); shown != 0)
+        return shown;
+    auto identities = store->identities();
+    if (!identities)
+        return fail(identities.error().text);
+    fmt::print(
+        "Next: bring 'encsync keys export' to every peer and 'encsync keys trust' it there;\n"
+        "then 'encsync keys retire' here, and 'encsync keys retire --peer {}' there.\n",
+        identities->front().name);
+    return reload_daemon(options);
+}
+
+int keys_retire(const Options& options, const std::string& peer) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    if (auto ok = peer.empty() ? store->retire() : store->retire_peer(peer); !ok)
+        return fail(ok.error().text);
+    const int shown = peer.empty() ? keys_show(options) : keys_list(options);
+    return shown != 0 ? shown : reload_daemon(options);
+}
+
+int keys_forget(const Options& options, const std::string& name) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto gone = store->forget(name);
+    if (!gone)
+        return fail(gone.error().text);
+    fmt::print("{}: {} key{} no longer trusted\n", name, *gone, *gone == 1 ? " is" : "s are");
+    return reload_daemon(options);
+}
+
+} // namespace encsync::cli

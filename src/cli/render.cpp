@@ -1,0 +1,331 @@
+#include "cli/render.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fmt/format.h>
+#include <optional>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr const char* kUnknown = "-";
+
+const json::value* member(const json::value& object, std::string_view name) {
+    const auto* fields = object.if_object();
+    return fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
+}
+
+std::optional<std::uint64_t> number(const json::value& object, std::string_view name) {
+    const auto* value = member(object, name);
+    if (!value)
+        return std::nullopt;
+    if (value->is_uint64())
+        return value->get_uint64();
+    if (value->is_int64() && value->get_int64() >= 0)
+        return static_cast<std::uint64_t>(value->get_int64());
+    if (value->is_double() && value->get_double() >= 0 && value->get_double() < 1e18)
+        return static_cast<std::uint64_t>(value->get_double());
+    return std::nullopt;
+}
+
+template<class Format>
+std::string number_as(Format format, const json::value& object, std::string_view name) {
+    const auto value = number(object, name);
+    return value ? format(*value) : kUnknown;
+}
+
+std::string plain(std::uint64_t value) {
+    return fmt::format("{}", value);
+}
+
+std::string text(const json::value& object, std::string_view name) {
+    const auto* value = member(object, name);
+    if (!value || !value->is_string() || value->get_string().empty())
+        return kUnknown;
+    return clean(value->get_string());
+}
+
+std::optional<bool> truth(const json::value& object, std::string_view name) {
+    const auto* value = member(object, name);
+    return value && value->is_bool() ? std::optional(value->get_bool()) : std::nullopt;
+}
+
+std::string yes_no(const json::value& object, std::string_view name) {
+    const auto value = truth(object, name);
+    return !value ? kUnknown : *value ? "yes" : "no";
+}
+
+std::string ago(const json::value& object, std::string_view name) {
+    const auto value = number(object, name);
+    return value ? duration(*value) + " ago" : kUnknown;
+}
+
+const json::array& array_of(const json::value& value) {
+    static const json::array none;
+    const auto* array = value.if_array();
+    return array ? *array : none;
+}
+
+// "12 (bad_ttl 10, bad_length 2)"; "0" if there is nothing.
+std::string refused(const json::value& object) {
+    const auto* value = member(object, "refused");
+    const auto* reasons = value ? value->if_object() : nullptr;
+    if (!reasons)
+        return number_as(count, object, "refused");
+    std::uint64_t sum = 0;
+    std::string parts;
+    for (const auto& [reason, times] : *reasons) {
+        const auto n = number(*value, reason).value_or(0);
+        sum += n;
+        if (n != 0)
+            parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", clean(reason), count(n));
+    }
+    return parts.empty() ? count(sum) : fmt::format("{} ({})", count(sum), parts);
+}
+
+// "1,234 (1.2 MiB)"
+std::string traffic(const json::value& object, std::string_view packets, std::string_view bytes) {
+    return fmt::format("{} ({})", number_as(count, object, packets),
+                       number_as(size, object, bytes));
+}
+
+std::string peer_table(const json::value& peers) {
+    std::vector<std::vector<std::string>> rows{
+        {"PEER", "STATE", "IN STEP", "SPI IN", "SPI OUT", "RECEIVED", "SENT", "REFUSED", "HEARD"}};
+    for (const auto& peer : array_of(peers))
+        rows.push_back({text(peer, "name"), text(peer, "state"),
+                        yes_no(peer, member(peer, "in_step") ? "in_step" : "ready"),
+                        text(peer, "spi_in"), text(peer, "spi_out"),
+                        traffic(peer, "rx_packets", "rx_bytes"),
+                        traffic(peer, "tx_packets", "tx_bytes"), number_as(count, peer, "refused"),
+                        ago(peer, "last_heard")});
+    return table(rows);
+}
+
+// Name and value of whatever a daemon tells beyond what has a place of its own.
+std::string details(const json::value& object) {
+    std::string out;
+    const auto* fields = object.if_object();
+    if (!fields)
+        return out;
+    for (const auto& [name, value] : *fields) {
+        if (value.is_null() || (value.is_string() && value.get_string().empty()))
+            continue;
+        const std::string shown =
+            value.is_string() ? std::string(value.get_string()) : json::serialize(value);
+        out += fmt::format("  {:<14} {}\n", clean(name), clean(shown));
+    }
+    return out;
+}
+
+// "10.0.0.2:40000", "[2001:db8::1]:53", "10.0.0.2"
+std::string end(const json::value& tuple, std::string_view address, std::string_view port) {
+    const auto host = text(tuple, address);
+    const auto number_of_port = number(tuple, port);
+    if (!number_of_port)
+        return host;
+    return fmt::format(fmt::runtime(host.find(':') == host.npos ? "{}:{}" : "[{}]:{}"), host,
+                       *number_of_port);
+}
+
+} // namespace
+
+std::string clean(std::string_view text) {
+    std::string out(text);
+    std::ranges::replace_if(
+        out, [](char c) { return (c >= 0 && c < ' ') || c == 127; }, '?');
+    return out;
+}
+
+std::string count(std::uint64_t number) {
+    std::string digits = fmt::format("{}", number);
+    for (std::size_t at = digits.size(); at > 3; at -= 3)
+        digits.insert(at - 3, ",");
+    return digits;
+}
+
+std::string size(std::uint64_t bytes) {
+    if (bytes < 1024)
+        return fmt::format("{} B", bytes);
+    constexpr std::array<const char*, 6> kUnits{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double value = static_cast<double>(bytes) / 1024;
+    std::size_t unit = 0;
+    // 1023.95 would be shown as 1024.0.
+    while (value >= 1023.95 && unit + 1 < kUnits.size()) {
+        value /= 1024;
+        unit++;
+    }
+    return fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::string duration(std::uint64_t second) {
+    if (second < 60)
+        return fmt::format("{}s", second);
+    if (second < 3600)
+        return fmt::format("{}m{}s", second / 60, second % 60);
+    if (second < 86400)
+        return fmt::format("{}h{}m", second / 3600, second % 3600 / 60);
+    return fmt::format("{}d{}h", second / 86400, second % 86400 / 3600);
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+    std::vector<std::size_t> widths;
+    for (const auto& row : rows) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (std::size_t i = 0; i < row.size(); i++)
+            widths[i] = std::max(widths[i], row[i].size());
+    }
+    std::string out;
+    for (const auto& row : rows) {
+        std::string line;
+        for (std::size_t i = 0; i < row.size(); i++)
+            line += fmt::format("{:<{}}  ", row[i], widths[i]);
+        line.erase(line.find_last_not_of(' ') + 1);
+        out += line + "\n";
+    }
+    return out;
+}
+
+std::string render_status(const json::value& status) {
+    const auto ready = truth(status, "ready");
+    std::string out = fmt::format("{}: {}, ", text(status, "node"), text(status, "role"));
+    if (!ready)
+        out += "not known whether ready";
+    else if (*ready)
+        out += "ready";
+    else
+        out += fmt::format("NOT ready: {}", text(status, "why"));
+    out += fmt::format("\nencsyncd {}, up {}, memory {}\n", text(status, "version"),
+                       number_as(duration, status, "uptime"), number_as(size, status, "memory"));
+    out += fmt::format("states {}: own {}, copies {}\n", number_as(count, status, "states"),
+                       number_as(count, status, "own"), number_as(count, status, "copies"));
+    if (const auto* policy = member(status, "policy")) {
+        const auto installed = truth(*policy, "installed");
+        out += fmt::format("policy {}, refused {}\n",
+                           !installed   ? kUnknown
+                           : *installed ? "installed"
+                                        : "NOT INSTALLED",
+                           refused(*policy));
+    }
+    const auto* peers = member(status, "peers");
+    if (!peers || array_of(*peers).empty())
+        return out + "no peers\n";
+    out += "\n" + peer_table(*peers);
+    for (const auto& peer : array_of(*peers))
+        if (const auto error = text(peer, "last_error"); error != kUnknown)
+            out += fmt::format("{}: {}\n", text(peer, "name"), error);
+    return out;
+}
+
+std::string render_peers(const json::value& peers) {
+    if (array_of(peers).empty())
+        return "no peers\n";
+    std::string out;
+    for (const auto& peer : array_of(peers))
+        out += fmt::format("{}{}\n", out.empty() ? "" : "\n", text(peer, "name")) + details(peer);
+    return out;
+}
+
+std::string render_sas(const json::value& sas) {
+    if (array_of(sas).empty())
+        return "no security associations\n";
+    std::vector<std::vector<std::string>> rows{{"PEER", "DIRECTION", "SPI", "CIPHER", "ESN", "AGE",
+                                                "PACKETS", "BYTES", "REPLAYED", "FAILED", ""}};
+    for (const auto& sa : array_of(sas))
+        rows.push_back({text(sa, "peer"), text(sa, "direction"), text(sa, "spi"),
+                        text(sa, "cipher"), yes_no(sa, "esn"), number_as(duration, sa, "age"),
+                        number_as(count, sa, "packets"), number_as(size, sa, "bytes"),
+                        number_as(count, sa, "replayed"), number_as(count, sa, "failed"),
+                        truth(sa, "retiring").value_or(false) ? "retiring" : ""});
+    return table(rows);
+}
+
+std::string render_policy(const json::value& policy) {
+    const auto installed = truth(policy, "installed");
+    std::string out = fmt::format("policy {}, refused {}\n",
+                                  !installed   ? kUnknown
+                                  : *installed ? "installed"
+                                               : "NOT INSTALLED",
+                                  refused(policy));
+    if (const auto* counters = member(policy, "counters"); counters && counters->is_object())
+        out += details(*counters);
+    if (const auto* ruleset = member(policy, "ruleset"); ruleset && ruleset->is_string()) {
+        // The one text of many lines.
+        std::string_view rest = ruleset->get_string();
+        out += "\n";
+        while (!rest.empty()) {
+            const auto line = rest.substr(0, rest.find('\n'));
+            std::string shown;
+            for (const char c : line)
+                shown += c == '\t' ? std::string(1, c) : clean({&c, 1});
+            out += shown + "\n";
+            rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        }
+    }
+    return out;
+}
+
+namespace {
+
+// Fixed widths: a million lines are not to be collected first. Longer cells push the rest aside.
+std::string state_row(std::string_view proto, std::string_view from, std::string_view to,
+                      std::string_view progress, std::string_view owner, std::string_view age,
+                      std::string_view expires, std::string_view nat) {
+    std::string line = fmt::format("{:<5} {:<21} {:<21} {:<23} {:<10} {:<7} {:<7} {}", proto, from,
+                                   to, progress, owner, age, expires, nat);
+    line.erase(line.find_last_not_of(' ') + 1);
+    return line + "\n";
+}
+
+} // namespace
+
+std::string states_header() {
+    return state_row("PROTO", "FROM", "TO", "STATE", "OWNER", "AGE", "EXPIRES", "NAT");
+}
+
+std::string render_state(const json::value& state) {
+    // What the replies carry, turned round, is what the far side sees.
+    std::string nat;
+    const auto* reply = member(state, "reply");
+    const bool icmp = member(state, "icmp_id") != nullptr;
+    if (reply) {
+        const auto from = end(state, "src", "sport"), to = end(state, "dst", "dport");
+        const auto seen_from = end(*reply, "dst", "dport"), seen_to = end(*reply, "src", "sport");
+        if (from != seen_from || to != seen_to)
+            nat = fmt::format("{} > {}", seen_from, seen_to);
+    }
+    const std::string to =
+        icmp ? fmt::format("{} id {}", text(state, "dst"), number_as(plain, state, "icmp_id"))
+             : end(state, "dst", "dport");
+    return state_row(text(state, "proto"), end(state, "src", "sport"), to, text(state, "state"),
+                     text(state, "owner"), number_as(duration, state, "age"),
+                     number_as(duration, state, "expires"), nat);
+}
+
+std::string render_identities(const json::value& keys) {
+    std::vector<std::vector<std::string>> rows{{"FINGERPRINT", "AGE", "CREATED", ""}};
+    const auto* identities = member(keys, "identities");
+    if (identities)
+        for (const auto& identity : array_of(*identities))
+            rows.push_back({text(identity, "fingerprint"), number_as(duration, identity, "age"),
+                            text(identity, "created"),
+                            truth(identity, "signs").value_or(false) ? "in use" : "coming"});
+    return fmt::format("{} ({}), creatorid {}\n", text(keys, "name"), text(keys, "keydir"),
+                       text(keys, "creatorid")) +
+           table(rows);
+}
+
+std::string render_trusted(const json::value& keys) {
+    if (array_of(keys).empty())
+        return "no key is trusted\n";
+    std::vector<std::vector<std::string>> rows{{"NAME", "FINGERPRINT", "AGE", "TRUSTED SINCE"}};
+    for (const auto& key : array_of(keys))
+        rows.push_back({text(key, "name"), text(key, "fingerprint"),
+                        number_as(duration, key, "age"), text(key, "since")});
+    return table(rows);
+}
+
+} // namespace encsync::cli

@@ -1,0 +1,51 @@
+// What each verb of `encsync` does. Each returns the exit status: 0 if it did what it is for,
+// else 1, with the reason on stderr in one line.
+#pragma once
+
+#include <boost/json.hpp>
+#include <string>
+
+namespace encsync::cli {
+
+struct Options {
+    std::string config = "/etc/encsync/encsync.conf";
+    bool config_given = false; // one that is named must be there
+    std::string run_dir = "/run/encsync";
+    std::string keydir; // empty: the configuration's
+    bool json = false;
+};
+
+// "encsync: ..." on stderr; 1.
+int fail(const std::string& text);
+int print_json(const boost::json::value& value);
+
+// ---- of the daemon (daemon_verbs.cpp) --------------------------------------------------------
+
+int status(const Options& options);
+// Prints nothing if the node is ready.
+int status_ready(const Options& options);
+int peers(const Options& options);
+int sas(const Options& options);
+int states(const Options& options, const std::string& filter);
+int role(const Options& options, const std::string& role);
+int bulk(const Options& options, const std::string& peer);
+int policy_show(const Options& options);
+int policy_verify(const Options& options);
+int rekey(const Options& options, const std::string& peer);
+
+// ---- of the configuration (check_verb.cpp) ---------------------------------------------------
+
+int check(const Options& options, const std::string& file);
+
+// ---- of the key store (keys_verbs.cpp) -------------------------------------------------------
+
+int keys_init(const Options& options, const std::string& name);
+int keys_show(const Options& options);
+int keys_export(const Options& options);
+int keys_trust(const Options& options, const std::string& file); // "-": stdin
+int keys_list(const Options& options);
+int keys_rotate_identity(const Options& options);
+int keys_retire(const Options& options, const std::string& peer);
+int keys_forget(const Options& options, const std::string& name);
+
+} // namespace encsync::cli

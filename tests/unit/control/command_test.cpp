@@ -1,0 +1,382 @@
+// The command itself, as a user runs it: a real process, a real key store, and where it needs a
+// daemon a real control socket with handlers of ours behind it.
+#include "control/server.hpp"
+#include "util/fd.hpp"
+
+#include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <map>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <thread>
+
+extern char** environ;
+
+namespace encsync {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+struct Outcome {
+    int status = -1;
+    std::string out, err;
+};
+
+std::string read_file(const fs::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class Command : public testing::Test {
+  protected:
+    Command() {
+        std::string pattern = fs::temp_directory_path() / "encsync-command-XXXXXX";
+        if (!::mkdtemp(pattern.data()))
+            std::abort();
+        dir_ = pattern;
+        write(dir_ / "encsync.conf",
+              "config setup\n\tnode=mickey\n\tkeydir=" + (dir_ / "keys").string() + "\n");
+        write(dir_ / "minnie.conf",
+              "config setup\n\tnode=minnie\n\tkeydir=" + (dir_ / "minnie-keys").string() + "\n");
+    }
+    ~Command() override {
+        stop();
+        fs::remove_all(dir_);
+    }
+
+    static void write(const fs::path& path, const std::string& text) {
+        std::ofstream(path, std::ios::binary) << text;
+    }
+
+    // As mickey; a --config among the words is used instead.
+    Outcome run(std::vector<std::string> words) const {
+        std::vector<std::string> all{ENCSYNC_COMMAND, "--run-dir", dir_};
+        if (std::ranges::find(words, "--config") == words.end())
+            all.insert(all.end(), {"--config", dir_ / "encsync.conf"});
+        all.insert(all.end(), words.begin(), words.end());
+        std::vector<char*> argv;
+        for (auto& word : all)
+            argv.push_back(word.data());
+        argv.push_back(nullptr);
+        const auto out = dir_ / "stdout", err = dir_ / "stderr";
+        posix_spawn_file_actions_t actions;
+        ::posix_spawn_file_actions_init(&actions);
+        constexpr int kWrite = O_WRONLY | O_CREAT | O_TRUNC;
+        ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        ::posix_spawn_file_actions_addopen(&actions, 1, out.c_str(), kWrite, 0600);
+        ::posix_spawn_file_actions_addopen(&actions, 2, err.c_str(), kWrite, 0600);
+        pid_t child = -1;
+        EXPECT_EQ(::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ), 0);
+        ::posix_spawn_file_actions_destroy(&actions);
+        Outcome outcome;
+        int status = 0;
+        EXPECT_EQ(::waitpid(child, &status, 0), child);
+        EXPECT_TRUE(WIFEXITED(status));
+        outcome.status = WEXITSTATUS(status);
+        outcome.out = read_file(out);
+        outcome.err = read_file(err);
+        return outcome;
+    }
+    Outcome as_minnie(std::vector<std::string> words) const {
+        words.insert(words.end(), {"--config", dir_ / "minnie.conf"});
+        return run(std::move(words));
+    }
+    json::value run_json(std::vector<std::string> words) const {
+        words.push_back("--json");
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        json::error_code error;
+        auto value = json::parse(outcome.out, error);
+        EXPECT_FALSE(error) << outcome.out;
+        return value;
+    }
+
+    // A daemon that gives `answers` and notes what it was asked.
+    void start(std::map<std::string, json::value> answers) {
+        auto server = control::Server::open(io_, dir_);
+        ASSERT_TRUE(server) << server.error().text;
+        server_ = std::move(*server);
+        for (auto& [command, answer] : answers)
+            server_->handle(command, [this, answer](const json::object& fields) {
+                asked_.push_back(json::serialize(fields));
+                return answer;
+            });
+        server_->handle_stream(
+            "states", [this](const json::object& fields) -> Result<control::Generator> {
+                asked_.push_back(json::serialize(fields));
+                if (control::text(fields, "filter") == "tpc")
+                    return Error{"filter: 'tpc' is neither an address nor a known word"};
+                return control::Generator([n = 0]() mutable -> std::optional<json::value> {
+                    if (n == 2)
+                        return std::nullopt;
+                    return json::object{{"proto", "tcp"},
+                                        {"owner", n++ == 0 ? "mickey" : "minnie"}};
+                });
+            });
+        thread_ = std::thread([this] {
+            const auto guard = boost::asio::make_work_guard(io_);
+            io_.run();
+        });
+    }
+    // asked_ may be read after this.
+    void stop() {
+        if (!thread_.joinable())
+            return;
+        io_.stop();
+        thread_.join();
+        server_.reset();
+        io_.restart();
+    }
+
+    static int lines(const std::string& text) {
+        return static_cast<int>(std::ranges::count(text, '\n'));
+    }
+
+    fs::path dir_;
+    boost::asio::io_context io_{1};
+    std::unique_ptr<control::Server> server_;
+    std::thread thread_;
+    std::vector<std::string> asked_;
+};
+
+TEST_F(Command, RefusesACommandLineWithoutSense) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{},
+                                                  {"halt"},
+                                                  {"keys"},
+                                                  {"keys", "halt"},
+                                                  {"status", "--halt"},
+                                                  {"role", "master"},
+                                                  {"keys", "trust"},
+                                                  {"keys", "rotate", "--what", "all"},
+                                                  {"status", "extra"}}) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 2);
+        EXPECT_EQ(lines(outcome.err), 1) << outcome.err;
+        EXPECT_TRUE(outcome.err.starts_with("encsync: ")) << outcome.err;
+        EXPECT_EQ(outcome.out, "");
+    }
+    EXPECT_EQ(run({"--help"}).status, 0);
+    EXPECT_EQ(run({"--version"}).out, ENCSYNC_VERSION "\n");
+}
+
+TEST_F(Command, SaysThatNoDaemonRuns) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"status"},
+                                                  {"status", "--ready"},
+                                                  {"status", "--json"},
+                                                  {"peers"},
+                                                  {"sas"},
+                                                  {"states"},
+                                                  {"role"},
+                                                  {"bulk"},
+                                                  {"policy", "show"},
+                                                  {"policy", "verify"},
+                                                  {"keys", "rotate"}}) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_EQ(outcome.err, "encsync: encsyncd is not running (no " +
+                                   (dir_ / "control.sock").string() + ")\n");
+        EXPECT_EQ(outcome.out, "");
+    }
+}
+
+TEST_F(Command, ReadyIsAnExitStatus) {
+    start({{"status", {{"node", "mickey"}, {"ready", true}}}});
+    const auto ready = run({"status", "--ready"});
+    EXPECT_EQ(ready.status, 0);
+    EXPECT_EQ(ready.out + ready.err, "");
+    EXPECT_EQ(run({"status"}).status, 0);
+    stop();
+    start({{"status", {{"ready", false}, {"why", "minnie: bulk update runs"}}}});
+    const auto not_ready = run({"status", "--ready"});
+    EXPECT_EQ(not_ready.status, 1);
+    EXPECT_EQ(not_ready.out, "");
+    EXPECT_EQ(not_ready.err, "encsync: not ready: minnie: bulk update runs\n");
+    EXPECT_EQ(run({"status"}).status, 0); // a report is a report
+    stop();
+    start({{"status", json::object{{"node", "mickey"}}}}); // does not say: then it is a no
+    EXPECT_EQ(run({"status", "--ready"}).status, 1);
+}
+
+TEST_F(Command, Reports) {
+    json::array peers;
+    peers.push_back(json::object{{"name", "minnie"}});
+    start({{"status", json::object{{"node", "mickey"}, {"ready", true}}},
+           {"peers", peers},
+           {"sas", json::array{}},
+           {"role", json::object{{"role", "standby"}}},
+           {"policy", json::object{{"installed", true}}}});
+    EXPECT_EQ(run_json({"status"}).at("node"), "mickey");
+    EXPECT_EQ(run_json({"peers"}).at(0).at("name"), "minnie");
+    EXPECT_EQ(run_json({"sas"}), json::array());
+    EXPECT_EQ(run_json({"policy", "show"}).at("installed"), true);
+    EXPECT_EQ(run({"role"}).out, "standby\n");
+    EXPECT_EQ(run({"sas"}).out, "no security associations\n");
+    EXPECT_TRUE(run({"status"}).out.starts_with("mickey: "));
+    EXPECT_TRUE(run({"policy", "show"}).out.starts_with("policy installed"));
+}
+
+TEST_F(Command, SendsWhatItIsTold) {
+    start({{"bulk", nullptr}, {"rekey", nullptr}, {"role", json::object{{"role", "active"}}}});
+    EXPECT_EQ(run({"bulk"}).out, "all peers: asked for all states\n");
+    EXPECT_EQ(run({"bulk", "minnie"}).out, "minnie: asked for all states\n");
+    EXPECT_EQ(run({"keys", "rotate"}).status, 0);
+    EXPECT_EQ(run({"keys", "rotate", "--what", "sa", "--peer", "minnie"}).status, 0);
+    EXPECT_EQ(run({"role", "active"}).out, "active\n");
+    EXPECT_EQ(run({"states", "tcp", "port", "443"}).status, 0);
+    stop();
+    EXPECT_EQ(asked_, (std::vector<std::string>{
+                          R"({"command":"bulk"})", R"({"command":"bulk","peer":"minnie"})",
+                          R"({"command":"rekey"})", R"({"command":"rekey","peer":"minnie"})",
+                          R"({"command":"role","role":"active"})",
+                          R"({"command":"states","filter":"tcp port 443"})"}));
+}
+
+TEST_F(Command, StreamsStates) {
+    start({});
+    const auto text = run({"states"});
+    EXPECT_EQ(text.status, 0) << text.err;
+    EXPECT_EQ(lines(text.out), 3);
+    const auto all = run_json({"states"});
+    ASSERT_EQ(all.as_array().size(), 2u);
+    EXPECT_EQ(all.at(1).at("owner"), "minnie");
+    const auto bad = run({"states", "tpc"});
+    EXPECT_EQ(bad.status, 1);
+    EXPECT_EQ(bad.out, "");
+    EXPECT_EQ(bad.err, "encsync: filter: 'tpc' is neither an address nor a known word\n");
+}
+
+TEST_F(Command, VerifiesThePolicy) {
+    start({{"policy-verify", json::object{{"verified", true}}}});
+    EXPECT_EQ(run({"policy", "verify"}).status, 0);
+    stop();
+    start({{"policy-verify", json::object{{"verified", false}, {"why", "no table encsync"}}}});
+    const auto gone = run({"policy", "verify"});
+    EXPECT_EQ(gone.status, 1);
+    EXPECT_EQ(gone.err, "encsync: the policy is not in place: no table encsync\n");
+}
+
+TEST_F(Command, ReportsAFullDisk) {
+    start({{"status", json::object{{"node", "mickey"}}}});
+    const std::string line = std::string(ENCSYNC_COMMAND) + " --run-dir " + dir_.string() +
+                             " status >/dev/full 2>" + (dir_ / "err").string();
+    EXPECT_NE(std::system(line.c_str()), 0);
+    EXPECT_EQ(read_file(dir_ / "err"), "encsync: cannot write the output\n");
+}
+
+TEST_F(Command, ChecksAConfiguration) {
+    write(dir_ / "good.conf", "config setup\n\tnode=mickey\n\nconn minnie\n\tleft=192.0.2.1\n"
+                              "\tright=192.0.2.2\n");
+    const auto good = run({"check", dir_ / "good.conf"});
+    EXPECT_EQ(good.status, 0) << good.err;
+    EXPECT_EQ(good.out, (dir_ / "good.conf").string() + ": good; node mickey, 1 peer\n");
+    write(dir_ / "bad.conf", "config setup\n\tnod=mickey\n");
+    const auto bad = run({"check", dir_ / "bad.conf"});
+    EXPECT_EQ(bad.status, 1);
+    EXPECT_EQ(bad.out, "");
+    EXPECT_NE(bad.err.find("did you mean 'node'?"), std::string::npos) << bad.err;
+    const auto as_json = run({"check", dir_ / "bad.conf", "--json"});
+    EXPECT_EQ(as_json.status, 1);
+    const auto report = json::parse(as_json.out);
+    EXPECT_EQ(report.at("ok"), false);
+    EXPECT_EQ(report.at("diagnostics").at(0).at("line"), 2);
+    EXPECT_EQ(run({"check", dir_ / "none.conf"}).status, 1);
+}
+
+TEST_F(Command, MakesShowsAndTrustsKeys) {
+    const auto none = run({"keys", "show"});
+    EXPECT_EQ(none.status, 1);
+    EXPECT_EQ(none.err, "encsync: " + (dir_ / "keys").string() +
+                            ": no keys here; 'encsync keys init' makes them\n");
+    const auto made = run({"keys", "init"});
+    EXPECT_EQ(made.status, 0) << made.err;
+    EXPECT_TRUE(made.out.starts_with("mickey (")) << made.out;
+    EXPECT_EQ(run({"keys", "init"}).status, 1); // never overwrites
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+
+    const auto exported = as_minnie({"keys", "export"});
+    ASSERT_EQ(exported.status, 0);
+    write(dir_ / "minnie.pub", exported.out);
+    const auto trusted = run({"keys", "trust", dir_ / "minnie.pub"});
+    EXPECT_EQ(trusted.status, 0) << trusted.err;
+    const auto list = run_json({"keys", "list"});
+    ASSERT_EQ(list.as_array().size(), 1u);
+    const std::string print(list.at(0).at("fingerprint").as_string());
+    EXPECT_EQ(list.at(0).at("name"), "minnie");
+    EXPECT_EQ(trusted.out, "trusting minnie  " + print + "\nencsyncd is not running in " +
+                               dir_.string() + "; it reads the keys when it starts\n");
+    EXPECT_NE(as_minnie({"keys", "show"}).out.find(print), std::string::npos);
+
+    write(dir_ / "bad.pub", exported.out.substr(0, 60));
+    const auto bad = run({"keys", "trust", dir_ / "bad.pub"});
+    EXPECT_EQ(bad.status, 1);
+    EXPECT_EQ(bad.err, "encsync: " + (dir_ / "bad.pub").string() + ": line 3: truncated\n");
+    EXPECT_EQ(run({"keys", "trust", dir_ / "none.pub"}).status, 1);
+
+    EXPECT_EQ(run({"keys", "forget", "minnie"}).status, 0);
+    EXPECT_EQ(run({"keys", "forget", "minnie"}).status, 1);
+    EXPECT_EQ(run_json({"keys", "list"}), json::array());
+}
+
+TEST_F(Command, RotatesAnIdentityOnBothSides) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+    const auto first = run_json({"keys", "show"}).at("identities").at(0).at("fingerprint");
+    EXPECT_EQ(run({"keys", "retire"}).status, 1);
+    EXPECT_EQ(run({"keys", "rotate", "--what", "identity", "--peer", "minnie"}).status, 1);
+
+    start({{"reload-keys", nullptr}});
+    const auto rotated = run({"keys", "rotate", "--what", "identity"});
+    EXPECT_EQ(rotated.status, 0) << rotated.err;
+    EXPECT_NE(rotated.out.find("encsyncd has read the keys anew"), std::string::npos);
+    const auto both = run_json({"keys", "show"}).at("identities");
+    ASSERT_EQ(both.as_array().size(), 2u);
+    EXPECT_EQ(both.at(0).at("fingerprint"), first);
+    EXPECT_EQ(both.at(0).at("signs"), true);
+    EXPECT_EQ(run({"keys", "rotate", "--what", "identity"}).status, 1);
+
+    write(dir_ / "mickey.pub", run({"keys", "export"}).out);
+    EXPECT_EQ(as_minnie({"keys", "trust", dir_ / "mickey.pub"}).status, 0);
+    EXPECT_EQ(run({"keys", "retire"}).status, 0);
+    EXPECT_EQ(as_minnie({"keys", "retire", "--peer", "mickey"}).status, 0);
+    EXPECT_EQ(as_minnie({"keys", "retire", "--peer", "mickey"}).status, 1);
+    const auto left = as_minnie({"keys", "list"}).out;
+    EXPECT_NE(left.find(std::string(both.at(1).at("fingerprint").as_string())), std::string::npos);
+    EXPECT_EQ(left.find(std::string(first.as_string())), std::string::npos);
+    stop();
+    EXPECT_EQ(asked_.size(), 4u); // each change once, and no refused one
+}
+
+TEST_F(Command, SaysIfTheDaemonDoesNotTakeTheKeys) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    start({}); // offers no reload-keys
+    const auto outcome = run({"keys", "rotate", "--what", "identity"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.err, "encsync: the keys have changed, but encsyncd did not take them: this "
+                           "encsyncd does not offer 'reload-keys'\n");
+}
+
+TEST_F(Command, FindsTheKeyDirectory) {
+    const std::string elsewhere = dir_ / "elsewhere";
+    EXPECT_EQ(run({"keys", "init", "--keydir", elsewhere, "--name", "goofy"}).status, 0);
+    EXPECT_TRUE(run({"keys", "--keydir", elsewhere, "show"}).out.starts_with("goofy ("));
+    EXPECT_EQ(run({"keys", "show"}).status, 1); // the configuration's is another
+    write(dir_ / "bad.conf", "nonsense\n");
+    const auto bad = run({"keys", "show", "--config", dir_ / "bad.conf"});
+    EXPECT_EQ(bad.status, 1);
+    EXPECT_EQ(bad.err, "encsync: " + (dir_ / "bad.conf").string() +
+                           ": has errors; 'encsync check' lists them, and with --keydir it is not "
+                           "needed\n");
+    EXPECT_EQ(run({"keys", "show", "--config", dir_ / "none.conf"}).status, 1);
+    EXPECT_EQ(run({"keys", "show", "--config", dir_ / "bad.conf", "--keydir", elsewhere}).status,
+              0);
+    EXPECT_EQ(run({"keys", "init", "--keydir", dir_ / "new", "--name", "no/name"}).status, 1);
+}
+
+} // namespace
+} // namespace encsync
