@@ -26,6 +26,7 @@ from typing import Iterable, Iterator
 
 from lab import PYTHON, wait_for
 
+PROGRAM = Path(__file__).resolve()
 PROTO_PFSYNC = 240
 # Forged states are flows between these, which nobody else uses.
 FORGED_INSIDE, FORGED_OUTSIDE = "10.66.0.0/16", "198.51.100.66"
@@ -264,7 +265,7 @@ class Mallory:
         sent = 0
         for victim, name, number in ((mickey, minnie, count - count // 2),
                                      (minnie, mickey, count // 2)):
-            done = self.node.run(PYTHON, Path(__file__).resolve(), "forge", "--victim", victim,
+            done = self.node.run(PYTHON, PROGRAM, "forge", "--victim", victim,
                                  "--as", name, "--count", number)
             sent += json.loads(done.stdout)["sent"]
         return sent

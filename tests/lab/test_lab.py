@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import conntrack
-from lab import (NETNS_DIR, PYTHON, STATE_DIR, Lab, LabError, kept_labs, start_time,
+from lab import (NETNS_DIR, PYTHON, STATE_DIR, LabError, kept_labs, start_time,
                  take_down, wait_for)
 from pair import SYNC, VIP_INSIDE, VIP_OUTSIDE, FirewallPair
 
@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 
 # A lab in a program of its own: it prints what it made, and then waits or fails.
 PROGRAM = """
+import sys
 sys.path.insert(0, {here!r})
 from lab import Lab
 with Lab() as lab:

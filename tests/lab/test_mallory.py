@@ -11,8 +11,8 @@ import pytest
 
 import conntrack
 import conntrackd
-from lab import wait_for
-from mallory import FORGED_INSIDE, Mallory, analyse, forgery, frames, ipv4, pfsync, secrets
+from lab import PYTHON, wait_for
+from mallory import FORGED_INSIDE, PROGRAM, Mallory, analyse, forgery, frames, ipv4, pfsync, secrets
 from pair import CLIENT, SERVER, FirewallPair
 from traffic import Sessions
 
@@ -151,8 +151,7 @@ def test_a_recording_of_a_sync_in_clear_gives_the_flows_away(fresh):
 def test_a_clear_packet_between_the_firewalls_is_seen(fresh):
     pair = FirewallPair(fresh)
     mallory = Mallory(pair)
-    from mallory import __file__ as program
-    pair.minnie.run("/usr/bin/python3", program, "forge", "--victim", "192.168.1.100", "--as",
+    pair.minnie.run(PYTHON, PROGRAM, "forge", "--victim", "192.168.1.100", "--as",
                     "192.168.1.101", "--count", 1)
     wait_for(lambda: len(list(frames(mallory.pcap.read_bytes()))) > 0
              and mallory.look(secrets([])).clear_pfsync, 5, "the packet in the recording")

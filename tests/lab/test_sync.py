@@ -10,9 +10,10 @@ import pytest
 
 import conntrack
 from conntrack import keys
-from lab import start_time, wait_for
+from lab import PYTHON, start_time, wait_for
 from pair import SERVER, FirewallPair
 import sync
+from traffic import ECHO, Sessions
 
 pytestmark = pytest.mark.daemon
 
@@ -43,15 +44,35 @@ def flow(number: int) -> tuple:
     return "10.0.0.30", SERVER[0], 2000 + number, 443
 
 
-def test_new_changed_and_deleted_flows_follow(pair, clean):
+def test_new_and_deleted_flows_follow(pair, clean):
     for number in range(10):
         conntrack.insert(pair.mickey, *flow(number))
     wait_equal(pair, 10)
     conntrack.delete(pair.mickey, *flow(3))
     wait_equal(pair, 9)
-    pair.mickey.run("conntrack", "-U", "-p", "tcp", "--orig-port-src", 2005, "--mark", 77)
-    wait_for(lambda: any(f.mark == 77 and f.orig.sport == 2005 for f in pair.flows(pair.minnie)),
-             10, "the mark to follow")
+
+
+def test_a_connection_that_closes_closes_everywhere(pair, clean):
+    pair.start_keepalived(pair.mickey)
+    pair.wait_owner(pair.mickey)
+    sessions = Sessions(pair, size=1000)
+    connect = ("import socket, sys\n"
+               "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+               "s.sendall(b'hello')\nassert s.recv(9) == b'hello'\n"
+               "sys.stdin.read() if sys.argv[3] == 'stay' else None")
+    stays = pair.client.start(PYTHON, "-c", connect, sessions.address, sessions.base + ECHO, "stay",
+                              stdin=True)
+    pair.client.run(PYTHON, "-c", connect, sessions.address, sessions.base + ECHO, "go")
+
+    def progress(node) -> list[str]:
+        return sorted(flow.state for flow in pair.flows(node))
+
+    for node in pair.firewalls:  # the twin: one that is open stays so
+        wait_for(lambda: progress(node) == ["ESTABLISHED", "TIME_WAIT"], 10,
+                 f"one open and one closed connection on {node.name}")
+    stays.kill()
+    sessions.server.process.kill()
+    pair.keepalived["mickey"].stop()
 
 
 def test_both_directions(pair, clean):
@@ -139,7 +160,7 @@ def test_a_flushed_ruleset_is_noticed(pair, clean):
     """It is put back, and its counters do not run backwards."""
     mickey, _ = clean
     program = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)\n"
-    pair.mallory.run("/usr/bin/python3", "-c", program + "s.sendto(bytes(24), "
+    pair.mallory.run(PYTHON, "-c", program + "s.sendto(bytes(24), "
                      "('192.168.1.100', 0))")
     wait_for(lambda: sum(mickey.refused().values()) > 0, 10, "the refusal to be counted")
     before = sum(mickey.refused().values())

@@ -56,7 +56,8 @@ def test_no_client_notices(fresh, nat):
         instance.start()
     sync.wait_in_step(*instances)
     sync.promote(pair, instances)
-    assert [i.status()["role"] for i in instances] == ["active", "standby"]
+    wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
+             "keepalived to tell both their roles")
     both = start_sessions(pair)
     wait_equal(pair, 24)
     lasting = set().union(*(s.lasting(pair.flows(pair.mickey)) for s in both))
@@ -103,7 +104,7 @@ def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
     sync.promote(pair, instances)
     pair.power_off(pair.mickey)
     minnie = pair.keepalived["minnie"]
-    wait_for(lambda: "FAULT STATE" in minnie.output() + minnie.errors(), 15,
+    wait_for(lambda: "to FAULT" in minnie.output() + minnie.errors(), 15,
              "minnie's keepalived to see that she is not in step")
     assert pair.owner() is None
     # Her twin: as soon as she is in step (alone, after joinwait), she serves.
