@@ -1,0 +1,136 @@
+#include "policy/guard.hpp"
+
+#include "pfsync/parse.hpp"
+
+#include <cstring>
+
+namespace encsync::policy {
+
+namespace {
+
+constexpr std::size_t kIp4Size = 20, kIp6Size = 40;
+
+// IANA's IPv6 extension header types, fragments apart.
+bool is_extension(std::uint8_t next_header) {
+    switch (next_header) {
+    case 0:   // hop-by-hop options
+    case 43:  // routing
+    case 51:  // authentication
+    case 60:  // destination options
+    case 135: // mobility
+    case 139: // host identity
+    case 140: // shim6
+        return true;
+    default:
+        return false;
+    }
+}
+constexpr std::uint8_t kFragmentHeader = 44;
+
+bool is(const esp::InnerAddress& expected, const std::uint8_t* address, bool ipv6) {
+    return expected.ipv6 == ipv6 && std::memcmp(expected.bytes.data(), address, ipv6 ? 16 : 4) == 0;
+}
+
+Verdict check_ip4(Bytes p) {
+    const unsigned words = p[0] & 0x0fU;
+    if (words > 5)
+        return Verdict::ip_options;
+    if (words < 5 || load_be<std::uint16_t>(&p[2]) != p.size())
+        return Verdict::bad_ip_length;
+    // More fragments, or an offset. DF and the reserved bit say nothing.
+    if ((load_be<std::uint16_t>(&p[6]) & 0x3fffU) != 0)
+        return Verdict::fragment;
+    return p[9] == pfsync::kProtocol ? Verdict::accept : Verdict::not_pfsync;
+}
+
+Verdict check_ip6(Bytes p) {
+    const std::uint8_t next_header = p[6];
+    if (is_extension(next_header))
+        return Verdict::ip_options;
+    if (load_be<std::uint16_t>(&p[4]) != p.size() - kIp6Size)
+        return Verdict::bad_ip_length;
+    if (next_header == kFragmentHeader)
+        return Verdict::fragment;
+    return next_header == pfsync::kProtocol ? Verdict::accept : Verdict::not_pfsync;
+}
+
+Verdict verdict_of(pfsync::Fault fault) {
+    switch (fault) {
+    case pfsync::Fault::none:
+        return Verdict::accept;
+    case pfsync::Fault::short_header:
+        return Verdict::pfsync_short_header;
+    case pfsync::Fault::bad_version:
+        return Verdict::pfsync_bad_version;
+    case pfsync::Fault::bad_length:
+        return Verdict::pfsync_bad_length;
+    case pfsync::Fault::short_subheader:
+        return Verdict::pfsync_short_subheader;
+    case pfsync::Fault::zero_count:
+        return Verdict::pfsync_zero_count;
+    case pfsync::Fault::zero_stride:
+        return Verdict::pfsync_zero_stride;
+    case pfsync::Fault::section_overrun:
+        return Verdict::pfsync_section_overrun;
+    default:
+        return Verdict::pfsync_other;
+    }
+}
+
+} // namespace
+
+const char* to_string(Verdict verdict) {
+    static constexpr std::array<const char*, kVerdicts> names{
+        "accept",
+        "short_packet",
+        "bad_ip_version",
+        "ip_options",
+        "bad_ip_length",
+        "fragment",
+        "not_pfsync",
+        "wrong_source",
+        "wrong_destination",
+        "bad_ttl",
+        "pfsync_short_header",
+        "pfsync_bad_version",
+        "pfsync_bad_length",
+        "pfsync_short_subheader",
+        "pfsync_zero_count",
+        "pfsync_zero_stride",
+        "pfsync_section_overrun",
+        "pfsync_other",
+    };
+    return names[static_cast<std::size_t>(verdict)];
+}
+
+Checked check(Bytes inner, const Selectors& selectors) {
+    if (inner.empty())
+        return {Verdict::short_packet, {}};
+    const unsigned version = inner[0] >> 4U;
+    if (version != 4 && version != 6)
+        return {Verdict::bad_ip_version, {}};
+    const bool ipv6 = version == 6;
+    const std::size_t header = ipv6 ? kIp6Size : kIp4Size;
+    if (inner.size() < header)
+        return {Verdict::short_packet, {}};
+    if (const Verdict v = ipv6 ? check_ip6(inner) : check_ip4(inner); v != Verdict::accept)
+        return {v, {}};
+    if (!is(selectors.source, &inner[ipv6 ? 8 : 12], ipv6))
+        return {Verdict::wrong_source, {}};
+    if (!is(selectors.destination, &inner[ipv6 ? 24 : 16], ipv6))
+        return {Verdict::wrong_destination, {}};
+    if (inner[ipv6 ? 7 : 8] != pfsync::kTtl)
+        return {Verdict::bad_ttl, {}};
+    const Bytes payload = inner.subspan(header);
+    const Verdict v = verdict_of(pfsync::check(payload));
+    return {v, v == Verdict::accept ? payload : Bytes{}};
+}
+
+std::uint64_t GuardCounters::refused() const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 1; i < counts_.size(); i++)
+        sum += counts_[i];
+    return sum;
+}
+
+} // namespace encsync::policy

@@ -1,0 +1,68 @@
+// The verdict on each inner packet that the tunnel delivered.
+//
+//     auto [verdict, payload] = check(inner, {sa.inner_src, sa.inner_dst});
+//     counters.add(verdict);
+//     if (verdict == Verdict::accept) engine.on_packet(peer, payload);
+//
+// ESP has proven who sent the packet. This proves that it is what the association is for and no
+// more: one whole pfsync packet between the two addresses of the SA. Whether the sender may say
+// what is in it is the engine's affair.
+#pragma once
+
+#include "ipsec/esp/params.hpp"
+#include "util/bytes.hpp"
+
+#include <array>
+#include <cstdint>
+
+namespace encsync::policy {
+
+// In the order of the tests, cheapest first. Each refusal has one reason.
+enum class Verdict : std::uint8_t {
+    accept,
+    short_packet,      // no room for an IP header
+    bad_ip_version,    // neither 4 nor 6
+    ip_options,        // IPv4 options, IPv6 extension headers: pfsync has none
+    bad_ip_length,     // header length under 5 words, or total length not that of the packet
+    fragment,          // pfsync sets DF
+    not_pfsync,        // not protocol 240
+    wrong_source,      // not the address of the SA
+    wrong_destination, // likewise
+    bad_ttl,           // not 255
+    // The pfsync packet, from pfsync::Fault:
+    pfsync_short_header,
+    pfsync_bad_version,
+    pfsync_bad_length,
+    pfsync_short_subheader,
+    pfsync_zero_count,
+    pfsync_zero_stride,
+    pfsync_section_overrun,
+    pfsync_other,
+};
+inline constexpr int kVerdicts = 18;
+const char* to_string(Verdict verdict); // "wrong_source"
+
+// What inner packets of the inbound SA must carry.
+struct Selectors {
+    esp::InnerAddress source, destination;
+};
+
+struct Checked {
+    Verdict verdict = Verdict::short_packet;
+    Bytes payload; // from the pfsync header on, within the packet; empty unless accepted
+};
+
+// `inner`: the whole packet from its IP header.
+Checked check(Bytes inner, const Selectors& selectors);
+
+class GuardCounters {
+  public:
+    void add(Verdict verdict) { counts_[static_cast<std::size_t>(verdict)]++; }
+    std::uint64_t of(Verdict verdict) const { return counts_[static_cast<std::size_t>(verdict)]; }
+    std::uint64_t refused() const;
+
+  private:
+    std::array<std::uint64_t, kVerdicts> counts_{};
+};
+
+} // namespace encsync::policy
