@@ -157,7 +157,7 @@ std::string charon_config(const CharonOptions& options) {
     const auto tries = std::clamp<long>(options.dpdtimeout.count() - 2, 1, 600);
     return fmt::format(R"(charon {{
     # What is not needed is not there: no certificates, no files, no other sockets, no kernel.
-    load = random nonce openssl pubkey encsync!
+    load = random nonce openssl kdf pubkey encsync!
     threads = 8
     replay_window = 1024
 
@@ -165,11 +165,12 @@ std::string charon_config(const CharonOptions& options) {
     retransmit_base = 1.0
     retransmit_tries = {}
     half_open_timeout = 10
-    # Whoever can forge a peer's address shall not be able to lock the peer out; cookies shall
-    # cost the forger at least an address that is its own.
-    block_threshold = 0
+    # Whoever can forge a peer's address shall not be able to lock the peer out, so the limit by
+    # address is none in effect; cookies keep those out who cannot also receive there.
     cookie_threshold_ip = 3
-    init_limit_half_open = 200
+    cookie_threshold = 20
+    block_threshold = 1000
+    init_limit_half_open = 1000
 
     # A new authentication takes over before the old SAs go; SAs that were rekeyed go on receiving.
     make_before_break = yes

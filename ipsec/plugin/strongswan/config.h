@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What strongSwan's headers expect from its configure script, as Debian builds it: without
- * mediation (ME), which would change structures.
+ * What strongSwan's headers expect from its configure script, as Debian builds it. ME, which
+ * changes the layout of structures, is set by CMakeLists.txt as the installed charon has it.
  */
 
 #ifndef CONFIG_H_INCLUDED

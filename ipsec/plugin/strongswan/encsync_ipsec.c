@@ -3,6 +3,7 @@
  */
 
 #include "encsync_ipsec.h"
+#include "encsync_listener.h"
 #include "convert.h"
 
 #include <netinet/in.h>
@@ -216,10 +217,10 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	sa.ike_spi_i = be64toh(ike_id->get_initiator_spi(ike_id));
 	sa.ike_spi_r = be64toh(ike_id->get_responder_spi(ike_id));
 
-	if (!data->inbound && !data->initiator &&
-		ike_sa->get_state(ike_sa) == IKE_CONNECTING)
-	{	/* our IKE_AUTH response is not on its way yet. The peer may not accept
-		 * it, and has no such SA until then */
+	if (!data->inbound && !data->initiator && encsync_listener_answers_creation())
+	{	/* our response is not on its way yet. The peer may not accept it, and
+		 * has no such SA until then. (In a rekey this is not reached before the
+		 * peer deletes the old SA: in an INFORMATIONAL exchange.) */
 		hold_for = ike_sa->get_unique_id(ike_sa);
 	}
 	if (data->inbound)

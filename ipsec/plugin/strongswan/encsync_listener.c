@@ -13,10 +13,16 @@
 /** length of a text for a person */
 #define MAX_TEXT 1000
 
-/** levels of syslog */
-#define LEVEL_ERROR 3
-#define LEVEL_INFO 6
-#define LEVEL_DEBUG 7
+/** an error in terms of syslog */
+#define SYSLOG_ERROR 3
+
+/** how long after our response to ask the peer, in ms: not to overtake it */
+#define PROBE_DELAY 50
+
+/**
+ * The request that the calling thread is answering
+ */
+static __thread exchange_type_t answering = EXCHANGE_TYPE_UNDEFINED;
 
 typedef struct private_encsync_listener_t private_encsync_listener_t;
 
@@ -34,11 +40,6 @@ struct private_encsync_listener_t {
 	 * Credentials
 	 */
 	encsync_creds_t *creds;
-
-	/**
-	 * What of charon's log is passed on
-	 */
-	level_t level;
 };
 
 /**
@@ -253,7 +254,7 @@ METHOD(listener_t, alert, bool,
 			get_name(ike_sa, name, sizeof(name));
 			snprintf(text, sizeof(text), "%s: an SA that was negotiated could "
 					 "not be used", name);
-			encsync_core_log(LEVEL_ERROR, text);
+			encsync_core_log(SYSLOG_ERROR, text);
 			break;
 		default:
 			break;
@@ -322,6 +323,8 @@ METHOD(listener_t, message, bool,
 		return TRUE;
 	}
 	exchange = message->get_exchange_type(message);
+	answering = message->get_request(message) ? exchange
+											  : EXCHANGE_TYPE_UNDEFINED;
 	if (!message->get_request(message))
 	{
 		if (message->get_notify(message, NO_PROPOSAL_CHOSEN))
@@ -352,8 +355,8 @@ METHOD(listener_t, message, bool,
 		}
 		return TRUE;
 	}
-	/* now it is known that the peer has received our IKE_AUTH response and
-	 * accepted us: it has the SAs */
+	/* now it is known that the peer has received our response and accepted
+	 * us: it has the SAs */
 	encsync_core_release(ike_sa->get_unique_id(ike_sa));
 	return TRUE;
 }
@@ -362,40 +365,27 @@ METHOD(listener_t, child_updown, bool,
 	private_encsync_listener_t *this, ike_sa_t *ike_sa, child_sa_t *child_sa,
 	bool up)
 {
-	if (up && !ike_sa->has_condition(ike_sa, COND_ORIGINAL_INITIATOR))
+	if (up && encsync_listener_answers_creation())
 	{	/* make the peer show that it has the SAs, see above */
 		ike_sa->queue_task(ike_sa, (task_t*)ike_dpd_create(TRUE));
-		lib->processor->queue_job(lib->processor, (job_t*)
-					initiate_tasks_job_create(ike_sa->get_id(ike_sa)));
+		lib->scheduler->schedule_job_ms(lib->scheduler, (job_t*)
+					initiate_tasks_job_create(ike_sa->get_id(ike_sa)),
+					PROBE_DELAY);
 	}
 	return TRUE;
 }
 
-METHOD(logger_t, log_, void,
-	private_encsync_listener_t *this, debug_t group, level_t level, int thread,
-	ike_sa_t *ike_sa, const char *message)
+/*
+ * Described in header.
+ */
+bool encsync_listener_answers_creation()
 {
-	char name[128] = "", text[MAX_TEXT];
-
-	if (ike_sa)
-	{
-		get_name(ike_sa, name, sizeof(name));
-	}
-	snprintf(text, sizeof(text), "[%N] %s%s%s", debug_names, group, name,
-			 *name ? ": " : "", message);
-	encsync_core_log(level < LEVEL_CTRL ? LEVEL_INFO : LEVEL_DEBUG, text);
-}
-
-METHOD(logger_t, get_level, level_t,
-	private_encsync_listener_t *this, debug_t group)
-{
-	return this->level;
+	return answering == IKE_AUTH || answering == CREATE_CHILD_SA;
 }
 
 METHOD(encsync_listener_t, destroy, void,
 	private_encsync_listener_t *this)
 {
-	charon->bus->remove_logger(charon->bus, &this->public.logger);
 	charon->bus->remove_listener(charon->bus, &this->public.listener);
 	free(this);
 }
@@ -414,18 +404,11 @@ encsync_listener_t *encsync_listener_create(encsync_creds_t *creds)
 				.message = _message,
 				.child_updown = _child_updown,
 			},
-			.logger = {
-				.log = _log_,
-				.get_level = _get_level,
-			},
 			.destroy = _destroy,
 		},
 		.creds = creds,
-		.level = lib->settings->get_int(lib->settings, "%s.plugins.encsync.log",
-										LEVEL_AUDIT, lib->ns),
 	);
 	charon->bus->add_listener(charon->bus, &this->public.listener);
-	charon->bus->add_logger(charon->bus, &this->public.logger);
 
 	return &this->public;
 }

@@ -3,22 +3,20 @@
  */
 
 /**
- * Tells encsyncd, in words for a person, how the peers fare; and what charon
- * logs.
+ * Tells encsyncd, in words for a person, how the peers fare.
  */
 
 #ifndef ENCSYNC_LISTENER_H_
 #define ENCSYNC_LISTENER_H_
 
 #include <bus/listeners/listener.h>
-#include <bus/listeners/logger.h>
 
 #include "encsync_creds.h"
 
 typedef struct encsync_listener_t encsync_listener_t;
 
 /**
- * Listener and logger on charon's bus.
+ * Listener on charon's bus.
  */
 struct encsync_listener_t {
 
@@ -28,18 +26,19 @@ struct encsync_listener_t {
 	listener_t listener;
 
 	/**
-	 * Implements logger_t.
-	 */
-	logger_t logger;
-
-	/**
 	 * Destroy an encsync_listener_t.
 	 */
 	void (*destroy)(encsync_listener_t *this);
 };
 
 /**
- * Create an encsync_listener_t instance.
+ * Whether the calling thread is answering a request of the peer's that makes a
+ * CHILD_SA: the peer does not have that SA yet.
+ */
+bool encsync_listener_answers_creation();
+
+/**
+ * Create an encsync_listener_t instance and add it to the bus.
  *
  * @param creds		to name keys by their fingerprints
  */

@@ -8,6 +8,7 @@
 #include "encsync_ipsec.h"
 #include "encsync_keeper.h"
 #include "encsync_listener.h"
+#include "encsync_logger.h"
 #include "encsync_net.h"
 #include "encsync_socket.h"
 #include "core.h"
@@ -54,6 +55,11 @@ struct private_encsync_plugin_t {
 	 * What reports on them
 	 */
 	encsync_listener_t *listener;
+
+	/**
+	 * What passes charon's log on
+	 */
+	encsync_logger_t *logger;
 };
 
 /**
@@ -157,6 +163,7 @@ static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 
 	if (reg)
 	{
+		this->logger = encsync_logger_create();
 		this->creds = encsync_creds_create();
 		this->backend = encsync_backend_create();
 		charon->backends->add_backend(charon->backends,
@@ -173,6 +180,7 @@ static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 										 &this->backend->backend);
 		this->backend->destroy(this->backend);
 		this->creds->destroy(this->creds);
+		this->logger->destroy(this->logger);
 	}
 	return TRUE;
 }

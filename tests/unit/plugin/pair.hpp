@@ -135,7 +135,7 @@ class Pair : public ::testing::Test {
 
     // Runs the loop until something holds; never sleeps. The limit is there to fail, not to pace.
     template<class F>
-    bool eventually(F condition, std::chrono::seconds limit = std::chrono::seconds(60)) {
+    bool eventually(F condition, std::chrono::seconds limit = std::chrono::seconds(30)) {
         const auto end = std::chrono::steady_clock::now() + limit;
         while (!condition()) {
             if (std::chrono::steady_clock::now() > end)
