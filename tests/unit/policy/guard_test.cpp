@@ -1,0 +1,159 @@
+#include "policy/guard.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace encsync::policy {
+namespace {
+
+using Packet = std::vector<std::uint8_t>;
+
+esp::InnerAddress address(std::initializer_list<std::uint8_t> bytes, bool ipv6) {
+    esp::InnerAddress out;
+    std::copy(bytes.begin(), bytes.end(), out.bytes.begin());
+    out.ipv6 = ipv6;
+    return out;
+}
+
+const Selectors kFour{address({192, 168, 1, 101}, false), address({192, 168, 1, 100}, false)};
+const Selectors kSix{address({0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, true),
+                     address({0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, true)};
+
+// Version 6, one DEL_C.
+Packet pfsync() {
+    Packet p(20 + 4 + 12);
+    p[0] = 6;
+    p[3] = static_cast<std::uint8_t>(p.size());
+    p[20] = 7; // DEL_C
+    p[21] = 3; // words
+    p[23] = 1; // count
+    p[35] = 9;
+    return p;
+}
+
+Packet four(const Packet& payload = pfsync()) {
+    Packet p(20);
+    p[0] = 0x45;
+    store_be(&p[2], static_cast<std::uint16_t>(20 + payload.size()));
+    p[6] = 0x40; // DF
+    p[8] = 255;
+    p[9] = 240;
+    std::memcpy(&p[12], kFour.source.bytes.data(), 4);
+    std::memcpy(&p[16], kFour.destination.bytes.data(), 4);
+    p.insert(p.end(), payload.begin(), payload.end());
+    return p;
+}
+
+Packet six(const Packet& payload = pfsync()) {
+    Packet p(40);
+    p[0] = 0x60;
+    store_be(&p[4], static_cast<std::uint16_t>(payload.size()));
+    p[6] = 240;
+    p[7] = 255;
+    std::memcpy(&p[8], kSix.source.bytes.data(), 16);
+    std::memcpy(&p[24], kSix.destination.bytes.data(), 16);
+    p.insert(p.end(), payload.begin(), payload.end());
+    return p;
+}
+
+// The packet with one byte changed.
+Packet with(Packet p, std::size_t at, std::uint8_t value) {
+    p.at(at) = value;
+    return p;
+}
+
+std::string verdict(const Packet& p, const Selectors& s) {
+    return to_string(check(p, s).verdict);
+}
+
+TEST(Guard, AcceptsWhatTheAssociationIsFor) {
+    const Packet p4 = four(), p6 = six();
+    const Checked c4 = check(p4, kFour);
+    ASSERT_EQ(c4.verdict, Verdict::accept);
+    EXPECT_EQ(Packet(c4.payload.begin(), c4.payload.end()), pfsync());
+    const Checked c6 = check(p6, kSix);
+    ASSERT_EQ(c6.verdict, Verdict::accept);
+    EXPECT_EQ(Packet(c6.payload.begin(), c6.payload.end()), pfsync());
+}
+
+TEST(Guard, RefusesEachByItsName) {
+    const Packet p = four();
+    EXPECT_EQ(verdict(with(p, 0, 0x55), kFour), "bad_ip_version");
+    EXPECT_EQ(verdict(with(p, 0, 0x46), kFour), "ip_options");
+    EXPECT_EQ(verdict(with(p, 0, 0x44), kFour), "bad_ip_length");
+    EXPECT_EQ(verdict(with(p, 3, p[3] - 1), kFour), "bad_ip_length");
+    EXPECT_EQ(verdict(with(p, 3, p[3] + 1), kFour), "bad_ip_length");
+    EXPECT_EQ(verdict(with(p, 6, 0x20), kFour), "fragment");
+    EXPECT_EQ(verdict(with(p, 7, 1), kFour), "fragment");
+    EXPECT_EQ(verdict(with(p, 6, 0), kFour), "accept"); // without DF
+    EXPECT_EQ(verdict(with(p, 9, 17), kFour), "not_pfsync");
+    EXPECT_EQ(verdict(with(p, 15, 100), kFour), "wrong_source");
+    EXPECT_EQ(verdict(with(p, 19, 101), kFour), "wrong_destination");
+    EXPECT_EQ(verdict(with(p, 8, 254), kFour), "bad_ttl");
+    EXPECT_EQ(verdict(with(p, 20, 5), kFour), "pfsync_bad_version");
+    EXPECT_EQ(verdict(with(p, 23, 200), kFour), "pfsync_bad_length");
+    EXPECT_EQ(verdict(with(p, 43, 0), kFour), "pfsync_zero_count");
+    EXPECT_EQ(verdict(with(p, 41, 0), kFour), "pfsync_zero_stride");
+    EXPECT_EQ(verdict(with(p, 43, 2), kFour), "pfsync_section_overrun");
+    EXPECT_EQ(verdict(four({}), kFour), "pfsync_short_header");
+    EXPECT_EQ(verdict(with(p, 23, 22), kFour), "pfsync_short_subheader");
+}
+
+TEST(Guard, RefusesEachByItsNameInIp6) {
+    const Packet p = six();
+    EXPECT_EQ(verdict(with(p, 5, p[5] - 1), kSix), "bad_ip_length");
+    EXPECT_EQ(verdict(with(p, 6, 44), kSix), "fragment");
+    for (const std::uint8_t extension : {0, 43, 51, 60, 135})
+        EXPECT_EQ(verdict(with(p, 6, extension), kSix), "ip_options");
+    EXPECT_EQ(verdict(with(p, 6, 58), kSix), "not_pfsync");
+    EXPECT_EQ(verdict(with(p, 23, 7), kSix), "wrong_source");
+    EXPECT_EQ(verdict(with(p, 39, 7), kSix), "wrong_destination");
+    EXPECT_EQ(verdict(with(p, 7, 64), kSix), "bad_ttl");
+    EXPECT_EQ(verdict(with(p, 40, 5), kSix), "pfsync_bad_version");
+}
+
+TEST(Guard, AFamilyIsPartOfTheAddress) {
+    EXPECT_EQ(verdict(four(), kSix), "wrong_source");
+    EXPECT_EQ(verdict(six(), kFour), "wrong_source");
+}
+
+TEST(Guard, CutShortAnywhereAPacketIsRefused) {
+    for (const auto& [whole, selectors] : {std::pair(four(), kFour), std::pair(six(), kSix)})
+        for (std::size_t size = 0; size < whole.size(); size++) {
+            Packet cut(whole.begin(), whole.begin() + static_cast<long>(size));
+            const std::size_t header = selectors.source.ipv6 ? 40 : 20;
+            EXPECT_EQ(verdict(cut, selectors), size < header ? "short_packet" : "bad_ip_length");
+            if (size < header)
+                continue;
+            // With an IP length that agrees, pfsync's own lengths must find it.
+            store_be(&cut[selectors.source.ipv6 ? 4 : 2],
+                     static_cast<std::uint16_t>(selectors.source.ipv6 ? size - 40 : size));
+            const Checked c = check(cut, selectors);
+            EXPECT_NE(c.verdict, Verdict::accept) << size;
+            EXPECT_TRUE(c.payload.empty());
+        }
+}
+
+TEST(Guard, CountsByReason) {
+    GuardCounters counters;
+    counters.add(Verdict::accept);
+    counters.add(Verdict::bad_ttl);
+    counters.add(Verdict::bad_ttl);
+    counters.add(Verdict::fragment);
+    EXPECT_EQ(counters.of(Verdict::accept), 1U);
+    EXPECT_EQ(counters.of(Verdict::bad_ttl), 2U);
+    EXPECT_EQ(counters.refused(), 3U);
+}
+
+TEST(Guard, EveryVerdictHasItsName) {
+    std::set<std::string> names;
+    for (int v = 0; v < kVerdicts; v++)
+        names.insert(to_string(static_cast<Verdict>(v)));
+    EXPECT_EQ(names.size(), static_cast<std::size_t>(kVerdicts));
+}
+
+} // namespace
+} // namespace encsync::policy

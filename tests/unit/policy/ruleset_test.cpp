@@ -1,0 +1,351 @@
+// The ruleset in the kernel, with real packets between two network namespaces:
+//
+//     this namespace: v0 10.0.0.1, fd00::1 ---- eth0 10.0.0.2, fd00::2: the neighbour
+#include "policy/ruleset.hpp"
+#include "util/fd.hpp"
+
+#include <arpa/inet.h>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+namespace encsync::policy {
+namespace {
+
+Fd this_namespace() {
+    return Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+}
+bool run(const std::string& command) {
+    return std::system(command.c_str()) == 0;
+}
+
+struct Host {
+    sockaddr_storage address{};
+    socklen_t size = 0;
+    int family = AF_INET;
+
+    explicit Host(const std::string& text, std::uint16_t port = 0) {
+        auto* four = reinterpret_cast<sockaddr_in*>(&address);
+        auto* six = reinterpret_cast<sockaddr_in6*>(&address);
+        if (::inet_pton(AF_INET, text.c_str(), &four->sin_addr) == 1) {
+            size = sizeof *four;
+            four->sin_port = htons(port);
+        } else {
+            family = AF_INET6;
+            ::inet_pton(AF_INET6, text.c_str(), &six->sin6_addr);
+            size = sizeof *six;
+            six->sin6_port = htons(port);
+        }
+        address.ss_family = static_cast<sa_family_t>(family);
+    }
+    const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&address); }
+};
+
+class RulesetTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        home_ = this_namespace();
+        ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "takes CAP_SYS_ADMIN";
+        neighbour_ = this_namespace();
+        ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+        here_ = this_namespace();
+        ASSERT_TRUE(run(fmt::format("ip link add v0 type veth peer name eth0 netns /proc/{}/fd/{}",
+                                    ::getpid(), neighbour_.get())));
+        ASSERT_TRUE(run("ip address add 10.0.0.1/24 dev v0 && ip link set v0 up && "
+                        "ip -6 address add fd00::1/64 dev v0 nodad && ip link set lo up"));
+        enter(neighbour_);
+        ASSERT_TRUE(run("ip address add 10.0.0.2/24 dev eth0 && ip link set eth0 up && "
+                        "ip -6 address add fd00::2/64 dev eth0 nodad"));
+        enter(here_);
+    }
+    void TearDown() override {
+        if (home_)
+            enter(home_);
+    }
+
+    static void enter(const Fd& node) { ASSERT_EQ(::setns(node.get(), CLONE_NEWNET), 0); }
+
+    Fd socket_in(const Fd& node, int family, int type, int protocol) {
+        enter(node);
+        Fd fd(::socket(family, type | SOCK_CLOEXEC, protocol));
+        enter(here_);
+        return fd;
+    }
+    static bool send(const Fd& fd, const Host& to, const std::string& text) {
+        return ::sendto(fd.get(), text.data(), text.size(), 0, to.raw(), to.size) >= 0;
+    }
+    static bool readable(const Fd& fd, int ms) {
+        pollfd p{fd.get(), POLLIN, 0};
+        return ::poll(&p, 1, ms) == 1;
+    }
+
+    static Ruleset install(RulesetOptions options = {}) {
+        auto r = Ruleset::install(std::move(options));
+        if (!r) {
+            ADD_FAILURE() << r.error().text;
+            std::abort();
+        }
+        return std::move(*r);
+    }
+    static std::uint64_t count(Ruleset& r, const std::string& name) {
+        auto s = r.status();
+        return s ? s->counters.at(name) : UINT64_MAX;
+    }
+    // Until the kernel has counted so many.
+    static bool wait_for(Ruleset& r, const std::string& name, std::uint64_t packets) {
+        const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+        while (count(r, name) < packets)
+            if (std::chrono::steady_clock::now() > limit)
+                return false;
+        return true;
+    }
+
+    // From the neighbour to us: arrives without the ruleset, is counted and dropped with it.
+    void expect_dropped_in(const std::string& our_address, std::size_t size,
+                           std::uint64_t packets) {
+        SCOPED_TRACE(fmt::format("{} bytes to {}", size, our_address));
+        const Host us(our_address);
+        const Fd listener = socket_in(here_, us.family, SOCK_RAW, 240);
+        const Fd sender = socket_in(neighbour_, us.family, SOCK_RAW, 240);
+        const std::string text(size, 'x');
+        ASSERT_TRUE(send(sender, us, text));
+        ASSERT_TRUE(readable(listener, 30000));
+        std::vector<char> buffer(65536);
+        ASSERT_GT(::recv(listener.get(), buffer.data(), buffer.size(), 0), 0);
+
+        Ruleset ruleset = install();
+        ASSERT_TRUE(send(sender, us, text));
+        ASSERT_TRUE(wait_for(ruleset, "not_through_tunnel_in", packets));
+        EXPECT_FALSE(readable(listener, 0));
+        EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), packets);
+        EXPECT_EQ(count(ruleset, "tap_copies"), 0U);
+        ASSERT_TRUE(ruleset.remove());
+        ASSERT_TRUE(send(sender, us, text));
+        EXPECT_TRUE(readable(listener, 30000));
+    }
+
+    Fd home_, here_, neighbour_;
+};
+
+TEST_F(RulesetTest, DropsWhatComesIn) {
+    expect_dropped_in("10.0.0.1", 64, 1);
+    expect_dropped_in("fd00::1", 64, 1);
+}
+
+TEST_F(RulesetTest, DropsFragments) {
+    expect_dropped_in("10.0.0.1", 4000, 3);
+    expect_dropped_in("fd00::1", 4000, 3);
+}
+
+TEST_F(RulesetTest, DropsFragmentsAlsoWhereConntrackPutsThemTogether) {
+    ASSERT_TRUE(run("nft 'add table inet t; add chain inet t c { type filter hook prerouting "
+                    "priority 0; }; add rule inet t c ct state new accept'"));
+    expect_dropped_in("10.0.0.1", 4000, 3);
+    expect_dropped_in("fd00::1", 4000, 3);
+}
+
+TEST_F(RulesetTest, DropsWhatGoesOut) {
+    for (const std::string address : {"10.0.0.2", "fd00::2"}) {
+        const Host them(address);
+        const Fd listener = socket_in(neighbour_, them.family, SOCK_RAW, 240);
+        const Fd sender = socket_in(here_, them.family, SOCK_RAW, 240);
+        ASSERT_TRUE(send(sender, them, "before"));
+        ASSERT_TRUE(readable(listener, 30000));
+        std::array<char, 256> buffer{};
+        ASSERT_GT(::recv(listener.get(), buffer.data(), buffer.size(), 0), 0);
+        Ruleset ruleset = install();
+        EXPECT_FALSE(send(sender, them, "in the clear"));
+        EXPECT_EQ(errno, EPERM);
+        EXPECT_EQ(count(ruleset, "not_through_tunnel_out"), 1U);
+        EXPECT_FALSE(readable(listener, 0));
+        ASSERT_TRUE(ruleset.remove());
+    }
+}
+
+TEST_F(RulesetTest, LeavesOtherProtocolsAlone) {
+    Ruleset ruleset = install();
+    const Host us("10.0.0.1");
+    const Fd listener = socket_in(here_, AF_INET, SOCK_RAW, 241);
+    const Fd sender = socket_in(neighbour_, AF_INET, SOCK_RAW, 241);
+    ASSERT_TRUE(send(sender, us, "not pfsync"));
+    EXPECT_TRUE(readable(listener, 30000));
+    EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 0U);
+}
+
+TEST_F(RulesetTest, OwnCopiesOnTheTapAreDroppedAndNoRefusals) {
+    const Fd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(tun) << "takes /dev/net/tun";
+    ifreq request{};
+    std::strcpy(request.ifr_name, "enc0");
+    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+    ASSERT_EQ(::ioctl(tun.get(), TUNSETIFF, &request), 0);
+    ASSERT_TRUE(run("ip link set enc0 up && ip address add 10.0.9.1/24 dev enc0"));
+    const Fd listener = socket_in(here_, AF_INET, SOCK_RAW, 240);
+    // 10.0.9.2 to 10.0.9.1, protocol 240, no payload.
+    const std::array<std::uint8_t, 20> packet{0x45, 0,    0,  20, 0, 0, 0x40, 0, 255, 240,
+                                              0x13, 0xfa, 10, 0,  9, 2, 10,   0, 9,   1};
+    std::array<std::uint8_t, 20> checked = packet;
+    checked[10] = checked[11] = 0;
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < checked.size(); i += 2)
+        sum += static_cast<std::uint32_t>(checked[i] << 8 | checked[i + 1]);
+    sum = ~((sum & 0xffff) + (sum >> 16));
+    checked[10] = static_cast<std::uint8_t>(sum >> 8);
+    checked[11] = static_cast<std::uint8_t>(sum);
+    ASSERT_EQ(::write(tun.get(), checked.data(), checked.size()), 20);
+    ASSERT_TRUE(readable(listener, 30000)); // the packet is one that would be taken
+    std::array<char, 64> buffer{};
+    ASSERT_GT(::recv(listener.get(), buffer.data(), buffer.size(), 0), 0);
+
+    Ruleset ruleset = install();
+    ASSERT_EQ(::write(tun.get(), checked.data(), checked.size()), 20);
+    ASSERT_TRUE(wait_for(ruleset, "tap_copies", 1));
+    EXPECT_FALSE(readable(listener, 0));
+    EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 0U);
+}
+
+TEST_F(RulesetTest, OwnTunnelMakesNoConntrackEntries) {
+    ASSERT_TRUE(run("nft 'add table inet t; add chain inet t c { type filter hook prerouting "
+                    "priority 0; }; add rule inet t c ct state new accept'"));
+    Tunnel tunnel;
+    tunnel.left.bytes = {10, 0, 0, 1};
+    tunnel.right.bytes = {10, 0, 0, 2};
+    Ruleset ruleset = install({"enc0", {tunnel}});
+    const auto entries_after = [&](std::uint16_t port) {
+        const Fd listener = socket_in(here_, AF_INET, SOCK_DGRAM, 0);
+        const Fd sender = socket_in(neighbour_, AF_INET, SOCK_DGRAM, 0);
+        const Host us("10.0.0.1", port), them("10.0.0.2", port);
+        EXPECT_EQ(::bind(listener.get(), us.raw(), us.size), 0);
+        EXPECT_EQ(::bind(sender.get(), them.raw(), them.size), 0);
+        EXPECT_TRUE(send(sender, us, "there"));
+        EXPECT_TRUE(readable(listener, 30000));
+        EXPECT_TRUE(send(listener, them, "back"));
+        EXPECT_TRUE(readable(sender, 30000));
+        int n = -1;
+        std::ifstream("/proc/sys/net/netfilter/nf_conntrack_count") >> n;
+        return n;
+    };
+    EXPECT_EQ(entries_after(4500), 0);
+    EXPECT_EQ(entries_after(500), 0);
+    EXPECT_EQ(entries_after(4501), 1);
+}
+
+TEST_F(RulesetTest, VerifyNoticesWhatAnAdministratorDoes) {
+    for (const char* change :
+         {"flush ruleset", "delete table inet encsync", "flush chain inet encsync receive",
+          "insert rule inet encsync receive accept", "add table inet encsync { flags dormant; }"}) {
+        SCOPED_TRACE(change);
+        Ruleset ruleset = install();
+        auto before = ruleset.verify();
+        ASSERT_TRUE(before && *before);
+        ASSERT_TRUE(run(fmt::format("nft '{}'", change)));
+        auto after = ruleset.verify();
+        ASSERT_TRUE(after);
+        EXPECT_FALSE(*after);
+        auto again = ruleset.verify(); // and does not forget it
+        EXPECT_TRUE(again && !*again);
+        auto status = ruleset.status();
+        ASSERT_TRUE(status);
+        EXPECT_FALSE(status->installed);
+        ASSERT_TRUE(ruleset.reinstall());
+        auto repaired = ruleset.verify();
+        EXPECT_TRUE(repaired && *repaired);
+        ASSERT_TRUE(ruleset.remove());
+    }
+}
+
+TEST_F(RulesetTest, VerifyLeavesOthersTheirChanges) {
+    Ruleset ruleset = install();
+    ASSERT_TRUE(run("nft 'add table inet other; add chain inet other c'"));
+    auto in_place = ruleset.verify();
+    EXPECT_TRUE(in_place && *in_place);
+    EXPECT_TRUE(run("nft list table inet other >/dev/null"));
+    ASSERT_TRUE(ruleset.reinstall());
+    EXPECT_TRUE(run("nft list table inet other >/dev/null"));
+}
+
+TEST_F(RulesetTest, TotalsNeverGoBackwards) {
+    Ruleset ruleset = install();
+    const Host us("10.0.0.1");
+    const Fd sender = socket_in(neighbour_, AF_INET, SOCK_RAW, 240);
+    ASSERT_TRUE(send(sender, us, "one") && send(sender, us, "two"));
+    ASSERT_TRUE(wait_for(ruleset, "not_through_tunnel_in", 2));
+    ASSERT_TRUE(run("nft flush ruleset"));
+    EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 2U);
+    ASSERT_TRUE(ruleset.reinstall());
+    EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 2U);
+    ASSERT_TRUE(send(sender, us, "three"));
+    ASSERT_TRUE(wait_for(ruleset, "not_through_tunnel_in", 3));
+    ASSERT_TRUE(ruleset.reinstall()); // while it is in place
+    EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 3U);
+}
+
+TEST_F(RulesetTest, ASecondInstallationReplacesTheFirst) {
+    Ruleset first = install();
+    Ruleset second = install({"enc7", {}});
+    EXPECT_TRUE(run("nft list table inet encsync | grep -q enc7"));
+    EXPECT_FALSE(run("nft list table inet encsync | grep -q enc0"));
+    auto in_place = first.verify();
+    EXPECT_TRUE(in_place && !*in_place);
+}
+
+TEST_F(RulesetTest, StaysWhenTheDaemonGoes) {
+    { Ruleset ruleset = install(); }
+    EXPECT_TRUE(run("nft list table inet encsync >/dev/null"));
+}
+
+TEST_F(RulesetTest, WithoutPermissionSaysWhatIsMissing) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::setresuid(65534, 65534, 65534) != 0)
+            ::_exit(3);
+        auto r = Ruleset::install({});
+        ::_exit(!r && r.error().text == "nftables: not permitted (it takes CAP_NET_ADMIN)" ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
+TEST(RulesetText, NothingButAnInterfaceNameGoesIn) {
+    for (const char* bad : {"", "enc0\" accept", "a-name-too-long-for-it", "enc0;", "enc 0"}) {
+        auto r = Ruleset::install({bad, {}});
+        ASSERT_FALSE(r) << bad;
+        EXPECT_NE(r.error().text.find("is no interface name"), std::string::npos);
+    }
+}
+
+TEST(RulesetText, UntracksNoMoreThanTheTunnel) {
+    const auto rules = [](const Tunnel& t) { return ruleset_text({"enc0", {t}}); };
+    Tunnel t;
+    t.left.bytes = {10, 0, 0, 1};
+    t.right.bytes = {10, 0, 0, 2};
+    EXPECT_NE(rules(t).find("ip saddr 10.0.0.2 ip daddr 10.0.0.1 udp sport { 500, 4500 } "
+                            "udp dport { 500, 4500 } notrack"),
+              std::string::npos);
+    t.right = {};
+    t.right_ports = {};
+    EXPECT_NE(rules(t).find("ipv4 ip daddr 10.0.0.1 udp dport { 500, 4500 } notrack"),
+              std::string::npos);
+    t.left_ports = {};
+    EXPECT_EQ(rules(t).find("notrack"), std::string::npos); // would be all UDP to that address
+    t.left_ports = {500};
+    t.left = {};
+    EXPECT_EQ(rules(t).find("notrack"), std::string::npos);
+}
+
+} // namespace
+} // namespace encsync::policy
