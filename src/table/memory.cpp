@@ -46,8 +46,11 @@ void Memory::remove(const state::Flow& flow) {
 }
 
 void Memory::flush() {
+    if (std::exchange(telling_, true))
+        return; // called out of a refusal: what it asked for waits for the next flush
     for (const auto& [key, refusal] : std::exchange(refusals_, {}))
         listener_->on_refused(key, refusal);
+    telling_ = false;
 }
 
 void Memory::request_dump() {

@@ -83,7 +83,7 @@ class Memory final : public Table {
     std::vector<std::pair<state::Key, Refusal>> refusals_;
     std::array<std::uint64_t, kRefusals> refused_{};
     std::uint64_t now_ = 0, operations_ = 0;
-    bool dump_wanted_ = false, losing_ = false, lost_ = false;
+    bool dump_wanted_ = false, losing_ = false, lost_ = false, telling_ = false;
 };
 
 } // namespace encsync::table

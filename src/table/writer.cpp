@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <linux/netfilter/nfnetlink.h>
+#include <utility>
 
 namespace encsync::table {
 
@@ -73,14 +74,17 @@ void Writer::add(const state::Flow& flow, std::uint32_t timeout, Step step) {
 
 void Writer::flush(Listener& listener) {
     if (working_)
-        return; // called out of an answer: the flush that runs is not done yet
+        return; // called out of an answer or a refusal: that one waits for the next flush
     if (!pending_.empty())
         work();
     if (refusals_.empty())
         return;
+    // A listener that asks for the same thing again must not be refused again in here.
+    working_ = true;
     const auto refusals = std::exchange(refusals_, {});
     for (const auto& [key, refusal] : refusals)
         listener.on_refused(key, refusal);
+    working_ = false;
 }
 
 void Writer::work() {
@@ -97,7 +101,7 @@ void Writer::work() {
         round.swap(next_);
     }
     for (const std::uint32_t i : round)
-        refuse(i, Refusal::other, ELOOP);
+        refuse(i, Refusal::other, EAGAIN);
     work_.clear();
     batch_limit_ = kBatch;
     working_ = false;

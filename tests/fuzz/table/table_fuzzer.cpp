@@ -1,0 +1,36 @@
+// conntrack's and rtnetlink's messages, as if the kernel had sent them.
+#include "table/ctnetlink_build.hpp"
+#include "table/ctnetlink_parse.hpp"
+#include "table/netlink.hpp"
+#include "table/progress.hpp"
+#include "table/rtnetlink.hpp"
+
+#include <array>
+#include <cstdlib>
+
+using namespace encsync;
+using namespace encsync::table;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const Bytes input(data, size);
+    LocalAddresses addresses;
+    AddressMonitor::apply(input, addresses);
+
+    Filter filter({});
+    for (netlink::Messages m(input); m.next();) {
+        ctnetlink::Entry entry;
+        if (ctnetlink::parse(m.message(), entry) != ctnetlink::Fault::none)
+            continue;
+        (void)filter.ignored(entry.flow);
+        // What was read can be written, and its key reads back.
+        std::array<std::uint8_t, ctnetlink::kMaxRequest> buffer{};
+        const std::size_t n =
+            ctnetlink::build(buffer, ctnetlink::Request::create, entry.flow, 1, 1);
+        ctnetlink::Entry again;
+        if (n == 0 || ctnetlink::parse(Bytes(buffer).first(n), again) != ctnetlink::Fault::none ||
+            again.flow.key.proto != entry.flow.key.proto ||
+            again.flow.key.orig.src != entry.flow.key.orig.src)
+            std::abort();
+    }
+    return 0;
+}
