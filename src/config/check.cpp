@@ -36,16 +36,15 @@ class Checker {
         return found == placed_.origins.end() || found->second.valid;
     }
     // At the most particular of the settings concerned; at the conn if none was written.
-    void fail(std::initializer_list<std::string_view> names, std::string message,
-              std::string hint = {}) {
+    void fail(std::initializer_list<std::string_view> names, const std::string& message,
+              const std::string& hint = {}) {
         const Origin* best = nullptr;
         for (const std::string_view name : names) {
             const auto found = placed_.origins.find(name);
             if (found != placed_.origins.end() && (!best || found->second.rank >= best->rank))
                 best = &found->second;
         }
-        report_.error(best ? best->entry->value_at : placed_.at, std::move(message),
-                      std::move(hint));
+        report_.error(best ? best->entry->value_at : placed_.at, message, hint);
     }
 
     void addresses() {
@@ -122,9 +121,10 @@ void check_setup(const Setup& setup, const Origins& origins, Report& report) {
     };
     const Origin* ike = port("ikeport");
     const Origin* nat = port("natport");
-    if ((ike && !ike->valid) || (nat && !nat->valid) || setup.ikeport != setup.natport)
+    const Origin* said = nat ? nat : ike; // the defaults differ
+    if (!said || (ike && !ike->valid) || (nat && !nat->valid) || setup.ikeport != setup.natport)
         return;
-    report.error((nat ? nat : ike)->entry->value_at,
+    report.error(said->entry->value_at,
                  fmt::format("ikeport and natport are the same, {}", setup.natport));
 }
 

@@ -33,8 +33,8 @@ std::string describe(const Place& place, const Place& seen_from);
 // Gathers diagnostics, gives each its line, drops repetitions, and bounds their number.
 class Report {
   public:
-    void error(const Place& place, std::string message, std::string hint = {});
-    void warning(const Place& place, std::string message, std::string hint = {});
+    void error(const Place& place, const std::string& message, const std::string& hint = {});
+    void warning(const Place& place, const std::string& message, const std::string& hint = {});
     bool has_errors() const { return errors_; }
     std::vector<Diagnostic> finish(); // by file, line and column
 
@@ -43,7 +43,8 @@ class Report {
         std::size_t file;
         Diagnostic diagnostic;
     };
-    void add(const Place& place, Severity severity, std::string message, std::string hint);
+    void add(const Place& place, Severity severity, const std::string& message,
+             const std::string& hint);
 
     std::vector<Entry> entries_;
     std::size_t dropped_ = 0;

@@ -97,8 +97,8 @@ void Assembler::unknown(const Section& section, const Entry& entry) {
         report_.error(entry.key_at, fmt::format("'{}' belongs in {}", entry.key, there));
         return;
     }
-    if (std::string known = foreign_keyword(entry.key); !known.empty()) {
-        report_.error(entry.key_at, std::move(known));
+    if (const std::string known = foreign_keyword(entry.key); !known.empty()) {
+        report_.error(entry.key_at, known);
         return;
     }
     std::string hint = did_you_mean(nearest(entry.key, option_names(section.kind)));
@@ -107,7 +107,7 @@ void Assembler::unknown(const Section& section, const Entry& entry) {
         if (!hint.empty())
             hint += fmt::format(" It belongs in {}", there);
     }
-    report_.error(entry.key_at, fmt::format("unknown keyword '{}'", entry.key), std::move(hint));
+    report_.error(entry.key_at, fmt::format("unknown keyword '{}'", entry.key), hint);
 }
 
 bool Assembler::read(const Option& option, const Entry& entry) {

@@ -24,16 +24,17 @@ std::string describe(const Place& place, const Place& seen_from) {
     return fmt::format("{} line {}", printable(place.file->name), place.line);
 }
 
-void Report::error(const Place& place, std::string message, std::string hint) {
+void Report::error(const Place& place, const std::string& message, const std::string& hint) {
     errors_ = true;
-    add(place, Severity::error, std::move(message), std::move(hint));
+    add(place, Severity::error, message, hint);
 }
 
-void Report::warning(const Place& place, std::string message, std::string hint) {
-    add(place, Severity::warning, std::move(message), std::move(hint));
+void Report::warning(const Place& place, const std::string& message, const std::string& hint) {
+    add(place, Severity::warning, message, hint);
 }
 
-void Report::add(const Place& place, Severity severity, std::string message, std::string hint) {
+void Report::add(const Place& place, Severity severity, const std::string& message,
+                 const std::string& hint) {
     if (entries_.size() == kMaxDiagnostics) {
         dropped_++;
         return;
