@@ -1,0 +1,197 @@
+// The sync engine: keeps this node's table and its peers' in step. No I/O and no clock: it is
+// given events, packets and the time, and asks the table and the link to act.
+//
+//     Engine engine(options, table, link);
+//     engine.advance(now);                   // before every batch, and when deadline() has come
+//     engine.on_packet(peer, pfsync_payload);
+//     engine.flush();                        // after every batch: whatever waits is sent
+//
+// A flow is live at the node that last saw it move, its owner; everywhere else it is a copy,
+// which is kept alive without traffic as long as the owner lives and has not deleted it. Roles
+// settle whose flows they are when nothing moves: an active node takes over those of standby
+// and vanished peers. docs/architecture.md tells the whole story.
+//
+// Files: engine.cpp (table events, roles, copies), receive.cpp, transmit.cpp, reliability, merge.
+#pragma once
+
+#include "ipsec/link/link.hpp"
+#include "pfsync/build.hpp"
+#include "sync/session.hpp"
+#include "table/table.hpp"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace encsync::sync {
+
+struct Said;
+
+struct Options {
+    std::uint32_t creatorid = 0; // not 0
+    state::Seed id_secret{};     // names this node's flows; the same after a restart
+    state::Seed index_seed{};    // random with each start
+    std::uint64_t session = 0;   // random with each start, not 0
+    Role role = Role::automatic;
+    // The table is the one that a former life of this process served (same boot): a flow of ours
+    // that is missing from it has ended. Otherwise peers may hold flows that we have lost.
+    bool table_kept = false;
+    std::chrono::seconds join_wait{30}; // without any peer for so long: serve alone
+    std::size_t max_states = 8'000'000; // what peers may make us hold
+    std::vector<PeerOptions> peers;     // by PeerId
+};
+
+// Why a message of a peer was not taken.
+enum class Refused : std::uint8_t {
+    fault,           // pfsync::Fault, counted by its own name
+    unknown_action,  // skipped by its length
+    short_message,   // likewise
+    own_creatorid,   // CLR of our own states
+    id_clash,        // an id that names another flow here
+    table_limit,     // more states than max_states
+    not_owner,       // removal of a flow that is live here
+    no_sync,         // request for a state that is not to be sent
+    unknown_state,   // request for a state that is not here
+    foreign_session, // SEQ or ACK of a session that is over
+    bad_ack,         // of packets that were never sent
+    bad_hello,
+};
+inline constexpr int kRefused = 12;
+const char* to_string(Refused refused);
+
+struct Counters {
+    std::uint64_t events = 0;
+    std::array<std::uint64_t, kRefused> refused{};
+    std::array<std::uint64_t, pfsync::kFaults> faults{};
+    std::array<std::uint64_t, table::kRefusals> table_refused{};
+    std::uint64_t refreshed = 0; // copies re-armed
+    std::uint64_t adopted = 0;   // flows taken over
+    std::uint64_t dropped_unclaimed = 0;
+};
+
+class Engine : public table::Listener {
+  public:
+    Engine(Options options, table::Table& table, link::Link& link);
+    ~Engine() override;
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // ---- time ------------------------------------------------------------------------------
+    void advance(Instant now);
+    Instant deadline() const; // when advance() is wanted next
+
+    // ---- the table's side (table::Listener) ------------------------------------------------
+    void on_created(const state::Flow& flow) override;
+    void on_updated(const state::Flow& flow) override;
+    void on_destroyed(const state::Flow& flow) override;
+    void on_dump_begin() override;
+    void on_dump_entry(const state::Flow& flow, bool untouched) override;
+    void on_dump_end() override;
+    void on_refused(const state::Key& key, table::Refusal refusal) override;
+
+    // ---- the peers' side -------------------------------------------------------------------
+    void on_link_up(PeerId peer);
+    void on_link_down(PeerId peer);
+    // A pfsync payload that the policy has accepted, from its header on.
+    void on_packet(PeerId peer, Bytes payload);
+    // Sends what waits, as far as the peers' windows and the link allow.
+    void flush();
+
+    // ---- the administrator's side ----------------------------------------------------------
+    void set_role(Role role);
+    Role role() const { return options_.role; }
+    // Asks the peer for all its states.
+    void request_bulk(PeerId peer);
+    // In step: may be promoted. Otherwise *why says what is missing.
+    bool ready(std::string* why = nullptr) const;
+
+    // ---- what is to be seen ----------------------------------------------------------------
+    const state::Index& index() const { return index_; }
+    std::uint32_t seconds() const { return now_s_; } // the clock of index records
+    const Session& session(PeerId peer) const { return *sessions_[peer]; }
+    std::size_t peers() const { return sessions_.size(); }
+    // States that are live here.
+    std::size_t live() const { return live_; }
+    // States whose owner is `peer`.
+    std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
+    const Counters& counters() const { return counters_; }
+    bool table_known() const { return table_known_; }
+
+  private:
+    // engine.cpp
+    void set_owner(state::Slot slot, std::uint8_t owner);
+    bool owner_alive(std::uint8_t owner) const;
+    void announce(state::Slot slot, bool full);
+    void enqueue(Session& s, PeerId peer, state::Slot slot, bool full);
+    void retract(state::Slot slot);
+    void forget(state::Slot slot);
+    state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
+    void local_change(const state::Flow& flow);
+    void put_copy(state::Slot slot);
+    void reconcile_roles();
+    void refresh_round();
+    void on_silent(PeerId peer);
+    void drop_unclaimed();
+    void forget_gone();
+    bool joining() const;
+    void advance_session(PeerId peer);
+
+    // receive.cpp
+    void receive_section(PeerId peer, const pfsync::Section& section);
+    void receive_full(PeerId peer, Bytes message);
+    void receive_other_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
+    void receive_update(PeerId peer, Bytes message);
+    void receive_request(PeerId peer, state::StateId id);
+    void receive_removal(PeerId peer, state::StateId id);
+    void receive_clear(PeerId peer, Bytes message);
+    void receive_bulk_status(PeerId peer, Bytes message);
+    void receive_hello(PeerId peer, Bytes message);
+    void receive_ack(PeerId peer, Bytes message);
+    void merge_into(PeerId peer, state::Slot slot, const Said& said);
+    void begin_session(PeerId peer);
+    void end_bulk(PeerId peer);
+    bool roles_decide(const Session& s) const;
+    bool we_outrank(const Session& s) const; // when roles decide
+    void heard(PeerId peer);
+    void refuse(Refused why) { counters_.refused[static_cast<std::size_t>(why)]++; }
+    void refuse(pfsync::Fault fault);
+
+    // transmit.cpp
+    void transmit(PeerId peer);
+    std::size_t build(Session& s, PeerId peer, MutableBytes room);
+    void say(Session& s, PeerId peer, pfsync::Builder& packet);
+    bool due(const Session& s) const;
+    void say_again(PeerId peer, const Item& item);
+    void start_bulk(PeerId peer);
+
+    Options options_;
+    table::Table& table_;
+    link::Link& link_;
+    state::Index index_;
+    std::vector<std::unique_ptr<Session>> sessions_;
+    Instant now_{0};
+    Instant started_{-1};
+    std::uint32_t now_s_ = 0;
+    Counters counters_;
+    std::size_t live_ = 0;
+    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
+    std::array<std::size_t, 256> copies_{};
+
+    bool table_known_ = false; // the first dump is through
+    bool dumping_ = false;
+    bool dump_mark_ = false;
+    // Ended while a dump or a first bulk update was under way, which may still name them.
+    std::set<state::Key> gone_lately_;
+
+    state::Slot refresh_cursor_ = state::kNoSlot;
+    Instant refresh_due_{0};
+    bool refresh_hurry_ = false;
+    bool joined_ = false; // join_wait is over
+    bool served_alone_ = false;
+    bool ever_in_step_ = false;
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,31 @@
+// What the engine keeps in state::SyncMarks. Private to src/sync.
+#pragma once
+
+#include "state/index.hpp"
+#include "util/peer_id.hpp"
+
+namespace encsync::sync {
+
+// SyncMarks::owner, beside PeerIds.
+inline constexpr std::uint8_t kHere = 0xff;      // live at this node
+inline constexpr std::uint8_t kUnclaimed = 0xfe; // a copy found in the table, named by nobody yet
+
+// SyncMarks::bits
+inline constexpr std::uint8_t kDumpMark = 0x01; // toggles with each dump
+inline constexpr std::uint8_t kAbsent = 0x02;   // not in the table: refused, or its timer ran out
+
+// SyncMarks::known, queued, full
+constexpr std::uint16_t bit(PeerId peer) {
+    return static_cast<std::uint16_t>(1u << peer);
+}
+inline void set(std::uint16_t& mask, PeerId peer) {
+    mask = static_cast<std::uint16_t>(mask | bit(peer));
+}
+inline void clear(std::uint16_t& mask, PeerId peer) {
+    mask = static_cast<std::uint16_t>(mask & ~bit(peer));
+}
+inline bool has(std::uint16_t mask, PeerId peer) {
+    return (mask & bit(peer)) != 0;
+}
+
+} // namespace encsync::sync

@@ -1,0 +1,120 @@
+// What makes a session between two encsync nodes lose nothing, without ever repeating an old
+// packet: numbers on what is sent, and for each number what it said (pfsync/extension.hpp).
+//
+// Sender:    number = outstanding.open(now); outstanding.note(item) for each message;
+//            outstanding.acknowledge(ack, ...) hands back the items of every lost packet, to be
+//            said anew in the form they have by then.
+// Receiver:  if (inbox.take(number)) apply the packet; else it counts as lost.
+#pragma once
+
+#include "state/index.hpp"
+#include "util/bytes.hpp"
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <vector>
+
+namespace encsync::sync {
+
+// Time since an epoch of the owner's choice that never runs backwards.
+using Instant = std::chrono::nanoseconds;
+
+// One thing said to a peer.
+struct Item {
+    enum class Kind : std::uint8_t {
+        update,       // UPD_C of slot
+        full,         // INS or UPD of slot
+        bulk,         // UPD of slot, as part of a bulk update
+        removal,      // DEL_C of id
+        request,      // UPD_REQ of id
+        insert_ack,   // INS_ACK of id
+        bulk_request, // UPD_REQ of everything
+        bulk_start,
+        bulk_end,
+    };
+    Kind kind = Kind::update;
+    state::Slot slot = state::kNoSlot;
+    state::StateId id;
+};
+
+// Packets sent and not yet known to have arrived.
+class Outstanding {
+  public:
+    static constexpr std::size_t kMaxWindow = 1024; // packets
+    static constexpr std::size_t kMinWindow = 32;
+
+    // Begins a packet and gives its number; notes belong to the packet opened last.
+    std::uint64_t open(Instant now);
+    void note(const Item& item);
+    // Takes the packet opened last back: it was not sent.
+    void cancel();
+
+    bool room() const { return packets_.size() < window_; }
+    bool empty() const { return packets_.empty(); }
+    std::size_t bulk_items() const { return bulk_items_; }
+
+    using Lost = std::function<void(const Item&)>;
+    // An ACK: `bitmap` as on the wire. Items of lost packets go to `lost`, in the order they were
+    // said. Numbers that were never sent are ignored (false: a peer that lies).
+    bool acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, const Lost& lost);
+
+    // When the oldest packet has waited too long; nothing outstanding: Instant::max().
+    Instant deadline() const;
+    // The peer has begun anew: what was said to its former self needs no answer.
+    void forget();
+    // Takes all outstanding packets for lost. What did arrive is said twice, which does no harm.
+    void expire(const Lost& lost);
+
+    std::uint64_t lost_packets() const { return lost_packets_; }
+    Instant round_trip() const { return round_trip_; }
+
+  private:
+    struct Packet {
+        std::uint64_t number;
+        Instant sent;
+        std::uint32_t items; // of items_, in the same order
+    };
+    void pop(bool arrived, const Lost& lost);
+
+    std::deque<Packet> packets_;
+    std::deque<Item> items_;
+    std::uint64_t next_number_ = 1;
+    std::size_t window_ = 256;
+    std::size_t bulk_items_ = 0;
+    Instant round_trip_{std::chrono::milliseconds(20)};
+    std::uint32_t backoff_ = 0;
+    std::uint64_t lost_packets_ = 0;
+    std::uint64_t shrunk_at_ = 0;
+};
+
+// Packets received: which to take, and what to say about them.
+class Inbox {
+  public:
+    static constexpr std::size_t kMaxBits = 1024;
+
+    // False: late or seen before; to be dropped as if it had been lost on the way.
+    bool take(std::uint64_t number);
+    // Packets taken since the last ack was written.
+    std::uint32_t unacknowledged() const { return unacknowledged_; }
+    std::uint64_t highest() const { return highest_; }
+
+    // Size of the ACK message that write_ack() will write.
+    std::size_t ack_size() const;
+    void write_ack(std::uint8_t* message, std::uint64_t session);
+
+  private:
+    std::size_t bitmap_bytes() const;
+
+    std::uint64_t highest_ = 0;
+    // Bit n: packet highest_ - 1 - n was taken.
+    std::array<std::uint64_t, kMaxBits / 64> taken_{};
+    std::uint32_t unacknowledged_ = 0;
+    // An ack reports back to where the one before the last began, so that one lost ack
+    // costs nothing.
+    std::uint64_t reported_ = 0, reported_before_ = 0;
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,98 @@
+// What the engine knows about one peer: how far it has come with it, and what it still has to say.
+#pragma once
+
+#include "sync/reliability.hpp"
+#include "util/peer_id.hpp"
+
+#include <deque>
+#include <string>
+
+namespace encsync::sync {
+
+enum class Role : std::uint8_t { automatic = 0, active = 1, standby = 2 };
+const char* to_string(Role role); // "auto", "active", "standby"
+
+struct PeerOptions {
+    std::string name;
+    // wire=encsync: say hello, and use our own messages once the peer says hello too.
+    // wire=openbsd: standard version 6 and not a byte more.
+    bool extended = true;
+};
+
+struct PeerCounters {
+    std::uint64_t rx_packets = 0, tx_packets = 0;
+    std::uint64_t rx_messages = 0, tx_messages = 0;
+    std::uint64_t stale = 0;        // updates in which a side was behind ours
+    std::uint64_t requests = 0;     // UPD_REQ for what we did not know
+    std::uint64_t late_packets = 0; // out of order or seen before: taken as lost
+    std::uint64_t lost_packets = 0; // of ours
+    std::uint64_t bulks_sent = 0, bulks_received = 0, swept = 0;
+    std::uint64_t repairs = 0; // bulk updates asked for because the counts differed
+};
+
+struct Session {
+    explicit Session(PeerOptions o) : options(std::move(o)) {}
+
+    PeerOptions options;
+    PeerCounters counters;
+
+    // ---- the path and the peer -------------------------------------------------------------
+    bool link_up = false;  // there is an SA to send with
+    bool silent = true;    // nothing heard for too long: its flows have no live owner
+    bool extended = false; // both said hello: SEQ, ACK and tails are in use
+    bool assumed_plain = false;
+    bool heard_plain = false; // it says something, but not hello
+    Instant up_since{0};      // of the link
+    Instant last_heard{0};
+    std::uint64_t local = 0;  // our session with it
+    std::uint64_t remote = 0; // its session; 0: not heard yet
+    bool remote_heard_us = false;
+    std::uint32_t creatorid = 0; // 0: not known
+    Role role = Role::automatic;
+    bool peer_ready = false, peer_in_step = false;
+    std::uint64_t peer_states = 0;
+
+    // ---- what is still to be said ----------------------------------------------------------
+    // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is
+    // said about it is decided when it is said.
+    std::deque<state::Slot> queue;
+    std::deque<state::StateId> removals, requests, insert_acks;
+    bool hello_now = false, bulk_request_now = false, bulk_start_now = false, bulk_end_now = false;
+    Instant hello_due{0};
+    Instant ack_due = Instant::max();
+
+    // ---- bulk updates ----------------------------------------------------------------------
+    bool sending_bulk = false;
+    bool bulk_walked = false;                 // every slot was said once
+    state::Slot bulk_cursor = state::kNoSlot; // the slot said last
+    std::deque<state::Slot> bulk_again;       // lost on the way, to be said before the end is
+    Instant bulk_pause{0};                    // plain peers: the next burst not before
+    bool bulk_requested = false;              // by us, and its end not seen
+    bool bulk_arriving = false;
+    Instant bulk_retry = Instant::max();
+    unsigned bulk_tries = 0;
+    bool in_step = false; // a whole bulk update of the peer has arrived since it came up
+    Instant in_step_since{0};
+    std::uint8_t epoch = 0;
+    Instant repair_not_before{0}, repair_pause{std::chrono::seconds(2)};
+
+    Outstanding outstanding;
+    Inbox inbox;
+
+    bool reachable() const { return link_up && !silent; }
+    // Standard pfsync only: as configured, or because the peer never said hello.
+    bool plain() const { return !options.extended || assumed_plain; }
+    bool joining() const { return link_up && !in_step; }
+    bool bulk_can_end() const {
+        return sending_bulk && bulk_walked && bulk_again.empty() && outstanding.bulk_items() == 0;
+    }
+    bool anything_to_say(Instant now) const {
+        return !queue.empty() || !removals.empty() || !requests.empty() || !insert_acks.empty() ||
+               bulk_request_now || bulk_start_now || bulk_end_now || !bulk_again.empty() ||
+               (sending_bulk && !bulk_walked && bulk_pause <= now) || bulk_can_end();
+    }
+    // All that there was to say has been said, and has arrived.
+    bool drained() const { return !anything_to_say(Instant::max()) && outstanding.empty(); }
+};
+
+} // namespace encsync::sync

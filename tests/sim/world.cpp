@@ -1,0 +1,296 @@
+#include "world.hpp"
+
+#include <algorithm>
+#include <netinet/in.h>
+
+namespace encsync::sim {
+
+using namespace std::chrono_literals;
+
+// ---- Kernel --------------------------------------------------------------------------------
+
+std::uint32_t Kernel::natural_timeout(const state::Flow& flow) const {
+    if (flow.key.proto == IPPROTO_TCP)
+        return flow.src_state == 4 && flow.dst_state == 4 ? 432000 : 60;
+    return (flow.flags & state::kAssured) != 0 ? 120 : 30;
+}
+
+void Kernel::put(const state::Flow& flow, table::Lifetime lifetime) {
+    const bool copy = lifetime == table::Lifetime::copy;
+    const Instant expires =
+        now + std::chrono::seconds(natural_timeout(flow) + (copy ? table::kCopyExtra : 0));
+    auto it = entries.find(flow.key);
+    if (it == entries.end()) {
+        if (entries.size() >= capacity) {
+            listener->on_refused(flow.key, table::Refusal::table_full);
+            return;
+        }
+        it = entries.emplace(flow.key, Entry{}).first;
+    }
+    it->second = {flow, expires, copy};
+}
+
+void Kernel::refresh(const state::Flow& flow, table::Lifetime lifetime) {
+    put(flow, lifetime);
+}
+
+void Kernel::traffic(const state::Flow& flow) {
+    auto it = entries.find(flow.key);
+    const Instant expires = now + std::chrono::seconds(natural_timeout(flow));
+    state::Flow told = flow;
+    told.id = {};
+    told.timeout = natural_timeout(flow);
+    if (it == entries.end()) {
+        if (entries.size() >= capacity)
+            return;
+        entries[flow.key] = {told, expires, false};
+        if (listener != nullptr)
+            listener->on_created(told);
+        return;
+    }
+    const state::Flow& had = it->second.flow;
+    const bool news =
+        had.src_state != flow.src_state || had.dst_state != flow.dst_state || had.mark != flow.mark;
+    it->second = {told, expires, false};
+    if (news && listener != nullptr)
+        listener->on_updated(told);
+}
+
+void Kernel::close(const state::Key& key) {
+    const auto it = entries.find(key);
+    if (it == entries.end())
+        return;
+    const state::Flow flow = it->second.flow;
+    entries.erase(it);
+    if (listener != nullptr)
+        listener->on_destroyed(flow);
+}
+
+void Kernel::run_timers() {
+    std::vector<state::Key> gone;
+    for (const auto& [key, entry] : entries)
+        if (entry.expires <= now)
+            gone.push_back(key);
+    for (const state::Key& key : gone)
+        close(key);
+}
+
+void Kernel::answer_dump() {
+    if (!dump_wanted || listener == nullptr)
+        return;
+    dump_wanted = false;
+    listener->on_dump_begin();
+    for (const auto& [key, entry] : entries) {
+        state::Flow flow = entry.flow;
+        flow.id = {};
+        listener->on_dump_entry(flow, entry.copy);
+    }
+    listener->on_dump_end();
+}
+
+// ---- Node ----------------------------------------------------------------------------------
+
+Node::Node(World& w, unsigned i) : world(w), index(i) {}
+
+MutableBytes Node::acquire(PeerId) {
+    return room_;
+}
+
+void Node::commit(PeerId peer, std::size_t size) {
+    if (size != 0)
+        world.send(index, world.node_of(index, peer),
+                   {room_.begin(), room_.begin() + static_cast<long>(size)});
+}
+
+void Node::start() {
+    sync::Options options;
+    options.creatorid = 0x1000 + index;
+    options.id_secret[0] = static_cast<std::uint8_t>(index + 1);
+    options.session = world.random() | 1;
+    options.role = role;
+    options.table_kept = table_kept;
+    table_kept = true;
+    for (unsigned n = 0; n < world.nodes.size(); n++)
+        if (n != index)
+            options.peers.push_back({"node" + std::to_string(n), true});
+    engine = std::make_unique<sync::Engine>(options, kernel, *this);
+    kernel.listener = engine.get();
+    engine->advance(world.now);
+    kernel.request_dump();
+    kernel.answer_dump();
+    for (unsigned n = 0; n < world.nodes.size(); n++)
+        if (n != index)
+            engine->on_link_up(world.peer_of(index, n));
+    engine->flush();
+}
+
+void Node::stop() {
+    kernel.listener = nullptr;
+    engine.reset();
+}
+
+void Node::power_off() {
+    stop();
+    kernel.entries.clear();
+    table_kept = false;
+}
+
+// ---- World ---------------------------------------------------------------------------------
+
+World::World(std::uint64_t seed, unsigned count) : now(1000s), random(seed) {
+    for (unsigned n = 0; n < count; n++)
+        nodes.push_back(std::make_unique<Node>(*this, n));
+    cut.assign(count, std::vector<bool>(count, false));
+    for (auto& node : nodes) {
+        node->kernel.now = now;
+        node->start();
+    }
+}
+
+void World::connect(unsigned a, unsigned b, bool up) {
+    cut[a][b] = cut[b][a] = !up;
+}
+
+void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
+    if (cut[from][to] || chance(quality.loss))
+        return;
+    const int copies = chance(quality.duplicate) ? 2 : 1;
+    for (int n = 0; n < copies; n++) {
+        const Instant jitter{!chance(quality.late)
+                                 ? 0
+                                 : static_cast<std::int64_t>(
+                                       below(static_cast<std::uint64_t>(quality.jitter.count())))};
+        flights_.emplace(now + quality.delay + jitter, Flight{from, to, packet});
+    }
+}
+
+void World::run(Instant span) {
+    const Instant end = now + span;
+    Instant timers = now;
+    while (true) {
+        Instant next = end;
+        if (!flights_.empty())
+            next = std::min(next, flights_.begin()->first);
+        for (auto& node : nodes)
+            if (node->engine)
+                next = std::min(next, node->engine->deadline());
+        now = std::max(now, next);
+        for (auto& node : nodes) {
+            node->kernel.now = now;
+            if (now - timers >= 1s)
+                node->kernel.run_timers();
+            node->kernel.answer_dump();
+            if (node->engine)
+                node->engine->advance(now);
+        }
+        if (now - timers >= 1s)
+            timers = now;
+        while (!flights_.empty() && flights_.begin()->first <= now) {
+            const Flight flight = std::move(flights_.begin()->second);
+            flights_.erase(flights_.begin());
+            Node& to = *nodes[flight.to];
+            if (to.engine && !cut[flight.from][flight.to]) {
+                to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
+            }
+        }
+        for (auto& node : nodes)
+            if (node->engine)
+                node->engine->flush();
+        if (now >= end)
+            return;
+    }
+}
+
+std::string World::difference() const {
+    const Node* first = nullptr;
+    for (const auto& node : nodes) {
+        if (!node->engine)
+            continue;
+        const std::string name = "node" + std::to_string(node->index);
+        const state::Index& index = node->engine->index();
+        std::size_t owned = node->engine->live();
+        for (PeerId p = 0; p < nodes.size() - 1; p++)
+            owned += node->engine->copies_of(p);
+        owned += node->engine->copies_of(0xfe);
+        if (owned != index.size())
+            return name + ": live and copies do not add up to the index";
+        if (index.size() != node->kernel.entries.size())
+            return name + ": engine " + std::to_string(index.size()) + " states, kernel " +
+                   std::to_string(node->kernel.entries.size());
+        for (const auto& [key, entry] : node->kernel.entries) {
+            const state::Slot slot = index.find(key);
+            if (slot == state::kNoSlot)
+                return name + ": in the kernel only: " + to_string(entry.flow);
+            const auto& r = index.record(slot);
+            if (r.src_state != entry.flow.src_state || r.dst_state != entry.flow.dst_state)
+                return name + ": kernel and engine disagree about " + to_string(entry.flow);
+        }
+        if (first == nullptr) {
+            first = node.get();
+            continue;
+        }
+        for (const auto& [key, entry] : first->kernel.entries) {
+            const auto it = node->kernel.entries.find(key);
+            if (it == node->kernel.entries.end())
+                return name + " lacks " + to_string(entry.flow);
+            if (it->second.flow.src_state != entry.flow.src_state ||
+                it->second.flow.dst_state != entry.flow.dst_state)
+                return name + " has another state of " + to_string(entry.flow);
+            if (it->second.flow.mark != entry.flow.mark)
+                return name + " has another mark of " + to_string(entry.flow);
+            if (it->second.flow.reply != entry.flow.reply)
+                return name + " has another NAT of " + to_string(entry.flow);
+        }
+        if (node->kernel.entries.size() != first->kernel.entries.size())
+            return name + " has " + std::to_string(node->kernel.entries.size()) +
+                   " states, the first node " + std::to_string(first->kernel.entries.size());
+    }
+    return {};
+}
+
+// ---- flows ---------------------------------------------------------------------------------
+
+state::Flow flow_number(std::uint32_t n) {
+    state::Flow flow;
+    flow.key.proto = n % 3 == 0 ? IPPROTO_UDP : IPPROTO_TCP;
+    if (n % 5 == 0) {
+        flow.key.family = state::Family::inet6;
+        flow.key.orig.src.bytes = {0xfd, 0, 0, 1};
+        flow.key.orig.dst.bytes = {0xfd, 0, 0, 2};
+    } else {
+        flow.key.orig.src.bytes = {10, 0, static_cast<std::uint8_t>(n >> 16), 2};
+        flow.key.orig.dst.bytes = {198, 51, 100, 10};
+    }
+    flow.key.orig.sport = static_cast<std::uint16_t>(n);
+    flow.key.orig.dport = 443;
+    flow.reply = inverse(flow.key);
+    if (n % 2 == 0 && flow.key.family == state::Family::inet) {
+        flow.reply.dst.bytes = {203, 0, 113, 1};
+        flow.reply.dport = static_cast<std::uint16_t>(n ^ 0x5555);
+    }
+    flow.mark = n % 7;
+    flow.src_state = flow.key.proto == IPPROTO_TCP ? 2 : 1;
+    return flow;
+}
+
+bool advance(state::Flow& flow) {
+    struct Step {
+        std::uint8_t src, dst, flags;
+    };
+    static constexpr Step kTcp[] = {{2, 0, 0}, {4, 2, 1}, {4, 4, 3},
+                                    {7, 4, 3}, {9, 7, 3}, {9, 9, 3}};
+    static constexpr Step kUdp[] = {{1, 0, 0}, {2, 1, 1}, {2, 2, 3}};
+    const auto next = [&](const auto& steps) {
+        for (std::size_t n = 0; n + 1 < std::size(steps); n++)
+            if (steps[n].src == flow.src_state && steps[n].dst == flow.dst_state) {
+                flow.src_state = steps[n + 1].src;
+                flow.dst_state = steps[n + 1].dst;
+                flow.flags = steps[n + 1].flags;
+                return true;
+            }
+        return false;
+    };
+    return flow.key.proto == IPPROTO_TCP ? next(kTcp) : next(kUdp);
+}
+
+} // namespace encsync::sim

@@ -1,0 +1,121 @@
+// Many nodes of the real engine on virtual time, over links that lose, delay, reorder, duplicate
+// and partition, all from one seed. What a kernel would do (timers, traffic that re-arms them, a
+// table that may be full) is modelled; everything else is the product's own code.
+#pragma once
+
+#include "sync/engine.hpp"
+
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace encsync::sim {
+
+using sync::Instant;
+
+// A kernel's table: entries with timers. Traffic re-arms them; the sync process puts and removes.
+class Kernel : public table::Table {
+  public:
+    struct Entry {
+        state::Flow flow;
+        Instant expires;
+        bool copy = false; // not touched by traffic since the sync process put it there
+    };
+
+    table::Listener* listener = nullptr;
+    Instant now{0};
+    std::size_t capacity = SIZE_MAX;
+
+    void put(const state::Flow& flow, table::Lifetime lifetime) override;
+    void refresh(const state::Flow& flow, table::Lifetime lifetime) override;
+    void remove(const state::Flow& flow) override { entries.erase(flow.key); }
+    void flush() override {}
+    void request_dump() override { dump_wanted = true; }
+    std::uint32_t natural_timeout(const state::Flow& flow) const override;
+
+    // A packet of the flow comes by: makes or moves the entry on, and tells the listener what a
+    // kernel would (nothing, if only the timer moved).
+    void traffic(const state::Flow& flow);
+    void close(const state::Key& key); // the flow ends here, as seen from traffic
+    void run_timers();
+    void answer_dump();
+
+    std::map<state::Key, Entry> entries;
+    bool dump_wanted = false;
+};
+
+struct LinkQuality {
+    double loss = 0, duplicate = 0;
+    double late = 0; // how many are delayed by up to `jitter` more, and so overtaken
+    Instant delay{std::chrono::microseconds(200)}, jitter{0};
+};
+
+class World;
+
+class Node : public link::Link {
+  public:
+    Node(World& world, unsigned index);
+
+    MutableBytes acquire(PeerId peer) override;
+    void commit(PeerId peer, std::size_t size) override;
+    void flush() override {}
+
+    // A new life of the sync process: nothing is remembered but the kernel's table and the key.
+    void start();
+    void stop(); // SIGKILL
+    void power_off();
+
+    World& world;
+    unsigned index;
+    Kernel kernel;
+    std::unique_ptr<sync::Engine> engine;
+    sync::Role role = sync::Role::automatic;
+    bool table_kept = false;
+
+  private:
+    std::array<std::uint8_t, 1400> room_{};
+};
+
+class World {
+  public:
+    World(std::uint64_t seed, unsigned nodes);
+
+    Instant now{0};
+    std::mt19937_64 random;
+    LinkQuality quality;
+    std::vector<std::unique_ptr<Node>> nodes;
+    std::vector<std::vector<bool>> cut; // cut[a][b]: nothing gets from a to b
+
+    void run(Instant span);
+    // False until the network is empty and every engine waits for nothing but its heartbeat.
+    void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);
+    void connect(unsigned a, unsigned b, bool up); // both ways
+    bool chance(double p) { return std::uniform_real_distribution<>(0, 1)(random) < p; }
+    std::uint64_t below(std::uint64_t n) { return random() % n; }
+
+    // PeerIds: the other nodes in ascending order.
+    unsigned node_of(unsigned self, PeerId peer) const { return peer < self ? peer : peer + 1u; }
+    PeerId peer_of(unsigned self, unsigned other) const {
+        return static_cast<PeerId>(other < self ? other : other - 1);
+    }
+
+    // Empty: the nodes that run hold the same states, in engine and kernel alike; otherwise the
+    // first difference in words.
+    std::string difference() const;
+
+  private:
+    struct Flight {
+        unsigned from, to;
+        std::vector<std::uint8_t> packet;
+    };
+    std::multimap<Instant, Flight> flights_;
+};
+
+// The nth flow of the world; some have NAT, some are IPv6, protocols differ.
+state::Flow flow_number(std::uint32_t n);
+// One step on in its life (SYN_SENT, SYN_RECEIVED, ESTABLISHED ...). False at its end.
+bool advance(state::Flow& flow);
+
+} // namespace encsync::sim
