@@ -252,8 +252,8 @@ void Supervisor::read_messages(int most) {
         if (size < 0 && errno == EAGAIN)
             break;
         if (size <= 0) {
-            // Closed: it ends, or has no plugin to keep it open. Either way it is of no use.
-            kill("charon closed the channel");
+            // Closed: it ends by itself, or is of no more use. How it ended will say which.
+            kill({});
             return;
         }
         const auto length = static_cast<std::size_t>(size);

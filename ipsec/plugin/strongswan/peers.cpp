@@ -54,6 +54,7 @@ PeerChange Peers::set(const channel::Peer& peer) {
     }
     Entry& e = *entries_[peer.id];
     e.config = peer;
+    e.removed = false;
     if (!e.config.psk.empty())
         explicit_bzero(e.config.psk.data(), e.config.psk.size());
     e.config.psk.clear();
@@ -61,8 +62,10 @@ PeerChange Peers::set(const channel::Peer& peer) {
 }
 
 void Peers::remove(PeerId id) {
-    if (id < entries_.size())
-        entries_[id].reset();
+    if (Entry* e = entry(id)) {
+        e->removed = true;
+        e->config.trusted.clear();
+    }
 }
 
 PeerId Peers::by_name(std::string_view name) const {
@@ -73,10 +76,14 @@ PeerId Peers::by_name(std::string_view name) const {
 }
 
 PeerId Peers::by_address(const encsync_address_t& right) const {
+    PeerId found = kNoPeer;
     for (PeerId id = 0; id < entries_.size(); id++)
-        if (entries_[id] && same_address(entries_[id]->config.right, right))
-            return id;
-    return kNoPeer;
+        if (entries_[id] && same_address(entries_[id]->config.right, right)) {
+            found = id;
+            if (!entries_[id]->removed)
+                break;
+        }
+    return found;
 }
 
 void Peers::up(PeerId id) {
@@ -111,7 +118,7 @@ void Peers::still_up(PeerId id) {
 
 bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {
     Entry* e = entry(id);
-    if (!e || !e->config.initiate)
+    if (!e || e->removed || !e->config.initiate)
         return false;
     if (e->up || connecting || !established)
         e->childless = {};

@@ -25,6 +25,7 @@ class Peers {
   public:
     // Takes the peer in. Its psk is not kept.
     PeerChange set(const channel::Peer& peer);
+    // Its SAs are still being closed, and for that it has to be reached for a while.
     void remove(PeerId id);
 
     const channel::Peer* find(PeerId id) const;
@@ -45,6 +46,7 @@ class Peers {
   private:
     struct Entry {
         channel::Peer config;
+        bool removed = false;
         bool up = false;
         bool closed_by_peer = false;
         unsigned attempts = 0;        // since it was last up

@@ -1,8 +1,18 @@
 // Two real charons: what they negotiate, what they refuse, and that it comes back.
 #include "tests/unit/plugin/pair.hpp"
 
+#include <csignal>
+
 namespace encsync::supervisor::test {
 namespace {
+
+using std::chrono::milliseconds;
+
+bool contains(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+// ---- coming up -----------------------------------------------------------------------------
 
 TEST_F(Pair, ComesUpWithMatchingSas) {
     start();
@@ -14,13 +24,372 @@ TEST_F(Pair, ComesUpWithMatchingSas) {
     EXPECT_EQ(out->keymat_size, 36);
     EXPECT_TRUE(out->esn);
     EXPECT_EQ(out->peer, 0);
+    EXPECT_EQ(out->replay_window, 1024);
     EXPECT_EQ(out->inner_src, peer_of(mickey).inner_left);
     EXPECT_EQ(out->inner_dst, peer_of(mickey).inner_right);
     EXPECT_GE(out->spi, 256U);
     // Neither direction's key is the other's.
     EXPECT_NE(out->keymat, minnie.sending()->keymat);
-    EXPECT_EQ(mickey.count(PeerEventKind::up), 1U);
-    EXPECT_EQ(minnie.count(PeerEventKind::up), 1U);
+    EXPECT_TRUE(eventually([&] {
+        return mickey.count(PeerEventKind::up) == 1 && minnie.count(PeerEventKind::up) == 1;
+    }));
+}
+
+TEST_F(Pair, OneEndMayOnlyWait) {
+    auto waiting = peer_of(mickey);
+    waiting.initiate = false; // so the one whose id sorts last has to
+    start(mickey, waiting);
+    start(minnie, peer_of(minnie));
+    EXPECT_TRUE(eventually([&] { return connected(); }));
+    EXPECT_EQ(mickey.count(PeerEventKind::connecting), 0U);
+    EXPECT_EQ(minnie.count(PeerEventKind::connecting), 1U);
+}
+
+TEST_F(Pair, NobodyInitiatesUntilTold) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    one.initiate = two.initiate = false;
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return mickey.ups && minnie.ups; }));
+    go_on(milliseconds(3000));
+    EXPECT_EQ(mickey.datagrams + minnie.datagrams, 0U);
+    mickey.ike.initiate(0);
+    EXPECT_TRUE(eventually([&] { return connected(); }));
+}
+
+TEST_F(Pair, OverIpv6WithChaCha20) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    for (auto* p : {&one, &two}) {
+        for (auto* e : {&p->left, &p->right}) {
+            e->ipv6 = true;
+            e->address = {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, e->address[3]};
+        }
+        p->inner_left = {p->left.address, true};
+        p->inner_right = {p->right.address, true};
+        p->esp = "chacha20poly1305-curve25519";
+    }
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    EXPECT_EQ(mickey.sending()->cipher, esp::Cipher::chacha20poly1305);
+    EXPECT_FALSE(mickey.sending()->esn);
+    EXPECT_EQ(mickey.sending()->inner_dst, one.inner_right);
+}
+
+TEST_F(Pair, OnOtherPorts) {
+    std::vector<std::uint16_t> ports;
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    for (auto* p : {&one, &two}) {
+        p->left.port = p->right.port = 1500;
+        p->natport = 14500;
+    }
+    mickey.seen = [&](const channel::IkeOut& m) {
+        ports.insert(ports.end(), {m.from.port, m.to.port});
+    };
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    EXPECT_TRUE(std::all_of(ports.begin(), ports.end(),
+                            [](auto port) { return port == 1500 || port == 14500; }));
+    EXPECT_EQ(ports.front(), 1500);
+    EXPECT_EQ(ports.back(), 14500);
+}
+
+// ---- refusals ------------------------------------------------------------------------------
+
+TEST_F(Pair, ResponderRefusesAWrongKey) {
+    auto wary = peer_of(minnie);
+    wary.trusted = {public_key(seed(9))};
+    start(mickey, peer_of(mickey));
+    start(minnie, wary);
+    ASSERT_TRUE(eventually([&] {
+        return minnie.count(PeerEventKind::auth_failed) && mickey.count(PeerEventKind::auth_failed);
+    }));
+    const std::string text = minnie.text(PeerEventKind::auth_failed);
+    EXPECT_TRUE(contains(text, "mickey: no trusted key matches the one it signed with"
+                               " (trusted: SHA256:")) << text;
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed), "minnie refused us"));
+    go_on(milliseconds(3000));
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::up) + minnie.count(PeerEventKind::up), 0U);
+}
+
+TEST_F(Pair, InitiatorRefusesAWrongKey) {
+    auto wary = peer_of(mickey);
+    wary.trusted = {public_key(seed(9))};
+    start(mickey, wary);
+    start(minnie, peer_of(minnie));
+    ASSERT_TRUE(eventually([&] {
+        return minnie.count(PeerEventKind::auth_failed) && mickey.count(PeerEventKind::auth_failed);
+    }));
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed), "minnie: no trusted key matches"));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey refused us"));
+    go_on(milliseconds(3000));
+    // minnie had accepted mickey, but never sends before mickey has accepted her.
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::up) + minnie.count(PeerEventKind::up), 0U);
+}
+
+TEST_F(Pair, NoTrustedKeyIsRefusedUntilThereIsOne) {
+    auto wary = peer_of(minnie);
+    wary.trusted.clear();
+    start(mickey, peer_of(mickey));
+    start(minnie, wary);
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed),
+                         "mickey: no key of it is trusted here"));
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+    ASSERT_TRUE(minnie.ike.set_peer(peer_of(minnie)));
+    EXPECT_TRUE(eventually([&] { return connected(); }));
+}
+
+TEST_F(Pair, UnknownIdIsRefused) {
+    auto stranger = peer_of(mickey);
+    stranger.left_id = "goofy";
+    ASSERT_TRUE(mickey.ike.set_identity({"goofy", {seed(1)}}));
+    ASSERT_TRUE(mickey.ike.set_peer(stranger));
+    ASSERT_TRUE(mickey.ike.start());
+    start(minnie, peer_of(minnie));
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "calls itself 'goofy'"))
+        << minnie.text(PeerEventKind::auth_failed);
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+}
+
+TEST_F(Pair, NoCommonIkeProposal) {
+    auto other = peer_of(minnie);
+    other.ike = "aes128gcm16-prfsha256-ecp256";
+    start(mickey, peer_of(mickey));
+    start(minnie, other);
+    ASSERT_TRUE(eventually([&] {
+        return mickey.count(PeerEventKind::no_proposal) && minnie.count(PeerEventKind::no_proposal);
+    }));
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::no_proposal),
+                         "minnie accepts none of our ike proposals"));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::no_proposal), "AES_GCM_16_256"))
+        << minnie.text(PeerEventKind::no_proposal);
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+}
+
+TEST_F(Pair, NoCommonEspProposal) {
+    auto other = peer_of(minnie);
+    other.esp = "aes128gcm16-curve25519";
+    start(mickey, peer_of(mickey));
+    start(minnie, other);
+    ASSERT_TRUE(eventually([&] {
+        return mickey.count(PeerEventKind::no_proposal) && minnie.count(PeerEventKind::no_proposal);
+    }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::no_proposal), "for esp"))
+        << minnie.text(PeerEventKind::no_proposal);
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+}
+
+TEST_F(Pair, OtherInnerAddressesAreRefused) {
+    auto other = peer_of(minnie);
+    other.inner_left.bytes[3] = 77;
+    start(mickey, peer_of(mickey));
+    start(minnie, other);
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::no_proposal); }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::no_proposal), "other addresses"));
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
+}
+
+// ---- rekeying ------------------------------------------------------------------------------
+
+class Rekeying : public Pair, public ::testing::WithParamInterface<int> {};
+
+// From either end, and from both at once.
+TEST_P(Rekeying, LosesNoPacket) {
+    connect();
+    const auto first = spi_of(mickey.sending()), back = spi_of(minnie.sending());
+    if (GetParam() & 1)
+        mickey.ike.rekey(0, false);
+    if (GetParam() & 2)
+        minnie.ike.rekey(0, false);
+    ASSERT_TRUE(eventually([&] {
+        return connected() && spi_of(mickey.sending()) != first &&
+               spi_of(minnie.sending()) != back;
+    }));
+    // Until the old ones are gone.
+    ASSERT_TRUE(eventually([&] {
+        return mickey.sas_of(esp::Direction::inbound).size() == 1 &&
+               minnie.sas_of(esp::Direction::inbound).size() == 1;
+    }));
+    EXPECT_TRUE(connected());
+    EXPECT_EQ(gaps(), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::down) + minnie.count(PeerEventKind::down), 0U);
+    EXPECT_GE(mickey.count(PeerEventKind::rekeyed), 1U);
+    EXPECT_GE(minnie.count(PeerEventKind::rekeyed), 1U);
+}
+INSTANTIATE_TEST_SUITE_P(Ends, Rekeying, ::testing::Values(1, 2, 3));
+
+class Reauthenticating : public Pair, public ::testing::WithParamInterface<int> {};
+
+TEST_P(Reauthenticating, LosesNoPacket) {
+    connect();
+    const auto first = spi_of(mickey.sending());
+    const std::string old_ike = mickey.events.back().ike_spi_i;
+    ASSERT_EQ(old_ike.size(), 16U);
+    (GetParam() ? mickey : minnie).ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+    ASSERT_TRUE(eventually([&] {
+        return mickey.sas_of(esp::Direction::inbound).size() == 1 &&
+               minnie.sas_of(esp::Direction::inbound).size() == 1;
+    }));
+    EXPECT_TRUE(connected());
+    EXPECT_EQ(gaps(), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::down) + minnie.count(PeerEventKind::down), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 0U);
+    EXPECT_NE(mickey.events.back().ike_spi_i, old_ike);
+}
+INSTANTIATE_TEST_SUITE_P(Ends, Reauthenticating, ::testing::Values(0, 1));
+
+TEST_F(Pair, ShortLivesRekeyByThemselves) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    for (auto* p : {&one, &two}) {
+        p->lifetime = 6;
+        p->ikelifetime = 10;
+        p->margintime = 3;
+    }
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    forget_gaps();
+    EXPECT_TRUE(eventually([&] { return mickey.count(PeerEventKind::rekeyed) >= 4; }));
+    EXPECT_EQ(gaps(), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::down) + minnie.count(PeerEventKind::down), 0U);
+}
+
+TEST_F(Pair, AnSaThatSentEnoughIsRekeyed) {
+    connect();
+    const auto first = spi_of(mickey.sending());
+    mickey.ike.expire(0x12345678); // no such SA: nothing happens
+    mickey.ike.expire(mickey.sas_of(esp::Direction::inbound).front().spi);
+    EXPECT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+    EXPECT_EQ(gaps(), 0U);
+}
+
+// ---- rotation of the identity --------------------------------------------------------------
+
+TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
+    connect();
+    const auto fresh = seed(7);
+    // mickey has a new key next to the old one, and goes on signing with the old.
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {seed(1), fresh}}));
+    auto first = spi_of(mickey.sending());
+    mickey.ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+
+    // minnie trusts both; then mickey retires the old one.
+    auto both = peer_of(minnie);
+    both.trusted.push_back(public_key(fresh));
+    ASSERT_TRUE(minnie.ike.set_peer(both));
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {fresh}}));
+    first = spi_of(mickey.sending());
+    mickey.ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+
+    // minnie no longer trusts the old one, and has mickey prove itself again, unasked.
+    auto only = peer_of(minnie);
+    only.trusted = {public_key(fresh)};
+    first = spi_of(mickey.sending());
+    ASSERT_TRUE(minnie.ike.set_peer(only));
+    ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+    EXPECT_EQ(gaps(), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::auth_failed) + minnie.count(PeerEventKind::auth_failed),
+              0U);
+}
+
+TEST_F(Pair, RotationToAKeyNobodyTrustsIsRefused) {
+    connect();
+    const auto first = spi_of(mickey.sending());
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {seed(7)}}));
+    mickey.ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "no trusted key matches"));
+    // The SAs there are go on.
+    EXPECT_EQ(spi_of(mickey.sending()), first);
+    EXPECT_EQ(gaps(), 0U);
+}
+
+TEST_F(Pair, AForgottenPeerIsCutOff) {
+    connect();
+    auto nobody = peer_of(minnie);
+    nobody.trusted.clear();
+    ASSERT_TRUE(minnie.ike.set_peer(nobody));
+    ASSERT_TRUE(eventually([&] { return !minnie.sending() && !mickey.sending(); }));
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
+    EXPECT_FALSE(minnie.sending());
+}
+
+TEST_F(Pair, ARemovedPeerIsToldAndGone) {
+    connect();
+    minnie.ike.remove_peer(0);
+    ASSERT_TRUE(eventually([&] { return !minnie.sending() && !mickey.sending(); }));
+    EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 1U);
+    EXPECT_EQ(mickey.count(PeerEventKind::down), 1U);
+    go_on(milliseconds(3000));
+    EXPECT_FALSE(minnie.sending());
+    EXPECT_FALSE(mickey.sending());
+}
+
+// ---- failures ------------------------------------------------------------------------------
+
+TEST_F(Pair, SilentPeerIsNoticedAndComesBack) {
+    connect();
+    wire = false;
+    ASSERT_TRUE(eventually([&] {
+        return mickey.count(PeerEventKind::down) && minnie.count(PeerEventKind::down);
+    }));
+    EXPECT_TRUE(mickey.sas.empty());
+    EXPECT_TRUE(minnie.sas.empty());
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::unreachable), "minnie"));
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::unreachable), "does not answer"));
+    EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 0U);
+    // Long enough for several tries to fail.
+    const auto sent = mickey.datagrams;
+    ASSERT_TRUE(eventually([&] { return mickey.datagrams > sent + 8; }));
+    wire = true;
+    EXPECT_TRUE(eventually([&] { return connected(); }));
+    EXPECT_EQ(mickey.count(PeerEventKind::up), 2U);
+}
+
+TEST_F(Pair, KilledCharonComesBack) {
+    connect();
+    const auto first = spi_of(mickey.sending());
+    const pid_t old = mickey.ike.pid();
+    ASSERT_EQ(::kill(old, SIGKILL), 0);
+    ASSERT_TRUE(eventually([&] { return !mickey.losses.empty(); }));
+    EXPECT_TRUE(contains(mickey.losses.front(), "signal 9"));
+    EXPECT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+    EXPECT_NE(mickey.ike.pid(), old);
+    EXPECT_EQ(mickey.ike.counters().restarts, 1U);
+    EXPECT_EQ(mickey.ups, 2U);
+}
+
+TEST_F(Pair, BothKilledAtOnceComeBack) {
+    connect();
+    ASSERT_EQ(::kill(mickey.ike.pid(), SIGKILL), 0);
+    ASSERT_EQ(::kill(minnie.ike.pid(), SIGKILL), 0);
+    ASSERT_TRUE(eventually([&] { return mickey.losses.size() && minnie.losses.size(); }));
+    EXPECT_TRUE(eventually([&] { return connected(); }));
+}
+
+TEST_F(Pair, StopTellsThePeer) {
+    connect();
+    const pid_t pid = minnie.ike.pid();
+    bool done = false;
+    minnie.ike.stop([&] { done = true; });
+    ASSERT_TRUE(eventually([&] { return done; }));
+    EXPECT_NE(::kill(pid, 0), 0); // reaped
+    EXPECT_EQ(minnie.ike.pid(), -1);
+    EXPECT_EQ(minnie.losses.size(), 1U);
+    EXPECT_TRUE(eventually([&] { return mickey.count(PeerEventKind::peer_deleted) == 1; }));
+    EXPECT_FALSE(mickey.sending());
+    EXPECT_EQ(minnie.ike.counters().restarts, 0U);
+    // And once more.
+    ASSERT_TRUE(minnie.ike.start());
+    EXPECT_TRUE(eventually([&] { return connected(); }));
 }
 
 } // namespace

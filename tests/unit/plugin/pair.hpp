@@ -34,6 +34,8 @@ struct Node final : Owner {
 
     void on_ike_out(const channel::IkeOut& m) override {
         datagrams++;
+        if (seen)
+            seen(m);
         if (!other || !*wire)
             return;
         boost::asio::post(io, [this, m] {
@@ -43,13 +45,23 @@ struct Node final : Owner {
     }
     void on_add_sa(const channel::AddSa& sa) override {
         sas.push_back(sa);
-        added++;
+        if (sa.direction == esp::Direction::outbound)
+            outbound_added++;
+        look_for_gap();
     }
     void on_delete_sa(const channel::DeleteSa& gone) override {
-        deleted++;
         std::erase_if(sas, [&](const channel::AddSa& sa) {
             return sa.spi == gone.spi && sa.direction == gone.direction;
         });
+        look_for_gap();
+    }
+    // After each change: would a packet sent now, either way, be lost?
+    void look_for_gap() {
+        for (const Node* from : {static_cast<const Node*>(this), static_cast<const Node*>(other)}) {
+            const auto out = from->sending();
+            if (!out || !from->other->can_open(*out))
+                gaps++;
+        }
     }
     void on_peer_event(const channel::PeerEvent& event) override { events.push_back(event); }
     void on_log(const channel::LogLine& line) override { log.push_back(line.text); }
@@ -94,13 +106,16 @@ struct Node final : Owner {
     boost::asio::io_context& io;
     Node* other = nullptr;
     const bool* wire = nullptr;
+    std::function<void(const channel::IkeOut&)> seen;
     std::vector<channel::AddSa> sas;
     std::vector<channel::PeerEvent> events;
     std::vector<std::string> log, losses;
     std::string version;
-    std::size_t datagrams = 0, added = 0, deleted = 0, ups = 0;
+    std::size_t datagrams = 0, outbound_added = 0, ups = 0, gaps = 0;
     Supervisor ike; // last, so that it ends first
 };
+
+inline std::uint32_t spi_of(const std::optional<channel::AddSa>& sa) { return sa ? sa->spi : 0; }
 
 inline Options options() {
     Options o;
@@ -197,7 +212,14 @@ class Pair : public ::testing::Test {
         start(mickey, peer_of(mickey));
         start(minnie, peer_of(minnie));
     }
+    std::size_t gaps() const { return mickey.gaps + minnie.gaps; }
+    void forget_gaps() { mickey.gaps = minnie.gaps = 0; }
     // Both can send, and what they would send on, the other can open.
+    void connect() {
+        start();
+        ASSERT_TRUE(eventually([&] { return connected(); }));
+        forget_gaps();
+    }
     bool connected() const {
         const auto out = mickey.sending(), back = minnie.sending();
         return out && back && minnie.can_open(*out) && mickey.can_open(*back);
