@@ -97,7 +97,7 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
 
 } // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     Options options;
     Words words;
     Run run;
@@ -124,4 +124,10 @@ int main(int argc, char** argv) {
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
         return cli::fail("cannot write the output");
     return status;
+} catch (const std::exception& exception) {
+    // No memory, or a bug: this command throws nothing on purpose.
+    std::fputs("encsync: ", stderr);
+    std::fputs(exception.what(), stderr);
+    std::fputs("\n", stderr);
+    return 1;
 }

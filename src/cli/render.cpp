@@ -123,7 +123,7 @@ std::string details(const json::value& object) {
 
 // "10.0.0.2:40000", "[2001:db8::1]:53", "10.0.0.2"
 std::string end(const json::value& tuple, std::string_view address, std::string_view port) {
-    const auto host = text(tuple, address);
+    auto host = text(tuple, address);
     const auto number_of_port = number(tuple, port);
     if (!number_of_port)
         return host;
@@ -143,7 +143,7 @@ std::string clean(std::string_view text) {
 std::string count(std::uint64_t number) {
     std::string digits = fmt::format("{}", number);
     for (std::size_t at = digits.size(); at > 3; at -= 3)
-        digits.insert(at - 3, ",");
+        digits.insert(at - 3, 1, ',');
     return digits;
 }
 

@@ -8,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cassert>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
