@@ -24,6 +24,9 @@
 // after a takeover, without their NAT. Expectations, helpers' state and sequence adjustments
 // are not carried.
 //
+// open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
+// made while no daemon listens raise events later; 0 that cannot be changed is an error.
+//
 // A dump entry is as old as the kernel's answer: an event may overtake it, by a few
 // milliseconds. If a dump fails midway, on_dump_begin() comes again without an end before it.
 #pragma once
