@@ -56,7 +56,7 @@ class Server {
     static Result<std::unique_ptr<Server>> open(boost::asio::io_context& io,
                                                 const std::string& run_dir,
                                                 const ServerOptions& options = {});
-    ~Server();
+    ~Server(); // NOLINT(bugprone-exception-escape): see the definition
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
