@@ -371,9 +371,10 @@ Result<std::unique_ptr<Server>> Server::open(asio::io_context& io, const std::st
 Server::Server(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 // Asio's close and cancel throw on a bug of ours only: std::terminate is the right end then.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 Server::~Server() {
     impl_->close();
-} // NOLINT(bugprone-exception-escape)
+}
 
 void Server::handle(std::string_view command, Handler handler) {
     const Command* row = find_command(command);
