@@ -97,8 +97,9 @@ class Engine : public table::Listener {
     void on_link_down(PeerId peer);
     // A pfsync payload that the policy has accepted, from its header on.
     void on_packet(PeerId peer, Bytes payload);
-    // Sends what waits, as far as the peers' windows and the link allow.
-    void flush();
+    // Sends what waits, as far as the peers' windows and the link allow. True: one turn's worth
+    // has left and there is more; to be called again soon.
+    bool flush();
 
     // ---- the administrator's side ----------------------------------------------------------
     void set_role(Role role);
@@ -160,7 +161,7 @@ class Engine : public table::Listener {
     void refuse(pfsync::Fault fault);
 
     // transmit.cpp
-    void transmit(PeerId peer);
+    bool transmit(PeerId peer);
     std::size_t build(Session& s, PeerId peer, MutableBytes room);
     void say(Session& s, PeerId peer, pfsync::Builder& packet);
     bool due(const Session& s) const;

@@ -79,11 +79,13 @@ void Engine::say_again(PeerId peer, const Item& item) {
     }
 }
 
-void Engine::flush() {
+bool Engine::flush() {
+    bool more = false;
     for (PeerId peer = 0; peer < sessions_.size(); peer++)
-        transmit(peer);
+        more = transmit(peer) || more;
     link_.flush();
     table_.flush();
+    return more;
 }
 
 bool Engine::due(const Session& s) const {
@@ -94,25 +96,26 @@ bool Engine::due(const Session& s) const {
     return s.plain() && s.anything_to_say(now_);
 }
 
-void Engine::transmit(PeerId peer) {
+bool Engine::transmit(PeerId peer) {
     Session& s = *sessions_[peer];
     if (!s.link_up)
-        return;
+        return false;
     unsigned bulk_packets = 0;
     for (unsigned n = 0; n < kMaxPacketsPerFlush && due(s); n++) {
         const MutableBytes room = link_.acquire(peer);
         if (room.empty())
-            break;
+            return false;
         const std::size_t size = build(s, peer, room);
         link_.commit(peer, size);
         if (size == 0)
-            break;
+            return false;
         s.counters.tx_packets++;
         if (s.plain() && s.sending_bulk && ++bulk_packets == kPlainBulkBurst) {
             s.bulk_pause = now_ + kPlainBulkPause;
-            break;
+            return false;
         }
     }
+    return due(s);
 }
 
 std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {

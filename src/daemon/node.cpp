@@ -1,0 +1,503 @@
+#include "daemon/node.hpp"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sodium.h>
+
+namespace encsync::daemon {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+esp::InnerAddress inner(const config::Address& address) {
+    return {address.bytes, address.ipv6};
+}
+
+link::Address outer(const config::Address& address) {
+    if (address.ipv6)
+        return asio::ip::address_v6(address.bytes);
+    asio::ip::address_v4::bytes_type bytes{};
+    std::copy_n(address.bytes.begin(), bytes.size(), bytes.begin());
+    return asio::ip::address_v4(bytes);
+}
+
+channel::Endpoint endpoint(const config::Address& address, std::uint16_t port) {
+    return {address.bytes, address.ipv6, port};
+}
+
+channel::Endpoint endpoint(const link::Endpoint& from) {
+    channel::Endpoint to{{}, from.address().is_v6(), from.port()};
+    if (to.ipv6)
+        to.address = from.address().to_v6().to_bytes();
+    else
+        std::ranges::copy(from.address().to_v4().to_bytes(), to.address.begin());
+    return to;
+}
+
+link::Endpoint endpoint(const channel::Endpoint& from) {
+    return {outer({from.address, from.ipv6}), from.port};
+}
+
+state::Family family(const config::Address& address) {
+    return address.ipv6 ? state::Family::inet6 : state::Family::inet;
+}
+
+// The plugin lies beside the program: in the build tree and in an installation alike.
+Result<std::string> find_plugin() {
+    if (const char* path = std::getenv("ENCSYNC_PLUGIN"))
+        return std::string(path);
+    std::error_code error;
+    const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+    for (const char* place :
+         {"../lib/libstrongswan-encsync.so", "../lib/encsync/libstrongswan-encsync.so"})
+        if (const auto path = (here / place).lexically_normal(); std::filesystem::exists(path))
+            return path.string();
+    return Error{"libstrongswan-encsync.so is neither in ../lib nor in ../lib/encsync of " +
+                 here.string()};
+}
+
+std::string charon_user(const std::string& configured) {
+    if (!configured.empty())
+        return configured;
+    return ::getpwnam("encsync") != nullptr ? "encsync" : "nobody";
+}
+
+sync::Role role_of(config::Role role) {
+    switch (role) {
+    case config::Role::active:
+        return sync::Role::active;
+    case config::Role::standby:
+        return sync::Role::standby;
+    case config::Role::automatic:
+        break;
+    }
+    return sync::Role::automatic;
+}
+
+} // namespace
+
+// ---- opening -------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config config,
+                                         const std::string& run_dir) {
+    auto store = keys::Store::open(config.setup.keydir);
+    if (!store)
+        return store.error();
+    std::unique_ptr<Node> node(new Node(io, std::move(config), run_dir, std::move(*store)));
+    for (const auto step : {&Node::open_control, &Node::install_policy, &Node::open_table,
+                            &Node::open_link, &Node::make_engine, &Node::make_charon})
+        if (auto done = (node.get()->*step)(); !done)
+            return done.error();
+    node->offer_commands();
+    return node;
+}
+
+Node::Node(asio::io_context& io, config::Config config, const std::string& run_dir,
+           keys::Store store)
+    : io_(io), config_(std::move(config)), run_dir_(run_dir), store_(std::move(store)),
+      lives_(config_.conns.size()), deadline_timer_(io), second_timer_(io) {
+    for (const config::Conn& conn : config_.conns)
+        selectors_.push_back({inner(conn.right), inner(conn.left)});
+}
+
+Node::~Node() = default;
+
+Result<void> Node::open_control() {
+    if (auto made = run_dir_.prepare(); !made)
+        return made;
+    auto server = control::Server::open(io_, run_dir_.path());
+    if (!server)
+        return server.error();
+    control_ = std::move(*server);
+    return {};
+}
+
+Result<void> Node::install_policy() {
+    policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
+    const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
+    for (const config::Conn& conn : config_.conns)
+        options.tunnels.push_back({.family = family(conn.left),
+                                   .left = {conn.left.bytes},
+                                   .right = {conn.right.bytes},
+                                   .left_ports = ports,
+                                   .right_ports = ports});
+    auto ruleset = policy::Ruleset::install(std::move(options));
+    if (!ruleset)
+        return ruleset.error();
+    ruleset_.emplace(std::move(*ruleset));
+    policy_in_place_ = true;
+    return {};
+}
+
+Result<void> Node::open_table() {
+    if (config_.setup.table == config::Table::memory) {
+        memory_ = std::make_unique<table::Memory>();
+        return {};
+    }
+    table::ConntrackOptions options;
+    options.filter.sync_local = config_.setup.synclocal;
+    for (const config::Prefix& prefix : config_.setup.ignore)
+        options.filter.ignore.push_back(
+            {{prefix.network.bytes}, family(prefix.network), prefix.bits});
+    auto conntrack = table::Conntrack::open(io_, std::move(options));
+    if (!conntrack)
+        return conntrack.error();
+    conntrack_ = std::move(*conntrack);
+    return {};
+}
+
+Result<void> Node::open_link() {
+    link::LinkOptions options;
+    options.ikeport = config_.setup.ikeport;
+    options.natport = config_.setup.natport;
+    link::LinkHooks hooks;
+    hooks.on_ike = [this](const link::Endpoint& from, const link::Endpoint& to, Bytes datagram) {
+        charon_->ike_in(endpoint(from), endpoint(to), datagram);
+    };
+    hooks.on_expire = [this](PeerId, std::uint32_t spi) { charon_->expire(spi); };
+    auto opened = link::UserspaceLink::open(io_, *this, std::move(hooks), options);
+    if (!opened)
+        return opened.error();
+    link_ = std::move(*opened);
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        const config::Conn& conn = config_.conns[peer];
+        auto added =
+            link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu});
+        if (!added)
+            return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
+    }
+    auto enc0 = link::Enc0::open(io_, config_.setup.syncdev, 1500);
+    if (!enc0)
+        return enc0.error();
+    enc0_ = std::move(*enc0);
+    link_->show_on(enc0_.get());
+    return {};
+}
+
+Result<void> Node::make_engine() {
+    auto creatorid = store_.creatorid();
+    if (!creatorid)
+        return creatorid.error();
+    auto secret = store_.derive("state ids");
+    if (!secret)
+        return secret.error();
+    sync::Options options;
+    options.creatorid = *creatorid;
+    std::copy_n(secret->begin(), options.id_secret.size(), options.id_secret.begin());
+    sodium_memzero(secret->data(), secret->size());
+    randombytes_buf(options.index_seed.data(), options.index_seed.size());
+    do
+        randombytes_buf(&options.session, sizeof options.session);
+    while (options.session == 0);
+    options.role = run_dir_.role().value_or(role_of(config_.setup.role));
+    options.table_kept = run_dir_.table_kept();
+    options.join_wait = config_.setup.joinwait;
+    for (const config::Conn& conn : config_.conns)
+        options.peers.push_back({conn.name, conn.wire == config::Wire::encsync});
+    table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
+    engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
+    return {};
+}
+
+Result<void> Node::make_charon() {
+    auto plugin = find_plugin();
+    if (!plugin)
+        return plugin.error();
+    supervisor::Options options;
+    options.charon.plugin = std::move(*plugin);
+    options.charon.user = charon_user(config_.setup.charonuser);
+    options.charon.debug = config_.setup.loglevel == log::Level::debug;
+    if (!config_.conns.empty())
+        options.charon.dpdtimeout =
+            std::ranges::min(config_.conns, {}, &config::Conn::dpdtimeout).dpdtimeout;
+    charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
+    return reload_keys();
+}
+
+// ---- keys ----------------------------------------------------------------------------------
+
+Result<void> Node::reload_keys() {
+    auto identities = store_.identities();
+    if (!identities)
+        return identities.error();
+    if (identities->front().name != config_.setup.node)
+        return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
+                                 store_.directory(), identities->front().name, config_.setup.node)};
+    auto trusted = store_.trusted();
+    if (!trusted)
+        return trusted.error();
+    channel::Identity identity{config_.setup.node, {}};
+    for (const keys::Identity& mine : *identities) {
+        channel::Ed25519Seed seed;
+        std::ranges::copy(mine.seed.bytes(), seed.begin());
+        identity.seeds.push_back(seed);
+        sodium_memzero(seed.data(), seed.size());
+    }
+    if (auto told = charon_->set_identity(std::move(identity)); !told)
+        return told;
+    for (PeerId id = 0; id < config_.conns.size(); id++) {
+        const config::Conn& conn = config_.conns[id];
+        const auto seconds = [](std::chrono::seconds span) {
+            return static_cast<std::uint32_t>(span.count());
+        };
+        channel::Peer peer;
+        peer.id = id;
+        peer.name = conn.name;
+        peer.left_id = conn.leftid;
+        peer.right_id = conn.rightid;
+        peer.left = endpoint(conn.left, config_.setup.ikeport);
+        peer.right = endpoint(conn.right, config_.setup.ikeport);
+        peer.natport = config_.setup.natport;
+        peer.inner_left = inner(conn.left);
+        peer.inner_right = inner(conn.right);
+        peer.ike = conn.ike;
+        peer.esp = conn.esp;
+        peer.ikelifetime = seconds(conn.ikelifetime);
+        peer.lifetime = seconds(conn.lifetime);
+        peer.margintime = seconds(conn.margintime);
+        peer.dpddelay = seconds(conn.dpddelay);
+        peer.dpdtimeout = seconds(conn.dpdtimeout);
+        peer.initiate = conn.startup == config::Auto::start;
+        for (const keys::TrustedKey& key : *trusted)
+            if (key.name == conn.rightid)
+                peer.trusted.push_back(key.key);
+        if (peer.trusted.empty()) {
+            lives_[id].last_error = fmt::format(
+                "no key of '{}' is trusted; bring its public key and run encsync keys trust",
+                conn.rightid);
+            log::warning("peer {}: {}", conn.name, lives_[id].last_error);
+        }
+        if (auto told = charon_->set_peer(std::move(peer)); !told)
+            return told;
+    }
+    return {};
+}
+
+// ---- running -------------------------------------------------------------------------------
+
+Result<void> Node::start() {
+    engine_->advance(Clock::now().time_since_epoch());
+    if (conntrack_)
+        conntrack_->start(*this);
+    else
+        memory_->start(*this);
+    if (auto started = charon_->start(); !started)
+        return started;
+    every_second();
+    wait_for_deadline();
+    log::notice("{}: encsyncd " ENCSYNC_VERSION " is up, role {}, {} peers", config_.setup.node,
+                sync::to_string(engine_->role()), config_.conns.size());
+    return {};
+}
+
+void Node::stop(std::function<void()> done) {
+    if (stopping_)
+        return;
+    stopping_ = true;
+    log::notice("{}: stopping", config_.setup.node);
+    charon_->stop(std::move(done));
+}
+
+void Node::turn() {
+    if (in_turn_)
+        return;
+    in_turn_ = true;
+    engine_->advance(Clock::now().time_since_epoch());
+    asio::post(io_, [this] { end_turn(); });
+}
+
+void Node::end_turn() {
+    in_turn_ = false;
+    engine_->advance(Clock::now().time_since_epoch());
+    if (engine_->flush())
+        turn();
+    wait_for_deadline();
+}
+
+void Node::wait_for_deadline() {
+    const Clock::time_point due{std::chrono::duration_cast<Clock::duration>(engine_->deadline())};
+    if (deadline_timer_.expiry() == due)
+        return;
+    deadline_timer_.expires_at(due);
+    deadline_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error) {
+            turn();
+            // A deadline that stays the same must be waited for again.
+            deadline_timer_.expires_at(Clock::time_point::min());
+        }
+    });
+}
+
+void Node::every_second() {
+    const auto in_place = ruleset_->verify();
+    if (in_place && !*in_place) {
+        policy_in_place_ = false;
+        log::warning("the nftables ruleset is gone or changed; putting it back");
+        if (auto again = ruleset_->reinstall(); again)
+            policy_in_place_ = true;
+        else
+            log::error("the nftables ruleset cannot be put back: {}", again.error().text);
+    } else {
+        policy_in_place_ = static_cast<bool>(in_place);
+        if (!in_place)
+            log::error("the nftables ruleset cannot be verified: {}", in_place.error().text);
+    }
+    if (memory_)
+        memory_->advance(static_cast<std::uint64_t>(
+            std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch())
+                .count()));
+    second_timer_.expires_after(1s);
+    second_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error)
+            every_second();
+    });
+}
+
+// ---- from the tunnel -----------------------------------------------------------------------
+
+void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
+    turn();
+    const auto [verdict, payload] = policy::check(inner_packet, selectors_[peer]);
+    guard_.add(verdict);
+    if (verdict == policy::Verdict::accept) {
+        engine_->on_packet(peer, payload);
+        return;
+    }
+    lives_[peer].guard_refused++;
+    log::debug("peer {}: packet of SA {:08x} refused: {}", config_.conns[peer].name, spi,
+               policy::to_string(verdict));
+}
+
+void Node::on_up(PeerId peer) {
+    turn();
+    lives_[peer].last_error.clear();
+    lives_[peer].since = Clock::now();
+    log::notice("peer {}: up", config_.conns[peer].name);
+    engine_->on_link_up(peer);
+}
+
+void Node::on_down(PeerId peer) {
+    turn();
+    lives_[peer].since = Clock::now();
+    log::notice("peer {}: down", config_.conns[peer].name);
+    engine_->on_link_down(peer);
+}
+
+void Node::on_writable(PeerId) {
+    turn();
+}
+
+// ---- from charon ---------------------------------------------------------------------------
+
+void Node::on_ike_out(const channel::IkeOut& datagram) {
+    link_->send_ike(endpoint(datagram.from), endpoint(datagram.to), datagram.datagram);
+}
+
+void Node::on_add_sa(const channel::AddSa& sa) {
+    if (auto added = link_->add_sa(sa); !added)
+        log::error("SA {:08x} cannot be used: {}", sa.spi, added.error().text);
+}
+
+void Node::on_delete_sa(const channel::DeleteSa& sa) {
+    link_->delete_sa(sa.peer, sa.spi, sa.direction);
+}
+
+void Node::on_peer_event(const channel::PeerEvent& event) {
+    using Kind = channel::PeerEventKind;
+    if (event.peer >= lives_.size()) {
+        log::warning("IKE: {}", event.text);
+        return;
+    }
+    PeerLife& life = lives_[event.peer];
+    const std::string& name = config_.conns[event.peer].name;
+    switch (event.kind) {
+    case Kind::connecting:
+        life.connecting = true;
+        break;
+    case Kind::up:
+    case Kind::rekeyed:
+        life.connecting = false;
+        life.last_error.clear();
+        log::info("peer {}: {} {}", name, event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA",
+                  event.ike_spi_i);
+        break;
+    case Kind::auth_failed:
+        life.last_error = "authentication failed: " + event.text;
+        log::warning("peer {}: {}", name, life.last_error);
+        break;
+    case Kind::no_proposal:
+        life.last_error = "no proposal in common: " + event.text;
+        log::warning("peer {}: {}", name, life.last_error);
+        break;
+    case Kind::unreachable:
+        if (life.last_error.empty())
+            log::notice("peer {}: does not answer", name);
+        life.last_error = event.text.empty() ? "does not answer" : event.text;
+        break;
+    case Kind::down:
+    case Kind::peer_deleted:
+        log::info("peer {}: {}", name, event.text.empty() ? "SA closed" : event.text);
+        break;
+    }
+}
+
+void Node::on_log(const channel::LogLine& line) {
+    log::write(static_cast<log::Level>(std::clamp<int>(line.level, 3, 7)), "charon: " + line.text);
+}
+
+void Node::on_charon_up(const std::string& version) {
+    log::info("charon {} is up, pid {}", version, charon_->pid());
+}
+
+void Node::on_charon_lost(const std::string& reason) {
+    log::write(stopping_ ? log::Level::info : log::Level::warning,
+               fmt::format("charon is gone: {}; all SAs are dropped", reason));
+    link_->drop_all();
+}
+
+// ---- from the table ------------------------------------------------------------------------
+
+void Node::on_created(const state::Flow& flow) {
+    turn();
+    engine_->on_created(flow);
+}
+
+void Node::on_updated(const state::Flow& flow) {
+    turn();
+    engine_->on_updated(flow);
+}
+
+void Node::on_destroyed(const state::Flow& flow) {
+    turn();
+    engine_->on_destroyed(flow);
+}
+
+void Node::on_dump_begin() {
+    turn();
+    engine_->on_dump_begin();
+}
+
+void Node::on_dump_entry(const state::Flow& flow, bool untouched) {
+    turn();
+    engine_->on_dump_entry(flow, untouched);
+}
+
+void Node::on_dump_end() {
+    turn();
+    engine_->on_dump_end();
+    if (auto kept = run_dir_.remember_table(); !kept)
+        log::warning("{}", kept.error().text);
+}
+
+void Node::on_refused(const state::Key& key, table::Refusal refusal) {
+    engine_->on_refused(key, refusal);
+}
+
+} // namespace encsync::daemon

@@ -1,0 +1,133 @@
+// Node: one running encsyncd. It owns the rooms and passes between them; it decides nothing that
+// a room could decide.
+//
+//     auto node = Node::open(io, config, run_dir);    // says what is missing, in words
+//     (*node)->start();  io.run();
+//     (*node)->stop([&] { io.stop(); });
+//
+// Everything runs in io's one thread. A turn of the loop takes what has arrived, and whatever
+// follows from it leaves in one flush at the end of the turn: packed while there is much to do,
+// at once when there is little.
+#pragma once
+
+#include "config/config.hpp"
+#include "control/server.hpp"
+#include "daemon/run_dir.hpp"
+#include "ipsec/link/enc0.hpp"
+#include "ipsec/link/userspace.hpp"
+#include "ipsec/plugin/supervisor.hpp"
+#include "keys/store.hpp"
+#include "policy/guard.hpp"
+#include "policy/ruleset.hpp"
+#include "sync/engine.hpp"
+#include "table/conntrack.hpp"
+#include "table/memory.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace encsync::daemon {
+
+class Node final : public link::Receiver, public supervisor::Owner, public table::Listener {
+  public:
+    // Opens everything, in the order in which one depends on the other. Without the ruleset in
+    // place, without an identity, without its sockets a node does not start.
+    static Result<std::unique_ptr<Node>> open(boost::asio::io_context& io, config::Config config,
+                                              const std::string& run_dir);
+    ~Node() override;
+
+    Result<void> start();
+    // Tells the peers, lets charon go, then calls done. The ruleset stays.
+    void stop(std::function<void()> done);
+    // Reads the key store anew and tells charon.
+    Result<void> reload_keys();
+
+  private:
+    // What charon last said of a peer.
+    struct PeerLife {
+        bool connecting = false;
+        std::string last_error;
+        std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+        std::uint64_t guard_refused = 0;
+    };
+
+    Node(boost::asio::io_context& io, config::Config config, const std::string& run_dir,
+         keys::Store store);
+    Result<void> open_control();
+    Result<void> install_policy();
+    Result<void> open_table();
+    Result<void> open_link();
+    Result<void> make_engine();
+    Result<void> make_charon();
+
+    // One turn: what is due first, and a flush when it ends.
+    void turn();
+    void end_turn();
+    void wait_for_deadline();
+    void every_second();
+
+    // link::Receiver
+    void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override;
+    void on_up(PeerId peer) override;
+    void on_down(PeerId peer) override;
+    void on_writable(PeerId peer) override;
+    // supervisor::Owner
+    void on_ike_out(const channel::IkeOut& datagram) override;
+    void on_add_sa(const channel::AddSa& sa) override;
+    void on_delete_sa(const channel::DeleteSa& sa) override;
+    void on_peer_event(const channel::PeerEvent& event) override;
+    void on_log(const channel::LogLine& line) override;
+    void on_charon_up(const std::string& version) override;
+    void on_charon_lost(const std::string& reason) override;
+    // table::Listener: each begins a turn and goes on to the engine.
+    void on_created(const state::Flow& flow) override;
+    void on_updated(const state::Flow& flow) override;
+    void on_destroyed(const state::Flow& flow) override;
+    void on_dump_begin() override;
+    void on_dump_entry(const state::Flow& flow, bool untouched) override;
+    void on_dump_end() override;
+    void on_refused(const state::Key& key, table::Refusal refusal) override;
+
+    // views.cpp: what the command is shown
+    void offer_commands();
+    bool ready(std::string* why) const;
+    Result<PeerId> named(std::string_view name) const;
+    boost::json::value status();
+    boost::json::array peers() const;
+    boost::json::array sas() const;
+    boost::json::object policy();
+    boost::json::object refused(const policy::RulesetStatus& ruleset) const;
+    boost::json::object table_counters() const;
+    Result<control::Generator> states(std::string_view filter) const;
+    Result<boost::json::value> set_role(std::string_view role);
+
+    boost::asio::io_context& io_;
+    const config::Config config_;
+    RunDir run_dir_;
+    keys::Store store_;
+    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+
+    std::unique_ptr<control::Server> control_;
+    std::optional<policy::Ruleset> ruleset_;
+    bool policy_in_place_ = false;
+    policy::GuardCounters guard_;
+    std::vector<policy::Selectors> selectors_; // by PeerId
+    std::unique_ptr<table::Conntrack> conntrack_;
+    std::unique_ptr<table::Memory> memory_; // one of the two
+    std::unique_ptr<link::Enc0> enc0_;
+    std::unique_ptr<link::UserspaceLink> link_;
+    std::unique_ptr<sync::Engine> engine_;
+    std::unique_ptr<supervisor::Supervisor> charon_;
+    std::vector<PeerLife> lives_; // by PeerId
+
+    boost::asio::steady_timer deadline_timer_, second_timer_;
+    bool in_turn_ = false;
+    bool stopping_ = false;
+};
+
+} // namespace encsync::daemon

@@ -1,0 +1,336 @@
+// What `encsync` is shown, and the few things it may ask for.
+#include "control/describe.hpp"
+#include "control/filter.hpp"
+#include "daemon/node.hpp"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <unistd.h>
+
+namespace encsync::daemon {
+
+namespace json = boost::json;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+std::uint64_t seconds_since(Clock::time_point then) {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - then).count());
+}
+
+std::string hex(std::uint32_t spi) {
+    return fmt::format("{:08x}", spi);
+}
+
+const char* cipher_name(esp::Cipher cipher) {
+    switch (cipher) {
+    case esp::Cipher::aes128gcm16:
+        return "aes128gcm16";
+    case esp::Cipher::aes256gcm16:
+        return "aes256gcm16";
+    case esp::Cipher::chacha20poly1305:
+        break;
+    }
+    return "chacha20poly1305";
+}
+
+std::uint64_t resident_bytes() {
+    std::ifstream statm("/proc/self/statm");
+    std::uint64_t size = 0, resident = 0;
+    statm >> size >> resident;
+    return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+} // namespace
+
+void Node::offer_commands() {
+    control_->handle("status",
+                     [this](const json::object&) -> Result<json::value> { return status(); });
+    control_->handle("peers", [this](const json::object&) -> Result<json::value> {
+        return json::value(peers());
+    });
+    control_->handle(
+        "sas", [this](const json::object&) -> Result<json::value> { return json::value(sas()); });
+    control_->handle("policy", [this](const json::object&) -> Result<json::value> {
+        return json::value(policy());
+    });
+    control_->handle("policy-verify", [this](const json::object&) -> Result<json::value> {
+        auto in_place = ruleset_->verify();
+        if (!in_place)
+            return in_place.error();
+        if (!*in_place)
+            return json::value{{"verified", false},
+                               {"why", "the nftables ruleset is gone or was changed"}};
+        return json::value{{"verified", true}};
+    });
+    control_->handle("role", [this](const json::object& fields) {
+        return set_role(control::text(fields, "role"));
+    });
+    control_->handle("bulk", [this](const json::object& fields) -> Result<json::value> {
+        auto peer = named(control::text(fields, "peer"));
+        if (!peer)
+            return peer.error();
+        turn();
+        json::array asked;
+        for (PeerId n = 0; n < config_.conns.size(); n++)
+            if (*peer == kNoPeer || *peer == n) {
+                if (*peer == n && !engine_->session(n).reachable())
+                    return Error{fmt::format("peer {} is not up", config_.conns[n].name)};
+                engine_->request_bulk(n);
+                asked.emplace_back(config_.conns[n].name);
+            }
+        return json::value{{"peers", asked}};
+    });
+    control_->handle("rekey", [this](const json::object& fields) -> Result<json::value> {
+        auto peer = named(control::text(fields, "peer"));
+        if (!peer)
+            return peer.error();
+        json::array asked;
+        for (PeerId n = 0; n < config_.conns.size(); n++)
+            if (*peer == kNoPeer || *peer == n) {
+                charon_->rekey(n, false);
+                asked.emplace_back(config_.conns[n].name);
+            }
+        return json::value{{"peers", asked}};
+    });
+    control_->handle("reload-keys", [this](const json::object&) -> Result<json::value> {
+        if (auto done = reload_keys(); !done)
+            return done.error();
+        return json::value{{"reloaded", true}};
+    });
+    control_->handle_stream("states", [this](const json::object& fields) {
+        return states(control::text(fields, "filter"));
+    });
+}
+
+// A PeerId; kNoPeer for no name: all of them.
+Result<PeerId> Node::named(std::string_view name) const {
+    if (name.empty())
+        return kNoPeer;
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
+        if (config_.conns[peer].name == name)
+            return peer;
+    return Error{fmt::format("there is no conn '{}'", name)};
+}
+
+Result<json::value> Node::set_role(std::string_view role) {
+    for (const sync::Role r : {sync::Role::automatic, sync::Role::active, sync::Role::standby})
+        if (role == sync::to_string(r)) {
+            turn();
+            log::notice("role: {}", role);
+            engine_->set_role(r);
+            if (auto kept = run_dir_.remember_role(r); !kept)
+                log::warning("{}", kept.error().text);
+        }
+    return json::value{{"role", sync::to_string(engine_->role())}};
+}
+
+bool Node::ready(std::string* why) const {
+    if (!policy_in_place_) {
+        *why = "the nftables ruleset is not in place";
+        return false;
+    }
+    return engine_->ready(why);
+}
+
+json::value Node::status() {
+    std::string why;
+    const bool is_ready = ready(&why);
+    const auto ruleset = ruleset_->status();
+    json::object out{{"node", config_.setup.node},
+                     {"role", sync::to_string(engine_->role())},
+                     {"ready", is_ready},
+                     {"why", why},
+                     {"version", ENCSYNC_VERSION},
+                     {"uptime", seconds_since(started_)},
+                     {"states", engine_->index().size()},
+                     {"own", engine_->live()},
+                     {"copies", engine_->index().size() - engine_->live()}};
+    out["peers"] = peers();
+    out["policy"] =
+        json::object{{"installed", policy_in_place_ && ruleset && ruleset->installed},
+                     {"refused", refused(ruleset ? *ruleset : policy::RulesetStatus{})}};
+    out["table"] = table_counters();
+    out["charon"] = json::object{
+        {"pid", charon_->pid()}, {"up", charon_->up()}, {"restarts", charon_->counters().restarts}};
+    out["memory"] = resident_bytes();
+    out["index_bytes"] = engine_->index().memory_bytes();
+    return out;
+}
+
+json::array Node::peers() const {
+    json::array out;
+    const auto all = link_->sas();
+    const sync::Instant now = Clock::now().time_since_epoch();
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        const sync::Session& s = engine_->session(peer);
+        const PeerLife& life = lives_[peer];
+        std::string spi_in, spi_out;
+        for (const link::SaInfo& sa : all)
+            if (sa.peer == peer && !sa.retiring) {
+                if (sa.direction == esp::Direction::inbound)
+                    spi_in = hex(sa.spi);
+                else if (sa.sending)
+                    spi_out = hex(sa.spi);
+            }
+        const link::PeerStats* stats = link_->peer_stats(peer);
+        const bool up = s.link_up && (s.extended ? !s.silent : s.plain());
+        const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
+        json::object bulk{{"sending", s.sending_bulk},     {"arriving", s.bulk_arriving},
+                          {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
+                          {"swept", s.counters.swept},     {"repairs", s.counters.repairs}};
+        json::object o{
+            {"name", config_.conns[peer].name},
+            {"state", state},
+            {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
+            {"in_step", s.in_step && s.reachable()},
+            {"role", sync::to_string(s.role)},
+            {"spi_in", spi_in},
+            {"spi_out", spi_out},
+            {"rx_packets", stats != nullptr ? stats->rx_packets : 0},
+            {"tx_packets", stats != nullptr ? stats->tx_packets : 0},
+            {"rx_bytes", stats != nullptr ? stats->rx_bytes : 0},
+            {"tx_bytes", stats != nullptr ? stats->tx_bytes : 0},
+            {"refused", life.guard_refused + (stats != nullptr ? stats->refused_total() : 0)},
+            {"since", seconds_since(life.since)},
+            {"last_error", life.last_error},
+            {"bulk", std::move(bulk)}};
+        if (s.last_heard > sync::Instant::zero())
+            o["last_heard"] =
+                std::chrono::duration_cast<std::chrono::seconds>(now - s.last_heard).count();
+        o["address"] = config::to_string(config_.conns[peer].right);
+        o["wire"] = s.extended ? "encsync" : "openbsd";
+        o["copies"] = engine_->copies_of(peer);
+        o["waiting"] = s.queue.size() + s.removals.size();
+        o["stale"] = s.counters.stale;
+        o["late"] = s.counters.late_packets;
+        o["lost"] = s.counters.lost_packets;
+        if (stats != nullptr)
+            o["mtu"] = stats->mtu;
+        out.push_back(std::move(o));
+    }
+    return out;
+}
+
+json::array Node::sas() const {
+    json::array out;
+    for (const link::SaInfo& sa : link_->sas())
+        out.push_back(json::object{
+            {"peer", sa.peer < config_.conns.size() ? config_.conns[sa.peer].name : "?"},
+            {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
+            {"spi", hex(sa.spi)},
+            {"cipher", cipher_name(sa.cipher)},
+            {"esn", sa.esn},
+            {"age", sa.age},
+            {"packets", sa.packets},
+            {"bytes", sa.bytes},
+            {"replayed", sa.replayed},
+            {"failed", sa.failed},
+            {"retiring", sa.retiring}});
+    return out;
+}
+
+// Reason to count, from every layer that refuses, the outermost first. Reasons that never
+// happened are left out.
+json::object Node::refused(const policy::RulesetStatus& ruleset) const {
+    json::object out;
+    const auto add = [&out](std::string_view reason, std::uint64_t n) {
+        if (n != 0)
+            out[reason] = n;
+    };
+    for (const auto& [name, n] : ruleset.counters)
+        if (name.starts_with("not_through_tunnel"))
+            add(name, n);
+    add("unknown_source", link_->stats().unknown_source);
+    add("unknown_spi", link_->stats().unknown_spi);
+    add("runt", link_->stats().runt);
+    std::array<std::uint64_t, esp::kVerdicts> esp_refused{};
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
+        if (const auto* stats = link_->peer_stats(peer))
+            for (std::size_t n = 0; n < esp_refused.size(); n++)
+                esp_refused[n] += stats->refused[n];
+    for (std::size_t n = 0; n < esp_refused.size(); n++)
+        add(fmt::format("esp_{}", esp::to_string(static_cast<esp::Verdict>(n))), esp_refused[n]);
+    for (int n = 1; n < policy::kVerdicts; n++) {
+        const auto verdict = static_cast<policy::Verdict>(n);
+        add(policy::to_string(verdict), guard_.of(verdict));
+    }
+    const sync::Counters& counters = engine_->counters();
+    for (int n = 1; n < sync::kRefused; n++)
+        add(sync::to_string(static_cast<sync::Refused>(n)),
+            counters.refused[static_cast<std::size_t>(n)]);
+    for (int n = 1; n < pfsync::kFaults; n++)
+        add(pfsync::to_string(static_cast<pfsync::Fault>(n)),
+            counters.faults[static_cast<std::size_t>(n)]);
+    for (const auto& [reason, n] : charon_->counters().refused)
+        add("charon: " + reason, n);
+    return out;
+}
+
+json::object Node::policy() {
+    const auto ruleset = ruleset_->status();
+    json::object counters;
+    if (ruleset)
+        for (const auto& [name, n] : ruleset->counters)
+            counters[name] = n;
+    return {{"installed", policy_in_place_ && ruleset && ruleset->installed},
+            {"ruleset", ruleset_->text()},
+            {"counters", counters},
+            {"refused", refused(ruleset ? *ruleset : policy::RulesetStatus{})}};
+}
+
+json::object Node::table_counters() const {
+    const sync::Counters& counters = engine_->counters();
+    json::object out{{"events", counters.events},
+                     {"refreshed", counters.refreshed},
+                     {"adopted", counters.adopted},
+                     {"dropped_unclaimed", counters.dropped_unclaimed}};
+    for (int n = 0; n < table::kRefusals; n++)
+        out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
+            counters.table_refused[static_cast<std::size_t>(n)];
+    if (!conntrack_)
+        return out;
+    const table::ConntrackCounters& c = conntrack_->counters();
+    const table::WriterCounters& w = conntrack_->writer_counters();
+    out["own_echoes"] = c.own_echoes;
+    out["overruns"] = c.overruns;
+    out["dumps"] = c.dumps;
+    out["created"] = w.created;
+    out["updated"] = w.updated;
+    out["deleted"] = w.deleted;
+    json::object ignored;
+    for (int n = 0; n < table::kIgnored; n++)
+        ignored[table::to_string(static_cast<table::Ignored>(n))] =
+            c.ignored[static_cast<std::size_t>(n)];
+    out["ignored"] = std::move(ignored);
+    return out;
+}
+
+Result<control::Generator> Node::states(std::string_view text) const {
+    auto filter = control::Filter::parse(text);
+    if (!filter)
+        return filter.error();
+    return control::Generator([this, filter = std::move(*filter), slot = state::kNoSlot,
+                               begun = false]() mutable -> std::optional<json::value> {
+        // A few at a time: who asks for one flow in a million must not hold up the others.
+        for (int n = 0; n < 256; n++) {
+            slot = engine_->index().next(slot);
+            if (slot == state::kNoSlot)
+                return std::nullopt;
+            begun = true;
+            const state::Flow flow = engine_->index().flow(slot, engine_->seconds());
+            const std::uint8_t owner = engine_->index().record(slot).sync.owner;
+            std::string_view name = config_.setup.node, filter_name;
+            if (owner < config_.conns.size())
+                name = filter_name = config_.conns[owner].name;
+            else if (owner != 0xff)
+                name = filter_name = "nobody";
+            if (filter.matches(flow, filter_name))
+                return control::describe(flow, name);
+        }
+        return json::value(nullptr);
+    });
+}
+
+} // namespace encsync::daemon

@@ -1,0 +1,78 @@
+// encsyncd: the sync process. What it consists of is in daemon/node.hpp.
+#include "config/config.hpp"
+#include "daemon/background.hpp"
+#include "daemon/node.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+
+namespace {
+
+using namespace encsync;
+
+struct Arguments {
+    std::string config = "/etc/encsync/encsync.conf";
+    std::string run_dir = "/run/encsync";
+    bool foreground = false;
+};
+
+std::optional<config::Config> read_config(const std::string& path) {
+    config::Loaded loaded = config::load(path);
+    std::fputs(config::render(loaded.diagnostics).c_str(), stderr);
+    return std::move(loaded.config);
+}
+
+int run(const Arguments& arguments, config::Config config, daemon::Background& background) {
+    boost::asio::io_context io(1);
+    auto node = daemon::Node::open(io, std::move(config), arguments.run_dir);
+    if (!node) {
+        log::error("{}", node.error().text);
+        return 1;
+    }
+    if (auto started = (*node)->start(); !started) {
+        log::error("{}", started.error().text);
+        return 1;
+    }
+    boost::asio::signal_set ends(io, SIGTERM, SIGINT), reloads(io, SIGHUP);
+    ends.async_wait([&](const auto& error, int) {
+        if (!error)
+            (*node)->stop([&io] { io.stop(); });
+    });
+    std::function<void()> await_reload = [&] {
+        reloads.async_wait([&](const auto& error, int) {
+            if (error)
+                return;
+            if (auto done = (*node)->reload_keys(); !done)
+                log::error("keys not reloaded: {}", done.error().text);
+            await_reload();
+        });
+    };
+    await_reload();
+    background.ready();
+    io.run();
+    return 0;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    Arguments arguments;
+    CLI::App app{"Keeps the state tables of firewalls in step across a network nobody trusts."};
+    app.add_option("--config", arguments.config, "configuration file")->capture_default_str();
+    app.add_option("--run-dir", arguments.run_dir, "control socket and what is kept over a restart")
+        ->capture_default_str();
+    app.add_flag("--foreground", arguments.foreground, "stay in the foreground, log to stderr");
+    app.set_version_flag("--version", "encsyncd " ENCSYNC_VERSION);
+    CLI11_PARSE(app, argc, argv);
+
+    auto config = read_config(arguments.config);
+    if (!config)
+        return 1;
+    log::set_level(config->setup.loglevel);
+    daemon::keep_secrets_in();
+    daemon::Background background(!arguments.foreground);
+    return run(arguments, std::move(*config), background);
+}
