@@ -164,7 +164,9 @@ CALLBACK(rekey_job, job_requeue_t,
 	order_t *order)
 {
 	enumerator_t *enumerator;
+	ike_sa_id_t *newest = NULL;
 	ike_sa_t *ike_sa;
+	uint32_t unique_id = 0;
 
 	enumerator = charon->controller->create_ike_sa_enumerator(
 												charon->controller, TRUE);
@@ -179,10 +181,22 @@ CALLBACK(rekey_job, job_requeue_t,
 		{	/* reauthentication makes new CHILD_SAs by itself */
 			rekey_children(ike_sa);
 		}
-		lib->processor->queue_job(lib->processor, (job_t*)
-				rekey_ike_sa_job_create(ike_sa->get_id(ike_sa), order->reauth));
+		/* if there are older ones, the uniqueness policy is about to close them */
+		if (ike_sa->get_unique_id(ike_sa) > unique_id)
+		{
+			unique_id = ike_sa->get_unique_id(ike_sa);
+			DESTROY_IF(newest);
+			newest = ike_sa->get_id(ike_sa);
+			newest = newest->clone(newest);
+		}
 	}
 	enumerator->destroy(enumerator);
+	if (newest)
+	{
+		lib->processor->queue_job(lib->processor, (job_t*)
+						rekey_ike_sa_job_create(newest, order->reauth));
+		newest->destroy(newest);
+	}
 	return JOB_REQUEUE_NONE;
 }
 

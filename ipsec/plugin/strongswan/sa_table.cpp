@@ -73,11 +73,13 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
         return reports;
     }
     if (is_outbound(*found) && found->hold_for == 0 && in_use(found->params.peer) == 1) {
-        // The peer closes the old SA as soon as it has the new one (make before break): that
+        // The peer closes the old SA as soon as it has the next one (make before break): that
         // shows it as well as an answer does, and sending shall not pause.
-        for (Sa& next : sas_)
-            if (next.params.peer == found->params.peer && next.hold_for != 0)
-                put_to_use(next, peers, reports);
+        const auto next = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
+            return sa.params.peer == found->params.peer && sa.hold_for != 0;
+        });
+        if (next != sas_.end())
+            put_to_use(*next, peers, reports);
     }
     const esp::SaParams sa = found->params;
     const bool used = found->hold_for == 0;

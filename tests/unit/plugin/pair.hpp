@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <optional>
 #include <sodium.h>
@@ -45,11 +46,13 @@ struct Node final : Owner {
     }
     void on_add_sa(const channel::AddSa& sa) override {
         sas.push_back(sa);
+        log.push_back(fmt::format("SA: + {:08x} {}", sa.spi, static_cast<int>(sa.direction)));
         if (sa.direction == esp::Direction::outbound)
             outbound_added++;
         look_for_gap();
     }
     void on_delete_sa(const channel::DeleteSa& gone) override {
+        log.push_back(fmt::format("SA: - {:08x} {}", gone.spi, static_cast<int>(gone.direction)));
         std::erase_if(sas, [&](const channel::AddSa& sa) {
             return sa.spi == gone.spi && sa.direction == gone.direction;
         });
@@ -57,10 +60,15 @@ struct Node final : Owner {
     }
     // After each change: would a packet sent now, either way, be lost?
     void look_for_gap() {
+        if (!other)
+            return;
         for (const Node* from : {static_cast<const Node*>(this), static_cast<const Node*>(other)}) {
             const auto out = from->sending();
-            if (!out || !from->other->can_open(*out))
-                gaps++;
+            if (out && from->other->can_open(*out))
+                continue;
+            gaps++;
+            log.push_back(fmt::format("GAP: {} {:08x}", from == this ? "we send on" : "sent to us on",
+                                      out ? out->spi : 0));
         }
     }
     void on_peer_event(const channel::PeerEvent& event) override { events.push_back(event); }

@@ -1,0 +1,171 @@
+#include "tests/unit/plugin/messages.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::channel::test {
+namespace {
+
+std::vector<std::uint8_t> packet_of(const Message& message) {
+    auto packet = encode(message);
+    EXPECT_TRUE(packet) << (packet ? "" : packet.error().text);
+    return packet ? *packet : std::vector<std::uint8_t>{};
+}
+
+std::string refusal(Bytes packet) {
+    const auto message = decode(packet);
+    return message ? "accepted" : message.error().text;
+}
+
+TEST(Channel, EveryMessageSurvivesTheWay) {
+    const auto messages = one_of_each();
+    ASSERT_EQ(messages.size(), std::variant_size_v<Message>);
+    for (std::size_t i = 0; i < messages.size(); i++) {
+        ASSERT_EQ(messages[i].index(), i);
+        const auto packet = packet_of(messages[i]);
+        const auto message = decode(packet);
+        ASSERT_TRUE(message) << i << ": " << message.error().text;
+        EXPECT_EQ(message->index(), i);
+        EXPECT_EQ(packet_of(*message), packet) << i;
+    }
+}
+
+TEST(Channel, FieldsArriveWhereTheyBelong) {
+    const auto peer = decode(packet_of(one_of_each()[1]));
+    ASSERT_TRUE(peer);
+    const auto& p = std::get<Peer>(*peer);
+    EXPECT_EQ(p.id, 3);
+    EXPECT_EQ(p.name, "minnie");
+    EXPECT_EQ(p.left_id, "mickey");
+    EXPECT_EQ(p.right_id, "minnie.example");
+    EXPECT_EQ(p.right.port, 501);
+    EXPECT_EQ(p.natport, 4501);
+    EXPECT_EQ(p.inner_right.bytes[3], 2);
+    ASSERT_EQ(p.trusted.size(), 2U);
+    EXPECT_EQ(p.trusted[1][31], 8);
+    EXPECT_EQ(p.psk, "not so secret");
+    EXPECT_EQ(p.esp, "aes256gcm16-curve25519-esn");
+    EXPECT_EQ(p.ikelifetime, 14400U);
+    EXPECT_EQ(p.lifetime, 3600U);
+    EXPECT_EQ(p.margintime, 360U);
+    EXPECT_EQ(p.dpddelay, 1U);
+    EXPECT_EQ(p.dpdtimeout, 5U);
+    EXPECT_TRUE(p.transport_mode);
+    EXPECT_FALSE(p.initiate);
+
+    const auto added = decode(packet_of(one_of_each()[10]));
+    ASSERT_TRUE(added);
+    const auto& sa = std::get<AddSa>(*added);
+    EXPECT_EQ(sa.spi, 0xc0ffee00U);
+    EXPECT_EQ(sa.cipher, esp::Cipher::aes128gcm16);
+    EXPECT_TRUE(sa.esn);
+    EXPECT_EQ(sa.keymat_size, 20);
+    EXPECT_EQ(sa.keymat[19], 19);
+    EXPECT_EQ(sa.keymat[20], 0);
+    EXPECT_TRUE(sa.inner_src.ipv6);
+}
+
+TEST(Channel, TruncatedAtEveryByteIsRefused) {
+    for (const Message& message : one_of_each()) {
+        const auto packet = packet_of(message);
+        for (std::size_t size = 0; size < packet.size(); size++) {
+            // A buffer of its own, so that the sanitizer sees the first byte too many.
+            const std::vector<std::uint8_t> cut(packet.begin(),
+                                                packet.begin() + static_cast<long>(size));
+            ASSERT_FALSE(decode(cut)) << "message " << message.index() << ", " << size << " bytes";
+        }
+    }
+}
+
+TEST(Channel, TrailingBytesAreRefused) {
+    for (const Message& message : one_of_each()) {
+        auto packet = packet_of(message);
+        packet.push_back(0);
+        EXPECT_EQ(refusal(packet), "message: trailing bytes");
+    }
+}
+
+TEST(Channel, ReasonsNameTheField) {
+    EXPECT_EQ(refusal({}), "empty message");
+    const std::uint8_t zero[] = {0}, beyond[] = {99};
+    EXPECT_EQ(refusal(zero), "unknown message type 0");
+    EXPECT_EQ(refusal(beyond), "unknown message type 99");
+    EXPECT_EQ(refusal(std::vector<std::uint8_t>(kMaxMessage + 1, 4)), "message too long");
+
+    auto rekey = packet_of(Rekey{3, true});
+    rekey[1] = kMaxPeers;
+    EXPECT_EQ(refusal(rekey), "rekey.id: no such peer");
+    rekey[1] = 3;
+    rekey[2] = 2;
+    EXPECT_EQ(refusal(rekey), "rekey.reauthenticate: neither 0 nor 1");
+
+    auto log = packet_of(LogLine{4, "careful"});
+    log[1] = 8;
+    EXPECT_EQ(refusal(log), "log_line.level: unknown value");
+    log[1] = 4;
+    log.back() = 0;
+    EXPECT_EQ(refusal(log), "log_line.text: NUL byte");
+    log[2] = 0xff; // of the length
+    EXPECT_EQ(refusal(log), "log_line.text: too long");
+
+    auto gone = packet_of(DeleteSa{1, esp::Direction::inbound, 0});
+    gone[5] = 3;
+    EXPECT_EQ(refusal(gone), "delete_sa.direction: unknown value");
+    gone[5] = 0;
+    EXPECT_EQ(refusal(gone), "delete_sa.direction: unknown value");
+}
+
+TEST(Channel, WhatWouldBeRefusedIsNotSent) {
+    const auto reason = [](const Message& message) {
+        const auto packet = encode(message);
+        return packet ? "sent" : packet.error().text;
+    };
+    auto sa = std::get<AddSa>(one_of_each()[10]);
+    sa.keymat_size = 36; // of another cipher
+    EXPECT_EQ(reason(sa), "add_sa.keymat: not the cipher's size");
+    sa.keymat_size = 20;
+    sa.peer = kNoPeer;
+    EXPECT_EQ(reason(sa), "add_sa.peer: no such peer");
+
+    auto peer = std::get<Peer>(one_of_each()[1]);
+    peer.trusted.resize(kMaxTrusted + 1);
+    EXPECT_EQ(reason(peer), "peer.trusted: too many");
+    peer.trusted.resize(kMaxTrusted);
+    EXPECT_EQ(reason(peer), "sent");
+    peer.right.ipv6 = true;
+    EXPECT_EQ(reason(peer), "peer.right: left and right are of different families");
+    peer.right.ipv6 = false;
+    peer.name.clear();
+    EXPECT_EQ(reason(peer), "peer.name: empty name or id");
+
+    EXPECT_EQ(reason(Identity{"mickey", {}}), "identity.seeds: none");
+    EXPECT_EQ(reason(LogLine{6, std::string(kMaxText + 1, 'x')}), "log_line.text: too long");
+    EXPECT_EQ(reason(LogLine{6, std::string(kMaxText, 'x')}), "sent");
+    EXPECT_EQ(reason(IkeOut{{}, {}, std::vector<std::uint8_t>(kMaxDatagram + 1)}),
+              "ike_out.datagram: too long");
+}
+
+TEST(Channel, TheLargestDatagramFits) {
+    const auto packet = packet_of(IkeIn{{}, {}, std::vector<std::uint8_t>(kMaxDatagram, 5)});
+    ASSERT_LE(packet.size(), kMaxMessage);
+    const auto message = decode(packet);
+    ASSERT_TRUE(message);
+    EXPECT_EQ(std::get<IkeIn>(*message).datagram.size(), kMaxDatagram);
+}
+
+TEST(Channel, SecretsAreWiped) {
+    for (const std::size_t index : {0U, 1U, 10U}) {
+        Message message = one_of_each()[index];
+        wipe(message);
+        if (const auto* identity = std::get_if<Identity>(&message)) {
+            EXPECT_EQ(identity->seeds[0], Ed25519Seed{});
+            EXPECT_EQ(identity->seeds[1], Ed25519Seed{});
+        } else if (const auto* peer = std::get_if<Peer>(&message)) {
+            EXPECT_EQ(peer->psk.find_first_not_of('\0'), std::string::npos);
+        } else {
+            EXPECT_EQ(std::get<AddSa>(message).keymat, AddSa{}.keymat);
+        }
+    }
+}
+
+} // namespace
+} // namespace encsync::channel::test

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What the plugin decides by itself: when an SA is sent on, when a peer is up, when it is tried.
+#include "ipsec/plugin/strongswan/sa_table.hpp"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+namespace encsync::plugin {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr encsync_address_t kLeft{{192, 168, 1, 100}, false};
+constexpr encsync_address_t kRight{{192, 168, 1, 101}, false};
+
+channel::Peer minnie() {
+    channel::Peer peer;
+    peer.id = 2;
+    peer.name = "minnie";
+    peer.left_id = "mickey";
+    peer.right_id = "minnie";
+    peer.left = {{192, 168, 1, 100}, false, 500};
+    peer.right = {{192, 168, 1, 101}, false, 500};
+    peer.trusted.resize(1);
+    peer.trusted[0].fill(1);
+    return peer;
+}
+
+Sa sa(std::uint32_t spi, bool outbound, std::uint32_t hold_for = 0) {
+    Sa out;
+    out.params.spi = spi;
+    out.params.peer = 2;
+    out.params.direction = outbound ? esp::Direction::outbound : esp::Direction::inbound;
+    out.params.keymat.fill(9);
+    out.dst = outbound ? kRight : kLeft;
+    out.hold_for = hold_for;
+    return out;
+}
+
+// Reports as one line: "+o1 up" is an outbound SA with SPI 1 added, and the peer being up.
+std::string line(const std::vector<Report>& reports) {
+    std::string out;
+    for (const Report& report : reports) {
+        if (!out.empty())
+            out += ' ';
+        if (const auto* add = std::get_if<channel::AddSa>(&report)) {
+            EXPECT_EQ(add->keymat[0], 9);
+            out += fmt::format("+{}{}", add->direction == esp::Direction::outbound ? 'o' : 'i',
+                               add->spi);
+        } else if (const auto* gone = std::get_if<channel::DeleteSa>(&report)) {
+            out += fmt::format("-{}{}", gone->direction == esp::Direction::outbound ? 'o' : 'i',
+                               gone->spi);
+        } else {
+            switch (std::get<channel::PeerEvent>(report).kind) {
+            case channel::PeerEventKind::up:
+                out += "up";
+                break;
+            case channel::PeerEventKind::down:
+                out += "down";
+                break;
+            case channel::PeerEventKind::rekeyed:
+                out += "rekeyed";
+                break;
+            case channel::PeerEventKind::peer_deleted:
+                out += "deleted";
+                break;
+            default:
+                out += "?";
+            }
+        }
+    }
+    return out;
+}
+
+class Table : public ::testing::Test {
+  protected:
+    Table() { peers.set(minnie()); }
+    Peers peers;
+    SaTable sas;
+};
+
+TEST_F(Table, FirstOutboundSaIsUpAndTheLastIsDown) {
+    EXPECT_EQ(line(sas.add(sa(1, false), peers)), "+i1");
+    EXPECT_EQ(line(sas.add(sa(2, true), peers)), "+o2 up");
+    EXPECT_EQ(line(sas.add(sa(3, true), peers)), "+o3 rekeyed");
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "-o3 down");
+    EXPECT_EQ(line(sas.remove(1, kLeft, peers)), "-i1");
+    EXPECT_EQ(line(sas.remove(1, kLeft, peers)), "");
+}
+
+TEST_F(Table, AHeldSaWaitsForItsIkeSa) {
+    EXPECT_EQ(line(sas.add(sa(2, true, 7), peers)), "");
+    EXPECT_EQ(line(sas.release(8, peers)), "");
+    EXPECT_EQ(line(sas.release(0, peers)), "");
+    EXPECT_EQ(line(sas.release(7, peers)), "+o2 up");
+    EXPECT_EQ(line(sas.release(7, peers)), "");
+}
+
+TEST_F(Table, AHeldSaThatIsRefusedWasNeverThere) {
+    EXPECT_EQ(line(sas.add(sa(2, true, 7), peers)), "");
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), "");
+    EXPECT_EQ(line(sas.release(7, peers)), "");
+}
+
+TEST_F(Table, TheOldestHeldSaTakesOverFromTheLastInUse) {
+    sas.add(sa(2, true), peers);
+    sas.add(sa(3, true, 7), peers);
+    sas.add(sa(4, true, 8), peers);
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), "+o3 rekeyed -o2");
+    EXPECT_EQ(line(sas.release(8, peers)), "+o4 rekeyed");
+}
+
+TEST_F(Table, WhoClosedItIsSaidOnlyForTheLast) {
+    sas.add(sa(2, true), peers);
+    sas.add(sa(3, true), peers);
+    peers.closed_by_peer(2);
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "-o3 down"); // of something else, later
+    sas.add(sa(4, true), peers);
+    peers.closed_by_peer(2);
+    EXPECT_EQ(line(sas.remove(4, kRight, peers)), "-o4 deleted down");
+}
+
+TEST_F(Table, TheSameSpiEachWayIsTwoSas) {
+    sas.add(sa(5, false), peers);
+    sas.add(sa(5, true), peers);
+    EXPECT_EQ(line(sas.remove(5, kRight, peers)), "-o5 down");
+    encsync_address_t dst{};
+    EXPECT_TRUE(sas.inbound(5, dst));
+    EXPECT_EQ(line(sas.remove(5, kLeft, peers)), "-i5");
+    EXPECT_FALSE(sas.inbound(5, dst));
+}
+
+TEST_F(Table, AnSpiIsOursUntilItsSaIsGone) {
+    EXPECT_TRUE(sas.reserve(9));
+    EXPECT_FALSE(sas.reserve(9));
+    sas.remove(9, kLeft, peers); // never became an SA
+    EXPECT_TRUE(sas.reserve(9));
+    sas.add(sa(9, false), peers);
+    EXPECT_FALSE(sas.reserve(9));
+    sas.remove(9, kLeft, peers);
+    EXPECT_TRUE(sas.reserve(9));
+}
+
+// ---- peers ---------------------------------------------------------------------------------
+
+TEST(Peers, TheLesserIdGoesFirst) {
+    const auto now = Clock::now() + 1s;
+    Peers peers;
+    peers.set(minnie());
+    EXPECT_TRUE(peers.due(2, false, false, now));
+    EXPECT_FALSE(peers.due(2, false, false, now));
+
+    Peers other;
+    channel::Peer mickey = minnie();
+    std::swap(mickey.left_id, mickey.right_id);
+    other.set(mickey);
+    EXPECT_FALSE(other.due(2, false, false, now));
+    EXPECT_TRUE(other.due(2, false, false, now + 2s));
+}
+
+TEST(Peers, TriesForEverWithShortPauses) {
+    Peers peers;
+    peers.set(minnie());
+    auto now = Clock::now();
+    int tries = 0;
+    for (int i = 0; i < 3600; i++, now += 1s)
+        tries += peers.due(2, false, false, now);
+    EXPECT_GE(tries, 3600 / 3 - 1);
+    EXPECT_LE(tries, 3600 / 3 + 3);
+}
+
+TEST(Peers, NotWhileConnectingOrUpOrNotAsked) {
+    const auto now = Clock::now() + 10s;
+    Peers peers;
+    peers.set(minnie());
+    EXPECT_FALSE(peers.due(2, true, false, now));
+    peers.up(2);
+    EXPECT_FALSE(peers.due(2, false, true, now));
+    peers.down(2, now);
+    EXPECT_TRUE(peers.due(2, false, false, now));
+    channel::Peer waiting = minnie();
+    waiting.initiate = false;
+    peers.set(waiting);
+    EXPECT_FALSE(peers.due(2, false, false, now + 60s));
+    EXPECT_FALSE(peers.due(3, false, false, now));
+    peers.set(minnie());
+    peers.remove(2);
+    EXPECT_FALSE(peers.due(2, false, false, now + 60s));
+}
+
+TEST(Peers, AnIkeSaWithoutChildIsGivenAMoment) {
+    auto now = Clock::now() + 10s;
+    Peers peers;
+    peers.set(minnie());
+    EXPECT_FALSE(peers.due(2, false, true, now));
+    EXPECT_FALSE(peers.due(2, false, true, now + 2s));
+    EXPECT_TRUE(peers.due(2, false, true, now + 4s));
+}
+
+TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
+    Peers peers;
+    EXPECT_TRUE(peers.set(minnie()).old_name.empty());
+    EXPECT_FALSE(peers.set(minnie()).restart);
+
+    auto changed = minnie();
+    changed.lifetime = 99;
+    changed.trusted.push_back({});
+    auto change = peers.set(changed);
+    EXPECT_FALSE(change.restart);
+    EXPECT_FALSE(change.reauthenticate);
+
+    change = peers.set(minnie()); // one key less
+    EXPECT_FALSE(change.restart);
+    EXPECT_TRUE(change.reauthenticate);
+
+    changed = minnie();
+    changed.trusted.clear();
+    EXPECT_TRUE(peers.set(changed).restart);
+    peers.set(minnie());
+    changed = minnie();
+    changed.right.address[3] = 77;
+    EXPECT_TRUE(peers.set(changed).restart);
+    peers.set(minnie());
+    changed = minnie();
+    changed.right_id = "daisy";
+    EXPECT_TRUE(peers.set(changed).restart);
+}
+
+TEST(Peers, AreFoundByNameAndAddress) {
+    Peers peers;
+    peers.set(minnie());
+    EXPECT_EQ(peers.by_name("minnie"), 2);
+    EXPECT_EQ(peers.by_name("minni"), kNoPeer);
+    EXPECT_EQ(peers.by_address(kRight), 2);
+    EXPECT_EQ(peers.by_address(kLeft), kNoPeer);
+    // One that was removed can be reached until another takes its address.
+    peers.remove(2);
+    EXPECT_EQ(peers.by_address(kRight), 2);
+    auto heir = minnie();
+    heir.id = 4;
+    heir.name = "daisy";
+    peers.set(heir);
+    EXPECT_EQ(peers.by_address(kRight), 4);
+}
+
+TEST(Peers, TheSameNewsIsToldOnce) {
+    Peers peers;
+    peers.set(minnie());
+    const auto now = Clock::now();
+    channel::PeerEvent event{2, channel::PeerEventKind::unreachable, "no answer", {}, {}};
+    channel::PeerEvent trying{2, channel::PeerEventKind::connecting, {}, {}, {}};
+    EXPECT_TRUE(peers.worth_telling(trying, now));
+    EXPECT_TRUE(peers.worth_telling(event, now));
+    EXPECT_FALSE(peers.worth_telling(trying, now + 1s));
+    EXPECT_FALSE(peers.worth_telling(event, now + 5s));
+    event.text = "no route";
+    EXPECT_TRUE(peers.worth_telling(event, now + 6s));
+    EXPECT_TRUE(peers.worth_telling(event, now + 70s));
+    peers.up(2);
+    EXPECT_TRUE(peers.worth_telling(event, now + 71s));
+    event.peer = kNoPeer;
+    EXPECT_TRUE(peers.worth_telling(event, now + 71s));
+}
+
+} // namespace
+} // namespace encsync::plugin

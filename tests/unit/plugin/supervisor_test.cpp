@@ -1,0 +1,221 @@
+// How charon is kept: what it may do, what becomes of a bad one, and what cannot be started.
+#include "tests/unit/plugin/pair.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <pwd.h>
+#include <sys/wait.h>
+
+namespace encsync::supervisor::test {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::string status_of(pid_t pid, std::string_view field) {
+    std::ifstream in(fmt::format("/proc/{}/status", pid));
+    for (std::string line; std::getline(in, line);)
+        if (line.starts_with(fmt::format("{}:\t", field)))
+            return line.substr(field.size() + 2);
+    return "no such field";
+}
+
+std::string namespace_of(pid_t pid, std::string_view kind) {
+    std::error_code error;
+    return std::filesystem::read_symlink(fmt::format("/proc/{}/ns/{}", pid, kind), error).string();
+}
+
+TEST_F(Pair, CharonCanDoNothingButThink) {
+    start(mickey, peer_of(mickey));
+    ASSERT_TRUE(eventually([&] { return mickey.ups == 1; }));
+    const pid_t pid = mickey.ike.pid(), self = ::getpid();
+    const auto nobody = ::getpwnam("nobody")->pw_uid;
+    EXPECT_EQ(status_of(pid, "Uid"), fmt::format("{0}\t{0}\t{0}\t{0}", nobody));
+    EXPECT_EQ(status_of(pid, "Groups"), " ");
+    for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
+        EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
+    EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
+    for (const char* kind : {"net", "mnt", "ipc"}) {
+        EXPECT_NE(namespace_of(pid, kind), "") << kind;
+        EXPECT_NE(namespace_of(pid, kind), namespace_of(self, kind)) << kind;
+    }
+    // Its memory is not for others of its user to read (prctl(PR_SET_DUMPABLE)).
+    struct stat info {};
+    ASSERT_EQ(::stat(fmt::format("/proc/{}/environ", pid).c_str(), &info), 0);
+    EXPECT_EQ(info.st_uid, 0U);
+    // Nothing of ours but the channel, and no socket of the network's.
+    for (const auto& fd : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid))) {
+        std::error_code error;
+        const auto target = std::filesystem::read_symlink(fd.path(), error).string();
+        const int number = std::stoi(fd.path().filename().string());
+        if (target.starts_with("socket:")) {
+            EXPECT_EQ(number, 3);
+        }
+    }
+    std::ifstream devices(fmt::format("/proc/{}/net/dev", pid));
+    const std::string text{std::istreambuf_iterator<char>(devices), {}};
+    EXPECT_EQ(text.find("eth"), std::string::npos);
+    EXPECT_NE(text.find("lo:"), std::string::npos);
+}
+
+TEST_F(Pair, HangingCharonIsReplaced) {
+    Options impatient = options();
+    impatient.ping_interval = milliseconds(100);
+    impatient.hang_timeout = milliseconds(3000);
+    Node node(io, impatient);
+    const bool cut = false;
+    node.wire = &cut;
+    ASSERT_TRUE(node.ike.start());
+    ASSERT_TRUE(eventually([&] { return node.ups == 1; }));
+    const pid_t pid = node.ike.pid();
+    ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+    ASSERT_TRUE(eventually([&] { return node.ups == 2; }));
+    ASSERT_EQ(node.losses.size(), 1U);
+    EXPECT_EQ(node.losses.front(), "charon does not answer and was killed");
+    EXPECT_NE(node.ike.pid(), pid);
+    // One that answers is left alone.
+    go_on(milliseconds(4000));
+    EXPECT_EQ(node.losses.size(), 1U);
+}
+
+TEST_F(Pair, NothingIsLeftBehind) {
+    pid_t pid = -1;
+    {
+        Node node(io, options());
+        const bool cut = false;
+        node.wire = &cut;
+        ASSERT_TRUE(node.ike.start());
+        ASSERT_TRUE(eventually([&] { return node.ups == 1; }));
+        pid = node.ike.pid();
+        ASSERT_EQ(::kill(pid, 0), 0);
+    }
+    EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST_F(Pair, CharonDiesWithItsParent) {
+    int channel[2];
+    ASSERT_EQ(::pipe(channel), 0);
+    const pid_t parent = ::fork();
+    ASSERT_GE(parent, 0);
+    if (parent == 0) {
+        auto charon = CharonProcess::spawn(options().charon);
+        const pid_t pid = charon ? charon->pid : -1;
+        // Only once it is charon: its prctl has taken hold by then.
+        std::array<std::uint8_t, 64> hello;
+        while (charon && ::recv(charon->channel.get(), hello.data(), hello.size(), 0) < 0)
+            ;
+        if (::write(channel[1], &pid, sizeof pid) < 0)
+            ::_exit(1);
+        ::kill(::getpid(), SIGKILL);
+    }
+    pid_t pid = -1;
+    ASSERT_EQ(::read(channel[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
+    ASSERT_GT(pid, 0);
+    ::waitpid(parent, nullptr, 0);
+    // Gone, or a zombie until whoever inherited it looks.
+    EXPECT_TRUE(eventually([&] {
+        return ::kill(pid, 0) != 0 || status_of(pid, "State").starts_with("Z");
+    }));
+    ::close(channel[0]);
+    ::close(channel[1]);
+}
+
+class BadCharon : public Pair {
+  protected:
+    void SetUp() override {
+        Pair::SetUp();
+        // Where the unprivileged user can reach it.
+        char name[] = "/tmp/encsync-bad-charon-XXXXXX";
+        ASSERT_NE(::mkdtemp(name), nullptr);
+        dir = name;
+        std::filesystem::permissions(dir, std::filesystem::perms(0755));
+        std::filesystem::copy_file(ENCSYNC_BAD_CHARON, dir / "charon");
+    }
+    void TearDown() override {
+        if (!dir.empty())
+            std::filesystem::remove_all(dir);
+    }
+    std::filesystem::path dir;
+};
+
+TEST_F(BadCharon, MalformedMessagesAreRefusedAndCounted) {
+    Options bad = options();
+    bad.charon.charon = dir / "charon";
+    bad.ping_interval = milliseconds(100);
+    bad.hang_timeout = milliseconds(2000);
+    Node node(io, bad);
+    const bool cut = false;
+    node.wire = &cut;
+    ASSERT_TRUE(node.ike.start());
+    ASSERT_TRUE(eventually([&] { return node.ike.counters().refused.size() == 5; }));
+    const auto& refused = node.ike.counters().refused;
+    EXPECT_EQ(refused.at("message before hello"), 1U);
+    EXPECT_EQ(refused.at("second hello"), 1U);
+    EXPECT_EQ(refused.at("unknown message type 99"), 2U);
+    EXPECT_EQ(refused.at("delete_sa.spi: truncated"), 1U);
+    EXPECT_EQ(refused.at("message that only encsyncd sends"), 1U);
+    EXPECT_TRUE(node.sas.empty());
+    EXPECT_NE(std::find(node.log.begin(), node.log.end(), "charon: I am not charon"),
+              node.log.end());
+    ASSERT_TRUE(eventually([&] { return !node.losses.empty(); }));
+    EXPECT_EQ(node.losses.front(), "charon does not answer and was killed");
+}
+
+TEST_F(Pair, OneThatEndsAtOnceIsTriedAgainWithBackOff) {
+    Options bad = options();
+    bad.charon.charon = "/bin/false";
+    Node node(io, bad);
+    const bool cut = false;
+    node.wire = &cut;
+    ASSERT_TRUE(node.ike.start());
+    ASSERT_TRUE(eventually([&] { return node.losses.size() == 4; }));
+    EXPECT_EQ(node.ike.counters().restarts, 3U);
+    EXPECT_EQ(node.ups, 0U);
+    EXPECT_TRUE(node.losses.front().starts_with("charon ended with status"))
+        << node.losses.front();
+}
+
+TEST_F(Pair, WhatCannotWorkIsSaidAtOnce) {
+    const auto reason = [&](auto change) {
+        Options o = options();
+        change(o.charon);
+        Node node(io, o);
+        const auto started = node.ike.start();
+        return started ? std::string("started") : started.error().text;
+    };
+    EXPECT_EQ(reason([](auto& o) { o.charon = "/nonexistent/charon"; }),
+              "/nonexistent/charon (Debian package strongswan-charon): No such file or directory");
+    EXPECT_EQ(reason([](auto& o) { o.plugin = "/nonexistent/plugin.so"; }),
+              "/nonexistent/plugin.so: No such file or directory");
+    EXPECT_EQ(reason([](auto& o) { o.user = "no-such-user"; }),
+              "no user 'no-such-user' to run charon as");
+    EXPECT_EQ(reason([](auto& o) { o.user = "root"; }),
+              "charon is not to run as root (charonuser=root)");
+}
+
+TEST(Supervisor, BadPeersAndIdentitiesAreRefused) {
+    boost::asio::io_context io;
+    Node node(io, options());
+    const auto identity = node.ike.set_identity({"mickey", {}});
+    ASSERT_FALSE(identity);
+    EXPECT_EQ(identity.error().text, "identity.seeds: none");
+    const auto peer = node.ike.set_peer({});
+    ASSERT_FALSE(peer);
+    EXPECT_EQ(peer.error().text, "peer.id: no such peer");
+}
+
+TEST(CharonConfig, TriesFitIntoTheDpdTimeout) {
+    CharonOptions options;
+    const auto tries = [&](int seconds) {
+        options.dpdtimeout = std::chrono::seconds(seconds);
+        const std::string text = charon_config(options);
+        const auto at = text.find("retransmit_tries = ");
+        return text.substr(at + 19, text.find('\n', at) - at - 19);
+    };
+    EXPECT_EQ(tries(5), "3");
+    EXPECT_EQ(tries(30), "28");
+    EXPECT_EQ(tries(0), "1");
+}
+
+} // namespace
+} // namespace encsync::supervisor::test
