@@ -2,13 +2,42 @@
 
 #include "util/log.hpp"
 
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 namespace encsync::daemon {
+
+namespace {
+
+// One datagram to the socket that systemd names; nothing, if none asked for it. If it cannot be
+// told, its own timeout speaks up.
+void notify_service_manager() {
+    const char* path = std::getenv("NOTIFY_SOCKET");
+    sockaddr_un address{};
+    const std::size_t length = path ? std::strlen(path) : 0;
+    if (length < 2 || length >= sizeof address.sun_path)
+        return;
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path, length);
+    if (path[0] == '@') // an abstract name, which begins with a zero byte
+        address.sun_path[0] = '\0';
+    const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    static constexpr char kReady[] = "READY=1";
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    if (::sendto(socket.get(), kReady, sizeof kReady - 1, MSG_NOSIGNAL,
+                 reinterpret_cast<const sockaddr*>(&address), size) < 0)
+        log::warning("the service manager cannot be told that we are up: {}", std::strerror(errno));
+}
+
+} // namespace
 
 void keep_secrets_in() {
     ::prctl(PR_SET_DUMPABLE, 0);
@@ -32,6 +61,7 @@ Background::Background(bool leave) {
 }
 
 void Background::ready() {
+    notify_service_manager();
     if (!tell_)
         return;
     const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));

@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# Puts a build in place, and tells the running system about it.
+#
+#     conf/install.sh BUILD_DIR
+#
+# With DESTDIR=DIR everything goes below DIR, and the running system is left alone: that is for
+# making packages. A configuration and keys that are there already are never touched.
+set -euo pipefail
+umask 022
+
+fail() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+[ $# -eq 1 ] || fail "usage: $0 BUILD_DIR"
+build=$1
+conf=$(dirname "$(readlink -f "$0")")
+prefix=$(sed -n 's/^CMAKE_INSTALL_PREFIX:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null) || true
+[ -n "$prefix" ] || fail "$build is no build directory"
+[ -n "${DESTDIR:-}" ] || [ "$(id -u)" = 0 ] || fail "needs root, or a DESTDIR to install below"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+cmake --install "$build" --strip >"$log" || {
+    cat "$log" >&2
+    fail "cmake --install failed"
+}
+echo "Installed below ${DESTDIR:-}$prefix and ${DESTDIR:-}/etc:"
+sed -n 's/^-- \(Installing\|Up-to-date\): /    /p' "$log" | while read -r file; do
+    [ -d "$file" ] || echo "    $file"
+done
+
+[ -z "${DESTDIR:-}" ] || exit 0
+
+# charon's user. A system without systemd has useradd in any case.
+if ! getent passwd encsync >/dev/null; then
+    echo "Adding the system user encsync, for charon"
+    if command -v systemd-sysusers >/dev/null; then
+        systemd-sysusers "$prefix/lib/sysusers.d/encsync.conf"
+    else
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin --comment "encsync's charon" encsync
+    fi
+fi
+
+# Private before there is anything in it.
+[ -d /var/lib/encsync ] || install -d -m 0700 /var/lib/encsync
+
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    # As at the next boot. A kernel without modules, or in a container, has its own way.
+    systemctl restart systemd-modules-load.service systemd-sysctl.service ||
+        echo "install: modules or sysctl settings could not be applied now; see above" >&2
+elif [ -w /proc/sys/net/netfilter/nf_conntrack_events ]; then
+    echo 1 >/proc/sys/net/netfilter/nf_conntrack_events || true
+fi
+
+# Left as it is, whatever it is: it may have been edited.
+next=1
+say() {
+    echo "  $next. $*"
+    next=$((next + 1))
+}
+echo
+if systemctl -q is-active encsync.service 2>/dev/null; then
+    echo "encsync is running still as it was before. Next:"
+    say "systemctl restart encsync"
+    exit 0
+fi
+echo "Next, on each firewall:"
+if [ -e /etc/encsync/encsync.conf ]; then
+    say "encsync check                 /etc/encsync/encsync.conf is yours and was left alone"
+else
+    say "cp /etc/encsync/encsync.conf.example /etc/encsync/encsync.conf; edit it; encsync check"
+fi
+if [ -e /var/lib/encsync/keys ]; then
+    say "encsync keys list             whom this node trusts; its keys are there already"
+else
+    say "encsync keys init; encsync keys export > NODE.pub; on each peer: encsync keys trust NODE.pub"
+fi
+say "systemctl enable --now encsync; encsync status"
