@@ -374,6 +374,8 @@ bool encsync_core_has_inbound(uint32_t spi) {
 void encsync_core_closed_by_peer(uint8_t id) {
     std::lock_guard lock(core().mutex);
     core().peers.closed_by_peer(id);
+    // Before our response leaves: with that, the peer stops receiving on the old SA.
+    tell(core().sas.take_over(id, core().peers));
 }
 
 bool encsync_core_due(uint8_t id, bool connecting, bool established) {

@@ -155,7 +155,7 @@ void encsync_core_add_sa(const encsync_sa_t *sa, uint32_t hold_for);
 void encsync_core_release(uint32_t ike_unique_id);
 void encsync_core_del_sa(uint32_t spi, const encsync_address_t *dst);
 bool encsync_core_has_inbound(uint32_t spi);
-/** The peer closed its SA: says why if this turns out to be the last one. */
+/** The peer closes an SA: what is held back takes over; or if it was the last one, says why. */
 void encsync_core_closed_by_peer(uint8_t peer);
 
 /**

@@ -61,6 +61,16 @@ std::vector<Report> SaTable::release(std::uint32_t ike_unique_id, Peers& peers) 
     return reports;
 }
 
+std::vector<Report> SaTable::take_over(PeerId peer, Peers& peers) {
+    std::vector<Report> reports;
+    const auto next = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
+        return sa.params.peer == peer && sa.hold_for != 0;
+    });
+    if (next != sas_.end() && in_use(peer) > 0)
+        put_to_use(*next, peers, reports);
+    return reports;
+}
+
 std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& dst,
                                     Peers& peers) {
     std::vector<Report> reports;
@@ -72,15 +82,8 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
         reserved_.erase(spi); // it was asked for and never became an SA
         return reports;
     }
-    if (is_outbound(*found) && found->hold_for == 0 && in_use(found->params.peer) == 1) {
-        // The peer closes the old SA as soon as it has the next one (make before break): that
-        // shows it as well as an answer does, and sending shall not pause.
-        const auto next = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
-            return sa.params.peer == found->params.peer && sa.hold_for != 0;
-        });
-        if (next != sas_.end())
-            put_to_use(*next, peers, reports);
-    }
+    if (is_outbound(*found) && found->hold_for == 0 && in_use(found->params.peer) == 1)
+        reports = take_over(found->params.peer, peers);
     const esp::SaParams sa = found->params;
     const bool used = found->hold_for == 0;
     if (!is_outbound(*found))

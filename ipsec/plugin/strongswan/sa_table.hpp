@@ -38,6 +38,9 @@ class SaTable {
     std::vector<Report> add(Sa sa, Peers& peers);
     // The peer has shown that it has the SAs that were made with this IKE_SA.
     std::vector<Report> release(std::uint32_t ike_unique_id, Peers& peers);
+    // The peer closes an old SA, as it does as soon as it has the next one (make before break).
+    // That shows it as well as an answer would, and sending shall not pause.
+    std::vector<Report> take_over(PeerId peer, Peers& peers);
     std::vector<Report> remove(std::uint32_t spi, const encsync_address_t& dst, Peers& peers);
 
   private:

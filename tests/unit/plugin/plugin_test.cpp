@@ -112,6 +112,16 @@ TEST_F(Table, TheOldestHeldSaTakesOverFromTheLastInUse) {
     EXPECT_EQ(line(sas.release(8, peers)), "+o4 rekeyed");
 }
 
+TEST_F(Table, AHeldSaTakesOverWhenThePeerClosesTheOldOne) {
+    sas.add(sa(3, true, 7), peers);
+    EXPECT_EQ(line(sas.take_over(2, peers)), ""); // there is nothing to take over from
+    sas.add(sa(2, true), peers);
+    EXPECT_EQ(line(sas.take_over(1, peers)), "");
+    EXPECT_EQ(line(sas.take_over(2, peers)), "+o3 rekeyed");
+    EXPECT_EQ(line(sas.take_over(2, peers)), "");
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
+}
+
 TEST_F(Table, WhoClosedItIsSaidOnlyForTheLast) {
     sas.add(sa(2, true), peers);
     sas.add(sa(3, true), peers);
