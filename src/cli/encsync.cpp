@@ -14,7 +14,8 @@ constexpr int kUsage = 2; // exit status of a command line that makes no sense
 
 struct Words {
     std::vector<std::string> filter;
-    std::string file, name, peer, role, what = "sa";
+    std::string file, name, peer, role, write, what = "sa";
+    cli::DecodeSource source;
     bool ready = false;
 };
 
@@ -56,6 +57,24 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     json(verb(app, "check", "Whether a configuration is good, and what is wrong with it", run, [&] {
         return cli::check(o, w.file);
     }))->add_option("FILE", w.file, "Default: the --config file");
+}
+
+void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* decode =
+        verb(app, "decode", "What is in pfsync packets, of a capture or a live interface", run,
+             [&] { return cli::decode(o, w.source); });
+    decode->add_flag("--json", o.json, "Print one JSON object a line");
+    auto* hex =
+        decode->add_flag("--hex", w.source.hex,
+                         "Read hexadecimal digits, a packet a line, from its pfsync header on");
+    auto* interface = decode->add_option("-i", w.source.interface, "Listen on this interface");
+    auto* file = decode->add_option("FILE", w.source.file, "pcap or pcapng; - is standard input");
+    interface->excludes(hex)->excludes(file);
+    auto* monitor = verb(app, "monitor", "The running daemon's own traffic, in the clear", run,
+                         [&] { return cli::monitor(o, w.write); });
+    auto* json = monitor->add_flag("--json", o.json, "Print one JSON object a line");
+    monitor->add_option("--write", w.write, "Write a capture file instead; - is standard output")
+        ->excludes(json);
 }
 
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
@@ -109,6 +128,7 @@ int main(int argc, char** argv) try {
     app.add_option("--run-dir", options.run_dir, "The directory with the control socket");
     config->capture_default_str();
     add_daemon_verbs(app, options, words, run);
+    add_packet_verbs(app, options, words, run);
     add_keys_verbs(app, options, words, run);
     try {
         app.parse(argc, argv);

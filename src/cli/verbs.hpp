@@ -37,6 +37,18 @@ int rekey(const Options& options, const std::string& peer);
 
 int check(const Options& options, const std::string& file);
 
+// ---- of packets (decode_verb.cpp) ------------------------------------------------------------
+
+struct DecodeSource {
+    std::string file = "-"; // a capture file, or packets in hexadecimal; "-": stdin
+    std::string interface;  // if not empty: live, from there
+    bool hex = false;
+};
+// 1 also if any packet was bad.
+int decode(const Options& options, const DecodeSource& source);
+// The daemon's own traffic, as its syncdev shows it; into a capture file if `write` names one.
+int monitor(const Options& options, const std::string& write);
+
 // ---- of the key store (keys_verbs.cpp) -------------------------------------------------------
 
 int keys_init(const Options& options, const std::string& name);

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: ISC
+// encsync decode, encsync monitor: packets from somewhere, out as text, JSON or a capture file.
+#include "cli/verbs.hpp"
+#include "config/config.hpp"
+#include "decode/capture.hpp"
+#include "decode/decode.hpp"
+#include "decode/frame.hpp"
+#include "decode/hex.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fmt/format.h>
+#include <memory>
+#include <net/if.h>
+#include <unistd.h>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+using decode::Capture;
+using decode::Frame;
+
+namespace {
+
+class Printer {
+  public:
+    explicit Printer(bool as_json) : as_json_(as_json) {}
+
+    // `front` comes before what is in the packet: its time, its IP header.
+    void print(const decode::Decoded& decoded, json::object front = {}) {
+        packets_++;
+        bad_ += decoded.bad ? 1 : 0;
+        for (const auto& [name, value] : decoded.packet)
+            front[name] = value;
+        const std::string out = as_json_ ? json::serialize(front) + "\n" : decode::to_text(front);
+        std::fwrite(out.data(), 1, out.size(), stdout);
+    }
+
+    // A frame of another protocol prints nothing.
+    void print(int link_type, const Capture::Packet& packet) {
+        const Frame frame = decode::find_pfsync(link_type, packet.bytes);
+        if (frame.verdict == Frame::Verdict::other) {
+            others_++;
+            return;
+        }
+        json::object front{{"time", packet.time}};
+        if (frame.ip)
+            front["ip"] = {
+                {"src_ip", frame.ip->src}, {"dst_ip", frame.ip->dst}, {"ttl", frame.ip->ttl}};
+        print(frame.verdict == Frame::Verdict::bad ? decode::refused(frame.error, 0)
+                                                   : decode::decode(frame.payload),
+              std::move(front));
+    }
+
+    // The exit status: 1 if any packet was bad.
+    int finish(const std::string& source) const {
+        if (bad_ > 0)
+            return fail(fmt::format("{}: {} of {} packets bad", source, bad_, packets_));
+        if (packets_ == 0 && !as_json_)
+            fmt::print(stderr, "encsync: {}: no pfsync packet among {}\n", source, others_);
+        return 0;
+    }
+
+  private:
+    bool as_json_;
+    std::size_t packets_ = 0, bad_ = 0, others_ = 0;
+};
+
+// The capture that SIGINT and SIGTERM end.
+Capture* interrupted = nullptr;
+
+void interrupt(int) {
+    interrupted->interrupt();
+}
+
+void end_on_signals(Capture& capture) {
+    interrupted = &capture;
+    struct sigaction action {};
+    action.sa_handler = interrupt;
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+}
+
+// Up to its end, live or not. Stops when nobody takes the output any more.
+int print_capture(Capture& capture, const std::string& source, bool live, Printer printer) {
+    while (const auto packet = capture.next()) {
+        printer.print(capture.link_type(), *packet);
+        if ((live && std::fflush(stdout) != 0) || std::ferror(stdout) != 0)
+            return 1; // main() says why
+    }
+    const int status = printer.finish(source);
+    return capture.failure().empty() ? status : fail(capture.failure());
+}
+
+// One line, without its end. Of one that is longer than any packet, what is too much is dropped:
+// the rest is too long all the same.
+bool read_line(std::FILE* file, std::string& line) {
+    constexpr std::size_t kMaxLine = decode::kMaxPacket * 4;
+    line.clear();
+    int c = std::getc(file);
+    if (c == EOF)
+        return false;
+    for (; c != EOF && c != '\n'; c = std::getc(file))
+        if (line.size() < kMaxLine)
+            line += static_cast<char>(c);
+    return true;
+}
+
+int print_hex(const std::string& path, Printer printer) {
+    const std::string name = path == "-" ? "standard input" : path;
+    struct Close {
+        void operator()(std::FILE* file) const {
+            if (file != stdin)
+                std::fclose(file);
+        }
+    };
+    const std::unique_ptr<std::FILE, Close> file(path == "-" ? stdin
+                                                             : std::fopen(path.c_str(), "re"));
+    if (!file)
+        return fail(fmt::format("{}: {}", name, std::strerror(errno)));
+    for (std::string line; read_line(file.get(), line);) {
+        const decode::Hex hex = decode::parse_hex(line);
+        if (!hex.error.empty())
+            printer.print(decode::refused(hex.error, hex.column));
+        else if (!hex.bytes.empty()) // an empty line is none
+            printer.print(decode::decode(hex.bytes));
+        if (std::fflush(stdout) != 0)
+            return 1;
+    }
+    if (std::ferror(file.get()) != 0)
+        return fail(fmt::format("{}: {}", name, std::strerror(errno)));
+    return printer.finish(name);
+}
+
+// Where the daemon of this configuration shows its traffic.
+Result<std::string> syncdev(const Options& options) {
+    if (!options.config_given && ::access(options.config.c_str(), F_OK) != 0)
+        return config::default_setup().syncdev;
+    const config::Loaded loaded = config::load(options.config);
+    if (!loaded.config)
+        return Error{fmt::format("{}: has errors; 'encsync check' lists them", options.config)};
+    return loaded.config->setup.syncdev;
+}
+
+int write_capture(Capture& capture, const std::string& path) {
+    if (auto opened = capture.write_to(path); !opened)
+        return fail(opened.error().text);
+    while (capture.next())
+        if (auto kept = capture.keep(); !kept)
+            return fail(kept.error().text);
+    return capture.failure().empty() ? 0 : fail(capture.failure());
+}
+
+} // namespace
+
+int decode(const Options& options, const DecodeSource& source) {
+    const Printer printer(options.json);
+    if (source.hex)
+        return print_hex(source.file, printer);
+    const bool live = !source.interface.empty();
+    auto capture = live ? Capture::open_live(source.interface) : Capture::open_file(source.file);
+    if (!capture)
+        return fail(capture.error().text);
+    if (live)
+        end_on_signals(**capture);
+    const std::string name = live                  ? source.interface
+                             : source.file == "-" ? "standard input"
+                                                  : source.file;
+    if (live)
+        fmt::print(stderr, "encsync: listening on {}\n", name);
+    return print_capture(**capture, name, live, printer);
+}
+
+int monitor(const Options& options, const std::string& write) {
+    const auto interface = syncdev(options);
+    if (!interface)
+        return fail(interface.error().text);
+    if (if_nametoindex(interface->c_str()) == 0)
+        return fail(fmt::format("{}: no such interface; is encsyncd running?", *interface));
+    auto capture = Capture::open_live(*interface);
+    if (!capture)
+        return fail(capture.error().text);
+    end_on_signals(**capture);
+    fmt::print(stderr, "encsync: listening on {}\n", *interface);
+    if (!write.empty())
+        return write_capture(**capture, write);
+    return print_capture(**capture, *interface, true, Printer(options.json));
+}
+
+} // namespace encsync::cli

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: ISC
+#include "decode/decode.hpp"
+
+#include "decode/fields.hpp"
+#include "decode/message.hpp"
+#include "pfsync/extension.hpp"
+#include "pfsync/wire.hpp"
+
+#include <boost/json/array.hpp>
+
+namespace encsync::decode {
+
+namespace json = boost::json;
+namespace header = pfsync::openbsd::header;       // the same in both versions
+namespace subheader = pfsync::openbsd::subheader; // except for `words`
+using pfsync::openbsd::kHeaderSize;
+using pfsync::openbsd::kSubheaderSize;
+
+namespace {
+
+class Walker {
+  public:
+    explicit Walker(Bytes payload) : payload_(payload) {}
+    Decoded run();
+
+  private:
+    bool read_header();
+    // False: the end, or no way to go on.
+    bool read_section();
+    json::array messages(const Message* message, std::size_t at, std::size_t stride,
+                         std::size_t count);
+
+    Bytes payload_;
+    std::size_t end_ = 0, offset_ = 0; // of what the length field covers; of the next section
+    json::object packet_;
+    json::array sections_;
+    Wrong wrong_;
+    std::uint8_t version_ = 0;
+};
+
+Decoded Walker::run() {
+    if (read_header()) {
+        while (read_section()) {
+        }
+        packet_["sections"] = std::move(sections_);
+    }
+    if (wrong_) {
+        packet_["error"] = wrong_.error;
+        packet_["offset"] = wrong_.offset;
+    }
+    return {std::move(packet_), static_cast<bool>(wrong_)};
+}
+
+bool Walker::read_header() {
+    const std::size_t size = payload_.size();
+    if (size > header::version)
+        version_ = payload_[header::version], packet_["version"] = version_;
+    std::size_t length = 0;
+    if (size >= header::length + 2)
+        length = load_be<std::uint16_t>(&payload_[header::length]), packet_["length"] = length;
+    if (size < kHeaderSize) {
+        wrong_.note("short_header", 0);
+        return false;
+    }
+    packet_["pfcksum"] = to_hex(payload_.subspan(header::pfcksum, 16));
+    if (version_ != kOpenbsd && version_ != kFreebsd) {
+        wrong_.note("bad_version", 0);
+        return false;
+    }
+    if (length < kHeaderSize) {
+        wrong_.note("bad_length", 0);
+        return false;
+    }
+    // Beyond what is there: what is there is read all the same.
+    if (length > size)
+        wrong_.note("bad_length", 0);
+    end_ = std::min(length, size);
+    offset_ = kHeaderSize;
+    return true;
+}
+
+bool Walker::read_section() {
+    const Bytes rest = payload_.subspan(offset_, end_ - offset_);
+    if (rest.empty())
+        return false;
+    if (rest.size() < kSubheaderSize) {
+        wrong_.note("short_subheader", offset_);
+        return false;
+    }
+    const std::uint8_t number = rest[subheader::action];
+    const std::size_t count = load_be<std::uint16_t>(&rest[subheader::count]);
+    const Message* message = find(version_, number);
+    const bool v6 = version_ == kOpenbsd;
+    const std::size_t stride = v6                   ? std::size_t{rest[subheader::words]} * 4
+                               : message != nullptr ? message->size
+                                                    : 0;
+
+    json::object section{{"action", message != nullptr ? message->action : "UNKNOWN"},
+                         {"number", number},
+                         {"count", count}};
+    const bool ends = !v6 && message != nullptr && message->action == "EOF";
+    const bool passable = v6 || (message != nullptr && !message->unused);
+    const bool skipped = v6 && (message == nullptr || (message->unused && stride < message->size) ||
+                                message->size == 0);
+    if (!passable)
+        wrong_.note(kBadAction, offset_);
+    else if (v6 && count == 0)
+        wrong_.note("zero_count", offset_);
+    else if (v6 && stride == 0)
+        wrong_.note("zero_stride", offset_);
+    else if (count * stride > rest.size() - kSubheaderSize)
+        wrong_.note("section_overrun", offset_);
+    if (v6)
+        section["stride"] = stride;
+    const std::size_t body = offset_ + kSubheaderSize;
+    const std::size_t whole =
+        stride == 0 ? 0 : std::min(count, (rest.size() - kSubheaderSize) / stride);
+    if (skipped || !passable)
+        section["messages"] = json::array(), section["skipped"] = true;
+    else
+        section["messages"] = messages(message, body, stride, whole);
+    sections_.push_back(std::move(section));
+    // The frame of this section was wrong: nobody knows where the next would begin.
+    if (!passable || (v6 && (count == 0 || stride == 0)) || whole < (stride == 0 ? 0 : count))
+        return false;
+    offset_ = body + count * stride;
+    return !ends;
+}
+
+json::array Walker::messages(const Message* message, std::size_t at, std::size_t stride,
+                             std::size_t count) {
+    json::array out;
+    if (message->size == 0)
+        return out;
+    if (stride < message->size) {
+        wrong_.note("short_message", at);
+        return out;
+    }
+    for (std::size_t n = 0; n < count; n++, at += stride) {
+        Wrong here;
+        const Bytes bytes = payload_.subspan(at, stride);
+        json::object object = read_message(version_, *message, bytes, here);
+        if (here) {
+            object["error"] = here.error;
+            object["offset"] = at + here.offset;
+            wrong_.note(here.error, at + here.offset);
+        }
+        out.push_back(std::move(object));
+    }
+    return out;
+}
+
+} // namespace
+
+Decoded decode(Bytes payload) {
+    return Walker(payload).run();
+}
+
+Decoded refused(std::string_view error, std::size_t offset) {
+    return {{{"error", error}, {"offset", offset}}, true};
+}
+
+} // namespace encsync::decode

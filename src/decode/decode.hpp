@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: ISC
+// Says what is in a pfsync packet: all of it, in the field's own words, good or bad.
+//
+//     Decoded d = decode::decode(payload);             // from the pfsync header on
+//     std::puts(d.bad ? "bad" : to_text(d.packet).c_str());
+//
+// The object: version, length, pfcksum, sections. A section: action (its name, "UNKNOWN" if it has
+// none), number, count, messages; in version 6 stride, the bytes of a message; `skipped` if nobody
+// reads such messages. A message has the fields of its table (fields.hpp). In a bad packet there is
+// `error` (one of the names of pfsync::Fault, or those below) and `offset`, in bytes from
+// the pfsync header: of the field at fault, or of the section whose frame is wrong. What could be
+// read is there beside them. Bad is what encsync would refuse; a decoder has no state table, so
+// what depends on one is not said.
+//
+// No length that the packet claims is believed; memory is in proportion to its real bytes.
+#pragma once
+
+#include "util/bytes.hpp"
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace encsync::decode {
+
+// Beside pfsync::Fault's:
+inline constexpr std::string_view kBadAction =
+    "bad_action"; // version 5: it has no length to skip by
+
+struct Decoded {
+    boost::json::object packet;
+    bool bad = false;
+};
+
+Decoded decode(Bytes payload);
+
+// A packet of nothing but a reason, for one that never was one.
+Decoded refused(std::string_view error, std::size_t offset);
+
+// For a person: several lines, each ended. Takes what decode() makes, with `time` and `ip` as the
+// command puts them in front. Nothing that a terminal would obey gets through.
+std::string to_text(const boost::json::object& packet);
+
+} // namespace encsync::decode

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: ISC
+#include "decode/message.hpp"
+
+#include "pfsync/extension.hpp"
+#include "pfsync/wire.hpp"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
+#include <boost/json/array.hpp>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <string>
+
+namespace encsync::decode {
+
+namespace json = boost::json;
+namespace peer = pfsync::openbsd::peer; // the same in both versions
+namespace sockaddr = pfsync::openbsd::bsd_sockaddr;
+using pfsync::openbsd::kAfInet;
+using pfsync::openbsd::kMaxPeerState;
+
+namespace {
+
+// JSON is text, and text is UTF-8; a name may hold any bytes. Each becomes the character of the
+// same number, so that none is lost.
+json::string to_text_bytes(Bytes bytes) {
+    json::string out;
+    for (const std::uint8_t b : bytes) {
+        if (b < 0x80) {
+            out.push_back(static_cast<char>(b));
+        } else {
+            out.push_back(static_cast<char>(0xc0 | b >> 6));
+            out.push_back(static_cast<char>(0x80 | (b & 0x3f)));
+        }
+    }
+    return out;
+}
+
+class Reader {
+  public:
+    Reader(std::uint8_t version, Bytes bytes, Wrong& wrong)
+        : version_(version), bytes_(bytes), wrong_(wrong) {}
+
+    json::value value(const Field& field);
+    json::object fields(std::span<const Field> fields);
+    void check_icmp(const json::object& state, std::span<const Field> fields);
+
+  private:
+    template<std::unsigned_integral T>
+    T number(std::size_t offset) const {
+        return load_be<T>(&bytes_[offset]);
+    }
+    std::int32_t number_i32(std::size_t offset) const {
+        return static_cast<std::int32_t>(number<std::uint32_t>(offset));
+    }
+    template<std::unsigned_integral T>
+    json::array pair(std::size_t offset) const {
+        return {number<T>(offset), number<T>(offset + sizeof(T))};
+    }
+    std::string hex32(std::size_t offset) const {
+        return fmt::format("{:08x}", number<std::uint32_t>(offset));
+    }
+
+    json::value text(std::size_t offset, std::size_t size);
+    json::value family(std::size_t offset);
+    json::value address(std::size_t offset, std::uint8_t family) const;
+    json::object peer_block(std::size_t offset);
+    json::object key(std::size_t offset, std::uint8_t family) const;
+    json::object key_with_family(std::size_t offset, std::size_t family_of_state);
+    json::object socket_address(std::size_t offset);
+    json::value one_of(std::size_t offset, std::string_view first, std::string_view second,
+                       std::string_view error);
+
+    std::uint8_t version_;
+    Bytes bytes_;
+    Wrong& wrong_;
+};
+
+json::value Reader::text(std::size_t offset, std::size_t size) {
+    const Bytes all = bytes_.subspan(offset, size);
+    const auto end = std::ranges::find(all, 0);
+    if (end == all.end())
+        wrong_.note("bad_ifname", offset);
+    return to_text_bytes({all.begin(), end});
+}
+
+json::value Reader::family(std::size_t offset) {
+    const std::uint8_t af = bytes_[offset];
+    if (af == kAfInet)
+        return "inet";
+    if (af == family_inet6(version_))
+        return "inet6";
+    wrong_.note("bad_family", offset);
+    return af;
+}
+
+json::value Reader::address(std::size_t offset, std::uint8_t af) const {
+    std::array<char, INET6_ADDRSTRLEN> out{};
+    // Family 0 stands with the address of a route that there is not.
+    if (af == kAfInet || af == 0)
+        return inet_ntop(AF_INET, &bytes_[offset], out.data(), out.size());
+    if (af == family_inet6(version_))
+        return inet_ntop(AF_INET6, &bytes_[offset], out.data(), out.size());
+    return json::string(to_hex(bytes_.subspan(offset, 16)));
+}
+
+json::object Reader::peer_block(std::size_t offset) {
+    const std::uint8_t state = bytes_[offset + peer::state];
+    if (state > kMaxPeerState)
+        wrong_.note("bad_peer_state", offset + peer::state);
+    return {{"state", state},
+            {"seqlo", number<std::uint32_t>(offset + peer::seqlo)},
+            {"seqhi", number<std::uint32_t>(offset + peer::seqhi)},
+            {"seqdiff", number<std::uint32_t>(offset + peer::seqdiff)},
+            {"max_win", number<std::uint16_t>(offset + peer::max_win)},
+            {"mss", number<std::uint16_t>(offset + peer::mss)},
+            {"wscale", bytes_[offset + peer::wscale]},
+            {"scrub",
+             {{"flags", number<std::uint16_t>(offset + peer::scrub_flags)},
+              {"ttl", bytes_[offset + peer::scrub_ttl]},
+              {"valid", bytes_[offset + peer::scrub_valid]},
+              {"ts_mod", number<std::uint32_t>(offset + peer::scrub_ts_mod)}}}};
+}
+
+json::object Reader::key(std::size_t offset, std::uint8_t af) const {
+    namespace k = pfsync::openbsd::key; // FreeBSD's has the same front
+    return {{"addr", {address(offset + k::addr0, af), address(offset + k::addr1, af)}},
+            {"port", pair<std::uint16_t>(offset + k::port0)}};
+}
+
+json::object Reader::key_with_family(std::size_t offset, std::size_t family_of_state) {
+    namespace k = pfsync::openbsd::key;
+    // Old senders leave the keys' families 0, both of them.
+    const std::uint8_t own = bytes_[offset + k::af], state = bytes_[family_of_state];
+    namespace full = pfsync::openbsd::full;
+    if (own != bytes_[full::wire + k::af] || (own != 0 && own != state))
+        wrong_.note("bad_family", offset + k::af);
+    json::object out = key(offset, own == 0 ? state : own);
+    out["rdomain"] = number<std::uint16_t>(offset + k::rdomain);
+    out["af"] = own == kAfInet                  ? json::value("inet")
+                : own == family_inet6(version_) ? json::value("inet6")
+                                                : json::value(own);
+    return out;
+}
+
+json::object Reader::socket_address(std::size_t offset) {
+    json::object out{{"len", bytes_[offset + sockaddr::length]},
+                     {"af", family(offset + sockaddr::family)}};
+    const std::uint8_t af = bytes_[offset + sockaddr::family];
+    if (af == kAfInet || af == family_inet6(version_))
+        out["addr"] = address(offset + (af == kAfInet ? sockaddr::addr4 : sockaddr::addr6), af);
+    return out;
+}
+
+// 1 and 2 have names, and there is nothing else.
+json::value Reader::one_of(std::size_t offset, std::string_view first, std::string_view second,
+                           std::string_view error) {
+    const std::uint8_t value = bytes_[offset];
+    if (value == 1 && !first.empty())
+        return json::string(first);
+    if (value == 2 && !second.empty())
+        return json::string(second);
+    if (value != 1 && value != 2)
+        wrong_.note(error, offset);
+    return value;
+}
+
+json::value Reader::value(const Field& f) {
+    const std::size_t at = f.offset;
+    switch (f.kind) {
+    case Kind::u8:
+    case Kind::role:
+        return bytes_[at];
+    case Kind::u16:
+        return number<std::uint16_t>(at);
+    case Kind::u32:
+        return number<std::uint32_t>(at);
+    case Kind::u64:
+        return number<std::uint64_t>(at);
+    case Kind::i32:
+        return number_i32(at);
+    case Kind::u8_pair:
+        return pair<std::uint8_t>(at);
+    case Kind::u64_pair:
+        return pair<std::uint64_t>(at);
+    case Kind::i32_pair:
+        return {number_i32(at), number_i32(at + 4)};
+    case Kind::creatorid:
+        if (number<std::uint32_t>(at) == 0)
+            wrong_.note("bad_creatorid", at);
+        [[fallthrough]];
+    case Kind::hex32:
+        return json::string(hex32(at));
+    case Kind::hex64:
+        return json::string(fmt::format("{:016x}", number<std::uint64_t>(at)));
+    case Kind::ifname:
+    case Kind::tag:
+        return text(at, width(f.kind));
+    case Kind::peer:
+        return peer_block(at);
+    case Kind::key40:
+        return key_with_family(at, f.aux);
+    case Kind::key36:
+        return key(at, bytes_[f.aux]);
+    case Kind::address:
+        return address(at, bytes_[f.aux]);
+    case Kind::route_family:
+        return bytes_[at] == 0 ? json::value(0) : family(at);
+    case Kind::family:
+        return family(at);
+    case Kind::direction:
+        return one_of(at, "in", "out", "bad_direction");
+    case Kind::bus_status:
+        return one_of(at, {}, {}, "bad_bus_status");
+    case Kind::timeout:
+        if (bytes_[at] >= f.aux)
+            wrong_.note("bad_timeout", at);
+        return bytes_[at];
+    case Kind::sockaddr:
+        return socket_address(at);
+    case Kind::rest:
+        return json::string(to_hex(bytes_.subspan(at)));
+    case Kind::extension_tail:
+        break; // not a value: fields() sees to it
+    }
+    return nullptr;
+}
+
+json::object Reader::fields(std::span<const Field> list) {
+    json::object out;
+    for (const Field& f : list) {
+        if (f.kind != Kind::extension_tail) {
+            out[f.name] = value(f);
+        } else if (bytes_.size() >= f.offset + pfsync::extension::tail::size) {
+            Reader tail(version_, bytes_.subspan(f.offset), wrong_);
+            out[f.name] = tail.fields(extension_tail_fields());
+        }
+    }
+    return out;
+}
+
+// Where a port should be stands the ICMP type, opposite to the id, which is the source's.
+void Reader::check_icmp(const json::object& state, std::span<const Field> list) {
+    namespace k = pfsync::openbsd::key;
+    const auto* proto = state.if_contains("proto");
+    const auto* direction = state.if_contains("direction");
+    if (proto == nullptr || direction == nullptr)
+        return;
+    const auto number = proto->to_number<int>();
+    if (number != IPPROTO_ICMP && number != IPPROTO_ICMPV6)
+        return;
+    for (const Field& f : list) {
+        if (f.kind != Kind::key40)
+            continue;
+        const std::size_t type = f.offset + (*direction == "out" ? k::port0 : k::port1);
+        if (bytes_[type] != 0)
+            wrong_.note("bad_icmp_type", type);
+    }
+}
+
+} // namespace
+
+std::string to_hex(Bytes bytes) {
+    return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
+json::object read_message(std::uint8_t version, const Message& message, Bytes bytes, Wrong& wrong) {
+    Reader reader(version, bytes, wrong);
+    json::object out = reader.fields(message.fields);
+    reader.check_icmp(out, message.fields);
+    return out;
+}
+
+} // namespace encsync::decode

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: ISC
+// One message, by its table. Inside of the room.
+#pragma once
+
+#include "decode/fields.hpp"
+#include "util/bytes.hpp"
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string_view>
+
+namespace encsync::decode {
+
+// The first thing that is wrong. Names live for ever.
+struct Wrong {
+    std::string_view error;
+    std::size_t offset = 0;
+
+    explicit operator bool() const { return !error.empty(); }
+    void note(std::string_view name, std::size_t at) {
+        if (error.empty()) {
+            error = name;
+            offset = at;
+        }
+    }
+};
+
+// `bytes` has at least the message's size. Offsets in `wrong` are within the message.
+boost::json::object read_message(std::uint8_t version, const Message& message, Bytes bytes,
+                                 Wrong& wrong);
+
+std::string to_hex(Bytes bytes);
+
+} // namespace encsync::decode

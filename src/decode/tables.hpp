@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: ISC
+// The tables behind fields.hpp, one file a dialect.
+#pragma once
+
+#include "decode/fields.hpp"
+
+namespace encsync::decode {
+
+inline constexpr std::uint8_t kFreebsdAfInet6 = 28;
+
+// Whether all fields of all messages lie within the least length of their message. Each table
+// asserts it, so that the decoder need not ask.
+constexpr bool fits(std::span<const Message> messages) {
+    for (const Message& m : messages)
+        for (const Field& f : m.fields)
+            if (f.offset + width(f.kind) > m.size)
+                return false;
+    return true;
+}
+
+std::span<const Message> openbsd_messages();
+std::span<const Message> freebsd_messages();
+
+} // namespace encsync::decode
