@@ -326,8 +326,9 @@ Result<std::vector<std::uint8_t>> encode(const Message& message) {
 
     Writer writer(packet);
     // The walk takes its fields by reference, as reading needs it; a Writer changes none.
-    std::visit([&](const auto& m) { fields(writer, const_cast<std::remove_cvref_t<decltype(m)>&>(m)); },
-               message);
+    std::visit(
+        [&](const auto& m) { fields(writer, const_cast<std::remove_cvref_t<decltype(m)>&>(m)); },
+        message);
     if (!writer.ok()) {
         wipe(packet);
         return Error{writer.reason()};

@@ -51,15 +51,15 @@ struct Identity {
 // A peer, new or changed. Existing SAs of a changed peer are kept unless addresses or ids differ.
 struct Peer {
     PeerId id = kNoPeer;
-    std::string name;      // conn name
-    std::string left_id;   // our IKE id towards it
-    std::string right_id;  // its IKE id
-    Endpoint left, right;  // outer addresses and UDP ports (500) of IKE_SA_INIT
+    std::string name;             // conn name
+    std::string left_id;          // our IKE id towards it
+    std::string right_id;         // its IKE id
+    Endpoint left, right;         // outer addresses and UDP ports (500) of IKE_SA_INIT
     std::uint16_t natport = 4500; // where both go on with IKE and ESP in UDP (RFC 3948)
     esp::InnerAddress inner_left, inner_right; // traffic selectors, protocol 240
     std::vector<Ed25519Public> trusted;        // keys it may prove itself with; none: refuse it
-    std::string psk;       // secret; authby=psk when not empty
-    std::string ike, esp;  // proposals, strongSwan's notation
+    std::string psk;                           // secret; authby=psk when not empty
+    std::string ike, esp;                      // proposals, strongSwan's notation
     std::uint32_t ikelifetime = 0, lifetime = 0, margintime = 0; // seconds
     std::uint32_t dpddelay = 0, dpdtimeout = 0;                  // seconds
     bool transport_mode = false;
@@ -111,18 +111,18 @@ struct DeleteSa {
 };
 enum class PeerEventKind : std::uint8_t {
     connecting = 1,
-    up = 2,            // IKE and CHILD SA established
-    down = 3,          // last CHILD_SA gone
-    rekeyed = 4,       // one more CHILD_SA that is sent on from now
-    auth_failed = 5,   // text: why (unknown key, wrong id, ...)
-    no_proposal = 6,   // text: ours against theirs where known
-    unreachable = 7,   // no answer; tried again with back-off
-    peer_deleted = 8,  // the peer closed the SA
+    up = 2,           // IKE and CHILD SA established
+    down = 3,         // last CHILD_SA gone
+    rekeyed = 4,      // one more CHILD_SA that is sent on from now
+    auth_failed = 5,  // text: why (unknown key, wrong id, ...)
+    no_proposal = 6,  // text: ours against theirs where known
+    unreachable = 7,  // no answer; tried again with back-off
+    peer_deleted = 8, // the peer closed the SA
 };
 struct PeerEvent {
     PeerId peer = kNoPeer; // kNoPeer: from a peer we don't know; text says who
     PeerEventKind kind = PeerEventKind::connecting;
-    std::string text; // one line for a person; may be empty
+    std::string text;                 // one line for a person; may be empty
     std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
 };
 struct LogLine {

@@ -75,8 +75,8 @@ void furnish(const Plan& plan) {
     // Opened before the tmpfs hides it, in case it lies below /run itself.
     const int plugin = ::open(plan.plugin, O_PATH | O_CLOEXEC);
     must(plugin >= 0, plan.plugin);
-    must(::mount("tmpfs", kRun, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                 "size=256k,mode=0755") == 0,
+    must(::mount("tmpfs", kRun, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=256k,mode=0755") ==
+             0,
          "mount /run");
     must(::chown(kRun, plan.uid, plan.gid) == 0, "chown /run");
     must(::mkdir(kDir, 0755) == 0, kDir);
@@ -142,7 +142,9 @@ void drop_privileges(const Plan& plan) {
     give_up(plan.charon);
 }
 
-bool non_blocking(int fd) { return ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0; }
+bool non_blocking(int fd) {
+    return ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
+}
 
 void enlarge(int fd) {
     for (const int option : {SO_SNDBUFFORCE, SO_RCVBUFFORCE})

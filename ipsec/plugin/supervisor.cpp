@@ -15,7 +15,7 @@ namespace {
 using boost::asio::posix::descriptor_base;
 using std::chrono::steady_clock;
 
-constexpr int kMessagesPerTurn = 64; // so that others on the loop get their turn
+constexpr int kMessagesPerTurn = 64;   // so that others on the loop get their turn
 constexpr std::size_t kMaxQueue = 256; // IKE datagrams are dropped beyond
 constexpr std::size_t kMaxLine = 500;
 constexpr std::size_t kLastWords = 5;
@@ -96,8 +96,7 @@ Result<void> Supervisor::spawn() {
         return process.error();
     charon_ = std::make_shared<Charon>(io_, std::move(*process));
     charon_->timer.expires_after(options_.hello_timeout);
-    charon_->timer.async_wait(
-        for_this_charon([this] { kill("charon did not come up in time"); }));
+    charon_->timer.async_wait(for_this_charon([this] { kill("charon did not come up in time"); }));
     wait_for_messages();
     wait_for_output();
     wait_for_end();
@@ -237,16 +236,15 @@ void Supervisor::flush() {
 // ---- what charon says ----------------------------------------------------------------------
 
 void Supervisor::wait_for_messages() {
-    charon_->channel.async_wait(descriptor_base::wait_read, for_this_charon([this] {
-                                    read_messages(kMessagesPerTurn);
-                                }));
+    charon_->channel.async_wait(descriptor_base::wait_read,
+                                for_this_charon([this] { read_messages(kMessagesPerTurn); }));
 }
 
 void Supervisor::read_messages(int most) {
     static std::vector<std::uint8_t> buffer(channel::kMaxMessage + 1);
     for (int i = 0; i < most; i++) {
-        const ssize_t size = ::recv(charon_->channel.native_handle(), buffer.data(),
-                                    buffer.size(), MSG_DONTWAIT);
+        const ssize_t size =
+            ::recv(charon_->channel.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         if (size < 0 && errno == EINTR)
             continue;
         if (size < 0 && errno == EAGAIN)

@@ -57,7 +57,7 @@ class Owner {
 struct Counters {
     std::uint64_t restarts = 0;
     std::uint64_t ike_in = 0, ike_out = 0;
-    std::uint64_t ike_in_dropped = 0; // charon was not there, or did not keep up
+    std::uint64_t ike_in_dropped = 0;             // charon was not there, or did not keep up
     std::map<std::string, std::uint64_t> refused; // messages of charon's, by reason
 };
 

@@ -343,8 +343,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.params.replay_window = sa->replay_window;
     entry.params.inner_src = inner(sa->inner_src);
     entry.params.inner_dst = inner(sa->inner_dst);
-    entry.params.keymat_size = static_cast<std::uint8_t>(
-        std::min(sa->keymat_len, entry.params.keymat.size()));
+    entry.params.keymat_size =
+        static_cast<std::uint8_t>(std::min(sa->keymat_len, entry.params.keymat.size()));
     std::memcpy(entry.params.keymat.data(), sa->keymat, entry.params.keymat_size);
     entry.dst = sa->dst;
     entry.hold_for = hold_for;

@@ -37,6 +37,22 @@ struct private_encsync_creds_t {
 	mem_cred_t *peers[ENCSYNC_MAX_PEERS];
 
 	/**
+	 * What binds our key to the identity that we have towards a peer (leftid),
+	 * each in a set of its own, as it comes and goes with the peer
+	 */
+	mem_cred_t *aliases[ENCSYNC_MAX_PEERS];
+
+	/**
+	 * Our identity towards each peer
+	 */
+	char *left_ids[ENCSYNC_MAX_PEERS];
+
+	/**
+	 * Our public key
+	 */
+	uint8_t own_public[ENCSYNC_KEY_SIZE];
+
+	/**
 	 * Lock for the texts below
 	 */
 	mutex_t *mutex;
@@ -85,6 +101,45 @@ static public_key_t *create_public(const uint8_t key[ENCSYNC_KEY_SIZE])
 					chunk_create((u_char*)key, ENCSYNC_KEY_SIZE), BUILD_END);
 }
 
+/**
+ * Put a set in the place of another, which may be NULL as well as the new one
+ */
+static void replace_set(mem_cred_t **place, mem_cred_t *fresh)
+{
+	/* the new one first: who looks just now finds something */
+	if (fresh)
+	{
+		lib->credmgr->add_set(lib->credmgr, &fresh->set);
+	}
+	if (*place)
+	{
+		lib->credmgr->remove_set(lib->credmgr, &(*place)->set);
+		(*place)->destroy(*place);
+	}
+	*place = fresh;
+	lib->credmgr->flush_cache(lib->credmgr, CERT_ANY);
+}
+
+/**
+ * Bind our key to the identity that we have towards a peer
+ */
+static void set_alias(private_encsync_creds_t *this, uint8_t id)
+{
+	mem_cred_t *fresh = NULL;
+	certificate_t *cert;
+
+	if (this->own && this->left_ids[id])
+	{
+		cert = create_cert(create_public(this->own_public), this->left_ids[id]);
+		if (cert)
+		{
+			fresh = mem_cred_create();
+			fresh->add_cert(fresh, FALSE, cert);
+		}
+	}
+	replace_set(&this->aliases[id], fresh);
+}
+
 METHOD(encsync_creds_t, set_identity, void,
 	private_encsync_creds_t *this, const char *name,
 	const uint8_t seed[ENCSYNC_KEY_SIZE])
@@ -95,6 +150,7 @@ METHOD(encsync_creds_t, set_identity, void,
 	public_key_t *public;
 	chunk_t wrapped, spki;
 	char fingerprint[64];
+	uint8_t id;
 
 	/* RFC 8410: the private key is an OCTET STRING */
 	wrapped = asn1_wrap(ASN1_OCTET_STRING, "c",
@@ -111,8 +167,9 @@ METHOD(encsync_creds_t, set_identity, void,
 	public = private->get_public_key(private);
 	if (public && public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
 	{	/* the raw key is at its end (RFC 8410) */
-		encsync_fingerprint(spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
-							fingerprint, sizeof(fingerprint));
+		memcpy(this->own_public, spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
+			   ENCSYNC_KEY_SIZE);
+		encsync_fingerprint(this->own_public, fingerprint, sizeof(fingerprint));
 		this->mutex->lock(this->mutex);
 		snprintf(this->own_fingerprint, sizeof(this->own_fingerprint), "%s",
 				 fingerprint);
@@ -130,32 +187,27 @@ METHOD(encsync_creds_t, set_identity, void,
 	fresh = mem_cred_create();
 	fresh->add_cert(fresh, FALSE, cert);
 	fresh->add_key(fresh, private);
-	/* the new one first: who signs just now finds a certificate and its key */
-	lib->credmgr->add_set(lib->credmgr, &fresh->set);
-	if (this->own)
+	replace_set(&this->own, fresh);
+	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
 	{
-		lib->credmgr->remove_set(lib->credmgr, &this->own->set);
-		this->own->destroy(this->own);
+		set_alias(this, id);
 	}
-	this->own = fresh;
-	lib->credmgr->flush_cache(lib->credmgr, CERT_ANY);
 }
 
 /**
- * Forget everything about a peer
+ * Replace everything about a peer
  */
-static void forget(private_encsync_creds_t *this, uint8_t id)
+static void replace_peer(private_encsync_creds_t *this, uint8_t id,
+						 mem_cred_t *fresh, const char *left_id,
+						 const char *fingerprints)
 {
-	if (this->peers[id])
-	{
-		lib->credmgr->remove_set(lib->credmgr, &this->peers[id]->set);
-		this->peers[id]->destroy(this->peers[id]);
-		this->peers[id] = NULL;
-	}
+	replace_set(&this->peers[id], fresh);
+	free(this->left_ids[id]);
+	this->left_ids[id] = left_id ? strdup(left_id) : NULL;
+	set_alias(this, id);
 	this->mutex->lock(this->mutex);
-	this->fingerprints[id][0] = '\0';
+	snprintf(this->fingerprints[id], MAX_FINGERPRINTS, "%s", fingerprints);
 	this->mutex->unlock(this->mutex);
-	lib->credmgr->flush_cache(lib->credmgr, CERT_ANY);
 }
 
 METHOD(encsync_creds_t, set_peer, void,
@@ -192,19 +244,13 @@ METHOD(encsync_creds_t, set_peer, void,
 									 strlen(peer->right_id))),
 				NULL);
 	}
-	/* the new ones first: a peer that proves itself just now finds a key */
-	lib->credmgr->add_set(lib->credmgr, &fresh->set);
-	forget(this, peer->id);
-	this->peers[peer->id] = fresh;
-	this->mutex->lock(this->mutex);
-	memcpy(this->fingerprints[peer->id], all, sizeof(all));
-	this->mutex->unlock(this->mutex);
+	replace_peer(this, peer->id, fresh, peer->left_id, all);
 }
 
 METHOD(encsync_creds_t, remove_peer, void,
 	private_encsync_creds_t *this, uint8_t id)
 {
-	forget(this, id);
+	replace_peer(this, id, NULL, NULL, "");
 }
 
 METHOD(encsync_creds_t, get_fingerprint, void,
@@ -234,13 +280,9 @@ METHOD(encsync_creds_t, destroy, void,
 
 	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
 	{
-		forget(this, id);
+		replace_peer(this, id, NULL, NULL, "");
 	}
-	if (this->own)
-	{
-		lib->credmgr->remove_set(lib->credmgr, &this->own->set);
-		this->own->destroy(this->own);
-	}
+	replace_set(&this->own, NULL);
 	this->mutex->destroy(this->mutex);
 	free(this);
 }

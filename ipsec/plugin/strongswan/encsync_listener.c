@@ -101,6 +101,30 @@ static identification_t *get_expected_id(ike_sa_t *ike_sa)
 }
 
 /**
+ * Check if the peer is to prove itself by a preshared key
+ */
+static bool with_psk(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator;
+	auth_cfg_t *auth;
+	peer_cfg_t *cfg;
+	bool psk = FALSE;
+
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	if (cfg)
+	{
+		enumerator = cfg->create_auth_cfg_enumerator(cfg, FALSE);
+		if (enumerator->enumerate(enumerator, &auth))
+		{
+			psk = (uintptr_t)auth->get(auth, AUTH_RULE_AUTH_CLASS) ==
+				  AUTH_CLASS_PSK;
+		}
+		enumerator->destroy(enumerator);
+	}
+	return psk;
+}
+
+/**
  * We refuse the peer: say why
  */
 static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
@@ -124,6 +148,10 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 	{
 		snprintf(text, sizeof(text), "%s: it calls itself '%Y', not '%Y' as "
 				 "rightid says", name, id, expected);
+	}
+	else if (with_psk(ike_sa))
+	{
+		snprintf(text, sizeof(text), "%s: its preshared key is not ours", name);
 	}
 	else if (!encsync_core_trusted(peer))
 	{

@@ -42,9 +42,10 @@ PeerChange Peers::set(const channel::Peer& peer) {
         change.restart = old->name != peer.name || old->left_id != peer.left_id ||
                          old->right_id != peer.right_id || old->left != peer.left ||
                          old->right != peer.right || old->inner_left != peer.inner_left ||
-                         old->inner_right != peer.inner_right || peer.trusted.empty();
-        change.reauthenticate = std::any_of(
-            old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
+                         old->inner_right != peer.inner_right ||
+                         (peer.trusted.empty() && peer.psk.empty());
+        change.reauthenticate =
+            std::any_of(old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
                 return std::find(peer.trusted.begin(), peer.trusted.end(), key) ==
                        peer.trusted.end();
             });

@@ -49,8 +49,8 @@ class Peers {
         bool removed = false;
         bool up = false;
         bool closed_by_peer = false;
-        unsigned attempts = 0;        // since it was last up
-        Clock::time_point next{};     // attempt, not before
+        unsigned attempts = 0;         // since it was last up
+        Clock::time_point next{};      // attempt, not before
         Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
     };
     struct Told {

@@ -7,7 +7,9 @@
 namespace encsync::plugin {
 namespace {
 
-bool is_outbound(const Sa& sa) { return sa.params.direction == esp::Direction::outbound; }
+bool is_outbound(const Sa& sa) {
+    return sa.params.direction == esp::Direction::outbound;
+}
 
 } // namespace
 
@@ -71,8 +73,7 @@ std::vector<Report> SaTable::take_over(PeerId peer, Peers& peers) {
     return reports;
 }
 
-std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& dst,
-                                    Peers& peers) {
+std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& dst, Peers& peers) {
     std::vector<Report> reports;
     const auto found = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
         return sa.params.spi == spi && sa.dst.ipv6 == dst.ipv6 &&

@@ -76,6 +76,22 @@ TEST_F(Pair, OverIpv6WithChaCha20) {
     EXPECT_EQ(mickey.sending()->inner_dst, one.inner_right);
 }
 
+TEST_F(Pair, OurIdMayBeAnotherThanOurName) {
+    ASSERT_TRUE(mickey.ike.set_identity({"host1", {seed(1)}}));
+    ASSERT_TRUE(mickey.ike.set_peer(peer_of(mickey))); // leftid mickey
+    ASSERT_TRUE(mickey.ike.start());
+    start(minnie, peer_of(minnie));
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    // And still after the key has changed.
+    auto trusting = peer_of(minnie);
+    trusting.trusted.push_back(public_key(seed(7)));
+    ASSERT_TRUE(minnie.ike.set_peer(trusting));
+    ASSERT_TRUE(mickey.ike.set_identity({"host1", {seed(7)}}));
+    const auto first = spi_of(mickey.sending());
+    mickey.ike.rekey(0, true);
+    EXPECT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+}
+
 TEST_F(Pair, OnOtherPorts) {
     std::vector<std::uint16_t> ports;
     auto one = peer_of(mickey), two = peer_of(minnie);
@@ -107,7 +123,8 @@ TEST_F(Pair, ResponderRefusesAWrongKey) {
     }));
     const std::string text = minnie.text(PeerEventKind::auth_failed);
     EXPECT_TRUE(contains(text, "mickey: no trusted key matches the one it signed with"
-                               " (trusted: SHA256:")) << text;
+                               " (trusted: SHA256:"))
+        << text;
     EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed), "minnie refused us"));
     go_on(milliseconds(3000));
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
@@ -122,7 +139,8 @@ TEST_F(Pair, InitiatorRefusesAWrongKey) {
     ASSERT_TRUE(eventually([&] {
         return minnie.count(PeerEventKind::auth_failed) && mickey.count(PeerEventKind::auth_failed);
     }));
-    EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed), "minnie: no trusted key matches"));
+    EXPECT_TRUE(
+        contains(mickey.text(PeerEventKind::auth_failed), "minnie: no trusted key matches"));
     EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey refused us"));
     go_on(milliseconds(3000));
     // minnie had accepted mickey, but never sends before mickey has accepted her.
@@ -136,11 +154,41 @@ TEST_F(Pair, NoTrustedKeyIsRefusedUntilThereIsOne) {
     start(mickey, peer_of(mickey));
     start(minnie, wary);
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
-    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed),
-                         "mickey: no key of it is trusted here"));
+    EXPECT_TRUE(
+        contains(minnie.text(PeerEventKind::auth_failed), "mickey: no key of it is trusted here"));
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
     ASSERT_TRUE(minnie.ike.set_peer(peer_of(minnie)));
     EXPECT_TRUE(eventually([&] { return connected(); }));
+}
+
+TEST_F(Pair, PresharedKeysThatAgree) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    for (auto* p : {&one, &two}) {
+        p->trusted.clear();
+        p->psk = "a key that both know";
+    }
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    forget_gaps();
+    ASSERT_TRUE(mickey.ike.set_peer(one)); // unchanged: nothing happens
+    go_on(milliseconds(1000));
+    EXPECT_TRUE(connected());
+    EXPECT_EQ(gaps(), 0U);
+}
+
+TEST_F(Pair, PresharedKeysThatDiffer) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    for (auto* p : {&one, &two})
+        p->trusted.clear();
+    one.psk = "a key";
+    two.psk = "another key";
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey: its preshared key"))
+        << minnie.text(PeerEventKind::auth_failed);
+    EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
 }
 
 TEST_F(Pair, UnknownIdIsRefused) {
@@ -207,8 +255,7 @@ TEST_P(Rekeying, LosesNoPacket) {
     if (GetParam() & 2)
         minnie.ike.rekey(0, false);
     ASSERT_TRUE(eventually([&] {
-        return connected() && spi_of(mickey.sending()) != first &&
-               spi_of(minnie.sending()) != back;
+        return connected() && spi_of(mickey.sending()) != first && spi_of(minnie.sending()) != back;
     }));
     // Until the old ones are gone.
     ASSERT_TRUE(eventually([&] {
@@ -338,9 +385,8 @@ TEST_F(Pair, ARemovedPeerIsToldAndGone) {
 TEST_F(Pair, SilentPeerIsNoticedAndComesBack) {
     connect();
     wire = false;
-    ASSERT_TRUE(eventually([&] {
-        return mickey.count(PeerEventKind::down) && minnie.count(PeerEventKind::down);
-    }));
+    ASSERT_TRUE(eventually(
+        [&] { return mickey.count(PeerEventKind::down) && minnie.count(PeerEventKind::down); }));
     EXPECT_TRUE(mickey.sas.empty());
     EXPECT_TRUE(minnie.sas.empty());
     EXPECT_TRUE(contains(mickey.text(PeerEventKind::unreachable), "minnie"));

@@ -31,7 +31,8 @@ inline channel::Ed25519Public public_key(const channel::Ed25519Seed& seed) {
 }
 
 struct Node final : Owner {
-    Node(boost::asio::io_context& context, Options options) : io(context), ike(context, options, *this) {}
+    Node(boost::asio::io_context& context, Options options)
+        : io(context), ike(context, options, *this) {}
 
     void on_ike_out(const channel::IkeOut& m) override {
         datagrams++;
@@ -67,7 +68,8 @@ struct Node final : Owner {
             if (out && from->other->can_open(*out))
                 continue;
             gaps++;
-            log.push_back(fmt::format("GAP: {} {:08x}", from == this ? "we send on" : "sent to us on",
+            log.push_back(fmt::format("GAP: {} {:08x}",
+                                      from == this ? "we send on" : "sent to us on",
                                       out ? out->spi : 0));
         }
     }
@@ -123,7 +125,9 @@ struct Node final : Owner {
     Supervisor ike; // last, so that it ends first
 };
 
-inline std::uint32_t spi_of(const std::optional<channel::AddSa>& sa) { return sa ? sa->spi : 0; }
+inline std::uint32_t spi_of(const std::optional<channel::AddSa>& sa) {
+    return sa ? sa->spi : 0;
+}
 
 inline Options options() {
     Options o;
@@ -151,8 +155,8 @@ class Pair : public ::testing::Test {
             for (const auto& e : node->events)
                 std::printf("event %d: %s\n", static_cast<int>(e.kind), e.text.c_str());
             for (const auto& sa : node->sas)
-                std::printf("%s %08x\n",
-                            sa.direction == esp::Direction::inbound ? "in " : "out", sa.spi);
+                std::printf("%s %08x\n", sa.direction == esp::Direction::inbound ? "in " : "out",
+                            sa.spi);
         }
     }
 

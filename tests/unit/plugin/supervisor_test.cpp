@@ -113,9 +113,8 @@ TEST_F(Pair, CharonDiesWithItsParent) {
     ASSERT_GT(pid, 0);
     ::waitpid(parent, nullptr, 0);
     // Gone, or a zombie until whoever inherited it looks.
-    EXPECT_TRUE(eventually([&] {
-        return ::kill(pid, 0) != 0 || status_of(pid, "State").starts_with("Z");
-    }));
+    EXPECT_TRUE(eventually(
+        [&] { return ::kill(pid, 0) != 0 || status_of(pid, "State").starts_with("Z"); }));
     ::close(channel[0]);
     ::close(channel[1]);
 }
@@ -171,8 +170,7 @@ TEST_F(Pair, OneThatEndsAtOnceIsTriedAgainWithBackOff) {
     ASSERT_TRUE(eventually([&] { return node.losses.size() == 4; }));
     EXPECT_EQ(node.ike.counters().restarts, 3U);
     EXPECT_EQ(node.ups, 0U);
-    EXPECT_TRUE(node.losses.front().starts_with("charon ended with status"))
-        << node.losses.front();
+    EXPECT_TRUE(node.losses.front().starts_with("charon ended with status")) << node.losses.front();
 }
 
 TEST_F(Pair, WhatCannotWorkIsSaidAtOnce) {
