@@ -5,25 +5,32 @@
 
 namespace encsync::pfsync {
 
-using namespace openbsd;
+using namespace common;
 
 namespace {
 
-constexpr std::size_t kMaxPacket = 65532; // the length field, in whole words
+constexpr std::size_t kMaxPacketV6 = 65532, // the length field, in whole words
+    kMaxPacketV5 = 65535;
 constexpr std::uint16_t kMaxCount = 65535;
-constexpr std::size_t kMaxStride = 255 * 4;
+constexpr std::size_t kMaxStrideV6 = 255 * 4;
+
+MutableBytes usable(MutableBytes buffer, Dialect dialect) {
+    if (!is_freebsd(dialect))
+        return buffer.first(std::min(buffer.size(), kMaxPacketV6));
+    return buffer.first(std::min(buffer.size(), kMaxPacketV5) - kSubheaderSize);
+}
 
 } // namespace
 
-Builder::Builder(MutableBytes buffer)
-    : buffer_(buffer.first(std::min(buffer.size(), kMaxPacket))), used_(kHeaderSize) {
-    assert(buffer.size() >= kHeaderSize);
+Builder::Builder(MutableBytes buffer, Dialect dialect)
+    : buffer_(usable(buffer, dialect)), dialect_(dialect), used_(kHeaderSize) {
+    assert(buffer_.size() >= kHeaderSize);
     std::memset(buffer_.data(), 0, kHeaderSize);
-    buffer_[header::version] = kVersion;
+    buffer_[header::version] = version_of(dialect);
 }
 
 bool Builder::fits(std::uint8_t action, std::size_t size) const {
-    assert(size > 0 && size % 4 == 0 && size <= kMaxStride);
+    assert(size > 0 && (is_freebsd(dialect_) || (size % 4 == 0 && size <= kMaxStrideV6)));
     const bool joins = section_ != 0 && buffer_[section_ + subheader::action] == action &&
                        stride_ == size && count_ < kMaxCount;
     return used_ + (joins ? 0 : kSubheaderSize) + size <= buffer_.size();
@@ -38,7 +45,8 @@ std::uint8_t* Builder::add(std::uint8_t action, std::size_t size) {
         stride_ = size;
         count_ = 0;
         buffer_[section_ + subheader::action] = action;
-        buffer_[section_ + subheader::words] = static_cast<std::uint8_t>(size / 4);
+        buffer_[section_ + subheader::words] =
+            is_freebsd(dialect_) ? std::uint8_t{0} : static_cast<std::uint8_t>(size / 4);
         used_ += kSubheaderSize;
     }
     count_++;
@@ -49,13 +57,34 @@ std::uint8_t* Builder::add(std::uint8_t action, std::size_t size) {
     return m;
 }
 
+std::uint8_t* Builder::add(Kind kind, std::size_t extra) {
+    const auto action = action_of(dialect_, kind);
+    assert(action && (extra == 0 || !is_freebsd(dialect_)));
+    return add(*action, message_size({kind, dialect_}) + extra);
+}
+
+bool Builder::fits(Kind kind, std::size_t extra) const {
+    const auto action = action_of(dialect_, kind);
+    assert(action);
+    return fits(*action, message_size({kind, dialect_}) + extra);
+}
+
 bool Builder::empty() const {
     return used_ == kHeaderSize;
 }
 
 std::size_t Builder::finish() {
-    store_be(&buffer_[header::length], static_cast<std::uint16_t>(used_));
-    return used_;
+    std::size_t size = used_;
+    if (is_freebsd(dialect_)) {
+        // Behind buffer_'s end there may be nothing but the room kept for this.
+        std::uint8_t* end = buffer_.data() + used_;
+        end[subheader::action] = static_cast<std::uint8_t>(freebsd::Action::eof);
+        end[subheader::words] = 0;
+        store_be(end + subheader::count, std::uint16_t{1});
+        size += kSubheaderSize;
+    }
+    store_be(&buffer_[header::length], static_cast<std::uint16_t>(size));
+    return size;
 }
 
 void write_id(std::uint8_t* m, state::StateId id) {
@@ -78,18 +107,29 @@ void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, 
 }
 
 void write_tdb(std::uint8_t* m, const Tdb& tdb) {
+    write_tdb(Dialect::openbsd, m, tdb);
+}
+
+void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb) {
+    const bool v5 = is_freebsd(dialect);
     const bool inet = tdb.family == state::Family::inet;
-    std::uint8_t* to = m + tdb::sockaddr;
+    std::uint8_t* to = m + openbsd::tdb::sockaddr;
     to[bsd_sockaddr::length] =
         static_cast<std::uint8_t>(inet ? bsd_sockaddr::size4 : bsd_sockaddr::size6);
-    to[bsd_sockaddr::family] = inet ? kAfInet : kAfInet6;
+    to[bsd_sockaddr::family] = inet ? kAfInet : v5 ? freebsd::kAfInet6 : openbsd::kAfInet6;
     std::memcpy(to + (inet ? bsd_sockaddr::addr4 : bsd_sockaddr::addr6), tdb.dst.bytes.data(),
                 inet ? 4 : 16);
-    store_be(m + tdb::spi, tdb.spi);
-    store_be(m + tdb::rpl, tdb.rpl);
-    store_be(m + tdb::bytes, tdb.bytes);
-    m[tdb::sproto] = tdb.sproto;
-    store_be(m + tdb::rdomain, tdb.rdomain);
+    store_be(m + openbsd::tdb::spi, tdb.spi);
+    if (v5) {
+        store_be(m + freebsd::tdb::rpl, static_cast<std::uint32_t>(tdb.rpl));
+        store_be(m + freebsd::tdb::bytes, tdb.bytes);
+        m[freebsd::tdb::sproto] = tdb.sproto;
+    } else {
+        store_be(m + openbsd::tdb::rpl, tdb.rpl);
+        store_be(m + openbsd::tdb::bytes, tdb.bytes);
+        m[openbsd::tdb::sproto] = tdb.sproto;
+        store_be(m + openbsd::tdb::rdomain, tdb.rdomain);
+    }
 }
 
 } // namespace encsync::pfsync

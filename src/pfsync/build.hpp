@@ -1,7 +1,7 @@
 // Writing pfsync packets into a buffer that the caller lends: no allocation, no copy.
 //
-//     Builder packet(buffer);
-//     if (auto* m = packet.add(Action::del_c, kIdSize))   // null: packet is full
+//     Builder packet(buffer, dialect);
+//     if (auto* m = packet.add(Kind::remove_c))   // null: packet is full
 //         write_id(m, id);
 //     send(packet.finish());
 //
@@ -9,16 +9,24 @@
 #pragma once
 
 #include "pfsync/parse.hpp"
+#include "pfsync/progress.hpp"
 
 namespace encsync::pfsync {
 
 class Builder {
   public:
-    // Room for at least one header; pfcksum is zero.
-    explicit Builder(MutableBytes buffer);
+    // Room for at least kMinRoom bytes; pfcksum is zero. Version 5 packets end with an EOF
+    // section, for which there is always room left.
+    static constexpr std::size_t kMinRoom = common::kHeaderSize + common::kSubheaderSize;
+    explicit Builder(MutableBytes buffer, Dialect dialect = Dialect::openbsd);
 
-    // Room for one more message of `size` bytes (a multiple of 4), zeroed, or null if the
-    // packet would outgrow the buffer.
+    // Room for one more message of this kind, zeroed, or null if the packet would outgrow the
+    // buffer. The dialect must have such a message (action_of()). Version 6: `extra` bytes more,
+    // a multiple of 4.
+    std::uint8_t* add(Kind kind, std::size_t extra = 0);
+    bool fits(Kind kind, std::size_t extra = 0) const;
+
+    // The same by number and size (version 6: a multiple of 4).
     std::uint8_t* add(std::uint8_t action, std::size_t size);
     std::uint8_t* add(openbsd::Action action, std::size_t size) {
         return add(static_cast<std::uint8_t>(action), size);
@@ -27,33 +35,40 @@ class Builder {
     bool fits(std::uint8_t action, std::size_t size) const;
 
     bool empty() const;   // nothing but the header
-    std::size_t finish(); // writes the lengths; returns the packet's length
+    std::size_t finish(); // writes the lengths and the end; returns the packet's length
+    Dialect dialect() const { return dialect_; }
 
   private:
-    MutableBytes buffer_;
+    MutableBytes buffer_; // without the room for EOF
+    Dialect dialect_;
     std::size_t used_;
     std::size_t section_ = 0; // offset of the open section's subheader; 0 = none
     std::uint16_t count_ = 0;
     std::size_t stride_ = 0;
 };
 
-// Each writes one message of the size wire.hpp gives at `m`, which add() has zeroed.
+// Each writes one message at `m`, which add() has zeroed. The dialect must be the Builder's.
 struct StateOptions {
-    bool tail = false;      // append the encsync tail (message size kStateSize + tail::size)
+    bool tail = false;      // version 6: append the encsync tail (tail::size bytes extra)
     bool live = true;       // tail: the flow is ours
+    std::uint8_t term = 0;  // tail: how often it has changed hands
     bool wants_ack = false; // defer
     // Peer blocks as the flow's pf peer sent them (32 bytes each), handed back but for the state.
     // Without them a TCP flow is marked sloppy: nobody then expects sequence numbers of us.
     Bytes src{}, dst{};
 };
-void write_state(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
-void write_upd_c(std::uint8_t* m, const state::Flow& flow, Bytes src = {}, Bytes dst = {});
+void write_state(Dialect dialect, std::uint8_t* m, const state::Flow& flow,
+                 const StateOptions& options);
+void write_upd_c(Dialect dialect, std::uint8_t* m, const state::Flow& flow, Bytes src = {},
+                 Bytes dst = {});
 void write_id(std::uint8_t* m, state::StateId id);
 void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid);
 void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, bool end);
-void write_tdb(std::uint8_t* m, const Tdb& tdb);
+void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb); // v5: rpl's low 32 bits
 
-// The timeout index of a flow in this state (pf.c), for INS, UPD and UPD_C.
-openbsd::Timeout timeout_index(const state::Flow& flow);
+// Of Dialect::openbsd.
+void write_state(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
+void write_upd_c(std::uint8_t* m, const state::Flow& flow, Bytes src = {}, Bytes dst = {});
+void write_tdb(std::uint8_t* m, const Tdb& tdb);
 
 } // namespace encsync::pfsync

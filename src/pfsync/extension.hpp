@@ -32,6 +32,8 @@ inline constexpr std::uint8_t kReady = 0x01;   // I may be promoted
 inline constexpr std::uint8_t kInStep = 0x02;  // all that you told me in bulk has arrived
 inline constexpr std::uint8_t kDrained = 0x04; // you have acknowledged all that I had to say, so
                                                // `live` is what you should count as mine
+inline constexpr std::uint8_t kLost = 0x08;    // I began without the table of my former life, and
+                                               // am not in step yet: what I don't name may live
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.
@@ -51,9 +53,13 @@ namespace tail {                                  // 12 bytes
 inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
     zone = 8,                                     // u16
-    flags = 10,                                   // u8: kLive; rest 0
+    flags = 10,                                   // u8: kLive, and the term above it
     status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy
 inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
+// How often the flow has changed hands, modulo 128: of two nodes that take it for their own, the
+// one with the later term is right.
+inline constexpr unsigned kTermShift = 1;
+inline constexpr std::uint8_t kTermMask = 0x7f;
 } // namespace tail
 
 } // namespace encsync::pfsync::extension

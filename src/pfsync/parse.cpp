@@ -4,7 +4,7 @@
 
 namespace encsync::pfsync {
 
-using namespace openbsd;
+using namespace common;
 
 std::string_view to_string(Fault fault) {
     switch (fault) {
@@ -42,45 +42,28 @@ std::string_view to_string(Fault fault) {
         return "bad_bus_status";
     case Fault::bad_icmp_type:
         return "bad_icmp_type";
+    case Fault::bad_action:
+        return "bad_action";
+    case Fault::bad_eof:
+        return "bad_eof";
+    case Fault::bad_protocol:
+        return "bad_protocol";
     }
     return "unknown";
 }
 
-std::size_t message_size(std::uint8_t action) {
-    switch (static_cast<Action>(action)) {
-    case Action::clr:
-        return kClrSize;
-    case Action::ins_ack:
-    case Action::upd_req:
-    case Action::del_c:
-        return kIdSize;
-    case Action::upd_c:
-        return kUpdCSize;
-    case Action::ins:
-    case Action::upd:
-    case Action::del:
-        return kStateSize;
-    case Action::bus:
-        return kBusSize;
-    case Action::tdb:
-        return kTdbSize;
-    case Action::oins:
-    case Action::oupd:
-    case Action::ins_f:
-    case Action::del_f:
-    case Action::otdb:
-    case Action::eof:
-        break;
-    }
-    return 0;
+std::size_t message_size(std::uint8_t action, Dialect dialect) {
+    return message_size(meaning(dialect, action));
 }
 
-Parser::Parser(Bytes payload) {
+Parser::Parser(Bytes payload, Expected expected) : expected_(expected) {
     if (payload.size() < kHeaderSize) {
         fault_ = Fault::short_header;
         return;
     }
-    if (payload[header::version] != kVersion) {
+    const std::uint8_t version = payload[header::version];
+    if (expected ? version != version_of(*expected)
+                 : version != openbsd::kVersion && version != freebsd::kVersion) {
         fault_ = Fault::bad_version;
         return;
     }
@@ -89,44 +72,85 @@ Parser::Parser(Bytes payload) {
         fault_ = Fault::bad_length;
         return;
     }
+    version_ = version;
     payload_ = payload.first(length);
     next_ = kHeaderSize;
 }
 
-const Section* Parser::next() {
+const Section* Parser::next_v6() {
     if (fault_ != Fault::none)
         return nullptr;
     offset_ = next_;
     const Bytes rest = payload_.subspan(offset_);
     if (rest.empty())
         return nullptr;
-    if (rest.size() < kSubheaderSize) {
-        fault_ = Fault::short_subheader;
-        return nullptr;
-    }
+    if (rest.size() < kSubheaderSize)
+        return fail(Fault::short_subheader);
     section_.action = rest[subheader::action];
+    section_.kind = kind(Dialect::openbsd, section_.action);
     section_.stride = static_cast<std::uint16_t>(rest[subheader::words] * 4);
     section_.count = load_be<std::uint16_t>(&rest[subheader::count]);
     // 65,535 times 1,020 fits.
     const std::size_t size = std::size_t{section_.count} * section_.stride;
     if (section_.count == 0)
-        fault_ = Fault::zero_count;
-    else if (section_.stride == 0)
-        fault_ = Fault::zero_stride;
-    else if (size > rest.size() - kSubheaderSize)
-        fault_ = Fault::section_overrun;
-    if (fault_ != Fault::none)
-        return nullptr;
+        return fail(Fault::zero_count);
+    if (section_.stride == 0)
+        return fail(Fault::zero_stride);
+    if (size > rest.size() - kSubheaderSize)
+        return fail(Fault::section_overrun);
     section_.body = rest.subspan(kSubheaderSize, size);
     next_ = offset_ + kSubheaderSize + size;
     return &section_;
 }
 
-Fault check(Bytes payload) {
-    Parser parser(payload);
+const Section* Parser::next_v5() {
+    if (fault_ != Fault::none)
+        return nullptr;
+    offset_ = next_;
+    const Bytes rest = payload_.subspan(offset_);
+    if (rest.empty())
+        return nullptr;
+    if (ended_)
+        return fail(Fault::bad_eof);
+    if (rest.size() < kSubheaderSize)
+        return fail(Fault::short_subheader);
+    section_.action = rest[subheader::action];
+    Meaning m = meaning(expected_.value_or(Dialect::freebsd1500), section_.action);
+    if (m.kind == Kind::error && !expected_) // DEL, if the sender is a FreeBSD 13
+        m = meaning(Dialect::freebsd1301, section_.action);
+    if (m.kind == Kind::unknown || m.kind == Kind::error)
+        return fail(Fault::bad_action);
+    section_.kind = m.kind;
+    section_.layout = m.layout;
+    section_.stride = static_cast<std::uint16_t>(message_size(m));
+    section_.count = load_be<std::uint16_t>(&rest[subheader::count]);
+    const std::size_t size = std::size_t{section_.count} * section_.stride;
+    if (section_.count == 0)
+        return fail(Fault::zero_count);
+    if (size > rest.size() - kSubheaderSize)
+        return fail(Fault::section_overrun);
+    section_.body = rest.subspan(kSubheaderSize, size);
+    next_ = offset_ + kSubheaderSize + size;
+    ended_ = m.kind == Kind::eof;
+    return &section_;
+}
+
+Fault check(Bytes payload, Expected expected) {
+    Parser parser(payload, expected);
     while (parser.next() != nullptr) {
     }
-    return parser.fault();
+    return parser.fault() == Fault::bad_action ? Fault::none : parser.fault();
+}
+
+std::optional<Dialect> detect(Bytes payload) {
+    Parser parser(payload, std::nullopt);
+    std::optional<Dialect> out;
+    while (const Section* s = parser.next())
+        if (s->kind == Kind::insert || s->kind == Kind::update || s->kind == Kind::remove)
+            out = std::max(out, Expected(s->layout)); // of several, the newest
+    if (parser.fault() != Fault::none && parser.fault() != Fault::bad_action)
+        return std::nullopt;
+    return parser.version() == openbsd::kVersion ? Dialect::openbsd : out;
 }
 
 state::StateId read_id(Bytes message) {
@@ -152,26 +176,41 @@ Fault read(Bytes message, Clear& out) {
     return Fault::none;
 }
 
-Fault read(Bytes message, Tdb& out) {
-    if (message.size() < kTdbSize)
+Fault read(Dialect dialect, Bytes message, Tdb& out) {
+    const bool v5 = is_freebsd(dialect);
+    if (message.size() < (v5 ? freebsd::kTdbSize : openbsd::kTdbSize))
         return Fault::short_message;
-    const Bytes to = message.subspan(tdb::sockaddr, bsd_sockaddr::size6);
+    static_assert(freebsd::tdb::sockaddr == openbsd::tdb::sockaddr &&
+                  freebsd::tdb::spi == openbsd::tdb::spi);
+    const Bytes to = message.subspan(openbsd::tdb::sockaddr, bsd_sockaddr::size6);
+    const std::uint8_t family = to[bsd_sockaddr::family];
     out.dst = {};
-    if (to[bsd_sockaddr::family] == kAfInet) {
+    if (family == kAfInet) {
         out.family = state::Family::inet;
         std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr4], 4);
-    } else if (to[bsd_sockaddr::family] == kAfInet6) {
+    } else if (family == (v5 ? freebsd::kAfInet6 : openbsd::kAfInet6)) {
         out.family = state::Family::inet6;
         std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr6], 16);
     } else {
         return Fault::bad_family;
     }
-    out.spi = load_be<std::uint32_t>(&message[tdb::spi]);
-    out.rpl = load_be<std::uint64_t>(&message[tdb::rpl]);
-    out.bytes = load_be<std::uint64_t>(&message[tdb::bytes]);
-    out.sproto = message[tdb::sproto];
-    out.rdomain = load_be<std::uint16_t>(&message[tdb::rdomain]);
+    out.spi = load_be<std::uint32_t>(&message[openbsd::tdb::spi]);
+    if (v5) {
+        out.rpl = load_be<std::uint32_t>(&message[freebsd::tdb::rpl]);
+        out.bytes = load_be<std::uint64_t>(&message[freebsd::tdb::bytes]);
+        out.sproto = message[freebsd::tdb::sproto];
+        out.rdomain = 0;
+    } else {
+        out.rpl = load_be<std::uint64_t>(&message[openbsd::tdb::rpl]);
+        out.bytes = load_be<std::uint64_t>(&message[openbsd::tdb::bytes]);
+        out.sproto = message[openbsd::tdb::sproto];
+        out.rdomain = load_be<std::uint16_t>(&message[openbsd::tdb::rdomain]);
+    }
     return Fault::none;
+}
+
+Fault read(Bytes message, Tdb& out) {
+    return read(Dialect::openbsd, message, out);
 }
 
 Fault read(Bytes message, BulkStatus& out) {

@@ -1,13 +1,16 @@
 // Reading pfsync packets without copying: a packet is walked section by section, a section
 // message by message; a message is a view into the packet.
 //
-//     Parser parser(payload);                  // payload: from the pfsync header on
+//     Parser parser(payload, dialect);         // payload: from the pfsync header on
 //     while (const Section* s = parser.next())
 //         for (std::uint16_t n = 0; n < s->count; n++)
-//             ... s->message(n) ...
+//             ... s->kind, read(s->layout, s->message(n), out) ...
 //     if (parser.fault() != Fault::none) ...   // say why, at parser.offset()
 //
 // check() walks the whole packet first, so that a packet is taken whole or not at all.
+//
+// Where a dialect is expected, std::nullopt stands for any: the version byte decides. A peer's
+// dialect says what is sent to it; of version 5, all sizes of full states are read from any.
 #pragma once
 
 #include "pfsync/wire.hpp"
@@ -39,15 +42,27 @@ enum class Fault : std::uint8_t {
     bad_family,     // no address family, or two that differ
     bad_bus_status, // neither start nor end
     bad_icmp_type,  // above 255
+    bad_protocol,   // two protocols that differ
+    // of version 5, which has no message length to skip by:
+    bad_action, // no such message, so the rest cannot be read
+    bad_eof,    // the end mark is not the end
 };
-inline constexpr int kFaults = 17;
+inline constexpr int kFaults = 20;
 std::string_view to_string(Fault fault); // "bad_length"
+
+using Expected = std::optional<Dialect>; // none: any
 
 struct Section {
     std::uint8_t action = 0;
+    Kind kind = Kind::unknown;
+    // Which dialect's read() its messages want: that of the size of state they carry, or the
+    // expected one.
+    Dialect layout = Dialect::openbsd;
     std::uint16_t count = 0;
-    std::uint16_t stride = 0; // bytes from one message to the next, as the sender says
-    Bytes body;               // count * stride bytes
+    // Bytes from one message to the next: in version 6 as the sender says, in version 5 the
+    // message's size, which is 0 for EOF.
+    std::uint16_t stride = 0;
+    Bytes body; // count * stride bytes
 
     Bytes message(std::uint16_t n) const { return body.subspan(std::size_t{n} * stride, stride); }
 };
@@ -55,26 +70,45 @@ struct Section {
 class Parser {
   public:
     // Checks the header; bytes behind its length field are not looked at.
-    explicit Parser(Bytes payload);
+    explicit Parser(Bytes payload, Expected expected = Dialect::openbsd);
     // The next section, or null at the end or at the first fault.
-    const Section* next();
+    const Section* next() { return version_ == openbsd::kVersion ? next_v6() : next_v5(); }
     Fault fault() const { return fault_; }
     std::size_t offset() const { return offset_; } // of the section being read, or of the fault
 
+    // As the version byte says; 0 if the header is bad.
+    std::uint8_t version() const { return version_; }
+
   private:
+    const Section* next_v6();
+    const Section* next_v5();
+    const Section* fail(Fault fault) {
+        fault_ = fault;
+        return nullptr;
+    }
+
     Bytes payload_; // up to its length field
     std::size_t offset_ = 0, next_ = 0;
+    Expected expected_;
     Fault fault_ = Fault::none;
+    std::uint8_t version_ = 0;
+    bool ended_ = false; // EOF seen
     Section section_;
 };
 
-// The size of this action's message, 0 if the dialect doesn't know it or no longer uses it. A
-// longer message is read as its known front, a shorter one is skipped.
-std::size_t message_size(std::uint8_t action);
+// The size of this action's message, 0 if the dialect doesn't know it, no longer uses it or gives
+// it no body. In version 6 a longer message is read as its known front, a shorter one is skipped.
+std::size_t message_size(std::uint8_t action, Dialect dialect = Dialect::openbsd);
 
 // Structure only: the header and every section of the packet. Messages that are unknown or too
-// short for their action are no fault of the packet (pfsync(4): skipped by their length).
-Fault check(Bytes payload);
+// short for their action are no fault of a version 6 packet (pfsync(4): skipped by their length);
+// nor is an unknown action of a version 5 packet: as in FreeBSD, what came before it counts, and
+// Parser stops at it with bad_action.
+Fault check(Bytes payload, Expected expected = Dialect::openbsd);
+
+// The dialect that the sender of this packet shows itself to speak. A version 5 packet without a
+// full state doesn't tell; nor does a packet that check() refuses.
+std::optional<Dialect> detect(Bytes payload);
 
 // Peer blocks, kept for pf peers, which want them back as they sent them.
 struct PeerBlock {
@@ -83,25 +117,34 @@ struct PeerBlock {
     std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqlo]); }
 };
 
-// A message of INS, UPD or DEL as a flow. Fills everything the wire has; mark, zone, timeout and
-// status come from the tail if the message is long enough to carry one, so hand in no more than
-// kStateSize bytes of a peer that doesn't speak the extension. On a fault `out` is undefined.
-// Views point into the message.
+// A message of INS, UPD or DEL as a flow. Fills everything the wire has; in version 6 mark, zone,
+// timeout and status come from the tail if the message is long enough to carry one, so hand in no
+// more than kStateSize bytes of a peer that doesn't speak the extension. On a fault `out` is
+// undefined. Views point into the message. The flow's states are flow_state() of the blocks'
+// (pfsync/progress.hpp).
+//
+// What a Flow cannot say is refused (af-to: two families) or left out (rules, queues, tags,
+// route-to). An ICMP state of the layouts 1301 and 1400 whose two ports are equal has its id in
+// both and no type, as these releases have it; it is taken for an echo.
 struct FullState {
     state::Flow flow;
     PeerBlock src, dst;
     bool wants_ack = false;
     bool has_tail = false;
-    bool live = true; // without a tail every state is the sender's own
+    bool live = true;      // without a tail every state is the sender's own
+    std::uint8_t term = 0; // of the tail
 };
-Fault read(Bytes message, FullState& out);
+Fault read(Dialect layout, Bytes message, FullState& out);
+Fault read(Bytes message, FullState& out); // of Dialect::openbsd
 
+// Without knowing the flow, the blocks' states cannot be translated: flow_state() does that.
 struct CompressedUpdate {
     state::StateId id;
     PeerBlock src, dst;
     std::uint8_t timeout = 0;
 };
-Fault read(Bytes message, CompressedUpdate& out);
+Fault read(Dialect dialect, Bytes message, CompressedUpdate& out);
+Fault read(Bytes message, CompressedUpdate& out); // of Dialect::openbsd
 
 // UPD_REQ, DEL_C, INS_ACK. A message too short to hold one gives creatorid 0, which is invalid.
 state::StateId read_id(Bytes message);
@@ -119,11 +162,12 @@ struct Tdb {
     state::Address dst;
     std::uint64_t rpl = 0;
     std::uint64_t bytes = 0;
-    std::uint8_t sproto = 0; // IP protocol: 50 ESP, 51 AH
-    std::uint16_t rdomain = 0;
+    std::uint8_t sproto = 0;   // IP protocol: 50 ESP, 51 AH
+    std::uint16_t rdomain = 0; // version 6
     bool operator==(const Tdb&) const = default;
 };
-Fault read(Bytes message, Tdb& out);
+Fault read(Dialect dialect, Bytes message, Tdb& out);
+Fault read(Bytes message, Tdb& out); // of Dialect::openbsd
 
 struct BulkStatus {
     std::uint32_t creatorid = 0;

@@ -1,13 +1,15 @@
 // Full states and compressed updates, from the wire.
 #include "pfsync/extension.hpp"
+#include "pfsync/layout.hpp"
 #include "pfsync/parse.hpp"
+#include "pfsync/progress.hpp"
 
 #include <algorithm>
 #include <netinet/in.h>
 
 namespace encsync::pfsync {
 
-using namespace openbsd;
+using namespace common;
 using state::Family;
 using state::Flow;
 using state::Tuple;
@@ -30,39 +32,48 @@ bool has_ports(std::uint8_t proto) {
     }
 }
 
+constexpr std::uint8_t kIcmpEcho = 8, kIcmp6Echo = 128; // RFC 792, RFC 4443
+
 bool is_icmp(std::uint8_t proto) {
     return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
 }
 
-// One of the two keys of a state. `source` is the index (0 or 1) at which its source stands.
-Tuple read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8_t proto) {
-    Tuple out;
-    const std::uint8_t* addr[2] = {k + key::addr0, k + key::addr1};
+// One of the two keys of a state, behind whose source index (0 or 1) the source stands.
+template<const Layout& L>
+Fault read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8_t proto,
+               Tuple& out) {
+    const std::uint8_t* addr[2] = {k + L.addr0, k + L.addr1};
     // pf exports the whole union, so behind an IPv4 address anything may stand.
     const std::size_t n = family == Family::inet ? 4 : 16;
+    out = {};
     std::memcpy(out.src.bytes.data(), addr[source], n);
     std::memcpy(out.dst.bytes.data(), addr[source ^ 1], n);
-    if (has_ports(proto)) {
-        const std::uint16_t port[2] = {load_be<std::uint16_t>(k + key::port0),
-                                       load_be<std::uint16_t>(k + key::port1)};
-        out.sport = port[source];
-        out.dport = port[source ^ 1];
-        if (is_icmp(proto)) // the type; the code is not on the wire
-            out.dport = static_cast<std::uint16_t>(out.dport << 8);
+    if (!has_ports(proto))
+        return Fault::none;
+    const std::uint16_t port[2] = {load_be<std::uint16_t>(k + L.port0),
+                                   load_be<std::uint16_t>(k + L.port1)};
+    out.sport = port[source];
+    out.dport = port[source ^ 1];
+    if (is_icmp(proto)) {
+        std::uint16_t type = out.dport; // the code is not on the wire
+        if constexpr (L.icmp == Layout::Icmp::id_twice)
+            if (out.sport == out.dport)
+                type = proto == IPPROTO_ICMP ? kIcmpEcho : kIcmp6Echo;
+        if (type > 255)
+            return Fault::bad_icmp_type;
+        out.dport = static_cast<std::uint16_t>(type << 8);
     }
-    return out;
-}
-
-// ICMP: a type that is none.
-bool icmp_type_too_big(const std::uint8_t* k, unsigned source) {
-    return k[source == 0 ? key::port1 : key::port0] != 0;
+    return Fault::none;
 }
 
 // What conntrack's status would be, as far as pf's two states tell.
-std::uint8_t status_of(const Flow& flow) {
+std::uint8_t status_of(const Flow& flow, Dialect dialect) {
     using namespace state::tcp;
+    const std::uint8_t proto = flow.key.proto;
+    const bool phases = proto == IPPROTO_TCP || (dialect != Dialect::openbsd &&
+                                                 (proto == IPPROTO_SCTP || proto == IPPROTO_DCCP));
     std::uint8_t flags = 0;
-    if (flow.key.proto == IPPROTO_TCP) {
+    if (phases) {
         const auto open = [](std::uint8_t s) { return s >= kEstablished && s <= kTimeWait; };
         if (flow.dst_state >= kSynSent && flow.dst_state <= kTimeWait)
             flags |= state::kSeenReply;
@@ -84,95 +95,139 @@ void read_tail(const std::uint8_t* t, FullState& out) {
     out.flow.timeout = load_be<std::uint32_t>(t + tail::timeout);
     out.flow.key.zone = load_be<std::uint16_t>(t + tail::zone);
     out.live = (t[tail::flags] & tail::kLive) != 0;
+    out.term = t[tail::flags] >> tail::kTermShift;
     out.flow.flags =
         static_cast<std::uint8_t>((out.flow.flags & ~kStatus) | (t[tail::status] & kStatus));
 }
 
 // One validator for everything that carries peer blocks and a timeout: what a message may not
 // say, it may not say in any other form either.
-Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout) {
+Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout,
+                     std::uint8_t timeout_max) {
     if (src_state > kMaxPeerState || dst_state > kMaxPeerState)
         return Fault::bad_peer_state;
-    if (timeout >= kTimeoutMax)
+    if (timeout >= timeout_max)
         return Fault::bad_timeout;
     return Fault::none;
 }
 
-// The family of both keys, which is that of the state as well; old senders leave the keys' 0.
+// The family of both keys. In version 6 that is the one of the state as well, and old senders
+// leave the keys' 0; FreeBSD 15 has one of each side, which differ under af-to.
+template<const Layout& L>
 Fault read_family(const std::uint8_t* m, Family& out) {
-    const std::uint8_t wire = m[full::wire + key::af], stack = m[full::stack + key::af];
-    const std::uint8_t af = m[full::af];
-    if (wire != stack || (wire != 0 && wire != af))
+    const std::uint8_t af = m[L.wire_af];
+    if constexpr (L.key_af != 0) {
+        const std::uint8_t wire = m[L.wire + L.key_af], stack = m[L.stack + L.key_af];
+        if (wire != stack || (wire != 0 && wire != af))
+            return Fault::bad_family;
+    }
+    if (m[L.stack_af] != af)
         return Fault::bad_family;
     if (af == kAfInet)
         out = Family::inet;
-    else if (af == kAfInet6)
+    else if (af == L.af_inet6)
         out = Family::inet6;
     else
         return Fault::bad_family;
     return Fault::none;
 }
 
-} // namespace
-
-Fault read(Bytes message, FullState& out) {
-    if (message.size() < kStateSize)
+template<const Layout& L>
+Fault read_state(Bytes message, FullState& out) {
+    if (message.size() < L.size)
         return Fault::short_message;
     const std::uint8_t* m = message.data();
 
-    const auto creatorid = load_be<std::uint32_t>(m + full::creatorid);
+    const auto creatorid = load_be<std::uint32_t>(m + L.creatorid);
     if (creatorid == 0)
         return Fault::bad_creatorid;
-    if (std::memchr(m + full::ifname, 0, kIfnameSize) == nullptr)
-        return Fault::bad_ifname;
-    const std::uint8_t direction = m[full::direction];
+    for (const Layout::Name& name : L.names)
+        if (name.size != 0 && std::memchr(m + name.at, 0, name.size) == nullptr)
+            return Fault::bad_ifname;
+    const std::uint8_t direction = m[L.direction];
     if (direction != kDirectionIn && direction != kDirectionOut)
         return Fault::bad_direction;
     Family family{};
-    if (const Fault fault = read_family(m, family); fault != Fault::none)
+    if (const Fault fault = read_family<L>(m, family); fault != Fault::none)
         return fault;
-    out.src.bytes = message.subspan(full::src, peer::size);
-    out.dst.bytes = message.subspan(full::dst, peer::size);
-    if (const Fault fault = check_progress(out.src.state(), out.dst.state(), m[full::timeout]);
+    const std::uint8_t proto = m[L.wire_proto];
+    if (m[L.stack_proto] != proto)
+        return Fault::bad_protocol;
+    out.src.bytes = message.subspan(L.src, peer::size);
+    out.dst.bytes = message.subspan(L.dst, peer::size);
+    if (const Fault fault =
+            check_progress(out.src.state(), out.dst.state(), m[L.timeout], L.timeout_max);
         fault != Fault::none)
         return fault;
 
     // Coming in, the initiator's packet is seen on the wire first, and translated for the stack;
     // going out, the other way round, and the source stands second.
     const bool in = direction == kDirectionIn;
-    const std::uint8_t* orig = m + (in ? full::wire : full::stack);
-    const std::uint8_t* translated = m + (in ? full::stack : full::wire);
     const unsigned source = in ? 0 : 1;
-    const std::uint8_t proto = m[full::proto];
-    if (is_icmp(proto) &&
-        (icmp_type_too_big(orig, source) || icmp_type_too_big(translated, source)))
-        return Fault::bad_icmp_type;
-
     Flow& flow = out.flow;
-    flow.key = {read_key(orig, source, family, proto), 0, proto, family};
-    flow.reply = state::inverse({read_key(translated, source, family, proto), 0, proto, family});
-    flow.id = {load_be<std::uint64_t>(m + full::id), creatorid};
+    Tuple translated;
+    flow.key = {{}, 0, proto, family};
+    if (const Fault fault =
+            read_key<L>(m + (in ? L.wire : L.stack), source, family, proto, flow.key.orig);
+        fault != Fault::none)
+        return fault;
+    if (const Fault fault =
+            read_key<L>(m + (in ? L.stack : L.wire), source, family, proto, translated);
+        fault != Fault::none)
+        return fault;
+
+    flow.reply = state::inverse({translated, 0, proto, family});
+    flow.id = {load_be<std::uint64_t>(m + L.id), creatorid};
     flow.mark = 0;
-    flow.timeout = load_be<std::uint32_t>(m + full::expire);
-    flow.age = load_be<std::uint32_t>(m + full::creation);
-    flow.src_state = out.src.state();
-    flow.dst_state = out.dst.state();
-    flow.flags = status_of(flow);
-    const auto state_flags = load_be<std::uint16_t>(m + full::state_flags);
+    flow.timeout = load_be<std::uint32_t>(m + L.expire);
+    flow.age = load_be<std::uint32_t>(m + L.creation);
+    flow.src_state = flow_state(L.dialect, proto, out.src.state());
+    flow.dst_state = flow_state(L.dialect, proto, out.dst.state());
+    flow.flags = status_of(flow, L.dialect);
+    const std::uint16_t state_flags =
+        L.wide_flags ? load_be<std::uint16_t>(m + L.state_flags) : m[L.state_flags];
     if ((state_flags & kFlagSloppy) != 0)
         flow.flags |= state::kSloppy;
     if ((state_flags & kFlagNoSync) != 0)
         flow.flags |= state::kNoSync;
     out.wants_ack = (state_flags & kFlagAck) != 0;
 
-    out.has_tail = message.size() >= kStateSize + extension::tail::size;
+    out.has_tail = false;
     out.live = true;
-    if (out.has_tail)
-        read_tail(m + kStateSize, out);
+    out.term = 0;
+    if constexpr (L.dialect == Dialect::openbsd)
+        if (message.size() >= L.size + extension::tail::size) {
+            out.has_tail = true;
+            read_tail(m + L.size, out);
+        }
     return Fault::none;
 }
 
+} // namespace
+
+Fault read(Bytes message, FullState& out) {
+    return read_state<kOpenbsdLayout>(message, out);
+}
+
+Fault read(Dialect layout, Bytes message, FullState& out) {
+    switch (layout) {
+    case Dialect::openbsd:
+        break;
+    case Dialect::freebsd1301:
+        return read_state<kFreebsd1301Layout>(message, out);
+    case Dialect::freebsd1400:
+        return read_state<kFreebsd1400Layout>(message, out);
+    case Dialect::freebsd1500:
+        return read_state<kFreebsd1500Layout>(message, out);
+    }
+    return read_state<kOpenbsdLayout>(message, out);
+}
+
 Fault read(Bytes message, CompressedUpdate& out) {
+    return read(Dialect::openbsd, message, out);
+}
+
+Fault read(Dialect dialect, Bytes message, CompressedUpdate& out) {
     if (message.size() < kUpdCSize)
         return Fault::short_message;
     out.id = {load_be<std::uint64_t>(&message[upd_c::id]),
@@ -182,7 +237,7 @@ Fault read(Bytes message, CompressedUpdate& out) {
     out.src.bytes = message.subspan(upd_c::src, peer::size);
     out.dst.bytes = message.subspan(upd_c::dst, peer::size);
     out.timeout = message[upd_c::timeout];
-    return check_progress(out.src.state(), out.dst.state(), out.timeout);
+    return check_progress(out.src.state(), out.dst.state(), out.timeout, timeout_max(dialect));
 }
 
 } // namespace encsync::pfsync

@@ -1,0 +1,107 @@
+#include "pfsync/progress.hpp"
+
+#include <netinet/in.h>
+
+namespace encsync::pfsync {
+
+using namespace common;
+using state::Flow;
+
+namespace {
+
+constexpr bool has_phases(std::uint8_t proto) {
+    return proto == IPPROTO_SCTP || proto == IPPROTO_DCCP;
+}
+
+constexpr bool knows_sctp(Dialect d) {
+    return d == Dialect::freebsd1400 || d == Dialect::freebsd1500;
+}
+
+Timeout tcp_timeout(std::uint8_t src, std::uint8_t dst) {
+    using namespace state::tcp;
+    if (src > kTimeWait || dst > kTimeWait) // synproxy: the handshake is not over
+        return Timeout::tcp_first;
+    if (src >= kFinWait2 && dst >= kFinWait2)
+        return Timeout::tcp_closed;
+    if (src >= kClosing && dst >= kClosing)
+        return Timeout::tcp_fin_wait;
+    if (src < kEstablished || dst < kEstablished)
+        return dst < kSynSent ? Timeout::tcp_first : Timeout::tcp_opening;
+    // pf goes from ESTABLISHED to CLOSING at once; conntrack stops at the states between.
+    if (src > kEstablished || dst > kEstablished)
+        return Timeout::tcp_closing;
+    return Timeout::tcp_established;
+}
+
+Timeout sctp_timeout(std::uint8_t src, std::uint8_t dst) {
+    using namespace state::tcp;
+    if (src >= kFinWait2 && dst >= kFinWait2)
+        return Timeout::sctp_closed;
+    if (src > kEstablished || dst > kEstablished)
+        return Timeout::sctp_closing;
+    if (src == kEstablished && dst == kEstablished)
+        return Timeout::sctp_established;
+    return dst == kClosed ? Timeout::sctp_first : Timeout::sctp_opening;
+}
+
+} // namespace
+
+std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire) {
+    using namespace state::tcp;
+    if (!has_phases(proto) || dialect == Dialect::openbsd)
+        return wire;
+    if (proto == IPPROTO_SCTP && knows_sctp(dialect)) {
+        using namespace freebsd;
+        return wire >= sctp::kEstablished    ? state::tcp::kEstablished
+               : wire >= sctp::kCookieEchoed ? kSynReceived
+               : wire >= sctp::kCookieWait   ? kSynSent
+                                             : state::tcp::kClosed;
+    }
+    return wire >= state::datagram::kMultiple ? kEstablished
+           : wire == state::datagram::kSingle ? kSynSent
+                                              : kClosed;
+}
+
+std::uint8_t wire_state(Dialect dialect, std::uint8_t proto, std::uint8_t flow) {
+    using namespace state::tcp;
+    if (!has_phases(proto) || dialect == Dialect::openbsd)
+        return flow;
+    if (proto == IPPROTO_SCTP && knows_sctp(dialect))
+        return flow >= kEstablished   ? freebsd::sctp::kEstablished
+               : flow >= kSynReceived ? freebsd::sctp::kCookieEchoed
+               : flow > kClosed       ? freebsd::sctp::kCookieWait
+                                      : freebsd::sctp::kClosed;
+    return flow >= kEstablished ? state::datagram::kMultiple
+           : flow > kClosed     ? state::datagram::kSingle
+                                : state::datagram::kNoTraffic;
+}
+
+Timeout timeout_index(Dialect dialect, const Flow& flow) {
+    using namespace state::datagram;
+    const std::uint8_t proto = flow.key.proto;
+    if (proto == IPPROTO_TCP)
+        return tcp_timeout(flow.src_state, flow.dst_state);
+    if (proto == IPPROTO_SCTP && knows_sctp(dialect))
+        return sctp_timeout(flow.src_state, flow.dst_state);
+    const std::uint8_t src = wire_state(dialect, proto, flow.src_state);
+    const std::uint8_t dst = wire_state(dialect, proto, flow.dst_state);
+    const bool answered = dst != kNoTraffic;
+    const bool lively = src >= kMultiple && dst >= kMultiple;
+    switch (proto) {
+    case IPPROTO_UDP:
+        return lively ? Timeout::udp_multiple : answered ? Timeout::udp_single : Timeout::udp_first;
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+        return answered ? Timeout::icmp_error : Timeout::icmp_first;
+    default:
+        return lively     ? Timeout::other_multiple
+               : answered ? Timeout::other_single
+                          : Timeout::other_first;
+    }
+}
+
+Timeout timeout_index(const Flow& flow) {
+    return timeout_index(Dialect::openbsd, flow);
+}
+
+} // namespace encsync::pfsync
