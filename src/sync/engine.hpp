@@ -8,10 +8,12 @@
 //
 // A flow is live at the node that last saw it move, its owner; everywhere else it is a copy,
 // which is kept alive without traffic as long as the owner lives and has not deleted it. Roles
-// settle whose flows they are when nothing moves: an active node takes over those of standby
-// and vanished peers. docs/architecture.md tells the whole story.
+// settle whose flows they are when nothing moves: the one active node takes over those of standby
+// and vanished peers. ownership.cpp has the rules, docs/architecture.md the whole story.
 //
-// Files: engine.cpp (table events, roles, copies), receive.cpp, transmit.cpp, reliability, merge.
+// Files: engine.cpp (time, what the administrator asks), ownership.cpp, events.cpp (the table's
+// side, copies kept alive), sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp,
+// reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -52,8 +54,8 @@ enum class Refused : std::uint8_t {
     own_creatorid,   // CLR of our own states
     id_clash,        // an id that names another flow here
     table_limit,     // more states than max_states
-    not_owner,       // removal of a flow that is live here
-    no_sync,         // request for a state that is not to be sent
+    not_owner,       // removal of a flow that is live here or at a third node
+    no_sync,         // a state that is not to be sent: asked for, or sent all the same
     unknown_state,   // request for a state that is not here
     foreign_session, // SEQ or ACK of a session that is over
     bad_ack,         // of packets that were never sent
@@ -123,47 +125,81 @@ class Engine : public table::Listener {
 
   private:
     // engine.cpp
+    void advance_session(PeerId peer);
+
+    // ownership.cpp
+    void count(const state::Record& record, int by);
     void set_owner(state::Slot slot, std::uint8_t owner);
     bool owner_alive(std::uint8_t owner) const;
+    std::uint8_t sole_active() const;
+    bool gives_way(std::uint8_t owner) const;
+    bool take(state::Slot slot);
+    bool claim(state::Slot slot);
+    void give(state::Slot slot, PeerId taker);
+    bool claim_holds(PeerId peer, const state::Record& record, std::uint8_t term) const;
+    bool settle(PeerId peer, state::Slot slot, const Said& said);
+    void reconcile_roles();
+    void take_lost(PeerId peer);
+    void drop_unclaimed();
+    state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
+    void forget(state::Slot slot);
+
+    // events.cpp
     void announce(state::Slot slot, bool full);
     void enqueue(Session& s, PeerId peer, state::Slot slot, bool full);
     void retract(state::Slot slot);
-    void forget(state::Slot slot);
-    state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
     void local_change(const state::Flow& flow);
+    bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
-    void reconcile_roles();
+    void mark_present(state::Record& record);
+    void mark_absent(state::Record& record);
+    void refresh(state::Slot slot);
     void refresh_round();
-    void on_silent(PeerId peer);
-    void drop_unclaimed();
+    void watch_orphans();
+    void look_for_orphans();
+    bool orphans() const;
+    void remember_gone(const state::Key& key);
     void forget_gone();
     bool joining() const;
-    void advance_session(PeerId peer);
+
+    // sessions.cpp
+    void on_silent(PeerId peer);
+    void heard(PeerId peer);
+    void begin_session(PeerId peer);
+    void begin_anew(PeerId peer);
+    void receive_hello(PeerId peer, Bytes message);
+    void compare_counts(PeerId peer, std::uint64_t live);
+    void receive_ack(PeerId peer, Bytes message);
+    void receive_bulk_status(PeerId peer, Bytes message);
+    void end_bulk(PeerId peer);
 
     // receive.cpp
+    bool receive_number(PeerId peer, Bytes message);
     void receive_section(PeerId peer, const pfsync::Section& section);
+    void receive_message(PeerId peer, std::uint8_t action, Bytes message);
     void receive_full(PeerId peer, Bytes message);
     void receive_other_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
+    void receive_new(PeerId peer, const pfsync::FullState& full);
     void receive_update(PeerId peer, Bytes message);
     void receive_request(PeerId peer, state::StateId id);
     void receive_removal(PeerId peer, state::StateId id);
     void receive_clear(PeerId peer, Bytes message);
-    void receive_bulk_status(PeerId peer, Bytes message);
-    void receive_hello(PeerId peer, Bytes message);
-    void receive_ack(PeerId peer, Bytes message);
     void merge_into(PeerId peer, state::Slot slot, const Said& said);
-    void begin_session(PeerId peer);
-    void end_bulk(PeerId peer);
-    bool roles_decide(const Session& s) const;
-    bool we_outrank(const Session& s) const; // when roles decide
-    void heard(PeerId peer);
+    Said said_of(PeerId peer, const pfsync::FullState& full) const;
+    void tell(PeerId peer, state::Slot slot);
     void refuse(Refused why) { counters_.refused[static_cast<std::size_t>(why)]++; }
     void refuse(pfsync::Fault fault);
 
     // transmit.cpp
     bool transmit(PeerId peer);
     std::size_t build(Session& s, PeerId peer, MutableBytes room);
-    void say(Session& s, PeerId peer, pfsync::Builder& packet);
+    void say_hello(Session& s, pfsync::Builder& packet);
+    bool say(Session& s, PeerId peer, pfsync::Builder& packet);
+    bool say_order(Session& s, pfsync::Builder& packet);
+    bool say_queue(Session& s, PeerId peer, pfsync::Builder& packet);
+    bool say_state(Session& s, PeerId peer, pfsync::Builder& packet, state::Slot slot,
+                   Item::Kind kind);
+    bool say_bulk(Session& s, PeerId peer, pfsync::Builder& packet);
     bool due(const Session& s) const;
     void say_again(PeerId peer, const Item& item);
     void start_bulk(PeerId peer);
@@ -178,7 +214,8 @@ class Engine : public table::Listener {
     std::uint32_t now_s_ = 0;
     Counters counters_;
     std::size_t live_ = 0;
-    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
+    std::size_t no_sync_live_ = 0; // of those, the ones that peers never hear of
+    std::uint32_t births_ = 0;     // of flows named here; its low bits end their names
     std::array<std::size_t, 256> copies_{};
 
     bool table_known_ = false; // the first dump is through
@@ -190,6 +227,8 @@ class Engine : public table::Listener {
     state::Slot refresh_cursor_ = state::kNoSlot;
     Instant refresh_due_{0};
     bool refresh_hurry_ = false;
+    // When the table is read again to see which copies of vanished owners have traffic here.
+    Instant orphans_due_ = Instant::max(), orphans_pause_{0};
     bool joined_ = false; // join_wait is over
     bool served_alone_ = false;
     bool ever_in_step_ = false;

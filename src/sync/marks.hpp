@@ -13,6 +13,17 @@ inline constexpr std::uint8_t kUnclaimed = 0xfe; // a copy found in the table, n
 // SyncMarks::bits
 inline constexpr std::uint8_t kDumpMark = 0x01; // toggles with each dump
 inline constexpr std::uint8_t kAbsent = 0x02;   // not in the table: refused, or its timer ran out
+inline constexpr std::uint8_t kEnded = 0x04; // absent, and perhaps because its traffic ended here
+inline constexpr std::uint8_t kLent = 0x08;  // live here, but its timer is still a copy's
+inline constexpr std::uint8_t kGiven = 0x10; // given to its owner, who has not spoken of it yet
+
+// SyncMarks::term: a counter modulo 128, compared like a sequence number.
+constexpr std::uint8_t next_term(std::uint8_t term) {
+    return static_cast<std::uint8_t>((term + 1) & 0x7f);
+}
+constexpr int compare_terms(std::uint8_t a, std::uint8_t b) {
+    return static_cast<std::int8_t>(static_cast<std::uint8_t>((a - b) << 1)) / 2;
+}
 
 // SyncMarks::known, queued, full
 constexpr std::uint16_t bit(PeerId peer) {

@@ -14,9 +14,9 @@ struct Said {
     std::uint8_t flags = 0;
     std::optional<std::uint32_t> mark;   // when it said one
     const state::Tuple* reply = nullptr; // when it said one
-    bool live = true;                    // the flow is the speaker's own
-    bool insert = false;                 // INS, not UPD: the flow began
-    bool in_bulk = false;                // while its bulk update runs
+    // Whether it calls the flow its own or a copy, when it said so, and in which term.
+    std::optional<bool> live;
+    std::uint8_t term = 0;
 };
 
 struct Merge {

@@ -96,6 +96,12 @@ void Outstanding::expire(const Lost& lost) {
     backoff_++;
 }
 
+void Outstanding::resume(const Lost& lost) {
+    while (!packets_.empty())
+        pop(false, lost);
+    backoff_ = 0;
+}
+
 void Outstanding::forget() {
     packets_.clear();
     items_.clear();

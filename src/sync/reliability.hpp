@@ -67,6 +67,8 @@ class Outstanding {
     void forget();
     // Takes all outstanding packets for lost. What did arrive is said twice, which does no harm.
     void expire(const Lost& lost);
+    // The path is back after a silence: likewise, but at full speed.
+    void resume(const Lost& lost);
 
     std::uint64_t lost_packets() const { return lost_packets_; }
     Instant round_trip() const { return round_trip_; }

@@ -31,6 +31,8 @@ struct PeerCounters {
 };
 
 struct Session {
+    static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
+
     explicit Session(PeerOptions o) : options(std::move(o)) {}
 
     PeerOptions options;
@@ -44,8 +46,9 @@ struct Session {
     bool heard_plain = false; // it says something, but not hello
     Instant up_since{0};      // of the link
     Instant last_heard{0};
-    std::uint64_t local = 0;  // our session with it
-    std::uint64_t remote = 0; // its session; 0: not heard yet
+    std::uint64_t local = 0;   // our session with it
+    std::uint64_t remote = 0;  // its session; 0: not heard yet
+    std::uint64_t lost_in = 0; // its session in which it told us that its table was lost
     bool remote_heard_us = false;
     std::uint32_t creatorid = 0; // 0: not known
     Role role = Role::automatic;

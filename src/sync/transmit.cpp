@@ -40,8 +40,13 @@ void Engine::say_again(PeerId peer, const Item& item) {
     Session& s = *sessions_[peer];
     switch (item.kind) {
     case Item::Kind::full:
-        if (index_.used(item.slot))
+        if (index_.used(item.slot)) {
+            const state::SyncMarks& sync = index_.record(item.slot).sync;
             clear(index_.record(item.slot).sync.known, peer);
+            // Given to a node that cannot have it: ours again.
+            if (sync.owner == peer && (sync.bits & kGiven) != 0 && !claim(item.slot))
+                return;
+        }
         [[fallthrough]];
     case Item::Kind::update:
         if (index_.used(item.slot))
@@ -128,21 +133,8 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
         store_be(m + ext::seq::number, s.outstanding.open(now_));
         store_be(m + ext::seq::session, s.local);
     }
-    if (s.hello_now) {
-        std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
-        store_be(m + ext::hello::session, s.local);
-        store_be(m + ext::hello::heard, s.remote);
-        store_be(m + ext::hello::creatorid, options_.creatorid);
-        store_be(m + ext::hello::version, std::uint16_t{1});
-        m[ext::hello::role] = static_cast<std::uint8_t>(options_.role);
-        m[ext::hello::flags] = static_cast<std::uint8_t>(
-            (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
-            (s.extended && s.drained() ? ext::hello::kDrained : 0));
-        store_be(m + ext::hello::states, std::uint64_t{index_.size()});
-        store_be(m + ext::hello::live, std::uint64_t{live_});
-        s.hello_now = false;
-        s.hello_due = now_ + kHelloInterval;
-    }
+    if (s.hello_now)
+        say_hello(s, packet);
     if (s.ack_due <= now_) {
         s.ack_due = Instant::max();
         if (s.extended && s.inbox.highest() != 0) {
@@ -155,56 +147,95 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
     return packet.empty() ? 0 : packet.finish();
 }
 
-void Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
-    const auto note = [&s](const Item& item) {
-        s.counters.tx_messages++;
-        if (s.extended)
-            s.outstanding.note(item);
-    };
+void Engine::say_hello(Session& s, pfsync::Builder& packet) {
+    const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
+    const bool drained = s.extended && s.drained();
+    std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
+    store_be(m + ext::hello::session, s.local);
+    store_be(m + ext::hello::heard, s.remote);
+    store_be(m + ext::hello::creatorid, options_.creatorid);
+    store_be(m + ext::hello::version, std::uint16_t{1});
+    m[ext::hello::role] = static_cast<std::uint8_t>(options_.role);
+    m[ext::hello::flags] = static_cast<std::uint8_t>(
+        (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
+        (drained ? ext::hello::kDrained : 0) | (lost ? ext::hello::kLost : 0));
+    store_be(m + ext::hello::states, std::uint64_t{index_.size()});
+    store_be(m + ext::hello::live, std::uint64_t{live_ - no_sync_live_});
+    s.hello_now = false;
+    s.hello_due = now_ + kHelloInterval;
+}
+
+namespace {
+
+void note(Session& s, const Item& item) {
+    s.counters.tx_messages++;
+    if (s.extended)
+        s.outstanding.note(item);
+}
+
+// False: the packet is full. So with all below.
+bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& ids, Action action,
+             Item::Kind kind) {
+    for (; !ids.empty(); ids.pop_front()) {
+        std::uint8_t* m = packet.add(action, wire::kIdSize);
+        if (m == nullptr)
+            return false;
+        pfsync::write_id(m, ids.front());
+        note(s, {kind, kNoSlot, ids.front()});
+    }
+    return true;
+}
+
+bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatorid, bool end) {
+    std::uint8_t* m = packet.add(Action::bus, wire::kBusSize);
+    if (m == nullptr)
+        return false;
+    pfsync::write_bus(m, creatorid, 0, end);
+    note(s, {end ? Item::Kind::bulk_end : Item::Kind::bulk_start, kNoSlot, {}});
+    return true;
+}
+
+} // namespace
+
+// Removals go before inserts: a name that lives again must end before it begins. Live updates go
+// before the bulk update.
+bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
     if (s.bulk_request_now) {
         std::uint8_t* m = packet.add(Action::upd_req, wire::kIdSize);
         if (m == nullptr)
-            return;
+            return false;
         pfsync::write_id(m, {});
-        note({Item::Kind::bulk_request, kNoSlot, {}});
+        note(s, {Item::Kind::bulk_request, kNoSlot, {}});
         s.bulk_request_now = false;
     }
     if (s.bulk_start_now) {
-        std::uint8_t* m = packet.add(Action::bus, wire::kBusSize);
-        if (m == nullptr)
-            return;
-        pfsync::write_bus(m, options_.creatorid, 0, false);
-        note({Item::Kind::bulk_start, kNoSlot, {}});
+        if (!say_bulk_status(s, packet, options_.creatorid, false))
+            return false;
         s.bulk_start_now = false;
     }
-    const auto say_ids = [&](std::deque<state::StateId>& ids, Action action, Item::Kind kind) {
-        for (; !ids.empty(); ids.pop_front()) {
-            std::uint8_t* m = packet.add(action, wire::kIdSize);
-            if (m == nullptr)
-                return false;
-            pfsync::write_id(m, ids.front());
-            note({kind, kNoSlot, ids.front()});
-        }
-        return true;
-    };
-    // Removals before inserts: a name that lives again must end before it begins.
-    if (!say_ids(s.insert_acks, Action::ins_ack, Item::Kind::insert_ack) ||
-        !say_ids(s.removals, Action::del_c, Item::Kind::removal) ||
-        !say_ids(s.requests, Action::upd_req, Item::Kind::request))
-        return;
+    return say_ids(s, packet, s.insert_acks, Action::ins_ack, Item::Kind::insert_ack) &&
+           say_ids(s, packet, s.removals, Action::del_c, Item::Kind::removal) &&
+           say_ids(s, packet, s.requests, Action::upd_req, Item::Kind::request) &&
+           say_queue(s, peer, packet) && say_bulk(s, peer, packet);
+}
 
-    const auto say_state = [&](Slot slot, Action action, Item::Kind kind) {
-        const std::size_t size = wire::kStateSize + (s.extended ? ext::tail::size : 0);
-        std::uint8_t* m = packet.add(action, size);
-        if (m == nullptr)
-            return false;
-        Record& record = index_.record(slot);
-        pfsync::write_state(m, index_.flow(slot, now_s_),
-                            {.tail = s.extended, .live = record.sync.owner == kHere});
-        set(record.sync.known, peer);
-        note({kind, slot, {}});
-        return true;
-    };
+bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot,
+                       Item::Kind kind) {
+    Record& record = index_.record(slot);
+    const bool begins = kind == Item::Kind::full && !has(record.sync.known, peer);
+    std::uint8_t* m = packet.add(begins ? Action::ins : Action::upd,
+                                 wire::kStateSize + (s.extended ? ext::tail::size : 0));
+    if (m == nullptr)
+        return false;
+    pfsync::write_state(
+        m, index_.flow(slot, now_s_),
+        {.tail = s.extended, .live = record.sync.owner == kHere, .term = record.sync.term});
+    set(record.sync.known, peer);
+    note(s, {kind, slot, {}});
+    return true;
+}
+
+bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
     for (; !s.queue.empty(); s.queue.pop_front()) {
         const Slot slot = s.queue.front();
         if (!index_.used(slot))
@@ -213,52 +244,51 @@ void Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
         if (!has(sync.queued, peer))
             continue; // erased since, and the slot belongs to another flow
         // While a bulk update is on its way the peer may not have this one yet.
-        if (has(sync.known, peer) && !has(sync.full, peer) && !s.sending_bulk) {
+        if (!has(sync.known, peer) || has(sync.full, peer) || s.sending_bulk) {
+            if (!say_state(s, peer, packet, slot, Item::Kind::full))
+                return false;
+        } else {
             std::uint8_t* m = packet.add(Action::upd_c, wire::kUpdCSize);
             if (m == nullptr)
-                return;
+                return false;
             pfsync::write_upd_c(m, index_.flow(slot, now_s_));
-            note({Item::Kind::update, slot, {}});
-        } else if (!say_state(slot, has(sync.known, peer) ? Action::upd : Action::ins,
-                              Item::Kind::full)) {
-            return;
+            note(s, {Item::Kind::update, slot, {}});
         }
         clear(sync.queued, peer);
         clear(sync.full, peer);
     }
-    const auto say_bulk = [&] {
+    return true;
+}
+
+bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
+    if (s.sending_bulk) {
         for (; !s.bulk_again.empty(); s.bulk_again.pop_front())
             if (index_.used(s.bulk_again.front()) &&
-                !say_state(s.bulk_again.front(), Action::upd, Item::Kind::bulk))
+                !say_state(s, peer, packet, s.bulk_again.front(), Item::Kind::bulk))
                 return false;
         while (!s.bulk_walked && s.bulk_pause <= now_) {
             const Slot slot = index_.next(s.bulk_cursor);
-            if (slot == kNoSlot) {
-                s.bulk_walked = true;
-            } else {
-                if ((index_.record(slot).flags & state::kNoSync) == 0 &&
-                    !say_state(slot, Action::upd, Item::Kind::bulk))
-                    return false;
-                s.bulk_cursor = slot;
-            }
+            s.bulk_walked = slot == kNoSlot;
+            if (s.bulk_walked)
+                break;
+            const Record& record = index_.record(slot);
+            if ((record.flags & state::kNoSync) == 0 && (record.sync.bits & kEnded) == 0 &&
+                !say_state(s, peer, packet, slot, Item::Kind::bulk))
+                return false;
+            s.bulk_cursor = slot;
         }
-        return true;
-    };
-    if (s.sending_bulk && !s.bulk_start_now && !say_bulk())
-        return;
+    }
     if (s.bulk_can_end()) {
         s.sending_bulk = false;
         s.bulk_end_now = true;
         s.counters.bulks_sent++;
     }
     if (s.bulk_end_now) {
-        std::uint8_t* m = packet.add(Action::bus, wire::kBusSize);
-        if (m == nullptr)
-            return;
-        pfsync::write_bus(m, options_.creatorid, 0, true);
-        note({Item::Kind::bulk_end, kNoSlot, {}});
+        if (!say_bulk_status(s, packet, options_.creatorid, true))
+            return false;
         s.bulk_end_now = false;
     }
+    return true;
 }
 
 } // namespace encsync::sync

@@ -1,7 +1,10 @@
 #include "world.hpp"
 
+#include "sync/marks.hpp"
+
 #include <algorithm>
 #include <netinet/in.h>
+#include <set>
 
 namespace encsync::sim {
 
@@ -83,7 +86,8 @@ void Kernel::answer_dump() {
     for (const auto& [key, entry] : entries) {
         state::Flow flow = entry.flow;
         flow.id = {};
-        listener->on_dump_entry(flow, entry.copy);
+        flow.timeout = static_cast<std::uint32_t>((entry.expires - now) / 1s);
+        listener->on_dump_entry(flow, flow.timeout > natural_timeout(flow));
     }
     listener->on_dump_end();
 }
@@ -201,30 +205,58 @@ void World::run(Instant span) {
     }
 }
 
+// One node's books: its engine holds what its kernel holds, and counts it right.
+std::string World::discrepancy(const Node& node) const {
+    const state::Index& index = node.engine->index();
+    std::size_t owned = node.engine->live() + node.engine->copies_of(sync::kUnclaimed);
+    for (PeerId p = 0; p < nodes.size() - 1; p++)
+        owned += node.engine->copies_of(p);
+    if (owned != index.size())
+        return "live and copies do not add up to the index";
+    if (index.size() != node.kernel.entries.size())
+        return "engine " + std::to_string(index.size()) + " states, kernel " +
+               std::to_string(node.kernel.entries.size());
+    for (const auto& [key, entry] : node.kernel.entries) {
+        const state::Slot slot = index.find(key);
+        if (slot == state::kNoSlot)
+            return "in the kernel only: " + to_string(entry.flow);
+        const auto& r = index.record(slot);
+        if (r.src_state != entry.flow.src_state || r.dst_state != entry.flow.dst_state)
+            return "kernel and engine disagree about " + to_string(entry.flow);
+    }
+    return {};
+}
+
+// Every flow is live at one node, and all others know which.
+std::string World::discord() const {
+    std::map<state::Key, std::set<unsigned>> owners;
+    for (const auto& node : nodes) {
+        if (!node->engine)
+            continue;
+        const state::Index& index = node->engine->index();
+        for (state::Slot s = index.next(state::kNoSlot); s != state::kNoSlot; s = index.next(s)) {
+            const std::uint8_t owner = index.record(s).sync.owner;
+            owners[index.key(s)].insert(owner == sync::kHere        ? node->index
+                                        : owner == sync::kUnclaimed ? owner
+                                                                    : node_of(node->index, owner));
+        }
+    }
+    for (const auto& [key, set] : owners)
+        if (set.size() != 1 || !nodes.at(*set.begin())->engine)
+            return std::to_string(set.size()) + " owners of port " +
+                   std::to_string(key.orig.sport) + ", the first is node" +
+                   std::to_string(*set.begin());
+    return {};
+}
+
 std::string World::difference() const {
     const Node* first = nullptr;
     for (const auto& node : nodes) {
         if (!node->engine)
             continue;
-        const std::string name = "node" + std::to_string(node->index);
-        const state::Index& index = node->engine->index();
-        std::size_t owned = node->engine->live();
-        for (PeerId p = 0; p < nodes.size() - 1; p++)
-            owned += node->engine->copies_of(p);
-        owned += node->engine->copies_of(0xfe);
-        if (owned != index.size())
-            return name + ": live and copies do not add up to the index";
-        if (index.size() != node->kernel.entries.size())
-            return name + ": engine " + std::to_string(index.size()) + " states, kernel " +
-                   std::to_string(node->kernel.entries.size());
-        for (const auto& [key, entry] : node->kernel.entries) {
-            const state::Slot slot = index.find(key);
-            if (slot == state::kNoSlot)
-                return name + ": in the kernel only: " + to_string(entry.flow);
-            const auto& r = index.record(slot);
-            if (r.src_state != entry.flow.src_state || r.dst_state != entry.flow.dst_state)
-                return name + ": kernel and engine disagree about " + to_string(entry.flow);
-        }
+        const std::string name = "node" + std::to_string(node->index) + ": ";
+        if (const std::string what = discrepancy(*node); !what.empty())
+            return name + what;
         if (first == nullptr) {
             first = node.get();
             continue;
@@ -232,20 +264,20 @@ std::string World::difference() const {
         for (const auto& [key, entry] : first->kernel.entries) {
             const auto it = node->kernel.entries.find(key);
             if (it == node->kernel.entries.end())
-                return name + " lacks " + to_string(entry.flow);
-            if (it->second.flow.src_state != entry.flow.src_state ||
-                it->second.flow.dst_state != entry.flow.dst_state)
-                return name + " has another state of " + to_string(entry.flow);
-            if (it->second.flow.mark != entry.flow.mark)
-                return name + " has another mark of " + to_string(entry.flow);
-            if (it->second.flow.reply != entry.flow.reply)
-                return name + " has another NAT of " + to_string(entry.flow);
+                return name + "lacks " + to_string(entry.flow);
+            const state::Flow& other = it->second.flow;
+            if (other.src_state != entry.flow.src_state || other.dst_state != entry.flow.dst_state)
+                return name + "another state of " + to_string(entry.flow);
+            if (other.mark != entry.flow.mark)
+                return name + "another mark of " + to_string(entry.flow);
+            if (other.reply != entry.flow.reply)
+                return name + "another NAT of " + to_string(entry.flow);
         }
         if (node->kernel.entries.size() != first->kernel.entries.size())
-            return name + " has " + std::to_string(node->kernel.entries.size()) +
-                   " states, the first node " + std::to_string(first->kernel.entries.size());
+            return name + std::to_string(node->kernel.entries.size()) + " states, the first node " +
+                   std::to_string(first->kernel.entries.size());
     }
-    return {};
+    return discord();
 }
 
 // ---- flows ---------------------------------------------------------------------------------

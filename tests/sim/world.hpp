@@ -101,11 +101,14 @@ class World {
         return static_cast<PeerId>(other < self ? other : other - 1);
     }
 
-    // Empty: the nodes that run hold the same states, in engine and kernel alike; otherwise the
-    // first difference in words.
+    // Empty: the nodes that run hold the same states, in engine and kernel alike, and agree whose
+    // they are; otherwise the first difference in words.
     std::string difference() const;
 
   private:
+    std::string discrepancy(const Node& node) const;
+    std::string discord() const;
+
     struct Flight {
         unsigned from, to;
         std::vector<std::uint8_t> packet;

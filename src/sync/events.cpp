@@ -1,0 +1,351 @@
+// What the table tells, what peers are to hear of it, and what keeps copies alive.
+#include "sync/engine.hpp"
+
+#include "sync/marks.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace encsync::sync {
+
+using namespace std::chrono_literals;
+using state::kNoSlot;
+using state::Record;
+using state::Slot;
+
+namespace {
+
+// A copy is re-armed when this much of its extra life is left, so about every 300 s.
+constexpr std::uint32_t kRearmBelow = table::kCopyExtra / 2;
+constexpr Instant kRefreshTick = 100ms, kRefreshHurry = 20ms;
+constexpr std::size_t kRefreshTicks = 600; // the whole index once a minute
+// Removals kept for a peer that is out of reach. Beyond, a bulk update is cheaper.
+constexpr std::size_t kMaxRemovals = 500'000;
+constexpr std::size_t kMaxGone = 500'000;
+// The table is read again this long after a node has vanished, then ever less often.
+constexpr Instant kFirstOrphans = 5s, kMaxOrphans = 10min;
+constexpr std::uint32_t kAbsence = 6;   // seconds; longer than a dead peer is taken for alive
+constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
+
+} // namespace
+
+// ---- telling the peers ---------------------------------------------------------------------
+
+void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
+    Record& record = index_.record(slot);
+    if ((record.flags & state::kNoSync) != 0)
+        return;
+    if (full)
+        set(record.sync.full, peer);
+    if (has(record.sync.queued, peer))
+        return;
+    set(record.sync.queued, peer);
+    s.queue.push_back(slot);
+    // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
+    // would sweep them up.
+    if (s.queue.size() > 2 * index_.size() + 1024) {
+        std::erase_if(s.queue, [&](Slot old) {
+            if (!index_.used(old) || !has(index_.record(old).sync.queued, peer))
+                return true;
+            clear(index_.record(old).sync.queued, peer);
+            return false;
+        });
+        for (const Slot kept : s.queue)
+            set(index_.record(kept).sync.queued, peer);
+    }
+}
+
+// Peers that were never heard get everything in bulk; the others hear of it when they can.
+void Engine::announce(Slot slot, bool full) {
+    for (PeerId peer = 0; peer < sessions_.size(); peer++) {
+        Session& s = *sessions_[peer];
+        if (s.extended || (s.plain() && s.link_up))
+            enqueue(s, peer, slot, full);
+    }
+}
+
+void Engine::retract(Slot slot) {
+    const Record& record = index_.record(slot);
+    for (PeerId peer = 0; peer < sessions_.size(); peer++) {
+        Session& s = *sessions_[peer];
+        if (!has(record.sync.known, peer) || !(s.extended || (s.plain() && s.link_up)))
+            continue;
+        s.removals.push_back(record.id);
+        if (s.removals.size() <= kMaxRemovals)
+            continue;
+        if (s.plain())
+            s.removals.pop_front(); // its own timer must do
+        else
+            begin_anew(peer); // which makes the peer ask for everything
+    }
+}
+
+// ---- changes -------------------------------------------------------------------------------
+
+void Engine::mark_present(Record& record) {
+    record.sync.bits = dump_mark_ ? kDumpMark : 0;
+}
+
+// A copy lives where it belongs, so a refresh round brings it back here. Not at once: a full table
+// that evicts it would make that a loop, and its owner may be about to be found dead.
+void Engine::mark_absent(Record& record) {
+    record.sync.bits |= kAbsent;
+    record.expires = now_s_ + kAbsence;
+}
+
+void Engine::local_change(const state::Flow& flow) {
+    if (!gone_lately_.empty())
+        gone_lately_.erase(flow.key);
+    Slot slot = index_.find(flow.key);
+    if (slot == kNoSlot) {
+        slot = adopt_new(flow, kHere);
+        if (slot != kNoSlot)
+            announce(slot, false);
+        return;
+    }
+    Record& record = index_.record(slot);
+    bool full = record.mark != flow.mark;
+    bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
+    record.src_state = flow.src_state;
+    record.dst_state = flow.dst_state;
+    record.mark = flow.mark;
+    if ((record.flags ^ flow.flags) & (state::kSeenReply | state::kAssured)) {
+        record.flags = static_cast<std::uint8_t>(
+            record.flags | (flow.flags & (state::kSeenReply | state::kAssured)));
+        full = full || !changed;
+        changed = true;
+    }
+    if (index_.reply(slot) != flow.reply) {
+        index_.set_reply(slot, flow.reply);
+        full = changed = true;
+    }
+    record.expires = now_s_ + flow.timeout;
+    mark_present(record);
+    if (record.sync.owner != kHere) {
+        record.sync.term = next_term(record.sync.term);
+        set_owner(slot, kHere);
+        full = changed = true;
+    }
+    if (changed)
+        announce(slot, full);
+}
+
+void Engine::on_created(const state::Flow& flow) {
+    counters_.events++;
+    local_change(flow);
+}
+
+void Engine::on_updated(const state::Flow& flow) {
+    counters_.events++;
+    local_change(flow);
+}
+
+void Engine::on_destroyed(const state::Flow& flow) {
+    counters_.events++;
+    remember_gone(flow.key);
+    const Slot slot = index_.find(flow.key);
+    if (slot == kNoSlot)
+        return;
+    Record& record = index_.record(slot);
+    const std::uint8_t owner = record.sync.owner;
+    if (owner == kHere) {
+        retract(slot);
+        forget(slot);
+    } else if (owner_alive(owner)) {
+        mark_absent(record);
+        if (options_.role != Role::standby)
+            record.sync.bits |= kEnded;
+    } else {
+        forget(slot); // nobody's any more, and its time has run out: no news for others
+    }
+}
+
+// ---- dumps ---------------------------------------------------------------------------------
+
+void Engine::on_dump_begin() {
+    dumping_ = true;
+    dump_mark_ = !dump_mark_;
+}
+
+// Has traffic used this copy? Packets set its timer to the natural one, so it is neither what a
+// copy has nor what it was when we set it last.
+bool Engine::touched(const Record& record, const state::Flow& flow, bool untouched) const {
+    const auto expected = static_cast<std::int32_t>(record.expires - now_s_);
+    return !untouched && std::abs(static_cast<std::int32_t>(flow.timeout) - expected) > kTimerSlack;
+}
+
+void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
+    if (gone_lately_.contains(flow.key))
+        return;
+    Slot slot = index_.find(flow.key);
+    if (slot == kNoSlot) {
+        // Traffic does not pass through a standby, and all of it through an active node.
+        const bool live =
+            options_.role == Role::active || (options_.role == Role::automatic && !untouched);
+        slot = adopt_new(flow, live ? kHere : kUnclaimed);
+        if (slot == kNoSlot || !live)
+            return;
+        if (untouched)
+            index_.record(slot).sync.bits |= kLent;
+        announce(slot, false);
+        return;
+    }
+    Record& record = index_.record(slot);
+    const bool ours = record.sync.owner == kHere;
+    if (ours || (options_.role != Role::standby && !owner_alive(record.sync.owner) &&
+                 touched(record, flow, untouched))) {
+        counters_.adopted += !ours;
+        local_change(flow);
+        if (untouched)
+            record.sync.bits |= kLent;
+        return;
+    }
+    mark_present(record);
+}
+
+void Engine::on_dump_end() {
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        Record& record = index_.record(slot);
+        if (((record.sync.bits & kDumpMark) != 0) == dump_mark_)
+            continue;
+        if (record.sync.owner == kHere)
+            retract(slot);
+        else if (owner_alive(record.sync.owner)) {
+            mark_present(record);
+            mark_absent(record);
+            continue;
+        }
+        forget(slot);
+    }
+    dumping_ = false;
+    forget_gone();
+    table_known_ = true;
+    if (orphans_due_ == Instant::max())
+        watch_orphans();
+}
+
+// A bulk update that we have asked for may name what has ended since.
+bool Engine::joining() const {
+    return std::any_of(sessions_.begin(), sessions_.end(), [](const auto& s) {
+        return s->extended && s->bulk_requested && !s->in_step;
+    });
+}
+
+void Engine::remember_gone(const state::Key& key) {
+    if (!dumping_ && !joining())
+        return;
+    if (gone_lately_.size() >= kMaxGone) // the peer left in the middle: what it says is old anyway
+        gone_lately_.clear();
+    gone_lately_.insert(key);
+}
+
+void Engine::forget_gone() {
+    if (!dumping_ && !joining())
+        gone_lately_.clear();
+}
+
+// Where roles do not say it, only the timers of copies tell whether traffic has moved here from a
+// node that vanished: established flows raise no event.
+void Engine::watch_orphans() {
+    orphans_pause_ = kFirstOrphans;
+    orphans_due_ = orphans() ? now_ + orphans_pause_ : Instant::max();
+}
+
+bool Engine::orphans() const {
+    if (copies_[kUnclaimed] != 0)
+        return true;
+    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+        if (copies_[peer] != 0 && !owner_alive(peer))
+            return true;
+    return false;
+}
+
+void Engine::look_for_orphans() {
+    if (!orphans()) {
+        orphans_due_ = Instant::max();
+        return;
+    }
+    if (options_.role == Role::automatic)
+        table_.request_dump();
+    orphans_pause_ = std::min<Instant>(orphans_pause_ * 2, kMaxOrphans);
+    orphans_due_ = now_ + orphans_pause_;
+}
+
+// ---- copies --------------------------------------------------------------------------------
+
+void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
+    counters_.table_refused[static_cast<std::size_t>(refusal)]++;
+    const Slot slot = index_.find(key);
+    if (slot == kNoSlot)
+        return;
+    Record& record = index_.record(slot);
+    if (record.sync.owner != kHere) {
+        mark_absent(record);
+    } else if ((record.sync.bits & kAbsent) != 0) { // taken over, and nowhere to put it
+        retract(slot);
+        forget(slot);
+    }
+}
+
+void Engine::put_copy(Slot slot) {
+    const state::Flow flow = index_.flow(slot, now_s_);
+    Record& record = index_.record(slot);
+    if (record.sync.owner == kHere) {
+        table_.put(flow, table::Lifetime::natural);
+        record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);
+        return;
+    }
+    table_.put(flow, table::Lifetime::copy);
+    record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
+    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
+}
+
+// One flow's turn: what was taken over lives as its traffic wills from now on; a copy whose owner
+// lives is re-armed before it runs out, and made again if it is missing from the table.
+void Engine::refresh(Slot slot) {
+    Record& record = index_.record(slot);
+    std::uint8_t& bits = record.sync.bits;
+    const auto left = static_cast<std::int32_t>(record.expires - now_s_);
+    if (record.sync.owner == kHere) {
+        if ((bits & kLent) != 0) {
+            const state::Flow flow = index_.flow(slot, now_s_);
+            record.expires = now_s_ + table_.natural_timeout(flow);
+            table_.refresh(flow, table::Lifetime::natural);
+            counters_.refreshed++;
+            bits = static_cast<std::uint8_t>(bits & ~kLent);
+        } else {
+            bits = static_cast<std::uint8_t>(bits & ~kAbsent); // the table took it
+        }
+        return;
+    }
+    if (!owner_alive(record.sync.owner)) {
+        if ((bits & kAbsent) != 0 && left < 0)
+            forget(slot); // no table will tell that its time is over
+        return;
+    }
+    const state::Flow flow = index_.flow(slot, now_s_);
+    const std::uint32_t natural = table_.natural_timeout(flow);
+    if ((bits & kAbsent) != 0 ? left > 0 : left > static_cast<std::int32_t>(natural + kRearmBelow))
+        return;
+    table_.refresh(flow, table::Lifetime::copy);
+    record.expires = now_s_ + natural + table::kCopyExtra;
+    bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
+    counters_.refreshed++;
+}
+
+// A slice of the index at a time.
+void Engine::refresh_round() {
+    const std::size_t size = index_.size();
+    std::size_t budget = refresh_hurry_ ? 20'000 : std::max<std::size_t>(64, size / kRefreshTicks);
+    while (budget-- > 0) {
+        refresh_cursor_ = index_.next(refresh_cursor_);
+        if (refresh_cursor_ == kNoSlot) {
+            refresh_hurry_ = false;
+            break;
+        }
+        refresh(refresh_cursor_);
+    }
+    refresh_due_ = now_ + (refresh_hurry_ ? kRefreshHurry : kRefreshTick);
+}
+
+} // namespace encsync::sync

@@ -1,0 +1,237 @@
+// Whose a flow is. The rules, which every node follows alike:
+//
+// 1. The node whose table sees a flow move owns it (events.cpp). Each change of hands begins a
+//    new term; full states carry it, short updates change no hands.
+// 2. Of two nodes that call a flow their own, the later term is right; in the same term, the
+//    smaller creatorid. An owner's word about its own flow holds in any term, and so does any
+//    node's against an owner that is gone.
+// 3. Where exactly one node is active, the flows of standby and vanished nodes are its own:
+//    traffic goes there, and established flows raise no event that would say so. All nodes draw
+//    that conclusion for themselves, so that a takeover needs no message for each flow.
+// 4. A node that we take for the owner and that calls the flow a copy is not: we own it then.
+// 5. What a vanished node owned stays its own until somebody takes it, runs out unless traffic
+//    keeps it, and is ours if the node comes back without its table.
+// 6. Copies that no owner has named when all peers are in step have ended, and are removed.
+#include "sync/engine.hpp"
+
+#include "sync/marks.hpp"
+#include "sync/merge.hpp"
+
+#include <algorithm>
+
+namespace encsync::sync {
+
+using state::kNoSlot;
+using state::Record;
+using state::Slot;
+
+namespace {
+
+constexpr std::uint64_t kLifeMask = 0xfffff;
+
+} // namespace
+
+bool Engine::owner_alive(std::uint8_t owner) const {
+    return owner == kHere || (owner < sessions_.size() && sessions_[owner]->reachable());
+}
+
+// ---- the book ------------------------------------------------------------------------------
+
+void Engine::count(const Record& record, int by) {
+    const auto n = static_cast<std::size_t>(by);
+    if (record.sync.owner != kHere) {
+        copies_[record.sync.owner] += n;
+        return;
+    }
+    live_ += n;
+    if ((record.flags & state::kNoSync) != 0)
+        no_sync_live_ += n;
+}
+
+void Engine::set_owner(Slot slot, std::uint8_t owner) {
+    Record& record = index_.record(slot);
+    count(record, -1);
+    record.sync.owner = owner;
+    count(record, 1);
+    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kLent | kGiven));
+    // Its former owner has told the others; from now on we do.
+    if (owner == kHere)
+        record.sync.known = static_cast<std::uint16_t>((1u << sessions_.size()) - 1);
+    else if (owner < sessions_.size())
+        record.sync.epoch = sessions_[owner]->epoch;
+}
+
+Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
+    state::Flow named = flow;
+    if (named.id.creatorid == 0) {
+        // The hash says which flow, the low bits which life of it: a tuple that is used again at
+        // once must not be taken for what it was, whatever was lost on the way.
+        const std::uint64_t hash = state::state_id(flow.key, options_.id_secret) & ~kLifeMask;
+        named.id.creatorid = options_.creatorid;
+        do
+            named.id.id = hash | (++births_ & kLifeMask);
+        while (index_.find(named.id) != kNoSlot);
+    }
+    const auto [slot, fresh] = index_.insert(named, now_s_ + flow.timeout, now_s_ - flow.age);
+    if (!fresh)
+        return kNoSlot;
+    Record& record = index_.record(slot);
+    count(record, 1); // as SyncMarks are born: live here
+    mark_present(record);
+    if (owner != kHere)
+        set_owner(slot, owner);
+    return slot;
+}
+
+void Engine::forget(Slot slot) {
+    count(index_.record(slot), -1);
+    index_.erase(slot);
+}
+
+// ---- changing hands ------------------------------------------------------------------------
+
+// A copy becomes our own. False: it had ended here already, which now is news.
+bool Engine::take(Slot slot) {
+    Record& record = index_.record(slot);
+    const std::uint8_t former = record.sync.owner;
+    const bool ended = (record.sync.bits & kEnded) != 0;
+    record.sync.term = next_term(record.sync.term);
+    set_owner(slot, kHere);
+    if (ended) {
+        retract(slot);
+        forget(slot);
+        return false;
+    }
+    record.sync.bits |= kLent;
+    counters_.adopted++;
+    // One that is out of reach hears of it when it is back; the others draw their own conclusions.
+    if (former < sessions_.size() && !owner_alive(former) && sessions_[former]->extended)
+        enqueue(*sessions_[former], former, slot, true);
+    return true;
+}
+
+// Likewise, for a reason that others cannot know.
+bool Engine::claim(Slot slot) {
+    if (!take(slot))
+        return false;
+    announce(slot, true);
+    return true;
+}
+
+// Our own, or a vanished node's, becomes the copy of the node that takes over.
+void Engine::give(Slot slot, PeerId taker) {
+    Record& record = index_.record(slot);
+    const bool ours = record.sync.owner == kHere;
+    record.sync.term = next_term(record.sync.term);
+    set_owner(slot, taker);
+    if (ours)
+        record.sync.bits |= kGiven;
+    record.expires = now_s_; // so that it is re-armed as the copy it is now
+}
+
+// Does the peer's claim to own a flow hold against what we know?
+bool Engine::claim_holds(PeerId peer, const Record& record, std::uint8_t term) const {
+    const std::uint8_t owner = record.sync.owner;
+    if (owner == peer || !owner_alive(owner) || sessions_[peer]->plain())
+        return true;
+    const int later = compare_terms(term, record.sync.term);
+    if (later != 0)
+        return later > 0;
+    return sessions_[peer]->creatorid <
+           (owner == kHere ? options_.creatorid : sessions_[owner]->creatorid);
+}
+
+// Settles whose a flow is by what the peer says. False: it is nobody's, and forgotten.
+bool Engine::settle(PeerId peer, Slot slot, const Said& said) {
+    Record& record = index_.record(slot);
+    const std::uint8_t owner = record.sync.owner;
+    if (owner == peer)
+        record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kGiven);
+    if (!said.live)
+        return true;
+    if (!*said.live)
+        return owner != peer || claim(slot);
+    if (!claim_holds(peer, record, said.term)) {
+        if (owner == kHere)
+            tell(peer, slot);
+        return true;
+    }
+    // A pf peer knows no terms: it begins one whenever a flow becomes its own.
+    if (!sessions_[peer]->plain())
+        record.sync.term = said.term;
+    else if (owner != peer)
+        record.sync.term = next_term(record.sync.term);
+    if (owner != peer)
+        set_owner(slot, peer);
+    return sole_active() != kHere || !gives_way(peer) || claim(slot);
+}
+
+// ---- roles ---------------------------------------------------------------------------------
+
+// The active node within reach, we ourselves included; kUnclaimed if there is none or several.
+std::uint8_t Engine::sole_active() const {
+    std::uint8_t sole = options_.role == Role::active ? kHere : kUnclaimed;
+    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+        if (sessions_[peer]->reachable() && sessions_[peer]->role == Role::active) {
+            if (sole != kUnclaimed)
+                return kUnclaimed;
+            sole = peer;
+        }
+    return sole;
+}
+
+// To the one active node.
+bool Engine::gives_way(std::uint8_t owner) const {
+    if (owner == kHere)
+        return options_.role == Role::standby;
+    return !owner_alive(owner) || sessions_[owner]->role == Role::standby;
+}
+
+void Engine::reconcile_roles() {
+    const std::uint8_t taker = sole_active();
+    if (taker == kUnclaimed)
+        return;
+    bool gave = false;
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        const state::SyncMarks& sync = index_.record(slot).sync;
+        if (sync.owner == taker || !gives_way(sync.owner))
+            continue;
+        if (taker == kHere) {
+            take(slot);
+        } else if (sync.owner == kHere ? has(sync.known, taker) : sync.owner != kUnclaimed) {
+            give(slot, taker); // it cannot have taken over what it was never told of
+            gave = true;
+        }
+    }
+    if (gave) { // their timers are natural ones, and no traffic re-arms them any more
+        refresh_hurry_ = true;
+        refresh_cursor_ = kNoSlot;
+        refresh_due_ = now_;
+    }
+}
+
+// The peer is back without the table it had, and will name nothing of what was in it.
+void Engine::take_lost(PeerId peer) {
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        if (index_.record(slot).sync.owner == peer && claim(slot))
+            clear(index_.record(slot).sync.known, peer);
+    }
+}
+
+// ---- copies of nobody ----------------------------------------------------------------------
+
+void Engine::drop_unclaimed() {
+    if (copies_[kUnclaimed] == 0)
+        return;
+    for (const auto& s : sessions_)
+        if (!s->reachable() || !s->in_step)
+            return;
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+        if (index_.record(slot).sync.owner == kUnclaimed) {
+            table_.remove(index_.flow(slot, now_s_));
+            forget(slot);
+            counters_.dropped_unclaimed++;
+        }
+}
+
+} // namespace encsync::sync
