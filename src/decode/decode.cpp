@@ -27,7 +27,7 @@ class Walker {
     bool read_header();
     // False: the end, or no way to go on.
     bool read_section();
-    json::array messages(const Message* message, std::size_t at, std::size_t stride,
+    json::array messages(const Message& message, std::size_t at, std::size_t stride,
                          std::size_t count);
 
     Bytes payload_;
@@ -36,6 +36,7 @@ class Walker {
     json::array sections_;
     Wrong wrong_;
     std::uint8_t version_ = 0;
+    bool ended_ = false; // by EOF of version 5
 };
 
 Decoded Walker::run() {
@@ -83,6 +84,10 @@ bool Walker::read_section() {
     const Bytes rest = payload_.subspan(offset_, end_ - offset_);
     if (rest.empty())
         return false;
+    if (ended_) {
+        wrong_.note("bad_eof", offset_);
+        return false;
+    }
     if (rest.size() < kSubheaderSize) {
         wrong_.note("short_subheader", offset_);
         return false;
@@ -98,49 +103,49 @@ bool Walker::read_section() {
     json::object section{{"action", message != nullptr ? message->action : "UNKNOWN"},
                          {"number", number},
                          {"count", count}};
-    const bool ends = !v6 && message != nullptr && message->action == "EOF";
-    const bool passable = v6 || (message != nullptr && !message->unused);
-    const bool skipped = v6 && (message == nullptr || (message->unused && stride < message->size) ||
-                                message->size == 0);
-    if (!passable)
-        wrong_.note(kBadAction, offset_);
-    else if (v6 && count == 0)
+    if (v6)
+        section["stride"] = stride;
+    // Version 6 passes over what it doesn't read; version 5 has no length to do it by.
+    const bool known = message != nullptr && !message->unused;
+    const bool skipped =
+        v6 ? !known && (message == nullptr || message->size == 0 || stride < message->size)
+           : !known;
+    const std::size_t space = rest.size() - kSubheaderSize;
+    bool sound = false;
+    if (!v6 && !known)
+        wrong_.note("bad_action", offset_);
+    else if (count == 0)
         wrong_.note("zero_count", offset_);
     else if (v6 && stride == 0)
         wrong_.note("zero_stride", offset_);
-    else if (count * stride > rest.size() - kSubheaderSize)
+    else if (count * stride > space)
         wrong_.note("section_overrun", offset_);
-    if (v6)
-        section["stride"] = stride;
-    const std::size_t body = offset_ + kSubheaderSize;
-    const std::size_t whole =
-        stride == 0 ? 0 : std::min(count, (rest.size() - kSubheaderSize) / stride);
-    if (skipped || !passable)
-        section["messages"] = json::array(), section["skipped"] = true;
     else
-        section["messages"] = messages(message, body, stride, whole);
+        sound = true;
+    const std::size_t body = offset_ + kSubheaderSize;
+    if (skipped)
+        section["skipped"] = true;
+    // Of one that is too long, those messages that are there.
+    const std::size_t whole = skipped || stride == 0 ? 0 : std::min(count, space / stride);
+    section["messages"] = whole == 0 ? json::array() : messages(*message, body, stride, whole);
     sections_.push_back(std::move(section));
-    // The frame of this section was wrong: nobody knows where the next would begin.
-    if (!passable || (v6 && (count == 0 || stride == 0)) || whole < (stride == 0 ? 0 : count))
-        return false;
     offset_ = body + count * stride;
-    return !ends;
+    ended_ = !v6 && known && message->size == 0;
+    return sound; // else nobody knows where the next one begins
 }
 
-json::array Walker::messages(const Message* message, std::size_t at, std::size_t stride,
+json::array Walker::messages(const Message& message, std::size_t at, std::size_t stride,
                              std::size_t count) {
     json::array out;
-    if (message->size == 0)
-        return out;
-    if (stride < message->size) {
+    if (stride < message.size) {
         wrong_.note("short_message", at);
         return out;
     }
     for (std::size_t n = 0; n < count; n++, at += stride) {
         Wrong here;
         const Bytes bytes = payload_.subspan(at, stride);
-        json::object object = read_message(version_, *message, bytes, here);
-        if (here) {
+        json::object object = read_message(version_, message, bytes, here);
+        if (here && !message.unused) { // nobody reads those
             object["error"] = here.error;
             object["offset"] = at + here.offset;
             wrong_.note(here.error, at + here.offset);

@@ -7,10 +7,10 @@
 // The object: version, length, pfcksum, sections. A section: action (its name, "UNKNOWN" if it has
 // none), number, count, messages; in version 6 stride, the bytes of a message; `skipped` if nobody
 // reads such messages. A message has the fields of its table (fields.hpp). In a bad packet there is
-// `error` (one of the names of pfsync::Fault, or those below) and `offset`, in bytes from
+// `error` (one of the names of pfsync::Fault) and `offset`, in bytes from
 // the pfsync header: of the field at fault, or of the section whose frame is wrong. What could be
-// read is there beside them. Bad is what encsync would refuse; a decoder has no state table, so
-// what depends on one is not said.
+// read is there beside them. Bad is what a receiver of that version has reason to refuse, without
+// its state table, its interfaces and its rules: a decoder has none.
 //
 // No length that the packet claims is believed; memory is in proportion to its real bytes.
 #pragma once
@@ -23,10 +23,6 @@
 #include <string_view>
 
 namespace encsync::decode {
-
-// Beside pfsync::Fault's:
-inline constexpr std::string_view kBadAction =
-    "bad_action"; // version 5: it has no length to skip by
 
 struct Decoded {
     boost::json::object packet;
