@@ -377,7 +377,7 @@ void Supervisor::reap() {
     lost(reason);
 }
 
-void Supervisor::lost(std::string reason) {
+void Supervisor::lost(const std::string& reason) {
     if (!up_ && !stopping_)
         for (const std::string& words : charon_->last_words)
             log(3, "charon: " + words);

@@ -99,7 +99,7 @@ class Supervisor {
 
     Result<void> spawn();
     void kill(std::string reason);
-    void lost(std::string reason);
+    void lost(const std::string& reason);
     void restart_later();
     void reap();
 

@@ -352,7 +352,7 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.ike_spi_r = hex(sa->ike_spi_r);
 
     std::lock_guard lock(core().mutex);
-    tell(core().sas.add(std::move(entry), core().peers));
+    tell(core().sas.add(entry, core().peers));
 }
 
 void encsync_core_release(uint32_t ike_unique_id) {

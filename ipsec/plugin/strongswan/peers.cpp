@@ -27,7 +27,7 @@ Clock::duration Peers::head_start(const channel::Peer& peer) {
     return peer.left_id <= peer.right_id ? 0s : 2s;
 }
 
-Peers::Entry* Peers::entry(PeerId id) {
+PeerEntry* Peers::entry(PeerId id) {
     return id < entries_.size() && entries_[id] ? &*entries_[id] : nullptr;
 }
 
@@ -53,7 +53,7 @@ PeerChange Peers::set(const channel::Peer& peer) {
         entries_[peer.id].emplace();
         entries_[peer.id]->next = Clock::now() + head_start(peer);
     }
-    Entry& e = *entries_[peer.id];
+    PeerEntry& e = *entries_[peer.id];
     e.config = peer;
     e.removed = false;
     if (!e.config.psk.empty())
@@ -63,14 +63,14 @@ PeerChange Peers::set(const channel::Peer& peer) {
 }
 
 void Peers::remove(PeerId id) {
-    if (Entry* e = entry(id)) {
+    if (PeerEntry* e = entry(id)) {
         e->removed = true;
         e->config.trusted.clear();
     }
 }
 
 PeerId Peers::by_name(std::string_view name) const {
-    for (PeerId id = 0; id < entries_.size(); id++)
+    for (PeerId id = 0; id < kMaxPeers; id++)
         if (entries_[id] && entries_[id]->config.name == name)
             return id;
     return kNoPeer;
@@ -78,7 +78,7 @@ PeerId Peers::by_name(std::string_view name) const {
 
 PeerId Peers::by_address(const encsync_address_t& right) const {
     PeerId found = kNoPeer;
-    for (PeerId id = 0; id < entries_.size(); id++)
+    for (PeerId id = 0; id < kMaxPeers; id++)
         if (entries_[id] && same_address(entries_[id]->config.right, right)) {
             found = id;
             if (!entries_[id]->removed)
@@ -88,7 +88,7 @@ PeerId Peers::by_address(const encsync_address_t& right) const {
 }
 
 void Peers::up(PeerId id) {
-    if (Entry* e = entry(id)) {
+    if (PeerEntry* e = entry(id)) {
         e->up = true;
         e->closed_by_peer = false;
         e->attempts = 0;
@@ -97,7 +97,7 @@ void Peers::up(PeerId id) {
 }
 
 bool Peers::down(PeerId id, Clock::time_point now) {
-    Entry* e = entry(id);
+    PeerEntry* e = entry(id);
     if (!e)
         return false;
     e->up = false;
@@ -108,17 +108,17 @@ bool Peers::down(PeerId id, Clock::time_point now) {
 }
 
 void Peers::closed_by_peer(PeerId id) {
-    if (Entry* e = entry(id))
+    if (PeerEntry* e = entry(id))
         e->closed_by_peer = true;
 }
 
 void Peers::still_up(PeerId id) {
-    if (Entry* e = entry(id))
+    if (PeerEntry* e = entry(id))
         e->closed_by_peer = false;
 }
 
 bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {
-    Entry* e = entry(id);
+    PeerEntry* e = entry(id);
     if (!e || e->removed || !e->config.initiate)
         return false;
     if (e->up || connecting || !established)

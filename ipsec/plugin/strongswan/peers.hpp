@@ -21,6 +21,23 @@ struct PeerChange {
     bool reauthenticate = false; // it has to prove itself anew: a key is no longer trusted
 };
 
+// How one peer fares. (Not nested: clang 14 refuses an optional of a nested aggregate.)
+struct PeerEntry {
+    channel::Peer config;
+    bool removed = false;
+    bool up = false;
+    bool closed_by_peer = false;
+    unsigned attempts = 0;         // since it was last up
+    Clock::time_point next{};      // attempt, not before
+    Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
+};
+// What was last told of it.
+struct Told {
+    channel::PeerEventKind kind{};
+    std::string text;
+    Clock::time_point at{};
+};
+
 class Peers {
   public:
     // Takes the peer in. Its psk is not kept.
@@ -44,25 +61,10 @@ class Peers {
     bool worth_telling(const channel::PeerEvent& event, Clock::time_point now);
 
   private:
-    struct Entry {
-        channel::Peer config;
-        bool removed = false;
-        bool up = false;
-        bool closed_by_peer = false;
-        unsigned attempts = 0;         // since it was last up
-        Clock::time_point next{};      // attempt, not before
-        Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
-    };
-    struct Told {
-        channel::PeerEventKind kind{};
-        std::string text;
-        Clock::time_point at{};
-    };
-
-    Entry* entry(PeerId id);
+    PeerEntry* entry(PeerId id);
     static Clock::duration head_start(const channel::Peer& peer);
 
-    std::array<std::optional<Entry>, kMaxPeers> entries_;
+    std::array<std::optional<PeerEntry>, kMaxPeers> entries_;
     std::array<Told, kMaxPeers + 1> told_; // the last is for peers we don't know
 };
 

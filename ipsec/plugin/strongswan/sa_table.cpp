@@ -45,13 +45,13 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
     reports.emplace_back(std::move(event));
 }
 
-std::vector<Report> SaTable::add(Sa sa, Peers& peers) {
+std::vector<Report> SaTable::add(const Sa& sa, Peers& peers) {
     std::vector<Report> reports;
-    if (!is_outbound(sa) || sa.hold_for == 0) {
-        // Counted before it is in the table, so that the first is seen to be the first.
-        put_to_use(sa, peers, reports);
-    }
-    sas_.push_back(std::move(sa));
+    Sa entry = sa;
+    // Counted before it is in the table, so that the first is seen to be the first.
+    if (!is_outbound(entry) || entry.hold_for == 0)
+        put_to_use(entry, peers, reports);
+    sas_.push_back(entry);
     return reports;
 }
 

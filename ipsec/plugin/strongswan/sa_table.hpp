@@ -35,7 +35,7 @@ class SaTable {
     bool reserve(std::uint32_t spi) { return reserved_.insert(spi).second; }
     bool inbound(std::uint32_t spi, encsync_address_t& dst) const;
 
-    std::vector<Report> add(Sa sa, Peers& peers);
+    std::vector<Report> add(const Sa& sa, Peers& peers);
     // The peer has shown that it has the SAs that were made with this IKE_SA.
     std::vector<Report> release(std::uint32_t ike_unique_id, Peers& peers);
     // The peer closes an old SA, as it does as soon as it has the next one (make before break).
