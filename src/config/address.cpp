@@ -49,31 +49,6 @@ std::string_view not_a_host(const Address& address) {
     return {};
 }
 
-Verdict read_prefix(std::string_view text, Prefix& out) {
-    const std::size_t slash = text.find('/');
-    const std::string_view network = text.substr(0, slash);
-    if (!parse_numeric(network, out.network))
-        return Problem{fmt::format("'{}' is no IP address", network), 0, {}};
-    const unsigned most = width(out.network);
-    std::uint32_t bits = most;
-    if (slash != std::string_view::npos) {
-        const std::string_view length = text.substr(slash + 1);
-        // 0 would mean everything: a firewall that keeps nothing in step, by a slip of the hand.
-        if (length.empty() || read_number(length, {1, most}, bits))
-            return Problem{
-                fmt::format("a prefix length is from 1 to {} here", most), slash + 1, {}};
-    }
-    Prefix masked = out;
-    masked.bits = static_cast<std::uint8_t>(bits);
-    for (unsigned i = bits; i < most; i++)
-        masked.network.bytes[i / 8] &= static_cast<std::uint8_t>(~(0x80 >> i % 8));
-    if (masked.network != out.network)
-        return Problem{fmt::format("'{}' has bits set beyond its prefix", text), 0,
-                       did_you_mean(to_string(masked))};
-    out = masked;
-    return {};
-}
-
 } // namespace
 
 std::string to_string(const Address& address) {
@@ -109,6 +84,31 @@ Verdict read_address(std::string_view text, Address& out) {
     if (const std::string_view reason = not_a_host(address); !reason.empty())
         return Problem{std::string(reason), 0, {}};
     out = address;
+    return {};
+}
+
+Verdict read_prefix(std::string_view text, Prefix& out) {
+    const std::size_t slash = text.find('/');
+    const std::string_view network = text.substr(0, slash);
+    if (!parse_numeric(network, out.network))
+        return Problem{fmt::format("'{}' is no IP address", network), 0, {}};
+    const unsigned most = width(out.network);
+    std::uint32_t bits = most;
+    if (slash != std::string_view::npos) {
+        const std::string_view length = text.substr(slash + 1);
+        // 0 would mean everything: a firewall that keeps nothing in step, by a slip of the hand.
+        if (length.empty() || read_number(length, {1, most}, bits))
+            return Problem{
+                fmt::format("a prefix length is from 1 to {} here", most), slash + 1, {}};
+    }
+    Prefix masked = out;
+    masked.bits = static_cast<std::uint8_t>(bits);
+    for (unsigned i = bits; i < most; i++)
+        masked.network.bytes[i / 8] &= static_cast<std::uint8_t>(~(0x80 >> i % 8));
+    if (masked.network != out.network)
+        return Problem{fmt::format("'{}' has bits set beyond its prefix", text), 0,
+                       did_you_mean(to_string(masked))};
+    out = masked;
     return {};
 }
 

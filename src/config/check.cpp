@@ -115,12 +115,22 @@ void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::
 } // namespace
 
 void check_setup(const Setup& setup, const Origins& origins, Report& report) {
-    const auto port = [&](std::string_view name) {
+    const auto origin_of = [&](std::string_view name) {
         const auto found = origins.find(name);
         return found == origins.end() ? nullptr : &found->second;
     };
-    const Origin* ike = port("ikeport");
-    const Origin* nat = port("natport");
+    const Origin* defer = origin_of("defer");
+    if (defer && defer->valid && setup.defer) {
+        if (setup.delay.count() != 0)
+            report.error(origin_of("delay")->entry->value_at,
+                         "delay and defer=yes contradict each other: a packet cannot wait for an "
+                         "announcement that is put off");
+        if (setup.table != Table::conntrack)
+            report.error(defer->entry->value_at,
+                         "defer=yes needs table=conntrack: other tables see no packets");
+    }
+    const Origin* ike = origin_of("ikeport");
+    const Origin* nat = origin_of("natport");
     const Origin* said = nat ? nat : ike; // the defaults differ
     if (!said || (ike && !ike->valid) || (nat && !nat->valid) || setup.ikeport != setup.natport)
         return;

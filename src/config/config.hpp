@@ -44,11 +44,30 @@ std::string to_string(const Prefix& prefix);
 enum class Table { conntrack, memory };
 enum class Ipsec { userspace };
 enum class Role { automatic, active, standby };
-enum class Wire { encsync, openbsd };
+enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
 enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
 enum class Type { tunnel };
 enum class Authby { pubkey };
+
+// A rule of nosync: the flows that meet all of its conditions. At least one is there.
+struct NoSync {
+    struct Mark {
+        std::uint32_t value = 0, mask = 0xffffffff; // no bit of value is outside of mask
+        bool operator==(const Mark&) const = default;
+    };
+    struct Ports {
+        std::uint16_t first = 0, last = 0; // host order; both belong to it
+        bool operator==(const Ports&) const = default;
+    };
+    std::optional<Mark> mark{};
+    std::optional<Prefix> src{}, dst{};
+    std::vector<Prefix> nets{}; // any number of them; all hold
+    std::optional<Ports> ports{};
+    std::optional<std::uint8_t> proto{};
+    std::optional<std::uint16_t> zone{};
+    bool operator==(const NoSync&) const = default;
+};
 
 // Members are options of the same name. What their defaults are is said once, in options.cpp:
 // default_setup() and default_conn() give them.
@@ -65,6 +84,10 @@ struct Setup {
     log::Level loglevel{};
     bool synclocal = false;
     std::vector<Prefix> ignore;
+    std::vector<NoSync> nosync;
+    std::chrono::milliseconds delay{}; // how old a flow must be to be announced
+    bool defer = false;
+    std::uint16_t deferqueue = 0; // of NFQUEUE
     bool operator==(const Setup&) const = default;
 };
 
@@ -78,7 +101,8 @@ struct Conn {
     std::chrono::seconds dpddelay{}, dpdtimeout{};
     std::uint8_t maxupd = 0;
     Wire wire{};
-    Auto startup{}; // option auto; never Auto::ignore in Config::conns
+    std::vector<NoSync> nosync; // besides those of the setup
+    Auto startup{};             // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};
     std::uint16_t mtu = 0; // bytes, of the outer path

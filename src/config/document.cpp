@@ -54,6 +54,28 @@ std::vector<Block> grammar_blocks() {
                      "`d`: `90`, `90s`, `5m`, `4h`, `1d`. A name has letters, digits, `.`, `_` "
                      "and `-`, 63 at most. Addresses are written as numbers; host names are not "
                      "looked up."},
+        {Kind::heading, "Flows that stay at home"},
+        {Kind::text,
+         "`nosync` takes rules, parted by commas. A flow that fits any of them is not sent. A "
+         "rule is made of conditions joined by `and`, all of which must hold:"},
+        {Kind::code, "mark 0x10/0xf0       its conntrack mark, masked by 0xf0, is 0x10\n"
+                     "mark 16              its conntrack mark is 16 (0x10)\n"
+                     "src 10.1.0.0/16      who opened it has an address in this prefix\n"
+                     "dst 2001:db8::/32    the one to whom it was opened has\n"
+                     "net 10.9.0.0/24      one of the two has; net may be there twice: both hold\n"
+                     "port 53              it was opened to this port\n"
+                     "port 6000-6100       it was opened to a port of this range\n"
+                     "proto udp            tcp, udp, icmp, icmp6, sctp, dccp, udplite, gre or the "
+                     "number\n"
+                     "zone 7               its conntrack zone is 7\n"},
+        {Kind::text, "So `nosync=mark 0x10/0x10, proto udp and port 53` leaves out whatever has "
+                     "that bit in its mark, and DNS. Addresses and ports count both as they were "
+                     "before address translation and as they are after it: each end has two "
+                     "faces, and one that fits will do. ICMP and GRE have no ports."},
+        {Kind::text,
+         "A mark may change while the flow lives. When a flow comes to fit a rule by its mark, "
+         "the peers are told to drop their copies; when it no longer fits, it is sent again. The "
+         "flow itself is not touched, and a copy that a peer keeps up here is not either."},
         {Kind::text,
          fmt::format("There may be {} conns, besides those with `auto=ignore`. A file in which "
                      "anything is wrong is refused as a whole.",

@@ -126,8 +126,6 @@ constexpr std::array<std::string_view, 65> kOthers = {"aaa_identity",
 } // namespace
 
 std::string foreign_keyword(std::string_view name) {
-    if (name == "defer")
-        return "'defer' is pfsync's; encsync does not hold packets back";
     for (const Foreign& foreign : kReasons)
         if (foreign.name == name)
             return fmt::format("'{}' is a strongSwan keyword that encsync does not use: {}", name,

@@ -38,12 +38,15 @@ Verdict read_text(const Option& option, std::string_view text, std::string& out)
 template<class Section, class T>
 Verdict store_in(T Section::*member, const Option& option, std::string_view text, Target target) {
     T& out = section_of<Section>(target)->*member;
-    if constexpr (std::is_same_v<T, std::chrono::seconds>) {
+    if constexpr (std::is_same_v<T, std::chrono::seconds> ||
+                  std::is_same_v<T, std::chrono::milliseconds>) {
         return read_duration(text, option.limits, out);
     } else if constexpr (std::is_same_v<T, Address>) {
         return read_address(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<Prefix>>) {
         return read_prefixes(text, out);
+    } else if constexpr (std::is_same_v<T, std::vector<NoSync>>) {
+        return read_nosync(text, out);
     } else if constexpr (std::is_same_v<T, std::string>) {
         return read_text(option, text, out);
     } else if constexpr (std::is_enum_v<T> || std::is_same_v<T, bool>) {
@@ -86,9 +89,10 @@ constexpr std::array kLevelWords = {
     word("debug", log::Level::debug)};
 constexpr std::array kYesNo = {word("yes", true), word("no", false)};
 constexpr std::array kKeyExchangeWords = {word("ikev2", KeyExchange::ikev2)};
-constexpr std::array kWireWords = {word("encsync", Wire::encsync), word("openbsd", Wire::openbsd),
-                                   later("freebsd-1301"),          later("freebsd-1400"),
-                                   later("freebsd-1500"),          later("auto")};
+constexpr std::array kWireWords = {
+    word("encsync", Wire::encsync),           word("openbsd", Wire::openbsd),
+    word("freebsd-1301", Wire::freebsd_1301), word("freebsd-1400", Wire::freebsd_1400),
+    word("freebsd-1500", Wire::freebsd_1500), word("auto", Wire::automatic)};
 constexpr std::array kAutoWords = {word("start", Auto::start), word("add", Auto::add),
                                    word("ignore", Auto::ignore)};
 constexpr std::array kTypeWords = {word("tunnel", Type::tunnel), later("transport")};
@@ -207,6 +211,47 @@ constexpr std::array kOptions = {
            "Flows with an address in one of these prefixes are not kept in step: a management "
            "network, say, or a link that is each node's own.",
            store<&Setup::ignore>},
+    Option{"nosync", kSetup, ValueType::nosync, "", "nothing",
+           "mark 0x10/0x10, proto udp and port 53",
+           "Flows that no peer is told of, by rules that are explained above. As far as they can "
+           "be, they are left out by the kernel already. What a peer tells of such a flow is "
+           "taken nonetheless, as in pf: `nosync` is about what this node sends.",
+           store<&Setup::nosync>},
+    Option{"delay",
+           kSetup,
+           ValueType::fine_duration,
+           "0",
+           "",
+           "500ms",
+           "How long a flow must have lived before the peers are told of it. Most flows are over "
+           "within a second: not to announce those saves half of the traffic and more. A takeover "
+           "breaks flows that are younger.",
+           store<&Setup::delay>,
+           {0, kMinute}},
+    Option{"defer",
+           kSetup,
+           ValueType::word,
+           "no",
+           "",
+           "no",
+           "Whether the first packet of a new flow is held back until all peers in step have "
+           "acknowledged the flow, or 20 ms have passed (pfsync(4)). It is for two nodes that "
+           "forward at the same time, where the answer may come through the other one. It takes a "
+           "kernel with NFQUEUE and a rule that queues new flows, and does not go together with "
+           "`delay`.",
+           store<&Setup::defer>,
+           {},
+           kYesNo},
+    Option{"deferqueue",
+           kSetup,
+           ValueType::number,
+           "240",
+           "",
+           "240",
+           "The number of the NFQUEUE that `defer` uses. No other program may use it in this "
+           "network namespace.",
+           store<&Setup::deferqueue>,
+           {0, 65535}},
     // ---- conn ------------------------------------------------------------------------------
     Option{"left", kConn, ValueType::address, "", "none: it must be given", "192.168.1.100",
            "This firewall's address towards the peer. It must be on one of its interfaces, and "
@@ -320,10 +365,16 @@ constexpr std::array kOptions = {
            "openbsd",
            "The dialect of pfsync spoken with this peer. `encsync`: standard version 6, and "
            "messages of our own once the peer has said that it knows them. `openbsd`: the "
-           "standard and nothing else. The dialects of FreeBSD are not supported yet.",
+           "standard and nothing else. `freebsd-1301`, `freebsd-1400`, `freebsd-1500`: version 5, "
+           "with states of the size that FreeBSD's `version` option calls by that number. "
+           "`auto`: learned from what the peer sends.",
            store<&Conn::wire>,
            {},
            kWireWords},
+    Option{"nosync", kConn, ValueType::nosync, "", "nothing", "net 10.9.0.0/24, zone 7",
+           "Flows that this peer is not told of, besides those of `nosync` in `config setup`. "
+           "The rules are explained above.",
+           store<&Conn::nosync>},
     Option{"auto",
            kConn,
            ValueType::word,
@@ -418,8 +469,13 @@ std::string describe_type(const Option& option) {
                            seconds(option.limits.max));
     case ValueType::address:
         return "IPv4 or IPv6 address";
+    case ValueType::fine_duration:
+        return fmt::format("duration, {} to {}, to the millisecond", seconds(option.limits.min),
+                           seconds(option.limits.max));
     case ValueType::prefixes:
         return "prefixes, parted by commas";
+    case ValueType::nosync:
+        return "rules, parted by commas";
     case ValueType::name:
         return "name";
     case ValueType::interface:

@@ -15,8 +15,10 @@ enum class ValueType {
     word,
     number,
     duration,
+    fine_duration, // in milliseconds, if need be
     address,
     prefixes,
+    nosync,
     name,
     interface,
     path,

@@ -73,6 +73,30 @@ Verdict read_duration(std::string_view text, Limits limits, std::chrono::seconds
     return {};
 }
 
+Verdict read_duration(std::string_view text, Limits limits, std::chrono::milliseconds& out) {
+    std::chrono::seconds seconds{};
+    Verdict problem;
+    std::uint32_t count = 0;
+    if (text.ends_with("ms") && decimal(text.substr(0, text.size() - 2), count)) {
+        // Beyond the limits if the next whole second is; below 1 ms there is nothing but 0.
+        const std::uint64_t whole = (std::uint64_t{count} + 999) / 1000;
+        problem = read_duration(std::to_string(whole), limits, seconds);
+        if (!problem)
+            out = std::chrono::milliseconds(count);
+        else
+            problem->message = fmt::format("'{}' is not from {} to {}", text,
+                                           format_duration(std::chrono::seconds(limits.min)),
+                                           format_duration(std::chrono::seconds(limits.max)));
+        return problem;
+    }
+    problem = read_duration(text, limits, seconds);
+    if (!problem)
+        out = seconds;
+    else if (!problem->hint.empty())
+        problem->hint = "write 500ms, 2s or 1m";
+    return problem;
+}
+
 std::string format_duration(std::chrono::seconds duration) {
     const auto seconds = duration.count();
     if (seconds != 0 && seconds % 86400 == 0)

@@ -34,13 +34,20 @@ struct Word {
 // 90, 90s, 5m, 4h, 1d.
 [[nodiscard]] Verdict read_duration(std::string_view text, Limits limits,
                                     std::chrono::seconds& out);
+// The same, and 500ms. The limits are still seconds.
+[[nodiscard]] Verdict read_duration(std::string_view text, Limits limits,
+                                    std::chrono::milliseconds& out);
 std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_number(std::string_view text, Limits limits, std::uint32_t& out);
 [[nodiscard]] Verdict read_word(std::string_view text, std::span<const Word> words, int& out);
 // One a host can have and be reached at: no name, no wildcard, no multicast, no scope.
 [[nodiscard]] Verdict read_address(std::string_view text, Address& out);
-// Prefixes parted by commas; a bare address is a whole-length prefix.
+// A bare address is a whole-length prefix.
+[[nodiscard]] Verdict read_prefix(std::string_view text, Prefix& out);
+// Prefixes parted by commas.
 [[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<Prefix>& out);
+// Rules parted by commas: "mark 0x10/0xf0, proto udp and port 53".
+[[nodiscard]] Verdict read_nosync(std::string_view text, std::vector<NoSync>& out);
 // Of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
 [[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
 // Of a network interface: as a name, 15 at most (IFNAMSIZ), not "." or "..".

@@ -29,11 +29,23 @@ void check_diagnostics(const Loaded& loaded) {
     require(loaded.diagnostics.size() <= kMaxDiagnostics + 1);
 }
 
+void check_rules(const std::vector<NoSync>& rules) {
+    for (const NoSync& rule : rules) {
+        require(rule != NoSync{}); // it would fit every flow
+        require(!rule.mark || (rule.mark->mask != 0 && (rule.mark->value & ~rule.mark->mask) == 0));
+        require(!rule.ports || (rule.ports->first > 0 && rule.ports->first <= rule.ports->last));
+    }
+}
+
 void check_config(const Config& config) {
+    check_rules(config.setup.nosync);
+    require(config.setup.delay <= std::chrono::minutes(1));
+    require(!config.setup.defer || config.setup.delay.count() == 0);
     require(!config.setup.node.empty() && config.setup.keydir.starts_with('/'));
     require(config.setup.ikeport != config.setup.natport);
     require(config.conns.size() <= encsync::kMaxPeers);
     for (const Conn& conn : config.conns) {
+        check_rules(conn.nosync);
         require(conn.left.ipv6 == conn.right.ipv6 && conn.left != conn.right);
         require(conn.right != Address{} && conn.left != Address{});
         require(conn.leftid != conn.rightid && !conn.rightid.empty());

@@ -166,7 +166,7 @@ const Block kBlocks[] = {
      "\tnode=a\n"
      "\t^\n"},
     {"StrongswanKeywords",
-     "conn %default\n\tkeyexchange=ikev2\n\tleftcert=a.pem\n\ttfc=3\n\tdefer=1\n",
+     "conn %default\n\tkeyexchange=ikev2\n\tleftcert=a.pem\n\ttfc=3\n\tdefer=yes\n",
      "t.conf:3:2: error: 'leftcert' is a strongSwan keyword that encsync does not use: encsync "
      "proves identities with raw public keys (encsync keys), not with certificates\n"
      "\tleftcert=a.pem\n"
@@ -174,8 +174,8 @@ const Block kBlocks[] = {
      "t.conf:4:2: error: 'tfc' is a strongSwan keyword that encsync does not use\n"
      "\ttfc=3\n"
      "\t^\n"
-     "t.conf:5:2: error: 'defer' is pfsync's; encsync does not hold packets back\n"
-     "\tdefer=1\n"
+     "t.conf:5:2: error: 'defer' belongs in 'config setup'\n"
+     "\tdefer=yes\n"
      "\t^\n"},
     {"Repeated",
      "conn %default\n\tmtu=1400\n\n\tmtu=1500\n\tright=192.0.2.1\n\tsyncpeer=192.0.2.2\n",
@@ -206,7 +206,7 @@ const Block kBlocks[] = {
      "\tikeport=65536\n"
      "conn %default\n"
      "\tike=aes256gcm16-prfsha384-curve25518\n"
-     "\twire=freebsd-1400\n"
+     "\twire=freebsd-1600\n"
      "\twire2=1\n"
      "\tlifetime=1w\n"
      "\tauthby=psk\n"
@@ -228,9 +228,11 @@ const Block kBlocks[] = {
      "\tike=aes256gcm16-prfsha384-curve25518\n"
      "\t                          ^\n"
      "did you mean 'curve25519'?\n"
-     "t.conf:8:7: error: wire: 'freebsd-1400' is not supported yet\n"
-     "\twire=freebsd-1400\n"
+     "t.conf:8:7: error: wire: 'freebsd-1600' is not one of: encsync, openbsd, freebsd-1301, "
+     "freebsd-1400, freebsd-1500, auto\n"
+     "\twire=freebsd-1600\n"
      "\t     ^\n"
+     "did you mean 'freebsd-1400'?\n"
      "t.conf:9:2: error: unknown keyword 'wire2'\n"
      "\twire2=1\n"
      "\t^\n"
@@ -245,6 +247,44 @@ const Block kBlocks[] = {
      "t.conf:12:7: error: type: 'transport' is not supported yet\n"
      "\ttype=transport\n"
      "\t     ^\n"},
+    {"NoSync",
+     "config setup\n"
+     "\tnosync = mark 0x10/0xf0, prot udp\n"
+     "\tdelay=61s\n"
+     "\tdefer=maybe\n"
+     "\tdeferqueue=65536\n"
+     "conn %default\n"
+     "\tnosync = mark 0x13/0xf0\n"
+     "conn a\n"
+     "\tauto=ignore\n"
+     "\tnosync = src 10.0.0.0/8 and dst 10.1.2.3/16\n"
+     "conn b\n"
+     "\tauto=ignore\n"
+     "\tnosync = port 53 or port 80\n",
+     "t.conf:2:27: error: nosync: 'prot' is no condition\n"
+     "\tnosync = mark 0x10/0xf0, prot udp\n"
+     "\t                         ^\n"
+     "did you mean 'proto'?\n"
+     "t.conf:3:8: error: delay: '61s' is not from 0s to 1m\n"
+     "\tdelay=61s\n"
+     "\t      ^\n"
+     "t.conf:4:8: error: defer: 'maybe' is not one of: yes, no\n"
+     "\tdefer=maybe\n"
+     "\t      ^\n"
+     "t.conf:5:13: error: deferqueue: '65536' is not from 0 to 65535\n"
+     "\tdeferqueue=65536\n"
+     "\t           ^\n"
+     "t.conf:7:16: error: nosync: '0x13/0xf0' has bits set beyond its mask\n"
+     "\tnosync = mark 0x13/0xf0\n"
+     "\t              ^\n"
+     "did you mean '0x10/0xf0'?\n"
+     "t.conf:10:34: error: nosync: '10.1.2.3/16' has bits set beyond its prefix\n"
+     "\tnosync = src 10.0.0.0/8 and dst 10.1.2.3/16\n"
+     "\t                                ^\n"
+     "did you mean '10.1.0.0/16'?\n"
+     "t.conf:13:19: error: nosync: expected 'and' or a comma before 'or'\n"
+     "\tnosync = port 53 or port 80\n"
+     "\t                 ^\n"},
 
     // ---- also ----
     {"AlsoNothing",
@@ -345,6 +385,14 @@ const Block kBlocks[] = {
      "t.conf:2:10: error: ikeport and natport are the same, 4500\n"
      "\tikeport=4500\n"
      "\t        ^\n"},
+    {"DeferWithDelay", "config setup\n\ttable=memory\n\tdefer=yes\n\tdelay=10ms\n",
+     "t.conf:3:8: error: defer=yes needs table=conntrack: other tables see no packets\n"
+     "\tdefer=yes\n"
+     "\t      ^\n"
+     "t.conf:4:8: error: delay and defer=yes contradict each other: a packet cannot wait for an "
+     "announcement that is put off\n"
+     "\tdelay=10ms\n"
+     "\t      ^\n"},
     // A bad value is told once, and nothing is concluded from it.
     {"NoConclusions",
      "conn %default\n\tleft=192.0.2.300\n\tlifetime=never\nconn a\n\tright=192.0.2.2\nconn b\n"

@@ -50,13 +50,14 @@ TEST(Options, DefaultsAndExamplesAreGoodValues) {
 }
 
 TEST(Options, NamesAreUniqueAndNotForeign) {
-    std::set<std::string_view> names;
+    std::set<std::pair<SectionKind, std::string_view>> names;
     for (const Option& option : options()) {
-        EXPECT_TRUE(names.insert(option.name).second) << option.name;
-        EXPECT_TRUE(option.alias.empty() || names.insert(option.alias).second) << option.alias;
+        EXPECT_TRUE(names.emplace(option.section, option.name).second) << option.name;
+        EXPECT_TRUE(option.alias.empty() || names.emplace(option.section, option.alias).second)
+            << option.alias;
         EXPECT_EQ(find_option(option.section, option.name), &option);
     }
-    for (const std::string_view name : names)
+    for (const auto& [section, name] : names)
         EXPECT_EQ(foreign_keyword(name), "") << name;
     EXPECT_NE(foreign_keyword("leftcert"), "");
 }

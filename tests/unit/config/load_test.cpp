@@ -29,6 +29,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "conn minnie\n"
                                    "\tright=192.168.1.101\n"
                                    "\tmaxupd=255\n"
+                                   "\tnosync=net 10.9.0.0/24 and zone 7\n"
                                    "\twire=openbsd\n"
                                    "conn goofy\n"
                                    "\talso=slow\n"
@@ -39,10 +40,12 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\tmargintime=1m\n"
                                    "\tmtu=576";
 const std::map<std::string, std::string> kRichFiles = {
-    {"setup.conf", "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
-                   "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
-                   "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
-                   "\tjoinwait=1m\n\tcharonuser=_charon\n\tipsec=auto\n"}};
+    {"setup.conf",
+     "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
+     "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
+     "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
+     "\tjoinwait=1m\n\tcharonuser=_charon\n\tipsec=auto\n\tdelay=1500ms\n\tdeferqueue=7\n"
+     "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"}};
 
 TEST(Load, EveryValueArrives) {
     const Loaded loaded = parse_text(kRich, kRichFiles);
@@ -63,6 +66,13 @@ TEST(Load, EveryValueArrives) {
     EXPECT_TRUE(setup.synclocal);
     ASSERT_EQ(setup.ignore.size(), 2u);
     EXPECT_EQ(to_string(setup.ignore[1]), "fd00::/8");
+    EXPECT_EQ(setup.delay, std::chrono::milliseconds(1500));
+    EXPECT_FALSE(setup.defer);
+    EXPECT_EQ(setup.deferqueue, 7);
+    ASSERT_EQ(setup.nosync.size(), 2u);
+    EXPECT_EQ(setup.nosync[0].mark, (NoSync::Mark{0x10, 0xf0}));
+    EXPECT_EQ(setup.nosync[1].proto, 17);
+    EXPECT_EQ(setup.nosync[1].ports, (NoSync::Ports{53, 53}));
 
     ASSERT_EQ(loaded.config->conns.size(), 2u);
     const Conn& minnie = loaded.config->conns[0];
@@ -75,6 +85,9 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(minnie.lifetime, seconds(1800));
     EXPECT_EQ(minnie.margintime, seconds(180));
     EXPECT_EQ(minnie.maxupd, 255);
+    ASSERT_EQ(minnie.nosync.size(), 1u);
+    EXPECT_EQ(to_string(minnie.nosync[0].nets.at(0)), "10.9.0.0/24");
+    EXPECT_EQ(minnie.nosync[0].zone, 7);
     EXPECT_EQ(minnie.wire, Wire::openbsd);
     EXPECT_EQ(minnie.startup, Auto::start);
     EXPECT_EQ(minnie.dpdtimeout, seconds(5));
@@ -90,6 +103,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(goofy.startup, Auto::add);
     EXPECT_EQ(goofy.mtu, 576);
     EXPECT_EQ(goofy.maxupd, 128);
+    EXPECT_TRUE(goofy.nosync.empty());
 }
 
 TEST(Load, CutShortAnywhereItIsAConfigOrADiagnostic) {
@@ -118,6 +132,7 @@ TEST(Load, Defaults) {
     setup.natport = 4500;
     setup.joinwait = seconds(30);
     setup.loglevel = log::Level::info;
+    setup.deferqueue = 240;
     EXPECT_EQ(loaded.config->setup, setup);
     Conn conn = loaded.config->conns.at(0);
     EXPECT_EQ(conn.ike, "aes256gcm16-prfsha384-curve25519");
@@ -211,6 +226,36 @@ TEST(Inherit, ManyWaysAreNotWalkedOneByOne) {
     }
     EXPECT_EQ(mtu_of(text + "\tmtu=1111\n" + kPeer + "\talso=n0\n", "peer"), 1111);
     EXPECT_FALSE(parse_text(text + "\talso=n0\n").config); // now it is all loops
+}
+
+TEST(Inherit, TheNearestNoSyncReplacesOthers) {
+    const Loaded loaded = parse_text("conn %default\n\tleft=192.0.2.1\n\tnosync=zone 1\n"
+                                     "conn a\n\tright=192.0.2.2\n\tnosync=zone 2, zone 3\n"
+                                     "conn b\n\tright=192.0.2.3\n");
+    ASSERT_TRUE(loaded.config) << render(loaded.diagnostics);
+    ASSERT_EQ(loaded.config->conns[0].nosync.size(), 2u);
+    EXPECT_EQ(loaded.config->conns[0].nosync[0].zone, 2);
+    ASSERT_EQ(loaded.config->conns[1].nosync.size(), 1u);
+    EXPECT_EQ(loaded.config->conns[1].nosync[0].zone, 1);
+}
+
+TEST(Load, EveryDialectHasItsWord) {
+    const std::pair<const char*, Wire> words[] = {
+        {"encsync", Wire::encsync},           {"openbsd", Wire::openbsd},
+        {"freebsd-1301", Wire::freebsd_1301}, {"freebsd-1400", Wire::freebsd_1400},
+        {"freebsd-1500", Wire::freebsd_1500}, {"auto", Wire::automatic}};
+    for (const auto& [word, wire] : words) {
+        const Loaded loaded = parse_text(
+            fmt::format("conn a\n\tleft=192.0.2.1\n\tright=192.0.2.2\n\twire={}\n", word));
+        ASSERT_TRUE(loaded.config) << word;
+        EXPECT_EQ(loaded.config->conns[0].wire, wire) << word;
+    }
+}
+
+TEST(Load, DeferIsTaken) {
+    const Loaded loaded = parse_text("config setup\n\tdefer=yes\n\tdelay=0\n");
+    ASSERT_TRUE(loaded.config) << render(loaded.diagnostics);
+    EXPECT_TRUE(loaded.config->setup.defer);
 }
 
 // ---- limits ------------------------------------------------------------------------------------

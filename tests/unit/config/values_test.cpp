@@ -57,6 +57,29 @@ TEST(Duration, IsWrittenInItsLargestUnit) {
     }
 }
 
+TEST(Duration, ToTheMillisecond) {
+    using std::chrono::milliseconds;
+    const std::pair<const char*, long> good[] = {{"0", 0},       {"0ms", 0},        {"1ms", 1},
+                                                 {"500ms", 500}, {"2s", 2000},      {"2", 2000},
+                                                 {"1m", 60000},  {"60000ms", 60000}};
+    for (const auto& [text, expected] : good) {
+        milliseconds out(7);
+        EXPECT_FALSE(read_duration(text, {0, 60}, out)) << text;
+        EXPECT_EQ(out, milliseconds(expected)) << text;
+    }
+    for (const char* text : {"60001ms", "61", "61s", "2m", "ms", "-1ms", "1.5s", "5 ms", "5MS",
+                             "500mss", "4294967296ms", "99999999999999999999ms", "s"}) {
+        milliseconds out(7);
+        EXPECT_TRUE(read_duration(text, {0, 60}, out)) << text;
+        EXPECT_EQ(out, milliseconds(7)) << text << ": a refused value was stored";
+    }
+    milliseconds out(7);
+    EXPECT_TRUE(read_duration("999ms", {1, 60}, out) == std::nullopt); // rounded up for the limit
+    EXPECT_TRUE(read_duration("0ms", {1, 60}, out));
+    EXPECT_EQ(read_duration("61000ms", {0, 60}, out)->message, "'61000ms' is not from 0s to 1m");
+    EXPECT_EQ(read_duration("soon", {0, 60}, out)->hint, "write 500ms, 2s or 1m");
+}
+
 TEST(Number, Limits) {
     std::uint32_t out = 7;
     EXPECT_FALSE(read_number("0", {0, 255}, out));

@@ -1,0 +1,63 @@
+// no-sync: the flows that stay at home. What the option nosync says, of all peers or of one.
+//
+//     const NoSync nosync({NoSyncRule{.mark = MarkMatch{0x10, 0xf0}}});
+//     if (nosync.matches(flow)) ...      // not to be announced
+//
+// A rule fits a flow that meets all of its conditions; a flow is not synced if any rule fits.
+// Each end of a flow has two faces, before address translation and after it, and a condition
+// holds if it holds for one of them. All but the mark is the same for the whole life of a flow.
+#pragma once
+
+#include "state/prefix.hpp"
+
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace encsync::state {
+
+struct MarkMatch {
+    std::uint32_t value = 0, mask = 0xffffffff; // no bit of value is outside of mask
+    bool contains(std::uint32_t mark) const { return (mark & mask) == value; }
+    bool operator==(const MarkMatch&) const = default;
+};
+
+struct PortRange {
+    std::uint16_t first = 0, last = 0; // both belong to it
+    bool contains(std::uint16_t port) const { return port >= first && port <= last; }
+    bool operator==(const PortRange&) const = default;
+};
+
+// One without any condition would fit every flow.
+struct NoSyncRule {
+    std::optional<MarkMatch> mark{};
+    std::optional<Prefix> src{}, dst{}; // who opened the flow, and to whom
+    std::vector<Prefix> nets{};         // each holds one of its ends
+    std::optional<PortRange> ports{};   // to which it was opened; of protocols with ports only
+    std::optional<std::uint8_t> proto{};
+    std::optional<std::uint16_t> zone{};
+
+    bool matches(const Flow& flow) const;
+    bool operator==(const NoSyncRule&) const = default;
+};
+
+class NoSync {
+  public:
+    NoSync() = default;
+    explicit NoSync(std::vector<NoSyncRule> rules);
+
+    bool matches(const Flow& flow) const { return matches_for_life(flow) || matches_now(flow); }
+    // By a rule without a mark: it cannot become otherwise.
+    bool matches_for_life(const Flow& flow) const;
+    bool empty() const { return rules_.empty(); }
+    // Those without a mark first.
+    std::span<const NoSyncRule> rules() const { return rules_; }
+
+  private:
+    bool matches_now(const Flow& flow) const; // by a rule with a mark
+
+    std::vector<NoSyncRule> rules_;
+    std::size_t lasting_ = 0; // how many of them have no mark
+};
+
+} // namespace encsync::state
