@@ -27,6 +27,7 @@ constexpr int kChannelFd = 3; // in the child
 
 constexpr const char* kRun = "/run";
 constexpr const char* kDir = "/run/encsync";
+constexpr const char* kCharon = "/run/encsync/charon";
 constexpr const char* kPlugin = "/run/encsync/libstrongswan-encsync.so";
 constexpr const char* kConfig = "/run/encsync/strongswan.conf";
 
@@ -66,13 +67,28 @@ void write_file(const char* path, const std::string& text) {
     ::close(fd);
 }
 
+// Puts a file that was opened before /run was hidden into our own /run.
+void bind(int file, const char* path) {
+    write_file(path, {});
+    char source[] = "/proc/self/fd/0000000000";
+    char* digits = source + std::strlen("/proc/self/fd/");
+    for (int i = 9, n = file; i >= 0; i--, n /= 10)
+        digits[i] = static_cast<char>('0' + n % 10);
+    while (*digits == '0' && digits[1] != '\0')
+        std::memmove(digits, digits + 1, std::strlen(digits));
+    must(::mount(source, path, nullptr, MS_BIND, nullptr) == 0, path);
+    ::close(file);
+}
+
 // A /run that only this child sees: charon insists on its pid file there, and would refuse to
 // start next to another charon. The plugin is put there too, as the user may not be able to
-// enter the directory where it lies.
+// enter the directory where it lies. And charon itself: Debian's AppArmor profile goes by the path
+// /usr/lib/ipsec/charon, grants what we have just taken away, and forbids reading what lies here.
 void furnish(const Plan& plan) {
     must(::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) == 0, "unshare");
     must(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "mount /");
-    // Opened before the tmpfs hides it, in case it lies below /run itself.
+    const int charon = ::open(plan.charon, O_PATH | O_CLOEXEC);
+    must(charon >= 0, plan.charon);
     const int plugin = ::open(plan.plugin, O_PATH | O_CLOEXEC);
     must(plugin >= 0, plan.plugin);
     must(::mount("tmpfs", kRun, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=256k,mode=0755") ==
@@ -81,15 +97,8 @@ void furnish(const Plan& plan) {
     must(::chown(kRun, plan.uid, plan.gid) == 0, "chown /run");
     must(::mkdir(kDir, 0755) == 0, kDir);
     write_file(kConfig, plan.config);
-    write_file(kPlugin, {});
-    char source[] = "/proc/self/fd/0000000000";
-    char* digits = source + std::strlen("/proc/self/fd/");
-    for (int i = 9, n = plugin; i >= 0; i--, n /= 10)
-        digits[i] = static_cast<char>('0' + n % 10);
-    while (*digits == '0' && digits[1] != '\0')
-        std::memmove(digits, digits + 1, std::strlen(digits));
-    must(::mount(source, kPlugin, nullptr, MS_BIND, nullptr) == 0, "mount the plugin");
-    ::close(plugin);
+    bind(charon, kCharon);
+    bind(plugin, kPlugin);
 }
 
 void drop_privileges(const Plan& plan) {
@@ -137,8 +146,7 @@ void drop_privileges(const Plan& plan) {
     // nowhere but in the system's plugin directory.
     const std::array<const char*, 5> envp{"PATH=/usr/sbin:/usr/bin", kPreload, kConf,
                                           "ENCSYNC_CHANNEL=3", nullptr};
-    ::execve(plan.charon, const_cast<char* const*>(argv.data()),
-             const_cast<char* const*>(envp.data()));
+    ::execve(kCharon, const_cast<char* const*>(argv.data()), const_cast<char* const*>(envp.data()));
     give_up(plan.charon);
 }
 

@@ -123,11 +123,11 @@ class BadCharon : public Pair {
   protected:
     void SetUp() override {
         Pair::SetUp();
-        // Where the unprivileged user can reach it.
         char name[] = "/tmp/encsync-bad-charon-XXXXXX";
         ASSERT_NE(::mkdtemp(name), nullptr);
         dir = name;
-        std::filesystem::permissions(dir, std::filesystem::perms(0755));
+        // Out of reach for the unprivileged user, as a build below /root would be.
+        std::filesystem::permissions(dir, std::filesystem::perms(0700));
         std::filesystem::copy_file(ENCSYNC_BAD_CHARON, dir / "charon");
     }
     void TearDown() override {
