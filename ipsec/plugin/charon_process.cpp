@@ -94,11 +94,12 @@ void furnish(const Plan& plan) {
     must(::mount("tmpfs", kRun, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=256k,mode=0755") ==
              0,
          "mount /run");
-    must(::chown(kRun, plan.uid, plan.gid) == 0, "chown /run");
     must(::mkdir(kDir, 0755) == 0, kDir);
     write_file(kConfig, plan.config);
     bind(charon, kCharon);
     bind(plugin, kPlugin);
+    // Last: what belongs to another is closed to us, too, without CAP_DAC_OVERRIDE.
+    must(::chown(kRun, plan.uid, plan.gid) == 0, "chown /run");
 }
 
 void drop_privileges(const Plan& plan) {
