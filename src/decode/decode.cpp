@@ -3,18 +3,17 @@
 
 #include "decode/fields.hpp"
 #include "decode/message.hpp"
-#include "pfsync/extension.hpp"
-#include "pfsync/wire.hpp"
+#include "pfsync/common.hpp"
 
 #include <boost/json/array.hpp>
 
 namespace encsync::decode {
 
 namespace json = boost::json;
-namespace header = pfsync::openbsd::header;       // the same in both versions
-namespace subheader = pfsync::openbsd::subheader; // except for `words`
-using pfsync::openbsd::kHeaderSize;
-using pfsync::openbsd::kSubheaderSize;
+namespace header = pfsync::common::header;
+namespace subheader = pfsync::common::subheader;
+using pfsync::common::kHeaderSize;
+using pfsync::common::kSubheaderSize;
 
 namespace {
 
@@ -103,7 +102,7 @@ bool Walker::read_section() {
     json::object section{{"action", message != nullptr ? message->action : "UNKNOWN"},
                          {"number", number},
                          {"count", count}};
-    if (v6)
+    if (v6 || message != nullptr)
         section["stride"] = stride;
     // Version 6 passes over what it doesn't read; version 5 has no length to do it by.
     const bool known = message != nullptr && !message->unused;

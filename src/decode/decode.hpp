@@ -5,12 +5,12 @@
 //     std::puts(d.bad ? "bad" : to_text(d.packet).c_str());
 //
 // The object: version, length, pfcksum, sections. A section: action (its name, "UNKNOWN" if it has
-// none), number, count, messages; in version 6 stride, the bytes of a message; `skipped` if nobody
-// reads such messages. A message has the fields of its table (fields.hpp). In a bad packet there is
-// `error` (one of the names of pfsync::Fault) and `offset`, in bytes from
-// the pfsync header: of the field at fault, or of the section whose frame is wrong. What could be
-// read is there beside them. Bad is what a receiver of that version has reason to refuse, without
-// its state table, its interfaces and its rules: a decoder has none.
+// none), number, count, messages, and stride, the bytes of a message, where they are known;
+// `skipped` if nobody reads such messages. A message has the fields of its table (fields.hpp). In a
+// bad packet there is `error` (one of the names of pfsync::Fault) and `offset`, in bytes from the
+// pfsync header: of the field at fault, or of the section whose frame is wrong. What could be read
+// is there beside them. Bad is what a receiver of that version has reason to refuse, without its
+// state table, its interfaces and its rules: a decoder has none.
 //
 // No length that the packet claims is believed; memory is in proportion to its real bytes.
 #pragma once

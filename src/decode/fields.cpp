@@ -2,7 +2,8 @@
 #include "decode/fields.hpp"
 
 #include "decode/tables.hpp"
-#include "pfsync/wire.hpp"
+#include "pfsync/freebsd.hpp"
+#include "pfsync/openbsd.hpp"
 
 #include <algorithm>
 
@@ -15,7 +16,7 @@ const Message* find(std::uint8_t version, std::uint8_t number) {
 }
 
 std::uint8_t family_inet6(std::uint8_t version) {
-    return version == kOpenbsd ? pfsync::openbsd::kAfInet6 : kFreebsdAfInet6;
+    return version == kOpenbsd ? pfsync::openbsd::kAfInet6 : pfsync::freebsd::kAfInet6;
 }
 
 } // namespace encsync::decode

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "decode/frame.hpp"
 
-#include "pfsync/wire.hpp"
+#include "pfsync/common.hpp"
 
 #include <algorithm>
 #include <arpa/inet.h>

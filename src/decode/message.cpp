@@ -2,7 +2,7 @@
 #include "decode/message.hpp"
 
 #include "pfsync/extension.hpp"
-#include "pfsync/wire.hpp"
+#include "pfsync/openbsd.hpp"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -15,10 +15,10 @@
 namespace encsync::decode {
 
 namespace json = boost::json;
-namespace peer = pfsync::openbsd::peer; // the same in both versions
-namespace sockaddr = pfsync::openbsd::bsd_sockaddr;
-using pfsync::openbsd::kAfInet;
-using pfsync::openbsd::kMaxPeerState;
+namespace peer = pfsync::common::peer;
+namespace sockaddr = pfsync::common::bsd_sockaddr;
+using pfsync::common::kAfInet;
+using pfsync::common::kMaxPeerState;
 
 namespace {
 
@@ -240,21 +240,25 @@ json::object Reader::fields(std::span<const Field> list) {
     return out;
 }
 
-// Where a port should be stands the ICMP type, opposite to the id, which is the source's.
+// Where a port should be stands the ICMP type, opposite to the id, which is the source's. FreeBSD
+// before 15, whose states have one family for all, put the id into both.
 void Reader::check_icmp(const json::object& state, std::span<const Field> list) {
-    namespace k = pfsync::openbsd::key;
+    namespace k = pfsync::openbsd::key; // FreeBSD's has the same front
     const auto* proto = state.if_contains("proto");
     const auto* direction = state.if_contains("direction");
     if (proto == nullptr || direction == nullptr)
         return;
-    const auto number = proto->to_number<int>();
-    if (number != IPPROTO_ICMP && number != IPPROTO_ICMPV6)
+    const auto number_of = proto->to_number<int>();
+    if (number_of != IPPROTO_ICMP && number_of != IPPROTO_ICMPV6)
         return;
+    const bool id_twice = version_ == kFreebsd && !state.contains("wire_af");
     for (const Field& f : list) {
-        if (f.kind != Kind::key40)
+        if (f.kind != Kind::key40 && f.kind != Kind::key36)
             continue;
         const std::size_t type = f.offset + (*direction == "out" ? k::port0 : k::port1);
-        if (bytes_[type] != 0)
+        const std::size_t id = f.offset + (*direction == "out" ? k::port1 : k::port0);
+        const auto value = number<std::uint16_t>(type);
+        if (value > 255 && !(id_twice && value == number<std::uint16_t>(id)))
             wrong_.note("bad_icmp_type", type);
     }
 }

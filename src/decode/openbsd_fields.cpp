@@ -2,7 +2,7 @@
 // Version 6, and what encsync nodes add to it.
 #include "decode/tables.hpp"
 #include "pfsync/extension.hpp"
-#include "pfsync/wire.hpp"
+#include "pfsync/openbsd.hpp"
 
 namespace encsync::decode {
 namespace {

@@ -6,8 +6,6 @@
 
 namespace encsync::decode {
 
-inline constexpr std::uint8_t kFreebsdAfInet6 = 28;
-
 // Whether all fields of all messages lie within the least length of their message. Each table
 // asserts it, so that the decoder need not ask.
 constexpr bool fits(std::span<const Message> messages) {

@@ -2,7 +2,7 @@
 // Packets for a person: a line for each message with what matters most, the rest below it.
 #include "decode/decode.hpp"
 
-#include "pfsync/wire.hpp"
+#include "pfsync/common.hpp"
 
 #include <algorithm>
 #include <array>
@@ -192,7 +192,7 @@ std::string render_message(const json::object& m) {
             continue;
         std::string text = fmt::format(" {} {}", printable(key), show(value));
         if ((key == "rule" || key == "anchor" || key == "nat_rule") &&
-            number(m, key) == pfsync::openbsd::kNoRule)
+            number(m, key) == pfsync::common::kNoRule)
             text = fmt::format(" {} none", key);
         if (key == "timeout")
             text += fmt::format(" ({})", named(kTimeouts, number(m, "timeout")));

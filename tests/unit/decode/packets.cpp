@@ -32,13 +32,16 @@ Data read_hex(const fs::path& path) {
 
 } // namespace
 
-std::vector<Golden> load_golden(const std::string& dialect) {
+std::vector<Golden> load_golden() {
     std::vector<Golden> out;
-    for (const auto& entry : fs::directory_iterator(fs::path(ENCSYNC_VECTORS) / dialect))
-        if (entry.path().extension() == ".hex")
-            out.push_back({dialect + "/" + entry.path().stem().string(), read_hex(entry.path()),
-                           lines_of(fs::path(entry.path()).replace_extension(".expect"))});
+    for (const auto& entry : fs::recursive_directory_iterator(ENCSYNC_VECTORS)) {
+        const fs::path& path = entry.path();
+        if (path.extension() == ".hex")
+            out.push_back({path.parent_path().filename().string() + "/" + path.stem().string(),
+                           read_hex(path), lines_of(fs::path(path).replace_extension(".expect"))});
+    }
     std::ranges::sort(out, {}, &Golden::name);
+    EXPECT_GT(out.size(), 50U);
     return out;
 }
 

@@ -18,7 +18,7 @@ struct Golden {
     Data packet;
     std::vector<std::string> expect; // lines, as tests/vectors/generate.py says them
 };
-std::vector<Golden> load_golden(const std::string& dialect);
+std::vector<Golden> load_golden(); // of all dialects
 Data golden(const std::string& name);
 
 // A subheader and its messages; version 5 has 0 instead of the length.
