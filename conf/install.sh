@@ -27,6 +27,7 @@ cmake --install "$build" --strip >"$log" || {
     cat "$log" >&2
     fail "cmake --install failed"
 }
+[ -x "${DESTDIR:-}$prefix/sbin/encsyncd" ] || fail "$build has no programs to install"
 echo "Installed below ${DESTDIR:-}$prefix and ${DESTDIR:-}/etc:"
 sed -n 's/^-- \(Installing\|Up-to-date\): /    /p' "$log" | while read -r file; do
     [ -d "$file" ] || echo "    $file"

@@ -13,6 +13,8 @@ namespace {
 
 using namespace encsync;
 
+constexpr int kUsage = 2; // exit status of a command line that makes no sense
+
 struct Arguments {
     std::string config = "/etc/encsync/encsync.conf";
     std::string run_dir = "/run/encsync";
@@ -66,7 +68,11 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_flag("--foreground", arguments.foreground, "stay in the foreground, log to stderr");
     app.set_version_flag("--version", "encsyncd " ENCSYNC_VERSION);
-    CLI11_PARSE(app, argc, argv);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : kUsage;
+    }
 
     auto config = read_config(arguments.config);
     if (!config)

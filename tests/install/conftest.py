@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: ISC
+"""What the tests of the installation share: a build that was installed below a DESTDIR."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests" / "lab"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The logs of a lab, in the report of a failed test."""
+    from lab import Lab
+    report = (yield).get_result()
+    if report.failed:
+        for lab in Lab.standing:
+            report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
+
+
+def build_dir() -> Path:
+    """ENCSYNC_BUILD_DIR, as CTest says, or that of ./run build."""
+    return Path(os.environ.get("ENCSYNC_BUILD_DIR", REPOSITORY / "build"))
+
+
+def install(destdir: Path, build: Path | None = None, **options) -> subprocess.CompletedProcess:
+    # A umask that would lock everybody out, were it heeded.
+    return subprocess.run([REPOSITORY / "conf" / "install.sh", build or build_dir()],
+                          env={**os.environ, "DESTDIR": str(destdir)}, umask=0o077,
+                          capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def destdir(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("destdir")
+    place.chmod(0o755)
+    done = install(place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="session")
+def unit(destdir) -> Path:
+    return destdir / "usr/local/lib/systemd/system/encsync.service"
