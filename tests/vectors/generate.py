@@ -1,375 +1,76 @@
 #!/usr/bin/env python3
-"""Golden pfsync packets, assembled from the published layout and not by our own code.
+"""Golden pfsync packets, assembled from the published layouts and not by our own code.
 
-    generate.py           writes openbsd/NAME.hex (the packet) and NAME.expect (its meaning)
+    generate.py           writes DIALECT/NAME.hex (the packet) and NAME.expect (its meaning)
     generate.py --check   compares with what is there; fails if anything differs
-    generate.py --seeds DIR   writes each packet as a binary file NAME into DIR
+    generate.py --seeds DIR   writes each packet as a binary file into DIR
 
-The layout is that of OpenBSD's sys/net/if_pfsync.h (r1.65) and pfvar.h (r1.543). "ours-" is
-what encsync writes, byte for byte; "pf-" is what pf writes; "bad-" is refused.
+"ours-" is what encsync writes, byte for byte; "pf-" is what pf writes; "bad-" is refused.
 """
 
-import ipaddress
 import os
-import struct
 import sys
 
-CLR, OINS, INS_ACK, OUPD, UPD_C, UPD_REQ, DEL, DEL_C = 0, 1, 2, 3, 4, 5, 6, 7
-BUS, OTDB, EOF, INS, UPD, TDB = 10, 11, 12, 13, 14, 15
-NAMES = {CLR: "clr", INS_ACK: "ins_ack", UPD_C: "upd_c", UPD_REQ: "upd_req", DEL: "del",
-         DEL_C: "del_c", BUS: "bus", INS: "ins", UPD: "upd", TDB: "tdb"}
-IN, OUT = 1, 2
-TCP, UDP, ICMP, ICMP6, GRE, ESP, SCTP = 6, 17, 1, 58, 47, 50, 132
-AF = {4: 2, 6: 24}  # OpenBSD's AF_INET and AF_INET6
-NONE = 0xffffffff
+sys.dont_write_bytecode = True
+# The neighbours, wherever this is called from.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import freebsd_vectors  # noqa: E402
+import openbsd_vectors  # noqa: E402
+
+DIALECTS = {"openbsd": openbsd_vectors.vectors()}
+for release in (1301, 1400, 1500):
+    DIALECTS[f"freebsd-{release}"] = freebsd_vectors.vectors(release)
 
 
-def packet(*sections, version=6, length=None, trailer=b""):
-    body = b"".join(sections)
-    header = struct.pack(">BBH16x", version, 0, 20 + len(body) if length is None else length)
-    return header + body + trailer
+def files(vectors):
+    out = {}
+    for label, (data, lines) in vectors.items():
+        rows = [data[i:i + 32].hex() for i in range(0, len(data), 32)]
+        out[f"{label}.hex"] = "".join(row + "\n" for row in rows)
+        out[f"{label}.expect"] = "".join(line + "\n" for line in lines)
+    return out
 
 
-def section(action, *messages, stride=None, count=None):
-    size = len(messages[0]) if messages else 0
-    assert all(len(m) == size for m in messages)
-    return struct.pack(">BBH", action, size // 4 if stride is None else stride // 4,
-                       len(messages) if count is None else count) + b"".join(messages)
-
-
-def address(text, junk):
-    raw = ipaddress.ip_address(text).packed
-    return raw + (junk * 12 if len(raw) == 4 else b"")
-
-
-def peer(state, seqlo=0, seqhi=0, seqdiff=0, max_win=0, mss=0, wscale=0, scrub=bytes(8)):
-    return scrub + struct.pack(">IIIHHBB6x", seqlo, seqhi, seqdiff, max_win, mss, state, wscale)
-
-
-def key(src, sport, dst, dport, direction, af, junk):
-    """Direction in: source first. Direction out: source second."""
-    ends = [(src, sport), (dst, dport)]
-    if direction == OUT:
-        ends.reverse()
-    return (address(ends[0][0], junk) + address(ends[1][0], junk)
-            + struct.pack(">HHHBB", ends[0][1], ends[1][1], 0, af, 0))
-
-
-def state(id=0x1122334455667788, creatorid=0x0a0b0c0d, ifname=b"all", proto=TCP, direction=IN,
-          orig=("10.0.0.2", 40000, "192.0.2.1", 443), translated=None, src=None, dst=None,
-          age=77, expire=86400, timeout=2, flags=0, counters=(0, 0, 0, 0), key_af=None, af=None,
-          stack_af=None, junk=b"\0", rule=NONE, anchor=NONE, rtableid=(-1, -1), max_mss=0, log=0,
-          sync_flags=0, tail=b"", set_prio=b"\0\0"):
-    translated = translated or orig
-    real_af = AF[ipaddress.ip_address(orig[0]).version]
-    af = real_af if af is None else af
-    key_af = real_af if key_af is None else key_af
-    stack_af = key_af if stack_af is None else stack_af
-    wire, stack = (orig, translated) if direction == IN else (translated, orig)
-    m = struct.pack(">Q", id) + ifname.ljust(16, b"\0")
-    m += key(*wire, direction, key_af, junk) + key(*stack, direction, stack_af, junk)
-    m += (src or peer(4)) + (dst or peer(4)) + bytes(16)
-    m += struct.pack(">IIIII", rule, anchor, NONE, age, expire)
-    m += struct.pack(">QQQQ", *counters)
-    m += struct.pack(">I", creatorid)
-    m += struct.pack(">iiH", *rtableid, max_mss)
-    m += struct.pack(">BBBBBB", af, proto, direction, log, 0, timeout)
-    m += struct.pack(">BBBBH", sync_flags, 0, 0, 0, flags) + set_prio
-    assert len(m) == 264
-    return m + tail
-
-
-def tail(mark=0, timeout=0, zone=0, live=True, status=0):
-    return struct.pack(">IIHBB", mark, timeout, zone, 1 if live else 0, status)
-
-
-def upd_c(id=0x1122334455667788, creatorid=0x0a0b0c0d, src=None, dst=None, timeout=2):
-    m = struct.pack(">Q", id) + (src or peer(4)) + (dst or peer(4))
-    return m + struct.pack(">IIBB2x", creatorid, 0, timeout, 0)
-
-
-def ident(id=0x1122334455667788, creatorid=0x0a0b0c0d):
-    return struct.pack(">QI", id, creatorid)
-
-
-def clr(ifname=b"", creatorid=0x0a0b0c0d):
-    return ifname.ljust(16, b"\0") + struct.pack(">I", creatorid)
-
-
-def bus(status, creatorid=0x0a0b0c0d, endtime=0):
-    return struct.pack(">IIB3x", creatorid, endtime, status)
-
-
-def tdb(spi=0x1000, dst="192.0.2.9", rpl=17, count=123456789012, sproto=ESP, rdomain=0, af=None):
-    a = ipaddress.ip_address(dst)
-    if a.version == 4:
-        sockaddr = struct.pack(">BBH4s", 16, AF[4] if af is None else af, 0, a.packed)
-    else:
-        sockaddr = struct.pack(">BBHI16sI", 28, AF[6], 0, 0, a.packed, 0)
-    return (struct.pack(">I", spi) + sockaddr.ljust(28, b"\0")
-            + struct.pack(">QQBBH", rpl, count, sproto, 0, rdomain))
-
-
-# What a packet means, in the words of the test (tests/unit/pfsync/describe.hpp).
-
-def said(action, stride, *lines):
-    return [f"section {NAMES.get(action, action)} stride {stride} count {len(lines)}",
-            *(f"  {line}" for line in lines)]
-
-
-def flow(orig, reply, src=4, dst=4, id=0x1122334455667788, creatorid=0x0a0b0c0d, proto=TCP,
-         flags="", timeout=86400, age=77, mark=0, zone=0, rest=""):
-    def show(t):
-        return f"{t[0]} {t[1]} {t[2]} {t[3]}"
-    return (f"id {id:016x}/{creatorid:08x} proto {proto} orig {show(orig)} reply {show(reply)}"
-            f" states {src}:{dst} flags [{flags}] timeout {timeout} age {age} mark {mark}"
-            f" zone {zone} {rest}").rstrip()
-
-
-def name(id=0x1122334455667788, creatorid=0x0a0b0c0d):
-    return f"id {id:016x}/{creatorid:08x}"
-
-
-VECTORS = {}
-
-
-def vector(label, data, *lines):
-    assert label not in VECTORS
-    VECTORS[label] = (data, list(lines))
-
-
-def ours():
-    C, S, N = "10.0.0.2", "192.0.2.1", "203.0.113.5"
-    both, sloppy = "seen_reply assured", "seen_reply assured sloppy"
-    plain = (C, 40000, S, 443)
-    back = (S, 443, C, 40000)
-    ins = state(flags=2)
-    vector("ours-ins-tcp", packet(section(INS, ins)),
-           *said(INS, 264, flow(plain, back, flags=sloppy)))
-    vector("ours-ins-tcp-syn",
-           packet(section(INS, state(flags=2, src=peer(2), dst=peer(0), timeout=0, age=0,
-                                     expire=120))),
-           *said(INS, 264, flow(plain, back, 2, 0, flags="sloppy", timeout=120, age=0)))
-    vector("ours-ins-tcp-snat",
-           packet(section(INS, state(flags=2, direction=OUT,
-                                     translated=(N, 61000, S, 443)))),
-           *said(INS, 264, flow(plain, (S, 443, N, 61000), flags=sloppy)))
-    vector("ours-ins-tcp-dnat",
-           packet(section(INS, state(flags=2, orig=(C, 40000, N, 80),
-                                     translated=(C, 40000, S, 8080)))),
-           *said(INS, 264, flow((C, 40000, N, 80), (S, 8080, C, 40000), flags=sloppy)))
-    vector("ours-ins-tcp-both-nat",
-           packet(section(INS, state(flags=2, orig=(C, 40000, N, 80),
-                                     translated=("10.9.9.9", 555, S, 8080)))),
-           *said(INS, 264, flow((C, 40000, N, 80), (S, 8080, "10.9.9.9", 555), flags=sloppy)))
-    vector("ours-ins-udp6",
-           packet(section(INS, state(proto=UDP, orig=("2001:db8::1", 5000, "2001:db8::53", 53),
-                                     src=peer(2), dst=peer(2), timeout=8, expire=60))),
-           *said(INS, 264, flow(("2001:db8::1", 5000, "2001:db8::53", 53),
-                                ("2001:db8::53", 53, "2001:db8::1", 5000), 2, 2, proto=UDP,
-                                flags=both, timeout=60)))
-    # ICMP: the id stands with the source, the type with the destination.
-    vector("ours-ins-icmp-snat",
-           packet(section(INS, state(proto=ICMP, direction=OUT, orig=(C, 0x1234, S, 8),
-                                     translated=(N, 0x4321, S, 8), src=peer(1), dst=peer(1),
-                                     timeout=10, expire=10))),
-           *said(INS, 264, flow((C, 0x1234, S, 8 << 8), (S, 0x4321, N, 0), 1, 1, proto=ICMP,
-                                flags="seen_reply", timeout=10)))
-    vector("ours-ins-icmp6",
-           packet(section(INS, state(proto=ICMP6, orig=("fe80::1", 7, "fe80::2", 128),
-                                     src=peer(1), dst=peer(0), timeout=9, expire=20))),
-           *said(INS, 264, flow(("fe80::1", 7, "fe80::2", 128 << 8),
-                                ("fe80::2", 7, "fe80::1", 129 << 8), 1, 0, proto=ICMP6,
-                                timeout=20)))
-    vector("ours-ins-gre",
-           packet(section(INS, state(proto=GRE, orig=(C, 1, S, 2), src=peer(1), dst=peer(1),
-                                     timeout=12, expire=30))),
-           *said(INS, 264, flow((C, 1, S, 2), (S, 2, C, 1), 1, 1, proto=GRE, flags="seen_reply",
-                                timeout=30)))
-    vector("ours-ins-esp",
-           packet(section(INS, state(proto=ESP, orig=(C, 0, S, 0), src=peer(2), dst=peer(2),
-                                     timeout=13, expire=60))),
-           *said(INS, 264, flow((C, 0, S, 0), (S, 0, C, 0), 2, 2, proto=ESP, flags=both,
-                                timeout=60)))
-    vector("ours-ins-sctp",
-           packet(section(INS, state(proto=SCTP, orig=(C, 1, S, 2), src=peer(1), dst=peer(0),
-                                     timeout=11, expire=60))),
-           *said(INS, 264, flow((C, 1, S, 2), (S, 2, C, 1), 1, 0, proto=SCTP, timeout=60)))
-    vector("ours-ins-tail",
-           packet(section(INS, state(flags=2, tail=tail(0xdeadbeef, 86400, 9, True, 3)))),
-           *said(INS, 276, flow(plain, back, flags=both, mark=0xdeadbeef, zone=9,
-                                rest="tail live")))
-    vector("ours-upd-tail-copy",
-           packet(section(UPD, state(flags=2 | 16, tail=tail(1, 86400, 0, False, 9)))),
-           *said(UPD, 276, flow(plain, back, flags="seen_reply sloppy", mark=1,
-                                rest="tail copy wants_ack")))
-    vector("ours-del", packet(section(DEL, ins)),
-           *said(DEL, 264, flow(plain, back, flags=sloppy)))
-    # All kinds in one packet, two deletions in one section.
-    vector("ours-mixed",
-           packet(section(INS_ACK, ident()),
-                  section(UPD_C, upd_c(src=peer(7), timeout=3)),
-                  section(DEL_C, ident(1), ident(2, 3)),
-                  section(UPD_REQ, ident(0, 0)),
-                  section(CLR, clr(), clr(b"em0")),
-                  section(BUS, bus(1), bus(2, endtime=300)),
-                  section(TDB, tdb())),
-           *said(INS_ACK, 12, name()),
-           *said(UPD_C, 84, name() + " states 7:4 timeout 3"),
-           *said(DEL_C, 12, name(1), name(2, 3)),
-           *said(UPD_REQ, 12, name(0, 0)),
-           *said(CLR, 20, "clr [] 0a0b0c0d", "clr [em0] 0a0b0c0d"),
-           *said(BUS, 12, "start 0a0b0c0d 0", "end 0a0b0c0d 300"),
-           *said(TDB, 52, "tdb 192.0.2.9 spi 00001000 rpl 17 bytes 123456789012 proto 50"
-                 " rdomain 0"))
-    vector("ours-empty", packet())
-
-
-def pf():
-    """What a pf firewall says, with all that we don't say ourselves."""
-    C, S, N = "10.0.0.2", "192.0.2.1", "203.0.113.5"
-    windows = dict(src=peer(4, 1000, 66536, 0, 512, 0, 0x87, b"\0\1\x40\1\1\2\3\4"),
-                   dst=peer(4, 2000, 68000, 0, 1024, 1460, 0x86))
-    full = dict(ifname=b"em0", junk=b"\xa5", rule=3, anchor=NONE, rtableid=(0, 0), max_mss=1460,
-                log=1, sync_flags=8, counters=(10, 9, 8000, 2 ** 40), flags=0x0160,
-                set_prio=b"\3\4", **windows)
-    both = "seen_reply assured"
-    plain = flow((C, 40000, S, 443), (S, 443, C, 40000), flags=both)
-    vector("pf-ins", packet(section(INS, state(**full))), *said(INS, 264, plain))
-    vector("pf-ins-out", packet(section(INS, state(direction=OUT, **full))),
-           *said(INS, 264, plain))
-    vector("pf-ins-dnat-out",
-           packet(section(INS, state(direction=OUT, translated=(C, 40000, N, 8443), **full))),
-           *said(INS, 264, flow((C, 40000, S, 443), (N, 8443, C, 40000), flags=both)))
-    vector("pf-ins-snat-in",
-           packet(section(INS, state(translated=(N, 50000, S, 443), **full))),
-           *said(INS, 264, flow((C, 40000, S, 443), (S, 443, N, 50000), flags=both)))
-    vector("pf-key-af-zero", packet(section(UPD, state(key_af=0, **full))),
-           *said(UPD, 264, plain))
-    vector("pf-defer-nosync",
-           packet(section(INS, state(src=peer(2), dst=peer(0), flags=0x18, timeout=0, expire=0))),
-           *said(INS, 264, flow((C, 40000, S, 443), (S, 443, C, 40000), 2, 0, flags="no_sync",
-                                timeout=0, rest="wants_ack")))
-    vector("pf-synproxy",
-           packet(section(INS, state(src=peer(11), dst=peer(12), timeout=0, expire=120))),
-           *said(INS, 264, flow((C, 40000, S, 443), (S, 443, C, 40000), 11, 12, timeout=120)))
-    vector("pf-esp-with-ports",
-           packet(section(INS, state(proto=ESP, orig=(C, 5, S, 6), src=peer(1), dst=peer(0),
-                                     timeout=11))),
-           *said(INS, 264, flow((C, 0, S, 0), (S, 0, C, 0), 1, 0, proto=ESP)))
-    vector("pf-icmp-out",
-           packet(section(INS, state(proto=ICMP, direction=OUT, orig=(C, 77, S, 8),
-                                     src=peer(0), dst=peer(0), timeout=10, expire=10))),
-           *said(INS, 264, flow((C, 77, S, 0x800), (S, 77, C, 0), 0, 0, proto=ICMP,
-                                timeout=10)))
-    # A longer message is read as its known front.
-    vector("pf-longer-state",
-           packet(section(INS, state(tail=b"\xff" * 4), state(id=2, tail=b"\xff" * 4))),
-           *said(INS, 268, plain,
-                 flow((C, 40000, S, 443), (S, 443, C, 40000), id=2, flags=both)))
-    vector("pf-longer-id", packet(section(DEL_C, ident() + b"\xee" * 8, ident(9) + bytes(8))),
-           *said(DEL_C, 20, name(), name(9)))
-    # Skipped by their length, and what follows is read: unknown, deprecated, too short.
-    vector("pf-skipped",
-           packet(section(200, b"\x55" * 16), section(OINS, b"\1" * 240),
-                  section(INS, b"\2" * 260), section(EOF, b"\0" * 4), section(DEL_C, ident())),
-           "section 200 stride 16 count 1", "  skipped",
-           "section 1 stride 240 count 1", "  skipped",
-           "section ins stride 260 count 1", "  refused short_message",
-           "section 12 stride 4 count 1", "  skipped",
-           *said(DEL_C, 12, name()))
-    vector("pf-trailer", packet(section(DEL_C, ident()), trailer=b"\xff" * 9),
-           *said(DEL_C, 12, name()))
-    vector("pf-tdb6", packet(section(TDB, tdb(dst="2001:db8::9", rdomain=4))),
-           *said(TDB, 52, "tdb 2001:db8::9 spi 00001000 rpl 17 bytes 123456789012 proto 50"
-                 " rdomain 4"))
-    # r1.332 leaves what stood behind the NUL.
-    vector("pf-clr-dirty", packet(section(CLR, clr(b"em1\0dirty"))),
-           *said(CLR, 20, "clr [em1] 0a0b0c0d"))
-
-
-def bad():
-    def refused(label, reason, action, message):
-        vector(f"bad-{label}", packet(section(action, message), section(DEL_C, ident())),
-               *said(action, len(message), f"refused {reason}"), *said(DEL_C, 12, name()))
-
-    refused("creatorid", "bad_creatorid", INS, state(creatorid=0))
-    refused("ifname", "bad_ifname", INS, state(ifname=b"x" * 16))
-    refused("src-state", "bad_peer_state", UPD, state(src=peer(13)))
-    refused("dst-state", "bad_peer_state", UPD, state(dst=peer(255)))
-    refused("timeout", "bad_timeout", UPD, state(timeout=20))
-    refused("timeout-purge", "bad_timeout", INS, state(timeout=21))
-    refused("direction-zero", "bad_direction", UPD, state(direction=0))
-    refused("direction-three", "bad_direction", INS, state(direction=3))
-    refused("af-none", "bad_family", UPD, state(key_af=0, af=0))
-    refused("af-linux", "bad_family", INS, state(key_af=10, af=10))
-    refused("af-freebsd", "bad_family", INS, state(key_af=28, af=28))
-    refused("af-differ", "bad_family", UPD, state(key_af=2, stack_af=24))
-    refused("af-half", "bad_family", UPD, state(key_af=2, stack_af=0))
-    refused("af-other", "bad_family", UPD, state(key_af=2, af=24))
-    refused("icmp-type", "bad_icmp_type", INS,
-            state(proto=ICMP, orig=("10.0.0.2", 1, "192.0.2.1", 256)))
-    refused("upd-c-creatorid", "bad_creatorid", UPD_C, upd_c(creatorid=0))
-    refused("upd-c-state", "bad_peer_state", UPD_C, upd_c(src=peer(13)))
-    refused("upd-c-timeout", "bad_timeout", UPD_C, upd_c(timeout=20))
-    refused("upd-c-short", "short_message", UPD_C, upd_c()[:80])
-    refused("clr-ifname", "bad_ifname", CLR, clr(b"y" * 16))
-    refused("clr-creatorid", "bad_creatorid", CLR, clr(creatorid=0))
-    refused("bus-status", "bad_bus_status", BUS, bus(3))
-    refused("tdb-family", "bad_family", TDB, tdb(af=7))
-    refused("id-short", "short_message", DEL_C, ident()[:8])
-
-    one = section(DEL_C, ident())
-    vector("bad-short-header", packet()[:19], "fault short_header at 0")
-    vector("bad-version", packet(one, version=5), "fault bad_version at 0")
-    vector("bad-length-small", packet(one, length=19), "fault bad_length at 0")
-    vector("bad-length-large", packet(one, length=37), "fault bad_length at 0")
-    vector("bad-subheader", packet(one, b"\7\3\0"), *said(DEL_C, 12, name()),
-           "fault short_subheader at 36")
-    vector("bad-count-zero", packet(one, section(DEL_C, ident(), count=0)),
-           *said(DEL_C, 12, name()), "fault zero_count at 36")
-    vector("bad-stride-zero", packet(section(DEL_C, ident(), stride=0)),
-           "fault zero_stride at 20")
-    # The end mark of older versions: version 6 has none, and it has no length to skip it by.
-    vector("bad-eof", packet(one, section(EOF, b"")), *said(DEL_C, 12, name()),
-           "fault zero_stride at 36")
-    vector("bad-overrun", packet(section(DEL_C, ident(), ident(2), count=3)),
-           "fault section_overrun at 20")
-    vector("bad-overrun-most", packet(section(DEL_C, ident(), count=65535, stride=1020)),
-           "fault section_overrun at 20")
-    # The bytes are there, but the length field says they are none of this packet's.
-    vector("bad-beyond-length", packet(one, length=35), "fault section_overrun at 20")
+def differing(here, made):
+    for n, text in made.items():
+        path = os.path.join(here, n)
+        if not os.path.exists(path):
+            yield path
+        else:
+            with open(path, encoding="ascii") as f:
+                if f.read() != text:
+                    yield path
+    if os.path.isdir(here):
+        for n in sorted(set(os.listdir(here)) - set(made)):
+            yield os.path.join(here, n)
 
 
 def main():
-    ours()
-    pf()
-    bad()
     if len(sys.argv) == 3 and sys.argv[1] == "--seeds":
-        for label, (data, _) in VECTORS.items():
-            with open(os.path.join(sys.argv[2], label), "wb") as f:
-                f.write(data)
+        for dialect, vectors in DIALECTS.items():
+            for label, (data, _) in vectors.items():
+                seed = label if dialect == "openbsd" else f"{dialect}-{label}"
+                with open(os.path.join(sys.argv[2], seed), "wb") as f:
+                    f.write(data)
         return 0
-    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "openbsd")
-    files = {}
-    for label, (data, lines) in VECTORS.items():
-        rows = [data[i:i + 32].hex() for i in range(0, len(data), 32)]
-        files[f"{label}.hex"] = "".join(row + "\n" for row in rows)
-        files[f"{label}.expect"] = "".join(line + "\n" for line in lines)
-    if sys.argv[1:] == ["--check"]:
-        differ = [n for n in files if not os.path.exists(os.path.join(here, n))
-                  or open(os.path.join(here, n)).read() != files[n]]
-        differ += sorted(set(os.listdir(here)) - set(files))
-        for n in differ:
-            print(f"{n}: not what generate.py makes", file=sys.stderr)
-        return 1 if differ else 0
-    if sys.argv[1:]:
+    if sys.argv[1:] not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    for n, text in files.items():
-        with open(os.path.join(here, n), "w") as f:
-            f.write(text)
-    return 0
+    status = 0
+    for dialect, vectors in DIALECTS.items():
+        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), dialect)
+        made = files(vectors)
+        if sys.argv[1:] == ["--check"]:
+            for path in differing(here, made):
+                print(f"{path}: not what generate.py makes", file=sys.stderr)
+                status = 1
+            continue
+        os.makedirs(here, exist_ok=True)
+        for n, text in made.items():
+            with open(os.path.join(here, n), "w", encoding="ascii") as f:
+                f.write(text)
+    return status
 
 
 sys.exit(main())

@@ -1,120 +1,174 @@
-// Everything a packet can hold is read; what reads fine is written again and must read back the
-// same.
+// Everything a packet can hold is read, by whichever dialect; what reads fine is written again,
+// in every dialect, and must read back the same.
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
+#include <netinet/in.h>
+#include <source_location>
 
 namespace {
 
 using namespace encsync;
 using namespace encsync::pfsync;
-using openbsd::Action;
 
-void demand(bool truth) {
-    if (!truth)
-        std::abort();
+constexpr Dialect kAll[] = {Dialect::openbsd, Dialect::freebsd1301, Dialect::freebsd1400,
+                            Dialect::freebsd1500};
+
+void demand(bool truth, std::source_location where = std::source_location::current()) {
+    if (truth)
+        return;
+    std::fprintf(stderr, "line %u does not hold\n", where.line());
+    std::abort();
 }
 
-void full_state(Bytes message) {
-    FullState in;
-    if (read(message, in) != Fault::none)
-        return;
-    (void)to_string(in.flow);
-    std::array<std::uint8_t, openbsd::kStateSize + extension::tail::size> buffer{};
-    const std::size_t size = in.has_tail ? buffer.size() : openbsd::kStateSize;
-    write_state(buffer.data(), in.flow,
+bool is_icmp(const state::Flow& flow) {
+    return flow.key.proto == IPPROTO_ICMP || flow.key.proto == IPPROTO_ICMPV6;
+}
+
+bool loses_icmp_type(Dialect d) {
+    return d == Dialect::freebsd1301 || d == Dialect::freebsd1400;
+}
+
+bool same(Bytes a, Bytes b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+void same_message(Dialect d, const FullState& in) {
+    std::array<std::uint8_t, freebsd::kState1500Size> buffer{};
+    const std::size_t size = state_size(d) + (in.has_tail ? extension::tail::size : 0);
+    write_state(d, buffer.data(), in.flow,
                 {.tail = in.has_tail,
                  .live = in.live,
+                 .term = in.term,
                  .wants_ack = in.wants_ack,
                  .src = in.src.bytes,
                  .dst = in.dst.bytes});
     FullState out;
-    demand(read(Bytes(buffer).first(size), out) == Fault::none);
-    in.flow.flags &= static_cast<std::uint8_t>(~state::kNoSync); // never sent on
-    demand(out.flow == in.flow);
+    demand(read(d, Bytes(buffer).first(size), out) == Fault::none);
     demand(out.live == in.live && out.wants_ack == in.wants_ack && out.has_tail == in.has_tail);
-    demand(std::equal(in.src.bytes.begin(), in.src.bytes.end(), out.src.bytes.begin()));
-    demand(std::equal(in.dst.bytes.begin(), in.dst.bytes.end(), out.dst.bytes.begin()));
+    state::Flow expected = in.flow;
+    expected.flags &= static_cast<std::uint8_t>(~state::kNoSync); // never sent on
+    if (!is_icmp(in.flow) || !loses_icmp_type(d))
+        demand(out.flow == expected);
+    // Of the blocks, only what SCTP wants to be there may have been added.
+    if (in.flow.key.proto != IPPROTO_SCTP && in.flow.key.proto != IPPROTO_DCCP)
+        demand(same(in.src.bytes, out.src.bytes) && same(in.dst.bytes, out.dst.bytes));
 }
 
-void compressed(Bytes message) {
+// To another system: who it is, what it is of, and where it stands must arrive.
+void other_dialect(Dialect to, const FullState& in) {
+    std::array<std::uint8_t, freebsd::kState1500Size> buffer{};
+    write_state(to, buffer.data(), in.flow, {.src = in.src.bytes, .dst = in.dst.bytes});
+    FullState out;
+    demand(read(to, Bytes(buffer).first(state_size(to)), out) == Fault::none);
+    demand(out.flow.id == in.flow.id && out.flow.timeout == in.flow.timeout);
+    demand(out.flow.key.proto == in.flow.key.proto && out.flow.key.family == in.flow.key.family);
+    demand(out.flow.key.orig.src == in.flow.key.orig.src);
+    demand(out.flow.key.orig.dst == in.flow.key.orig.dst);
+    demand(out.flow.key.orig.sport == in.flow.key.orig.sport);
+    demand(is_icmp(in.flow) ||
+           (out.flow.key.orig == in.flow.key.orig && out.flow.reply == in.flow.reply));
+}
+
+void full_state(Dialect d, Bytes message) {
+    FullState in;
+    if (read(d, message, in) != Fault::none)
+        return;
+    (void)to_string(in.flow);
+    same_message(d, in);
+    for (const Dialect to : kAll)
+        other_dialect(to, in);
+}
+
+void compressed(Dialect d, Bytes message) {
     CompressedUpdate in, out;
-    if (read(message, in) != Fault::none)
+    if (read(d, message, in) != Fault::none)
         return;
     state::Flow flow;
     flow.id = in.id;
+    flow.key.proto = IPPROTO_TCP;
     flow.src_state = in.src.state();
     flow.dst_state = in.dst.state();
-    std::array<std::uint8_t, openbsd::kUpdCSize> buffer{};
-    write_upd_c(buffer.data(), flow, in.src.bytes, in.dst.bytes);
-    demand(read(buffer, out) == Fault::none && out.id == in.id);
-    demand(std::equal(in.src.bytes.begin(), in.src.bytes.end(), out.src.bytes.begin()));
-    demand(std::equal(in.dst.bytes.begin(), in.dst.bytes.end(), out.dst.bytes.begin()));
+    std::array<std::uint8_t, common::kUpdCSize> buffer{};
+    write_upd_c(d, buffer.data(), flow, in.src.bytes, in.dst.bytes);
+    demand(read(d, buffer, out) == Fault::none && out.id == in.id);
+    demand(same(in.src.bytes, out.src.bytes) && same(in.dst.bytes, out.dst.bytes));
 }
 
-void small(std::uint8_t action, Bytes message) {
+void small(Dialect d, Bytes message) {
     std::array<std::uint8_t, openbsd::kTdbSize> buffer{};
-    switch (static_cast<Action>(action)) {
-    case Action::clr:
-        if (Clear in, out; read(message, in) == Fault::none) {
-            write_clr(buffer.data(), in.ifname, in.creatorid);
-            demand(read(buffer, out) == Fault::none);
-            demand(out.ifname == in.ifname && out.creatorid == in.creatorid);
-        }
-        break;
-    case Action::bus:
-        if (BulkStatus in, out; read(message, in) == Fault::none) {
-            write_bus(buffer.data(), in.creatorid, in.endtime, in.end);
-            demand(read(buffer, out) == Fault::none && out.end == in.end);
-            demand(out.creatorid == in.creatorid && out.endtime == in.endtime);
-        }
-        break;
-    case Action::tdb:
-        if (Tdb in, out; read(message, in) == Fault::none) {
-            write_tdb(buffer.data(), in);
-            demand(read(buffer, out) == Fault::none && out == in);
-        }
-        break;
-    default:
-        write_id(buffer.data(), read_id(message));
-        demand(read_id(buffer) == read_id(message));
+    if (Clear in, out; read(message, in) == Fault::none) {
+        write_clr(buffer.data(), in.ifname, in.creatorid);
+        demand(read(buffer, out) == Fault::none);
+        demand(out.ifname == in.ifname && out.creatorid == in.creatorid);
     }
+    buffer = {};
+    if (BulkStatus in, out; read(message, in) == Fault::none) {
+        write_bus(buffer.data(), in.creatorid, in.endtime, in.end);
+        demand(read(buffer, out) == Fault::none && out.end == in.end);
+        demand(out.creatorid == in.creatorid && out.endtime == in.endtime);
+    }
+    buffer = {};
+    if (Tdb in, out; read(d, message, in) == Fault::none) {
+        write_tdb(d, buffer.data(), in);
+        demand(read(d, buffer, out) == Fault::none && out == in);
+    }
+    buffer = {};
+    write_id(buffer.data(), read_id(message));
+    demand(read_id(buffer) == read_id(message));
 }
 
-} // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const Bytes packet(data, size);
-    const Fault whole = check(packet);
+// Reads the packet as `expected` and says the same messages again.
+void packet(Bytes payload, Expected expected) {
+    const Fault whole = check(payload, expected);
+    Parser parser(payload, expected);
+    const bool v5 = parser.version() == freebsd::kVersion;
+    const Dialect d = expected.value_or(v5 ? Dialect::freebsd1500 : Dialect::openbsd);
     std::array<std::uint8_t, 65535> buffer;
-    Builder builder(buffer);
-    Parser parser(packet);
+    Builder builder(buffer, d);
     std::size_t messages = 0;
     while (const Section* s = parser.next()) {
         for (std::uint16_t n = 0; n < s->count; n++) {
-            // By its action, and as if it were each of the others.
             const Bytes message = s->message(n);
-            full_state(message);
-            compressed(message);
-            for (const Action action : {Action::clr, Action::bus, Action::tdb, Action::del_c})
-                small(static_cast<std::uint8_t>(action), message);
+            if (s->kind == Kind::eof)
+                break;
+            // By its action, and as if it were each of the others.
+            full_state(s->layout, message);
+            for (const Dialect layout : kAll)
+                full_state(layout, message);
+            compressed(d, message);
+            small(d, message);
             if (std::uint8_t* m = builder.add(s->action, s->stride))
                 std::copy(message.begin(), message.end(), m);
             messages++;
         }
     }
-    demand(parser.fault() == whole);
-    demand(parser.offset() <= size);
+    const Fault fault = parser.fault();
+    demand(fault == whole || (fault == Fault::bad_action && v5 && whole == Fault::none));
+    demand(parser.offset() <= payload.size());
     // The same messages in a packet of our own: as many, and no fault.
     const std::size_t length = builder.finish();
-    demand(check(Bytes(buffer).first(length)) == Fault::none);
-    Parser again(Bytes(buffer).first(length));
+    Parser again(Bytes(buffer).first(length), v5 ? Expected() : Expected(d));
     std::size_t found = 0;
     while (const Section* s = again.next())
-        found += s->count;
-    demand(found <= messages && (whole != Fault::none || found == messages));
+        found += s->kind == Kind::eof ? 0 : s->count;
+    demand(again.fault() == Fault::none);
+    demand(found <= messages && (fault != Fault::none || found == messages ||
+                                 length + freebsd::kState1500Size > buffer.size()));
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const Bytes payload(data, size);
+    packet(payload, std::nullopt);
+    for (const Dialect d : kAll)
+        packet(payload, d);
+    if (const auto d = detect(payload))
+        demand(check(payload, *d) == Fault::none);
     return 0;
 }

@@ -5,8 +5,8 @@
 namespace encsync::pfsync {
 namespace {
 
+using common::Timeout;
 using openbsd::Action;
-using openbsd::Timeout;
 
 TEST(Builder, PutsRunsOfOneActionIntoOneSection) {
     std::vector<std::uint8_t> buffer(200);
@@ -82,6 +82,54 @@ TEST(Builder, MessagesAreZeroedWhateverTheBufferHeld) {
     EXPECT_EQ(std::vector<std::uint8_t>(m, m + openbsd::kClrSize), std::vector<std::uint8_t>(20));
 }
 
+// Version 5: the end mark is counted in, and every size of buffer ends whole.
+TEST(Builder, AVersion5PacketKeepsRoomForItsEnd) {
+    for (const Dialect d : kFreebsdDialects)
+        for (std::size_t size = Builder::kMinRoom; size < 130; size++) {
+            std::vector<std::uint8_t> buffer(size, 0xcc);
+            Builder packet(buffer, d);
+            std::size_t n = 0;
+            while (packet.fits(Kind::remove_c)) {
+                ASSERT_NE(packet.add(Kind::remove_c), nullptr);
+                n++;
+            }
+            EXPECT_EQ(packet.add(Kind::remove_c), nullptr);
+            EXPECT_EQ(n, size < 28 ? 0 : (size - 28) / 12) << size;
+            const std::size_t length = packet.finish();
+            EXPECT_EQ(length, n == 0 ? 24 : 28 + 12 * n);
+            EXPECT_EQ(packet.finish(), length); // may be asked again
+            EXPECT_EQ(check(buffer, d), Fault::none);
+        }
+}
+
+TEST(Builder, FillsAnEthernetFrame) {
+    const auto count = [](Dialect d, Kind kind) {
+        std::vector<std::uint8_t> buffer(1500 - 20); // the IP header
+        Builder packet(buffer, d);
+        int n = 0;
+        while (packet.add(kind) != nullptr)
+            n++;
+        return n;
+    };
+    EXPECT_EQ(count(Dialect::openbsd, Kind::insert), 5);
+    EXPECT_EQ(count(Dialect::freebsd1301, Kind::insert), 6);
+    EXPECT_EQ(count(Dialect::freebsd1400, Kind::insert), 5);
+    EXPECT_EQ(count(Dialect::freebsd1500, Kind::insert), 4);
+    for (const Dialect d : kAllDialects)
+        EXPECT_EQ(count(d, Kind::update_c), 17);
+}
+
+TEST(Builder, Version5NeverOutgrowsTheLengthField) {
+    std::vector<std::uint8_t> buffer(70000);
+    Builder packet(buffer, Dialect::freebsd1400);
+    int n = 0;
+    while (packet.add(Kind::insert) != nullptr)
+        n++;
+    EXPECT_EQ(n, (65535 - 28) / 277);
+    buffer.resize(packet.finish());
+    EXPECT_EQ(check(buffer, Dialect::freebsd1400), Fault::none);
+}
+
 Timeout timeout_of(std::uint8_t proto, std::uint8_t src, std::uint8_t dst) {
     state::Flow f;
     f.key.proto = proto;
@@ -112,6 +160,51 @@ TEST(TimeoutIndex, FollowsPf) {
     EXPECT_EQ(timeout_of(47, 1, 0), Timeout::other_first);
     EXPECT_EQ(timeout_of(132, 1, 1), Timeout::other_single);
     EXPECT_EQ(timeout_of(50, 2, 2), Timeout::other_multiple);
+}
+
+TEST(TimeoutIndex, OfSctpIsFreebsdsSince14) {
+    const auto of = [](Dialect d, std::uint8_t src, std::uint8_t dst) {
+        state::Flow f;
+        f.key.proto = 132;
+        f.src_state = src;
+        f.dst_state = dst;
+        return timeout_index(d, f);
+    };
+    for (const Dialect d : {Dialect::freebsd1400, Dialect::freebsd1500}) {
+        EXPECT_EQ(of(d, 2, 0), Timeout::sctp_first);
+        EXPECT_EQ(of(d, 4, 2), Timeout::sctp_opening);
+        EXPECT_EQ(of(d, 2, 2), Timeout::sctp_opening);
+        EXPECT_EQ(of(d, 4, 4), Timeout::sctp_established);
+        EXPECT_EQ(of(d, 7, 4), Timeout::sctp_closing);
+        EXPECT_EQ(of(d, 9, 7), Timeout::sctp_closing);
+        EXPECT_EQ(of(d, 10, 10), Timeout::sctp_closed);
+    }
+    EXPECT_EQ(of(Dialect::freebsd1301, 2, 0), Timeout::other_first);
+    EXPECT_EQ(of(Dialect::freebsd1301, 4, 2), Timeout::other_single);
+    EXPECT_EQ(of(Dialect::freebsd1301, 4, 4), Timeout::other_multiple);
+}
+
+TEST(Progress, GoesThereAndBack) {
+    using namespace state::tcp;
+    for (const Dialect d : kAllDialects)
+        for (int proto = 0; proto < 256; proto++)
+            for (std::uint8_t s = 0; s <= 12; s++) {
+                const auto p = static_cast<std::uint8_t>(proto);
+                const std::uint8_t wire = wire_state(d, p, s);
+                EXPECT_LE(wire, common::kMaxPeerState);
+                const std::uint8_t back = flow_state(d, p, wire);
+                const bool phases = is_freebsd(d) && (proto == 132 || proto == 33);
+                if (!phases) {
+                    EXPECT_EQ(wire, s);
+                    EXPECT_EQ(back, s);
+                    continue;
+                }
+                // Coarser, but never further than it was, nor back to nothing.
+                EXPECT_EQ(back == kClosed, s == kClosed);
+                EXPECT_LE(back, std::max(s, kSynSent));
+                EXPECT_EQ(back >= kEstablished, s >= kEstablished);
+                EXPECT_EQ(wire_state(d, p, back), wire); // and said again the same
+            }
 }
 
 } // namespace

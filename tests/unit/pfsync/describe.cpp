@@ -9,35 +9,10 @@
 
 namespace encsync::pfsync {
 
-using namespace openbsd;
-
 namespace {
 
-std::string name_of(std::uint8_t action) {
-    switch (static_cast<Action>(action)) {
-    case Action::clr:
-        return "clr";
-    case Action::ins_ack:
-        return "ins_ack";
-    case Action::upd_c:
-        return "upd_c";
-    case Action::upd_req:
-        return "upd_req";
-    case Action::del:
-        return "del";
-    case Action::del_c:
-        return "del_c";
-    case Action::bus:
-        return "bus";
-    case Action::ins:
-        return "ins";
-    case Action::upd:
-        return "upd";
-    case Action::tdb:
-        return "tdb";
-    default:
-        return fmt::format("{}", action);
-    }
+std::string name_of(const Section& s) {
+    return s.kind == Kind::unknown ? fmt::format("{}", s.action) : std::string(to_string(s.kind));
 }
 
 std::string show(state::StateId id) {
@@ -76,9 +51,13 @@ std::string show(const FullState& s) {
 }
 
 template<class Message, class Show>
-std::string read_and_show(Bytes message, Show&& shown) {
+std::string read_and_show(Dialect layout, Bytes message, Show&& shown) {
     Message m;
-    const Fault fault = read(message, m);
+    Fault fault{};
+    if constexpr (requires { read(layout, message, m); })
+        fault = read(layout, message, m);
+    else
+        fault = read(message, m);
     return fault == Fault::none ? shown(m) : fmt::format("refused {}", to_string(fault));
 }
 
@@ -101,57 +80,69 @@ Vector load(const std::filesystem::path& hex) {
 
 } // namespace
 
-std::string describe_message(std::uint8_t action, Bytes message) {
-    switch (static_cast<Action>(action)) {
-    case Action::ins:
-    case Action::upd:
-    case Action::del:
-        return read_and_show<FullState>(message, [](const auto& m) { return show(m); });
-    case Action::upd_c:
-        return read_and_show<CompressedUpdate>(message, [](const auto& m) {
+std::string describe_message(Meaning meaning, Bytes message) {
+    switch (meaning.kind) {
+    case Kind::insert:
+    case Kind::update:
+    case Kind::remove:
+        return read_and_show<FullState>(meaning.layout, message,
+                                        [](const auto& m) { return show(m); });
+    case Kind::update_c:
+        return read_and_show<CompressedUpdate>(meaning.layout, message, [](const auto& m) {
             return fmt::format("{} states {}:{} timeout {}", show(m.id), m.src.state(),
                                m.dst.state(), m.timeout);
         });
-    case Action::ins_ack:
-    case Action::upd_req:
-    case Action::del_c:
-        return message.size() < kIdSize ? "refused short_message" : show(read_id(message));
-    case Action::clr:
-        return read_and_show<Clear>(message, [](const auto& m) {
+    case Kind::insert_ack:
+    case Kind::request:
+    case Kind::remove_c:
+        return message.size() < common::kIdSize ? "refused short_message" : show(read_id(message));
+    case Kind::clear:
+        return read_and_show<Clear>(meaning.layout, message, [](const auto& m) {
             return fmt::format("clr [{}] {:08x}", m.ifname, m.creatorid);
         });
-    case Action::bus:
-        return read_and_show<BulkStatus>(message, [](const auto& m) {
+    case Kind::bulk:
+        return read_and_show<BulkStatus>(meaning.layout, message, [](const auto& m) {
             return fmt::format("{} {:08x} {}", m.end ? "end" : "start", m.creatorid, m.endtime);
         });
-    case Action::tdb:
-        return read_and_show<Tdb>(message, [](const auto& m) {
+    case Kind::tdb:
+        return read_and_show<Tdb>(meaning.layout, message, [](const auto& m) {
             return fmt::format("tdb {} spi {:08x} rpl {} bytes {} proto {} rdomain {}",
                                to_string(m.dst, m.family), m.spi, m.rpl, m.bytes, m.sproto,
                                m.rdomain);
         });
-    default:
-        return "skipped";
+    case Kind::eof:
+        return "end";
+    case Kind::unknown:
+    case Kind::error:
+        break;
     }
+    return "skipped";
 }
 
-std::string describe(Bytes packet) {
+std::string describe(Bytes packet, Expected expected) {
     std::string out;
-    Parser parser(packet);
+    Parser parser(packet, expected);
     while (const Section* s = parser.next()) {
-        out +=
-            fmt::format("section {} stride {} count {}\n", name_of(s->action), s->stride, s->count);
+        out += fmt::format("section {} stride {} count {}\n", name_of(*s), s->stride, s->count);
         for (std::uint16_t n = 0; n < s->count; n++)
-            out += "  " + describe_message(s->action, s->message(n)) + "\n";
+            out += "  " + describe_message(*s, s->message(n)) + "\n";
     }
     if (parser.fault() != Fault::none)
         out += fmt::format("fault {} at {}\n", to_string(parser.fault()), parser.offset());
     return out;
 }
 
-std::vector<Vector> load_vectors() {
+namespace {
+
+std::filesystem::path folder(Dialect dialect) {
+    return std::filesystem::path(ENCSYNC_VECTORS) / to_string(dialect);
+}
+
+} // namespace
+
+std::vector<Vector> load_vectors(Dialect dialect) {
     std::vector<Vector> out;
-    for (const auto& entry : std::filesystem::directory_iterator(ENCSYNC_VECTORS "/openbsd"))
+    for (const auto& entry : std::filesystem::directory_iterator(folder(dialect)))
         if (entry.path().extension() == ".hex")
             out.push_back(load(entry.path()));
     std::sort(out.begin(), out.end(),
@@ -159,8 +150,8 @@ std::vector<Vector> load_vectors() {
     return out;
 }
 
-Vector load_vector(const std::string& name) {
-    return load(std::filesystem::path(ENCSYNC_VECTORS "/openbsd") / (name + ".hex"));
+Vector load_vector(const std::string& name, Dialect dialect) {
+    return load(folder(dialect) / (name + ".hex"));
 }
 
 } // namespace encsync::pfsync

@@ -9,8 +9,11 @@
 
 namespace encsync::pfsync {
 
-std::string describe(Bytes packet);
-std::string describe_message(std::uint8_t action, Bytes message);
+std::string describe(Bytes packet, Expected expected = Dialect::openbsd);
+std::string describe_message(Meaning meaning, Bytes message);
+inline std::string describe_message(const Section& s, Bytes message) {
+    return describe_message(Meaning{s.kind, s.layout}, message);
+}
 
 // A vector by name: its packet, and what it means.
 struct Vector {
@@ -18,7 +21,12 @@ struct Vector {
     std::vector<std::uint8_t> packet;
     std::string expect;
 };
-std::vector<Vector> load_vectors();
-Vector load_vector(const std::string& name);
+std::vector<Vector> load_vectors(Dialect dialect = Dialect::openbsd);
+Vector load_vector(const std::string& name, Dialect dialect = Dialect::openbsd);
+
+inline constexpr Dialect kAllDialects[] = {Dialect::openbsd, Dialect::freebsd1301,
+                                           Dialect::freebsd1400, Dialect::freebsd1500};
+inline constexpr Dialect kFreebsdDialects[] = {Dialect::freebsd1301, Dialect::freebsd1400,
+                                               Dialect::freebsd1500};
 
 } // namespace encsync::pfsync

@@ -7,80 +7,92 @@
 namespace encsync::pfsync {
 namespace {
 
-using openbsd::Action;
+using common::kHeaderSize;
+using common::kSubheaderSize;
+namespace header = common::header;
 
 // A copy of exactly these bytes on the heap, so that the sanitizer sees a read behind them.
 std::vector<std::uint8_t> exactly(Bytes bytes) {
     return {bytes.begin(), bytes.end()};
 }
 
-TEST(Parser, EveryPacketCutAtEveryByteIsRefused) {
-    for (const Vector& v : load_vectors()) {
-        if (check(v.packet) != Fault::none)
+class EachDialect : public testing::TestWithParam<Dialect> {};
+INSTANTIATE_TEST_SUITE_P(Dialects, EachDialect, testing::ValuesIn(kAllDialects));
+
+TEST_P(EachDialect, EveryPacketCutAtEveryByteIsRefused) {
+    const Dialect d = GetParam();
+    for (const Vector& v : load_vectors(d)) {
+        if (check(v.packet, d) != Fault::none)
             continue; // refused whole already
-        const std::size_t length = load_be<std::uint16_t>(&v.packet[openbsd::header::length]);
+        const std::size_t length = load_be<std::uint16_t>(&v.packet[header::length]);
         for (std::size_t size = 0; size < length; size++) {
             const auto cut = exactly(Bytes(v.packet).first(size));
-            EXPECT_EQ(check(cut), size < 20 ? Fault::short_header : Fault::bad_length)
-                << v.name << " at " << size;
+            const Fault expected = size < 20 ? Fault::short_header : Fault::bad_length;
+            EXPECT_EQ(check(cut, d), expected) << v.name << " at " << size;
+            EXPECT_EQ(check(cut, std::nullopt), expected) << v.name << " at " << size;
+            EXPECT_EQ(detect(cut), std::nullopt);
         }
-        EXPECT_EQ(check(exactly(Bytes(v.packet).first(length))), Fault::none) << v.name;
+        EXPECT_EQ(check(exactly(Bytes(v.packet).first(length)), d), Fault::none) << v.name;
     }
 }
 
 // The sender cuts its packet and says so honestly: sections must hold by themselves.
-TEST(Parser, EveryPacketCutWithItsLengthFieldIsBoundedBySections) {
-    for (const Vector& v : load_vectors()) {
-        if (check(v.packet) != Fault::none)
-            continue;
-        std::vector<std::size_t> ends{openbsd::kHeaderSize};
-        Parser whole(v.packet);
+TEST_P(EachDialect, EveryPacketCutWithItsLengthFieldIsBoundedBySections) {
+    const Dialect d = GetParam();
+    for (const Vector& v : load_vectors(d)) {
+        Parser whole(v.packet, d);
+        std::vector<std::size_t> ends{kHeaderSize};
         while (const Section* s = whole.next())
-            ends.push_back(whole.offset() + openbsd::kSubheaderSize + s->body.size());
-        for (std::size_t size = openbsd::kHeaderSize; size < ends.back(); size++) {
+            ends.push_back(whole.offset() + kSubheaderSize + s->body.size());
+        if (whole.fault() != Fault::none)
+            continue;
+        for (std::size_t size = kHeaderSize; size < ends.back(); size++) {
             auto cut = exactly(Bytes(v.packet).first(size));
-            store_be(&cut[openbsd::header::length], static_cast<std::uint16_t>(size));
+            store_be(&cut[header::length], static_cast<std::uint16_t>(size));
             const auto end =
                 std::find_if(ends.rbegin(), ends.rend(), [&](std::size_t e) { return e <= size; });
             const Fault expected = *end == size      ? Fault::none
                                    : size - *end < 4 ? Fault::short_subheader
                                                      : Fault::section_overrun;
-            Parser parser(cut);
+            Parser parser(cut, d);
             while (parser.next() != nullptr) {
             }
             EXPECT_EQ(parser.fault(), expected) << v.name << " at " << size;
             EXPECT_EQ(parser.offset(), *end) << v.name << " at " << size;
-            EXPECT_EQ(check(cut), expected);
+            EXPECT_EQ(check(cut, d), expected);
         }
     }
 }
 
-TEST(Parser, EveryMessageCutAtEveryByteIsShort) {
+TEST_P(EachDialect, EveryMessageCutAtEveryByteIsShort) {
+    const Dialect d = GetParam();
     std::size_t seen = 0;
-    for (const Vector& v : load_vectors()) {
-        Parser parser(v.packet);
+    for (const Vector& v : load_vectors(d)) {
+        Parser parser(v.packet, d);
         while (const Section* s = parser.next()) {
-            const std::size_t need = message_size(s->action);
-            const std::string whole = describe_message(s->action, s->message(0));
+            const Meaning meaning{s->kind, s->layout};
+            const std::size_t need = message_size(meaning);
+            EXPECT_EQ(need, message_size(s->action, d));
+            const std::string whole = describe_message(*s, s->message(0));
             if (need == 0 || whole.starts_with("refused"))
                 continue;
             seen++;
             for (std::size_t size = 0; size < need; size++) {
                 const auto cut = exactly(s->message(0).first(size));
-                EXPECT_EQ(describe_message(s->action, cut), "refused short_message");
-                if (need == openbsd::kIdSize) {
+                EXPECT_EQ(describe_message(meaning, cut), "refused short_message");
+                if (need == common::kIdSize) {
                     EXPECT_EQ(read_id(cut), state::StateId{});
                 }
             }
             // Between the standard message and the tail's end: read, but without the tail.
             for (std::size_t size = need; size < s->stride; size++) {
-                const std::string part = describe_message(s->action, s->message(0).first(size));
+                const std::string part = describe_message(meaning, s->message(0).first(size));
                 EXPECT_FALSE(part.starts_with("refused")) << part;
                 EXPECT_EQ(part.find(" tail "), std::string::npos) << part;
             }
         }
     }
-    EXPECT_GT(seen, 30U);
+    EXPECT_GT(seen, 40U);
 }
 
 TEST(Parser, StopsAtTheFirstFaultForGood) {
@@ -103,50 +115,157 @@ TEST(Parser, EndsQuietlyAndStays) {
     EXPECT_EQ(parser.offset(), v.packet.size());
 }
 
-TEST(Parser, TakesEveryOtherVersionForAnotherDialect) {
-    auto packet = load_vector("ours-mixed").packet;
-    EXPECT_EQ(check(packet), Fault::none);
+TEST_P(EachDialect, TakesEveryOtherVersionForAnotherDialect) {
+    const Dialect d = GetParam();
+    auto packet = load_vector("ours-mixed", d).packet;
+    EXPECT_EQ(check(packet, d), Fault::none);
     for (int version = 0; version < 256; version++) {
-        packet[openbsd::header::version] = static_cast<std::uint8_t>(version);
-        EXPECT_EQ(check(packet), version == 6 ? Fault::none : Fault::bad_version);
+        packet[header::version] = static_cast<std::uint8_t>(version);
+        EXPECT_EQ(check(packet, d), version == version_of(d) ? Fault::none : Fault::bad_version);
+        if (version != 5 && version != 6) {
+            EXPECT_EQ(check(packet, std::nullopt), Fault::bad_version);
+        }
     }
 }
 
 // INS, UPD and DEL go through one validator; the compressed update through its shared part.
-TEST(FullState, EveryValueOfACheckedByteIsJudgedTheSame) {
-    using namespace openbsd;
-    const auto packet = load_vector("ours-ins-tcp").packet;
-    const Bytes good = Bytes(packet).subspan(kHeaderSize + kSubheaderSize);
-    const auto upd = load_vector("ours-mixed").packet;
-    const Bytes good_upd_c = Bytes(upd).subspan(kHeaderSize + 4 + 12 + 4, kUpdCSize);
+TEST_P(EachDialect, EveryValueOfACheckedByteIsJudgedTheSame) {
+    const Dialect d = GetParam();
+    struct Offsets {
+        std::size_t src, dst, timeout, direction, af;
+    };
+    const Offsets at = [&]() -> Offsets {
+        using namespace freebsd;
+        switch (d) {
+        case Dialect::freebsd1301:
+            return {full::src, full::dst, full1301::timeout, full1301::direction, full1301::af};
+        case Dialect::freebsd1400:
+            return {full::src, full::dst, full1400::timeout, full1400::direction, full1400::af};
+        case Dialect::freebsd1500:
+            return {full::src, full::dst, full1500::timeout, full1500::direction,
+                    full1500::wire_af};
+        default:
+            return {openbsd::full::src, openbsd::full::dst, openbsd::full::timeout,
+                    openbsd::full::direction, openbsd::full::af};
+        }
+    }();
+    const int limit = d == Dialect::freebsd1400 || d == Dialect::freebsd1500 ? 25 : 20;
+    const int inet6 = d == Dialect::openbsd ? 24 : 28;
+    const std::size_t state = common::peer::state;
+    const auto packet = load_vector("ours-ins-tcp", d).packet;
+    const Bytes good = Bytes(packet).subspan(24, state_size(d));
+    const auto mixed = load_vector("ours-mixed", d).packet;
+    const Bytes good_upd_c = Bytes(mixed).subspan(24 + 12 + 4, common::kUpdCSize);
     for (int value = 0; value < 256; value++) {
-        const auto with = [&](Bytes from, std::size_t at) {
+        const auto with = [&](Bytes from, std::size_t offset) {
             auto m = exactly(from);
-            m[at] = static_cast<std::uint8_t>(value);
+            m[offset] = static_cast<std::uint8_t>(value);
             return m;
         };
         FullState out;
         CompressedUpdate update;
         const Fault state_fault = value <= 12 ? Fault::none : Fault::bad_peer_state;
-        EXPECT_EQ(read(with(good, full::src + peer::state), out), state_fault) << value;
-        EXPECT_EQ(read(with(good, full::dst + peer::state), out), state_fault) << value;
-        EXPECT_EQ(read(with(good_upd_c, upd_c::src + peer::state), update), state_fault) << value;
-        EXPECT_EQ(read(with(good_upd_c, upd_c::dst + peer::state), update), state_fault) << value;
-        const Fault timeout_fault = value < 20 ? Fault::none : Fault::bad_timeout;
-        EXPECT_EQ(read(with(good, full::timeout), out), timeout_fault) << value;
-        EXPECT_EQ(read(with(good_upd_c, upd_c::timeout), update), timeout_fault) << value;
-        EXPECT_EQ(read(with(good, full::direction), out),
+        EXPECT_EQ(read(d, with(good, at.src + state), out), state_fault) << value;
+        EXPECT_EQ(read(d, with(good, at.dst + state), out), state_fault) << value;
+        using namespace common;
+        EXPECT_EQ(read(d, with(good_upd_c, upd_c::src + state), update), state_fault) << value;
+        EXPECT_EQ(read(d, with(good_upd_c, upd_c::dst + state), update), state_fault) << value;
+        const Fault timeout_fault = value < limit ? Fault::none : Fault::bad_timeout;
+        EXPECT_EQ(read(d, with(good, at.timeout), out), timeout_fault) << value;
+        EXPECT_EQ(read(d, with(good_upd_c, upd_c::timeout), update), timeout_fault) << value;
+        EXPECT_EQ(read(d, with(good, at.direction), out),
                   value == 1 || value == 2 ? Fault::none : Fault::bad_direction)
             << value;
-        EXPECT_EQ(read(with(good, full::af), out),
-                  value == kAfInet ? Fault::none : Fault::bad_family)
+        // One of the families alone: where there are several, they must agree.
+        const bool alone = d == Dialect::freebsd1301 || d == Dialect::freebsd1400;
+        EXPECT_EQ(read(d, with(good, at.af), out),
+                  value == kAfInet || (alone && value == inet6) ? Fault::none : Fault::bad_family)
             << value;
-        auto keyless = exactly(good);
-        keyless[full::wire + key::af] = keyless[full::stack + key::af] = 0;
-        EXPECT_EQ(read(with(keyless, full::af), out),
-                  value == kAfInet || value == kAfInet6 ? Fault::none : Fault::bad_family)
+        auto both = exactly(good);
+        if (d == Dialect::openbsd) {
+            using namespace openbsd;
+            both[full::wire + key::af] = both[full::stack + key::af] = 0;
+        } else if (d == Dialect::freebsd1500) {
+            both[freebsd::full1500::stack_af] = static_cast<std::uint8_t>(value);
+        }
+        EXPECT_EQ(read(d, with(both, at.af), out),
+                  value == kAfInet || value == inet6 ? Fault::none : Fault::bad_family)
             << value;
     }
+}
+
+// Version 5 goes by the numbers of its actions; each of the 256 has one meaning.
+TEST(Parser, EveryActionOfVersion5) {
+    for (const Expected d : {Expected(Dialect::freebsd1301), Expected(Dialect::freebsd1400),
+                             Expected(Dialect::freebsd1500), Expected()})
+        for (int action = 0; action < 256; action++) {
+            std::vector<std::uint8_t> packet(20 + 4 + 360);
+            packet[header::version] = 5;
+            packet[20] = static_cast<std::uint8_t>(action);
+            packet[23] = 1;
+            static constexpr std::size_t kSizes[] = {20, 242, 12, 242, 84,  12,  242, 12, 0,
+                                                     0,  12,  48, 0,   277, 277, 360, 360};
+            const bool known = action < 17 && action != 8 && action != 9 &&
+                               (action != 6 || !d || *d == Dialect::freebsd1301);
+            const std::size_t size = known ? kSizes[action] : 0;
+            packet.resize(24 + size);
+            store_be(&packet[header::length], static_cast<std::uint16_t>(packet.size()));
+            Parser parser(packet, d);
+            const Section* s = parser.next();
+            EXPECT_EQ(s != nullptr, known) << action;
+            EXPECT_EQ(parser.fault(), known ? Fault::none : Fault::bad_action) << action;
+            if (s != nullptr) {
+                EXPECT_EQ(s->stride, size);
+                EXPECT_EQ(s->body.size(), size);
+            }
+            EXPECT_EQ(check(packet, d), Fault::none); // what came before it counts
+        }
+}
+
+TEST(Kinds, HaveOneNumberInEachDialect) {
+    for (const Dialect d : kAllDialects)
+        for (int n = 0; n < kKinds; n++) {
+            const Kind k{static_cast<std::uint8_t>(n)};
+            const auto action = action_of(d, k);
+            const bool none = k == Kind::unknown || k == Kind::error ||
+                              (k == Kind::eof && d == Dialect::openbsd) ||
+                              (k == Kind::remove && is_freebsd(d) && d != Dialect::freebsd1301);
+            EXPECT_EQ(action.has_value(), !none) << to_string(d) << " " << to_string(k);
+            if (action) {
+                EXPECT_EQ(meaning(d, *action), (Meaning{k, d}));
+            }
+        }
+    EXPECT_EQ(kind(Dialect::openbsd, 13), Kind::insert);
+    EXPECT_EQ(kind(Dialect::openbsd, 15), Kind::tdb);
+    EXPECT_EQ(kind(Dialect::openbsd, 16), Kind::unknown);
+    EXPECT_EQ(kind(Dialect::openbsd, 255), Kind::unknown);
+    EXPECT_EQ(meaning(Dialect::freebsd1500, 1), (Meaning{Kind::insert, Dialect::freebsd1301}));
+    EXPECT_EQ(meaning(Dialect::freebsd1301, 15), (Meaning{Kind::insert, Dialect::freebsd1500}));
+}
+
+TEST(Dialects, HaveNames) {
+    for (const Dialect d : kAllDialects)
+        EXPECT_EQ(dialect_named(to_string(d)), d);
+    EXPECT_EQ(dialect_named("freebsd"), std::nullopt);
+    EXPECT_EQ(dialect_named(""), std::nullopt);
+}
+
+TEST(Detect, GoesByVersionAndFullStates) {
+    for (const Dialect d : kAllDialects) {
+        SCOPED_TRACE(to_string(d));
+        EXPECT_EQ(detect(load_vector("ours-ins-tcp", d).packet), d);
+        EXPECT_EQ(detect(load_vector("pf-order", d).packet), d);
+        // Small messages are the same in all of version 5.
+        const Expected untold = is_freebsd(d) ? Expected() : Expected(d);
+        EXPECT_EQ(detect(load_vector("ours-mixed", d).packet), untold);
+        EXPECT_EQ(detect(load_vector("ours-empty", d).packet), untold);
+        EXPECT_EQ(detect(load_vector("bad-overrun", d).packet), std::nullopt);
+        EXPECT_EQ(detect(load_vector("bad-short-header", d).packet), std::nullopt);
+    }
+    EXPECT_EQ(detect(load_vector("ours-upd", Dialect::freebsd1400).packet), Dialect::freebsd1400);
+    EXPECT_EQ(detect(load_vector("ours-del", Dialect::freebsd1301).packet), Dialect::freebsd1301);
+    EXPECT_EQ(detect(load_vector("pf-all-sizes", Dialect::freebsd1301).packet),
+              Dialect::freebsd1500);
 }
 
 TEST(FullState, NameMayFillAllButTheNul) {
