@@ -55,7 +55,7 @@ bool NoSync::matches_for_life(const Flow& flow) const {
                        [&](const NoSyncRule& rule) { return rule.matches(flow); });
 }
 
-bool NoSync::matches_now(const Flow& flow) const {
+bool NoSync::matches_by_mark(const Flow& flow) const {
     return std::any_of(rules_.begin() + static_cast<std::ptrdiff_t>(lasting_), rules_.end(),
                        [&](const NoSyncRule& rule) { return rule.matches(flow); });
 }

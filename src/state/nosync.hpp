@@ -46,16 +46,16 @@ class NoSync {
     NoSync() = default;
     explicit NoSync(std::vector<NoSyncRule> rules);
 
-    bool matches(const Flow& flow) const { return matches_for_life(flow) || matches_now(flow); }
+    bool matches(const Flow& flow) const { return matches_for_life(flow) || matches_by_mark(flow); }
     // By a rule without a mark: it cannot become otherwise.
     bool matches_for_life(const Flow& flow) const;
+    // By a rule with one.
+    bool matches_by_mark(const Flow& flow) const;
     bool empty() const { return rules_.empty(); }
     // Those without a mark first.
     std::span<const NoSyncRule> rules() const { return rules_; }
 
   private:
-    bool matches_now(const Flow& flow) const; // by a rule with a mark
-
     std::vector<NoSyncRule> rules_;
     std::size_t lasting_ = 0; // how many of them have no mark
 };

@@ -1,6 +1,7 @@
 #include "table/conntrack.hpp"
 
 #include "table/ctnetlink_build.hpp"
+#include "table/kernel_filter.hpp"
 #include "table/rtnetlink.hpp"
 #include "util/log.hpp"
 
@@ -97,13 +98,29 @@ Result<void> switch_events_on() {
     return {};
 }
 
+Result<void> attach_filter(netlink::Socket& events, std::uint32_t own_port,
+                           const ConntrackOptions& options) {
+    if (!options.filter_in_kernel)
+        return {};
+    const auto rules = options.filter.nosync.rules();
+    if (!rules.empty()) {
+        const auto whole = events.attach(build_event_filter(own_port, rules));
+        if (whole)
+            return {};
+        log::notice("{}; nosync is applied in encsyncd alone", whole.error().text);
+    }
+    return events.attach(build_event_filter(own_port, {}));
+}
+
 } // namespace
 
 struct Conntrack::Impl {
     Impl(asio::io_context& io, ConntrackOptions given, netlink::Socket events_socket,
          netlink::Socket dump_socket, netlink::Socket request_socket)
-        : options(std::move(given)), filter(options.filter), events(std::move(events_socket)),
-          dump(std::move(dump_socket)), transport(std::move(request_socket)),
+        : options(std::move(given)), filter(options.filter),
+          marks_to_dump(wanted_marks(options.filter.nosync.rules())),
+          events(std::move(events_socket)), dump(std::move(dump_socket)),
+          transport(std::move(request_socket)),
           writer(transport, hints, [this](const Entry& entry) { on_answer(entry); }),
           io_context(io), events_ready(io, events.fd()), dump_ready(io, dump.fd()),
           addresses_ready(io), tick(io) {}
@@ -230,6 +247,8 @@ struct Conntrack::Impl {
         counters.events++;
         if (const auto why = filter.ignored(entry.flow)) {
             count(counters.ignored, *why);
+            if (*why == Ignored::nosync_mark)
+                withdraw(entry);
             return;
         }
         if (entry.kind == Entry::Kind::destroyed) {
@@ -249,8 +268,21 @@ struct Conntrack::Impl {
         }
     }
 
+    // Its mark may have been another one when it was reported. Nothing here remembers that.
+    void withdraw(const Entry& entry) {
+        if (entry.kind == Entry::Kind::destroyed) {
+            hints.forget(entry.flow.key);
+            listener->on_destroyed(entry.flow);
+        } else if (entry.kind == Entry::Kind::updated) {
+            listener->on_withdrawn(entry.flow);
+        }
+    }
+
     void on_answer(const Entry& entry) {
-        if (entry.has_progress)
+        const auto why = filter.ignored(entry.flow);
+        if (why == Ignored::nosync_mark)
+            withdraw(entry);
+        else if (!why && entry.has_progress)
             listener->on_updated(entry.flow);
     }
 
@@ -273,7 +305,7 @@ struct Conntrack::Impl {
         dump_failed = dump_again = false;
         listener->on_dump_begin();
         std::array<std::uint8_t, 64> request{};
-        const std::size_t size = ctnetlink::build_dump(request, ++dump_seq);
+        const std::size_t size = ctnetlink::build_dump(request, ++dump_seq, marks_to_dump);
         if (const int error = dump.send(Bytes(request).first(size)); error != 0)
             on_dump_failure(error);
     }
@@ -283,6 +315,7 @@ struct Conntrack::Impl {
         log::warning("conntrack dump: {}; again in a few seconds", std::strerror(error));
         dump_running = false;
         dump_failed = true;
+        marks_to_dump.reset(); // in case the kernel does not know how
     }
 
     void read_dump() {
@@ -357,6 +390,7 @@ struct Conntrack::Impl {
     ConntrackCounters counters;
     Listener* listener = nullptr;
     Filter filter;
+    std::optional<state::MarkMatch> marks_to_dump;
     Timeouts timeouts;
     Hints hints;
 
@@ -393,9 +427,8 @@ Result<std::unique_ptr<Conntrack>> Conntrack::open(asio::io_context& io, Conntra
     if (!events)
         return events.error();
     events->set_receive_buffer(options.event_buffer);
-    if (options.drop_echoes_in_kernel)
-        if (auto done = events->drop_messages_of(requests->port()); !done)
-            return done.error();
+    if (auto done = attach_filter(*events, requests->port(), options); !done)
+        return done.error();
     for (const int group :
          {NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY})
         if (auto joined = events->join(group); !joined)

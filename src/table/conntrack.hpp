@@ -5,10 +5,10 @@
 //     (*table)->put(flow, Lifetime::copy); (*table)->flush();
 //
 // Three sockets: events, dumps, and requests. The kernel marks the events that our requests
-// cause with our port id; a socket filter drops them before they are queued. Everything is read
-// in bounded turns of the io_context. Errors of requests are read at the end of each batch, see
-// writer.hpp; on_refused() is called from flush() only. Operations may be called from inside any
-// call of the listener.
+// cause with our port id; a socket filter drops them before they are queued, and with them what
+// nosync allows to drop there (kernel_filter.hpp). Everything is read in bounded turns of the
+// io_context. Errors of requests are read at the end of each batch, see writer.hpp; on_refused()
+// is called from flush() only. Operations may be called from inside any call of the listener.
 //
 // Copies and live flows. put(..., Lifetime::copy) gives an entry kCopyExtra (600) seconds more
 // than its natural life. Any packet sets the timeout to at most the natural one. So an entry
@@ -26,6 +26,11 @@
 //
 // open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
 // made while no daemon listens raise events later; 0 that cannot be changed is an error.
+//
+// nosync. What never changes in a flow decides for its whole life: of a flow that fits such a
+// rule nobody here ever hears, even if it is a peer's copy. Where a mark decides, a new flow that
+// fits is not reported, one that comes to fit is withdrawn (each time something changes in it,
+// for nothing here remembers), its end is reported, and dumps leave it out.
 //
 // A dump entry is as old as the kernel's answer: an event may overtake it, by a few
 // milliseconds. If a dump fails midway, on_dump_begin() comes again without an end before it.
@@ -51,7 +56,7 @@ struct ConntrackOptions {
     // A dump now and then finds what raised no event: entries made while the kernel was not
     // asked to remember events for them (nf_conntrack_events=2 and nobody listening). 0: never.
     std::chrono::seconds dump_interval{600};
-    bool drop_echoes_in_kernel = true; // false: only in our code (tests)
+    bool filter_in_kernel = true; // false: echoes and nosync only in our code (tests)
 };
 
 struct ConntrackCounters {

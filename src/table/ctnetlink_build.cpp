@@ -169,9 +169,14 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
     return w.finish();
 }
 
-std::size_t build_dump(MutableBytes buffer, std::uint32_t seq) {
+std::size_t build_dump(MutableBytes buffer, std::uint32_t seq,
+                       const std::optional<state::MarkMatch>& marks) {
     Writer w(buffer, message_type(Request::get), NLM_F_REQUEST | NLM_F_DUMP, seq);
     w.plain(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
+    if (marks) {
+        w.put_be(CTA_MARK, marks->value);
+        w.put_be(CTA_MARK_MASK, marks->mask);
+    }
     return w.finish();
 }
 

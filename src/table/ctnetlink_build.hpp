@@ -11,10 +11,11 @@
 // TCP. Sequence windows are not known, so both directions get the liberal-window flag.
 #pragma once
 
-#include "state/flow.hpp"
+#include "state/nosync.hpp"
 #include "util/bytes.hpp"
 
 #include <cstdint>
+#include <optional>
 
 namespace encsync::table::ctnetlink {
 
@@ -33,7 +34,8 @@ inline constexpr std::size_t kMaxRequest = 512;
 std::size_t build(MutableBytes buffer, Request request, const state::Flow& flow,
                   std::uint32_t timeout, std::uint32_t seq);
 
-// Asks for the whole table.
-std::size_t build_dump(MutableBytes buffer, std::uint32_t seq);
+// Asks for the whole table, or for the entries with such marks.
+std::size_t build_dump(MutableBytes buffer, std::uint32_t seq,
+                       const std::optional<state::MarkMatch>& marks = {});
 
 } // namespace encsync::table::ctnetlink

@@ -1,9 +1,6 @@
 #include "table/filter.hpp"
 
 #include <algorithm>
-#include <arpa/inet.h>
-#include <charconv>
-#include <fmt/core.h>
 #include <netinet/in.h>
 
 namespace encsync::table {
@@ -55,44 +52,13 @@ const char* to_string(Ignored why) {
     case Ignored::local:
         return "local";
     case Ignored::prefix:
+        return "prefix";
+    case Ignored::nosync:
+        return "nosync";
+    case Ignored::nosync_mark:
         break;
     }
-    return "prefix";
-}
-
-Result<Prefix> Prefix::parse(std::string_view text) {
-    const std::size_t slash = text.find('/');
-    const std::string address(text.substr(0, slash));
-    Prefix out;
-    if (::inet_pton(AF_INET, address.c_str(), out.address.bytes.data()) == 1) {
-        out.family = Family::inet;
-        out.length = 32;
-    } else if (::inet_pton(AF_INET6, address.c_str(), out.address.bytes.data()) == 1) {
-        out.family = Family::inet6;
-        out.length = 128;
-    } else {
-        return Error{fmt::format("\"{}\" is no IPv4 or IPv6 address", address)};
-    }
-    if (slash == std::string_view::npos)
-        return out;
-    const std::string_view bits = text.substr(slash + 1);
-    std::uint8_t length = 0;
-    const auto [end, error] = std::from_chars(bits.data(), bits.data() + bits.size(), length);
-    if (bits.empty() || error != std::errc{} || end != bits.data() + bits.size() ||
-        length > out.length)
-        return Error{fmt::format("\"{}\" is no prefix length (0 to {})", bits, out.length)};
-    out.length = length;
-    return out;
-}
-
-bool Prefix::contains(const Address& other, Family of) const {
-    if (of != family)
-        return false;
-    const std::size_t whole = length / 8;
-    if (!std::equal(address.bytes.begin(), address.bytes.begin() + whole, other.bytes.begin()))
-        return false;
-    const int rest = length % 8;
-    return rest == 0 || ((address.bytes[whole] ^ other.bytes[whole]) >> (8 - rest)) == 0;
+    return "nosync_mark";
 }
 
 void LocalAddresses::add_to(Set& set, const Name& name, std::uint32_t interface) {
@@ -154,10 +120,14 @@ std::optional<Ignored> Filter::ignored(const state::Flow& flow) const {
     if (!options_.sync_local &&
         (addresses_.is_local(orig.src, family) || addresses_.is_local(flow.reply.src, family)))
         return Ignored::local;
-    for (const Prefix& p : options_.ignore)
+    for (const state::Prefix& p : options_.ignore)
         if (p.contains(orig.src, family) || p.contains(orig.dst, family) ||
             p.contains(flow.reply.src, family) || p.contains(flow.reply.dst, family))
             return Ignored::prefix;
+    if (options_.nosync.matches_for_life(flow))
+        return Ignored::nosync;
+    if (options_.nosync.matches_by_mark(flow))
+        return Ignored::nosync_mark;
     return std::nullopt;
 }
 

@@ -4,13 +4,11 @@
 //     if (auto why = filter.ignored(flow)) counters.ignored[*why]++;
 #pragma once
 
-#include "state/flow.hpp"
-#include "util/result.hpp"
+#include "state/nosync.hpp"
 
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 namespace encsync::table {
@@ -18,22 +16,14 @@ namespace encsync::table {
 enum class Ignored : std::uint8_t {
     protocol, // VRRP, pfsync, ESP, AH, IGMP: between the firewalls themselves
     loopback,
-    multicast, // to a multicast or broadcast address
-    local,     // begins or ends on this firewall: of no use to another
-    prefix,    // an address that the configuration says to ignore
+    multicast,   // to a multicast or broadcast address
+    local,       // begins or ends on this firewall: of no use to another
+    prefix,      // an address that the configuration says to ignore
+    nosync,      // fits a rule of nosync by what never changes in a flow
+    nosync_mark, // fits one by its mark, which may change
 };
-inline constexpr int kIgnored = 5;
+inline constexpr int kIgnored = 7;
 const char* to_string(Ignored why);
-
-struct Prefix {
-    state::Address address;
-    state::Family family = state::Family::inet;
-    std::uint8_t length = 32; // bits
-
-    // "10.0.0.0/8", "2001:db8::/32", or a lone address.
-    static Result<Prefix> parse(std::string_view text);
-    bool contains(const state::Address& other, state::Family of) const;
-};
 
 // This machine's own addresses, whatever interface they are on.
 class LocalAddresses {
@@ -59,7 +49,8 @@ class LocalAddresses {
 
 struct FilterOptions {
     bool sync_local = false; // flows that begin or end on this firewall, too
-    std::vector<Prefix> ignore;
+    std::vector<state::Prefix> ignore;
+    state::NoSync nosync; // towards all peers
 };
 
 class Filter {

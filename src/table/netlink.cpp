@@ -1,10 +1,9 @@
 #include "table/netlink.hpp"
 
-#include <array>
 #include <cerrno>
 #include <fmt/core.h>
-#include <linux/filter.h>
 #include <sys/socket.h>
+#include <vector>
 
 namespace encsync::table::netlink {
 
@@ -64,16 +63,10 @@ void Socket::ask_short_errors() {
     ::setsockopt(fd(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
 }
 
-Result<void> Socket::drop_messages_of(std::uint32_t port) {
-    // A word is loaded as big-endian, while nlmsg_pid is the host's: so compare it turned.
-    std::array<sock_filter, 4> code{{
-        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(nlmsghdr, nlmsg_pid)},
-        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, to_big_endian(port)},
-        {BPF_RET | BPF_K, 0, 0, 0},
-        {BPF_RET | BPF_K, 0, 0, UINT32_MAX},
-    }};
-    const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
-    if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0)
+Result<void> Socket::attach(std::span<const sock_filter> program) {
+    std::vector<sock_filter> code(program.begin(), program.end());
+    const sock_fprog given{static_cast<unsigned short>(code.size()), code.data()};
+    if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &given, sizeof given) != 0)
         return failed(what_, "socket filter");
     return {};
 }

@@ -14,7 +14,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <linux/filter.h>
 #include <linux/netlink.h>
+#include <span>
 
 namespace encsync::table::netlink {
 
@@ -165,8 +167,8 @@ class Socket {
     void set_send_buffer(std::size_t bytes);
     Result<void> join(int group);
     void ask_short_errors(); // NETLINK_CAP_ACK: errors without the request's body
-    // Drops, in the kernel, messages that carry this port id (in nlmsg_pid).
-    Result<void> drop_messages_of(std::uint32_t port);
+    // A classic BPF program that sees each message before it is queued.
+    Result<void> attach(std::span<const sock_filter> program);
     // 0 or errno.
     int send(Bytes bytes);
 

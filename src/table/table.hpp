@@ -40,6 +40,11 @@ class Listener {
     // A state is gone. Only flow.key is to be relied on.
     virtual void on_destroyed(const state::Flow& flow) = 0;
 
+    // The flow is still there, but is no longer to be synced: its mark has come to fit a rule of
+    // nosync. If it is live here, its copies elsewhere are to go; a copy that a peer keeps up
+    // here is that peer's and stays. May come again, and for flows that were never reported.
+    virtual void on_withdrawn(const state::Flow& flow) { on_destroyed(flow); }
+
     // The whole table, read anew: begin, every entry, end. Comes after start-up and after
     // events were lost; entries not named since begin are gone unless created meanwhile.
     // `untouched`: the entry still carries the lifetime of a copy, so no packet has used it

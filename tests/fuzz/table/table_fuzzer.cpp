@@ -16,12 +16,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     LocalAddresses addresses;
     AddressMonitor::apply(input, addresses);
 
-    Filter filter({});
+    FilterOptions options;
+    options.nosync = state::NoSync({state::NoSyncRule{.mark = state::MarkMatch{0, 1}},
+                                    state::NoSyncRule{.ports = state::PortRange{53, 53}}});
+    Filter filter(std::move(options));
     for (netlink::Messages m(input); m.next();) {
         ctnetlink::Entry entry;
         if (ctnetlink::parse(m.message(), entry) != ctnetlink::Fault::none)
             continue;
-        (void)filter.ignored(entry.flow);
+        const auto why = filter.ignored(entry.flow);
+        if (!why && (entry.flow.mark & 1) == 0)
+            std::abort();
         // What was read can be written, and its key reads back.
         std::array<std::uint8_t, ctnetlink::kMaxRequest> buffer{};
         const std::size_t n =

@@ -1,7 +1,7 @@
 // Flows to test with.
 #pragma once
 
-#include "state/flow.hpp"
+#include "state/prefix.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -14,6 +14,18 @@ inline state::Address address(const std::string& text) {
     state::Address out;
     if (::inet_pton(AF_INET, text.c_str(), out.bytes.data()) != 1)
         ::inet_pton(AF_INET6, text.c_str(), out.bytes.data());
+    return out;
+}
+
+// "10.0.0.0/8", or a lone address.
+inline state::Prefix prefix(const std::string& text) {
+    const std::size_t slash = text.find('/');
+    state::Prefix out;
+    out.address = address(text.substr(0, slash));
+    const bool v6 = text.find(':') != std::string::npos;
+    out.family = v6 ? state::Family::inet6 : state::Family::inet;
+    out.length = static_cast<std::uint8_t>(
+        slash == std::string::npos ? (v6 ? 128 : 32) : std::stoi(text.substr(slash + 1)));
     return out;
 }
 

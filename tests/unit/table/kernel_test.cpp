@@ -3,10 +3,12 @@
 #include "netns.hpp"
 
 #include "table/ctnetlink_build.hpp"
+#include "table/kernel_filter.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
 
 #include <cstdlib>
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 namespace encsync::table::test {
@@ -347,7 +349,7 @@ TEST_F(KernelTest, OthersAreHeardAndOwnEchoesAreNot) {
 TEST_F(KernelTest, OwnEchoesThatPassTheSocketFilterAreDroppedInCode) {
     Recorder recorder;
     ConntrackOptions options;
-    options.drop_echoes_in_kernel = false;
+    options.filter_in_kernel = false;
     auto unfiltered = open(io_, options);
     ASSERT_TRUE(unfiltered);
     unfiltered->start(recorder);
@@ -417,6 +419,150 @@ TEST_F(KernelTest, AnAddressThatWasThereBeforeIsKnownFromTheStart) {
     ASSERT_TRUE(table);
     EXPECT_TRUE(table->local_addresses().is_local(address("10.1.0.2"), state::Family::inet));
     EXPECT_FALSE(table->local_addresses().is_local(address("10.1.0.3"), state::Family::inet));
+}
+
+// ---- nosync ----------------------------------------------------------------------------------
+
+// Twice: with the kernel's filter, and with our code alone.
+class NoSyncTest : public KernelTest, public testing::WithParamInterface<bool> {
+  protected:
+    void SetUp() override {
+        KernelTest::SetUp();
+        if (HasFatalFailure())
+            return;
+        ConntrackOptions options;
+        options.filter_in_kernel = GetParam();
+        options.filter.nosync = state::NoSync(
+            {state::NoSyncRule{.mark = state::MarkMatch{0x10, 0x10}}, state::NoSyncRule{.zone = 7},
+             state::NoSyncRule{.dst = prefix("192.0.2.128/25"), .proto = IPPROTO_UDP}});
+        table_ = open(io_, options);
+        ASSERT_TRUE(table_);
+        table_->start(seen_);
+        ASSERT_TRUE(run_until([&] { return seen_.dumps_ended == 1; }));
+    }
+    void TearDown() override {
+        table_.reset();
+        KernelTest::TearDown();
+    }
+    void write(const state::Flow& f) {
+        other_->put(f, Lifetime::natural);
+        other_->flush();
+    }
+    // Everything that happened so far was seen, or never will be.
+    void pass_by() {
+        const state::Flow last = udp(++marker_, "10.254.0.1");
+        write(last);
+        ASSERT_TRUE(run_until(
+            [&] { return !seen_.created.empty() && seen_.created.back().key == last.key; }));
+        seen_.created.pop_back();
+    }
+    std::uint64_t ignored(Ignored why) {
+        return table_->counters().ignored[static_cast<std::size_t>(why)];
+    }
+
+    std::unique_ptr<Conntrack> table_;
+    Recorder seen_;
+};
+
+INSTANTIATE_TEST_SUITE_P(, NoSyncTest, testing::Bool(),
+                         [](const auto& in) { return in.param ? "InKernel" : "InCode"; });
+
+TEST_P(NoSyncTest, ByWhatNeverChangesAFlowIsNeverHeardOf) {
+    state::Flow zoned = tcp(6000), to_udp = udp(6001, "10.1.0.2", "192.0.2.200");
+    zoned.key.zone = 7;
+    state::Flow other_zone = tcp(6002), near_udp = udp(6003, "10.1.0.2", "192.0.2.100");
+    other_zone.key.zone = 8;
+    for (const state::Flow& f : {zoned, to_udp, other_zone, near_udp})
+        write(f);
+    state::Flow later = zoned;
+    later.src_state = 7;
+    write(later);
+    other_->remove(zoned);
+    other_->flush();
+    pass_by();
+    ASSERT_EQ(seen_.created.size(), 2U);
+    EXPECT_EQ(seen_.created[0].key, other_zone.key);
+    EXPECT_EQ(seen_.created[1].key, near_udp.key);
+    EXPECT_TRUE(seen_.updated.empty() && seen_.destroyed.empty() && seen_.withdrawn.empty());
+    EXPECT_EQ(ignored(Ignored::nosync), GetParam() ? 0U : 4U);
+    dump(*table_, seen_);
+    EXPECT_FALSE(seen_.dump.contains(to_udp.key));
+    EXPECT_TRUE(seen_.dump.contains(near_udp.key) && seen_.dump.contains(other_zone.key));
+}
+
+TEST_P(NoSyncTest, AMarkWithdrawsAFlowAndBringsItBack) {
+    state::Flow f = tcp(6100);
+    f.mark = 0x01;
+    write(f);
+    pass_by();
+    ASSERT_EQ(seen_.created.size(), 1U);
+    EXPECT_EQ(seen_.created[0].mark, 0x01U);
+    f.mark = 0x11;
+    write(f);
+    pass_by();
+    ASSERT_EQ(seen_.withdrawn.size(), 1U);
+    EXPECT_EQ(seen_.withdrawn[0].key, f.key);
+    EXPECT_TRUE(seen_.destroyed.empty() && seen_.updated.empty());
+    EXPECT_TRUE(is_there(f.key)); // the entry itself is nobody's to touch
+    dump(*table_, seen_);
+    EXPECT_FALSE(seen_.dump.contains(f.key));
+    f.mark = 0x02;
+    write(f);
+    pass_by();
+    ASSERT_EQ(seen_.updated.size(), 1U);
+    EXPECT_EQ(seen_.updated[0].mark, 0x02U);
+    dump(*table_, seen_);
+    EXPECT_TRUE(seen_.dump.contains(f.key));
+}
+
+TEST_P(NoSyncTest, AMarkedFlowBeginsUnheardAndItsEndIsTold) {
+    state::Flow f = tcp(6200);
+    f.mark = 0x10;
+    write(f);
+    pass_by();
+    EXPECT_TRUE(seen_.created.empty() && seen_.withdrawn.empty());
+    EXPECT_EQ(ignored(Ignored::nosync_mark), GetParam() ? 0U : 1U);
+    other_->remove(f);
+    other_->flush();
+    pass_by();
+    ASSERT_EQ(seen_.destroyed.size(), 1U);
+    EXPECT_EQ(seen_.destroyed[0].key, f.key);
+    EXPECT_EQ(ignored(Ignored::nosync_mark), GetParam() ? 1U : 2U);
+}
+
+// What we put ourselves is a peer's, whatever its mark here.
+TEST_P(NoSyncTest, ACopyOfAPeerIsPutAndNotWithdrawn) {
+    state::Flow f = tcp(6300);
+    f.mark = 0x10;
+    table_->put(f, Lifetime::copy);
+    table_->flush();
+    EXPECT_EQ(read_back(f.key).mark, 0x10U);
+    pass_by();
+    EXPECT_TRUE(seen_.created.empty() && seen_.withdrawn.empty() && seen_.destroyed.empty());
+    EXPECT_TRUE(seen_.refused.empty());
+}
+
+TEST_F(KernelTest, AFullFilterFitsTheKernelsOldLimit) {
+    std::ofstream limit("/proc/sys/net/core/optmem_max");
+    if (!(limit << "20480" << std::flush))
+        GTEST_SKIP() << "the limit is not this namespace's own";
+    std::vector<state::NoSyncRule> rules;
+    for (int i = 0; i < 64; i++)
+        rules.push_back({.mark = state::MarkMatch{1, 3},
+                         .src = prefix(fmt::format("2001:db8:{}::/48", i)),
+                         .nets = {prefix(fmt::format("2001:db8:{}:1::/64", i))},
+                         .ports = state::PortRange{53, 53},
+                         .zone = 3});
+    const auto program = build_event_filter(1, rules);
+    EXPECT_GT(program.size(), kMaxFilterSize / 2);
+    auto socket = netlink::Socket::open(NETLINK_NETFILTER, "test");
+    ASSERT_TRUE(socket);
+    const auto attached = socket->attach(program);
+    EXPECT_TRUE(attached) << attached.error().text;
+    // The twin: there is such a limit.
+    std::vector<sock_filter> large(4000, sock_filter{BPF_LD | BPF_IMM, 0, 0, 0});
+    large.push_back({BPF_RET | BPF_K, 0, 0, 1});
+    EXPECT_FALSE(socket->attach(large));
 }
 
 // ---- dumps -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@
 namespace encsync::table::test {
 
 struct Recorder : Listener {
-    std::vector<state::Flow> created, updated, destroyed;
+    std::vector<state::Flow> created, updated, destroyed, withdrawn;
     std::map<state::Key, std::pair<state::Flow, bool>> dump;
     std::vector<std::pair<state::Key, Refusal>> refused;
     int dumps_begun = 0, dumps_ended = 0;
@@ -26,6 +26,7 @@ struct Recorder : Listener {
     void on_created(const state::Flow& f) override { created.push_back(f); }
     void on_updated(const state::Flow& f) override { updated.push_back(f); }
     void on_destroyed(const state::Flow& f) override { destroyed.push_back(f); }
+    void on_withdrawn(const state::Flow& f) override { withdrawn.push_back(f); }
     void on_dump_begin() override {
         dump.clear();
         dumps_begun++;

@@ -1,0 +1,334 @@
+#include "table/kernel_filter.hpp"
+
+#include "util/bytes.hpp"
+
+#include <netinet/in.h>
+
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
+#include <optional>
+#include <sys/socket.h>
+
+namespace encsync::table {
+
+namespace {
+
+using state::NoSyncRule;
+using state::Prefix;
+
+constexpr std::uint32_t kDrop = 0, kPass = UINT32_MAX;
+constexpr std::uint32_t kAttributes = sizeof(nlmsghdr) + 4; // after struct nfgenmsg
+constexpr std::uint32_t kFamilyByte = sizeof(nlmsghdr);
+constexpr std::uint32_t kHeader = sizeof(nlattr);
+constexpr std::uint32_t kNoPort = 0x10000;
+
+// The filter's scratch memory. What a rule may ask for is found once and kept here; of addresses,
+// where they begin.
+enum Slot : std::uint32_t {
+    kOrigSrc,
+    kOrigDst,
+    kReplySrc,
+    kReplyDst,
+    kOrigPort,
+    kReplyPort,
+    kProto,
+    kMark,
+    kZone,
+    kNest,       // while looking: the attribute in which to look
+    kSourceType, // while looking: CTA_IP_V4_SRC or CTA_IP_V6_SRC
+};
+
+class Program {
+  public:
+    using Label = std::vector<std::size_t>; // jumps that lead to a place yet to come
+
+    std::size_t size() const { return code_.size(); }
+    void cut(std::size_t size) { code_.resize(size); }
+    std::vector<sock_filter> take() { return std::move(code_); }
+
+    void op(int code, std::uint32_t k = 0, unsigned if_true = 0, unsigned if_false = 0) {
+        code_.push_back({static_cast<std::uint16_t>(code), static_cast<std::uint8_t>(if_true),
+                         static_cast<std::uint8_t>(if_false), k});
+    }
+    void ret(std::uint32_t verdict) { op(BPF_RET | BPF_K, verdict); }
+    void load(std::uint32_t value) { op(BPF_LD | BPF_IMM, value); }
+    void recall(Slot slot) { op(BPF_LD | BPF_MEM, slot); }
+    void store(Slot slot) { op(BPF_ST, slot); }
+    // A = the number of that size at offset A + `at`, big-endian.
+    void fetch(int size, std::uint32_t at) {
+        op(BPF_MISC | BPF_TAX);
+        op(BPF_LD | size | BPF_IND, at);
+    }
+
+    // Goes to the label unless A compares so with k.
+    void need(int comparison, std::uint32_t k, Label& otherwise) {
+        otherwise.push_back(code_.size());
+        op(BPF_JMP | comparison | BPF_K, k);
+        failing_.push_back(code_.size() - 1);
+    }
+    // Goes to the label if it does.
+    void refuse(int comparison, std::uint32_t k, Label& then) {
+        then.push_back(code_.size());
+        op(BPF_JMP | comparison | BPF_K, k);
+    }
+    void go(Label& label) {
+        label.push_back(code_.size());
+        op(BPF_JMP | BPF_JA);
+    }
+    // The label is here. False if a conditional jump cannot reach it.
+    bool place(Label& label) {
+        for (const std::size_t from : label) {
+            const std::size_t distance = code_.size() - from - 1;
+            sock_filter& jump = code_[from];
+            if (jump.code == (BPF_JMP | BPF_JA))
+                jump.k = static_cast<std::uint32_t>(distance);
+            else if (distance > UINT8_MAX)
+                return false;
+            else if (std::find(failing_.begin(), failing_.end(), from) != failing_.end())
+                jump.jf = static_cast<std::uint8_t>(distance);
+            else
+                jump.jt = static_cast<std::uint8_t>(distance);
+        }
+        label.clear();
+        return true;
+    }
+
+    // A = where the attribute of the message is; 0: it isn't there.
+    void find(std::uint32_t type) {
+        load(kAttributes);
+        op(BPF_LDX | BPF_IMM, type);
+        op(BPF_LD | BPF_W | BPF_ABS, extension(SKF_AD_NLATTR));
+    }
+    // The same within the attribute at A. Its type is `type`, or X.
+    void find_within(std::optional<std::uint32_t> type) {
+        if (type)
+            op(BPF_LDX | BPF_IMM, *type);
+        op(BPF_LD | BPF_W | BPF_ABS, extension(SKF_AD_NLATTR_NEST));
+    }
+    void pass_if_missing() {
+        op(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+        ret(kPass);
+    }
+
+  private:
+    static std::uint32_t extension(int which) {
+        return static_cast<std::uint32_t>(SKF_AD_OFF + which);
+    }
+
+    std::vector<sock_filter> code_;
+    std::vector<std::size_t> failing_; // jumps that go where they go if they don't hold
+};
+
+// ---- finding ---------------------------------------------------------------------------------
+
+void find_source_type(Program& p) {
+    p.op(BPF_LD | BPF_B | BPF_ABS, kFamilyByte);
+    p.op(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 0, 2);
+    p.load(CTA_IP_V4_SRC);
+    p.op(BPF_JMP | BPF_JA, 3);
+    p.op(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0);
+    p.ret(kPass);
+    p.load(CTA_IP_V6_SRC);
+    p.store(kSourceType);
+    static_assert(CTA_IP_V4_DST == CTA_IP_V4_SRC + 1 && CTA_IP_V6_DST == CTA_IP_V6_SRC + 1);
+}
+
+void find_addresses(Program& p, std::uint32_t tuple, Slot src, Slot dst) {
+    p.find(tuple);
+    p.pass_if_missing();
+    p.find_within(CTA_TUPLE_IP);
+    p.pass_if_missing();
+    p.store(kNest);
+    for (const auto& [slot, step] : {std::pair{src, 0U}, {dst, 1U}}) {
+        p.recall(kSourceType);
+        p.op(BPF_ALU | BPF_ADD | BPF_K, step);
+        p.op(BPF_MISC | BPF_TAX);
+        p.recall(kNest);
+        p.find_within({});
+        p.pass_if_missing();
+        p.op(BPF_ALU | BPF_ADD | BPF_K, kHeader);
+        p.store(slot);
+    }
+}
+
+// Protocols without ports have no attribute for them.
+void find_port(Program& p, std::uint32_t type, Slot slot) {
+    p.recall(kNest);
+    p.find_within(type);
+    p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2);
+    p.load(kNoPort);
+    p.op(BPF_JMP | BPF_JA, 2);
+    p.fetch(BPF_H, kHeader);
+    p.store(slot);
+}
+
+void find_protocol(Program& p, bool ports) {
+    for (const std::uint32_t tuple : {CTA_TUPLE_ORIG, CTA_TUPLE_REPLY}) {
+        p.find(tuple);
+        p.pass_if_missing();
+        p.find_within(CTA_TUPLE_PROTO);
+        p.pass_if_missing();
+        p.store(kNest);
+        if (tuple == CTA_TUPLE_REPLY) {
+            find_port(p, CTA_PROTO_SRC_PORT, kReplyPort);
+            return;
+        }
+        p.find_within(CTA_PROTO_NUM);
+        p.pass_if_missing();
+        p.fetch(BPF_B, kHeader);
+        p.store(kProto);
+        if (!ports)
+            return;
+        find_port(p, CTA_PROTO_DST_PORT, kOrigPort);
+    }
+}
+
+// Left out of the message where it is 0.
+void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
+    p.find(type);
+    p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 2, 0);
+    p.fetch(size, kHeader);
+    p.store(slot);
+}
+
+void find_what_is_asked_for(Program& p, std::span<const NoSyncRule> rules) {
+    bool addresses = false, protocol = false, ports = false, mark = false, zone = false;
+    for (const NoSyncRule& rule : rules) {
+        addresses = addresses || rule.src || rule.dst || !rule.nets.empty();
+        ports = ports || rule.ports;
+        protocol = protocol || rule.proto || ports;
+        mark = mark || rule.mark;
+        zone = zone || rule.zone;
+    }
+    if (addresses) {
+        find_source_type(p);
+        find_addresses(p, CTA_TUPLE_ORIG, kOrigSrc, kOrigDst);
+        find_addresses(p, CTA_TUPLE_REPLY, kReplySrc, kReplyDst);
+    }
+    if (protocol)
+        find_protocol(p, ports);
+    if (mark)
+        find_number(p, CTA_MARK, BPF_W, kMark);
+    if (zone)
+        find_number(p, CTA_ZONE, BPF_H, kZone);
+}
+
+// ---- comparing -------------------------------------------------------------------------------
+
+// One of the addresses lies in the prefix.
+bool need_prefix(Program& p, const Prefix& prefix, std::initializer_list<Slot> addresses,
+                 Program::Label& otherwise) {
+    p.op(BPF_LD | BPF_B | BPF_ABS, kFamilyByte);
+    p.need(BPF_JEQ, prefix.family == state::Family::inet ? AF_INET : AF_INET6, otherwise);
+    Program::Label held, next;
+    std::size_t left = addresses.size();
+    for (const Slot address : addresses) {
+        Program::Label& fails = --left == 0 ? otherwise : next;
+        p.op(BPF_LDX | BPF_MEM, address);
+        for (unsigned word = 0; word * 32 < prefix.length; word++) {
+            const unsigned bits = std::min(32U, prefix.length - word * 32);
+            p.op(BPF_LD | BPF_W | BPF_IND, word * 4);
+            if (bits < 32)
+                p.op(BPF_ALU | BPF_AND | BPF_K, ~(UINT32_MAX >> bits));
+            p.need(BPF_JEQ, load_be<std::uint32_t>(&prefix.address.bytes[std::size_t{word} * 4]),
+                   fails);
+        }
+        if (left != 0) {
+            p.go(held);
+            if (!p.place(next))
+                return false;
+        }
+    }
+    return p.place(held);
+}
+
+bool need_port(Program& p, state::PortRange range, Program::Label& otherwise) {
+    p.recall(kProto);
+    p.refuse(BPF_JEQ, IPPROTO_GRE, otherwise); // its keys come as ports
+    Program::Label held, next;
+    p.recall(kOrigPort);
+    p.need(BPF_JGE, range.first, next);
+    p.refuse(BPF_JGT, range.last, next);
+    p.go(held);
+    if (!p.place(next))
+        return false;
+    p.recall(kReplyPort);
+    p.need(BPF_JGE, range.first, otherwise);
+    p.refuse(BPF_JGT, range.last, otherwise);
+    return p.place(held);
+}
+
+// Drops what fits the rule. False if the rule is too long.
+bool add_rule(Program& p, const NoSyncRule& rule) {
+    Program::Label otherwise;
+    bool short_enough = true;
+    if (rule.mark) {
+        p.op(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_flags));
+        // The flags are the host's, and a half-word is loaded as big-endian: so turned.
+        p.need(BPF_JSET, to_big_endian(std::uint16_t{NLM_F_CREATE}), otherwise);
+        p.recall(kMark);
+        p.op(BPF_ALU | BPF_AND | BPF_K, rule.mark->mask);
+        p.need(BPF_JEQ, rule.mark->value, otherwise);
+    }
+    if (rule.proto) {
+        p.recall(kProto);
+        p.need(BPF_JEQ, *rule.proto, otherwise);
+    }
+    if (rule.zone) {
+        p.recall(kZone);
+        p.need(BPF_JEQ, *rule.zone, otherwise);
+    }
+    if (rule.ports)
+        short_enough = short_enough && need_port(p, *rule.ports, otherwise);
+    if (rule.src)
+        short_enough = short_enough && need_prefix(p, *rule.src, {kOrigSrc, kReplyDst}, otherwise);
+    if (rule.dst)
+        short_enough = short_enough && need_prefix(p, *rule.dst, {kOrigDst, kReplySrc}, otherwise);
+    for (const Prefix& net : rule.nets)
+        short_enough = short_enough &&
+                       need_prefix(p, net, {kOrigSrc, kOrigDst, kReplySrc, kReplyDst}, otherwise);
+    p.ret(kDrop);
+    return short_enough && p.place(otherwise);
+}
+
+} // namespace
+
+std::vector<sock_filter> build_event_filter(std::uint32_t own_port,
+                                            std::span<const NoSyncRule> rules) {
+    Program p;
+    if (own_port != 0) {
+        p.op(BPF_LD | BPF_W | BPF_ABS, offsetof(nlmsghdr, nlmsg_pid));
+        p.op(BPF_JMP | BPF_JEQ | BPF_K, to_big_endian(own_port), 0, 1); // turned, as above
+        p.ret(kDrop);
+    }
+    find_what_is_asked_for(p, rules);
+    for (const NoSyncRule& rule : rules) {
+        const std::size_t before = p.size();
+        if (add_rule(p, rule) && p.size() < kMaxFilterSize)
+            continue;
+        p.cut(before);
+        break;
+    }
+    p.ret(kPass);
+    return p.take();
+}
+
+std::optional<state::MarkMatch> wanted_marks(std::span<const NoSyncRule> rules) {
+    state::MarkMatch wanted{0, 0};
+    for (const NoSyncRule& rule : rules) {
+        if (!rule.mark || std::popcount(rule.mark->mask) != 1 || rule != NoSyncRule{rule.mark})
+            continue;
+        // A bit that both 0 and 1 exclude excludes everything: the first one does here.
+        if ((wanted.mask & rule.mark->mask) == 0)
+            wanted.value |= rule.mark->mask & ~rule.mark->value;
+        wanted.mask |= rule.mark->mask;
+    }
+    if (wanted.mask == 0)
+        return {};
+    return wanted;
+}
+
+} // namespace encsync::table
