@@ -49,6 +49,30 @@ state::Family family(const config::Address& address) {
     return address.ipv6 ? state::Family::inet6 : state::Family::inet;
 }
 
+state::Prefix prefix(const config::Prefix& p) {
+    return {{p.network.bytes}, family(p.network), p.bits};
+}
+
+state::NoSync nosync(const std::vector<config::NoSync>& rules) {
+    const auto ours = [](const std::optional<config::Prefix>& p) {
+        return p ? std::optional(prefix(*p)) : std::nullopt;
+    };
+    std::vector<state::NoSyncRule> out;
+    for (const config::NoSync& rule : rules) {
+        state::NoSyncRule& made = out.emplace_back();
+        if (rule.mark)
+            made.mark = {rule.mark->value, rule.mark->mask};
+        if (rule.ports)
+            made.ports = {rule.ports->first, rule.ports->last};
+        made.src = ours(rule.src);
+        made.dst = ours(rule.dst);
+        std::ranges::transform(rule.nets, std::back_inserter(made.nets), prefix);
+        made.proto = rule.proto;
+        made.zone = rule.zone;
+    }
+    return state::NoSync(std::move(out));
+}
+
 // The plugin lies beside the program: in the build tree and in an installation alike.
 Result<std::string> find_plugin() {
     if (const char* path = std::getenv("ENCSYNC_PLUGIN"))
@@ -67,6 +91,25 @@ std::string charon_user(const std::string& configured) {
     if (!configured.empty())
         return configured;
     return ::getpwnam("encsync") != nullptr ? "encsync" : "nobody";
+}
+
+sync::PeerOptions speaks(const config::Conn& conn) {
+    using pfsync::Dialect;
+    switch (conn.wire) {
+    case config::Wire::openbsd:
+        return {conn.name, false, Dialect::openbsd};
+    case config::Wire::freebsd_1301:
+        return {conn.name, false, Dialect::freebsd1301};
+    case config::Wire::freebsd_1400:
+        return {conn.name, false, Dialect::freebsd1400};
+    case config::Wire::freebsd_1500:
+        return {conn.name, false, Dialect::freebsd1500};
+    case config::Wire::automatic:
+        return {conn.name, true, std::nullopt};
+    case config::Wire::encsync:
+        break;
+    }
+    return {conn.name, true, Dialect::openbsd};
 }
 
 sync::Role role_of(config::Role role) {
@@ -143,9 +186,8 @@ Result<void> Node::open_table() {
     }
     table::ConntrackOptions options;
     options.filter.sync_local = config_.setup.synclocal;
-    for (const config::Prefix& prefix : config_.setup.ignore)
-        options.filter.ignore.push_back(
-            {{prefix.network.bytes}, family(prefix.network), prefix.bits});
+    std::ranges::transform(config_.setup.ignore, std::back_inserter(options.filter.ignore), prefix);
+    options.filter.nosync = nosync(config_.setup.nosync);
     auto conntrack = table::Conntrack::open(io_, std::move(options));
     if (!conntrack)
         return conntrack.error();
@@ -200,7 +242,7 @@ Result<void> Node::make_engine() {
     options.table_kept = run_dir_.table_kept();
     options.join_wait = config_.setup.joinwait;
     for (const config::Conn& conn : config_.conns)
-        options.peers.push_back({conn.name, conn.wire == config::Wire::encsync});
+        options.peers.push_back(speaks(conn));
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
     engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
     return {};
@@ -364,7 +406,8 @@ void Node::every_second() {
 
 void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     turn();
-    const auto [verdict, payload] = policy::check(inner_packet, selectors_[peer]);
+    const auto [verdict, payload] =
+        policy::check(inner_packet, selectors_[peer], engine_->session(peer).options.dialect);
     guard_.add(verdict);
     if (verdict == policy::Verdict::accept) {
         engine_->on_packet(peer, payload);
@@ -477,6 +520,11 @@ void Node::on_updated(const state::Flow& flow) {
 void Node::on_destroyed(const state::Flow& flow) {
     turn();
     engine_->on_destroyed(flow);
+}
+
+void Node::on_withdrawn(const state::Flow& flow) {
+    turn();
+    engine_->on_withdrawn(flow);
 }
 
 void Node::on_dump_begin() {

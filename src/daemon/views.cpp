@@ -200,7 +200,7 @@ json::array Node::peers() const {
             o["last_heard"] =
                 std::chrono::duration_cast<std::chrono::seconds>(now - s.last_heard).count();
         o["address"] = config::to_string(config_.conns[peer].right);
-        o["wire"] = s.extended ? "encsync" : "openbsd";
+        o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
         o["waiting"] = s.queue.size() + s.removals.size();
         o["stale"] = s.counters.stale;

@@ -103,7 +103,7 @@ const char* to_string(Verdict verdict) {
     return names[static_cast<std::size_t>(verdict)];
 }
 
-Checked check(Bytes inner, const Selectors& selectors) {
+Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect) {
     if (inner.empty())
         return {Verdict::short_packet, {}};
     const unsigned version = inner[0] >> 4U;
@@ -122,7 +122,7 @@ Checked check(Bytes inner, const Selectors& selectors) {
     if (inner[ipv6 ? 7 : 8] != pfsync::kTtl)
         return {Verdict::bad_ttl, {}};
     const Bytes payload = inner.subspan(header);
-    const Verdict v = verdict_of(pfsync::check(payload));
+    const Verdict v = verdict_of(pfsync::check(payload, dialect));
     return {v, v == Verdict::accept ? payload : Bytes{}};
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "ipsec/esp/params.hpp"
+#include "pfsync/parse.hpp"
 #include "util/bytes.hpp"
 
 #include <array>
@@ -52,8 +53,9 @@ struct Checked {
     Bytes payload; // from the pfsync header on, within the packet; empty unless accepted
 };
 
-// `inner`: the whole packet from its IP header.
-Checked check(Bytes inner, const Selectors& selectors);
+// `inner`: the whole packet from its IP header. `dialect`: what the peer may speak; none: any.
+Checked check(Bytes inner, const Selectors& selectors,
+              pfsync::Expected dialect = pfsync::Dialect::openbsd);
 
 class GuardCounters {
   public:

@@ -176,11 +176,13 @@ class Engine : public table::Listener {
     // receive.cpp
     bool receive_number(PeerId peer, Bytes message);
     void receive_section(PeerId peer, const pfsync::Section& section);
-    void receive_message(PeerId peer, std::uint8_t action, Bytes message);
-    void receive_full(PeerId peer, Bytes message);
+    void receive_message(PeerId peer, const pfsync::Section& section, Bytes message);
+    void learn_dialect(PeerId peer, Bytes payload);
+    void receive_own(PeerId peer, std::uint8_t action, Bytes message);
+    void receive_full(PeerId peer, pfsync::Dialect layout, Bytes message);
     void receive_other_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
     void receive_new(PeerId peer, const pfsync::FullState& full);
-    void receive_update(PeerId peer, Bytes message);
+    void receive_update(PeerId peer, pfsync::Dialect layout, Bytes message);
     void receive_request(PeerId peer, state::StateId id);
     void receive_removal(PeerId peer, state::StateId id);
     void receive_clear(PeerId peer, Bytes message);

@@ -10,14 +10,14 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
+using pfsync::Dialect;
 using pfsync::Fault;
+using pfsync::Kind;
 using pfsync::Section;
-using pfsync::openbsd::Action;
 using state::kNoSlot;
 using state::Record;
 using state::Slot;
 namespace ext = pfsync::extension;
-namespace wire = pfsync::openbsd;
 
 namespace {
 
@@ -25,9 +25,11 @@ constexpr Instant kAckDelay = 20ms;
 constexpr std::uint32_t kAckEvery = 64; // packets
 constexpr std::size_t kMaxRequests = 4096, kMaxInsertAcks = 4096;
 
-// The size a message of this action must have at least; 0: an action we do not know.
-std::size_t least_size(std::uint8_t action) {
-    switch (action) {
+// Our own messages, in version 6 only: the least size of one; 0: none of ours.
+std::size_t own_size(const Section& section) {
+    if (section.layout != Dialect::openbsd)
+        return 0;
+    switch (section.action) {
     case ext::kHello:
         return ext::hello::size;
     case ext::kSeq:
@@ -35,7 +37,7 @@ std::size_t least_size(std::uint8_t action) {
     case ext::kAck:
         return ext::ack::bitmap + 4;
     default:
-        return pfsync::message_size(action);
+        return 0;
     }
 }
 
@@ -51,18 +53,20 @@ void Engine::refuse(Fault fault) {
 void Engine::on_packet(PeerId peer, Bytes payload) {
     Session& s = *sessions_[peer];
     s.counters.rx_packets++;
-    pfsync::Parser parser(payload);
+    pfsync::Parser parser(payload, s.options.dialect);
+    if (!s.options.dialect && parser.version() == pfsync::freebsd::kVersion)
+        learn_dialect(peer, payload);
     const Section* section = parser.next();
     bool numbered = false;
-    if (section != nullptr && section->action == ext::kSeq && section->stride >= ext::seq::size &&
-        s.options.extended) {
+    if (section != nullptr && section->action == ext::kSeq && section->layout == Dialect::openbsd &&
+        section->stride >= ext::seq::size && s.options.extended) {
         if (!receive_number(peer, section->message(0)))
             return;
         numbered = true;
         section = parser.next();
     }
     for (; section != nullptr; section = parser.next()) {
-        const bool own = section->action == ext::kHello || section->action == ext::kAck;
+        const bool own = own_size(*section) != 0;
         if (!own && !numbered) {
             // A node that knows us numbers what it says; without a number it is a pf peer, or one
             // of ours that has forgotten us.
@@ -100,8 +104,23 @@ bool Engine::receive_number(PeerId peer, Bytes m) {
     return true;
 }
 
+// A FreeBSD peer of wire=auto. Until it has sent a full state, it gets what every release reads.
+void Engine::learn_dialect(PeerId peer, Bytes payload) {
+    Session& s = *sessions_[peer];
+    const auto shown = pfsync::detect(payload);
+    if (!is_freebsd(s.dialect) || shown)
+        s.dialect = shown.value_or(pfsync::kOldestFreebsd);
+    if (!s.assumed_plain) {
+        s.assumed_plain = true;
+        request_bulk(peer);
+    }
+}
+
 void Engine::receive_section(PeerId peer, const Section& section) {
-    const std::size_t least = least_size(section.action);
+    const std::size_t own = own_size(section);
+    const std::size_t least = own != 0 ? own : pfsync::message_size({section.kind, section.layout});
+    if (own == 0 && section.kind == Kind::eof)
+        return;
     if (least == 0) {
         refuse(Refused::unknown_action);
         return;
@@ -111,37 +130,44 @@ void Engine::receive_section(PeerId peer, const Section& section) {
         return;
     }
     sessions_[peer]->counters.rx_messages += section.count;
-    for (std::uint16_t n = 0; n < section.count; n++)
-        receive_message(peer, section.action, section.message(n));
+    for (std::uint16_t n = 0; n < section.count; n++) {
+        if (own != 0)
+            receive_own(peer, section.action, section.message(n));
+        else
+            receive_message(peer, section, section.message(n));
+    }
 }
 
-void Engine::receive_message(PeerId peer, std::uint8_t action, Bytes m) {
-    switch (action) {
-    case static_cast<std::uint8_t>(Action::ins):
-    case static_cast<std::uint8_t>(Action::upd): // an unknown one is an insert (pfsync(4))
-        return receive_full(peer, m);
-    case static_cast<std::uint8_t>(Action::upd_c):
-        return receive_update(peer, m);
-    case static_cast<std::uint8_t>(Action::upd_req):
+void Engine::receive_own(PeerId peer, std::uint8_t action, Bytes m) {
+    if (action == ext::kHello)
+        receive_hello(peer, m);
+    else if (action == ext::kAck)
+        receive_ack(peer, m);
+}
+
+void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
+    switch (section.kind) {
+    case Kind::insert:
+    case Kind::update: // an unknown one is an insert (pfsync(4))
+        return receive_full(peer, section.layout, m);
+    case Kind::update_c:
+        return receive_update(peer, section.layout, m);
+    case Kind::request:
         return receive_request(peer, pfsync::read_id(m));
-    case static_cast<std::uint8_t>(Action::del_c):
+    case Kind::remove_c:
         return receive_removal(peer, pfsync::read_id(m));
-    case static_cast<std::uint8_t>(Action::del): {
+    case Kind::remove: {
         pfsync::FullState full;
-        if (const Fault fault = pfsync::read(m, full); fault != Fault::none)
+        if (const Fault fault = pfsync::read(section.layout, m, full); fault != Fault::none)
             refuse(fault);
         else
             receive_removal(peer, full.flow.id);
         return;
     }
-    case static_cast<std::uint8_t>(Action::clr):
+    case Kind::clear:
         return receive_clear(peer, m);
-    case static_cast<std::uint8_t>(Action::bus):
+    case Kind::bulk:
         return receive_bulk_status(peer, m);
-    case ext::kHello:
-        return receive_hello(peer, m);
-    case ext::kAck:
-        return receive_ack(peer, m);
     default: // INS_ACK, TDB: nothing here waits for them
         return;
     }
@@ -204,16 +230,17 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
         enqueue(s, peer, slot, false);
 }
 
-void Engine::receive_full(PeerId peer, Bytes message) {
+void Engine::receive_full(PeerId peer, Dialect layout, Bytes message) {
     Session& s = *sessions_[peer];
     if (s.plain())
-        message = message.first(wire::kStateSize); // what a pf peer may append is not our tail
+        message = message.first(state_size(layout)); // what a pf peer may append is not our tail
     pfsync::FullState full;
-    if (const Fault fault = pfsync::read(message, full); fault != Fault::none) {
+    if (const Fault fault = pfsync::read(layout, message, full); fault != Fault::none) {
         refuse(fault);
         return;
     }
-    if ((full.flow.flags & state::kNoSync) != 0) {
+    // pf keeps a no-sync state that it is sent, and sends it to nobody; no node of ours sends one.
+    if ((full.flow.flags & state::kNoSync) != 0 && !s.plain()) {
         refuse(Refused::no_sync);
         return;
     }
@@ -286,10 +313,10 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
         claim(slot);
 }
 
-void Engine::receive_update(PeerId peer, Bytes message) {
+void Engine::receive_update(PeerId peer, Dialect layout, Bytes message) {
     Session& s = *sessions_[peer];
     pfsync::CompressedUpdate update;
-    if (const Fault fault = pfsync::read(message, update); fault != Fault::none) {
+    if (const Fault fault = pfsync::read(layout, message, update); fault != Fault::none) {
         refuse(fault);
         return;
     }
@@ -302,8 +329,9 @@ void Engine::receive_update(PeerId peer, Bytes message) {
         return;
     }
     Said said;
-    said.src_state = update.src.state();
-    said.dst_state = update.dst.state();
+    const std::uint8_t proto = index_.key(slot).proto;
+    said.src_state = pfsync::flow_state(layout, proto, update.src.state());
+    said.dst_state = pfsync::flow_state(layout, proto, update.dst.state());
     if (s.plain()) // it speaks of what passes through it
         said.live = true;
     merge_into(peer, slot, said);

@@ -1,10 +1,12 @@
 // What the engine knows about one peer: how far it has come with it, and what it still has to say.
 #pragma once
 
+#include "pfsync/dialect.hpp"
 #include "sync/reliability.hpp"
 #include "util/peer_id.hpp"
 
 #include <deque>
+#include <optional>
 #include <string>
 
 namespace encsync::sync {
@@ -14,9 +16,11 @@ const char* to_string(Role role); // "auto", "active", "standby"
 
 struct PeerOptions {
     std::string name;
-    // wire=encsync: say hello, and use our own messages once the peer says hello too.
-    // wire=openbsd: standard version 6 and not a byte more.
+    // Say hello, and use our own messages once the peer says hello too (wire=encsync, auto).
+    // Otherwise what the dialect has, and not a byte more.
     bool extended = true;
+    // None: whatever the peer shows itself to speak (wire=auto).
+    std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
 };
 
 struct PeerCounters {
@@ -33,10 +37,12 @@ struct PeerCounters {
 struct Session {
     static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
 
-    explicit Session(PeerOptions o) : options(std::move(o)) {}
+    explicit Session(PeerOptions o)
+        : options(std::move(o)), dialect(options.dialect.value_or(pfsync::Dialect::openbsd)) {}
 
     PeerOptions options;
     PeerCounters counters;
+    pfsync::Dialect dialect = pfsync::Dialect::openbsd; // what we say is in
 
     // ---- the path and the peer -------------------------------------------------------------
     bool link_up = false;  // there is an SA to send with

@@ -8,12 +8,11 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using pfsync::openbsd::Action;
+using pfsync::Kind;
 using state::kNoSlot;
 using state::Record;
 using state::Slot;
 namespace ext = pfsync::extension;
-namespace wire = pfsync::openbsd;
 
 namespace {
 
@@ -124,7 +123,7 @@ bool Engine::transmit(PeerId peer) {
 }
 
 std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
-    pfsync::Builder packet(room);
+    pfsync::Builder packet(room, s.dialect);
     const bool talk = (s.extended && s.outstanding.room()) || s.plain();
     const bool numbered = talk && !s.plain() && s.anything_to_say(now_);
     // SEQ, HELLO and ACK together fit in any room that a link may lend (link::kMinRoom).
@@ -174,10 +173,10 @@ void note(Session& s, const Item& item) {
 }
 
 // False: the packet is full. So with all below.
-bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& ids, Action action,
+bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& ids, Kind message,
              Item::Kind kind) {
     for (; !ids.empty(); ids.pop_front()) {
-        std::uint8_t* m = packet.add(action, wire::kIdSize);
+        std::uint8_t* m = packet.add(message);
         if (m == nullptr)
             return false;
         pfsync::write_id(m, ids.front());
@@ -187,7 +186,7 @@ bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& id
 }
 
 bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatorid, bool end) {
-    std::uint8_t* m = packet.add(Action::bus, wire::kBusSize);
+    std::uint8_t* m = packet.add(Kind::bulk);
     if (m == nullptr)
         return false;
     pfsync::write_bus(m, creatorid, 0, end);
@@ -201,7 +200,7 @@ bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatori
 // before the bulk update.
 bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
     if (s.bulk_request_now) {
-        std::uint8_t* m = packet.add(Action::upd_req, wire::kIdSize);
+        std::uint8_t* m = packet.add(Kind::request);
         if (m == nullptr)
             return false;
         pfsync::write_id(m, {});
@@ -213,9 +212,9 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
             return false;
         s.bulk_start_now = false;
     }
-    return say_ids(s, packet, s.insert_acks, Action::ins_ack, Item::Kind::insert_ack) &&
-           say_ids(s, packet, s.removals, Action::del_c, Item::Kind::removal) &&
-           say_ids(s, packet, s.requests, Action::upd_req, Item::Kind::request) &&
+    return say_ids(s, packet, s.insert_acks, Kind::insert_ack, Item::Kind::insert_ack) &&
+           say_ids(s, packet, s.removals, Kind::remove_c, Item::Kind::removal) &&
+           say_ids(s, packet, s.requests, Kind::request, Item::Kind::request) &&
            say_queue(s, peer, packet) && say_bulk(s, peer, packet);
 }
 
@@ -223,12 +222,12 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                        Item::Kind kind) {
     Record& record = index_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.sync.known, peer);
-    std::uint8_t* m = packet.add(begins ? Action::ins : Action::upd,
-                                 wire::kStateSize + (s.extended ? ext::tail::size : 0));
+    std::uint8_t* m =
+        packet.add(begins ? Kind::insert : Kind::update, s.extended ? ext::tail::size : 0);
     if (m == nullptr)
         return false;
     pfsync::write_state(
-        m, index_.flow(slot, now_s_),
+        s.dialect, m, index_.flow(slot, now_s_),
         {.tail = s.extended, .live = record.sync.owner == kHere, .term = record.sync.term});
     set(record.sync.known, peer);
     note(s, {kind, slot, {}});
@@ -248,10 +247,10 @@ bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
             if (!say_state(s, peer, packet, slot, Item::Kind::full))
                 return false;
         } else {
-            std::uint8_t* m = packet.add(Action::upd_c, wire::kUpdCSize);
+            std::uint8_t* m = packet.add(Kind::update_c);
             if (m == nullptr)
                 return false;
-            pfsync::write_upd_c(m, index_.flow(slot, now_s_));
+            pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
             note(s, {Item::Kind::update, slot, {}});
         }
         clear(sync.queued, peer);
