@@ -9,10 +9,6 @@ using state::Flow;
 
 namespace {
 
-constexpr bool has_phases(std::uint8_t proto) {
-    return proto == IPPROTO_SCTP || proto == IPPROTO_DCCP;
-}
-
 constexpr bool knows_sctp(Dialect d) {
     return d == Dialect::freebsd1400 || d == Dialect::freebsd1500;
 }
@@ -46,10 +42,11 @@ Timeout sctp_timeout(std::uint8_t src, std::uint8_t dst) {
 
 } // namespace
 
-std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire) {
+static_assert(renumbers(Dialect::freebsd1301, IPPROTO_SCTP) &&
+              renumbers(Dialect::freebsd1500, IPPROTO_DCCP));
+
+std::uint8_t renumbered_from(Dialect dialect, std::uint8_t proto, std::uint8_t wire) {
     using namespace state::tcp;
-    if (!has_phases(proto) || dialect == Dialect::openbsd)
-        return wire;
     if (proto == IPPROTO_SCTP && knows_sctp(dialect)) {
         using namespace freebsd;
         return wire >= sctp::kEstablished    ? state::tcp::kEstablished
@@ -62,10 +59,8 @@ std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire) 
                                               : kClosed;
 }
 
-std::uint8_t wire_state(Dialect dialect, std::uint8_t proto, std::uint8_t flow) {
+std::uint8_t renumbered_to(Dialect dialect, std::uint8_t proto, std::uint8_t flow) {
     using namespace state::tcp;
-    if (!has_phases(proto) || dialect == Dialect::openbsd)
-        return flow;
     if (proto == IPPROTO_SCTP && knows_sctp(dialect))
         return flow >= kEstablished   ? freebsd::sctp::kEstablished
                : flow >= kSynReceived ? freebsd::sctp::kCookieEchoed

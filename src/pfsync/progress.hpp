@@ -14,10 +14,22 @@
 
 namespace encsync::pfsync {
 
+// Protocols whose states the dialect numbers otherwise than a Flow.
+constexpr bool renumbers(Dialect dialect, std::uint8_t proto) {
+    constexpr std::uint8_t kDccp = 33, kSctp = 132;
+    return dialect != Dialect::openbsd && (proto == kSctp || proto == kDccp);
+}
+std::uint8_t renumbered_from(Dialect dialect, std::uint8_t proto, std::uint8_t wire_state);
+std::uint8_t renumbered_to(Dialect dialect, std::uint8_t proto, std::uint8_t flow_state);
+
 // What a peer block of `dialect` says, as a Flow says it.
-std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire_state);
+inline std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire_state) {
+    return renumbers(dialect, proto) ? renumbered_from(dialect, proto, wire_state) : wire_state;
+}
 // And back. At most kMaxPeerState: the end of an SCTP association shows in its timeout alone.
-std::uint8_t wire_state(Dialect dialect, std::uint8_t proto, std::uint8_t flow_state);
+inline std::uint8_t wire_state(Dialect dialect, std::uint8_t proto, std::uint8_t flow_state) {
+    return renumbers(dialect, proto) ? renumbered_to(dialect, proto, flow_state) : flow_state;
+}
 
 // The timeout index of a flow in this state (pf.c), for INS, UPD and UPD_C.
 common::Timeout timeout_index(Dialect dialect, const state::Flow& flow);

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <netinet/in.h>
-#include <source_location>
 
 namespace {
 
@@ -18,10 +17,10 @@ using namespace encsync::pfsync;
 constexpr Dialect kAll[] = {Dialect::openbsd, Dialect::freebsd1301, Dialect::freebsd1400,
                             Dialect::freebsd1500};
 
-void demand(bool truth, std::source_location where = std::source_location::current()) {
+void demand(bool truth, int line = __builtin_LINE()) {
     if (truth)
         return;
-    std::fprintf(stderr, "line %u does not hold\n", where.line());
+    std::fprintf(stderr, "line %d does not hold\n", line);
     std::abort();
 }
 
