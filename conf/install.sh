@@ -58,7 +58,16 @@ elif [ -w /proc/sys/net/netfilter/nf_conntrack_events ]; then
     echo 1 >/proc/sys/net/netfilter/nf_conntrack_events || true
 fi
 
-# Left as it is, whatever it is: it may have been edited.
+# Another IKE daemon may be wanted, so it is only told of. encsyncd itself would say so, too.
+if command -v ss >/dev/null && ! systemctl -q is-active encsync.service 2>/dev/null; then
+    holder=$(ss -Hlunp 'sport = :500' | sed -n 's/.*users:(("\([^"]*\)".*/\1/p' | sort -u | head -n1)
+    if [ -n "$holder" ] && [ "$holder" != encsyncd ]; then
+        echo
+        echo "UDP port 500 is taken by $holder. Stop it (strongSwan: systemctl disable --now" \
+            "strongswan-starter), or set ikeport= and natport= on all firewalls."
+    fi
+fi
+
 next=1
 say() {
     echo "  $next. $*"

@@ -108,7 +108,7 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
         if (error == EADDRINUSE) {
             const std::string holder = udp_port_holder(local);
             return Error{fmt::format("UDP {} is taken{}{}", to_string(local),
-                                     holder.empty() ? "" : " by ", holder)};
+                                     holder.empty() ? "; ss -lunp says by whom" : " by ", holder)};
         }
         if (error == EADDRNOTAVAIL)
             return Error{fmt::format("UDP {}: this machine has no such address", to_string(local))};
