@@ -11,6 +11,10 @@
 /** IP protocol number of pfsync, the only thing our SAs carry */
 #define IPPROTO_PFSYNC 240
 
+/** if rekeying an IKE_SA fails as both ends do it at once, charon tries again
+ * after up to half a minute; an IKE_SA with a short life has to wait for that */
+#define MIN_OVER_TIME 60
+
 typedef struct private_encsync_backend_t private_encsync_backend_t;
 
 /**
@@ -35,20 +39,28 @@ struct private_encsync_backend_t {
 };
 
 /**
- * Part of a lifetime that is left to chance, so that both ends rarely rekey at
- * once; never so much that nothing is left
+ * When to rekey what lives for some time, and how much of that is left to chance
+ *
+ * If both ends did it at once, they would get in each other's way. So the one
+ * whose id sorts first does it before the margin, as strongSwan's ipsec.conf has
+ * it, and the other only if nothing has come of that halfway through the margin.
  */
-static uint32_t jitter(uint32_t rekey, uint32_t margin)
+static void set_rekeying(const encsync_peer_t *peer, uint32_t lifetime,
+						 uint32_t *rekey, uint32_t *jitter)
 {
-	return min(margin, rekey ? rekey - 1 : 0);
-}
+	uint32_t margin;
 
-/**
- * When to rekey what lives for some time
- */
-static uint32_t rekey_after(uint32_t lifetime, uint32_t margin)
-{
-	return lifetime > margin ? lifetime - margin : max(lifetime / 2, 1);
+	margin = min(peer->margintime, lifetime / 2);
+	if (strcmp(peer->left_id, peer->right_id) > 0)
+	{
+		*rekey = max(lifetime - margin / 2, 1);
+		*jitter = 0;
+		return;
+	}
+	*rekey = max(lifetime - margin, 1);
+	/* charon subtracts up to one second more than that; were nothing left, it
+	 * would not rekey at all */
+	*jitter = min(margin, *rekey > 2 ? *rekey - 2 : 0);
 }
 
 /**
@@ -143,6 +155,7 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	child_cfg_t *child_cfg;
 	host_t *left, *right;
 	char local[64], remote[64], text[256];
+	uint32_t rekey, jitter;
 
 	left = encsync_to_host(&peer->left, 0);
 	right = encsync_to_host(&peer->right, 0);
@@ -153,13 +166,12 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	ike.local = local;
 	ike.remote = remote;
 
-	cfg.rekey_time = rekey_after(peer->ikelifetime, peer->margintime);
-	cfg.jitter_time = jitter(cfg.rekey_time, peer->margintime);
-	cfg.over_time = max(peer->margintime, 1);
+	set_rekeying(peer, peer->ikelifetime, &cfg.rekey_time, &cfg.jitter_time);
+	cfg.over_time = max(peer->margintime, MIN_OVER_TIME);
+	set_rekeying(peer, peer->lifetime, &rekey, &jitter);
 	child.lifetime.time.life = peer->lifetime;
-	child.lifetime.time.rekey = rekey_after(peer->lifetime, peer->margintime);
-	child.lifetime.time.jitter = jitter(child.lifetime.time.rekey,
-										peer->margintime);
+	child.lifetime.time.rekey = rekey;
+	child.lifetime.time.jitter = jitter;
 
 	ike_cfg = ike_cfg_create(&ike);
 	child_cfg = child_cfg_create((char*)peer->name, &child);

@@ -47,6 +47,11 @@ struct expiration_t {
 	 * TRUE if it has to go, FALSE to rekey it
 	 */
 	bool hard;
+
+	/**
+	 * How often to ask again for rekeying, in seconds
+	 */
+	uint32_t retry;
 };
 
 CALLBACK(expiration_destroy, void,
@@ -63,6 +68,12 @@ CALLBACK(expire, job_requeue_t,
 	{
 		charon->kernel->expire(charon->kernel, IPPROTO_ESP, this->spi,
 							   this->dst, this->hard);
+		if (!this->hard)
+		{	/* rekeying fails while the IKE_SA is being rekeyed, too. charon
+			 * tries again after half a minute, which may be too late. It takes
+			 * no notice of SAs that it is rekeying or that are replaced. */
+			return JOB_RESCHEDULE(this->retry);
+		}
 	}
 	return JOB_REQUEUE_NONE;
 }
@@ -71,10 +82,12 @@ CALLBACK(expire, job_requeue_t,
  * Have charon told after some seconds that an SA's time is up
  */
 static void schedule_expiration(kernel_ipsec_sa_id_t *id, bool hard,
-								uint64_t seconds)
+								lifetime_cfg_t *lifetime)
 {
 	expiration_t *expiration;
+	uint64_t seconds;
 
+	seconds = hard ? lifetime->time.life : lifetime->time.rekey;
 	if (!seconds)
 	{
 		return;
@@ -83,6 +96,8 @@ static void schedule_expiration(kernel_ipsec_sa_id_t *id, bool hard,
 		.spi = id->spi,
 		.dst = id->dst->clone(id->dst),
 		.hard = hard,
+		.retry = min(max((lifetime->time.life - lifetime->time.rekey) / 8, 1),
+					 30),
 	);
 	lib->scheduler->schedule_job(lib->scheduler, (job_t*)
 			callback_job_create(expire, expiration, expiration_destroy,
@@ -225,8 +240,8 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	}
 	if (data->inbound)
 	{
-		schedule_expiration(id, FALSE, data->lifetime->time.rekey);
-		schedule_expiration(id, TRUE, data->lifetime->time.life);
+		schedule_expiration(id, FALSE, data->lifetime);
+		schedule_expiration(id, TRUE, data->lifetime);
 	}
 	encsync_core_add_sa(&sa, hold_for);
 	return SUCCESS;

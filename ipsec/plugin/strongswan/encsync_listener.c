@@ -291,6 +291,30 @@ METHOD(listener_t, alert, bool,
 }
 
 /**
+ * If both ends rekey a CHILD_SA at once and ours is refused, charon 5.9 forgets
+ * that the peer's has already replaced it. It would then take the DELETE of the
+ * old one as the end of it all, and never send on the new one. Remind it.
+ */
+static bool is_replaced(ike_sa_t *ike_sa, child_sa_t *child_sa)
+{
+	child_sa_t *new;
+	uint32_t spi;
+
+	spi = child_sa->get_rekey_spi(child_sa);
+	if (!spi)
+	{
+		return FALSE;
+	}
+	new = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
+	if (!new || new->get_state(new) != CHILD_INSTALLED)
+	{
+		return FALSE;
+	}
+	child_sa->set_state(child_sa, CHILD_REKEYED);
+	return TRUE;
+}
+
+/**
  * Check for a DELETE that closes what is not replaced
  */
 static bool closes(ike_sa_t *ike_sa, message_t *message)
@@ -320,7 +344,8 @@ static bool closes(ike_sa_t *ike_sa, message_t *message)
 		{
 			child_sa = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
 			closes |= child_sa &&
-					  child_sa->get_state(child_sa) == CHILD_INSTALLED;
+					  child_sa->get_state(child_sa) == CHILD_INSTALLED &&
+					  !is_replaced(ike_sa, child_sa);
 		}
 		spis->destroy(spis);
 	}

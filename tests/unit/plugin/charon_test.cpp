@@ -302,7 +302,7 @@ TEST_F(Pair, ShortLivesRekeyByThemselves) {
     start(minnie, two);
     ASSERT_TRUE(eventually([&] { return connected(); }));
     forget_gaps();
-    EXPECT_TRUE(eventually([&] { return mickey.count(PeerEventKind::rekeyed) >= 4; }));
+    EXPECT_TRUE(eventually([&] { return mickey.count(PeerEventKind::rekeyed) >= 6; }));
     EXPECT_EQ(gaps(), 0U);
     EXPECT_EQ(mickey.count(PeerEventKind::down) + minnie.count(PeerEventKind::down), 0U);
 }
