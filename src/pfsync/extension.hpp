@@ -62,4 +62,10 @@ inline constexpr unsigned kTermShift = 1;
 inline constexpr std::uint8_t kTermMask = 0x7f;
 } // namespace tail
 
+// What DEL_C carries behind its 12 bytes if the flow has ever changed hands: a node that takes it
+// for its own in an earlier term believes it.
+namespace removal { // 4 bytes
+inline constexpr std::size_t size = 4, term = 0; // u8; rest 0
+}
+
 } // namespace encsync::pfsync::extension

@@ -51,9 +51,9 @@ Engine::~Engine() = default;
 void Engine::advance(Instant now) {
     if (started_ < Instant::zero())
         started_ = now;
-    now_ = now;
+    now_ = std::max(now, now_);
     now_s_ =
-        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
+        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_).count());
     for (PeerId peer = 0; peer < sessions_.size(); peer++)
         advance_session(peer);
     if (now_ >= refresh_due_)
@@ -80,7 +80,7 @@ void Engine::advance_session(PeerId peer) {
         s.assumed_plain = true;
         request_bulk(peer);
     }
-    if (now_ >= s.outstanding.deadline())
+    if (!s.silent && now_ >= s.outstanding.deadline())
         s.outstanding.expire([&](const Item& item) { say_again(peer, item); });
     if (s.bulk_requested && !s.bulk_arriving && now_ >= s.bulk_retry) {
         if (!s.plain()) {
@@ -105,9 +105,9 @@ Instant Engine::deadline() const {
             continue;
         if (s.options.extended)
             next = std::min(next, s.hello_due);
+        next = std::min(next, s.ack_due);
         if (s.extended && !s.silent)
-            next = std::min(next, s.last_heard + Session::kSilence);
-        next = std::min({next, s.ack_due, s.outstanding.deadline()});
+            next = std::min({next, s.last_heard + Session::kSilence, s.outstanding.deadline()});
         if (s.bulk_requested && !s.bulk_arriving)
             next = std::min(next, s.bulk_retry);
         if (s.sending_bulk && !s.bulk_walked && s.bulk_pause > now_)

@@ -184,7 +184,8 @@ class Engine : public table::Listener {
     void receive_new(PeerId peer, const pfsync::FullState& full);
     void receive_update(PeerId peer, pfsync::Dialect layout, Bytes message);
     void receive_request(PeerId peer, state::StateId id);
-    void receive_removal(PeerId peer, state::StateId id);
+    void receive_removal(PeerId peer, state::StateId id, std::uint8_t term);
+    std::uint8_t removal_term(PeerId peer, Bytes message) const;
     void receive_clear(PeerId peer, Bytes message);
     void merge_into(PeerId peer, state::Slot slot, const Said& said);
     Said said_of(PeerId peer, const pfsync::FullState& full) const;

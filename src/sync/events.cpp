@@ -70,7 +70,7 @@ void Engine::retract(Slot slot) {
         Session& s = *sessions_[peer];
         if (!has(record.sync.known, peer) || !(s.extended || (s.plain() && s.link_up)))
             continue;
-        s.removals.push_back(record.id);
+        s.removals.push_back({record.id, record.sync.term});
         if (s.removals.size() <= kMaxRemovals)
             continue;
         if (s.plain())
@@ -94,8 +94,6 @@ void Engine::mark_absent(Record& record) {
 }
 
 void Engine::local_change(const state::Flow& flow) {
-    if (!gone_lately_.empty())
-        gone_lately_.erase(flow.key);
     Slot slot = index_.find(flow.key);
     if (slot == kNoSlot) {
         slot = adopt_new(flow, kHere);

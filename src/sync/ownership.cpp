@@ -4,7 +4,7 @@
 //    new term; full states carry it, short updates change no hands.
 // 2. Of two nodes that call a flow their own, the later term is right; in the same term, the
 //    smaller creatorid. An owner's word about its own flow holds in any term, and so does any
-//    node's against an owner that is gone.
+//    node's against an owner that is gone. A removal counts if its speaker owns the flow by this.
 // 3. Where exactly one node is active, the flows of standby and vanished nodes are its own:
 //    traffic goes there, and established flows raise no event that would say so. All nodes draw
 //    that conclusion for themselves, so that a takeover needs no message for each flow.
@@ -75,6 +75,7 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
     const auto [slot, fresh] = index_.insert(named, now_s_ + flow.timeout, now_s_ - flow.age);
     if (!fresh)
         return kNoSlot;
+    gone_lately_.erase(flow.key);
     Record& record = index_.record(slot);
     count(record, 1); // as SyncMarks are born: live here
     mark_present(record);

@@ -155,13 +155,13 @@ void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
     case Kind::request:
         return receive_request(peer, pfsync::read_id(m));
     case Kind::remove_c:
-        return receive_removal(peer, pfsync::read_id(m));
+        return receive_removal(peer, pfsync::read_id(m), removal_term(peer, m));
     case Kind::remove: {
         pfsync::FullState full;
         if (const Fault fault = pfsync::read(section.layout, m, full); fault != Fault::none)
             refuse(fault);
         else
-            receive_removal(peer, full.flow.id);
+            receive_removal(peer, full.flow.id, full.term);
         return;
     }
     case Kind::clear:
@@ -353,13 +353,20 @@ void Engine::receive_request(PeerId peer, state::StateId id) {
         enqueue(s, peer, slot, true);
 }
 
-void Engine::receive_removal(PeerId peer, state::StateId id) {
+std::uint8_t Engine::removal_term(PeerId peer, Bytes m) const {
+    if (sessions_[peer]->plain() || m.size() < pfsync::common::kIdSize + ext::removal::size)
+        return 0;
+    return m[pfsync::common::kIdSize + ext::removal::term] & ext::tail::kTermMask;
+}
+
+void Engine::receive_removal(PeerId peer, state::StateId id, std::uint8_t term) {
     const Slot slot = index_.find(id);
     if (slot == kNoSlot)
         return;
     Record& record = index_.record(slot);
     const std::uint8_t owner = record.sync.owner;
-    if (owner == kHere && options_.role != Role::standby) {
+    if (owner == kHere && options_.role != Role::standby &&
+        compare_terms(term, record.sync.term) <= 0) {
         // Its timer ran out there, but traffic passes here: it is told again.
         refuse(Refused::not_owner);
         tell(peer, slot);

@@ -31,15 +31,6 @@ void Outstanding::note(const Item& item) {
     bulk_items_ += in_bulk(item);
 }
 
-void Outstanding::cancel() {
-    for (std::uint32_t n = 0; n < packets_.back().items; n++) {
-        bulk_items_ -= in_bulk(items_.back());
-        items_.pop_back();
-    }
-    packets_.pop_back();
-    next_number_--;
-}
-
 void Outstanding::pop(bool arrived, const Lost& lost) {
     const Packet packet = packets_.front();
     packets_.pop_front();
@@ -86,7 +77,7 @@ Instant Outstanding::deadline() const {
     if (packets_.empty())
         return Instant::max();
     const Instant wait = std::clamp<Instant>(round_trip_ * 4, 200ms, 2s);
-    return packets_.front().sent + wait * (1 << std::min(backoff_, 4u));
+    return packets_.front().sent + wait * (1 << std::min(backoff_, 2u));
 }
 
 void Outstanding::expire(const Lost& lost) {

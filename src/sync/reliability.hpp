@@ -36,8 +36,9 @@ struct Item {
         bulk_end,
     };
     Kind kind = Kind::update;
+    std::uint8_t term = 0; // of a removal
     state::Slot slot = state::kNoSlot;
-    state::StateId id;
+    state::StateId id{};
 };
 
 // Packets sent and not yet known to have arrived.
@@ -49,8 +50,6 @@ class Outstanding {
     // Begins a packet and gives its number; notes belong to the packet opened last.
     std::uint64_t open(Instant now);
     void note(const Item& item);
-    // Takes the packet opened last back: it was not sent.
-    void cancel();
 
     bool room() const { return packets_.size() < window_; }
     bool empty() const { return packets_.empty(); }

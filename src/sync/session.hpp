@@ -65,7 +65,12 @@ struct Session {
     // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is
     // said about it is decided when it is said.
     std::deque<state::Slot> queue;
-    std::deque<state::StateId> removals, requests, insert_acks;
+    struct Removal {
+        state::StateId id;
+        std::uint8_t term = 0;
+    };
+    std::deque<Removal> removals;
+    std::deque<state::StateId> requests, insert_acks;
     bool hello_now = false, bulk_request_now = false, bulk_start_now = false, bulk_end_now = false;
     Instant hello_due{0};
     Instant ack_due = Instant::max();
@@ -92,6 +97,8 @@ struct Session {
     // Standard pfsync only: as configured, or because the peer never said hello.
     bool plain() const { return !options.extended || assumed_plain; }
     bool joining() const { return link_up && !in_step; }
+    // A peer that has fallen silent gets hellos only: it may be gone.
+    bool may_talk() const { return extended ? !silent && outstanding.room() : plain(); }
     bool bulk_can_end() const {
         return sending_bulk && bulk_walked && bulk_again.empty() && outstanding.bulk_items() == 0;
     }

@@ -16,7 +16,7 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Instant kHelloInterval = 1s;
+constexpr Instant kHelloInterval = 1s, kFirstHellos = 250ms;
 // A pf peer cannot say that it has had enough: its bulk update goes in small bursts.
 constexpr unsigned kPlainBulkBurst = 16; // packets
 constexpr Instant kPlainBulkPause = 20ms;
@@ -56,7 +56,7 @@ void Engine::say_again(PeerId peer, const Item& item) {
             s.bulk_again.push_back(item.slot);
         break;
     case Item::Kind::removal:
-        s.removals.push_back(item.id);
+        s.removals.push_back({item.id, item.term});
         // The same name lives again: the removal must not take the new life with it.
         if (const Slot slot = index_.find(item.id); slot != kNoSlot) {
             clear(index_.record(slot).sync.known, peer);
@@ -93,11 +93,7 @@ bool Engine::flush() {
 }
 
 bool Engine::due(const Session& s) const {
-    if (s.hello_now || s.ack_due <= now_)
-        return true;
-    if (s.extended)
-        return s.outstanding.room() && s.anything_to_say(now_);
-    return s.plain() && s.anything_to_say(now_);
+    return s.hello_now || s.ack_due <= now_ || (s.may_talk() && s.anything_to_say(now_));
 }
 
 bool Engine::transmit(PeerId peer) {
@@ -124,8 +120,8 @@ bool Engine::transmit(PeerId peer) {
 
 std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
     pfsync::Builder packet(room, s.dialect);
-    const bool talk = (s.extended && s.outstanding.room()) || s.plain();
-    const bool numbered = talk && !s.plain() && s.anything_to_say(now_);
+    const bool talk = s.may_talk();
+    const bool numbered = talk && s.extended && s.anything_to_say(now_);
     // SEQ, HELLO and ACK together fit in any room that a link may lend (link::kMinRoom).
     if (numbered) {
         std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
@@ -161,7 +157,7 @@ void Engine::say_hello(Session& s, pfsync::Builder& packet) {
     store_be(m + ext::hello::states, std::uint64_t{index_.size()});
     store_be(m + ext::hello::live, std::uint64_t{live_ - no_sync_live_});
     s.hello_now = false;
-    s.hello_due = now_ + kHelloInterval;
+    s.hello_due = now_ + (s.extended || s.assumed_plain ? kHelloInterval : kFirstHellos);
 }
 
 namespace {
@@ -180,7 +176,22 @@ bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& id
         if (m == nullptr)
             return false;
         pfsync::write_id(m, ids.front());
-        note(s, {kind, kNoSlot, ids.front()});
+        note(s, {.kind = kind, .id = ids.front()});
+    }
+    return true;
+}
+
+bool say_removals(Session& s, pfsync::Builder& packet) {
+    for (; !s.removals.empty(); s.removals.pop_front()) {
+        const Session::Removal& removal = s.removals.front();
+        const bool tail = s.extended && removal.term != 0;
+        std::uint8_t* m = packet.add(Kind::remove_c, tail ? ext::removal::size : 0);
+        if (m == nullptr)
+            return false;
+        pfsync::write_id(m, removal.id);
+        if (tail)
+            m[pfsync::common::kIdSize + ext::removal::term] = removal.term;
+        note(s, {.kind = Item::Kind::removal, .term = removal.term, .id = removal.id});
     }
     return true;
 }
@@ -190,7 +201,7 @@ bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatori
     if (m == nullptr)
         return false;
     pfsync::write_bus(m, creatorid, 0, end);
-    note(s, {end ? Item::Kind::bulk_end : Item::Kind::bulk_start, kNoSlot, {}});
+    note(s, {.kind = end ? Item::Kind::bulk_end : Item::Kind::bulk_start});
     return true;
 }
 
@@ -204,7 +215,7 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
         if (m == nullptr)
             return false;
         pfsync::write_id(m, {});
-        note(s, {Item::Kind::bulk_request, kNoSlot, {}});
+        note(s, {.kind = Item::Kind::bulk_request});
         s.bulk_request_now = false;
     }
     if (s.bulk_start_now) {
@@ -213,7 +224,7 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
         s.bulk_start_now = false;
     }
     return say_ids(s, packet, s.insert_acks, Kind::insert_ack, Item::Kind::insert_ack) &&
-           say_ids(s, packet, s.removals, Kind::remove_c, Item::Kind::removal) &&
+           say_removals(s, packet) &&
            say_ids(s, packet, s.requests, Kind::request, Item::Kind::request) &&
            say_queue(s, peer, packet) && say_bulk(s, peer, packet);
 }
@@ -230,7 +241,7 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
         s.dialect, m, index_.flow(slot, now_s_),
         {.tail = s.extended, .live = record.sync.owner == kHere, .term = record.sync.term});
     set(record.sync.known, peer);
-    note(s, {kind, slot, {}});
+    note(s, {.kind = kind, .slot = slot});
     return true;
 }
 
@@ -251,7 +262,7 @@ bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
             if (m == nullptr)
                 return false;
             pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
-            note(s, {Item::Kind::update, slot, {}});
+            note(s, {.kind = Item::Kind::update, .slot = slot});
         }
         clear(sync.queued, peer);
         clear(sync.full, peer);

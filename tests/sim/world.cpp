@@ -119,7 +119,7 @@ void Node::start() {
             options.peers.push_back({"node" + std::to_string(n), true});
     engine = std::make_unique<sync::Engine>(options, kernel, *this);
     kernel.listener = engine.get();
-    engine->advance(world.now);
+    engine->advance(world.now + clock);
     kernel.request_dump();
     kernel.answer_dump();
     for (unsigned n = 0; n < world.nodes.size(); n++)
@@ -155,16 +155,40 @@ void World::connect(unsigned a, unsigned b, bool up) {
     cut[a][b] = cut[b][a] = !up;
 }
 
+void World::set_role(unsigned node, sync::Role role) {
+    nodes[node]->role = role;
+    if (nodes[node]->engine)
+        nodes[node]->engine->set_role(role);
+}
+
 void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
-    if (cut[from][to] || chance(quality.loss))
-        return;
     const int copies = chance(quality.duplicate) ? 2 : 1;
     for (int n = 0; n < copies; n++) {
+        traffic.sent++;
+        if (cut[from][to] || chance(quality.loss)) {
+            traffic.lost++;
+            continue;
+        }
         const Instant jitter{!chance(quality.late)
                                  ? 0
                                  : static_cast<std::int64_t>(
                                        below(static_cast<std::uint64_t>(quality.jitter.count())))};
-        flights_.emplace(now + quality.delay + jitter, Flight{from, to, packet});
+        traffic.in_flight++;
+        flights_.emplace(now + quality.delay + jitter,
+                         Flight{from, to, packet, chance(quality.corrupt)});
+    }
+}
+
+void World::deliver(const Flight& flight) {
+    Node& to = *nodes[flight.to];
+    traffic.in_flight--;
+    if (!to.engine || cut[flight.from][flight.to]) {
+        traffic.lost++;
+    } else if (flight.damaged) {
+        traffic.corrupted++;
+    } else {
+        traffic.arrived++;
+        to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
     }
 }
 
@@ -177,7 +201,7 @@ void World::run(Instant span) {
             next = std::min(next, flights_.begin()->first);
         for (auto& node : nodes)
             if (node->engine)
-                next = std::min(next, node->engine->deadline());
+                next = std::min(next, node->engine->deadline() - node->clock);
         now = std::max(now, next);
         for (auto& node : nodes) {
             node->kernel.now = now;
@@ -185,17 +209,14 @@ void World::run(Instant span) {
                 node->kernel.run_timers();
             node->kernel.answer_dump();
             if (node->engine)
-                node->engine->advance(now);
+                node->engine->advance(now + node->clock);
         }
         if (now - timers >= 1s)
             timers = now;
         while (!flights_.empty() && flights_.begin()->first <= now) {
             const Flight flight = std::move(flights_.begin()->second);
             flights_.erase(flights_.begin());
-            Node& to = *nodes[flight.to];
-            if (to.engine && !cut[flight.from][flight.to]) {
-                to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
-            }
+            deliver(flight);
         }
         for (auto& node : nodes)
             if (node->engine)

@@ -48,7 +48,8 @@ class Kernel : public table::Table {
 
 struct LinkQuality {
     double loss = 0, duplicate = 0;
-    double late = 0; // how many are delayed by up to `jitter` more, and so overtaken
+    double corrupt = 0; // damaged on the way, and so refused by the tunnel
+    double late = 0;    // how many are delayed by up to `jitter` more, and so overtaken
     Instant delay{std::chrono::microseconds(200)}, jitter{0};
 };
 
@@ -73,6 +74,7 @@ class Node : public link::Link {
     std::unique_ptr<sync::Engine> engine;
     sync::Role role = sync::Role::automatic;
     bool table_kept = false;
+    Instant clock{0}; // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};
@@ -89,9 +91,9 @@ class World {
     std::vector<std::vector<bool>> cut; // cut[a][b]: nothing gets from a to b
 
     void run(Instant span);
-    // False until the network is empty and every engine waits for nothing but its heartbeat.
     void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);
     void connect(unsigned a, unsigned b, bool up); // both ways
+    void set_role(unsigned node, sync::Role role);
     bool chance(double p) { return std::uniform_real_distribution<>(0, 1)(random) < p; }
     std::uint64_t below(std::uint64_t n) { return random() % n; }
 
@@ -105,13 +107,22 @@ class World {
     // they are; otherwise the first difference in words.
     std::string difference() const;
 
+    // What became of every packet; copies count as sent again.
+    struct Traffic {
+        std::uint64_t sent = 0, arrived = 0, lost = 0, corrupted = 0, in_flight = 0;
+    };
+    Traffic traffic;
+
   private:
+    struct Flight;
+    void deliver(const Flight& flight);
     std::string discrepancy(const Node& node) const;
     std::string discord() const;
 
     struct Flight {
         unsigned from, to;
         std::vector<std::uint8_t> packet;
+        bool damaged;
     };
     std::multimap<Instant, Flight> flights_;
 };
