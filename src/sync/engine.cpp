@@ -73,7 +73,7 @@ void Engine::advance_session(PeerId peer) {
         return;
     if (!s.silent && s.extended && now_ - s.last_heard >= Session::kSilence)
         on_silent(peer);
-    if (s.options.extended && now_ >= s.hello_due)
+    if (s.greets() && now_ >= s.hello_due)
         s.hello_now = true;
     if (s.options.extended && s.heard_plain && s.remote == 0 && !s.assumed_plain &&
         now_ - s.up_since > kPlainAfter) {
@@ -103,7 +103,7 @@ Instant Engine::deadline() const {
         const Session& s = *p;
         if (!s.link_up)
             continue;
-        if (s.options.extended)
+        if (s.greets())
             next = std::min(next, s.hello_due);
         next = std::min(next, s.ack_due);
         if (s.extended && !s.silent)
@@ -121,7 +121,7 @@ Instant Engine::deadline() const {
 void Engine::set_role(Role role) {
     options_.role = role;
     for (auto& s : sessions_)
-        s->hello_now = s->link_up && s->options.extended;
+        s->hello_now = s->link_up && s->greets();
     reconcile_roles();
     watch_orphans();
 }

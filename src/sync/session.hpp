@@ -97,6 +97,8 @@ struct Session {
     // Standard pfsync only: as configured, or because the peer never said hello.
     bool plain() const { return !options.extended || assumed_plain; }
     bool joining() const { return link_up && !in_step; }
+    // A FreeBSD would not read on behind a hello.
+    bool greets() const { return options.extended && !is_freebsd(dialect); }
     // A peer that has fallen silent gets hellos only: it may be gone.
     bool may_talk() const { return extended ? !silent && outstanding.room() : plain(); }
     bool bulk_can_end() const {

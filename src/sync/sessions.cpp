@@ -30,6 +30,7 @@ void Engine::on_link_up(PeerId peer) {
     s.hello_due = now_;
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
+    s.dialect = s.options.dialect.value_or(pfsync::Dialect::openbsd);
     if (s.plain())
         request_bulk(peer);
 }
