@@ -78,6 +78,7 @@ int main(int argc, char** argv) {
     if (!config)
         return 1;
     log::set_level(config->setup.loglevel);
+    std::signal(SIGPIPE, SIG_IGN); // who reads our log may go before we do
     daemon::keep_secrets_in();
     daemon::Background background(!arguments.foreground);
     return run(arguments, std::move(*config), background);

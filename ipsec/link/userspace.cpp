@@ -174,19 +174,23 @@ bool UserspaceLink::delete_sa(PeerId id, std::uint32_t spi, esp::Direction direc
     return true;
 }
 
+void UserspaceLink::drop_sas(PeerId id) {
+    sas_.drop(id);
+    Peer* peer = find(id);
+    if (peer == nullptr)
+        return;
+    peer->stats.no_sa += peer->committed;
+    peer->clear_batch();
+    peer->blocked = false;
+    if (std::exchange(peer->up, false))
+        receiver_.on_down(id);
+}
+
 void UserspaceLink::drop_all() {
     sas_.drop_all();
     grace_timer_.cancel();
-    for (PeerId id = 0; id < kMaxPeers; id++) {
-        Peer* peer = find(id);
-        if (peer == nullptr)
-            continue;
-        peer->stats.no_sa += peer->committed;
-        peer->clear_batch();
-        peer->blocked = false;
-        if (std::exchange(peer->up, false))
-            receiver_.on_down(id);
-    }
+    for (PeerId id = 0; id < kMaxPeers; id++)
+        drop_sas(id);
 }
 
 void UserspaceLink::expire_sas() {

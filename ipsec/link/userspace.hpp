@@ -71,6 +71,8 @@ class UserspaceLink final : public Link {
     Result<void> add_sa(const esp::SaParams& params);
     // False: there was none.
     bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction);
+    // All keys of one peer gone, without grace. on_down is told.
+    void drop_sas(PeerId peer);
     // Every key gone, every packet that waits dropped, no grace.
     void drop_all();
 

@@ -266,6 +266,11 @@ Result<void> Node::make_charon() {
 // ---- keys ----------------------------------------------------------------------------------
 
 Result<void> Node::reload_keys() {
+    // By its path: the directory may have been replaced by a restored one.
+    auto store = keys::Store::open(config_.setup.keydir);
+    if (!store)
+        return store.error();
+    store_ = std::move(*store);
     auto identities = store_.identities();
     if (!identities)
         return identities.error();
@@ -316,6 +321,9 @@ Result<void> Node::reload_keys() {
                 conn.rightid);
             log::warning("peer {}: {}", conn.name, lives_[id].last_error);
         }
+        // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
+        if (peer.trusted.empty())
+            link_->drop_sas(id);
         if (auto told = charon_->set_peer(std::move(peer)); !told)
             return told;
     }
@@ -467,28 +475,33 @@ void Node::on_peer_event(const channel::PeerEvent& event) {
     case Kind::up:
     case Kind::rekeyed:
         life.connecting = false;
-        life.last_error.clear();
         log::info("peer {}: {} {}", name, event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA",
                   event.ike_spi_i);
         break;
     case Kind::auth_failed:
-        life.last_error = "authentication failed: " + event.text;
-        log::warning("peer {}: {}", name, life.last_error);
+        failed(event.peer, "authentication failed: " + event.text);
         break;
     case Kind::no_proposal:
-        life.last_error = "no proposal in common: " + event.text;
-        log::warning("peer {}: {}", name, life.last_error);
+        failed(event.peer, "no proposal in common: " + event.text);
         break;
     case Kind::unreachable:
-        if (life.last_error.empty())
-            log::notice("peer {}: does not answer", name);
-        life.last_error = event.text.empty() ? "does not answer" : event.text;
+        failed(event.peer, event.text.empty() ? "does not answer" : event.text);
         break;
     case Kind::down:
     case Kind::peer_deleted:
         log::info("peer {}: {}", name, event.text.empty() ? "SA closed" : event.text);
         break;
     }
+}
+
+// Anybody can send what makes a negotiation fail: it is no state of a peer that is up.
+void Node::failed(PeerId peer, std::string why) {
+    PeerLife& life = lives_[peer];
+    life.connecting = false;
+    if (why != life.last_error)
+        log::warning("peer {}: {}", config_.conns[peer].name, why);
+    if (!engine_->session(peer).link_up)
+        life.last_error = std::move(why);
 }
 
 void Node::on_log(const channel::LogLine& line) {
@@ -503,6 +516,8 @@ void Node::on_charon_lost(const std::string& reason) {
     log::write(stopping_ ? log::Level::info : log::Level::warning,
                fmt::format("charon is gone: {}; all SAs are dropped", reason));
     link_->drop_all();
+    for (PeerLife& life : lives_)
+        life.connecting = false;
 }
 
 // ---- from the table ------------------------------------------------------------------------

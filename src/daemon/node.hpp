@@ -81,6 +81,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_add_sa(const channel::AddSa& sa) override;
     void on_delete_sa(const channel::DeleteSa& sa) override;
     void on_peer_event(const channel::PeerEvent& event) override;
+    void failed(PeerId peer, std::string why);
     void on_log(const channel::LogLine& line) override;
     void on_charon_up(const std::string& version) override;
     void on_charon_lost(const std::string& reason) override;

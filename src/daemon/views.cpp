@@ -3,6 +3,7 @@
 #include "control/filter.hpp"
 #include "daemon/node.hpp"
 
+#include <cstring>
 #include <fmt/format.h>
 #include <fstream>
 #include <unistd.h>
@@ -206,8 +207,15 @@ json::array Node::peers() const {
         o["stale"] = s.counters.stale;
         o["late"] = s.counters.late_packets;
         o["lost"] = s.counters.lost_packets;
-        if (stats != nullptr)
+        if (stats != nullptr) {
             o["mtu"] = stats->mtu;
+            o["not_sent"] = json::object{
+                {"no_sa", stats->no_sa},
+                {"too_big", stats->too_big},
+                {"unreachable", stats->unreachable},
+                {"other", stats->not_sent},
+                {"last_error", stats->last_errno != 0 ? std::strerror(stats->last_errno) : ""}};
+        }
         out.push_back(std::move(o));
     }
     return out;
@@ -314,7 +322,7 @@ Result<control::Generator> Node::states(std::string_view text) const {
     return control::Generator([this, filter = std::move(*filter), slot = state::kNoSlot,
                                begun = false]() mutable -> std::optional<json::value> {
         // A few at a time: who asks for one flow in a million must not hold up the others.
-        for (int n = 0; n < 256; n++) {
+        for (int n = 0; n < 16; n++) {
             slot = engine_->index().next(slot);
             if (slot == state::kNoSlot)
                 return std::nullopt;

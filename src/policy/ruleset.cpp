@@ -117,6 +117,9 @@ std::string ruleset_text(const RulesetOptions& options) {
     return fmt::format("table {} {{\n", kTable) + counters +
            chain("receive", "prerouting", kFirst,
                  drop(tap, "tap_copies") + drop("", "not_through_tunnel_in")) +
+           // Once more behind defragmentation: the protocol of a packet may lie in a later
+           // fragment.
+           chain("receive_whole", "input", kFirst, drop("", "not_through_tunnel_in")) +
            chain("forward", "forward", kFirst, drop("", "not_through_tunnel_forward")) +
            chain("send", "output", kFirst, drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
@@ -169,7 +172,9 @@ struct Ruleset::Impl {
 
     // What the kernel has counted in the table that is there now.
     Result<Counts> current() {
-        auto json = run(fmt::format("list counters table {}", kTable), NFT_CTX_OUTPUT_JSON);
+        // Not `list counters`: nft 1.0.6 would read every table and set there is for it, and begin
+        // again whenever somebody changes one.
+        auto json = run(fmt::format("list table {}", kTable), NFT_CTX_OUTPUT_JSON);
         if (!json)
             return json.error();
         return read_counters(*json);

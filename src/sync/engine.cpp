@@ -60,11 +60,11 @@ void Engine::advance(Instant now) {
         refresh_round();
     if (now_ >= orphans_due_)
         look_for_orphans();
-    if (!joined_ && now_ - started_ >= options_.join_wait) {
-        joined_ = true;
-        served_alone_ = std::none_of(sessions_.begin(), sessions_.end(),
-                                     [](const auto& s) { return s->reachable(); });
-    }
+    if (std::any_of(sessions_.begin(), sessions_.end(),
+                    [](const auto& s) { return s->reachable(); }))
+        alone_since_ = now_;
+    else if (now_ - std::max(started_, alone_since_) >= options_.join_wait)
+        served_alone_ = true;
 }
 
 void Engine::advance_session(PeerId peer) {
@@ -97,8 +97,9 @@ void Engine::advance_session(PeerId peer) {
 
 Instant Engine::deadline() const {
     Instant next = std::min(refresh_due_, orphans_due_);
-    if (!joined_)
-        next = std::min(next, std::max(started_, Instant::zero()) + options_.join_wait);
+    if (!ever_in_step_ && !served_alone_)
+        next =
+            std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));
     for (const auto& p : sessions_) {
         const Session& s = *p;
         if (!s.link_up)
@@ -146,7 +147,9 @@ bool Engine::ready(std::string* why) const {
     for (const auto& s : sessions_)
         if (s->reachable() && !s->in_step && options_.role != Role::active)
             return not_yet("the bulk update of " + s->options.name + " is not complete");
-    if (!ever_in_step_ && !served_alone_ && !sessions_.empty())
+    // One that serves, and whose process was only started again, has the table and goes on.
+    const bool serving = options_.role == Role::active && options_.table_kept;
+    if (!ever_in_step_ && !served_alone_ && !serving && !sessions_.empty())
         return not_yet("no peer has been heard yet");
     return true;
 }

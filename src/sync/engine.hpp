@@ -232,8 +232,8 @@ class Engine : public table::Listener {
     bool refresh_hurry_ = false;
     // When the table is read again to see which copies of vanished owners have traffic here.
     Instant orphans_due_ = Instant::max(), orphans_pause_{0};
-    bool joined_ = false; // join_wait is over
-    bool served_alone_ = false;
+    Instant alone_since_{-1};   // when a peer was within reach last
+    bool served_alone_ = false; // for join_wait nobody was
     bool ever_in_step_ = false;
 };
 

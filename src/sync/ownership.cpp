@@ -225,8 +225,8 @@ void Engine::drop_unclaimed() {
     if (copies_[kUnclaimed] == 0)
         return;
     for (const auto& s : sessions_)
-        if (!s->reachable() || !s->in_step)
-            return;
+        if (!s->reachable() || !s->in_step || s->lost_in == s->remote)
+            return; // one that has lost its table cannot tell what has ended
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
         if (index_.record(slot).sync.owner == kUnclaimed) {
             table_.remove(index_.flow(slot, now_s_));
