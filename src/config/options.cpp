@@ -225,7 +225,8 @@ constexpr std::array kOptions = {
            "500ms",
            "How long a flow must have lived before the peers are told of it. Most flows are over "
            "within a second: not to announce those saves half of the traffic and more. A takeover "
-           "breaks flows that are younger.",
+           "breaks flows that are younger. This version of encsyncd reads it and does not start "
+           "with anything but `0`.",
            store<&Setup::delay>,
            {0, kMinute}},
     Option{"defer",
@@ -238,7 +239,7 @@ constexpr std::array kOptions = {
            "acknowledged the flow, or 20 ms have passed (pfsync(4)). It is for two nodes that "
            "forward at the same time, where the answer may come through the other one. It takes a "
            "kernel with NFQUEUE and a rule that queues new flows, and does not go together with "
-           "`delay`.",
+           "`delay`. This version of encsyncd reads it and does not start with `yes`.",
            store<&Setup::defer>,
            {},
            kYesNo},
@@ -373,7 +374,8 @@ constexpr std::array kOptions = {
            kWireWords},
     Option{"nosync", kConn, ValueType::nosync, "", "nothing", "net 10.9.0.0/24, zone 7",
            "Flows that this peer is not told of, besides those of `nosync` in `config setup`. "
-           "The rules are explained above.",
+           "The rules are explained above. This version of encsyncd reads it and does not start "
+           "with a rule here; those of `config setup` are in force.",
            store<&Conn::nosync>},
     Option{"auto",
            kConn,

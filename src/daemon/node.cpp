@@ -112,6 +112,20 @@ sync::PeerOptions speaks(const config::Conn& conn) {
     return {conn.name, true, Dialect::openbsd};
 }
 
+// What the configuration can say and no room carries out yet: refused, not ignored.
+Result<void> check_supported(const config::Config& config) {
+    if (config.setup.delay.count() != 0)
+        return Error{"delay= is not supported by this version; only 0 is"};
+    if (config.setup.defer)
+        return Error{"defer=yes is not supported by this version"};
+    for (const config::Conn& conn : config.conns)
+        if (!conn.nosync.empty())
+            return Error{fmt::format("conn {}: nosync= is supported in config setup only, in this "
+                                     "version",
+                                     conn.name)};
+    return {};
+}
+
 sync::Role role_of(config::Role role) {
     switch (role) {
     case config::Role::active:
@@ -130,6 +144,8 @@ sync::Role role_of(config::Role role) {
 
 Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config config,
                                          const std::string& run_dir) {
+    if (auto can = check_supported(config); !can)
+        return can.error();
     auto store = keys::Store::open(config.setup.keydir);
     if (!store)
         return store.error();

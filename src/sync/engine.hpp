@@ -89,6 +89,7 @@ class Engine : public table::Listener {
     void on_created(const state::Flow& flow) override;
     void on_updated(const state::Flow& flow) override;
     void on_destroyed(const state::Flow& flow) override;
+    void on_withdrawn(const state::Flow& flow) override;
     void on_dump_begin() override;
     void on_dump_entry(const state::Flow& flow, bool untouched) override;
     void on_dump_end() override;

@@ -138,6 +138,16 @@ void Engine::on_updated(const state::Flow& flow) {
     local_change(flow);
 }
 
+// It lives on here, but is no longer for others. One that a peer owns is the peer's to withdraw.
+void Engine::on_withdrawn(const state::Flow& flow) {
+    counters_.events++;
+    const Slot slot = index_.find(flow.key);
+    if (slot == kNoSlot || index_.record(slot).sync.owner != kHere)
+        return;
+    retract(slot);
+    forget(slot);
+}
+
 void Engine::on_destroyed(const state::Flow& flow) {
     counters_.events++;
     remember_gone(flow.key);
