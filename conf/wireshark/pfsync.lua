@@ -32,7 +32,7 @@ local STATE6 = {
     {"rule", 184, "u32"}, {"anchor", 188, "u32"}, {"nat_rule", 192, "u32"},
     {"rtableid", 240, "i32", 2}, {"max_mss", 248, "u16"}, {"log", 253, "u8"},
     {"sync_flags", 256, "u8"}, {"updates", 257, "u8"}, {"min_ttl", 258, "u8"},
-    {"set_tos", 259, "u8"}, {"set_prio", 262, "u8", 2}, {"tail", 264, "tail"},
+    {"set_tos", 259, "u8"}, {"set_prio", 262, "u8", 2},
 }
 
 -- The front that the three states of FreeBSD share; `af` is where the family of a side stands.
@@ -106,11 +106,13 @@ local HELLO = {
 }
 local SEQ = {{"number", 0, "u64"}, {"session", 8, "hex64"}}
 local ACK = {{"highest", 0, "u64"}, {"session", 8, "hex64"}, {"bitmap", 16, "rest"}}
-local TAIL_SIZE = 12
-local TAIL = {
+local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
 }
+local REMOVAL_TAIL = {{"term", 0, "u8"}}
+STATE6[#STATE6 + 1] = {"tail", 264, "tail", {12, STATE_TAIL}}
+local DEL_C = {ID[1], ID[2], {"tail", 12, "tail", {4, REMOVAL_TAIL}}}
 
 -- {action, least size, fields}. Without a size nothing is in it. `unused`: version 6 passes over
 -- it, version 5 cannot.
@@ -118,7 +120,7 @@ local MESSAGES = {
     [6] = {
         [0] = {"CLR", 20, CLR}, {"OINS", 0, {}, unused = true}, {"INS_ACK", 12, ID},
         {"OUPD", 0, {}, unused = true}, {"UPD_C", 84, update(20, {"state_flags", 81, "flags8"})},
-        {"UPD_REQ", 12, ID}, {"DEL", 264, STATE6}, {"DEL_C", 12, ID},
+        {"UPD_REQ", 12, ID}, {"DEL", 264, STATE6}, {"DEL_C", 12, DEL_C},
         {"INS_F", 0, {}, unused = true}, {"DEL_F", 0, {}, unused = true}, {"BUS", 12, BUS},
         {"OTDB", 48, OLD_TDB, unused = true}, {"EOF", 0, {}, unused = true}, {"INS", 264, STATE6},
         {"UPD", 264, STATE6}, {"TDB", 52, TDB6},
@@ -199,7 +201,7 @@ local function make_all(fields)
             make(name .. ".af", "u8")
             make_address(name .. ".addr")
         elseif kind == "tail" then
-            make_all(TAIL)
+            make_all(field[4][2])
         else
             make(name, kind)
         end
@@ -335,9 +337,9 @@ local function add_field(tree, message, field, version)
     elseif kind == "rest" then
         tree:add(made[name], message(at))
     elseif kind == "tail" then
-        if message:len() >= at + TAIL_SIZE then
-            add_fields(tree:add(pfsync, message(at, TAIL_SIZE), name), message(at, TAIL_SIZE), TAIL,
-                       version)
+        if message:len() == at + more[1] then
+            local range = message(at, more[1])
+            add_fields(tree:add(pfsync, range, name), range, more[2], version)
         end
     else
         local size = WIDTH[kind]

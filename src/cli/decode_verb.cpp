@@ -68,20 +68,26 @@ class Printer {
     std::size_t packets_ = 0, bad_ = 0, others_ = 0;
 };
 
-// The capture that SIGINT and SIGTERM end.
-Capture* interrupted = nullptr;
+// While it lives, SIGINT and SIGTERM end this capture and not the program.
+class EndOnSignals {
+  public:
+    explicit EndOnSignals(Capture& capture) {
+        current = &capture;
+        set([](int) { current->interrupt(); });
+    }
+    ~EndOnSignals() { set(SIG_DFL); }
+    EndOnSignals(const EndOnSignals&) = delete;
+    EndOnSignals& operator=(const EndOnSignals&) = delete;
 
-void interrupt(int) {
-    interrupted->interrupt();
-}
-
-void end_on_signals(Capture& capture) {
-    interrupted = &capture;
-    struct sigaction action {};
-    action.sa_handler = interrupt;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-}
+  private:
+    static void set(void (*handler)(int)) {
+        struct sigaction action {};
+        action.sa_handler = handler;
+        sigaction(SIGINT, &action, nullptr);
+        sigaction(SIGTERM, &action, nullptr);
+    }
+    static inline Capture* current = nullptr;
+};
 
 // Up to its end, live or not. Stops when nobody takes the output any more.
 int print_capture(Capture& capture, const std::string& source, bool live, Printer printer) {
@@ -94,16 +100,16 @@ int print_capture(Capture& capture, const std::string& source, bool live, Printe
     return capture.failure().empty() ? status : fail(capture.failure());
 }
 
-// One line, without its end. Of one that is longer than any packet, what is too much is dropped:
-// the rest is too long all the same.
+constexpr std::size_t kMaxLine = decode::kMaxPacket * 4; // of the longest packet, with blanks
+
+// One line, without its end; of one that is too long the first kMaxLine + 1 characters.
 bool read_line(std::FILE* file, std::string& line) {
-    constexpr std::size_t kMaxLine = decode::kMaxPacket * 4;
     line.clear();
     int c = std::getc(file);
     if (c == EOF)
         return false;
     for (; c != EOF && c != '\n'; c = std::getc(file))
-        if (line.size() < kMaxLine)
+        if (line.size() <= kMaxLine)
             line += static_cast<char>(c);
     return true;
 }
@@ -122,7 +128,9 @@ int print_hex(const std::string& path, Printer printer) {
         return fail(fmt::format("{}: {}", name, std::strerror(errno)));
     for (std::string line; read_line(file.get(), line);) {
         const decode::Hex hex = decode::parse_hex(line);
-        if (!hex.error.empty())
+        if (line.size() > kMaxLine)
+            printer.print(decode::refused("too_long", kMaxLine));
+        else if (!hex.error.empty())
             printer.print(decode::refused(hex.error, hex.column));
         else if (!hex.bytes.empty()) // an empty line is none
             printer.print(decode::decode(hex.bytes));
@@ -153,24 +161,31 @@ int write_capture(Capture& capture, const std::string& path) {
     return capture.failure().empty() ? 0 : fail(capture.failure());
 }
 
+// Until a signal comes. Into a capture file if `write` names one.
+int listen(const std::string& interface, const std::string& write, const Printer& printer) {
+    auto capture = Capture::open_live(interface);
+    if (!capture)
+        return fail(capture.error().text);
+    const EndOnSignals end(**capture);
+    fmt::print(stderr, "encsync: listening on {}\n", interface);
+    return write.empty() ? print_capture(**capture, interface, true, printer)
+                         : write_capture(**capture, write);
+}
+
 } // namespace
 
 int decode(const Options& options, const DecodeSource& source) {
     const Printer printer(options.json);
     if (source.hex)
         return print_hex(source.file, printer);
-    const bool live = !source.interface.empty();
-    auto capture = live ? Capture::open_live(source.interface) : Capture::open_file(source.file);
-    if (!capture)
-        return fail(capture.error().text);
-    if (live)
-        end_on_signals(**capture);
-    const std::string name = live                  ? source.interface
-                             : source.file == "-" ? "standard input"
-                                                  : source.file;
-    if (live)
-        fmt::print(stderr, "encsync: listening on {}\n", name);
-    return print_capture(**capture, name, live, printer);
+    if (source.interface.empty()) {
+        auto capture = Capture::open_file(source.file);
+        if (!capture)
+            return fail(capture.error().text);
+        const std::string name = source.file == "-" ? "standard input" : source.file;
+        return print_capture(**capture, name, false, printer);
+    }
+    return listen(source.interface, {}, printer);
 }
 
 int monitor(const Options& options, const std::string& write) {
@@ -179,14 +194,7 @@ int monitor(const Options& options, const std::string& write) {
         return fail(interface.error().text);
     if (if_nametoindex(interface->c_str()) == 0)
         return fail(fmt::format("{}: no such interface; is encsyncd running?", *interface));
-    auto capture = Capture::open_live(*interface);
-    if (!capture)
-        return fail(capture.error().text);
-    end_on_signals(**capture);
-    fmt::print(stderr, "encsync: listening on {}\n", *interface);
-    if (!write.empty())
-        return write_capture(**capture, write);
-    return print_capture(**capture, *interface, true, Printer(options.json));
+    return listen(*interface, write, Printer(options.json));
 }
 
 } // namespace encsync::cli

@@ -67,7 +67,8 @@ void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* hex =
         decode->add_flag("--hex", w.source.hex,
                          "Read hexadecimal digits, a packet a line, from its pfsync header on");
-    auto* interface = decode->add_option("-i", w.source.interface, "Listen on this interface");
+    auto* interface = decode->add_option("-i", w.source.interface, "Listen on this interface")
+                          ->option_text("IFACE");
     auto* file = decode->add_option("FILE", w.source.file, "pcap or pcapng; - is standard input");
     interface->excludes(hex)->excludes(file);
     auto* monitor = verb(app, "monitor", "The running daemon's own traffic, in the clear", run,

@@ -39,12 +39,12 @@ enum class Kind : std::uint8_t {
     family,
     route_family, // 0 if there is no route
     direction,
-    timeout,    // index; `aux`: the first that is refused
-    bus_status, // start or end
-    sockaddr,   // BSD's sockaddr_in or sockaddr_in6, 28 bytes
-    role,       // of an encsync node
-    rest,       // all that follows, as hexadecimal digits
-    extension_tail,
+    timeout,        // index; `aux`: the first that is refused
+    bus_status,     // start or end
+    sockaddr,       // BSD's sockaddr_in or sockaddr_in6, 28 bytes
+    role,           // of an encsync node
+    rest,           // all that follows, as hexadecimal digits
+    extension_tail, // of an encsync node (pfsync/extension.hpp), `aux` bytes: the message's rest
 };
 
 // Bytes that a field of this kind has at least.
@@ -98,6 +98,8 @@ struct Field {
     std::uint16_t aux = 0;
 };
 
+// In the order in which a row of a table is read.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 struct Message {
     std::uint8_t number;
     std::string_view action;
@@ -109,8 +111,8 @@ struct Message {
 
 // Null if that version has no such action.
 const Message* find(std::uint8_t version, std::uint8_t number);
-// The fields of the 12 bytes behind a state of an encsync node (pfsync/extension.hpp).
-std::span<const Field> extension_tail_fields();
+// The fields of an extension_tail of so many bytes.
+std::span<const Field> extension_tail_fields(std::size_t size);
 // The number that means IPv6 in this version (IPv4 is 2 in both).
 std::uint8_t family_inet6(std::uint8_t version);
 

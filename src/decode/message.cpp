@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "decode/message.hpp"
 
-#include "pfsync/extension.hpp"
 #include "pfsync/openbsd.hpp"
 
 #include <algorithm>
@@ -232,9 +231,9 @@ json::object Reader::fields(std::span<const Field> list) {
     for (const Field& f : list) {
         if (f.kind != Kind::extension_tail) {
             out[f.name] = value(f);
-        } else if (bytes_.size() >= f.offset + pfsync::extension::tail::size) {
+        } else if (bytes_.size() == std::size_t{f.offset} + f.aux) {
             Reader tail(version_, bytes_.subspan(f.offset), wrong_);
-            out[f.name] = tail.fields(extension_tail_fields());
+            out[f.name] = tail.fields(extension_tail_fields(f.aux));
         }
     }
     return out;

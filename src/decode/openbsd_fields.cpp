@@ -40,7 +40,7 @@ constexpr Field kFull[] = {
     {"min_ttl", full::min_ttl, Kind::u8},
     {"set_tos", full::set_tos, Kind::u8},
     {"set_prio", full::set_prio, Kind::u8_pair},
-    {"tail", kStateSize, Kind::extension_tail},
+    {"tail", kStateSize, Kind::extension_tail, extension::tail::size},
 };
 
 constexpr Field kUpdC[] = {
@@ -57,6 +57,12 @@ constexpr Field kUpdC[] = {
 constexpr Field kId[] = {
     {"id", id_only::id, Kind::hex64},
     {"creatorid", id_only::creatorid, Kind::hex32},
+};
+
+constexpr Field kDelC[] = {
+    {"id", id_only::id, Kind::hex64},
+    {"creatorid", id_only::creatorid, Kind::hex32},
+    {"tail", kIdSize, Kind::extension_tail, extension::removal::size},
 };
 
 constexpr Field kClr[] = {
@@ -111,6 +117,8 @@ constexpr Field kTail[] = {
     {"status", extension::tail::status, Kind::u8},
 };
 
+constexpr Field kRemovalTail[] = {{"term", extension::removal::term, Kind::u8}};
+
 constexpr Message kMessages[] = {
     {0, "CLR", kClrSize, kClr},
     {1, "OINS", 0, {}, true},
@@ -119,7 +127,7 @@ constexpr Message kMessages[] = {
     {4, "UPD_C", kUpdCSize, kUpdC},
     {5, "UPD_REQ", kIdSize, kId},
     {6, "DEL", kStateSize, kFull},
-    {7, "DEL_C", kIdSize, kId},
+    {7, "DEL_C", kIdSize, kDelC},
     {8, "INS_F", 0, {}, true},
     {9, "DEL_F", 0, {}, true},
     {10, "BUS", kBusSize, kBus},
@@ -140,7 +148,9 @@ std::span<const Message> openbsd_messages() {
     return kMessages;
 }
 
-std::span<const Field> extension_tail_fields() {
+std::span<const Field> extension_tail_fields(std::size_t size) {
+    if (size == extension::removal::size)
+        return kRemovalTail;
     return kTail;
 }
 

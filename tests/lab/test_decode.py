@@ -195,8 +195,10 @@ def test_bad_hex():
 
 
 def test_a_line_without_end_is_no_flood_of_memory():
-    packets = decode_json("--hex", input=b"0" * 3_000_000 + b"\n" + INS.hex().encode(), status=1)
-    assert [p.get("error") for p in packets] == ["too_long", None]
+    for filler in (b"0", b" "):
+        text = filler * 3_000_000 + INS.hex().encode() + b"\n" + INS.hex().encode()
+        packets = decode_json("--hex", input=text, status=1)
+        assert [p.get("error") for p in packets] == ["too_long", None]
 
 
 # ---- Wireshark -------------------------------------------------------------------------------
@@ -205,7 +207,7 @@ FAMILIES = {6: {"inet": 2, "inet6": 24}, 5: {"inet": 2, "inet6": 28}}
 # Where one name would mean two things in the dissector.
 RENAMED = {("HELLO", "version"): "hello_version", ("SEQ", "number"): "seq"}
 TAIL = {"mark": "mark", "timeout": "tail_timeout", "zone": "zone", "flags": "tail_flags",
-        "status": "tail_status"}
+        "status": "tail_status", "term": "term"}
 HEX = {"id", "creatorid", "spi", "session", "heard"}
 
 
@@ -380,7 +382,7 @@ def packets_of(process) -> list[dict]:
     return [json.loads(line) for line in process.output().splitlines()]
 
 
-@pytest.mark.parametrize("payload, status", [(INS, 0), (INS[:200], 1)])
+@pytest.mark.parametrize("payload, status", [(INS, 0), (INS[:200], 1)], ids=["good", "bad"])
 def test_live(cable, payload, status):
     seer, sender = cable
     process = listen(seer, "decode", "--json", "-i", "eth0")

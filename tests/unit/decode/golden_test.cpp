@@ -159,6 +159,12 @@ TEST(Golden, TheTailOfAnEncsyncNode) {
     EXPECT_EQ(only_message(decode(golden("openbsd/ours-ins-tail"))).at("tail"),
               json::parse(R"({"mark":3735928559,"timeout":86400,"zone":9,"flags":1,"status":3})"));
     EXPECT_FALSE(only_message(decode(golden("openbsd/ours-ins-tcp"))).as_object().contains("tail"));
+    Data removal(16);
+    removal[12] = 5;
+    EXPECT_EQ(only_message(decode(packet(6, {section(7, {removal})}))).at("tail"),
+              json::parse(R"({"term":5})"));
+    // A longer message is one of a future that we don't know.
+    EXPECT_FALSE(only_message(decode(golden("openbsd/pf-longer-id"))).as_object().contains("tail"));
 }
 
 TEST(Golden, CutShortIsBadAtEveryByte) {
