@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "keys/directory.hpp"
 
 #include "keys/secret.hpp"

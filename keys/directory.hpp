@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A directory that only its owner can look into, and the files in it. All names are relative to
 // the directory that was opened and checked, so nobody can swap it under us.
 //

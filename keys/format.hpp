@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The text of key files: what is written, and what is refused when read.
 //
 // A public file, for `encsync keys export` and `trust`: one block for each key, so two while an

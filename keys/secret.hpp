@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Secret<N>: N bytes that must not leak. Guarded, locked memory of libsodium (sodium_malloc(3)):
 // kept out of swap and core dumps where the system allows it, wiped when it dies. Moved, never
 // copied.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "keys/store.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Keys: who this node is, and whom it trusts.
 //
 //     auto store = keys::Store::open("/var/lib/encsync/keys");

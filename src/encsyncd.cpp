@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // encsyncd: the sync process. What it consists of is in daemon/node.hpp.
 #include "config/config.hpp"
 #include "daemon/background.hpp"

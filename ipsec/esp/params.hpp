@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What an ESP security association is made of, as IKE hands it over.
 #pragma once
 

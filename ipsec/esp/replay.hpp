@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The anti-replay window of an inbound SA (RFC 4303 section 3.4.3 and appendix A, with the ring
 // of words of RFC 6479), with 32-bit and extended (64-bit) sequence numbers.
 //

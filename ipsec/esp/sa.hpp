@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // An ESP security association (RFC 4303, tunnel mode) with an AEAD: seals outgoing packets and
 // opens incoming ones, in place, in a buffer the caller lends. Nothing is allocated per packet.
 //

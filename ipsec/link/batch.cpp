@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/batch.hpp"
 #include "ipsec/esp/sa.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How packets of different sizes become few system calls: UDP segmentation offload (GSO) sends
 // many datagrams at once if all but the last are equally long. ESP padding makes them so.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/enc0.hpp"
 #include "util/fd.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The interface enc0: shows the clear packets of the tunnel to tcpdump, in and out.
 //
 //     auto enc0 = Enc0::open(io, "enc0", 1418);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The inner IP header of what travels in the tunnel, and how much fits behind it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What UserspaceLink is made of; for its own .cpp files only.
 #pragma once
 

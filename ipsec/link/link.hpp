@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How a payload reaches a peer. The daemon sees this face only, whether packets travel in
 // userspace ESP or (later) through the kernel's.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/port_holder.hpp"
 
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Who holds a UDP port: for the error message when it is taken.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From the wire to the receiver.
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/internal.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // All SAs of this node: inbound by SPI, outbound by peer. It reads no clock: the caller says what
 // time it is.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From the sender's payload to the wire.
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/internal.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/socket.hpp"
 #include "ipsec/link/batch.hpp"
 #include "ipsec/link/port_holder.hpp"

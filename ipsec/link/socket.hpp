@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One UDP socket of the link: opening, and moving many datagrams in few system calls with GSO,
 // GRO, sendmmsg and recvmmsg (udp(7)). It never blocks and knows nothing of what it carries.
 #pragma once

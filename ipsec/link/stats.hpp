@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the link counts, as plain numbers for `encsync status` and `encsync sas`. All count up
 // from the start of the process; peer counters outlive the SAs they came from.
 #pragma once

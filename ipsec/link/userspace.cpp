@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Peers, sockets and SAs of the link. Receiving is in receive.cpp, sending in send.cpp.
 #include "ipsec/link/internal.hpp"
 #include "util/log.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // UserspaceLink: ESP in UDP (RFC 3948) from user space. It owns the UDP sockets of IKE and ESP on
 // every local address, the SAs, and the way between an inner packet and the wire.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/plugin/channel.hpp"
 
 #include <cstring>

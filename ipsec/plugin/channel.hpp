@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The channel between encsyncd and the plugin inside charon: typed messages over one
 // SOCK_SEQPACKET socketpair, one message a packet, both ends built from this file.
 //

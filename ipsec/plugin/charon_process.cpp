@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/plugin/charon_process.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Starts Debian's charon as a child that can do nothing but think: own empty network namespace,
 // own mount namespace with a /run of its own, an unprivileged user, no capabilities, no way to new
 // ones, no core dumps, and it dies with us. Its only way out is the channel (channel.hpp).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/plugin/supervisor.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "cli/verbs.hpp"
 #include "config/config.hpp"
 

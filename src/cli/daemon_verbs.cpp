@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"

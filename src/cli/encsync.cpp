@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The command: which verbs and options there are. What they do is in verbs.hpp; encsync(8).
 #include "cli/verbs.hpp"
 

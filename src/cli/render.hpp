@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What encsyncd and the key store say, as text for a person. Pure functions from the JSON of the
 // control socket (or of `encsync ... --json`) to lines, each ended.
 //

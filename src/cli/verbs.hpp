@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What each verb of `encsync` does. Each returns the exit status: 0 if it did what it is for,
 // else 1, with the reason on stderr in one line.
 #pragma once

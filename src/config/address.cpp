@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/text.hpp"
 #include "config/values.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/check.hpp"
 
 #include "config/values.hpp"

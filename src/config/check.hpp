@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What must hold between values, once each of them is good by itself.
 #pragma once
 

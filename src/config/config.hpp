@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The configuration: an ipsec.conf-style file in, typed and checked values out.
 // docs/configuration.md says what each option means; options.cpp is where each is declared.
 //

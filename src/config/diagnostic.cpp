@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/diagnostic.hpp"
 
 #include "config/text.hpp"

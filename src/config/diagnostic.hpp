@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What is wrong with a configuration, where, and what was probably meant.
 //
 //     for (const auto& d : loaded.diagnostics)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/disk.hpp"
 
 #include "util/fd.hpp"

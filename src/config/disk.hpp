@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The Environment of a real machine: its files, its host name.
 #pragma once
 

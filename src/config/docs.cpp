@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Prints a page of documentation from the table of options.
 #include "config/document.hpp"
 

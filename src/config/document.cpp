@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/document.hpp"
 
 #include "config/options.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The pages that come from the table of options: docs/configuration.md and encsync.conf(5).
 //
 //     config_docs markdown > docs/configuration.md

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/options.hpp"
 
 #include <algorithm>

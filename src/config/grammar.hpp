@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The grammar: files to sections of key and value, each with its place. Knows no option; says
 // what is wrong with the form and goes on with the next line.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/inherit.hpp"
 
 #include "config/text.hpp"

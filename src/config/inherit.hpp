@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // also=: which sections a conn inherits from, and in which order.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From sections to a Config: every setting is read where it stands, then each conn takes what it
 // inherits and its own, the nearest last.
 #include "config/check.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The value of nosync: rules parted by commas, each of conditions joined by "and".
 #include "config/text.hpp"
 #include "config/values.hpp"

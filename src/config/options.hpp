@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The one table of options. Parsing, checking, docs/configuration.md and encsync.conf(5) all come
 // from it; to add an option, add a row here and a member in config.hpp.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/grammar.hpp"
 #include "config/text.hpp"
 

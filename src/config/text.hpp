@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Small help with text that this room's files share.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "config/values.hpp"
 
 #include "config/text.hpp"

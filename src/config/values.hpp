@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The readers of values: one for each type an option can have. Each reads the whole of a text
 // that is trimmed and not empty, and either fills `out` or says what is wrong and where.
 //

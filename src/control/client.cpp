@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "control/client.hpp"
 
 #include "control/server.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The command's end of the control socket. Blocking, with a limit on how long it waits for a
 // silent daemon.
 //

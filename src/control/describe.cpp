@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "control/describe.hpp"
 
 #include "control/filter.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One flow as an item of the `states` stream, in the JSON that scripts rely on.
 //
 //     {"id":"00f1...","creatorid":"8a01b2c3","proto":"tcp","src":"10.0.0.2","sport":40000,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "control/filter.hpp"
 
 #include <algorithm>

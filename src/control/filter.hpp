@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Which flows `encsync states FILTER` shows.
 //
 //     auto filter = control::Filter::parse("tcp port 443 not 10.0.0.0/8");

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "control/request.hpp"
 
 #include <algorithm>

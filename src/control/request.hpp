@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What may be asked over the control socket, and the parser of one question.
 //
 //     auto parsed = control::parse_request(R"({"command":"bulk","peer":"minnie"})");

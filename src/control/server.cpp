@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "control/server.hpp"
 
 #include "util/fd.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The daemon's end of the control socket: RUNDIR/control.sock, a unix stream socket of mode
 // 0600. Requests (control/request.hpp) are answered in turn, one line each:
 //     {"ok":true,"result":...}      {"ok":false,"error":"..."}

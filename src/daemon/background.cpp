@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "daemon/background.hpp"
 
 #include "util/log.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How encsyncd becomes a daemon, and what it gives up first.
 //
 //     daemon::Background background(!foreground);

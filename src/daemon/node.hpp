@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Node: one running encsyncd. It owns the rooms and passes between them; it decides nothing that
 // a room could decide.
 //

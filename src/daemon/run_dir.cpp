@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "daemon/run_dir.hpp"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The run directory: what a node remembers from one life to the next within one boot. It lies on
 // a tmpfs (/run), so a reboot forgets it together with the kernel's state table.
 #pragma once

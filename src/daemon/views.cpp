@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What `encsync` is shown, and the few things it may ask for.
 #include "control/describe.hpp"
 #include "control/filter.hpp"

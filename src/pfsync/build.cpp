@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "pfsync/build.hpp"
 
 #include <algorithm>

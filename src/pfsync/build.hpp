@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Writing pfsync packets into a buffer that the caller lends: no allocation, no copy.
 //
 //     Builder packet(buffer, dialect);

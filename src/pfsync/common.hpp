@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What all versions 5 and 6 of pfsync have in common: numbers, sizes and offsets, and nothing
 // else. Source: OpenBSD sys/net/if_pfsync.h r1.65, FreeBSD sys/net/if_pfsync.h (13 to 15).
 // All fields are big-endian, and nothing is aligned.

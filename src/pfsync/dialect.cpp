@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "pfsync/dialect.hpp"
 
 namespace encsync::pfsync {

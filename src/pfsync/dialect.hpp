@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Which pfsync a peer speaks, and what a message's number means in it.
 //
 //     const Meaning m = meaning(Dialect::freebsd1400, 13);   // Kind::insert, of layout 1400

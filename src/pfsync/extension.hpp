@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What two encsync nodes say to each other beside standard pfsync, in the same packets.
 // A version 6 receiver skips actions it does not know by their length, and reads a longer
 // message as its known front; so a pf peer that hears these is not disturbed, and one that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // pfsync version 5 as FreeBSD 13, 14 and 15 speak it (and with them pfSense and OPNsense):
 // numbers, sizes and offsets, and nothing else. Source: FreeBSD sys/net/if_pfsync.h, pfvar.h and
 // sys/netpfil/pf/if_pfsync.c. All fields big-endian; full states are not a multiple of 4 long.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Private to the room: what reading and writing a full state need to know of each layout. One
 // template does all of them, and these numbers are constants in it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "pfsync/parse.hpp"
 
 #include <algorithm>

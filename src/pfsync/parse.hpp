@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Reading pfsync packets without copying: a packet is walked section by section, a section
 // message by message; a message is a view into the packet.
 //

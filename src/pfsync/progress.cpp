@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "pfsync/progress.hpp"
 
 #include <netinet/in.h>

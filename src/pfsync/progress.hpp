@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How far a side of a flow has come, and how long its state then lives, in the numbers of each
 // dialect.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Full states and compressed updates, from the wire.
 #include "pfsync/extension.hpp"
 #include "pfsync/layout.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Full states and compressed updates, onto the wire.
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"

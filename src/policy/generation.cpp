@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "policy/generation.hpp"
 
 #include <arpa/inet.h>

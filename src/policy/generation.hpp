@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The generation of the kernel's nf_tables rules in this network namespace: a number that moves
 // with every change, whoever makes it.
 #pragma once

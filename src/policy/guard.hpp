@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The verdict on each inner packet that the tunnel delivered.
 //
 //     auto [verdict, payload] = check(inner, {sa.inner_src, sa.inner_dst});

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "policy/ruleset.hpp"
 
 #include "pfsync/wire.hpp"

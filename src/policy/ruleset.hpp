@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The nftables ruleset behind the guard: in the kernel, every pfsync packet that did not come
 // out of the tunnel is dropped and counted, whatever interface it comes from or goes to.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What a flow is: the one form of a state between every kernel and every dialect of the wire.
 //
 // Addresses are in network order, ports and all other numbers in host order. Nothing here owns

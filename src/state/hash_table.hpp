@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The hash table of the index, private to this room: from a 32-bit keyed hash to a slot, 8 bytes
 // an entry. What a slot stands for is the caller's affair; find() asks it.
 //

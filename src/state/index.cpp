@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "state/index.hpp"
 
 #include "state/hash_table.hpp"

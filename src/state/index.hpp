@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The index of all flows a node knows: compact, found by original tuple or by state id.
 //
 //     state::Index index(seed);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "state/nosync.hpp"
 
 #include <netinet/in.h>

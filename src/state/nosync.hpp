@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // no-sync: the flows that stay at home. What the option nosync says, of all peers or of one.
 //
 //     const NoSync nosync({NoSyncRule{.mark = MarkMatch{0x10, 0xf0}}});

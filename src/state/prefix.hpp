@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A range of addresses.
 //
 //     Prefix lan{address, Family::inet, 24};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Time, and what the administrator asks.
 #include "sync/engine.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The sync engine: keeps this node's table and its peers' in step. No I/O and no clock: it is
 // given events, packets and the time, and asks the table and the link to act.
 //

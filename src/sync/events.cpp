@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the table tells, what peers are to hear of it, and what keeps copies alive.
 #include "sync/engine.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the engine keeps in state::SyncMarks. Private to src/sync.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "sync/merge.hpp"
 
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How an update of a peer and what we know come together: pfsync(4)'s rule, one side at a time.
 // A peer that is behind is answered with what we know, and never undoes what we know.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Whose a flow is. The rules, which every node follows alike:
 //
 // 1. The node whose table sees a flow move owns it (events.cpp). Each change of hands begins a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What peers say.
 #include "sync/engine.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What makes a session between two encsync nodes lose nothing, without ever repeating an old
 // packet: numbers on what is sent, and for each number what it said (pfsync/extension.hpp).
 //

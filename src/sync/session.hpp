@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the engine knows about one peer: how far it has come with it, and what it still has to say.
 #pragma once
 

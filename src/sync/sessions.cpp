@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How nodes meet: the path to a peer, hello and session numbers, acks, bulk updates.
 #include "sync/engine.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What is said to peers: packed while there is much, sent at once when there is little.
 #include "sync/engine.hpp"
 

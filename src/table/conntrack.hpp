@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The kernel's conntrack as a Table, through ctnetlink.
 //
 //     auto table = Conntrack::open(io, {});          // Result: says what is missing

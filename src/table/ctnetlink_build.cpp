@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/ctnetlink_build.hpp"
 
 #include "table/netlink.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Writing requests to conntrack: what to create, change, re-arm, look up and delete.
 //
 //     std::size_t n = build(buffer, Request::create, flow, 600, seq);   // 0: buffer too small

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/ctnetlink_parse.hpp"
 
 #include "table/netlink.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Reading conntrack's netlink messages (linux/netfilter/nfnetlink_conntrack.h): events, dumps
 // and answers to questions are all of one form.
 //

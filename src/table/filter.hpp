@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Which flows are not to be synced. Asked of each event and dump entry before anybody else
 // hears of it.
 //

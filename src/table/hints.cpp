@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/hints.hpp"
 
 #include "util/bytes.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the kernel's table probably holds: for each original tuple, a mark of its reply tuple.
 //
 // A hint saves a question, nothing depends on it: with a hint that fits, an entry is updated at

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/kernel_filter.hpp"
 
 #include "util/bytes.hpp"

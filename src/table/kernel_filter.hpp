@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What of nosync the kernel does for us. Whatever it lets pass is held against all rules again
 // by filter.hpp, so a rule that it cannot take is obeyed no less.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/memory.hpp"
 
 #include "table/progress.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A table in memory, with a clock given from outside: for tests and simulation.
 //
 //     Memory table({.capacity = 1000});

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Netlink attributes (linux/netlink.h): read without trust, written without allocation; and the
 // socket they travel through.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/progress.hpp"
 
 // Before linux/in.h, which then leaves its own copy out.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How far a flow has come: conntrack's state of it, and the pair of pf's numbers that the wire
 // and the engine use (state/flow.hpp).
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/rtnetlink.hpp"
 
 #include "util/log.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Follows this machine's addresses (rtnetlink(7)), so that the filter knows at any moment
 // which flows are the firewall's own; a VRRP takeover moves them.
 #pragma once

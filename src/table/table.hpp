@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Where states live. One face for the kernel's conntrack, a pf firewall behind a relay, and a
 // table in memory for tests and simulation.
 //

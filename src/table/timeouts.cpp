@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/timeouts.hpp"
 
 #include "table/progress.hpp"

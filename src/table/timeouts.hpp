@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The lifetimes that the kernel gives entries in this network namespace, from
 // /proc/sys/net/netfilter/nf_conntrack_*timeout*; the kernel's defaults where a file is missing.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "table/writer.hpp"
 
 #include "table/ctnetlink_build.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Carries operations out in the kernel, many to a system call, and deals with what goes wrong.
 //
 //     writer.put(flow, 600);

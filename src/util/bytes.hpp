@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Big-endian loads and stores at any alignment: what the wire needs and nothing else.
 #pragma once
 

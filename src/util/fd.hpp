@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Fd: owns one file descriptor and closes it.
 #pragma once
 

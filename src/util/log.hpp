@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One line to stderr per call, with the syslog level that journald reads off its front when
 // stderr is the journal (sd-daemon(3)), and plain words otherwise.
 //

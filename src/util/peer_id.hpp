@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A peer's index in the running configuration: the order of its conn section, from 0.
 #pragma once
 

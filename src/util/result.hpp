@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Result<T>: what may fail returns one, and it cannot be ignored.
 //
 //     Result<Config> config = parse(text);

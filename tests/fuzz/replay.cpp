@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Stands in for libFuzzer where a target is built as a plain test: runs it over every file of
 // its seed corpus, whole and cut short at every byte. An empty corpus fails: it tests nothing.
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Every scenario runs for many seeds (ENCSYNC_SIM_SEEDS, default below). A failing seed is named
 // in the message; ENCSYNC_SIM_SEED=N runs that one alone and replays it exactly.
 #include "world.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Many nodes of the real engine on virtual time, over links that lose, delay, reorder, duplicate
 // and partition, all from one seed. What a kernel would do (timers, traffic that re-arms them, a
 // table that may be full) is modelled; everything else is the product's own code.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What both versions of pfsync have in common, and how a packet's meaning is written down.
 
 The words of a meaning are those of tests/unit/pfsync/describe.hpp.

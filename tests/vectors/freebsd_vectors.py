@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Golden packets of version 5, from FreeBSD's sys/net/if_pfsync.h and pfvar.h (13, 14 and 15).
 
 A full state comes in three sizes: 1301, 1400 and 1500. All that a release sends is of one size.

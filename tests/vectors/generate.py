@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
 """Golden pfsync packets, assembled from the published layouts and not by our own code.
 
     generate.py           writes DIALECT/NAME.hex (the packet) and NAME.expect (its meaning)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Golden packets of version 6, from OpenBSD's sys/net/if_pfsync.h (r1.65) and pfvar.h (r1.543)."""
 
 import ipaddress

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What one packet costs: seal and open, by cipher and inner size.
 #include "ipsec/esp/sa.hpp"
 

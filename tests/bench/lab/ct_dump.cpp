@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ct_dump.hpp"
 
 #include "util/fd.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // ct_dump: one dump of the kernel's conntrack table of a network namespace, for comparison.
 //
 //     Result<std::vector<Entry>> entries = dump("/run/netns/mickey");

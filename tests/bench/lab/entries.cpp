@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // lab_entries: puts new flows straight into the kernel of the network namespace it runs in.
 //
 //     lab_entries --flows 200000 [--rate 1000] [--first 0]

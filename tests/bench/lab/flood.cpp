@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // lab_flood: opens new flows through a firewall, each with one real UDP packet.
 //
 //     lab_flood --interface DEV --gateway MAC --flows 200000 [--rate 1000] [--first 0]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "load.hpp"
 
 #include <cerrno>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // load: which flows a load has and when each is due; shared by lab_flood and lab_entries.
 //
 //     Pacer pacer(options.rate);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // lab_tables: compares the conntrack tables of two network namespaces, as the kernels have them.
 //
 //     lab_tables /run/netns/mickey /run/netns/minnie [--since NS]

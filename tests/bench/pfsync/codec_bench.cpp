@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The codec: nanoseconds a message, in packets filled to 1,400 bytes, in every dialect. What
 // encsync nodes say to each other is OpenBSD's with a tail.
 #include "pfsync/build.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The index at a million flows: nanoseconds an operation, bytes a flow.
 //
 //     state_bench [--benchmark_filter=find]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Any packet is either refused, or a message that is encoded to the very same packet.
 #include "ipsec/plugin/channel.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Writes the seed corpus: one packet of each kind of message. Run by hand after the channel has
 // changed: channel_corpus tests/fuzz/corpus/channel_fuzzer
 #include "tests/unit/plugin/messages.hpp"

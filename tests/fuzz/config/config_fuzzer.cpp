@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Any bytes are a configuration or a list of what is wrong with them, never both, never neither.
 // A line "%file NAME" begins another file, for the includes of the first.
 #include "config/config.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A line as the control socket takes it, and the filter in it; and the bytes as a filter. Every
 // refusal has a reason, and every accepted request is one that is accepted again.
 #include "control/filter.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // ESP under a fixed key. The first byte chooses cipher, ESN, inner family and mode:
 //   mode 0: the rest is a packet from the network. It may open only if it is one that the key's
 //           holder sealed, which shows in that sealing the same again gives the same bytes.

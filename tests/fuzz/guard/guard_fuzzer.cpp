@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Inner packets: whatever is accepted lies within the packet and has the SA's addresses.
 #include "policy/guard.hpp"
 

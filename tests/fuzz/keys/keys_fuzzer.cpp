@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Every parser of key files. What one accepts, its writer writes the same again.
 #include "keys/format.hpp"
 

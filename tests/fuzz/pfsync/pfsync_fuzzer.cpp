@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Everything a packet can hold is read, by whichever dialect; what reads fine is written again,
 // in every dialect, and must read back the same.
 #include "pfsync/build.hpp"

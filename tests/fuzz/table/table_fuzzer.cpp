@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // conntrack's and rtnetlink's messages, as if the kernel had sent them.
 #include "table/ctnetlink_build.hpp"
 #include "table/ctnetlink_parse.hpp"

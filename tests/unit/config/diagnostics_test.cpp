@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the reader of an error sees, to the letter. Each block: a file, and what is said of it.
 #include "files.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The table of options, the pages that come from it, and the example: they agree.
 #include "files.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // An Environment whose files are in memory, and whose host is called "mickey".
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // From text to values: defaults, inheritance, includes, limits, and files that are cut short.
 #include "files.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The rules of nosync: each condition, what is wrong with one and at which letter.
 #include "config/values.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Each type of value: its forms, its limits, and what lies just beyond them.
 #include "config/values.hpp"
 

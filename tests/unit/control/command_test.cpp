@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The command itself, as a user runs it: a real process, a real key store, and where it needs a
 // daemon a real control socket with handlers of ours behind it.
 #include "control/server.hpp"

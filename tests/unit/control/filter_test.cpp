@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The filter of `encsync states`, and a flow as JSON.
 #include "control/describe.hpp"
 #include "control/filter.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the daemon says, as text for a person.
 #include "cli/render.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One request line: taken as it is meant, or refused with a named reason.
 #include "control/request.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Server and client over a real socket. The server's loop runs in this thread, clients in
 // another, and raw sockets where a client would not do such a thing.
 #include "control/client.hpp"

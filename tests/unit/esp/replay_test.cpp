@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/esp/replay.hpp"
 
 #include <gtest/gtest.h>

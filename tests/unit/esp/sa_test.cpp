@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/esp/sa.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Key files as text: what is written is read back, and anything else is refused by name.
 #include "keys/format.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The key store on a real file system.
 #include "keys/store.hpp"
 

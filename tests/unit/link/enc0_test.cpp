@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/inner.hpp"
 #include "tests/unit/link/params.hpp"

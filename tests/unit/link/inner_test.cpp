@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/inner.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // SAs made by hand, and a network namespace to try them in.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/sa_table.hpp"
 #include "tests/unit/link/params.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "ipsec/link/socket.hpp"
 #include "tests/unit/link/params.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "describe.hpp"
 
 #include <algorithm>

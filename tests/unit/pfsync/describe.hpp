@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What a packet means, as text: one line a section, one a message, one for the packet's fault.
 // tests/vectors/generate.py writes the same words without knowing our code.
 #pragma once

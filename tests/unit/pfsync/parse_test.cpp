@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Structure: what is cut short, forged or hostile.
 #include "describe.hpp"
 

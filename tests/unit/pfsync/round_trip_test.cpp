@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Every protocol, family and kind of NAT, there and back.
 #include "describe.hpp"
 #include "pfsync/extension.hpp"

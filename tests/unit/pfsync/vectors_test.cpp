@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Golden packets: read as they are meant, and written byte for byte.
 #include "describe.hpp"
 

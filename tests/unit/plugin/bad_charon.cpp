@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Stands in for a charon that has gone wrong: says on the channel what it should not, and stays.
 // Linked statically, so that the plugin it is given is not loaded into it.
 #include <cstdint>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "tests/unit/plugin/messages.hpp"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Two real charons: what they negotiate, what they refuse, and that it comes back.
 #include "tests/unit/plugin/pair.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One message of each kind, every field set to something that is not its default.
 #pragma once
 

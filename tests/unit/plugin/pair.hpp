@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Two real charons under two supervisors in one process, with a network between them that is a
 // function call: tests cut it, and look at every SA and event on both sides.
 #pragma once

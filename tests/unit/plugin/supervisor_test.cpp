@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How charon is kept: what it may do, what becomes of a bad one, and what cannot be started.
 #include "tests/unit/plugin/pair.hpp"
 

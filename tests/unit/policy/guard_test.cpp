@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "policy/guard.hpp"
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The ruleset in the kernel, with real packets between two network namespaces:
 //
 //     this namespace: v0 10.0.0.1, fd00::1 ---- eth0 10.0.0.2, fd00::2: the neighbour

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "state/flow.hpp"
 
 #include <arpa/inet.h>

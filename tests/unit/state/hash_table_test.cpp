@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // The hash table by itself, where the test can choose the hashes.
 #include "state/hash_table.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Flows to test with.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Against the kernel's own conntrack, each test in a network namespace of its own.
 #include "flows.hpp"
 #include "netns.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "flows.hpp"
 #include "netns.hpp" // Recorder
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Messages without a kernel: what is built reads back, and what is broken is refused by name.
 #include "flows.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A network namespace of the test's own, and a kernel table in it to watch.
 //
 // The process leaves for a fresh namespace and returns at the end; the namespace goes with the

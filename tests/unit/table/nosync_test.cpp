@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Rules of nosync: which flows each condition fits, as our code sees it and as the kernel's
 // socket filter does. The kernel's is fed through a pair of Unix sockets, which run it, too.
 #include "flows.hpp"

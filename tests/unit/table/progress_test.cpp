@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "flows.hpp"
 
 #include "table/ctnetlink_parse.hpp"

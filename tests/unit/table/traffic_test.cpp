@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Real packets through a real firewall:
 //
 //     client 10.1.0.2 ---- 10.1.0.1 [ this namespace ] 198.51.100.1 ---- 198.51.100.80 server

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the writer makes of each answer of the kernel; here the kernel is a table of answers.
 #include "flows.hpp"
 
