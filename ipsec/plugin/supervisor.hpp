@@ -82,6 +82,7 @@ class Supervisor {
 
     void ike_in(const channel::Endpoint& from, const channel::Endpoint& to, Bytes datagram);
     void initiate(PeerId peer);
+    // The end whose id sorts last waits a second, in case the other was asked as well.
     void rekey(PeerId peer, bool reauthenticate);
     void expire(std::uint32_t inbound_spi);
 

@@ -322,6 +322,16 @@ size_t encsync_core_trusted(uint8_t id) {
     return peer ? peer->trusted.size() : 0;
 }
 
+bool encsync_core_goes_first(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    return core().peers.goes_first(id);
+}
+
+uint32_t encsync_core_renewals(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    return core().peers.renewals(id);
+}
+
 uint32_t encsync_core_new_spi(void) {
     std::lock_guard lock(core().mutex);
     std::uint32_t spi = 0;

@@ -145,6 +145,11 @@ bool encsync_core_left(uint8_t peer, encsync_address_t *left);
 /** How many keys are trusted for a peer. */
 size_t encsync_core_trusted(uint8_t peer);
 
+/** Whether this end goes first where both may do the same; the other one waits. */
+bool encsync_core_goes_first(uint8_t peer);
+/** How many outbound SAs there have been with a peer: whether SAs were renewed meanwhile. */
+uint32_t encsync_core_renewals(uint8_t peer);
+
 /** A random SPI in host order that no SA of ours has. */
 uint32_t encsync_core_new_spi(void);
 /**

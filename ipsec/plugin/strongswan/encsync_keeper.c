@@ -14,6 +14,9 @@
 /** how often peers are looked after, in ms */
 #define INTERVAL 500
 
+/** how long to wait for the other end if it goes first, in ms */
+#define HEAD_START 1000
+
 typedef struct private_encsync_keeper_t private_encsync_keeper_t;
 typedef struct order_t order_t;
 
@@ -52,6 +55,11 @@ struct order_t {
 	 * TRUE to authenticate anew
 	 */
 	bool reauth;
+
+	/**
+	 * How often SAs were renewed before the order came
+	 */
+	uint32_t renewals;
 };
 
 CALLBACK(order_destroy, void,
@@ -62,10 +70,10 @@ CALLBACK(order_destroy, void,
 }
 
 /**
- * Queue an order as a job
+ * Create a job from an order
  */
-static void queue_order(private_encsync_keeper_t *this, callback_job_cb_t cb,
-						const char *name, bool reauth)
+static job_t *create_order(private_encsync_keeper_t *this, callback_job_cb_t cb,
+						   const char *name, bool reauth)
 {
 	order_t *order;
 
@@ -73,10 +81,10 @@ static void queue_order(private_encsync_keeper_t *this, callback_job_cb_t cb,
 		.keeper = this,
 		.name = strdup(name),
 		.reauth = reauth,
+		.renewals = encsync_core_renewals(encsync_core_peer_by_name(name)),
 	);
-	lib->processor->queue_job(lib->processor, (job_t*)
-			callback_job_create(cb, order, order_destroy,
-								(callback_job_cancel_t)return_false));
+	return (job_t*)callback_job_create(cb, order, order_destroy,
+									   (callback_job_cancel_t)return_false);
 }
 
 /**
@@ -133,7 +141,8 @@ CALLBACK(initiate_job, job_requeue_t,
 METHOD(encsync_keeper_t, initiate, void,
 	private_encsync_keeper_t *this, const char *name)
 {
-	queue_order(this, initiate_job, name, FALSE);
+	lib->processor->queue_job(lib->processor,
+						create_order(this, initiate_job, name, FALSE));
 }
 
 /**
@@ -168,6 +177,11 @@ CALLBACK(rekey_job, job_requeue_t,
 	ike_sa_t *ike_sa;
 	uint32_t unique_id = 0;
 
+	if (!order->reauth && order->renewals !=
+				encsync_core_renewals(encsync_core_peer_by_name(order->name)))
+	{	/* the other end was asked, too */
+		return JOB_REQUEUE_NONE;
+	}
 	enumerator = charon->controller->create_ike_sa_enumerator(
 												charon->controller, TRUE);
 	while (enumerator->enumerate(enumerator, &ike_sa))
@@ -203,7 +217,18 @@ CALLBACK(rekey_job, job_requeue_t,
 METHOD(encsync_keeper_t, rekey, void,
 	private_encsync_keeper_t *this, const char *name, bool reauth)
 {
-	queue_order(this, rekey_job, name, reauth);
+	job_t *job;
+
+	job = create_order(this, rekey_job, name, reauth);
+	if (encsync_core_goes_first(encsync_core_peer_by_name(name)))
+	{
+		lib->processor->queue_job(lib->processor, job);
+	}
+	else
+	{	/* charon 5.9 does not get every case right in which both ends rekey
+		 * the same SAs at once */
+		lib->scheduler->schedule_job_ms(lib->scheduler, job, HEAD_START);
+	}
 }
 
 CALLBACK(terminate_job, job_requeue_t,
@@ -238,7 +263,8 @@ CALLBACK(terminate_job, job_requeue_t,
 METHOD(encsync_keeper_t, terminate_, void,
 	private_encsync_keeper_t *this, const char *name)
 {
-	queue_order(this, terminate_job, name, FALSE);
+	lib->processor->queue_job(lib->processor,
+						create_order(this, terminate_job, name, FALSE));
 }
 
 CALLBACK(look_after, job_requeue_t,

@@ -87,6 +87,20 @@ PeerId Peers::by_address(const encsync_address_t& right) const {
     return found;
 }
 
+bool Peers::goes_first(PeerId id) const {
+    const channel::Peer* peer = find(id);
+    return !peer || head_start(*peer) == 0s;
+}
+
+void Peers::renewed(PeerId id) {
+    if (PeerEntry* e = entry(id))
+        e->renewals++;
+}
+
+std::uint32_t Peers::renewals(PeerId id) const {
+    return find(id) ? entries_[id]->renewals : 0;
+}
+
 void Peers::up(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->up = true;

@@ -27,6 +27,7 @@ struct PeerEntry {
     bool removed = false;
     bool up = false;
     bool closed_by_peer = false;
+    std::uint32_t renewals = 0;    // outbound SAs put to use so far
     unsigned attempts = 0;         // since it was last up
     Clock::time_point next{};      // attempt, not before
     Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
@@ -48,6 +49,11 @@ class Peers {
     const channel::Peer* find(PeerId id) const;
     PeerId by_name(std::string_view name) const;
     PeerId by_address(const encsync_address_t& right) const;
+
+    // Of two ends that do the same, this one goes first; the other waits whether it still has to.
+    bool goes_first(PeerId id) const;
+    void renewed(PeerId id);
+    std::uint32_t renewals(PeerId id) const;
 
     // Outbound SAs come and go: this says whether the peer is up.
     void up(PeerId id);

@@ -90,6 +90,17 @@ TEST_F(Table, FirstOutboundSaIsUpAndTheLastIsDown) {
     EXPECT_EQ(line(sas.remove(1, kLeft, peers)), "");
 }
 
+TEST_F(Table, EachSaPutToUseIsARenewal) {
+    EXPECT_EQ(peers.renewals(2), 0U);
+    sas.add(sa(1, false), peers);
+    sas.add(sa(2, true, 7), peers);
+    EXPECT_EQ(peers.renewals(2), 0U);
+    sas.release(7, peers);
+    sas.add(sa(3, true), peers);
+    EXPECT_EQ(peers.renewals(2), 2U);
+    EXPECT_EQ(peers.renewals(3), 0U);
+}
+
 TEST_F(Table, AHeldSaWaitsForItsIkeSa) {
     EXPECT_EQ(line(sas.add(sa(2, true, 7), peers)), "");
     EXPECT_EQ(line(sas.release(8, peers)), "");
@@ -162,6 +173,7 @@ TEST(Peers, TheLesserIdGoesFirst) {
     peers.set(minnie());
     EXPECT_TRUE(peers.due(2, false, false, now));
     EXPECT_FALSE(peers.due(2, false, false, now));
+    EXPECT_TRUE(peers.goes_first(2));
 
     Peers other;
     channel::Peer mickey = minnie();
@@ -169,6 +181,7 @@ TEST(Peers, TheLesserIdGoesFirst) {
     other.set(mickey);
     EXPECT_FALSE(other.due(2, false, false, now));
     EXPECT_TRUE(other.due(2, false, false, now + 2s));
+    EXPECT_FALSE(other.goes_first(2));
 }
 
 TEST(Peers, TriesForEverWithShortPauses) {
