@@ -154,7 +154,7 @@ class Engine : public table::Listener {
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
     void mark_present(state::Record& record);
-    void mark_absent(state::Record& record);
+    void mark_absent(state::Record& record, std::uint32_t seconds);
     void refresh(state::Slot slot);
     void refresh_round();
     void watch_orphans();

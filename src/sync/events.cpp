@@ -25,7 +25,10 @@ constexpr std::size_t kMaxRemovals = 500'000;
 constexpr std::size_t kMaxGone = 500'000;
 // The table is read again this long after a node has vanished, then ever less often.
 constexpr Instant kFirstOrphans = 5s, kMaxOrphans = 10min;
-constexpr std::uint32_t kAbsence = 6;   // seconds; longer than a dead peer is taken for alive
+// Seconds before a copy that is missing is made again: longer than a dead peer is taken for alive,
+// and long enough for a full table to have room.
+constexpr std::uint32_t kAbsence = 6, kRefusedPause = 60;
+constexpr std::int32_t kVerdict = 5;    // seconds in which a table says that it refused
 constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
 
 } // namespace
@@ -89,9 +92,9 @@ void Engine::mark_present(Record& record) {
 
 // A copy lives where it belongs, so a refresh round brings it back here. Not at once: a full table
 // that evicts it would make that a loop, and its owner may be about to be found dead.
-void Engine::mark_absent(Record& record) {
+void Engine::mark_absent(Record& record, std::uint32_t seconds) {
     record.sync.bits |= kAbsent;
-    record.expires = now_s_ + kAbsence;
+    record.expires = now_s_ + seconds;
 }
 
 void Engine::local_change(const state::Flow& flow) {
@@ -161,7 +164,7 @@ void Engine::on_destroyed(const state::Flow& flow) {
         retract(slot);
         forget(slot);
     } else if (owner_alive(owner)) {
-        mark_absent(record);
+        mark_absent(record, kAbsence);
         if (options_.role != Role::standby)
             record.sync.bits |= kEnded;
     } else {
@@ -221,7 +224,7 @@ void Engine::on_dump_end() {
             retract(slot);
         else if (owner_alive(record.sync.owner)) {
             mark_present(record);
-            mark_absent(record);
+            mark_absent(record, kAbsence);
             continue;
         }
         forget(slot);
@@ -289,7 +292,7 @@ void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
         return;
     Record& record = index_.record(slot);
     if (record.sync.owner != kHere) {
-        mark_absent(record);
+        mark_absent(record, kRefusedPause);
     } else if ((record.sync.bits & kAbsent) != 0) { // taken over, and nowhere to put it
         retract(slot);
         forget(slot);
@@ -316,13 +319,16 @@ void Engine::refresh(Slot slot) {
     std::uint8_t& bits = record.sync.bits;
     const auto left = static_cast<std::int32_t>(record.expires - now_s_);
     if (record.sync.owner == kHere) {
+        if ((bits & (kLent | kAbsent)) == 0)
+            return;
+        const state::Flow flow = index_.flow(slot, now_s_);
+        const std::uint32_t natural = table_.natural_timeout(flow);
         if ((bits & kLent) != 0) {
-            const state::Flow flow = index_.flow(slot, now_s_);
-            record.expires = now_s_ + table_.natural_timeout(flow);
+            record.expires = now_s_ + natural;
             table_.refresh(flow, table::Lifetime::natural);
             counters_.refreshed++;
             bits = static_cast<std::uint8_t>(bits & ~kLent);
-        } else {
+        } else if (left < static_cast<std::int32_t>(natural) - kVerdict) {
             bits = static_cast<std::uint8_t>(bits & ~kAbsent); // the table took it
         }
         return;

@@ -41,11 +41,11 @@ void Engine::say_again(PeerId peer, const Item& item) {
     switch (item.kind) {
     case Item::Kind::full:
         if (index_.used(item.slot)) {
-            const state::SyncMarks& sync = index_.record(item.slot).sync;
-            clear(index_.record(item.slot).sync.known, peer);
+            state::SyncMarks& sync = index_.record(item.slot).sync;
             // Given to a node that cannot have it: ours again.
             if (sync.owner == peer && (sync.bits & kGiven) != 0 && !claim(item.slot))
                 return;
+            clear(sync.known, peer);
         }
         [[fallthrough]];
     case Item::Kind::update:
@@ -53,7 +53,7 @@ void Engine::say_again(PeerId peer, const Item& item) {
             enqueue(s, peer, item.slot, item.kind == Item::Kind::full);
         break;
     case Item::Kind::bulk:
-        if (s.sending_bulk)
+        if (s.sending_bulk && !s.bulk_start_now) // otherwise it comes again anyway
             s.bulk_again.push_back(item.slot);
         break;
     case Item::Kind::removal:

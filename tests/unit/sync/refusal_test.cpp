@@ -1,0 +1,255 @@
+// Everything that a peer may say and is not taken, each by its name, and its twin that is.
+#include "rig.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::sync::test {
+namespace {
+
+using pfsync::Fault;
+using pfsync::Kind;
+
+struct Met : Rig {
+    Met() {
+        start();
+        greet(0);
+        greet(1);
+    }
+};
+
+TEST(Refusal, EveryReasonHasANameOfItsOwn) {
+    std::set<std::string> names;
+    for (int n = 0; n < kRefused; n++)
+        names.insert(to_string(static_cast<Refused>(n)));
+    EXPECT_EQ(names.size(), static_cast<std::size_t>(kRefused));
+}
+
+TEST(Refusal, UnknownActionsAreSkippedByTheirLength) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.raw(99, std::vector<std::uint8_t>(8)).full(flow(1, kPeer)); });
+    EXPECT_EQ(rig.refused(Refused::unknown_action), 1u);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(Refusal, ShortMessagesToo) {
+    Met rig;
+    for (const std::uint8_t action : {1, 2, 3, 4, 5, 7, 10, 13, 14, 0xe0, 0xe2})
+        rig.say(0, [&](Packet& p) { p.raw(action, std::vector<std::uint8_t>(4)); });
+    EXPECT_EQ(rig.refused(Refused::short_message) + rig.refused(Refused::unknown_action), 11u);
+    EXPECT_GE(rig.refused(Refused::short_message), 8u);
+    EXPECT_EQ(rig.engine->index().size(), 0u);
+}
+
+TEST(Refusal, FaultyStates) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 13, 0)); });
+    EXPECT_EQ(rig.fault(Fault::bad_peer_state), 1u);
+    state::Flow nameless = flow(1);
+    nameless.id = {7, 0};
+    rig.say(0, [&](Packet& p) { p.full(nameless); });
+    EXPECT_EQ(rig.fault(Fault::bad_creatorid), 1u);
+    rig.say(0, [](Packet& p) { p.update(flow(1, kPeer, 0, 200)); });
+    EXPECT_EQ(rig.fault(Fault::bad_peer_state), 2u);
+    rig.say(0, [](Packet& p) { p.raw(10, std::vector<std::uint8_t>(12)); });
+    EXPECT_EQ(rig.fault(Fault::bad_bus_status), 1u);
+    rig.engine->on_packet(0, {});
+    EXPECT_EQ(rig.fault(Fault::short_header), 1u);
+    EXPECT_EQ(rig.refused(Refused::fault), 5u);
+    EXPECT_EQ(rig.engine->index().size(), 0u);
+}
+
+TEST(Refusal, WhatCameBeforeAFaultCounts) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer, 13, 13)); });
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unknown");
+}
+
+TEST(Refusal, PacketsCutAnywhere) {
+    Packet p;
+    const auto whole = p.seq(1000, 77).full(flow(1, kPeer)).update(flow(2, kPeer)).bytes();
+    for (std::size_t size = 0; size < whole.size(); size++) {
+        Met rig;
+        const std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
+        rig.engine->on_packet(0, cut);
+        EXPECT_EQ(rig.refused(Refused::fault), 1u) << size; // the length field says more
+        EXPECT_EQ(rig.engine->index().size(), 0u) << size;
+    }
+    Met rig;
+    rig.engine->on_packet(0, whole);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(Refusal, AnIdThatNamesAnotherFlow) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    state::Flow other = flow(2, kPeer);
+    other.id = flow(1, kPeer).id;
+    rig.say(0, [&](Packet& p) { p.full(other); });
+    EXPECT_EQ(rig.refused(Refused::id_clash), 1u);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unknown");
+}
+
+TEST(Refusal, MoreThanWeMayHold) {
+    Rig rig;
+    rig.options.max_states = 3;
+    rig.start();
+    rig.greet(0);
+    for (std::uint16_t n = 1; n <= 5; n++)
+        rig.say(0, [&](Packet& p) { p.full(flow(n, kPeer)); });
+    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    EXPECT_EQ(rig.engine->index().size(), 3u);
+    // Our own flows are never refused, nor news about those we have.
+    rig.engine->on_created(flow(9));
+    EXPECT_EQ(rig.owner(9), "here term 0");
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 9, 9), {}, false); });
+    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    // And the counts that differ now are no reason to ask for everything.
+    rig.acknowledge(0);
+    rig.heard(0);
+    rig.hello(0, {.flags = pfsync::extension::hello::kDrained, .live = 5});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+}
+
+TEST(Refusal, RemovalOfWhatIsLiveHere) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.heard(0);
+    rig.say(0, [&](Packet& p) { p.removal(rig.id(1)); });
+    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+    EXPECT_EQ(rig.owner(1), "here term 0");
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0"); // it is told again
+}
+
+TEST(Refusal, RemovalOfAThirdNodesFlow) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.table.take();
+    rig.say(1, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    rig.say(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.table.take(), "remove 1");
+    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+}
+
+TEST(Refusal, RemovalByALaterOwnerHolds) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.say(0, [&](Packet& p) { p.removal(rig.id(1), 1); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.refused(Refused::not_owner), 0u);
+}
+
+TEST(Refusal, RemovalAtAStandbyHolds) {
+    Met rig;
+    rig.engine->set_role(Role::standby);
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.acknowledge(1);
+    rig.heard(1);
+    rig.say(0, [&](Packet& p) { p.removal(rig.id(1)); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "DEL_C 1"); // the third node had it from us
+}
+
+TEST(Refusal, RemovalOfTheUnknownIsNothing) {
+    Met rig;
+    const auto before = rig.engine->counters().refused;
+    rig.say(0, [](Packet& p) { p.removal({1234, kPeer}); });
+    EXPECT_EQ(rig.engine->counters().refused, before);
+}
+
+TEST(Refusal, RequestsForTheUnknownAndTheSecret) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
+    EXPECT_EQ(rig.refused(Refused::unknown_state), 1u);
+    state::Flow secret = flow(1);
+    secret.flags |= state::kNoSync;
+    rig.engine->on_created(secret);
+    rig.engine->on_created(flow(2));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 2 4:4 live 0");
+    rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
+    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(2)); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 2 4:4 live 0");
+    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+}
+
+TEST(Refusal, AStateThatIsNotToBeSent) {
+    Met rig;
+    state::Flow secret = flow(1, kPeer);
+    secret.flags |= state::kNoSync;
+    rig.say(0, [&](Packet& p) { p.full(secret); });
+    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    EXPECT_EQ(rig.owner(1), "unknown");
+}
+
+TEST(Refusal, UnknownUpdatesAreAskedAboutOnce) {
+    Met rig;
+    rig.link.writable = false;
+    for (int n = 0; n < 3; n++)
+        rig.say(0, [](Packet& p) { p.update(flow(1, kPeer)); });
+    rig.link.writable = true;
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD_REQ ?");
+    EXPECT_EQ(rig.engine->session(0).counters.requests, 3u);
+}
+
+TEST(Clear, OurOwnIsRefused) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.say(0, [](Packet& p) { p.clear(kOurs); });
+    EXPECT_EQ(rig.refused(Refused::own_creatorid), 1u);
+    EXPECT_EQ(rig.owner(1), "here term 0");
+}
+
+TEST(Clear, RemovesTheSpeakersOwnAndNothingElse) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, 0x7777)); });
+    rig.say(1, [](Packet& p) { p.full(flow(3, kPeer)); }); // a third node's, of that name
+    rig.engine->on_created(flow(4));
+    rig.say(0, [](Packet& p) { p.clear(kPeer, "em0"); }); // no state is bound to one interface
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    rig.say(0, [](Packet& p) { p.clear(kPeer); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(2), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(3), "peer 1 term 0");
+    EXPECT_EQ(rig.owner(4), "here term 0");
+    rig.say(0, [](Packet& p) { p.clear(0x7777, "all"); });
+    EXPECT_EQ(rig.owner(2), "unknown");
+}
+
+TEST(Stale, IsAnsweredWithWhatWeKnow) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.heard(0);
+    state::Flow behind = flow(1, 0, 4, 2);
+    behind.id = rig.id(1);
+    rig.say(0, [&](Packet& p) { p.update(behind); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD_C 1 4:4");
+    EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
+    EXPECT_EQ(rig.table.take(), "");
+    state::Flow ahead = flow(1, 0, 7, 4);
+    ahead.id = rig.id(1);
+    rig.say(0, [&](Packet& p) { p.update(ahead); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
+    EXPECT_EQ(rig.table.take(), "put 1 natural 7:4");
+    EXPECT_EQ(rig.owner(1), "here term 0"); // a short update changes no hands
+}
+
+} // namespace
+} // namespace encsync::sync::test

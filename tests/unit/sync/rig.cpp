@@ -1,0 +1,292 @@
+#include "rig.hpp"
+
+#include "sync/marks.hpp"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+namespace encsync::sync::test {
+
+using pfsync::Kind;
+namespace ext = pfsync::extension;
+
+std::string RecordingTable::take() {
+    std::string out;
+    for (const Op& op : ops) {
+        out += out.empty() ? "" : ", ";
+        const std::string port = std::to_string(op.key.orig.sport);
+        if (op.what == 'm')
+            out += "remove " + port;
+        else
+            out += (op.what == 'p' ? "put " : "refresh ") + port +
+                   (op.lifetime == table::Lifetime::copy ? " copy " : " natural ") +
+                   std::to_string(op.src_state) + ":" + std::to_string(op.dst_state);
+    }
+    ops.clear();
+    return out;
+}
+
+// ---- Packet --------------------------------------------------------------------------------
+
+Packet& Packet::hello(const Greeting& g) {
+    std::uint8_t* m = builder_.add(ext::kHello, ext::hello::size);
+    store_be(m + ext::hello::session, g.session);
+    store_be(m + ext::hello::heard, g.heard);
+    store_be(m + ext::hello::creatorid, g.creatorid);
+    store_be(m + ext::hello::version, std::uint16_t{1});
+    m[ext::hello::role] = g.role;
+    m[ext::hello::flags] = g.flags;
+    store_be(m + ext::hello::live, g.live);
+    return *this;
+}
+
+Packet& Packet::seq(std::uint64_t number, std::uint64_t session) {
+    std::uint8_t* m = builder_.add(ext::kSeq, ext::seq::size);
+    store_be(m + ext::seq::number, number);
+    store_be(m + ext::seq::session, session);
+    return *this;
+}
+
+Packet& Packet::ack(std::uint64_t highest, std::uint64_t session, std::uint32_t bitmap) {
+    std::uint8_t* m = builder_.add(ext::kAck, ext::ack::bitmap + 4);
+    store_be(m + ext::ack::highest, highest);
+    store_be(m + ext::ack::session, session);
+    std::memcpy(m + ext::ack::bitmap, &bitmap, 4);
+    return *this;
+}
+
+Packet& Packet::full(const state::Flow& flow, Tail tail, bool insert) {
+    std::uint8_t* m =
+        builder_.add(insert ? Kind::insert : Kind::update, tail.tail ? ext::tail::size : 0);
+    pfsync::write_state(
+        m, flow,
+        {.tail = tail.tail, .live = tail.live, .term = tail.term, .wants_ack = tail.wants_ack});
+    if ((flow.flags & state::kNoSync) != 0) // which write_state() masks
+        m[pfsync::openbsd::full::state_flags + 1] |= pfsync::common::kFlagNoSync;
+    return *this;
+}
+
+Packet& Packet::update(const state::Flow& flow) {
+    pfsync::write_upd_c(builder_.add(Kind::update_c), flow);
+    return *this;
+}
+
+Packet& Packet::id(Kind kind, state::StateId id) {
+    pfsync::write_id(builder_.add(kind), id);
+    return *this;
+}
+
+Packet& Packet::removal(state::StateId id, std::uint8_t term) {
+    std::uint8_t* m = builder_.add(Kind::remove_c, term != 0 ? ext::removal::size : 0);
+    pfsync::write_id(m, id);
+    if (term != 0)
+        m[pfsync::common::kIdSize + ext::removal::term] = term;
+    return *this;
+}
+
+Packet& Packet::clear(std::uint32_t creatorid, const char* ifname) {
+    pfsync::write_clr(builder_.add(Kind::clear), ifname, creatorid);
+    return *this;
+}
+
+Packet& Packet::bulk(bool end) {
+    pfsync::write_bus(builder_.add(Kind::bulk), kPeer, 0, end);
+    return *this;
+}
+
+Packet& Packet::raw(std::uint8_t action, const std::vector<std::uint8_t>& body) {
+    std::memcpy(builder_.add(action, body.size()), body.data(), body.size());
+    return *this;
+}
+
+std::vector<std::uint8_t> Packet::bytes() {
+    const std::size_t size = builder_.finish();
+    return {room_.begin(), room_.begin() + static_cast<long>(size)};
+}
+
+state::Flow flow(std::uint16_t port, std::uint32_t creator, std::uint8_t src, std::uint8_t dst) {
+    state::Flow f;
+    f.key.proto = IPPROTO_TCP;
+    f.key.orig.src.bytes = {10, 0, 0, 2};
+    f.key.orig.dst.bytes = {192, 0, 2, 1};
+    f.key.orig.sport = port;
+    f.key.orig.dport = 443;
+    f.reply = inverse(f.key);
+    if (creator != 0)
+        f.id = {0xabc0000u + port, creator};
+    f.timeout = 100;
+    f.src_state = src;
+    f.dst_state = dst;
+    f.flags = src >= 4 && dst >= 4 ? state::kSeenReply | state::kAssured : 0;
+    return f;
+}
+
+// ---- Rig -----------------------------------------------------------------------------------
+
+Rig::Rig() {
+    options.creatorid = kOurs;
+    options.session = 0x5e5510;
+    options.join_wait = 30s;
+    options.peers = {{"minnie", true, pfsync::Dialect::openbsd},
+                     {"goofy", true, pfsync::Dialect::openbsd}};
+}
+
+void Rig::start(bool dump) {
+    engine = std::make_unique<Engine>(options, table, link);
+    engine->advance(now);
+    if (dump) {
+        engine->on_dump_begin();
+        engine->on_dump_end();
+    }
+}
+
+void Rig::pass(Instant span) {
+    const Instant end = now + span;
+    while (now < end) {
+        now = std::min(end, std::max(now + 1ms, engine->deadline()));
+        engine->advance(now);
+        engine->flush();
+    }
+}
+
+void Rig::hello(PeerId peer, Greeting g) {
+    g.session = g.session == 77 ? 77 + peer : g.session;
+    g.heard = engine->session(peer).local;
+    g.creatorid = kPeer + peer;
+    Packet p;
+    engine->on_packet(peer, p.hello(g).bytes());
+}
+
+void Rig::greet(PeerId peer, const Greeting& extra, const std::vector<state::Flow>& owns) {
+    engine->on_link_up(peer);
+    numbers_[peer] = 0;
+    hello(peer, extra);
+    say(peer, [&](Packet& p) { p.bulk(false); });
+    for (const state::Flow& f : owns)
+        say(peer, [&](Packet& p) { p.full(f, {}, false); });
+    say(peer, [&](Packet& p) { p.bulk(true); });
+    flush();
+    acknowledge(peer);
+    heard(peer);
+    table.take();
+}
+
+void Rig::say(PeerId peer, const std::function<void(Packet&)>& what) {
+    Packet p;
+    p.seq(++numbers_[peer], engine->session(peer).remote);
+    what(p);
+    engine->on_packet(peer, p.bytes());
+}
+
+void Rig::say_plain(PeerId peer, const std::function<void(Packet&)>& what) {
+    Packet p;
+    what(p);
+    engine->on_packet(peer, p.bytes());
+}
+
+void Rig::read() {
+    for (; read_ < link.sent.size(); read_++) {
+        const auto& [peer, packet] = link.sent[read_];
+        pfsync::Parser parser{Bytes(packet)};
+        while (const pfsync::Section* section = parser.next())
+            for (std::uint16_t n = 0; n < section->count; n++) {
+                const Bytes m = section->message(n);
+                const auto name = [&](state::StateId id) {
+                    return id == state::StateId{} ? "all"
+                           : names_.contains(id)  ? std::to_string(names_[id])
+                                                  : "?";
+                };
+                std::string text;
+                bool own = false;
+                pfsync::FullState full;
+                pfsync::CompressedUpdate update;
+                pfsync::BulkStatus status;
+                if (section->action == ext::kSeq) {
+                    own = true;
+                    text = "SEQ";
+                    highest_[peer] = load_be<std::uint64_t>(&m[ext::seq::number]);
+                } else if (section->action == ext::kHello) {
+                    own = true;
+                    text = "HELLO";
+                    if ((m[ext::hello::flags] & ext::hello::kLost) != 0)
+                        text += " lost";
+                } else if (section->action == ext::kAck) {
+                    own = true;
+                    text = "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
+                } else if (section->kind == Kind::insert || section->kind == Kind::update) {
+                    EXPECT_EQ(pfsync::read(m, full), pfsync::Fault::none);
+                    names_[full.flow.id] = full.flow.key.orig.sport;
+                    text = (section->kind == Kind::insert ? "INS " : "UPD ") + name(full.flow.id) +
+                           " " + std::to_string(full.flow.src_state) + ":" +
+                           std::to_string(full.flow.dst_state);
+                    if (full.has_tail)
+                        text += (full.live ? " live " : " copy ") + std::to_string(full.term);
+                } else if (section->kind == Kind::update_c) {
+                    EXPECT_EQ(pfsync::read(m, update), pfsync::Fault::none);
+                    text = "UPD_C " + name(update.id) + " " + std::to_string(update.src.state()) +
+                           ":" + std::to_string(update.dst.state());
+                } else if (section->kind == Kind::bulk) {
+                    EXPECT_EQ(pfsync::read(m, status), pfsync::Fault::none);
+                    text = status.end ? "BUS end" : "BUS start";
+                } else if (section->kind == Kind::request) {
+                    text = "UPD_REQ " + name(pfsync::read_id(m));
+                } else if (section->kind == Kind::remove_c) {
+                    text = "DEL_C " + name(pfsync::read_id(m));
+                    if (m.size() > pfsync::common::kIdSize)
+                        text += " term " + std::to_string(m[pfsync::common::kIdSize]);
+                } else if (section->kind == Kind::insert_ack) {
+                    text = "INS_ACK " + name(pfsync::read_id(m));
+                } else {
+                    text = "action " + std::to_string(section->action);
+                }
+                const auto add = [&text](std::string& to) {
+                    to += (to.empty() ? "" : ", ") + text;
+                };
+                add(heard_all_[peer]);
+                if (!own)
+                    add(heard_[peer]);
+            }
+        EXPECT_EQ(parser.fault(), pfsync::Fault::none);
+    }
+}
+
+std::string Rig::heard(PeerId peer, bool all) {
+    for (state::Slot s = engine->index().next(state::kNoSlot); s != state::kNoSlot;
+         s = engine->index().next(s))
+        names_[engine->index().record(s).id] = engine->index().key(s).orig.sport;
+    read();
+    const std::string out = all ? heard_all_[peer] : heard_[peer];
+    heard_[peer].clear();
+    heard_all_[peer].clear();
+    return out;
+}
+
+void Rig::acknowledge(PeerId peer) {
+    for (int round = 0; round < 4; round++) { // what the ack makes room for is acknowledged, too
+        flush();
+        read();
+        if (highest_[peer] == 0)
+            return;
+        Packet p;
+        engine->on_packet(peer, p.ack(highest_[peer], engine->session(peer).local).bytes());
+    }
+}
+
+std::string Rig::owner(std::uint16_t port) const {
+    const state::Slot slot = engine->index().find(flow(port).key);
+    if (slot == state::kNoSlot)
+        return "unknown";
+    const state::SyncMarks& sync = engine->index().record(slot).sync;
+    const std::string term = " term " + std::to_string(sync.term);
+    if (sync.owner == kHere)
+        return "here" + term;
+    return sync.owner == kUnclaimed ? "unclaimed" : "peer " + std::to_string(sync.owner) + term;
+}
+
+state::StateId Rig::id(std::uint16_t port) const {
+    const state::Slot slot = engine->index().find(flow(port).key);
+    return slot == state::kNoSlot ? state::StateId{} : engine->index().record(slot).id;
+}
+
+} // namespace encsync::sync::test

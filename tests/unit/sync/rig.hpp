@@ -1,0 +1,149 @@
+// One engine between a table and a link that record what is asked of them, and peers that say
+// what a test wants said.
+//
+//     Rig rig;                                  // two peers; rig.options before rig.start()
+//     rig.start();
+//     rig.greet(0);                             // hello, and a whole bulk update
+//     rig.say(0, [&](Packet& p) { p.full(flow(1), {.live = true}); });
+//     EXPECT_EQ(rig.heard(0), "UPD_REQ ...");   // what the engine said since
+#pragma once
+
+#include "pfsync/build.hpp"
+#include "pfsync/extension.hpp"
+#include "sync/engine.hpp"
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace encsync::sync::test {
+
+using namespace std::chrono_literals;
+
+inline constexpr std::uint32_t kOurs = 0x1000; // our creatorid; peer n's is kPeer + n
+inline constexpr std::uint32_t kPeer = 0x2000;
+
+class RecordingTable : public table::Table {
+  public:
+    struct Op {
+        char what; // 'p'ut, re'f'resh, re'm'ove
+        state::Key key;
+        table::Lifetime lifetime = table::Lifetime::natural;
+        std::uint8_t src_state = 0, dst_state = 0;
+    };
+    std::vector<Op> ops;
+    unsigned dumps = 0;
+
+    void put(const state::Flow& f, table::Lifetime l) override {
+        ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
+    }
+    void refresh(const state::Flow& f, table::Lifetime l) override {
+        ops.push_back({'f', f.key, l, f.src_state, f.dst_state});
+    }
+    void remove(const state::Flow& f) override { ops.push_back({'m', f.key}); }
+    void flush() override {}
+    void request_dump() override { dumps++; }
+    std::uint32_t natural_timeout(const state::Flow&) const override { return 100; }
+    // "put 1 copy 4:4, remove 2": ports and what was done since the last call.
+    std::string take();
+};
+
+class RecordingLink : public link::Link {
+  public:
+    std::vector<std::pair<PeerId, std::vector<std::uint8_t>>> sent;
+    bool writable = true;
+
+    MutableBytes acquire(PeerId) override {
+        return writable ? MutableBytes(room_) : MutableBytes();
+    }
+    void commit(PeerId peer, std::size_t size) override {
+        if (size != 0)
+            sent.emplace_back(peer,
+                              std::vector(room_.begin(), room_.begin() + static_cast<long>(size)));
+    }
+    void flush() override {}
+
+  private:
+    std::array<std::uint8_t, 1400> room_{};
+};
+
+struct Tail {
+    bool tail = true, live = true;
+    std::uint8_t term = 0;
+    bool wants_ack = false;
+};
+
+struct Greeting {
+    std::uint64_t session = 77, heard = 0;
+    std::uint32_t creatorid = kPeer;
+    std::uint8_t role = 0, flags = 0;
+    std::uint64_t live = 0;
+};
+
+class Packet {
+  public:
+    Packet& hello(const Greeting& g);
+    Packet& seq(std::uint64_t number, std::uint64_t session = 77);
+    Packet& ack(std::uint64_t highest, std::uint64_t session, std::uint32_t bitmap = UINT32_MAX);
+    Packet& full(const state::Flow& flow, Tail tail = {}, bool insert = true);
+    Packet& update(const state::Flow& flow);
+    Packet& id(pfsync::Kind kind, state::StateId id);
+    Packet& removal(state::StateId id, std::uint8_t term = 0);
+    Packet& clear(std::uint32_t creatorid, const char* ifname = "");
+    Packet& bulk(bool end);
+    Packet& raw(std::uint8_t action, const std::vector<std::uint8_t>& body);
+    std::vector<std::uint8_t> bytes();
+
+  private:
+    std::array<std::uint8_t, 1400> room_{};
+    pfsync::Builder builder_{room_};
+};
+
+// A TCP flow of that source port, named by creator (0: as a table tells it, without a name).
+state::Flow flow(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 4,
+                 std::uint8_t dst = 4);
+
+class Rig {
+  public:
+    Rig();
+    Options options; // two peers, one with our extension: change before start()
+    RecordingTable table;
+    RecordingLink link;
+    std::unique_ptr<Engine> engine;
+    Instant now = 1000s;
+
+    void start(bool dump = true); // dump: the table is empty, and says so
+    void pass(Instant span);      // time, in steps of its deadlines
+    void flush() { engine->flush(); }
+    // Handshake with peer n, of session 77 + n: link up, hello, and a bulk update of these flows.
+    void greet(PeerId peer, const Greeting& extra = {}, const std::vector<state::Flow>& owns = {});
+    void hello(PeerId peer, Greeting g); // fills in session, heard, creatorid
+    // A numbered packet.
+    void say(PeerId peer, const std::function<void(Packet&)>& what);
+    void say_plain(PeerId peer, const std::function<void(Packet&)>& what);
+    // What the engine told this peer since the last call, without SEQ, HELLO and ACK unless
+    // `all`: "INS 1 live, UPD_C 2 4:4, DEL_C 3, UPD_REQ all, BUS start".
+    std::string heard(PeerId peer, bool all = false);
+    // Acknowledges all that was sent to this peer.
+    void acknowledge(PeerId peer);
+
+    std::uint64_t refused(Refused why) const {
+        return engine->counters().refused[static_cast<std::size_t>(why)];
+    }
+    std::uint64_t fault(pfsync::Fault why) const {
+        return engine->counters().faults[static_cast<std::size_t>(why)];
+    }
+    // "here 0", "peer 0 term 1", "unclaimed", or "unknown".
+    std::string owner(std::uint16_t port) const;
+    state::StateId id(std::uint16_t port) const;
+
+  private:
+    std::map<PeerId, std::uint64_t> numbers_, highest_;
+    std::size_t read_ = 0;
+    std::map<PeerId, std::string> heard_, heard_all_;
+    void read();
+    std::map<state::StateId, std::uint16_t> names_;
+};
+
+} // namespace encsync::sync::test

@@ -1,0 +1,365 @@
+// How two nodes meet: hello, sessions, bulk updates, and when a node is ready.
+#include "rig.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::sync::test {
+namespace {
+
+using pfsync::Kind;
+
+TEST(Hello, IsSaidAtOnceAndAnsweredWithARequestForAll) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    rig.pass(1ms);
+    EXPECT_EQ(rig.heard(0, true), "HELLO lost");
+    rig.hello(0, {});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0, true), "SEQ, HELLO lost, UPD_REQ all");
+    EXPECT_TRUE(rig.engine->session(0).extended);
+    EXPECT_TRUE(rig.engine->session(0).reachable());
+    EXPECT_FALSE(rig.engine->session(1).reachable());
+}
+
+TEST(Hello, OfOneThatHasNotHeardUsIsAnsweredAndNoMore) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    rig.pass(1ms);
+    rig.heard(0, true);
+    Packet p;
+    rig.engine->on_packet(0, p.hello({.session = 77, .heard = 12345}).bytes());
+    rig.flush();
+    EXPECT_EQ(rig.heard(0, true), "HELLO lost");
+    EXPECT_FALSE(rig.engine->session(0).extended);
+    rig.say(0, [](Packet& q) { q.full(flow(1, kPeer)); }); // it may speak all the same
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(Hello, RefusedByName) {
+    const Greeting kBad[] = {
+        {.session = 0}, {.creatorid = 0}, {.creatorid = kOurs}, {.role = 3}, {.role = 255},
+    };
+    std::uint64_t count = 0;
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    for (const Greeting& g : kBad) {
+        Packet p;
+        rig.engine->on_packet(0, p.hello(g).bytes());
+        EXPECT_EQ(rig.refused(Refused::bad_hello), ++count);
+        EXPECT_EQ(rig.engine->session(0).remote, 0u);
+        EXPECT_FALSE(rig.engine->session(0).reachable());
+    }
+    Packet p;
+    rig.engine->on_packet(0, p.hello({}).bytes());
+    EXPECT_EQ(rig.refused(Refused::bad_hello), count);
+    EXPECT_TRUE(rig.engine->session(0).reachable());
+}
+
+TEST(Hello, CutAnywhereChangesNothing) {
+    Packet p;
+    const auto whole = p.hello({}).bytes();
+    for (std::size_t size = 0; size < whole.size(); size++) {
+        Rig rig;
+        rig.start();
+        rig.engine->on_link_up(0);
+        // Cut short, and cut short with a length field that fits.
+        std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
+        rig.engine->on_packet(0, cut);
+        if (size >= 4) {
+            cut[2] = 0;
+            cut[3] = static_cast<std::uint8_t>(size);
+            rig.engine->on_packet(0, cut);
+        }
+        EXPECT_EQ(rig.engine->session(0).remote, 0u) << size;
+        EXPECT_FALSE(rig.engine->session(0).reachable()) << size;
+        // A bare header is a valid packet that says nothing.
+        EXPECT_GE(rig.refused(Refused::fault), size == 20 ? 1u : size >= 4 ? 2u : 1u) << size;
+    }
+}
+
+TEST(Session, OnesThatAreOverAreRefusedAndAnsweredWithHello) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.heard(0, true);
+    Packet p;
+    rig.engine->on_packet(0, p.seq(1, 4711).full(flow(1, kPeer)).bytes());
+    EXPECT_EQ(rig.refused(Refused::foreign_session), 1u);
+    Packet unnumbered;
+    rig.engine->on_packet(0, unnumbered.full(flow(1, kPeer)).bytes());
+    EXPECT_EQ(rig.refused(Refused::foreign_session), 2u);
+    EXPECT_EQ(rig.owner(1), "unknown");
+    rig.flush();
+    EXPECT_EQ(rig.heard(0, true), "HELLO");
+    Packet late_ack;
+    rig.engine->on_packet(0, late_ack.ack(1, 4711).bytes());
+    EXPECT_EQ(rig.refused(Refused::foreign_session), 3u);
+    Packet lie;
+    rig.engine->on_packet(0, lie.ack(1'000'000, rig.engine->session(0).local).bytes());
+    EXPECT_EQ(rig.refused(Refused::bad_ack), 1u);
+    rig.say(0, [](Packet& q) { q.full(flow(1, kPeer)); });
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(Session, LatePacketsCountAsLost) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    Packet three;
+    rig.engine->on_packet(0, three.seq(50, 77).full(flow(3, kPeer)).bytes());
+    Packet two;
+    rig.engine->on_packet(0, two.seq(49, 77).full(flow(2, kPeer)).bytes());
+    Packet again;
+    rig.engine->on_packet(0, again.seq(50, 77).full(flow(4, kPeer)).bytes());
+    EXPECT_EQ(rig.owner(3), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unknown");
+    EXPECT_EQ(rig.owner(4), "unknown");
+    EXPECT_EQ(rig.engine->session(0).counters.late_packets, 2u);
+    rig.heard(0);
+    rig.pass(25ms);
+    EXPECT_EQ(rig.heard(0, true), "ACK 50");
+}
+
+TEST(Session, ANewOneOfThePeerBeginsAnew) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    EXPECT_TRUE(rig.engine->session(0).in_step);
+    rig.hello(0, {.session = 99});
+    rig.flush();
+    EXPECT_FALSE(rig.engine->session(0).in_step);
+    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    // The same again is no news.
+    rig.hello(0, {.session = 99});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+}
+
+TEST(Session, SilenceIsNoticedAndOver) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.pass(3900ms);
+    EXPECT_TRUE(rig.engine->session(0).reachable());
+    rig.pass(200ms);
+    EXPECT_FALSE(rig.engine->session(0).reachable());
+    // Only hellos go to one that may be gone; what it missed follows when it is back.
+    rig.heard(0, true);
+    rig.engine->on_created(flow(1));
+    rig.pass(2500ms);
+    EXPECT_EQ(rig.heard(0, true), "HELLO, HELLO");
+    rig.hello(0, {});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+}
+
+TEST(Session, WhatWasLostIsSaidInTheFormItHasByThen) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.engine->on_created(flow(1, 0, 2, 0));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 2:0 live 0");
+    rig.engine->on_updated(flow(1, 0, 4, 2));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD_C 1 4:2");
+    rig.pass(250ms); // neither was acknowledged
+    EXPECT_EQ(rig.heard(0), "INS 1 4:2 live 0");
+    rig.acknowledge(0);
+    rig.pass(500ms);
+    EXPECT_EQ(rig.heard(0), "");
+}
+
+TEST(Session, ALinkThatIsFullLosesNothing) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.link.writable = false;
+    rig.engine->on_created(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    rig.link.writable = true;
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+}
+
+TEST(Session, ManyChangesForOneOutOfReachTakeNoRoom) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.pass(5s); // it falls silent
+    for (std::uint32_t n = 0; n < 50'000; n++) {
+        const state::Flow f = flow(static_cast<std::uint16_t>(n % 100 + 1), 0, 2, 0);
+        rig.engine->on_created(f);
+        rig.engine->on_destroyed(f);
+    }
+    EXPECT_LT(rig.engine->session(0).queue.size(), 3000u);
+    rig.engine->on_created(flow(7));
+    rig.hello(0, {});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 7 4:4 live 0");
+}
+
+TEST(Bulk, AnswersWithEverythingBetweenStartAndEnd) {
+    Rig rig;
+    rig.start();
+    rig.greet(1, {}, {flow(9, kPeer + 1)});
+    rig.engine->on_created(flow(1));
+    rig.greet(0);
+    rig.heard(0);
+    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "BUS start, UPD 9 4:4 copy 0, UPD 1 4:4 live 0");
+    // The end is said when all of it has arrived.
+    rig.pass(10ms);
+    EXPECT_EQ(rig.heard(0), "");
+    rig.acknowledge(0);
+    EXPECT_EQ(rig.heard(0), "BUS end");
+}
+
+TEST(Bulk, ASecondRequestMeanwhileChangesNothing) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_created(flow(1));
+    rig.greet(0);
+    rig.heard(0);
+    for (int n = 0; n < 3; n++)
+        rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0");
+}
+
+TEST(Bulk, WhatIsLostOfItComesAgainBeforeItsEnd) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_created(flow(1));
+    rig.greet(0);
+    rig.heard(0);
+    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.flush();
+    rig.heard(0);
+    rig.pass(300ms);
+    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0");
+    rig.acknowledge(0);
+    EXPECT_EQ(rig.heard(0), "BUS end");
+}
+
+TEST(Bulk, ARequestThatIsNotAnsweredIsRepeated) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    rig.hello(0, {});
+    rig.acknowledge(0);
+    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    for (int n = 0; n < 5; n++) {
+        rig.pass(1s);
+        rig.hello(0, {});
+    }
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+}
+
+TEST(Bulk, SweepsWhatItsOwnerDidNotName) {
+    Rig rig;
+    rig.start();
+    rig.greet(0, {}, {flow(1, kPeer), flow(2, kPeer)});
+    rig.greet(1, {}, {flow(3, kPeer + 1)});
+    rig.say(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false).bulk(true); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(2), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(3), "peer 1 term 0");
+    EXPECT_EQ(rig.table.take(), "remove 1");
+    // An end without a beginning sweeps nothing.
+    rig.say(0, [](Packet& p) { p.bulk(true); });
+    EXPECT_EQ(rig.owner(2), "peer 0 term 0");
+}
+
+TEST(Bulk, IsAskedForWhenTheCountsDiffer) {
+    Rig rig;
+    rig.start();
+    rig.greet(0, {}, {flow(1, kPeer)});
+    const std::uint8_t drained = pfsync::extension::hello::kDrained;
+    rig.hello(0, {.flags = drained, .live = 1});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    rig.hello(0, {.flags = 0, .live = 2}); // something is still under way
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    rig.hello(0, {.flags = drained, .live = 2});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    EXPECT_EQ(rig.engine->session(0).counters.repairs, 1u);
+    // In vain: asked again, but ever less often.
+    for (int n = 0; n < 120; n++) {
+        rig.say(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {}, false).bulk(true); });
+        rig.acknowledge(0);
+        rig.hello(0, {.flags = drained, .live = 2});
+        rig.pass(1s);
+    }
+    EXPECT_GE(rig.engine->session(0).counters.repairs, 5u);
+    EXPECT_LE(rig.engine->session(0).counters.repairs, 7u);
+}
+
+// ---- ready ---------------------------------------------------------------------------------
+
+std::string why(const Rig& rig) {
+    std::string text;
+    return rig.engine->ready(&text) ? "ready" : text;
+}
+
+TEST(Ready, StepByStep) {
+    Rig rig;
+    rig.start(false);
+    EXPECT_EQ(why(rig), "the state table has not been read yet");
+    rig.engine->on_dump_begin();
+    EXPECT_EQ(why(rig), "the state table has not been read yet");
+    rig.engine->on_dump_end();
+    EXPECT_EQ(why(rig), "no peer has been heard yet");
+    rig.engine->on_link_up(0);
+    EXPECT_EQ(why(rig), "no peer has been heard yet");
+    rig.hello(0, {});
+    EXPECT_EQ(why(rig), "the bulk update of minnie is not complete");
+    rig.engine->session(0);
+    rig.greet(0);
+    EXPECT_EQ(why(rig), "ready");
+    // A second peer that is heard must have told all, too; one that is gone need not.
+    rig.engine->on_link_up(1);
+    rig.hello(1, {});
+    EXPECT_EQ(why(rig), "the bulk update of goofy is not complete");
+    rig.engine->on_link_down(1);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+TEST(Ready, AloneAfterAWhile) {
+    Rig rig;
+    rig.options.join_wait = 30s;
+    rig.start();
+    rig.pass(29s);
+    EXPECT_EQ(why(rig), "no peer has been heard yet");
+    rig.pass(2s);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+TEST(Ready, WithoutPeersAtOnce) {
+    Rig rig;
+    rig.options.peers.clear();
+    rig.start();
+    EXPECT_EQ(why(rig), "ready");
+}
+
+TEST(Ready, AnActiveNodeDoesNotWaitForItsStandbys) {
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    rig.engine->on_link_up(1);
+    rig.hello(1, {});
+    EXPECT_EQ(why(rig), "the bulk update of goofy is not complete");
+    rig.engine->set_role(Role::active);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+} // namespace
+} // namespace encsync::sync::test

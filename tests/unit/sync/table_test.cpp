@@ -1,0 +1,245 @@
+// What the table tells: dumps, ends, refusals; and how copies are kept alive.
+#include "rig.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::sync::test {
+namespace {
+
+struct Met : Rig {
+    Met() {
+        start();
+        greet(0);
+        greet(1);
+    }
+    struct Entry {
+        std::uint16_t port;
+        bool untouched = false;
+        std::uint32_t timeout = 100;
+    };
+};
+
+void dump(Rig& rig, const std::vector<Met::Entry>& entries) {
+    rig.engine->on_dump_begin();
+    for (const Met::Entry& e : entries) {
+        state::Flow f = flow(e.port);
+        f.timeout = e.timeout;
+        rig.engine->on_dump_entry(f, e.untouched);
+    }
+    rig.engine->on_dump_end();
+}
+
+TEST(Dump, AtStartTellsOwnFromCopies) {
+    for (const Role role : {Role::automatic, Role::active, Role::standby}) {
+        Rig rig;
+        rig.options.role = role;
+        rig.options.table_kept = true;
+        rig.start(false);
+        dump(rig, {{1}, {2, true, 600}});
+        EXPECT_EQ(rig.owner(1), role == Role::standby ? "unclaimed" : "here term 0");
+        EXPECT_EQ(rig.owner(2), role == Role::active ? "here term 0" : "unclaimed");
+        EXPECT_EQ(rig.engine->live() + rig.engine->copies_of(0xfe), 2u);
+    }
+}
+
+TEST(Dump, CopiesAreClaimedByTheirOwnersBulkOrDropped) {
+    Rig rig;
+    rig.options.table_kept = true;
+    rig.start(false);
+    dump(rig, {{1, true, 600}, {2, true, 600}});
+    rig.engine->on_link_up(0);
+    rig.hello(0, {});
+    rig.say(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {}, false).bulk(true); });
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unclaimed"); // the other peer may know
+    rig.table.take();
+    rig.greet(1);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unknown");
+    EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 1u);
+}
+
+TEST(Dump, FindsWhatWasMissed) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.engine->on_created(flow(2, 0, 4, 2));
+    rig.say(0, [](Packet& p) { p.full(flow(4, kPeer)); });
+    rig.acknowledge(0);
+    rig.heard(0);
+    dump(rig, {{2}, {3}}); // 1 has ended, 2 moved on, 3 begun; the copy 4 is missing
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(3), "here term 0");
+    EXPECT_EQ(rig.owner(4), "peer 0 term 0");
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "DEL_C 1, UPD_C 2 4:4, INS 3 4:4 live 0");
+}
+
+TEST(Dump, DoesNotBringBackWhatEndedMeanwhile) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.engine->on_dump_begin();
+    rig.engine->on_destroyed(flow(1));
+    rig.engine->on_dump_entry(flow(1), false);
+    rig.engine->on_dump_end();
+    EXPECT_EQ(rig.owner(1), "unknown");
+    // Unless it began again.
+    rig.engine->on_dump_begin();
+    rig.engine->on_created(flow(2));
+    rig.engine->on_destroyed(flow(2));
+    rig.engine->on_created(flow(2));
+    rig.engine->on_dump_entry(flow(2), false);
+    rig.engine->on_dump_end();
+    EXPECT_EQ(rig.owner(2), "here term 0");
+}
+
+TEST(Dump, TakesCopiesOfAVanishedNodeWhereTrafficIs) {
+    Met rig;
+    for (const std::uint16_t port : {1, 2, 3})
+        rig.say(0, [&](Packet& p) { p.full(flow(port, kPeer)); });
+    // Its owner is there: that traffic is seen here says nothing.
+    dump(rig, {{1}, {2, true, 700}, {3}});
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    rig.table.dumps = 0;
+    for (int n = 0; n < 10; n++) {
+        rig.hello(1, {});
+        rig.pass(1s);
+    }
+    EXPECT_EQ(rig.table.dumps, 1u); // asked for 5 s after it fell silent
+    dump(rig, {{1, false, 99}, {2, true, 690}, {3, false, 689}});
+    EXPECT_EQ(rig.owner(1), "here term 1");
+    EXPECT_EQ(rig.owner(2), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(3), "peer 0 term 0"); // its timer is what it was set to
+    rig.flush();
+    EXPECT_NE(rig.heard(1).find("UPD 1 4:4 live 1"), std::string::npos);
+}
+
+TEST(Dump, NotAtAStandby) {
+    Met rig;
+    rig.engine->set_role(Role::standby);
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.pass(12s);
+    EXPECT_EQ(rig.table.dumps, 0u);
+    dump(rig, {{1, false, 99}});
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(End, OfOurOwnIsNews) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.heard(0);
+    rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.engine->index().size(), 0u);
+}
+
+TEST(End, OfOurOwnCarriesItsTerm) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 2), {.term = 6}); });
+    rig.engine->on_updated(flow(1));
+    rig.heard(0);
+    rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "DEL_C 1 term 7");
+}
+
+TEST(End, OfACopyIsNoneAndItComesBack) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.table.take();
+    rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    const auto second = [&] {
+        rig.hello(0, {});
+        rig.pass(1s);
+    };
+    for (int n = 0; n < 5; n++)
+        second();
+    EXPECT_EQ(rig.table.take(), ""); // not at once: its owner may be about to be found dead
+    for (int n = 0; n < 5; n++)
+        second();
+    EXPECT_EQ(rig.table.take(), "refresh 1 copy 4:4");
+}
+
+TEST(End, OfACopyWhoseOwnerIsGoneToo) {
+    Met rig;
+    rig.engine->set_role(Role::active);
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.heard(1);
+    rig.engine->on_destroyed(flow(1));
+    rig.engine->on_link_down(0);
+    rig.flush();
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.heard(1), "DEL_C 1 term 1"); // nobody else will say so
+}
+
+TEST(End, OfAnOrphanIsNoNews) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.engine->on_link_down(0);
+    rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.heard(1), "");
+}
+
+TEST(Copies, AreRearmedWhileTheirOwnerLives) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.engine->on_created(flow(2));
+    rig.table.take();
+    unsigned rearmed = 0;
+    for (int n = 0; n < 1000; n++) {
+        rig.hello(0, {});
+        rig.pass(1s);
+        const std::string done = rig.table.take();
+        EXPECT_TRUE(done.empty() || done == "refresh 1 copy 4:4") << done;
+        rearmed += !done.empty();
+    }
+    EXPECT_EQ(rearmed, 3u); // every 300 s
+    rig.engine->on_link_down(0);
+    rig.pass(1000s);
+    EXPECT_EQ(rig.table.take(), "");
+}
+
+TEST(Copies, AFullTableIsCountedAndAskedSeldom) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.table.take();
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    rig.engine->on_refused(flow(99).key, table::Refusal::clash); // of nobody we know
+    EXPECT_EQ(rig.engine->counters().table_refused[0], 1u);
+    EXPECT_EQ(rig.engine->counters().table_refused[1], 1u);
+    unsigned asked = 0;
+    for (int n = 0; n < 200; n++) {
+        rig.hello(0, {});
+        rig.pass(1s);
+        if (!rig.table.take().empty()) {
+            asked++;
+            rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+        }
+    }
+    EXPECT_EQ(asked, 3u); // once a minute
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+TEST(Copies, OneThatHasNoPlaceAtTakeoverIsGivenUp) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    rig.engine->set_role(Role::active);
+    rig.engine->on_link_down(0);
+    EXPECT_EQ(rig.engine->live(), 2u);
+    rig.table.take();
+    rig.pass(200ms);
+    EXPECT_EQ(rig.table.take(), "refresh 1 natural 4:4, refresh 2 natural 4:4"); // one more try
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    rig.engine->on_refused(flow(2).key, table::Refusal::other); // it is there all the same
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(2), "here term 1");
+}
+
+} // namespace
+} // namespace encsync::sync::test
