@@ -13,6 +13,7 @@ constexpr Instant kPlainAfter = 3s;  // heard, but never a hello: a pf peer
 constexpr Instant kPlainRetry = 2s;  // as OpenBSD does
 constexpr unsigned kPlainTries = 12; // then pretend, as OpenBSD does
 constexpr Instant kBulkRetry = 5s;
+constexpr Instant kBlocked = 10ms; // a link that is full says when it is not, too
 
 } // namespace
 
@@ -55,7 +56,7 @@ void Engine::advance(Instant now) {
     now_ = std::max(now, now_);
     now_s_ =
         static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_).count());
-    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+    for (PeerId peer = 0; peer < peer_count(); peer++)
         advance_session(peer);
     if (now_ >= refresh_due_)
         refresh_round();
@@ -105,9 +106,10 @@ Instant Engine::deadline() const {
         const Session& s = *p;
         if (!s.link_up)
             continue;
+        Instant speak = s.ack_due;
         if (s.greets())
-            next = std::min(next, s.hello_due);
-        next = std::min(next, s.ack_due);
+            speak = std::min(speak, s.hello_due);
+        next = std::min(next, s.blocked ? std::max(speak, now_ + kBlocked) : speak);
         if (s.extended && !s.silent)
             next = std::min({next, s.last_heard + Session::kSilence, s.outstanding.deadline()});
         if (s.bulk_requested && !s.bulk_arriving)

@@ -126,6 +126,8 @@ class Engine : public table::Listener {
     bool table_known() const { return table_known_; }
 
   private:
+    PeerId peer_count() const { return static_cast<PeerId>(sessions_.size()); }
+
     // engine.cpp
     void advance_session(PeerId peer);
 

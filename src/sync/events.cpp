@@ -61,7 +61,7 @@ void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
 
 // Peers that were never heard get everything in bulk; the others hear of it when they can.
 void Engine::announce(Slot slot, bool full) {
-    for (PeerId peer = 0; peer < sessions_.size(); peer++) {
+    for (PeerId peer = 0; peer < peer_count(); peer++) {
         Session& s = *sessions_[peer];
         if (s.extended || (s.plain() && s.link_up))
             enqueue(s, peer, slot, full);
@@ -70,7 +70,7 @@ void Engine::announce(Slot slot, bool full) {
 
 void Engine::retract(Slot slot) {
     const Record& record = index_.record(slot);
-    for (PeerId peer = 0; peer < sessions_.size(); peer++) {
+    for (PeerId peer = 0; peer < peer_count(); peer++) {
         Session& s = *sessions_[peer];
         if (!has(record.sync.known, peer) || !(s.extended || (s.plain() && s.link_up)))
             continue;
@@ -266,7 +266,7 @@ void Engine::watch_orphans() {
 bool Engine::orphans() const {
     if (copies_[kUnclaimed] != 0)
         return true;
-    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+    for (PeerId peer = 0; peer < peer_count(); peer++)
         if (copies_[peer] != 0 && !owner_alive(peer))
             return true;
     return false;

@@ -173,7 +173,7 @@ bool Engine::settle(PeerId peer, Slot slot, const Said& said) {
 // The active node within reach, we ourselves included; kUnclaimed if there is none or several.
 std::uint8_t Engine::sole_active() const {
     std::uint8_t sole = options_.role == Role::active ? kHere : kUnclaimed;
-    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+    for (PeerId peer = 0; peer < peer_count(); peer++)
         if (sessions_[peer]->reachable() && sessions_[peer]->role == Role::active) {
             if (sole != kUnclaimed)
                 return kUnclaimed;

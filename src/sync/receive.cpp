@@ -55,8 +55,13 @@ void Engine::on_packet(PeerId peer, Bytes payload) {
     Session& s = *sessions_[peer];
     s.counters.rx_packets++;
     pfsync::Parser parser(payload, s.options.dialect);
-    if (!s.options.dialect && parser.version() == pfsync::freebsd::kVersion)
+    if (!s.options.dialect && parser.version() == pfsync::freebsd::kVersion) {
+        if (s.remote != 0) { // it has said hello, in version 6
+            refuse(Fault::bad_version);
+            return;
+        }
         learn_dialect(peer, payload);
+    }
     const Section* section = parser.next();
     bool numbered = false;
     if (section != nullptr && section->action == ext::kSeq && section->layout == Dialect::openbsd &&

@@ -72,6 +72,7 @@ struct Session {
     };
     std::deque<Removal> removals;
     std::deque<state::StateId> requests, insert_acks;
+    bool blocked = false; // the link had no room for it last time
     bool hello_now = false, bulk_request_now = false, bulk_start_now = false, bulk_end_now = false;
     Instant hello_due{0};
     Instant ack_due = Instant::max();

@@ -132,7 +132,7 @@ void Engine::end_bulk(PeerId peer) {
     if (!s.in_step) {
         s.in_step = ever_in_step_ = true;
         s.in_step_since = now_;
-        s.hello_now = s.extended;
+        s.hello_now = s.hello_now || s.extended;
     }
     forget_gone();
     drop_unclaimed();
@@ -159,6 +159,7 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         begin_session(peer);
         s.remote = session;
         s.assumed_plain = false;
+        s.dialect = pfsync::Dialect::openbsd;
         s.hello_now = true;
     }
     s.creatorid = creatorid;

@@ -86,7 +86,7 @@ void Engine::say_again(PeerId peer, const Item& item) {
 
 bool Engine::flush() {
     bool more = false;
-    for (PeerId peer = 0; peer < sessions_.size(); peer++)
+    for (PeerId peer = 0; peer < peer_count(); peer++)
         more = transmit(peer) || more;
     link_.flush();
     table_.flush();
@@ -104,7 +104,8 @@ bool Engine::transmit(PeerId peer) {
     unsigned bulk_packets = 0;
     for (unsigned n = 0; n < kMaxPacketsPerFlush && due(s); n++) {
         const MutableBytes room = link_.acquire(peer);
-        if (room.empty())
+        s.blocked = room.empty();
+        if (s.blocked)
             return false;
         const std::size_t size = build(s, peer, room);
         link_.commit(peer, size);

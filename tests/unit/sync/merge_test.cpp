@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 

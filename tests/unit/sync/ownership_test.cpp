@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Whose a flow is: terms, roles, vanished nodes.
 #include "rig.hpp"
 

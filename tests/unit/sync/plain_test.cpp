@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Peers that speak pfsync and nothing else: pf firewalls.
 #include "rig.hpp"
 
@@ -176,6 +177,35 @@ TEST(Plain, LinkDownEndsItAllAtOnce) {
     rig.engine->on_link_up(0);
     rig.flush();
     EXPECT_EQ(rig.heard(0, true), "UPD_REQ all");
+}
+
+TEST(Plain, OneThatSaysHelloIsNoFreebsd) {
+    Rig rig;
+    rig.options.peers = {{"any", true, std::nullopt}};
+    rig.start();
+    std::array<std::uint8_t, 600> room{};
+    pfsync::Builder builder(room, pfsync::Dialect::freebsd1400);
+    pfsync::write_state(pfsync::Dialect::freebsd1400, builder.add(Kind::insert), flow(1, kPeer),
+                        {});
+    const Bytes version5 = Bytes(room).first(builder.finish());
+    rig.greet(0);
+    rig.engine->on_packet(0, version5);
+    EXPECT_EQ(rig.fault(pfsync::Fault::bad_version), 1u);
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.engine->session(0).dialect, pfsync::Dialect::openbsd);
+    // The other way round hello ends it.
+    Rig other;
+    other.options.peers = {{"any", true, std::nullopt}};
+    other.start();
+    other.engine->on_link_up(0);
+    other.engine->on_packet(0, version5);
+    EXPECT_EQ(other.owner(1), "peer 0 term 0");
+    EXPECT_EQ(other.engine->session(0).dialect, pfsync::Dialect::freebsd1400);
+    other.hello(0, {});
+    EXPECT_EQ(other.engine->session(0).dialect, pfsync::Dialect::openbsd);
+    other.engine->on_created(flow(2));
+    other.flush();
+    EXPECT_EQ(other.heard(0), "UPD_REQ all, INS 2 4:4 live 0");
 }
 
 TEST(Plain, FreebsdHearsItsDialectAndNoHello) {

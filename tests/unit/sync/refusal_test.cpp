@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Everything that a peer may say and is not taken, each by its name, and its twin that is.
 #include "rig.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "sync/reliability.hpp"
 
 #include "pfsync/extension.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 #include "rig.hpp"
 
 #include "sync/marks.hpp"
@@ -185,67 +186,74 @@ void Rig::say_plain(PeerId peer, const std::function<void(Packet&)>& what) {
     engine->on_packet(peer, p.bytes());
 }
 
+std::string Rig::name(state::StateId id) const {
+    if (id == state::StateId{})
+        return "all";
+    const auto it = names_.find(id);
+    return it == names_.end() ? "?" : std::to_string(it->second);
+}
+
+std::string Rig::describe(const pfsync::Section& section, Bytes m) {
+    const auto states = [](unsigned src, unsigned dst) {
+        return " " + std::to_string(src) + ":" + std::to_string(dst);
+    };
+    if (section.action == ext::kSeq)
+        return "SEQ";
+    if (section.action == ext::kHello)
+        return (m[ext::hello::flags] & ext::hello::kLost) != 0 ? "HELLO lost" : "HELLO";
+    if (section.action == ext::kAck)
+        return "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
+    switch (section.kind) {
+    case Kind::insert:
+    case Kind::update: {
+        pfsync::FullState full;
+        EXPECT_EQ(pfsync::read(m, full), pfsync::Fault::none);
+        names_[full.flow.id] = full.flow.key.orig.sport;
+        return (section.kind == Kind::insert ? "INS " : "UPD ") + name(full.flow.id) +
+               states(full.flow.src_state, full.flow.dst_state) +
+               (!full.has_tail ? ""
+                               : (full.live ? " live " : " copy ") + std::to_string(full.term));
+    }
+    case Kind::update_c: {
+        pfsync::CompressedUpdate update;
+        EXPECT_EQ(pfsync::read(m, update), pfsync::Fault::none);
+        return "UPD_C " + name(update.id) + states(update.src.state(), update.dst.state());
+    }
+    case Kind::bulk: {
+        pfsync::BulkStatus status;
+        EXPECT_EQ(pfsync::read(m, status), pfsync::Fault::none);
+        return status.end ? "BUS end" : "BUS start";
+    }
+    case Kind::request:
+        return "UPD_REQ " + name(pfsync::read_id(m));
+    case Kind::remove_c:
+        return "DEL_C " + name(pfsync::read_id(m)) +
+               (m.size() > pfsync::common::kIdSize
+                    ? " term " + std::to_string(m[pfsync::common::kIdSize])
+                    : "");
+    case Kind::insert_ack:
+        return "INS_ACK " + name(pfsync::read_id(m));
+    default:
+        return "action " + std::to_string(section.action);
+    }
+}
+
 void Rig::read() {
+    const auto add = [](std::string& to, const std::string& text) {
+        to += (to.empty() ? "" : ", ") + text;
+    };
     for (; read_ < link.sent.size(); read_++) {
         const auto& [peer, packet] = link.sent[read_];
         pfsync::Parser parser{Bytes(packet)};
         while (const pfsync::Section* section = parser.next())
             for (std::uint16_t n = 0; n < section->count; n++) {
                 const Bytes m = section->message(n);
-                const auto name = [&](state::StateId id) {
-                    return id == state::StateId{} ? "all"
-                           : names_.contains(id)  ? std::to_string(names_[id])
-                                                  : "?";
-                };
-                std::string text;
-                bool own = false;
-                pfsync::FullState full;
-                pfsync::CompressedUpdate update;
-                pfsync::BulkStatus status;
-                if (section->action == ext::kSeq) {
-                    own = true;
-                    text = "SEQ";
+                if (section->action == ext::kSeq)
                     highest_[peer] = load_be<std::uint64_t>(&m[ext::seq::number]);
-                } else if (section->action == ext::kHello) {
-                    own = true;
-                    text = "HELLO";
-                    if ((m[ext::hello::flags] & ext::hello::kLost) != 0)
-                        text += " lost";
-                } else if (section->action == ext::kAck) {
-                    own = true;
-                    text = "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
-                } else if (section->kind == Kind::insert || section->kind == Kind::update) {
-                    EXPECT_EQ(pfsync::read(m, full), pfsync::Fault::none);
-                    names_[full.flow.id] = full.flow.key.orig.sport;
-                    text = (section->kind == Kind::insert ? "INS " : "UPD ") + name(full.flow.id) +
-                           " " + std::to_string(full.flow.src_state) + ":" +
-                           std::to_string(full.flow.dst_state);
-                    if (full.has_tail)
-                        text += (full.live ? " live " : " copy ") + std::to_string(full.term);
-                } else if (section->kind == Kind::update_c) {
-                    EXPECT_EQ(pfsync::read(m, update), pfsync::Fault::none);
-                    text = "UPD_C " + name(update.id) + " " + std::to_string(update.src.state()) +
-                           ":" + std::to_string(update.dst.state());
-                } else if (section->kind == Kind::bulk) {
-                    EXPECT_EQ(pfsync::read(m, status), pfsync::Fault::none);
-                    text = status.end ? "BUS end" : "BUS start";
-                } else if (section->kind == Kind::request) {
-                    text = "UPD_REQ " + name(pfsync::read_id(m));
-                } else if (section->kind == Kind::remove_c) {
-                    text = "DEL_C " + name(pfsync::read_id(m));
-                    if (m.size() > pfsync::common::kIdSize)
-                        text += " term " + std::to_string(m[pfsync::common::kIdSize]);
-                } else if (section->kind == Kind::insert_ack) {
-                    text = "INS_ACK " + name(pfsync::read_id(m));
-                } else {
-                    text = "action " + std::to_string(section->action);
-                }
-                const auto add = [&text](std::string& to) {
-                    to += (to.empty() ? "" : ", ") + text;
-                };
-                add(heard_all_[peer]);
-                if (!own)
-                    add(heard_[peer]);
+                const std::string text = describe(*section, m);
+                add(heard_all_[peer], text);
+                if (section->action < ext::kHello)
+                    add(heard_[peer], text);
             }
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);
     }

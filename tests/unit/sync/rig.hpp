@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // One engine between a table and a link that record what is asked of them, and peers that say
 // what a test wants said.
 //
@@ -143,6 +144,8 @@ class Rig {
     std::size_t read_ = 0;
     std::map<PeerId, std::string> heard_, heard_all_;
     void read();
+    std::string describe(const pfsync::Section& section, Bytes message);
+    std::string name(state::StateId id) const;
     std::map<state::StateId, std::uint16_t> names_;
 };
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // How two nodes meet: hello, sessions, bulk updates, and when a node is ready.
 #include "rig.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // What the table tells: dumps, ends, refusals; and how copies are kept alive.
 #include "rig.hpp"
 

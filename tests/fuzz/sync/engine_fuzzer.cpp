@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: ISC
+// One engine, and an input that is a script: what the table tells, what peers say (well-formed,
+// with damaged bytes, or anything), time that passes, links and roles that change.
+//
+// Each step is an opcode byte and its operands; a script that ends early ends there. After each
+// step the books must balance, no room may be left open, and the engine may not want to be woken
+// in the past.
+#include "pfsync/build.hpp"
+#include "pfsync/extension.hpp"
+#include "sync/engine.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <netinet/in.h>
+
+namespace {
+
+using namespace encsync;
+using namespace std::chrono_literals;
+using pfsync::Dialect;
+using pfsync::Kind;
+namespace ext = pfsync::extension;
+
+void check(bool holds) {
+    if (!holds)
+        std::abort();
+}
+
+class NullTable : public table::Table {
+  public:
+    bool dump_wanted = false;
+    void put(const state::Flow&, table::Lifetime) override {}
+    void refresh(const state::Flow&, table::Lifetime) override {}
+    void remove(const state::Flow&) override {}
+    void flush() override {}
+    void request_dump() override { dump_wanted = true; }
+    std::uint32_t natural_timeout(const state::Flow&) const override { return 60; }
+};
+
+class NullLink : public link::Link {
+  public:
+    bool writable = true, open = false;
+    MutableBytes acquire(PeerId) override {
+        check(!open);
+        if (!writable)
+            return {};
+        open = true;
+        return room_;
+    }
+    void commit(PeerId, std::size_t size) override {
+        check(open && size <= room_.size());
+        open = false;
+    }
+    void flush() override { check(!open); }
+
+  private:
+    std::array<std::uint8_t, 1400> room_{};
+};
+
+class Script {
+  public:
+    Script(const std::uint8_t* data, std::size_t size) : rest_(data, size) {}
+    bool ended() const { return rest_.empty(); }
+    std::uint8_t byte() {
+        if (rest_.empty())
+            return 0;
+        const std::uint8_t b = rest_[0];
+        rest_ = rest_.subspan(1);
+        return b;
+    }
+    std::uint16_t word() { return static_cast<std::uint16_t>(byte() << 8 | byte()); }
+    Bytes bytes(std::size_t n) {
+        const Bytes out = rest_.first(std::min(n, rest_.size()));
+        rest_ = rest_.subspan(out.size());
+        return out;
+    }
+
+  private:
+    Bytes rest_;
+};
+
+constexpr PeerId kPeers = 3; // ours, wire=auto, and a pf firewall
+
+class Run {
+  public:
+    explicit Run(Script script) : script_(script) {
+        sync::Options options;
+        options.creatorid = 0x1000;
+        options.session = 4711;
+        options.max_states = 40;
+        options.table_kept = (script_.byte() & 1) != 0;
+        options.peers = {{"ours", true, Dialect::openbsd},
+                         {"any", true, std::nullopt},
+                         {"pf", false, Dialect::openbsd}};
+        engine_ = std::make_unique<sync::Engine>(options, table_, link_);
+        engine_->advance(now_);
+    }
+
+    void run() {
+        while (!script_.ended()) {
+            step();
+            check_books();
+        }
+    }
+
+  private:
+    void step() {
+        switch (script_.byte() % 12) {
+        case 0:
+            return pass(std::chrono::milliseconds(script_.word()));
+        case 1:
+            return engine_->on_created(flow());
+        case 2:
+            return engine_->on_updated(flow());
+        case 3:
+            return engine_->on_destroyed(flow());
+        case 4:
+            return dump();
+        case 5:
+            return engine_->on_refused(
+                flow().key, static_cast<table::Refusal>(script_.byte() % table::kRefusals));
+        case 6:
+            if (const PeerId p = peer(); (script_.byte() & 1) != 0)
+                engine_->on_link_up(p);
+            else
+                engine_->on_link_down(p);
+            return;
+        case 7:
+            return engine_->set_role(static_cast<sync::Role>(script_.byte() % 3));
+        case 8:
+            link_.writable = !link_.writable;
+            return;
+        case 9:
+            return engine_->request_bulk(peer());
+        case 10: {
+            const PeerId p = peer();
+            return engine_->on_packet(p, script_.bytes(script_.byte()));
+        }
+        default:
+            return packet();
+        }
+    }
+
+    void pass(sync::Instant span) {
+        now_ += span;
+        engine_->advance(now_);
+        for (int n = 0; engine_->flush(); n++)
+            check(n < 1000);
+        check(engine_->deadline() > now_);
+    }
+
+    // One of 64 flows, so that they meet.
+    state::Flow flow() {
+        const std::uint8_t n = script_.byte();
+        state::Flow f;
+        f.key.proto = (n & 1) != 0 ? IPPROTO_TCP : IPPROTO_UDP;
+        f.key.family = (n & 2) != 0 ? state::Family::inet6 : state::Family::inet;
+        f.key.orig.sport = n & 63;
+        f.key.orig.dport = 443;
+        f.reply = inverse(f.key);
+        if ((n & 64) != 0)
+            f.reply.dport = static_cast<std::uint16_t>(f.reply.dport ^ 0x100);
+        const std::uint8_t states = script_.byte();
+        f.src_state = states >> 4;
+        f.dst_state = states & 15;
+        f.timeout = script_.byte() * 4u;
+        return f;
+    }
+
+    // A name that is in use, or any.
+    state::StateId name(const state::Flow& f) {
+        const std::uint8_t which = script_.byte();
+        const state::Slot slot = engine_->index().find(f.key);
+        if ((which & 1) != 0 && slot != state::kNoSlot)
+            return engine_->index().record(slot).id;
+        return {which & 0x7eu, 0x2000u + (which & 0x80u)};
+    }
+
+    PeerId peer() { return script_.byte() % kPeers; }
+
+    void dump() {
+        engine_->on_dump_begin();
+        for (unsigned n = script_.byte() % 16; n > 0; n--)
+            engine_->on_dump_entry(flow(), (script_.byte() & 1) != 0);
+        engine_->on_dump_end();
+        table_.dump_wanted = false;
+    }
+
+    void packet() {
+        const PeerId p = peer();
+        const std::uint8_t options = script_.byte();
+        const sync::Session& s = engine_->session(p);
+        std::array<std::uint8_t, 2048> room{};
+        const Dialect dialect = (options & 0x80) != 0
+                                    ? static_cast<Dialect>(script_.byte() % pfsync::kDialects)
+                                    : Dialect::openbsd;
+        pfsync::Builder packet(room, dialect);
+        if ((options & 1) == 0 && dialect == Dialect::openbsd) {
+            std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
+            // Now and then one is missing, or comes again.
+            number_[p] += (options & 2) != 0 ? script_.byte() % 4 : 1u;
+            store_be(m + ext::seq::number, number_[p]);
+            store_be(m + ext::seq::session, s.remote);
+        }
+        for (unsigned n = 1 + script_.byte() % 8; n > 0; n--)
+            message(packet, p, dialect);
+        std::size_t size = packet.finish();
+        for (unsigned n = options >> 2 & 3; n > 0; n--)
+            room[script_.word() % size] ^= script_.byte();
+        if ((options & 16) != 0)
+            size = script_.word() % (size + 1);
+        engine_->on_packet(p, Bytes(room).first(size));
+    }
+
+    void message(pfsync::Builder& packet, PeerId p, Dialect dialect) {
+        const std::uint8_t what = script_.byte() % 12;
+        if (what == 0 && dialect == Dialect::openbsd)
+            return hello(packet, p);
+        if (what == 1 && dialect == Dialect::openbsd)
+            return ack(packet, p);
+        if (what <= 5)
+            return full(packet, dialect);
+        switch (what) {
+        case 6: {
+            state::Flow f = flow();
+            f.id = name(f);
+            if (std::uint8_t* m = packet.add(Kind::update_c))
+                pfsync::write_upd_c(dialect, m, f);
+            return;
+        }
+        case 7:
+            if (std::uint8_t* m = packet.add(Kind::clear))
+                pfsync::write_clr(m, "", 0x1000u + script_.byte() * 0x20u);
+            return;
+        case 8:
+            if (std::uint8_t* m = packet.add(Kind::bulk))
+                pfsync::write_bus(m, 0x2000, 0, (script_.byte() & 1) != 0);
+            return;
+        default: {
+            const state::Flow f = flow();
+            const state::StateId id = (script_.byte() & 7) == 0 ? state::StateId{} : name(f);
+            const bool tail = what == 9 && dialect == Dialect::openbsd;
+            std::uint8_t* m = packet.add(what == 11 ? Kind::request : Kind::remove_c,
+                                         tail ? ext::removal::size : 0);
+            if (m == nullptr)
+                return;
+            pfsync::write_id(m, id);
+            if (tail)
+                m[pfsync::common::kIdSize + ext::removal::term] = script_.byte();
+        }
+        }
+    }
+
+    void full(pfsync::Builder& packet, Dialect dialect) {
+        state::Flow f = flow();
+        f.id = name(f);
+        const std::uint8_t flags = script_.byte();
+        const bool tail = (flags & 1) == 0 && dialect == Dialect::openbsd;
+        std::uint8_t* m =
+            packet.add((flags & 2) != 0 ? Kind::insert : Kind::update, tail ? ext::tail::size : 0);
+        if (m != nullptr)
+            pfsync::write_state(dialect, m, f,
+                                {.tail = tail,
+                                 .live = (flags & 4) == 0,
+                                 .term = static_cast<std::uint8_t>(flags >> 4),
+                                 .wants_ack = (flags & 8) != 0});
+    }
+
+    void hello(pfsync::Builder& packet, PeerId p) {
+        std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
+        if (m == nullptr)
+            return;
+        const std::uint8_t bits = script_.byte();
+        const sync::Session& s = engine_->session(p);
+        store_be(m + ext::hello::session,
+                 (bits & 1) != 0 || s.remote == 0 ? std::uint64_t{script_.byte()} : s.remote);
+        store_be(m + ext::hello::heard, (bits & 2) != 0 ? 0 : s.local);
+        store_be(m + ext::hello::creatorid, 0x0fffu + p + ((bits & 4) != 0 ? 0u : 2u));
+        m[ext::hello::role] = bits >> 4 & 3;
+        m[ext::hello::flags] = script_.byte();
+        store_be(m + ext::hello::live, std::uint64_t{script_.byte()});
+    }
+
+    void ack(pfsync::Builder& packet, PeerId p) {
+        std::uint8_t* m = packet.add(ext::kAck, ext::ack::bitmap + 8);
+        if (m == nullptr)
+            return;
+        const sync::Session& s = engine_->session(p);
+        store_be(m + ext::ack::session, s.local);
+        store_be(m + ext::ack::highest, std::uint64_t{script_.word()});
+        const Bytes bitmap = script_.bytes(8);
+        std::memcpy(m + ext::ack::bitmap, bitmap.data(), bitmap.size());
+    }
+
+    void check_books() {
+        std::size_t sum = engine_->live() + engine_->copies_of(0xfe);
+        for (PeerId p = 0; p < kPeers; p++)
+            sum += engine_->copies_of(p);
+        check(sum == engine_->index().size());
+        check(!link_.open);
+    }
+
+    Script script_;
+    NullTable table_;
+    NullLink link_;
+    sync::Instant now_ = 1000s;
+    std::uint64_t number_[kPeers] = {};
+    std::unique_ptr<sync::Engine> engine_;
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    Run(Script(data, size)).run();
+    return 0;
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: ISC
+// What scenarios are made of: traffic that begins, moves on and ends, bad links, many seeds.
+//
+// Every scenario runs for many seeds (ENCSYNC_SIM_SEEDS for all; each has its own number). A
+// failing seed is named in the message; ENCSYNC_SIM_SEED=N runs that one alone and replays it
+// exactly.
+#pragma once
+
+#include "world.hpp"
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace encsync::sim {
+
+using namespace std::chrono_literals;
+using sync::Role;
+
+void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario);
+LinkQuality bad_link(World& world);
+
+// Traffic: flows begin, move on, and end. Two of these with different `offset`s never meet.
+struct Churn {
+    World& world;
+    std::uint32_t offset = 0;
+    std::map<std::uint32_t, state::Flow> alive{};
+    std::uint32_t next = 1;
+
+    void step(unsigned through, unsigned events) { step(std::vector{through}, events); }
+    // Packets take any of these nodes; a flow ends at all of them.
+    void step(const std::vector<unsigned>& through, unsigned events);
+    // Packets of every flow keep its timer armed while time passes.
+    void wait(unsigned through, Instant span);
+    void wait_until_in_step(unsigned through);
+    void keep_alive(unsigned through) const {
+        for (const auto& [number, flow] : alive)
+            world.nodes[through]->kernel.traffic(flow);
+    }
+    // Everything that is alive is in that kernel, as it was seen last.
+    std::string missing(unsigned at) const {
+        for (const auto& [number, flow] : alive)
+            if (!world.nodes[at]->kernel.entries.contains(flow.key))
+                return "lost: " + to_string(flow);
+        return {};
+    }
+    void expect_all_agree();
+};
+
+// Time passes, and each of these flows goes through that node.
+void wait(World& world, Instant span, const std::vector<std::pair<const Churn*, unsigned>>& paths);
+
+// Every node that runs holds these flows and no others, as they are, and knows whose they are.
+void expect_agreement(const World& world, const std::vector<const Churn*>& all);
+
+} // namespace encsync::sim
