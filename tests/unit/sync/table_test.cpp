@@ -60,6 +60,17 @@ TEST(Dump, CopiesAreClaimedByTheirOwnersBulkOrDropped) {
     EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 1u);
 }
 
+TEST(Dump, CopiesAreKeptIfAPeerHasLostItsTable) { // it cannot know that they ended
+    Rig rig;
+    rig.options.table_kept = true;
+    rig.start(false);
+    dump(rig, {{1, true, 600}});
+    rig.greet(0, {.flags = pfsync::extension::hello::kLost});
+    rig.greet(1);
+    EXPECT_EQ(rig.owner(1), "unclaimed");
+    EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 0u);
+}
+
 TEST(Dump, FindsWhatWasMissed) {
     Met rig;
     rig.engine->on_created(flow(1));
@@ -184,6 +195,23 @@ TEST(End, OfAnOrphanIsNoNews) {
     rig.flush();
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.heard(1), "");
+}
+
+TEST(End, OfWhatIsNoLongerForOthers) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.say(0, [](Packet& p) { p.full(flow(2, kPeer)); });
+    rig.acknowledge(0);
+    rig.heard(0);
+    rig.table.take();
+    rig.engine->on_withdrawn(flow(1));
+    rig.engine->on_withdrawn(flow(2)); // its owner's to withdraw
+    rig.engine->on_withdrawn(flow(3)); // unknown
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(2), "peer 0 term 0");
+    EXPECT_EQ(rig.table.take(), ""); // it lives on in the table
 }
 
 TEST(Copies, AreRearmedWhileTheirOwnerLives) {
