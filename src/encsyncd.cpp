@@ -9,6 +9,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 namespace {
 
@@ -28,9 +29,17 @@ std::optional<config::Config> read_config(const std::string& path) {
     return std::move(loaded.config);
 }
 
+void log_lines(log::Level level, std::string_view text) {
+    while (!text.empty()) {
+        const auto end = std::min(text.find('\n'), text.size());
+        log::write(level, text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+}
+
 int run(const Arguments& arguments, config::Config config, daemon::Background& background) {
     boost::asio::io_context io(1);
-    auto node = daemon::Node::open(io, std::move(config), arguments.run_dir);
+    auto node = daemon::Node::open(io, std::move(config), arguments.config, arguments.run_dir);
     if (!node) {
         log::error("{}", node.error().text);
         return 1;
@@ -48,8 +57,10 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
         reloads.async_wait([&](const auto& error, int) {
             if (error)
                 return;
-            if (auto done = (*node)->reload_keys(); !done)
-                log::error("keys not reloaded: {}", done.error().text);
+            if (auto done = (*node)->reload(); !done)
+                log_lines(log::Level::error, "reload: " + done.error().text);
+            else
+                log_lines(log::Level::warning, done->warnings);
             await_reload();
         });
     };
@@ -75,6 +86,8 @@ int main(int argc, char** argv) {
         return app.exit(error) == 0 ? 0 : kUsage;
     }
 
+    // SIGHUP may find us elsewhere.
+    arguments.config = std::filesystem::absolute(arguments.config);
     auto config = read_config(arguments.config);
     if (!config)
         return 1;

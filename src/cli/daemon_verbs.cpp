@@ -4,6 +4,7 @@
 #include "control/client.hpp"
 #include "daemon/run_dir.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -162,6 +163,42 @@ int bulk(const Options& options, const std::string& peer) {
 
 int rekey(const Options& options, const std::string& peer) {
     return command_peers(options, "rekey", peer, "negotiating new SAs");
+}
+
+// Refused or not, it is said in the lines that a configuration's diagnostics need.
+static void print_lines(std::string_view text, FILE* to) {
+    while (!text.empty()) {
+        const auto end = std::min(text.find('\n'), text.size());
+        std::string line(text.substr(0, end));
+        std::ranges::replace(line, '\t', ' '); // the caret below stays where it belongs
+        fmt::print(to, "{}\n", clean(line));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+}
+
+static const json::array* listed(const json::value& answer, const char* what) {
+    const auto* fields = answer.if_object();
+    const auto* value = fields ? fields->if_contains(what) : nullptr;
+    return value ? value->if_array() : nullptr;
+}
+
+int reload(const Options& options) {
+    auto answer = ask(options, {{"command", "reload"}});
+    if (!answer) {
+        print_lines("encsync: " + answer.error().text, stderr);
+        return 1;
+    }
+    if (options.json)
+        return print_json(*answer);
+    print_lines(text(*answer, "warnings"), stderr);
+    std::string did;
+    for (const char* what : {"added", "changed", "removed"})
+        if (const auto* names = listed(*answer, what))
+            for (const json::value& name : *names)
+                did += fmt::format("{}{} {}", did.empty() ? "" : ", ", what,
+                                   name.is_string() ? clean(name.get_string()) : "?");
+    fmt::print("configuration and keys reloaded: {}\n", did.empty() ? "no conn differs" : did);
+    return 0;
 }
 
 int policy_show(const Options& options) {

@@ -49,6 +49,8 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     json(verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
         return cli::bulk(o, w.peer);
     }))->add_option("PEER", w.peer);
+    json(verb(app, "reload", "Take up the configuration and the keys as they are now", run,
+              [&] { return cli::reload(o); }));
     auto* policy = app.add_subcommand("policy", "The packet filter rules that back encsync");
     policy->require_subcommand(1);
     json(verb(*policy, "show", "The rules, and what was refused", run,

@@ -33,6 +33,7 @@ int bulk(const Options& options, const std::string& peer);
 int policy_show(const Options& options);
 int policy_verify(const Options& options);
 int rekey(const Options& options, const std::string& peer);
+int reload(const Options& options);
 
 // ---- of the configuration (check_verb.cpp) ---------------------------------------------------
 

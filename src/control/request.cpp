@@ -19,7 +19,7 @@ constexpr Command kCommands[] = {
     {.name = "bulk", .fields = kPeer}, // without a peer: all
     {.name = "policy", .fields = {}},      {.name = "policy-verify", .fields = {}},
     {.name = "rekey", .fields = kPeer}, // without a peer: all
-    {.name = "reload-keys", .fields = {}},
+    {.name = "reload-keys", .fields = {}}, {.name = "reload", .fields = {}},
 };
 
 // Names from the request go back into the answer and to a terminal: only harmless ones.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/node.hpp"
 
+#include "daemon/translate.hpp"
+
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cstdlib>
@@ -16,63 +18,6 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 namespace {
-
-esp::InnerAddress inner(const config::Address& address) {
-    return {address.bytes, address.ipv6};
-}
-
-link::Address outer(const config::Address& address) {
-    if (address.ipv6)
-        return asio::ip::address_v6(address.bytes);
-    asio::ip::address_v4::bytes_type bytes{};
-    std::copy_n(address.bytes.begin(), bytes.size(), bytes.begin());
-    return asio::ip::address_v4(bytes);
-}
-
-channel::Endpoint endpoint(const config::Address& address, std::uint16_t port) {
-    return {address.bytes, address.ipv6, port};
-}
-
-channel::Endpoint endpoint(const link::Endpoint& from) {
-    channel::Endpoint to{{}, from.address().is_v6(), from.port()};
-    if (to.ipv6)
-        to.address = from.address().to_v6().to_bytes();
-    else
-        std::ranges::copy(from.address().to_v4().to_bytes(), to.address.begin());
-    return to;
-}
-
-link::Endpoint endpoint(const channel::Endpoint& from) {
-    return {outer({from.address, from.ipv6}), from.port};
-}
-
-state::Family family(const config::Address& address) {
-    return address.ipv6 ? state::Family::inet6 : state::Family::inet;
-}
-
-state::Prefix prefix(const config::Prefix& p) {
-    return {{p.network.bytes}, family(p.network), p.bits};
-}
-
-state::NoSync nosync(const std::vector<config::NoSync>& rules) {
-    const auto ours = [](const std::optional<config::Prefix>& p) {
-        return p ? std::optional(prefix(*p)) : std::nullopt;
-    };
-    std::vector<state::NoSyncRule> out;
-    for (const config::NoSync& rule : rules) {
-        state::NoSyncRule& made = out.emplace_back();
-        if (rule.mark)
-            made.mark = {rule.mark->value, rule.mark->mask};
-        if (rule.ports)
-            made.ports = {rule.ports->first, rule.ports->last};
-        made.src = ours(rule.src);
-        made.dst = ours(rule.dst);
-        std::ranges::transform(rule.nets, std::back_inserter(made.nets), prefix);
-        made.proto = rule.proto;
-        made.zone = rule.zone;
-    }
-    return state::NoSync(std::move(out));
-}
 
 // The plugin lies beside the program: in the build tree and in an installation alike.
 Result<std::string> find_plugin() {
@@ -94,63 +39,20 @@ std::string charon_user(const std::string& configured) {
     return ::getpwnam("encsync") != nullptr ? "encsync" : "nobody";
 }
 
-sync::PeerOptions speaks(const config::Conn& conn) {
-    using pfsync::Dialect;
-    switch (conn.wire) {
-    case config::Wire::openbsd:
-        return {conn.name, false, Dialect::openbsd};
-    case config::Wire::freebsd_1301:
-        return {conn.name, false, Dialect::freebsd1301};
-    case config::Wire::freebsd_1400:
-        return {conn.name, false, Dialect::freebsd1400};
-    case config::Wire::freebsd_1500:
-        return {conn.name, false, Dialect::freebsd1500};
-    case config::Wire::automatic:
-        return {conn.name, true, std::nullopt};
-    case config::Wire::encsync:
-        break;
-    }
-    return {conn.name, true, Dialect::openbsd};
-}
-
-// What the configuration can say and no room carries out yet: refused, not ignored.
-Result<void> check_supported(const config::Config& config) {
-    if (config.setup.delay.count() != 0)
-        return Error{"delay= is not supported by this version; only 0 is"};
-    if (config.setup.defer)
-        return Error{"defer=yes is not supported by this version"};
-    for (const config::Conn& conn : config.conns)
-        if (!conn.nosync.empty())
-            return Error{fmt::format("conn {}: nosync= is supported in config setup only, in this "
-                                     "version",
-                                     conn.name)};
-    return {};
-}
-
-sync::Role role_of(config::Role role) {
-    switch (role) {
-    case config::Role::active:
-        return sync::Role::active;
-    case config::Role::standby:
-        return sync::Role::standby;
-    case config::Role::automatic:
-        break;
-    }
-    return sync::Role::automatic;
-}
-
 } // namespace
 
 // ---- opening -------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config config,
+                                         const std::string& config_file,
                                          const std::string& run_dir) {
     if (auto can = check_supported(config); !can)
         return can.error();
     auto store = keys::Store::open(config.setup.keydir);
     if (!store)
         return store.error();
-    std::unique_ptr<Node> node(new Node(io, std::move(config), run_dir, std::move(*store)));
+    std::unique_ptr<Node> node(
+        new Node(io, std::move(config), config_file, run_dir, std::move(*store)));
     for (const auto step : {&Node::open_control, &Node::install_policy, &Node::open_table,
                             &Node::open_link, &Node::make_engine, &Node::make_charon})
         if (auto done = (node.get()->*step)(); !done)
@@ -159,12 +61,13 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
     return node;
 }
 
-Node::Node(asio::io_context& io, config::Config config, const std::string& run_dir,
-           keys::Store store)
-    : io_(io), config_(std::move(config)), run_dir_(run_dir), store_(std::move(store)),
-      lives_(config_.conns.size()), deadline_timer_(io), second_timer_(io) {
+Node::Node(asio::io_context& io, config::Config config, const std::string& config_file,
+           const std::string& run_dir, keys::Store store)
+    : io_(io), config_(std::move(config)), config_file_(config_file), run_dir_(run_dir),
+      store_(std::move(store)), lives_(config_.conns.size()), deadline_timer_(io),
+      second_timer_(io) {
     for (const config::Conn& conn : config_.conns)
-        selectors_.push_back({inner(conn.right), inner(conn.left)});
+        selectors_.push_back(selectors(conn));
 }
 
 Node::~Node() = default;
@@ -179,16 +82,20 @@ Result<void> Node::open_control() {
     return {};
 }
 
-Result<void> Node::install_policy() {
+policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& conns) const {
     policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
     const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
-    for (const config::Conn& conn : config_.conns)
+    for (const config::Conn& conn : conns)
         options.tunnels.push_back({.family = family(conn.left),
                                    .left = {conn.left.bytes},
                                    .right = {conn.right.bytes},
                                    .left_ports = ports,
                                    .right_ports = ports});
-    auto ruleset = policy::Ruleset::install(std::move(options));
+    return options;
+}
+
+Result<void> Node::install_policy() {
+    auto ruleset = policy::Ruleset::install(ruleset_options(config_.conns));
     if (!ruleset)
         return ruleset.error();
     ruleset_.emplace(std::move(*ruleset));
@@ -225,18 +132,21 @@ Result<void> Node::open_link() {
     if (!opened)
         return opened.error();
     link_ = std::move(*opened);
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
-        const config::Conn& conn = config_.conns[peer];
-        auto added =
-            link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu});
-        if (!added)
-            return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
-    }
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
+        if (auto added = add_to_link(peer, config_.conns[peer]); !added)
+            return added;
     auto enc0 = link::Enc0::open(io_, config_.setup.syncdev, 1500);
     if (!enc0)
         return enc0.error();
     enc0_ = std::move(*enc0);
     link_->show_on(enc0_.get());
+    return {};
+}
+
+Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
+    auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu});
+    if (!added)
+        return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
     return {};
 }
 
@@ -273,32 +183,63 @@ Result<void> Node::make_charon() {
     options.charon.plugin = std::move(*plugin);
     options.charon.user = charon_user(config_.setup.charonuser);
     options.charon.debug = config_.setup.loglevel == log::Level::debug;
-    if (!config_.conns.empty())
-        options.charon.dpdtimeout =
-            std::ranges::min(config_.conns, {}, &config::Conn::dpdtimeout).dpdtimeout;
+    options.charon.dpdtimeout = shortest_dpdtimeout(config_.conns);
     charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
     return reload_keys();
 }
 
 // ---- keys ----------------------------------------------------------------------------------
 
-Result<void> Node::reload_keys() {
+Result<Node::Keys> Node::read_keys() const {
     // By its path: the directory may have been replaced by a restored one.
     auto store = keys::Store::open(config_.setup.keydir);
     if (!store)
         return store.error();
-    store_ = std::move(*store);
-    auto identities = store_.identities();
+    auto identities = store->identities();
     if (!identities)
         return identities.error();
     if (identities->front().name != config_.setup.node)
         return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
-                                 store_.directory(), identities->front().name, config_.setup.node)};
-    auto trusted = store_.trusted();
+                                 store->directory(), identities->front().name, config_.setup.node)};
+    auto trusted = store->trusted();
     if (!trusted)
         return trusted.error();
+    return Keys{std::move(*store), std::move(*identities), std::move(*trusted)};
+}
+
+channel::Peer Node::charon_peer(PeerId id, const Keys& keys) const {
+    const config::Conn& conn = config_.conns[id];
+    const auto seconds = [](std::chrono::seconds span) {
+        return static_cast<std::uint32_t>(span.count());
+    };
+    channel::Peer peer;
+    peer.id = id;
+    peer.name = conn.name;
+    peer.left_id = conn.leftid;
+    peer.right_id = conn.rightid;
+    peer.left = endpoint(conn.left, config_.setup.ikeport);
+    peer.right = endpoint(conn.right, config_.setup.ikeport);
+    peer.natport = config_.setup.natport;
+    peer.inner_left = inner(conn.left);
+    peer.inner_right = inner(conn.right);
+    peer.ike = conn.ike;
+    peer.esp = conn.esp;
+    peer.ikelifetime = seconds(conn.ikelifetime);
+    peer.lifetime = seconds(conn.lifetime);
+    peer.margintime = seconds(conn.margintime);
+    peer.dpddelay = seconds(conn.dpddelay);
+    peer.dpdtimeout = seconds(conn.dpdtimeout);
+    peer.initiate = conn.startup == config::Auto::start;
+    for (const keys::TrustedKey& key : keys.trusted)
+        if (key.name == conn.rightid)
+            peer.trusted.push_back(key.key);
+    return peer;
+}
+
+Result<void> Node::take_keys(Keys keys) {
+    store_ = std::move(keys.store);
     channel::Identity identity{config_.setup.node, {}};
-    for (const keys::Identity& mine : *identities) {
+    for (const keys::Identity& mine : keys.identities) {
         channel::Ed25519Seed seed;
         std::ranges::copy(mine.seed.bytes(), seed.begin());
         identity.seeds.push_back(seed);
@@ -307,36 +248,14 @@ Result<void> Node::reload_keys() {
     if (auto told = charon_->set_identity(std::move(identity)); !told)
         return told;
     for (PeerId id = 0; id < config_.conns.size(); id++) {
-        const config::Conn& conn = config_.conns[id];
-        const auto seconds = [](std::chrono::seconds span) {
-            return static_cast<std::uint32_t>(span.count());
-        };
-        channel::Peer peer;
-        peer.id = id;
-        peer.name = conn.name;
-        peer.left_id = conn.leftid;
-        peer.right_id = conn.rightid;
-        peer.left = endpoint(conn.left, config_.setup.ikeport);
-        peer.right = endpoint(conn.right, config_.setup.ikeport);
-        peer.natport = config_.setup.natport;
-        peer.inner_left = inner(conn.left);
-        peer.inner_right = inner(conn.right);
-        peer.ike = conn.ike;
-        peer.esp = conn.esp;
-        peer.ikelifetime = seconds(conn.ikelifetime);
-        peer.lifetime = seconds(conn.lifetime);
-        peer.margintime = seconds(conn.margintime);
-        peer.dpddelay = seconds(conn.dpddelay);
-        peer.dpdtimeout = seconds(conn.dpdtimeout);
-        peer.initiate = conn.startup == config::Auto::start;
-        for (const keys::TrustedKey& key : *trusted)
-            if (key.name == conn.rightid)
-                peer.trusted.push_back(key.key);
+        if (!used(id))
+            continue;
+        channel::Peer peer = charon_peer(id, keys);
         if (peer.trusted.empty()) {
             lives_[id].last_error = fmt::format(
                 "no key of '{}' is trusted; bring its public key and run encsync keys trust",
-                conn.rightid);
-            log::warning("peer {}: {}", conn.name, lives_[id].last_error);
+                peer.right_id);
+            log::warning("peer {}: {}", peer.name, lives_[id].last_error);
         }
         // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
         if (peer.trusted.empty())
@@ -345,6 +264,13 @@ Result<void> Node::reload_keys() {
             return told;
     }
     return {};
+}
+
+Result<void> Node::reload_keys() {
+    auto keys = read_keys();
+    if (!keys)
+        return keys.error();
+    return take_keys(std::move(*keys));
 }
 
 // ---- running -------------------------------------------------------------------------------
@@ -479,7 +405,7 @@ void Node::on_delete_sa(const channel::DeleteSa& sa) {
 
 void Node::on_peer_event(const channel::PeerEvent& event) {
     using Kind = channel::PeerEventKind;
-    if (event.peer >= lives_.size()) {
+    if (!used(event.peer)) {
         log::warning("IKE: {}", event.text);
         return;
     }

@@ -34,11 +34,19 @@
 
 namespace encsync::daemon {
 
+// What a reload did, by names of conns.
+struct Reloaded {
+    std::vector<std::string> added, changed, removed;
+    std::string warnings; // rendered
+};
+
 class Node final : public link::Receiver, public supervisor::Owner, public table::Listener {
   public:
     // Opens everything, in the order in which one depends on the other. Without the ruleset in
     // place, without an identity, without its sockets a node does not start.
+    // `config_file` is where reload() reads a newer one.
     static Result<std::unique_ptr<Node>> open(boost::asio::io_context& io, config::Config config,
+                                              const std::string& config_file,
                                               const std::string& run_dir);
     ~Node() override;
 
@@ -47,6 +55,10 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void stop(std::function<void()> done);
     // Reads the key store anew and tells charon.
     Result<void> reload_keys();
+    // Reads configuration and keys anew. Peers that have not changed keep their SAs and states.
+    // What is wrong with it, or needs a restart, is said in as many lines as it takes, and nothing
+    // has changed then.
+    Result<Reloaded> reload();
 
   private:
     // What charon last said of a peer.
@@ -57,14 +69,37 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         std::uint64_t guard_refused = 0;
     };
 
-    Node(boost::asio::io_context& io, config::Config config, const std::string& run_dir,
-         keys::Store store);
+    // What charon has to know of the key store.
+    struct Keys {
+        keys::Store store;
+        std::vector<keys::Identity> identities;
+        std::vector<keys::TrustedKey> trusted;
+    };
+    struct Changes; // of a reload
+
+    Node(boost::asio::io_context& io, config::Config config, const std::string& config_file,
+         const std::string& run_dir, keys::Store store);
     Result<void> open_control();
     Result<void> install_policy();
     Result<void> open_table();
     Result<void> open_link();
     Result<void> make_engine();
     Result<void> make_charon();
+
+    // The PeerIds in use are those whose conn has a name: a removed one leaves its place free.
+    bool used(PeerId peer) const {
+        return peer < config_.conns.size() && !config_.conns[peer].name.empty();
+    }
+    policy::RulesetOptions ruleset_options(const std::vector<config::Conn>& conns) const;
+    Result<void> add_to_link(PeerId peer, const config::Conn& conn);
+    channel::Peer charon_peer(PeerId peer, const Keys& keys) const;
+    Result<Keys> read_keys() const;
+    Result<void> take_keys(Keys keys);
+
+    // reload.cpp
+    Result<Changes> find_changes(const config::Config& fresh) const;
+    Result<void> prepare(const Changes& changes);
+    void carry_out(const Changes& changes);
 
     // One turn: what is due first, and a flush when it ends.
     void turn();
@@ -110,7 +145,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<boost::json::value> set_role(std::string_view role);
 
     boost::asio::io_context& io_;
-    const config::Config config_;
+    config::Config config_; // its conns by PeerId: see used()
+    const std::string config_file_;
     RunDir run_dir_;
     keys::Store store_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
@@ -127,6 +163,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<sync::Engine> engine_;
     std::unique_ptr<supervisor::Supervisor> charon_;
     std::vector<PeerLife> lives_; // by PeerId
+    PeerId last_freed_ = kMaxPeers;
 
     boost::asio::steady_timer deadline_timer_, second_timer_;
     bool in_turn_ = false;

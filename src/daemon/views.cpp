@@ -76,7 +76,7 @@ void Node::offer_commands() {
         turn();
         json::array asked;
         for (PeerId n = 0; n < config_.conns.size(); n++)
-            if (*peer == kNoPeer || *peer == n) {
+            if (used(n) && (*peer == kNoPeer || *peer == n)) {
                 if (*peer == n && !engine_->session(n).reachable())
                     return Error{fmt::format("peer {} is not up", config_.conns[n].name)};
                 engine_->request_bulk(n);
@@ -90,7 +90,7 @@ void Node::offer_commands() {
             return peer.error();
         json::array asked;
         for (PeerId n = 0; n < config_.conns.size(); n++)
-            if (*peer == kNoPeer || *peer == n) {
+            if (used(n) && (*peer == kNoPeer || *peer == n)) {
                 charon_->rekey(n, false);
                 asked.emplace_back(config_.conns[n].name);
             }
@@ -100,6 +100,15 @@ void Node::offer_commands() {
         if (auto done = reload_keys(); !done)
             return done.error();
         return json::value{{"reloaded", true}};
+    });
+    control_->handle("reload", [this](const json::object&) -> Result<json::value> {
+        auto done = reload();
+        if (!done)
+            return done.error();
+        return json::value{{"added", json::value_from(done->added)},
+                           {"changed", json::value_from(done->changed)},
+                           {"removed", json::value_from(done->removed)},
+                           {"warnings", done->warnings}};
     });
     control_->handle_stream("states", [this](const json::object& fields) {
         return states(control::text(fields, "filter"));
@@ -111,7 +120,7 @@ Result<PeerId> Node::named(std::string_view name) const {
     if (name.empty())
         return kNoPeer;
     for (PeerId peer = 0; peer < config_.conns.size(); peer++)
-        if (config_.conns[peer].name == name)
+        if (used(peer) && config_.conns[peer].name == name)
             return peer;
     return Error{fmt::format("there is no conn '{}'", name)};
 }
@@ -166,6 +175,8 @@ json::array Node::peers() const {
     const auto all = link_->sas();
     const sync::Instant now = Clock::now().time_since_epoch();
     for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        if (!used(peer))
+            continue;
         const sync::Session& s = engine_->session(peer);
         const PeerLife& life = lives_[peer];
         std::string spi_in, spi_out;
@@ -225,18 +236,18 @@ json::array Node::peers() const {
 json::array Node::sas() const {
     json::array out;
     for (const link::SaInfo& sa : link_->sas())
-        out.push_back(json::object{
-            {"peer", sa.peer < config_.conns.size() ? config_.conns[sa.peer].name : "?"},
-            {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
-            {"spi", hex(sa.spi)},
-            {"cipher", cipher_name(sa.cipher)},
-            {"esn", sa.esn},
-            {"age", sa.age},
-            {"packets", sa.packets},
-            {"bytes", sa.bytes},
-            {"replayed", sa.replayed},
-            {"failed", sa.failed},
-            {"retiring", sa.retiring}});
+        out.push_back(
+            json::object{{"peer", used(sa.peer) ? config_.conns[sa.peer].name : "?"},
+                         {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
+                         {"spi", hex(sa.spi)},
+                         {"cipher", cipher_name(sa.cipher)},
+                         {"esn", sa.esn},
+                         {"age", sa.age},
+                         {"packets", sa.packets},
+                         {"bytes", sa.bytes},
+                         {"replayed", sa.replayed},
+                         {"failed", sa.failed},
+                         {"retiring", sa.retiring}});
     return out;
 }
 
@@ -331,7 +342,7 @@ Result<control::Generator> Node::states(std::string_view text) const {
             const state::Flow flow = engine_->index().flow(slot, engine_->seconds());
             const std::uint8_t owner = engine_->index().record(slot).sync.owner;
             std::string_view name = config_.setup.node, filter_name;
-            if (owner < config_.conns.size())
+            if (used(owner))
                 name = filter_name = config_.conns[owner].name;
             else if (owner != 0xff)
                 name = filter_name = "nobody";

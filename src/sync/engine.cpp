@@ -39,10 +39,8 @@ const char* to_string(Refused refused) {
 
 Engine::Engine(Options options, table::Table& table, link::Link& link)
     : options_(std::move(options)), table_(table), link_(link), index_(options_.index_seed) {
-    for (const PeerOptions& peer : options_.peers) {
-        sessions_.push_back(std::make_unique<Session>(peer));
-        sessions_.back()->local = options_.session;
-    }
+    for (const PeerOptions& peer : options_.peers)
+        add_peer(peer_count(), peer);
     births_ = static_cast<std::uint32_t>(options_.session >> 32);
 }
 
@@ -152,7 +150,7 @@ bool Engine::ready(std::string* why) const {
             return not_yet("the bulk update of " + s->options.name + " is not complete");
     // One that serves, and whose process was only started again, has the table and goes on.
     const bool serving = options_.role == Role::active && options_.table_kept;
-    if (!ever_in_step_ && !served_alone_ && !serving && !sessions_.empty())
+    if (!ever_in_step_ && !served_alone_ && !serving && has_peers())
         return not_yet("no peer has been heard yet");
     return true;
 }

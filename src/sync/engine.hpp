@@ -12,9 +12,9 @@
 // settle whose flows they are when nothing moves: the one active node takes over those of standby
 // and vanished peers. ownership.cpp has the rules, docs/architecture.md the whole story.
 //
-// Files: engine.cpp (time, what the administrator asks), ownership.cpp, events.cpp (the table's
-// side, copies kept alive), sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp,
-// reliability, merge.
+// Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
+// ownership.cpp, events.cpp (the table's side, copies kept alive), sessions.cpp (hello, acks, bulk
+// updates), receive.cpp, transmit.cpp, reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -106,6 +106,9 @@ class Engine : public table::Listener {
     bool flush();
 
     // ---- the administrator's side ----------------------------------------------------------
+    // The number must be free, or taken by a peer, respectively; others do not notice.
+    void add_peer(PeerId peer, PeerOptions options);
+    void remove_peer(PeerId peer);
     void set_role(Role role);
     Role role() const { return options_.role; }
     // Asks the peer for all its states.
@@ -117,7 +120,7 @@ class Engine : public table::Listener {
     const state::Index& index() const { return index_; }
     std::uint32_t seconds() const { return now_s_; } // the clock of index records
     const Session& session(PeerId peer) const { return *sessions_[peer]; }
-    std::size_t peers() const { return sessions_.size(); }
+    bool has_peer(PeerId peer) const;
     // States that are live here.
     std::size_t live() const { return live_; }
     // States whose owner is `peer`.
@@ -130,6 +133,9 @@ class Engine : public table::Listener {
 
     // engine.cpp
     void advance_session(PeerId peer);
+
+    // peers.cpp
+    bool has_peers() const;
 
     // ownership.cpp
     void count(const state::Record& record, int by);

@@ -264,7 +264,7 @@ void Engine::watch_orphans() {
 }
 
 bool Engine::orphans() const {
-    if (copies_[kUnclaimed] != 0)
+    if (copies_[kUnclaimed] != 0 || copies_[kGone] != 0)
         return true;
     for (PeerId peer = 0; peer < peer_count(); peer++)
         if (copies_[peer] != 0 && !owner_alive(peer))

@@ -10,6 +10,7 @@ namespace encsync::sync {
 // SyncMarks::owner, beside PeerIds.
 inline constexpr std::uint8_t kHere = 0xff;      // live at this node
 inline constexpr std::uint8_t kUnclaimed = 0xfe; // a copy found in the table, named by nobody yet
+inline constexpr std::uint8_t kGone = 0xfd;      // a copy whose owner is no peer any more
 
 // SyncMarks::bits
 inline constexpr std::uint8_t kDumpMark = 0x01; // toggles with each dump

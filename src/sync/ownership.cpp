@@ -223,10 +223,10 @@ void Engine::take_lost(PeerId peer) {
 // ---- copies of nobody ----------------------------------------------------------------------
 
 void Engine::drop_unclaimed() {
-    if (copies_[kUnclaimed] == 0)
+    if (copies_[kUnclaimed] == 0 || !has_peers())
         return;
     for (const auto& s : sessions_)
-        if (!s->reachable() || !s->in_step || s->lost_in == s->remote)
+        if (s->present && (!s->reachable() || !s->in_step || s->lost_in == s->remote))
             return; // one that has lost its table cannot tell what has ended
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
         if (index_.record(slot).sync.owner == kUnclaimed) {

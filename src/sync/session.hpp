@@ -38,10 +38,12 @@ struct PeerCounters {
 struct Session {
     static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
 
-    explicit Session(PeerOptions o)
-        : options(std::move(o)), dialect(options.dialect.value_or(pfsync::Dialect::openbsd)) {}
+    explicit Session(PeerOptions o, bool is_there = true)
+        : options(std::move(o)), present(is_there),
+          dialect(options.dialect.value_or(pfsync::Dialect::openbsd)) {}
 
     PeerOptions options;
+    bool present; // false: a number that no peer has just now; its link is never up
     PeerCounters counters;
     pfsync::Dialect dialect = pfsync::Dialect::openbsd; // what we say is in
 

@@ -25,12 +25,13 @@ def built() -> bool:
 
 class Encsync:
     """One instance on one node. peers: name to address. setup and conn: more keywords of the
-    configuration, for `config setup` and for every conn."""
+    configuration, for `config setup` and for every conn. each: for one conn, by its name."""
 
     def __init__(self, node: Node, peers: dict[str, str], left: str,
-                 setup: dict[str, str] | None = None, conn: dict[str, str] | None = None):
+                 setup: dict[str, str] | None = None, conn: dict[str, str] | None = None,
+                 each: dict[str, dict[str, str]] | None = None):
         self.node, self.peers, self.left = node, dict(peers), left
-        self.setup, self.conn = dict(setup or {}), dict(conn or {})
+        self.setup, self.conn, self.each = dict(setup or {}), dict(conn or {}), dict(each or {})
         self.name = node.name
         self.config = node.dir / "encsync.conf"
         self.run_dir = node.dir / "run"
@@ -47,7 +48,7 @@ class Encsync:
         lines += [f"\t{k}={v}" for k, v in self.conn.items()]
         for name, address in self.peers.items():
             lines += ["", f"conn {name}", f"\tright={address}", f"\trightid={name}",
-                      "\tauto=start"]
+                      "\tauto=start", *(f"\t{k}={v}" for k, v in self.each.get(name, {}).items())]
         self.config.write_text("\n".join(lines) + "\n")
 
     # -- the command --
@@ -81,6 +82,16 @@ class Encsync:
         """Reason to count, of packets that the policy refused."""
         status = self.status() or {}
         return status.get("policy", {}).get("refused", {})
+
+    def spis(self, *peers: str) -> set[tuple[str, str, str]]:
+        """The SAs with these peers (all of them, without a name): peer, direction, SPI."""
+        return {(sa["peer"], sa["direction"], sa["spi"]) for sa in self.json("sas")
+                if not peers or sa["peer"] in peers}
+
+    def reload(self, check: bool = True) -> subprocess.CompletedProcess:
+        """Writes the configuration as it is by now, and has it taken up."""
+        self.write_config()
+        return self.command("reload", check=check)
 
     def states_text(self) -> str:
         return self.command("states", "--json", check=False).stdout

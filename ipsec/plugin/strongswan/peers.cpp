@@ -70,10 +70,14 @@ void Peers::remove(PeerId id) {
 }
 
 PeerId Peers::by_name(std::string_view name) const {
+    PeerId found = kNoPeer;
     for (PeerId id = 0; id < kMaxPeers; id++)
-        if (entries_[id] && entries_[id]->config.name == name)
-            return id;
-    return kNoPeer;
+        if (entries_[id] && entries_[id]->config.name == name) {
+            found = id;
+            if (!entries_[id]->removed)
+                break;
+        }
+    return found;
 }
 
 PeerId Peers::by_address(const encsync_address_t& right) const {

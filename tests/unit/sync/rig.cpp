@@ -289,6 +289,8 @@ std::string Rig::owner(std::uint16_t port) const {
     const std::string term = " term " + std::to_string(sync.term);
     if (sync.owner == kHere)
         return "here" + term;
+    if (sync.owner == kGone)
+        return "gone";
     return sync.owner == kUnclaimed ? "unclaimed" : "peer " + std::to_string(sync.owner) + term;
 }
 

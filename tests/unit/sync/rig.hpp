@@ -135,7 +135,7 @@ class Rig {
     std::uint64_t fault(pfsync::Fault why) const {
         return engine->counters().faults[static_cast<std::size_t>(why)];
     }
-    // "here 0", "peer 0 term 1", "unclaimed", or "unknown".
+    // "here 0", "peer 0 term 1", "unclaimed", "gone", or "unknown".
     std::string owner(std::uint16_t port) const;
     state::StateId id(std::uint16_t port) const;
 

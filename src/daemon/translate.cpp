@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/translate.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace encsync::daemon {
+
+namespace asio = boost::asio;
+
+esp::InnerAddress inner(const config::Address& address) {
+    return {address.bytes, address.ipv6};
+}
+
+link::Address outer(const config::Address& address) {
+    if (address.ipv6)
+        return asio::ip::address_v6(address.bytes);
+    asio::ip::address_v4::bytes_type bytes{};
+    std::copy_n(address.bytes.begin(), bytes.size(), bytes.begin());
+    return asio::ip::address_v4(bytes);
+}
+
+channel::Endpoint endpoint(const config::Address& address, std::uint16_t port) {
+    return {address.bytes, address.ipv6, port};
+}
+
+channel::Endpoint endpoint(const link::Endpoint& from) {
+    channel::Endpoint to{{}, from.address().is_v6(), from.port()};
+    if (to.ipv6)
+        to.address = from.address().to_v6().to_bytes();
+    else
+        std::ranges::copy(from.address().to_v4().to_bytes(), to.address.begin());
+    return to;
+}
+
+link::Endpoint endpoint(const channel::Endpoint& from) {
+    return {outer({from.address, from.ipv6}), from.port};
+}
+
+state::Family family(const config::Address& address) {
+    return address.ipv6 ? state::Family::inet6 : state::Family::inet;
+}
+
+state::Prefix prefix(const config::Prefix& p) {
+    return {{p.network.bytes}, family(p.network), p.bits};
+}
+
+state::NoSync nosync(const std::vector<config::NoSync>& rules) {
+    const auto ours = [](const std::optional<config::Prefix>& p) {
+        return p ? std::optional(prefix(*p)) : std::nullopt;
+    };
+    std::vector<state::NoSyncRule> out;
+    for (const config::NoSync& rule : rules) {
+        state::NoSyncRule& made = out.emplace_back();
+        if (rule.mark)
+            made.mark = {rule.mark->value, rule.mark->mask};
+        if (rule.ports)
+            made.ports = {rule.ports->first, rule.ports->last};
+        made.src = ours(rule.src);
+        made.dst = ours(rule.dst);
+        std::ranges::transform(rule.nets, std::back_inserter(made.nets), prefix);
+        made.proto = rule.proto;
+        made.zone = rule.zone;
+    }
+    return state::NoSync(std::move(out));
+}
+
+sync::PeerOptions speaks(const config::Conn& conn) {
+    using pfsync::Dialect;
+    switch (conn.wire) {
+    case config::Wire::openbsd:
+        return {conn.name, false, Dialect::openbsd};
+    case config::Wire::freebsd_1301:
+        return {conn.name, false, Dialect::freebsd1301};
+    case config::Wire::freebsd_1400:
+        return {conn.name, false, Dialect::freebsd1400};
+    case config::Wire::freebsd_1500:
+        return {conn.name, false, Dialect::freebsd1500};
+    case config::Wire::automatic:
+        return {conn.name, true, std::nullopt};
+    case config::Wire::encsync:
+        break;
+    }
+    return {conn.name, true, Dialect::openbsd};
+}
+
+Result<void> check_supported(const config::Config& config) {
+    if (config.setup.delay.count() != 0)
+        return Error{"delay= is not supported by this version; only 0 is"};
+    if (config.setup.defer)
+        return Error{"defer=yes is not supported by this version"};
+    for (const config::Conn& conn : config.conns)
+        if (!conn.nosync.empty())
+            return Error{fmt::format("conn {}: nosync= is supported in config setup only, in this "
+                                     "version",
+                                     conn.name)};
+    return {};
+}
+
+sync::Role role_of(config::Role role) {
+    switch (role) {
+    case config::Role::active:
+        return sync::Role::active;
+    case config::Role::standby:
+        return sync::Role::standby;
+    case config::Role::automatic:
+        break;
+    }
+    return sync::Role::automatic;
+}
+
+policy::Selectors selectors(const config::Conn& conn) {
+    return {inner(conn.right), inner(conn.left)};
+}
+
+std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns) {
+    return conns.empty() ? config::default_conn().dpdtimeout
+                         : std::ranges::min(conns, {}, &config::Conn::dpdtimeout).dpdtimeout;
+}
+
+} // namespace encsync::daemon

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: ISC
+// What the configuration says, in the terms of the rooms that carry it out.
+#pragma once
+
+#include "config/config.hpp"
+#include "ipsec/link/socket.hpp"
+#include "ipsec/plugin/channel.hpp"
+#include "policy/guard.hpp"
+#include "state/nosync.hpp"
+#include "sync/session.hpp"
+
+namespace encsync::daemon {
+
+esp::InnerAddress inner(const config::Address& address);
+link::Address outer(const config::Address& address);
+channel::Endpoint endpoint(const config::Address& address, std::uint16_t port);
+channel::Endpoint endpoint(const link::Endpoint& from);
+link::Endpoint endpoint(const channel::Endpoint& from);
+state::Family family(const config::Address& address);
+state::Prefix prefix(const config::Prefix& p);
+state::NoSync nosync(const std::vector<config::NoSync>& rules);
+sync::PeerOptions speaks(const config::Conn& conn);
+sync::Role role_of(config::Role role);
+policy::Selectors selectors(const config::Conn& conn);
+
+// What the configuration can say and no room carries out yet: refused, not ignored.
+Result<void> check_supported(const config::Config& config);
+
+// charon has one pace for all peers: that of the most impatient one.
+std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns);
+
+} // namespace encsync::daemon

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: ISC
+// Peers that come and go while the others go on.
+#include "sync/engine.hpp"
+
+#include "sync/marks.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace encsync::sync {
+
+using state::kNoSlot;
+using state::Slot;
+
+namespace {
+
+constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // begin_anew() counts in between
+
+} // namespace
+
+void Engine::add_peer(PeerId peer, PeerOptions options) {
+    assert(peer < kMaxPeers && !has_peer(peer));
+    while (peer_count() <= peer)
+        sessions_.push_back(std::make_unique<Session>(PeerOptions{}, false));
+    auto fresh = std::make_unique<Session>(std::move(options));
+    fresh->local = options_.session;
+    sessions_[peer] = std::move(fresh);
+    begin_session(peer); // what the place's last holder left in the marks
+}
+
+// To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes
+// them, and run out unless traffic keeps them. Its number is free for another.
+void Engine::remove_peer(PeerId peer) {
+    assert(has_peer(peer));
+    if (sessions_[peer]->link_up)
+        on_link_down(peer);
+    begin_session(peer);
+    if (copies_[peer] != 0)
+        for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+            if (index_.record(slot).sync.owner == peer)
+                set_owner(slot, kGone);
+    sessions_[peer] = std::make_unique<Session>(PeerOptions{}, false);
+    options_.session += kSessionStep; // if it comes back, it must see that we begin anew
+    drop_unclaimed();                 // it may have been the last one that had not named them
+    watch_orphans();
+}
+
+bool Engine::has_peer(PeerId peer) const {
+    return peer < peer_count() && sessions_[peer]->present;
+}
+
+bool Engine::has_peers() const {
+    return std::ranges::any_of(sessions_, [](const auto& s) { return s->present; });
+}
+
+} // namespace encsync::sync
