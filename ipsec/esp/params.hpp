@@ -37,7 +37,7 @@ struct SaParams {
     Direction direction = Direction::inbound;
     Cipher cipher = Cipher::aes256gcm16;
     bool esn = false;
-    std::uint16_t replay_window = 1024; // packets; inbound only
+    std::uint16_t replay_window = 4096; // packets; inbound only
     // The traffic selectors, protocol 240 implied: what inner packets of this SA carry, in the
     // direction of this SA.
     InnerAddress inner_src, inner_dst;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: ISC
 // How packets of different sizes become few system calls: UDP segmentation offload (GSO) sends
-// many datagrams at once if all but the last are equally long. ESP padding makes them so.
+// many datagrams at once if all but the last are equally long. ESP padding makes them so, and
+// leaves a handful of sizes to be seen on the wire, which tell little of what is inside.
 #pragma once
 
+#include "ipsec/esp/sa.hpp"
+
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -13,13 +17,25 @@ namespace encsync::link {
 inline constexpr std::size_t kMaxSegments = 64;    // of one GSO call (UDP_MAX_SEGMENTS)
 inline constexpr std::size_t kMaxGsoBytes = 65000; // one UDP datagram's worth, before it is cut
 
+// One more than ESP padding can add, so that each step is reached from any size below it.
+inline constexpr std::size_t kSizeStep = esp::kMaxPadding + 1;
+
+// Bytes on the wire of an inner packet: the next multiple of kSizeStep, or `largest`, which is
+// what the path carries. An inner packet too large even for that is not padded.
+constexpr std::size_t wire_size(std::size_t inner_size, std::size_t largest) {
+    const std::size_t least = esp::sealed_size(inner_size);
+    const std::size_t step = (least + kSizeStep - 1) / kSizeStep * kSizeStep;
+    return step <= largest ? step : std::max(least, largest / esp::kAlignment * esp::kAlignment);
+}
+
 // Packets that leave in one call: `count` from `first` on. All but the last are sealed to exactly
-// `wire_size` bytes; the last to its own least size, which is not larger.
+// `wire_size` bytes; the last to its own wire_size(), which is not larger.
 struct Run {
     std::size_t first = 0, count = 0, wire_size = 0;
 };
 
 // Splits packets (by the sizes of their inner packets) into runs, in their order.
-void plan_runs(std::span<const std::size_t> inner_sizes, std::vector<Run>& runs);
+void plan_runs(std::span<const std::size_t> inner_sizes, std::size_t largest,
+               std::vector<Run>& runs);
 
 } // namespace encsync::link

@@ -80,7 +80,8 @@ void UserspaceLink::seal(Peer& peer) {
         peer.clear_batch();
         return;
     }
-    plan_runs({peer.inner_sizes.data(), peer.committed}, peer.runs);
+    const std::size_t largest = max_datagram(peer.stats.mtu, peer.conf.left.is_v6());
+    plan_runs({peer.inner_sizes.data(), peer.committed}, largest, peer.runs);
     const std::size_t header = ip_header_size(peer.inner_ipv6);
     const bool watched = enc0_ != nullptr && enc0_->watched();
     for (std::size_t r = 0; r < peer.runs.size(); r++) {
@@ -94,7 +95,8 @@ void UserspaceLink::seal(Peer& peer) {
                 enc0_->show({slot + esp::kHeaderSize, inner_size});
             const bool last = i + 1 == run.first + run.count;
             const esp::Sealed sealed =
-                entry->sa.seal({slot, peer.slot_size}, inner_size, last ? 0 : run.wire_size);
+                entry->sa.seal({slot, peer.slot_size}, inner_size,
+                               last ? wire_size(inner_size, largest) : run.wire_size);
             if (sealed.verdict != esp::SealVerdict::ok) {
                 (sealed.verdict == esp::SealVerdict::sequence_exhausted
                      ? peer.stats.sequence_exhausted

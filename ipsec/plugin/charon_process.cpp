@@ -171,7 +171,7 @@ std::string charon_config(const CharonOptions& options) {
     # What is not needed is not there: no certificates, no files, no other sockets, no kernel.
     load = random nonce openssl kdf pubkey encsync!
     threads = 8
-    replay_window = 1024
+    replay_window = 4096
 
     retransmit_timeout = 1.0
     retransmit_base = 1.0

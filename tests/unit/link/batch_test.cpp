@@ -3,14 +3,17 @@
 #include "ipsec/link/batch.hpp"
 
 #include <gtest/gtest.h>
+#include <set>
 
 namespace encsync::link {
 namespace {
 
+constexpr std::size_t kLargest = 1472;
+
 // Every packet once and in order, and each run one that the kernel takes.
 std::vector<Run> plan(const std::vector<std::size_t>& sizes) {
     std::vector<Run> runs;
-    plan_runs(sizes, runs);
+    plan_runs(sizes, kLargest, runs);
     std::size_t next = 0;
     for (const Run& run : runs) {
         EXPECT_EQ(next, run.first);
@@ -21,8 +24,10 @@ std::vector<Run> plan(const std::vector<std::size_t>& sizes) {
         }
         for (std::size_t i = 0; i < run.count; i++) {
             const std::size_t size = sizes[run.first + i];
-            EXPECT_LE(esp::sealed_size(size), run.wire_size);
+            EXPECT_LE(wire_size(size, kLargest), run.wire_size);
             EXPECT_TRUE(i + 1 == run.count || esp::OutboundSa::can_pad(size, run.wire_size));
+            EXPECT_TRUE(size > esp::max_inner_size(kLargest) ||
+                        esp::OutboundSa::can_pad(size, wire_size(size, kLargest)));
         }
         next = run.first + run.count;
     }
@@ -32,6 +37,15 @@ std::vector<Run> plan(const std::vector<std::size_t>& sizes) {
 
 TEST(PlanRuns, NothingIsNoRun) {
     EXPECT_TRUE(plan({}).empty());
+}
+
+TEST(WireSize, IsOneOfAFew) {
+    std::set<std::size_t> seen;
+    for (std::size_t inner = 0; inner <= esp::max_inner_size(kLargest); inner++)
+        seen.insert(wire_size(inner, kLargest));
+    EXPECT_EQ((std::set<std::size_t>{256, 512, 768, 1024, 1280, 1472}), seen);
+    // What the path does not carry is not made larger yet.
+    EXPECT_EQ(esp::sealed_size(1460), wire_size(1460, kLargest));
 }
 
 TEST(PlanRuns, EqualOnesGoTogether) {
@@ -44,6 +58,7 @@ TEST(PlanRuns, EqualOnesGoTogether) {
 TEST(PlanRuns, NearlyEqualOnesArePadded) {
     EXPECT_EQ(1u, plan({1400, 1200, 1300, 1401, 1190}).size());
     EXPECT_EQ(1u, plan({1200, 1400, 1200}).size());
+    EXPECT_EQ(1u, plan({20, 222, 30, 100}).size());
 }
 
 TEST(PlanRuns, AShortOneEndsARun) {

@@ -25,7 +25,7 @@ TEST_F(Pair, ComesUpWithMatchingSas) {
     EXPECT_EQ(out->keymat_size, 36);
     EXPECT_TRUE(out->esn);
     EXPECT_EQ(out->peer, 0);
-    EXPECT_EQ(out->replay_window, 1024);
+    EXPECT_EQ(out->replay_window, 4096);
     EXPECT_EQ(out->inner_src, peer_of(mickey).inner_left);
     EXPECT_EQ(out->inner_dst, peer_of(mickey).inner_right);
     EXPECT_GE(out->spi, 256U);
