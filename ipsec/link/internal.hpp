@@ -3,14 +3,13 @@
 #pragma once
 
 #include "ipsec/link/batch.hpp"
+#include "ipsec/link/filter.hpp"
 #include "ipsec/link/inner.hpp"
 #include "ipsec/link/userspace.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 namespace encsync::link {
-
-inline constexpr std::size_t kMarkerSize = 4; // RFC 3948 section 2.2: four zero bytes before IKE
 
 struct UserspaceLink::Socket {
     Socket(UserspaceLink& owner, UdpSocket socket, bool is_nat)

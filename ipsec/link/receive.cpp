@@ -6,12 +6,6 @@
 #include <algorithm>
 
 namespace encsync::link {
-namespace {
-
-constexpr std::size_t kIkeHeaderSize = 28;   // RFC 7296 section 3.1
-constexpr std::uint8_t kNatKeepalive = 0xff; // RFC 3948 section 2.3
-
-} // namespace
 
 void UserspaceLink::wait_readable(const std::shared_ptr<Socket>& socket) {
     socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_read,

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/core.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
@@ -93,7 +94,8 @@ ReceiveRing::~ReceiveRing() = default;
 
 // ---- UdpSocket -----------------------------------------------------------------------------
 
-Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& options) {
+Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& options,
+                                  std::span<const sock_filter> filter) {
     const bool ipv6 = local.address().is_v6();
     UdpSocket socket;
     socket.local_ = local;
@@ -104,6 +106,8 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
         return Error{fmt::format("UDP {}: {}", to_string(local), std::strerror(errno))};
     if (ipv6)
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (auto done = socket.set_filter(filter); !done)
+        return done.error();
     if (bind(fd, local.data(), static_cast<socklen_t>(local.size())) != 0) {
         const int error = errno;
         if (error == EADDRINUSE) {
@@ -128,6 +132,22 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
         set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
     socket.gso_ = options.gso;
     return socket;
+}
+
+Result<void> UdpSocket::set_filter(std::span<const sock_filter> filter) {
+    const sock_fprog program{static_cast<unsigned short>(filter.size()),
+                             const_cast<sock_filter*>(filter.data())};
+    if (setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0)
+        return Error{
+            fmt::format("UDP {}: its filter: {}", to_string(local_), std::strerror(errno))};
+    return {};
+}
+
+std::uint64_t UdpSocket::kernel_drops() const {
+    std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+    socklen_t length = sizeof info;
+    getsockopt(fd_.get(), SOL_SOCKET, SO_MEMINFO, info.data(), &length);
+    return info[SK_MEMINFO_DROPS];
 }
 
 int UdpSocket::receive(ReceiveRing& ring) {

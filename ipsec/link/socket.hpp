@@ -9,6 +9,7 @@
 
 #include <boost/asio/ip/udp.hpp>
 #include <cstddef>
+#include <linux/filter.h>
 #include <memory>
 #include <span>
 #include <vector>
@@ -62,8 +63,15 @@ class ReceiveRing {
 
 class UdpSocket {
   public:
-    // The error names address and port, and who holds the port if it is taken.
-    static Result<UdpSocket> open(const Endpoint& local, const SocketOptions& options);
+    // The filter (filter.hpp) is in place before the first datagram can come. The error names
+    // address and port, and who holds the port if it is taken.
+    static Result<UdpSocket> open(const Endpoint& local, const SocketOptions& options,
+                                  std::span<const sock_filter> filter);
+    // Replaces the filter; on error the one before stays.
+    Result<void> set_filter(std::span<const sock_filter> filter);
+    // Datagrams that the kernel dropped: what the filter stopped and what found the receive buffer
+    // full. It does not tell one from the other.
+    std::uint64_t kernel_drops() const;
 
     int fd() const { return fd_.get(); }
     const Endpoint& local() const { return local_; }

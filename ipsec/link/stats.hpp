@@ -15,7 +15,7 @@ namespace encsync::link {
 // Datagrams that concern no peer.
 struct LinkStats {
     std::uint64_t ike_in = 0, ike_out = 0;
-    std::uint64_t unknown_source = 0;      // from an address that is no conn's right
+    std::uint64_t unknown_source = 0;      // was queued before the socket's filter knew better
     std::uint64_t unknown_spi = 0;         // ESP for an SA that we don't have (any more)
     std::uint64_t runt = 0;                // neither IKE nor ESP nor a keepalive: too short
     std::uint64_t keepalive = 0;           // RFC 3948 section 2.3

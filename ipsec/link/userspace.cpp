@@ -67,7 +67,11 @@ Result<void> UserspaceLink::add_peer(const LinkPeer& peer) {
     const auto socket = std::find_if(sockets_.begin(), sockets_.end(),
                                      [&](const auto& s) { return s->udp.local() == local; });
     peers_[peer.id] = std::make_unique<Peer>(peer, *socket, Endpoint(peer.right, options_.natport));
-    collect_sources();
+    if (auto ok = collect_sources(); !ok) {
+        peers_[peer.id].reset();
+        close_unused_sockets();
+        return Error{fmt::format("peer {}: {}", peer.name, ok.error().text)};
+    }
     return {};
 }
 
@@ -78,7 +82,8 @@ void UserspaceLink::remove_peer(PeerId id) {
     sas_.drop(id);
     peers_[id].reset();
     close_unused_sockets();
-    collect_sources();
+    if (auto ok = collect_sources(); !ok) // user space checks, too: only dearer
+        log::warning("{}", ok.error().text);
     if (was_up)
         receiver_.on_down(id);
 }
@@ -89,7 +94,8 @@ void UserspaceLink::set_endpoint(PeerId id, const Endpoint& endpoint) {
     if (peer == nullptr || endpoint.address().is_v6() != peer->conf.left.is_v6())
         return;
     peer->endpoint = endpoint;
-    collect_sources();
+    if (auto ok = collect_sources(); !ok)
+        log::warning("peer {}: {}", peer->conf.name, ok.error().text);
 }
 
 const PeerStats* UserspaceLink::peer_stats(PeerId id) const {
@@ -110,7 +116,8 @@ Result<void> UserspaceLink::open_socket(const Endpoint& local, bool nat) {
         options.dont_fragment = false;
         options.gro = false;
     }
-    auto udp = UdpSocket::open(local, options);
+    // Until collect_sources() nothing passes.
+    auto udp = UdpSocket::open(local, options, filter_program({}, local.address().is_v6(), nat));
     if (!udp)
         return udp.error();
     sockets_.push_back(std::make_shared<Socket>(*this, std::move(*udp), nat));
@@ -123,22 +130,36 @@ void UserspaceLink::close_unused_sockets() {
         for (const auto& peer : peers_)
             if (peer && peer->conf.left == socket->udp.local().address())
                 return false;
+        closed_drops_ += socket->udp.kernel_drops();
         socket->close();
         return true;
     });
 }
 
-void UserspaceLink::collect_sources() {
+// Who may speak, for each socket: the peers with this left address.
+Result<void> UserspaceLink::collect_sources() {
     sources_.clear();
-    const auto add = [&](const Address& address) {
-        if (std::find(sources_.begin(), sources_.end(), address) == sources_.end())
-            sources_.push_back(address);
-    };
-    for (const auto& peer : peers_)
-        if (peer) {
-            add(peer->conf.right);
-            add(peer->endpoint.address());
-        }
+    for (const auto& socket : sockets_) {
+        const Address& local = socket->udp.local().address();
+        std::vector<Address> admitted;
+        for (const auto& peer : peers_)
+            if (peer && peer->conf.left == local)
+                for (const Address& address : {peer->conf.right, peer->endpoint.address()})
+                    if (std::find(admitted.begin(), admitted.end(), address) == admitted.end())
+                        admitted.push_back(address);
+        if (auto ok = socket->udp.set_filter(filter_program(admitted, local.is_v6(), socket->nat));
+            !ok)
+            return ok;
+        sources_.insert(sources_.end(), admitted.begin(), admitted.end());
+    }
+    return {};
+}
+
+std::uint64_t UserspaceLink::kernel_drops() const {
+    std::uint64_t sum = closed_drops_;
+    for (const auto& socket : sockets_)
+        sum += socket->udp.kernel_drops();
+    return sum;
 }
 
 // ---- SAs -----------------------------------------------------------------------------------

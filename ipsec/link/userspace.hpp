@@ -10,8 +10,9 @@
 // Single-threaded: everything happens in io's thread, receiving a bounded number of datagrams a
 // turn. Hooks and Receiver are called from there and may use the link (not destroy it).
 //
-// What comes in is refused cheapest first: unknown source address, too short, unknown SPI, then
-// by esp::Verdict. Whether an inner packet is one the SA may carry is for the policy to say.
+// What comes in is refused cheapest first: unknown source address and too short, in the kernel
+// (filter.hpp); unknown SPI; then by esp::Verdict. Whether an inner packet is one the SA may carry
+// is for the policy to say.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -89,6 +90,9 @@ class UserspaceLink final : public Link {
     void show_on(Enc0* enc0) { enc0_ = enc0; }
 
     const LinkStats& stats() const { return stats_; }
+    // Datagrams to our ports that the kernel dropped: from strangers, too short to be anything,
+    // or more than the receive buffers took.
+    std::uint64_t kernel_drops() const;
     const PeerStats* peer_stats(PeerId peer) const; // null: no such peer
     std::vector<SaInfo> sas() const { return sas_.list(Clock::now()); }
 
@@ -102,7 +106,7 @@ class UserspaceLink final : public Link {
     Socket* find_socket(const Endpoint& local) const;
     Result<void> open_socket(const Endpoint& local, bool nat);
     void close_unused_sockets();
-    void collect_sources();
+    Result<void> collect_sources();
 
     void wait_readable(const std::shared_ptr<Socket>& socket);
     void wait_writable(const std::shared_ptr<Socket>& socket);
@@ -128,7 +132,8 @@ class UserspaceLink final : public Link {
     ReceiveRing ring_;
     std::array<std::unique_ptr<Peer>, kMaxPeers> peers_;
     std::vector<std::shared_ptr<Socket>> sockets_;
-    std::vector<Address> sources_; // addresses of peers
+    std::vector<Address> sources_;   // addresses of peers
+    std::uint64_t closed_drops_ = 0; // of sockets that are closed
     boost::asio::steady_timer grace_timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
     Enc0* enc0_ = nullptr;

@@ -262,6 +262,7 @@ json::object Node::refused(const policy::RulesetStatus& ruleset) const {
     for (const auto& [name, n] : ruleset.counters)
         if (name.starts_with("not_through_tunnel"))
             add(name, n);
+    add("dropped_in_kernel", link_->kernel_drops());
     add("unknown_source", link_->stats().unknown_source);
     add("unknown_spi", link_->stats().unknown_spi);
     add("runt", link_->stats().runt);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <deque>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 namespace encsync::link {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: ISC
+#include "ipsec/link/filter.hpp"
+#include "tests/unit/link/nodes.hpp"
+
+namespace encsync::link {
+namespace {
+
+// What passes is seen with a real socket: sent over loopback, it is there at once or never.
+class Filter : public testing::Test {
+  protected:
+    void SetUp() override {
+        if (!enter_namespace())
+            GTEST_SKIP() << "no network namespace to be had";
+    }
+    static UdpSocket open(const char* address, std::span<const Address> sources, bool nat = true) {
+        const Endpoint local = endpoint(address, 4500);
+        auto socket =
+            UdpSocket::open(local, {}, filter_program(sources, local.address().is_v6(), nat));
+        EXPECT_TRUE(socket) << socket.error().text;
+        return std::move(*socket);
+    }
+    static bool passes(UdpSocket& socket, const PlainSocket& from, const Buffer& bytes) {
+        from.send(bytes, socket.local());
+        ReceiveRing ring;
+        return socket.receive(ring) == 1;
+    }
+    static std::vector<Address> addresses(std::initializer_list<const char*> texts) {
+        std::vector<Address> all;
+        for (const char* text : texts)
+            all.push_back(boost::asio::ip::make_address(text));
+        return all;
+    }
+};
+
+TEST_F(Filter, PassesThePeersAndNobodyElse) {
+    UdpSocket socket = open("127.0.0.1", addresses({"127.0.0.2", "fd00::2", "127.0.0.4"}));
+    EXPECT_TRUE(passes(socket, PlainSocket(endpoint("127.0.0.2", 0)), text(100)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.3", 0)), text(100)));
+    EXPECT_TRUE(passes(socket, PlainSocket(endpoint("127.0.0.4", 0)), text(100)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.5", 0)), text(100)));
+    EXPECT_EQ(2u, socket.kernel_drops());
+    ASSERT_TRUE(socket.set_filter(filter_program(addresses({"127.0.0.3"}), false, true)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.2", 0)), text(100)));
+    EXPECT_TRUE(passes(socket, PlainSocket(endpoint("127.0.0.3", 0)), text(100)));
+    ASSERT_TRUE(socket.set_filter(filter_program({}, false, true)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.3", 0)), text(100)));
+}
+
+TEST_F(Filter, KnowsIpv6) {
+    for (int i = 1; i < 9; i++)
+        shell("ip -6 addr add fd00::" + std::to_string(i) + "/128 dev lo nodad");
+    shell("ip -6 addr add fe00::1/128 dev lo nodad"); // the first word alone differs
+    // As many as there can be: two addresses of each peer.
+    std::vector<Address> peers;
+    for (std::size_t i = 0; i < std::size_t{kMaxPeers} * 2 - 2; i++)
+        peers.push_back(boost::asio::ip::make_address("2001:db8::" + std::to_string(i)));
+    peers.push_back(boost::asio::ip::make_address("fd00::2"));
+    peers.push_back(boost::asio::ip::make_address("fd00::4"));
+    UdpSocket socket = open("fd00::1", peers);
+    EXPECT_TRUE(passes(socket, PlainSocket(endpoint("fd00::2", 0)), text(100)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("fd00::3", 0)), text(100)));
+    EXPECT_TRUE(passes(socket, PlainSocket(endpoint("fd00::4", 0)), text(100)));
+    EXPECT_FALSE(passes(socket, PlainSocket(endpoint("fd00::5", 0)), text(100)));
+    UdpSocket other = open("fd00::6", addresses({"fd00::1"}));
+    EXPECT_FALSE(passes(other, PlainSocket(endpoint("fe00::1", 0)), text(100)));
+    EXPECT_TRUE(passes(other, PlainSocket(endpoint("fd00::1", 0)), text(100)));
+}
+
+TEST_F(Filter, KnowsTheShapes) {
+    UdpSocket nat = open("127.0.0.1", addresses({"127.0.0.2"}));
+    UdpSocket ike = open("127.0.0.7", addresses({"127.0.0.2"}), false);
+    const PlainSocket peer(endpoint("127.0.0.2", 0));
+    EXPECT_TRUE(passes(nat, peer, {kNatKeepalive}));
+    EXPECT_FALSE(passes(nat, peer, {0}));
+    EXPECT_FALSE(passes(nat, peer, {}));
+    EXPECT_FALSE(passes(nat, peer, {0, 0, 0}));
+    EXPECT_TRUE(passes(nat, peer, Buffer(kMarkerSize + kIkeHeaderSize)));
+    EXPECT_FALSE(passes(nat, peer, Buffer(kMarkerSize + kIkeHeaderSize - 1)));
+    EXPECT_TRUE(passes(nat, peer, text(esp::sealed_size(0))));
+    EXPECT_FALSE(passes(nat, peer, text(esp::sealed_size(0) - 1)));
+    EXPECT_TRUE(passes(ike, peer, Buffer(kIkeHeaderSize)));
+    EXPECT_FALSE(passes(ike, peer, Buffer(kIkeHeaderSize - 1)));
+    EXPECT_FALSE(passes(ike, peer, {kNatKeepalive}));
+}
+
+// A flood of strangers wakes nobody: not one turn of the loop is theirs, and what a peer says
+// meanwhile finds its place in the receive buffer.
+TEST_F(TwoNodes, AFloodOfStrangersIsNotEvenReceived) {
+    options.socket.buffer_size = 65536;
+    make();
+    connect_both();
+    const PlainSocket mallory(endpoint("127.0.0.9", 4500));
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    settle();
+    ASSERT_EQ(1u, minnie->packets.size());
+    io.restart();
+    EXPECT_EQ(0u, io.poll());
+    for (int i = 0; i < 5000; i++)
+        mallory.send(text(1400), endpoint("127.0.0.2", i % 2 == 0 ? 4500 : 500));
+    io.restart();
+    EXPECT_EQ(0u, io.poll());
+    EXPECT_EQ(5000u, minnie->link->kernel_drops());
+    ASSERT_TRUE(mickey->put(text(100)));
+    mickey->link->flush();
+    settle();
+    EXPECT_EQ(2u, minnie->packets.size());
+    EXPECT_EQ(0u, minnie->link->stats().unknown_source);
+}
+
+// The twin: the same flood from a peer's address reaches us, and is refused one by one.
+TEST_F(TwoNodes, AFloodFromAPeersAddressIsReceived) {
+    connect_both();
+    const PlainSocket relay(endpoint("127.0.0.1", 14500));
+    for (int i = 0; i < 100; i++)
+        relay.send(text(1400), endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 100; }));
+    EXPECT_EQ(0u, minnie->link->kernel_drops());
+}
+
+TEST_F(TwoNodes, WhoIsAdmittedFollowsThePeers) {
+    const PlainSocket goofy(endpoint("127.0.0.9", 4500));
+    goofy.send(text(100), endpoint("127.0.0.2", 4500));
+    settle();
+    EXPECT_EQ(1u, minnie->link->kernel_drops());
+    LinkPeer third = peer("goofy", right, "127.0.0.9");
+    third.id = 1;
+    ASSERT_TRUE(minnie->link->add_peer(third));
+    goofy.send(text(100), endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 1; }));
+    minnie->link->remove_peer(1);
+    goofy.send(text(100), endpoint("127.0.0.2", 4500));
+    settle();
+    EXPECT_EQ(2u, minnie->link->kernel_drops());
+    EXPECT_EQ(1u, minnie->link->stats().unknown_spi);
+    // A peer behind a NAT comes from where it was last seen.
+    minnie->link->set_endpoint(0, endpoint("127.0.0.9", 4500));
+    goofy.send(text(100), endpoint("127.0.0.2", 4500));
+    ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 2; }));
+    minnie->link->remove_peer(0); // the sockets close; what they counted is not forgotten
+    EXPECT_EQ(2u, minnie->link->kernel_drops());
+}
+
+} // namespace
+} // namespace encsync::link
