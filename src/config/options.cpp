@@ -218,18 +218,20 @@ constexpr std::array kOptions = {
            "be, they are left out by the kernel already. What a peer tells of such a flow is "
            "taken nonetheless, as in pf: `nosync` is about what this node sends.",
            store<&Setup::nosync>},
-    Option{"delay",
-           kSetup,
-           ValueType::fine_duration,
-           "0",
-           "",
-           "500ms",
-           "How long a flow must have lived before the peers are told of it. Most flows are over "
-           "within a second: not to announce those saves half of the traffic and more. A takeover "
-           "breaks flows that are younger. This version of encsyncd reads it and does not start "
-           "with anything but `0`.",
-           store<&Setup::delay>,
-           {0, kMinute}},
+    Option{
+        "delay",
+        kSetup,
+        ValueType::fine_duration,
+        "0",
+        "",
+        "500ms",
+        "How long a flow must have lived before the peers are told of it. Most flows are over "
+        "within a second: not to announce those saves half of the traffic and more. A connection "
+        "that is closed by then is not announced at all; of UDP it takes the kernel's timer "
+        "(`nf_conntrack_udp_timeout`) to end one. When a node dies, its flows that are younger "
+        "die with it; one that is made `standby` tells of them at once.",
+        store<&Setup::delay>,
+        {0, kMinute}},
     Option{"defer",
            kSetup,
            ValueType::word,
@@ -373,11 +375,14 @@ constexpr std::array kOptions = {
            store<&Conn::wire>,
            {},
            kWireWords},
-    Option{"nosync", kConn, ValueType::nosync, "", "nothing", "net 10.9.0.0/24, zone 7",
-           "Flows that this peer is not told of, besides those of `nosync` in `config setup`. "
-           "The rules are explained above. This version of encsyncd reads it and does not start "
-           "with a rule here; those of `config setup` are in force.",
-           store<&Conn::nosync>},
+    Option{
+        "nosync", kConn, ValueType::nosync, "", "nothing", "net 10.9.0.0/24, zone 7",
+        "Flows that this peer is not told of, besides those of `nosync` in `config setup`. "
+        "The rules are explained above. They are held against a flow when it begins or comes to "
+        "this node, and whenever its mark or its addresses change: what the peer may no longer "
+        "hear of it is told to drop. A flow of the peer's own that fits stays the peer's, whatever "
+        "of it passes through this node, as long as the peer is there.",
+        store<&Conn::nosync>},
     Option{"auto",
            kConn,
            ValueType::word,

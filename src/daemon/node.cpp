@@ -168,8 +168,9 @@ Result<void> Node::make_engine() {
     options.role = run_dir_.role().value_or(role_of(config_.setup.role));
     options.table_kept = run_dir_.table_kept();
     options.join_wait = config_.setup.joinwait;
+    options.delay = config_.setup.delay;
     for (const config::Conn& conn : config_.conns)
-        options.peers.push_back(speaks(conn));
+        options.peers.push_back(peer_options(conn));
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
     engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
     return {};

@@ -203,7 +203,7 @@ void Node::carry_out(const Changes& changes) {
         config_.conns[peer] = conn;
         lives_[peer] = {};
         selectors_[peer] = selectors(conn);
-        engine_->add_peer(peer, speaks(conn));
+        engine_->add_peer(peer, peer_options(conn));
     }
     for (const auto& [peer, conn] : changes.retold)
         config_.conns[peer] = conn;

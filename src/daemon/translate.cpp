@@ -65,35 +65,38 @@ state::NoSync nosync(const std::vector<config::NoSync>& rules) {
     return state::NoSync(std::move(out));
 }
 
-sync::PeerOptions speaks(const config::Conn& conn) {
+namespace {
+
+// Whether it is greeted, and in which dialect it is spoken to.
+std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
     using pfsync::Dialect;
-    switch (conn.wire) {
+    switch (wire) {
     case config::Wire::openbsd:
-        return {conn.name, false, Dialect::openbsd};
+        return {false, Dialect::openbsd};
     case config::Wire::freebsd_1301:
-        return {conn.name, false, Dialect::freebsd1301};
+        return {false, Dialect::freebsd1301};
     case config::Wire::freebsd_1400:
-        return {conn.name, false, Dialect::freebsd1400};
+        return {false, Dialect::freebsd1400};
     case config::Wire::freebsd_1500:
-        return {conn.name, false, Dialect::freebsd1500};
+        return {false, Dialect::freebsd1500};
     case config::Wire::automatic:
-        return {conn.name, true, std::nullopt};
+        return {true, std::nullopt};
     case config::Wire::encsync:
         break;
     }
-    return {conn.name, true, Dialect::openbsd};
+    return {true, Dialect::openbsd};
+}
+
+} // namespace
+
+sync::PeerOptions peer_options(const config::Conn& conn) {
+    const auto [extended, dialect] = speaks(conn.wire);
+    return {conn.name, extended, dialect, nosync(conn.nosync)};
 }
 
 Result<void> check_supported(const config::Config& config) {
-    if (config.setup.delay.count() != 0)
-        return Error{"delay= is not supported by this version; only 0 is"};
     if (config.setup.defer)
         return Error{"defer=yes is not supported by this version"};
-    for (const config::Conn& conn : config.conns)
-        if (!conn.nosync.empty())
-            return Error{fmt::format("conn {}: nosync= is supported in config setup only, in this "
-                                     "version",
-                                     conn.name)};
     return {};
 }
 

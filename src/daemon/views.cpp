@@ -215,6 +215,9 @@ json::array Node::peers() const {
         o["address"] = config::to_string(config_.conns[peer].right);
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
+        o["withheld"] = engine_->live() - engine_->live_for(peer);
+        o["rx_messages"] = s.counters.rx_messages;
+        o["tx_messages"] = s.counters.tx_messages;
         o["waiting"] = s.queue.size() + s.removals.size();
         o["stale"] = s.counters.stale;
         o["late"] = s.counters.late_packets;

@@ -56,6 +56,7 @@ void Engine::advance(Instant now) {
         static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_).count());
     for (PeerId peer = 0; peer < peer_count(); peer++)
         advance_session(peer);
+    come_of_age(now_);
     if (now_ >= refresh_due_)
         refresh_round();
     if (now_ >= orphans_due_)
@@ -97,6 +98,8 @@ void Engine::advance_session(PeerId peer) {
 
 Instant Engine::deadline() const {
     Instant next = std::min(refresh_due_, orphans_due_);
+    if (!young_.empty())
+        next = std::min(next, young_.front().due);
     if (!ever_in_step_ && !served_alone_)
         next =
             std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));
@@ -122,6 +125,8 @@ Instant Engine::deadline() const {
 
 void Engine::set_role(Role role) {
     options_.role = role;
+    if (role == Role::standby) // who takes over wants those, too
+        come_of_age(Instant::max());
     for (auto& s : sessions_)
         s->hello_now = s->link_up && s->greets();
     reconcile_roles();

@@ -13,8 +13,9 @@
 // and vanished peers. ownership.cpp has the rules, docs/architecture.md the whole story.
 //
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
-// ownership.cpp, events.cpp (the table's side, copies kept alive), sessions.cpp (hello, acks, bulk
-// updates), receive.cpp, transmit.cpp, reliability, merge.
+// ownership.cpp, events.cpp (the table's side, copies kept alive), withheld.cpp (who is not to hear
+// of what), sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp, reliability,
+// merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -44,6 +45,7 @@ struct Options {
     bool table_kept = false;
     std::chrono::seconds join_wait{30}; // without any peer for so long: serve alone
     std::size_t max_states = 8'000'000; // what peers may make us hold
+    Instant delay{0};                   // a flow must have lived so long before peers hear of it
     std::vector<PeerOptions> peers;     // by PeerId
 };
 
@@ -123,6 +125,8 @@ class Engine : public table::Listener {
     bool has_peer(PeerId peer) const;
     // States that are live here.
     std::size_t live() const { return live_; }
+    // Of those, the ones that this peer hears of.
+    std::size_t live_for(PeerId peer) const { return live_ - withheld_live_[peer]; }
     // States whose owner is `peer`.
     std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
     const Counters& counters() const { return counters_; }
@@ -130,6 +134,9 @@ class Engine : public table::Listener {
 
   private:
     PeerId peer_count() const { return static_cast<PeerId>(sessions_.size()); }
+    std::uint16_t all_peers() const {
+        return static_cast<std::uint16_t>((1u << sessions_.size()) - 1);
+    }
 
     // engine.cpp
     void advance_session(PeerId peer);
@@ -158,6 +165,7 @@ class Engine : public table::Listener {
     void announce(state::Slot slot, bool full);
     void enqueue(Session& s, PeerId peer, state::Slot slot, bool full);
     void retract(state::Slot slot);
+    void retract_from(PeerId peer, state::Slot slot);
     void local_change(const state::Flow& flow);
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
@@ -171,6 +179,19 @@ class Engine : public table::Listener {
     void remember_gone(const state::Key& key);
     void forget_gone();
     bool joining() const;
+
+    // withheld.cpp
+    struct Young {
+        Instant due;
+        state::Slot slot;
+        state::StateId id;
+    };
+    std::uint16_t kept_from(state::Slot slot) const;
+    void review(state::Slot slot);
+    void keep_back(state::Slot slot);
+    bool is_young(const Young& young) const;
+    bool is_over(state::Slot slot) const;
+    void come_of_age(Instant until);
 
     // sessions.cpp
     void on_silent(PeerId peer);
@@ -206,7 +227,7 @@ class Engine : public table::Listener {
     // transmit.cpp
     bool transmit(PeerId peer);
     std::size_t build(Session& s, PeerId peer, MutableBytes room);
-    void say_hello(Session& s, pfsync::Builder& packet);
+    void say_hello(Session& s, PeerId peer, pfsync::Builder& packet);
     bool say(Session& s, PeerId peer, pfsync::Builder& packet);
     bool say_order(Session& s, pfsync::Builder& packet);
     bool say_queue(Session& s, PeerId peer, pfsync::Builder& packet);
@@ -227,9 +248,13 @@ class Engine : public table::Listener {
     std::uint32_t now_s_ = 0;
     Counters counters_;
     std::size_t live_ = 0;
-    std::size_t no_sync_live_ = 0; // of those, the ones that peers never hear of
-    std::uint32_t births_ = 0;     // of flows named here; its low bits end their names
+    std::array<std::size_t, kMaxPeers>
+        withheld_live_{};      // of those, what each peer does not hear of
+    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
     std::array<std::size_t, 256> copies_{};
+
+    bool any_nosync_ = false; // of a peer
+    std::deque<Young> young_; // in the order in which they come of age
 
     bool table_known_ = false; // the first dump is through
     bool dumping_ = false;

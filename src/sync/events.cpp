@@ -37,7 +37,7 @@ constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock an
 
 void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
     Record& record = index_.record(slot);
-    if ((record.flags & state::kNoSync) != 0)
+    if (has(record.sync.withheld, peer))
         return;
     if (full)
         set(record.sync.full, peer);
@@ -59,35 +59,37 @@ void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
     }
 }
 
-// Peers that were never heard get everything in bulk; the others hear of it when they can.
 void Engine::announce(Slot slot, bool full) {
-    for (PeerId peer = 0; peer < peer_count(); peer++) {
-        Session& s = *sessions_[peer];
-        if (s.extended || (s.plain() && s.link_up))
-            enqueue(s, peer, slot, full);
-    }
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (sessions_[peer]->listens())
+            enqueue(*sessions_[peer], peer, slot, full);
 }
 
 void Engine::retract(Slot slot) {
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (has(index_.record(slot).sync.known, peer))
+            retract_from(peer, slot);
+}
+
+void Engine::retract_from(PeerId peer, Slot slot) {
+    Session& s = *sessions_[peer];
+    if (!s.listens())
+        return;
     const Record& record = index_.record(slot);
-    for (PeerId peer = 0; peer < peer_count(); peer++) {
-        Session& s = *sessions_[peer];
-        if (!has(record.sync.known, peer) || !(s.extended || (s.plain() && s.link_up)))
-            continue;
-        s.removals.push_back({record.id, record.sync.term});
-        if (s.removals.size() <= kMaxRemovals)
-            continue;
-        if (s.plain())
-            s.removals.pop_front(); // its own timer must do
-        else
-            begin_anew(peer); // which makes the peer ask for everything
-    }
+    s.removals.push_back({record.id, record.sync.term});
+    if (s.removals.size() <= kMaxRemovals)
+        return;
+    if (s.plain())
+        s.removals.pop_front(); // its own timer must do
+    else
+        begin_anew(peer); // which makes the peer ask for everything
 }
 
 // ---- changes -------------------------------------------------------------------------------
 
 void Engine::mark_present(Record& record) {
-    record.sync.bits = dump_mark_ ? kDumpMark : 0;
+    record.sync.bits =
+        static_cast<std::uint8_t>((record.sync.bits & kYoung) | (dump_mark_ ? kDumpMark : 0));
 }
 
 // A copy lives where it belongs, so a refresh round brings it back here. Not at once: a full table
@@ -101,16 +103,22 @@ void Engine::local_change(const state::Flow& flow) {
     Slot slot = index_.find(flow.key);
     if (slot == kNoSlot) {
         slot = adopt_new(flow, kHere);
-        if (slot != kNoSlot)
-            announce(slot, false);
+        if (slot == kNoSlot)
+            return;
+        keep_back(slot);
+        announce(slot, false);
         return;
     }
     Record& record = index_.record(slot);
     bool full = record.mark != flow.mark;
+    bool other = full; // for rules of nosync
     bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
+    const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);
     record.src_state = flow.src_state;
     record.dst_state = flow.dst_state;
     record.mark = flow.mark;
+    if (over && !is_over(slot))
+        keep_back(slot); // it lives again, and its time begins anew
     if ((record.flags ^ flow.flags) & (state::kSeenReply | state::kAssured)) {
         record.flags = static_cast<std::uint8_t>(
             record.flags | (flow.flags & (state::kSeenReply | state::kAssured)));
@@ -119,11 +127,17 @@ void Engine::local_change(const state::Flow& flow) {
     }
     if (index_.reply(slot) != flow.reply) {
         index_.set_reply(slot, flow.reply);
-        full = changed = true;
+        full = changed = other = true;
     }
     record.expires = now_s_ + flow.timeout;
     mark_present(record);
-    if (record.sync.owner != kHere) {
+    if (other)
+        review(slot);
+    // A change of hands of which the owner is not to hear would make two owners.
+    const std::uint8_t owner = record.sync.owner;
+    if (owner < sessions_.size() && has(record.sync.withheld, owner) && owner_alive(owner))
+        return;
+    if (owner != kHere) {
         record.sync.term = next_term(record.sync.term);
         set_owner(slot, kHere);
         full = changed = true;

@@ -19,6 +19,9 @@ inline constexpr std::uint8_t kEnded = 0x04; // absent, and perhaps because its 
 inline constexpr std::uint8_t kLent = 0x08;  // live here, but its timer is still a copy's
 inline constexpr std::uint8_t kGiven = 0x10; // given to its owner, who has not spoken of it yet
 
+// Not to be lost when a flow is seen again.
+inline constexpr std::uint8_t kYoung = 0x20; // live here, but for less than `delay`
+
 // SyncMarks::term: a counter modulo 128, compared like a sequence number.
 constexpr std::uint8_t next_term(std::uint8_t term) {
     return static_cast<std::uint8_t>((term + 1) & 0x7f);
@@ -27,7 +30,7 @@ constexpr int compare_terms(std::uint8_t a, std::uint8_t b) {
     return static_cast<std::int8_t>(static_cast<std::uint8_t>((a - b) << 1)) / 2;
 }
 
-// SyncMarks::known, queued, full
+// SyncMarks::known, queued, full, withheld
 constexpr std::uint16_t bit(PeerId peer) {
     return static_cast<std::uint16_t>(1u << peer);
 }

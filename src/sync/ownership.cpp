@@ -45,8 +45,9 @@ void Engine::count(const Record& record, int by) {
         return;
     }
     live_ += n;
-    if ((record.flags & state::kNoSync) != 0)
-        no_sync_live_ += n;
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (has(record.sync.withheld, peer))
+            withheld_live_[peer] += n;
 }
 
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
@@ -54,12 +55,13 @@ void Engine::set_owner(Slot slot, std::uint8_t owner) {
     count(record, -1);
     record.sync.owner = owner;
     count(record, 1);
-    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kLent | kGiven));
-    // Its former owner has told the others; from now on we do.
+    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kLent | kGiven | kYoung));
+    // Its former owner has told the others, if it was one to tell of; from now on we do.
     if (owner == kHere)
-        record.sync.known = static_cast<std::uint16_t>((1u << sessions_.size()) - 1);
+        record.sync.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();
     else if (owner < sessions_.size())
         record.sync.epoch = sessions_[owner]->epoch;
+    review(slot);
 }
 
 Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
@@ -82,6 +84,8 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
     mark_present(record);
     if (owner != kHere)
         set_owner(slot, owner);
+    else
+        review(slot);
     return slot;
 }
 

@@ -26,6 +26,10 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     fresh->local = options_.session;
     sessions_[peer] = std::move(fresh);
     begin_session(peer); // what the place's last holder left in the marks
+    any_nosync_ =
+        std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+        review(slot);
 }
 
 // To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes

@@ -227,6 +227,8 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
             index_.set_reply(slot, *said.reply);
     }
     const state::Flow after = index_.flow(slot, now_s_);
+    if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags)
+        review(slot);
     const bool changed = before.src_state != after.src_state ||
                          before.dst_state != after.dst_state || before.flags != after.flags ||
                          before.mark != after.mark || before.reply != after.reply;
@@ -353,7 +355,7 @@ void Engine::receive_request(PeerId peer, state::StateId id) {
     const Slot slot = index_.find(id);
     if (slot == kNoSlot)
         refuse(Refused::unknown_state);
-    else if ((index_.record(slot).flags & state::kNoSync) != 0)
+    else if (has(index_.record(slot).sync.withheld, peer))
         refuse(Refused::no_sync);
     else
         enqueue(s, peer, slot, true);

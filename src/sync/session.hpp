@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pfsync/dialect.hpp"
+#include "state/nosync.hpp"
 #include "sync/reliability.hpp"
 #include "util/peer_id.hpp"
 
@@ -22,6 +23,7 @@ struct PeerOptions {
     bool extended = true;
     // None: whatever the peer shows itself to speak (wire=auto).
     std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
+    state::NoSync nosync{}; // what this peer is not told of
 };
 
 struct PeerCounters {
@@ -100,6 +102,8 @@ struct Session {
     bool reachable() const { return link_up && !silent; }
     // Standard pfsync only: as configured, or because the peer never said hello.
     bool plain() const { return !options.extended || assumed_plain; }
+    // Peers that were never heard get everything in bulk; the others hear of news when they can.
+    bool listens() const { return extended || (plain() && link_up); }
     bool joining() const { return link_up && !in_step; }
     // A FreeBSD would not read on behind a hello.
     bool greets() const { return options.extended && !is_freebsd(dialect); }

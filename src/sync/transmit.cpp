@@ -131,7 +131,7 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
         store_be(m + ext::seq::session, s.local);
     }
     if (s.hello_now)
-        say_hello(s, packet);
+        say_hello(s, peer, packet);
     if (s.ack_due <= now_) {
         s.ack_due = Instant::max();
         if (s.extended && s.inbox.highest() != 0) {
@@ -144,7 +144,7 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
     return packet.empty() ? 0 : packet.finish();
 }
 
-void Engine::say_hello(Session& s, pfsync::Builder& packet) {
+void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
     const bool drained = s.extended && s.drained();
     std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
@@ -157,7 +157,7 @@ void Engine::say_hello(Session& s, pfsync::Builder& packet) {
         (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
         (drained ? ext::hello::kDrained : 0) | (lost ? ext::hello::kLost : 0));
     store_be(m + ext::hello::states, std::uint64_t{index_.size()});
-    store_be(m + ext::hello::live, std::uint64_t{live_ - no_sync_live_});
+    store_be(m + ext::hello::live, std::uint64_t{live_for(peer)});
     s.hello_now = false;
     s.hello_due = now_ + (s.extended || s.assumed_plain ? kHelloInterval : kFirstHellos);
 }
@@ -276,6 +276,7 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
     if (s.sending_bulk) {
         for (; !s.bulk_again.empty(); s.bulk_again.pop_front())
             if (index_.used(s.bulk_again.front()) &&
+                !has(index_.record(s.bulk_again.front()).sync.withheld, peer) &&
                 !say_state(s, peer, packet, s.bulk_again.front(), Item::Kind::bulk))
                 return false;
         while (!s.bulk_walked && s.bulk_pause <= now_) {
@@ -284,7 +285,7 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
             if (s.bulk_walked)
                 break;
             const Record& record = index_.record(slot);
-            if ((record.flags & state::kNoSync) == 0 && (record.sync.bits & kEnded) == 0 &&
+            if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0 &&
                 !say_state(s, peer, packet, slot, Item::Kind::bulk))
                 return false;
             s.bulk_cursor = slot;

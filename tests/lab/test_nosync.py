@@ -78,15 +78,19 @@ def playground(lab):
             sync.Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"],
                          setup={"nosync": MINNIES_RULES})]
     sync.introduce(*both)
-    for instance in both:
+    open_for_traffic(pair, both)
+    return pair, both
+
+
+def open_for_traffic(pair: FirewallPair, instances: list[sync.Encsync]) -> None:
+    for instance in instances:
         instance.start()
-    sync.wait_in_step(*both)
+    sync.wait_in_step(*instances)
     pair.start_keepalived(pair.mickey)
     pair.wait_owner(pair.mickey)
     pair.mickey.nft(RULES)
     echo = pair.server.start(PYTHON, "-c", ECHO, *PORTS, name="echo")
     wait_for(lambda: "ready" in echo.output(), 10, "the echo server")
-    return pair, both
 
 
 def exchange(pair: FirewallPair, port: int, size: int = 1) -> None:
@@ -189,3 +193,39 @@ def test_what_a_peer_sends_is_taken_whatever_our_own_rules(playground):
     wait_for(lambda: find(pair.mickey, 5602), 10, "minnie's own flow without that mark")
     assert find(pair.mickey, 5601) is None
     assert find(pair.minnie, 5601) is not None
+
+
+def test_what_one_peer_is_not_told_the_other_is(fresh):
+    """mickey's rules about donald hold for donald alone: minnie gets all."""
+    pair = FirewallPair(fresh, donald=True)
+    instances = sync.equip(pair)
+    mickey, _, at_donald = instances
+    mickey.each["donald"] = {"nosync": "mark 0x10/0x10, port 5500-5510 and proto udp"}
+    mickey.write_config()
+    open_for_traffic(pair, instances)
+    donald = pair.firewalls[2]
+    for port in (MARKED, PORT_AT_HOME, PLAIN):
+        exchange(pair, port)
+        wait_for(lambda: find(pair.minnie, port), 10, f"the flow to port {port} to reach minnie")
+    wait_for(lambda: find(donald, PLAIN), 10, "the flow without a rule to reach donald")
+
+    def at_home() -> bool:
+        return find(donald, MARKED) is None and find(donald, PORT_AT_HOME) is None
+
+    assert at_home()
+    assert mickey.peer("donald")["withheld"] == 2
+    assert mickey.peer("minnie")["withheld"] == 0
+    # In bulk no more than live.
+    received = at_donald.peer("mickey")["bulk"]["received"]
+    at_donald.command("bulk", "mickey")
+    wait_for(lambda: at_donald.peer("mickey")["bulk"]["received"] > received, 10, "the bulk update")
+    assert at_home()
+    # A mark that comes takes the flow from donald, and from nobody else; without it it is back.
+    exchange(pair, PLAIN, EXCLUDE)
+    wait_for(lambda: find(donald, PLAIN) is None, 10, "donald to drop his copy")
+    wait_for(lambda: find(pair.minnie, PLAIN).mark == 0x10, 10, "minnie to see the mark")
+    exchange(pair, PLAIN, INCLUDE)
+    wait_for(lambda: find(donald, PLAIN), 10, "the flow to come back to donald")
+    assert find(donald, PLAIN).mark == 0x8000003
+    # Who counts what was told finds nothing missing.
+    assert at_donald.peer("mickey")["bulk"]["repairs"] == 0

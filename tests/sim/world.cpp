@@ -114,10 +114,11 @@ void Node::start() {
     options.session = world.random() | 1;
     options.role = role;
     options.table_kept = table_kept;
+    options.delay = delay;
     table_kept = true;
     for (unsigned n = 0; n < world.nodes.size(); n++)
         if (n != index)
-            options.peers.push_back({"node" + std::to_string(n), true});
+            options.peers.push_back({.name = "node" + std::to_string(n), .nosync = nosync[n]});
     engine = std::make_unique<sync::Engine>(options, kernel, *this);
     kernel.listener = engine.get();
     engine->advance(world.now + clock);

@@ -75,7 +75,9 @@ class Node : public link::Link {
     std::unique_ptr<sync::Engine> engine;
     sync::Role role = sync::Role::automatic;
     bool table_kept = false;
-    Instant clock{0}; // what its clock is ahead of the world's
+    Instant delay{0};
+    std::map<unsigned, state::NoSync> nosync{}; // by node
+    Instant clock{0};                           // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: ISC
+// Of which flows a peer is not to hear. One that pf calls no-sync: no peer. One that fits a rule
+// of a conn's `nosync`: that peer. One that has not lived for `delay` yet: no peer, until then; and
+// none at all if its connection is closed by then, however long the table remembers it.
+//
+// SyncMarks::withheld says it of each flow, so that whoever is about to say something only has to
+// look. It changes in review() alone, which tells the peers what follows from it: who may hear of
+// the flow from now on is told, who may no longer loses the copy.
+#include "sync/engine.hpp"
+
+#include "sync/marks.hpp"
+
+#include <algorithm>
+#include <netinet/in.h>
+
+namespace encsync::sync {
+
+using state::Record;
+using state::Slot;
+
+std::uint16_t Engine::kept_from(Slot slot) const {
+    const Record& record = index_.record(slot);
+    if ((record.flags & state::kNoSync) != 0 || (record.sync.bits & kYoung) != 0)
+        return all_peers();
+    std::uint16_t peers = 0;
+    if (!any_nosync_)
+        return peers;
+    const state::Flow flow = index_.flow(slot, now_s_);
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (sessions_[peer]->options.nosync.matches(flow))
+            set(peers, peer);
+    return peers;
+}
+
+void Engine::review(Slot slot) {
+    Record& record = index_.record(slot);
+    state::SyncMarks& sync = record.sync;
+    const std::uint16_t before = sync.withheld, after = kept_from(slot);
+    if (before != after) {
+        count(record, -1);
+        sync.withheld = after;
+        count(record, 1);
+    }
+    // A copy is its owner's to tell of and to withdraw.
+    if (sync.owner != kHere || (before == 0 && after == 0))
+        return;
+    for (PeerId peer = 0; peer < peer_count(); peer++) {
+        if (has(after, peer)) {
+            if (has(sync.known, peer))
+                retract_from(peer, slot);
+            clear(sync.known, peer);
+            clear(sync.queued, peer);
+            clear(sync.full, peer);
+        } else if (has(before, peer) && sessions_[peer]->listens()) {
+            enqueue(*sessions_[peer], peer, slot, true);
+        }
+    }
+}
+
+// ---- delay ---------------------------------------------------------------------------------
+
+// All wait equally long, so they come of age in the order in which they were born.
+void Engine::keep_back(Slot slot) {
+    if (options_.delay == Instant::zero())
+        return;
+    Record& record = index_.record(slot);
+    record.sync.bits |= kYoung;
+    young_.push_back({now_ + options_.delay, slot, record.id});
+    review(slot);
+    // Of those that ended young the line keeps nothing but their places.
+    if (young_.size() > 2 * index_.size() + 1024)
+        std::erase_if(young_, [&](const Young& young) { return !is_young(young); });
+}
+
+bool Engine::is_young(const Young& young) const {
+    return index_.used(young.slot) && index_.record(young.slot).id == young.id &&
+           (index_.record(young.slot).sync.bits & kYoung) != 0;
+}
+
+bool Engine::is_over(Slot slot) const {
+    const std::uint8_t proto = index_.key(slot).proto;
+    const Record& record = index_.record(slot);
+    return (proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP) &&
+           std::min(record.src_state, record.dst_state) >= state::tcp::kFinWait2 &&
+           std::max(record.src_state, record.dst_state) <= state::tcp::kTimeWait;
+}
+
+void Engine::come_of_age(Instant until) {
+    for (; !young_.empty() && young_.front().due <= until; young_.pop_front()) {
+        if (!is_young(young_.front()) || is_over(young_.front().slot))
+            continue;
+        state::SyncMarks& sync = index_.record(young_.front().slot).sync;
+        sync.bits = static_cast<std::uint8_t>(sync.bits & ~kYoung);
+        review(young_.front().slot);
+    }
+}
+
+} // namespace encsync::sync
