@@ -110,8 +110,21 @@ local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
 }
+local STATE_MORE = {
+    {"labels", 0, "bytes16"}, {"helper", 16, "name"}, {"lifetime", 32, "u32"},
+    {"expectations", 36, "u8"},
+}
+local EXPECT = {
+    {"id", 0, "hex64"}, {"creatorid", 8, "creatorid"}, {"index", 12, "u8"},
+    {"expect_count", 13, "u8"}, {"proto", 14, "u8"}, {"flags", 15, "u8"}, {"class", 16, "u8"},
+    {"af", 17, "family"}, {"expect_timeout", 20, "u32"}, {"src_addr", 24, "address", 17},
+    {"dst_addr", 40, "address", 17}, {"mask_addr", 56, "address", 17},
+    {"nat_addr", 72, "address", 17}, {"src_port", 88, "u16"}, {"dst_port", 90, "u16"},
+    {"mask_port", 92, "u16"}, {"nat_port", 18, "u16"}, {"function", 96, "function"},
+}
 local REMOVAL_TAIL = {{"term", 0, "u8"}}
-STATE6[#STATE6 + 1] = {"tail", 264, "tail", {12, STATE_TAIL}}
+STATE6[#STATE6 + 1] = {"tail", 264, "tail", {12, STATE_TAIL, 40}}
+STATE6[#STATE6 + 1] = {"more", 276, "tail", {40, STATE_MORE}}
 local DEL_C = {ID[1], ID[2], {"tail", 12, "tail", {4, REMOVAL_TAIL}}}
 
 -- {action, least size, fields}. Without a size nothing is in it. `unused`: version 6 passes over
@@ -125,6 +138,7 @@ local MESSAGES = {
         {"OTDB", 48, OLD_TDB, unused = true}, {"EOF", 0, {}, unused = true}, {"INS", 264, STATE6},
         {"UPD", 264, STATE6}, {"TDB", 52, TDB6},
         [0xe0] = {"HELLO", 40, HELLO}, [0xe1] = {"SEQ", 16, SEQ}, [0xe2] = {"ACK", 20, ACK},
+        [0xe8] = {"EXPECT", 120, EXPECT},
     },
     [5] = {
         [0] = {"CLR", 20, CLR}, {"INS_1301", 242, STATE1301}, {"INS_ACK", 12, ID},
@@ -155,6 +169,7 @@ local MAKE = {
     hex32 = function(abbr, name) return ProtoField.uint32(abbr, name, base.HEX) end,
     hex64 = function(abbr, name) return ProtoField.uint64(abbr, name, base.HEX) end,
     ifname = ProtoField.string, tag = ProtoField.string, rest = ProtoField.bytes,
+    name = ProtoField.string, ["function"] = ProtoField.string, bytes16 = ProtoField.bytes,
     ipv4 = ProtoField.ipv4, ipv6 = ProtoField.ipv6,
     direction = function(abbr, name) return ProtoField.uint8(abbr, name, base.DEC, DIRECTIONS) end,
     bus_status = function(abbr, name) return ProtoField.uint8(abbr, name, base.DEC, STATUSES) end,
@@ -336,8 +351,18 @@ local function add_field(tree, message, field, version)
         tree:add(made[name], message(at, 4), UInt64(message(at, 4):uint()))
     elseif kind == "rest" then
         tree:add(made[name], message(at))
+    elseif kind == "bytes16" then
+        tree:add(made[name], message(at, 16))
+    elseif kind == "name" or kind == "function" then
+        local size = kind == "name" and 16 or 24
+        local padded = message(at, size):raw()
+        local text = padded:match("^[^%z]*")
+        tree:add(made[name], message(at, size), text)
+        if #text == size or text:find("[^%w_.-]") or padded:sub(#text + 1):find("[^%z]") then
+            note(tree, "bad_name")
+        end
     elseif kind == "tail" then
-        if message:len() == at + more[1] then
+        if message:len() == at + more[1] or message:len() == at + more[1] + (more[3] or 0) then
             local range = message(at, more[1])
             add_fields(tree:add(pfsync, range, name), range, more[2], version)
         end

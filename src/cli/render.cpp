@@ -281,10 +281,32 @@ std::string state_row(std::string_view proto, std::string_view from, std::string
     return line + "\n";
 }
 
+// What only some flows have.
+std::string extras_of(const json::value& state, std::string_view separator) {
+    std::string out;
+    const auto add = [&](const std::string& what) {
+        out += std::string(separator) + what;
+        separator = ", ";
+    };
+    if (const auto* helper = member(state, "helper"); helper != nullptr)
+        add("helper " + text(state, "helper"));
+    if (const auto* labels = member(state, "labels"); labels != nullptr) {
+        std::string numbers;
+        for (const auto& label : array_of(*labels))
+            numbers += " " + json::serialize(label);
+        add("labels" + numbers);
+    }
+    if (member(state, "lifetime") != nullptr)
+        add("lifetime " + number_as(duration, state, "lifetime"));
+    if (member(state, "expectations") != nullptr)
+        add("expectations " + number_as(plain, state, "expectations"));
+    return out;
+}
+
 } // namespace
 
 std::string states_header() {
-    return state_row("PROTO", "FROM", "TO", "STATE", "OWNER", "AGE", "EXPIRES", "NAT");
+    return state_row("PROTO", "FROM", "TO", "STATE", "OWNER", "AGE", "EXPIRES", "NAT, EXTRAS");
 }
 
 std::string render_state(const json::value& state) {
@@ -298,12 +320,13 @@ std::string render_state(const json::value& state) {
         if (from != seen_from || to != seen_to)
             nat = fmt::format("{} > {}", seen_from, seen_to);
     }
+    const std::string more = nat + extras_of(state, nat.empty() ? "" : ", ");
     const std::string to =
         icmp ? fmt::format("{} id {}", text(state, "dst"), number_as(plain, state, "icmp_id"))
              : end(state, "dst", "dport");
     return state_row(text(state, "proto"), end(state, "src", "sport"), to, text(state, "state"),
                      text(state, "owner"), number_as(duration, state, "age"),
-                     number_as(duration, state, "expires"), nat);
+                     number_as(duration, state, "expires"), more);
 }
 
 std::string render_identities(const json::value& keys) {

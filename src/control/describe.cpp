@@ -3,6 +3,7 @@
 
 #include "control/filter.hpp"
 
+#include <boost/json/value_from.hpp>
 #include <fmt/format.h>
 #include <netinet/in.h>
 
@@ -39,6 +40,13 @@ boost::json::object describe(const state::Flow& flow, std::string_view owner) {
     out["owner"] = owner;
     out["age"] = flow.age;
     out["expires"] = flow.timeout;
+    const state::Extras& extras = flow.extras;
+    if (extras.labels != state::Labels{})
+        out["labels"] = boost::json::value_from(state::numbers(extras.labels));
+    if (!extras.helper.empty())
+        out["helper"] = extras.helper.text();
+    if (extras.lifetime != 0)
+        out["lifetime"] = extras.lifetime;
     return out;
 }
 

@@ -32,6 +32,9 @@ enum class Kind : std::uint8_t {
     creatorid, // hex32; 0 is refused
     ifname,    // 16 bytes that must have a NUL in them
     tag,       // 64 bytes, likewise
+    name,      // 16 bytes: state::Name
+    function,  // 24 bytes: state::FunctionName
+    bytes16,   // as hexadecimal digits
     peer,      // 32 bytes
     key40,     // OpenBSD's pf_state_key; `aux`: the family if it has none of its own
     key36,     // FreeBSD's; `aux`: the family
@@ -39,12 +42,14 @@ enum class Kind : std::uint8_t {
     family,
     route_family, // 0 if there is no route
     direction,
-    timeout,        // index; `aux`: the first that is refused
-    bus_status,     // start or end
-    sockaddr,       // BSD's sockaddr_in or sockaddr_in6, 28 bytes
-    role,           // of an encsync node
-    rest,           // all that follows, as hexadecimal digits
-    extension_tail, // of an encsync node (pfsync/extension.hpp), `aux` bytes: the message's rest
+    timeout,    // index; `aux`: the first that is refused
+    bus_status, // start or end
+    sockaddr,   // BSD's sockaddr_in or sockaddr_in6, 28 bytes
+    role,       // of an encsync node
+    rest,       // all that follows, as hexadecimal digits
+    // Of an encsync node (pfsync/extension.hpp), `aux` bytes: the message's rest, or followed by
+    // more.
+    extension_tail,
 };
 
 // Bytes that a field of this kind has at least.
@@ -73,7 +78,11 @@ constexpr std::size_t width(Kind kind) {
     case Kind::u64_pair:
     case Kind::ifname:
     case Kind::address:
+    case Kind::name:
+    case Kind::bytes16:
         return 16;
+    case Kind::function:
+        return 24;
     case Kind::sockaddr:
         return 28;
     case Kind::peer:

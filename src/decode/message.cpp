@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "decode/message.hpp"
 
+#include "pfsync/extension.hpp"
 #include "pfsync/openbsd.hpp"
+#include "state/extras.hpp"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -14,6 +16,7 @@
 namespace encsync::decode {
 
 namespace json = boost::json;
+namespace extension = pfsync::extension;
 namespace peer = pfsync::common::peer;
 namespace sockaddr = pfsync::common::bsd_sockaddr;
 using pfsync::common::kAfInet;
@@ -75,6 +78,10 @@ class Reader {
     Bytes bytes_;
     Wrong& wrong_;
 };
+
+Bytes until_nul(Bytes bytes) {
+    return bytes.first(static_cast<std::size_t>(std::ranges::find(bytes, 0) - bytes.begin()));
+}
 
 json::value Reader::text(std::size_t offset, std::size_t size) {
     const Bytes all = bytes_.subspan(offset, size);
@@ -218,6 +225,14 @@ json::value Reader::value(const Field& f) {
         return bytes_[at];
     case Kind::sockaddr:
         return socket_address(at);
+    case Kind::name:
+    case Kind::function:
+        if (f.kind == Kind::name ? !state::Name::read(&bytes_[at])
+                                 : !state::FunctionName::read(&bytes_[at]))
+            wrong_.note("bad_name", at);
+        return to_text_bytes(until_nul(bytes_.subspan(at, width(f.kind))));
+    case Kind::bytes16:
+        return json::string(to_hex(bytes_.subspan(at, width(f.kind))));
     case Kind::rest:
         return json::string(to_hex(bytes_.subspan(at)));
     case Kind::extension_tail:
@@ -231,8 +246,10 @@ json::object Reader::fields(std::span<const Field> list) {
     for (const Field& f : list) {
         if (f.kind != Kind::extension_tail) {
             out[f.name] = value(f);
-        } else if (bytes_.size() == std::size_t{f.offset} + f.aux) {
-            Reader tail(version_, bytes_.subspan(f.offset), wrong_);
+        } else if (const std::size_t end = std::size_t{f.offset} + f.aux;
+                   bytes_.size() == end || (f.aux == extension::tail::size &&
+                                            bytes_.size() == end + extension::more::size)) {
+            Reader tail(version_, bytes_.subspan(f.offset, f.aux), wrong_);
             out[f.name] = tail.fields(extension_tail_fields(f.aux));
         }
     }

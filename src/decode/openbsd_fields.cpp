@@ -41,6 +41,7 @@ constexpr Field kFull[] = {
     {"set_tos", full::set_tos, Kind::u8},
     {"set_prio", full::set_prio, Kind::u8_pair},
     {"tail", kStateSize, Kind::extension_tail, extension::tail::size},
+    {"more", kStateSize + extension::tail::size, Kind::extension_tail, extension::more::size},
 };
 
 constexpr Field kUpdC[] = {
@@ -117,6 +118,34 @@ constexpr Field kTail[] = {
     {"status", extension::tail::status, Kind::u8},
 };
 
+constexpr Field kMore[] = {
+    {"labels", extension::more::labels, Kind::bytes16},
+    {"helper", extension::more::helper, Kind::name},
+    {"lifetime", extension::more::lifetime, Kind::u32},
+    {"expectations", extension::more::expectations, Kind::u8},
+};
+
+constexpr Field kExpect[] = {
+    {"id", extension::expect::id, Kind::hex64},
+    {"creatorid", extension::expect::creatorid, Kind::creatorid},
+    {"index", extension::expect::index, Kind::u8},
+    {"count", extension::expect::count, Kind::u8},
+    {"proto", extension::expect::proto, Kind::u8},
+    {"flags", extension::expect::flags, Kind::u8},
+    {"class", extension::expect::policy_class, Kind::u8},
+    {"af", extension::expect::af, Kind::family},
+    {"timeout", extension::expect::timeout, Kind::u32},
+    {"src_addr", extension::expect::src, Kind::address, extension::expect::af},
+    {"dst_addr", extension::expect::dst, Kind::address, extension::expect::af},
+    {"mask_addr", extension::expect::mask, Kind::address, extension::expect::af},
+    {"nat_addr", extension::expect::nat_address, Kind::address, extension::expect::af},
+    {"src_port", extension::expect::sport, Kind::u16},
+    {"dst_port", extension::expect::dport, Kind::u16},
+    {"mask_port", extension::expect::mask_port, Kind::u16},
+    {"nat_port", extension::expect::nat_port, Kind::u16},
+    {"function", extension::expect::function, Kind::function},
+};
+
 constexpr Field kRemovalTail[] = {{"term", extension::removal::term, Kind::u8}};
 
 constexpr Message kMessages[] = {
@@ -139,6 +168,7 @@ constexpr Message kMessages[] = {
     {extension::kHello, "HELLO", extension::hello::size, kHello},
     {extension::kSeq, "SEQ", extension::seq::size, kSeq},
     {extension::kAck, "ACK", extension::ack::bitmap + 4, kAck},
+    {extension::kExpect, "EXPECT", extension::expect::size, kExpect},
 };
 static_assert(fits(kMessages));
 
@@ -151,7 +181,7 @@ std::span<const Message> openbsd_messages() {
 std::span<const Field> extension_tail_fields(std::size_t size) {
     if (size == extension::removal::size)
         return kRemovalTail;
-    return kTail;
+    return size == extension::more::size ? std::span<const Field>(kMore) : kTail;
 }
 
 } // namespace encsync::decode

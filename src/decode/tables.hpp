@@ -6,12 +6,12 @@
 
 namespace encsync::decode {
 
-// Whether all fields of all messages lie within the least length of their message. Each table
-// asserts it, so that the decoder need not ask.
+// Whether all fields of all messages, but for tails, lie within the least length of their message.
+// Each table asserts it, so that the decoder need not ask.
 constexpr bool fits(std::span<const Message> messages) {
     for (const Message& m : messages)
         for (const Field& f : m.fields)
-            if (f.offset + width(f.kind) > m.size)
+            if (f.kind != Kind::extension_tail && f.offset + width(f.kind) > m.size)
                 return false;
     return true;
 }

@@ -50,10 +50,12 @@ class Builder {
 
 // Each writes one message at `m`, which add() has zeroed. The dialect must be the Builder's.
 struct StateOptions {
-    bool tail = false;      // version 6: append the encsync tail (tail::size bytes extra)
-    bool live = true;       // tail: the flow is ours
-    std::uint8_t term = 0;  // tail: how often it has changed hands
-    bool wants_ack = false; // defer
+    bool tail = false;             // version 6: append the encsync tail (tail::size bytes extra)
+    bool live = true;              // tail: the flow is ours
+    std::uint8_t term = 0;         // tail: how often it has changed hands
+    bool more = false;             // behind the tail: the flow's extras (more::size bytes extra)
+    std::uint8_t expectations = 0; // more: so many EXPECT messages follow
+    bool wants_ack = false;        // defer
     // Peer blocks as the flow's pf peer sent them (32 bytes each), handed back but for the state.
     // Without them a TCP flow is marked sloppy: nobody then expects sequence numbers of us.
     Bytes src{}, dst{};

@@ -16,7 +16,7 @@
 
 namespace encsync::pfsync::extension {
 
-inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2;
+inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kExpect = 0xe8;
 
 // HELLO: when the link comes up, every second, and in answer to a hello of a new session.
 namespace hello {                              // 40 bytes
@@ -63,9 +63,36 @@ inline constexpr unsigned kTermShift = 1;
 inline constexpr std::uint8_t kTermMask = 0x7f;
 } // namespace tail
 
+// Behind the tail, of the flows that have any of it (state::Extras) or expectations.
+namespace more { // 40 bytes
+inline constexpr std::size_t size = 40;
+inline constexpr std::size_t labels = 0;        // 16 bytes: label n is bit n % 8 of byte n / 8
+inline constexpr std::size_t helper = 16;       // 16 bytes: name, padded with NULs
+inline constexpr std::size_t lifetime = 32;     // u32: seconds that a packet gives it; 0: natural
+inline constexpr std::size_t expectations = 36; // u8: EXPECT messages that follow; rest 0
+} // namespace more
+
+// EXPECT: one expectation of the flow of that name, behind the flow's full state. Those of the flow
+// that the sender does not name there are gone.
+namespace expect { // 120 bytes
+inline constexpr std::size_t size = 120;
+inline constexpr std::size_t id = 0, creatorid = 8;  // of the master
+inline constexpr std::size_t index = 12, count = 13; // u8: this one, from 0, of so many
+inline constexpr std::size_t proto = 14;
+inline constexpr std::size_t flags = 15;        // u8: below, and those of state::Expectation
+inline constexpr std::size_t policy_class = 16; // u8: of the helper
+inline constexpr std::size_t af = 17;           // u8: 2 or 24, as in full states
+inline constexpr std::size_t nat_port = 18;     // u16
+inline constexpr std::size_t timeout = 20;      // u32: seconds left
+inline constexpr std::size_t src = 24, dst = 40, mask = 56, nat_address = 72; // 16 bytes each
+inline constexpr std::size_t sport = 88, dport = 90, mask_port = 92;          // u16; 2 bytes 0
+inline constexpr std::size_t function = 96; // 24 bytes: name, padded with NULs
+inline constexpr std::uint8_t kNat = 0x40, kNatReply = 0x80;
+} // namespace expect
+
 // What DEL_C carries behind its 12 bytes if the flow has ever changed hands: a node that takes it
 // for its own in an earlier term believes it.
-namespace removal { // 4 bytes
+namespace removal {                              // 4 bytes
 inline constexpr std::size_t size = 4, term = 0; // u8; rest 0
 }
 

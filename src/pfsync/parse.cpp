@@ -49,6 +49,10 @@ std::string_view to_string(Fault fault) {
         return "bad_eof";
     case Fault::bad_protocol:
         return "bad_protocol";
+    case Fault::bad_name:
+        return "bad_name";
+    case Fault::bad_expectation:
+        return "bad_expectation";
     }
     return "unknown";
 }

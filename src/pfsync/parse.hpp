@@ -35,20 +35,22 @@ enum class Fault : std::uint8_t {
     short_message,   // a known message shorter than the dialect's: skipped by its length
     section_overrun, // count * length reaches beyond the packet
     // of a full state:
-    bad_creatorid,  // 0
-    bad_ifname,     // no NUL in its 16 bytes
-    bad_peer_state, // above 12
-    bad_timeout,    // PFTM_MAX or above
-    bad_direction,  // neither in nor out
-    bad_family,     // no address family, or two that differ
-    bad_bus_status, // neither start nor end
-    bad_icmp_type,  // above 255
-    bad_protocol,   // two protocols that differ
+    bad_creatorid,   // 0
+    bad_ifname,      // no NUL in its 16 bytes
+    bad_peer_state,  // above 12
+    bad_timeout,     // PFTM_MAX or above
+    bad_direction,   // neither in nor out
+    bad_family,      // no address family, or two that differ
+    bad_bus_status,  // neither start nor end
+    bad_icmp_type,   // above 255
+    bad_protocol,    // two protocols that differ
+    bad_name,        // a helper's name without NUL, or of characters that no name has
+    bad_expectation, // one beyond those that there are, or more than a flow may have
     // of version 5, which has no message length to skip by:
     bad_action, // no such message, so the rest cannot be read
     bad_eof,    // the end mark is not the end
 };
-inline constexpr int kFaults = 20;
+inline constexpr int kFaults = 22;
 std::string_view to_string(Fault fault); // "bad_length"
 
 using Expected = std::optional<Dialect>; // none: any
@@ -134,6 +136,8 @@ struct FullState {
     bool has_tail = false;
     bool live = true;      // without a tail every state is the sender's own
     std::uint8_t term = 0; // of the tail
+    // EXPECT messages that follow: all expectations of this flow.
+    std::uint8_t expectations = 0;
 };
 Fault read(Dialect layout, Bytes message, FullState& out);
 Fault read(Bytes message, FullState& out); // of Dialect::openbsd

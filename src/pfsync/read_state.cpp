@@ -101,6 +101,19 @@ void read_tail(const std::uint8_t* t, FullState& out) {
         static_cast<std::uint8_t>((out.flow.flags & ~kStatus) | (t[tail::status] & kStatus));
 }
 
+Fault read_more(const std::uint8_t* t, FullState& out) {
+    using namespace extension;
+    state::Extras& extras = out.flow.extras;
+    std::memcpy(extras.labels.data(), t + more::labels, extras.labels.size());
+    const auto helper = state::Name::read(t + more::helper);
+    if (!helper)
+        return Fault::bad_name;
+    extras.helper = *helper;
+    extras.lifetime = load_be<std::uint32_t>(t + more::lifetime);
+    out.expectations = t[more::expectations];
+    return Fault::none;
+}
+
 // One validator for everything that carries peer blocks and a timeout: what a message may not
 // say, it may not say in any other form either.
 Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout,
@@ -196,10 +209,15 @@ Fault read_state(Bytes message, FullState& out) {
     out.has_tail = false;
     out.live = true;
     out.term = 0;
+    out.expectations = 0;
+    flow.extras = {};
     if constexpr (L.dialect == Dialect::openbsd)
         if (message.size() >= L.size + extension::tail::size) {
             out.has_tail = true;
             read_tail(m + L.size, out);
+            constexpr std::size_t more = L.size + extension::tail::size;
+            if (message.size() >= more + extension::more::size)
+                return read_more(m + more, out);
         }
     return Fault::none;
 }

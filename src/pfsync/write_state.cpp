@@ -55,6 +55,14 @@ void write_tail(std::uint8_t* t, const Flow& flow, bool live, std::uint8_t term)
     t[tail::status] = flow.flags & (state::kSeenReply | state::kAssured | state::kSloppy);
 }
 
+void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expectations) {
+    using namespace extension;
+    std::memcpy(t + more::labels, extras.labels.data(), extras.labels.size());
+    std::memcpy(t + more::helper, extras.helper.padded().data(), state::Name::kSize);
+    store_be(t + more::lifetime, extras.lifetime);
+    t[more::expectations] = expectations;
+}
+
 template<const Layout& L>
 void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     // A flow with nothing but source NAT is, to pf, one translated on its way out; all others,
@@ -101,6 +109,9 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     if constexpr (L.dialect == Dialect::openbsd)
         if (options.tail)
             write_tail(m + L.size, flow, options.live, options.term);
+    if constexpr (L.dialect == Dialect::openbsd)
+        if (options.tail && options.more)
+            write_more(m + L.size + extension::tail::size, flow.extras, options.expectations);
 }
 
 } // namespace

@@ -5,6 +5,8 @@
 // memory; a Flow is a value.
 #pragma once
 
+#include "state/extras.hpp"
+
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -72,6 +74,9 @@ struct Flow {
     std::uint32_t age = 0;     // seconds since creation, when last heard of
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
+    // Not all events tell the labels; then those known before stay.
+    bool labels_known = true;
+    Extras extras;
 
     bool operator==(const Flow&) const = default;
 };

@@ -8,7 +8,7 @@
 #include <cassert>
 #include <sodium/crypto_shorthash.h>
 #include <tuple>
-#include <vector>
+#include <unordered_map>
 
 namespace encsync::state {
 
@@ -131,7 +131,8 @@ struct Index::Impl {
     Seed seed;
     HashTable by_key, by_id;
     std::vector<Chunk> chunks;
-    Slot free4 = kNoSlot, free6 = kNoSlot; // heads of the free lists
+    std::unordered_map<Slot, Extras> extras; // none that is empty
+    Slot free4 = kNoSlot, free6 = kNoSlot;   // heads of the free lists
 
     explicit Impl(const Seed& s) : seed(s) {}
 
@@ -236,6 +237,8 @@ std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
     r.flags = flow.flags;
     impl_->by_key.insert(key_hash, slot);
     impl_->by_id.insert(id_hash, slot);
+    if (!flow.extras.empty())
+        impl_->extras.emplace(slot, flow.extras);
     return {slot, true};
 }
 
@@ -245,6 +248,7 @@ void Index::erase(Slot slot) {
     impl_->by_id.prefetch(id_hash);
     impl_->by_key.erase(bucket_hash(impl_->key(slot), impl_->seed), slot);
     impl_->by_id.erase(id_hash, slot);
+    impl_->extras.erase(slot);
     impl_->give_back(slot);
 }
 
@@ -267,6 +271,34 @@ void Index::set_reply(Slot slot, const Tuple& reply) {
         c.v4[Impl::place(slot)].set_reply(reply);
     else
         c.v6[Impl::place(slot)].set_reply(reply);
+}
+
+bool Index::set_extras(Slot slot, const Extras& extras) {
+    assert(used(slot));
+    if (this->extras(slot) == extras)
+        return false;
+    if (extras.empty())
+        impl_->extras.erase(slot);
+    else
+        impl_->extras[slot] = extras;
+    return true;
+}
+
+const Extras& Index::extras(Slot slot) const {
+    static const Extras none;
+    assert(used(slot));
+    if (impl_->extras.empty())
+        return none;
+    const auto at = impl_->extras.find(slot);
+    return at == impl_->extras.end() ? none : at->second;
+}
+
+std::vector<Slot> Index::with_extras() const {
+    std::vector<Slot> out;
+    out.reserve(impl_->extras.size());
+    for (const auto& [slot, extras] : impl_->extras)
+        out.push_back(slot);
+    return out;
 }
 
 Record& Index::record(Slot slot) {
@@ -304,6 +336,7 @@ Flow Index::flow(Slot slot, std::uint32_t now) const {
     out.src_state = r.src_state;
     out.dst_state = r.dst_state;
     out.flags = r.flags;
+    out.extras = extras(slot);
     return out;
 }
 
@@ -331,7 +364,9 @@ std::size_t Index::memory_bytes() const {
                     (impl_->chunks.capacity() - impl_->chunks.size()) * sizeof(Chunk);
     for (const Chunk& c : impl_->chunks)
         n += c.memory_bytes();
-    return n;
+    // A node of the map is its value, a link and what the allocator adds.
+    return n + impl_->extras.size() * (sizeof(std::pair<const Slot, Extras>) + 24) +
+           impl_->extras.bucket_count() * sizeof(void*);
 }
 
 std::uint64_t state_id(const Key& key, const Seed& node_secret) {

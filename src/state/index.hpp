@@ -10,8 +10,8 @@
 // per flow, the first two in chunks that never move, so growing never copies the records. Both
 // hash tables are keyed with the secret seed: who chooses tuples or ids cannot choose buckets.
 // They grow step by step (a few buckets an insert), never all at once, so that no insert takes
-// long. Nothing is given back to the system before the index goes.
-// Erased slots are used again, newest first.
+// long. Extras take memory for those flows only that have any. Nothing is given back to the system
+// before the index goes. Erased slots are used again, newest first.
 #pragma once
 
 #include "state/flow.hpp"
@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 namespace encsync::state {
 
@@ -73,11 +74,16 @@ class Index {
     bool rename(Slot slot, StateId id);
     // Replaces the reply tuple (NAT that was learned late).
     void set_reply(Slot slot, const Tuple& reply);
+    // Replaces labels, helper and lifetime. False if they were the same before.
+    bool set_extras(Slot slot, const Extras& extras);
 
     Record& record(Slot slot);
     const Record& record(Slot slot) const;
     Key key(Slot slot) const;
     Tuple reply(Slot slot) const;
+    const Extras& extras(Slot slot) const;
+    // The flows that have extras, in no order.
+    std::vector<Slot> with_extras() const;
     // The whole flow at the engine's second `now`: timeout and age are computed from it.
     Flow flow(Slot slot, std::uint32_t now) const;
     // False for a slot that was erased or never used.

@@ -13,9 +13,9 @@
 // and vanished peers. ownership.cpp has the rules, docs/architecture.md the whole story.
 //
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
-// ownership.cpp, events.cpp (the table's side, copies kept alive), withheld.cpp (who is not to hear
-// of what), sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp, reliability,
-// merge.
+// ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
+// lifetime), withheld.cpp (who is not to hear of what), sessions.cpp (hello, acks, bulk updates),
+// receive.cpp, transmit.cpp, reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -133,6 +133,9 @@ class Engine : public table::Listener {
     bool table_known() const { return table_known_; }
 
   private:
+    // Of what a table tells: set by a packet just now, some time ago, or by us.
+    enum class Timer : std::uint8_t { full, partly_used, ours };
+
     PeerId peer_count() const { return static_cast<PeerId>(sessions_.size()); }
     std::uint16_t all_peers() const {
         return static_cast<std::uint16_t>((1u << sessions_.size()) - 1);
@@ -166,7 +169,7 @@ class Engine : public table::Listener {
     void enqueue(Session& s, PeerId peer, state::Slot slot, bool full);
     void retract(state::Slot slot);
     void retract_from(PeerId peer, state::Slot slot);
-    void local_change(const state::Flow& flow);
+    void local_change(const state::Flow& flow, Timer timer);
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
     void mark_present(state::Record& record);
@@ -179,6 +182,11 @@ class Engine : public table::Listener {
     void remember_gone(const state::Key& key);
     void forget_gone();
     bool joining() const;
+
+    // extras.cpp
+    bool learn_extras(state::Slot slot, const state::Flow& flow, Timer timer);
+    std::uint32_t own_lifetime(const state::Flow& flow) const;
+    void lengthen(PeerId vanished);
 
     // withheld.cpp
     struct Young {

@@ -99,19 +99,20 @@ void Engine::mark_absent(Record& record, std::uint32_t seconds) {
     record.expires = now_s_ + seconds;
 }
 
-void Engine::local_change(const state::Flow& flow) {
+void Engine::local_change(const state::Flow& flow, Timer timer) {
     Slot slot = index_.find(flow.key);
     if (slot == kNoSlot) {
         slot = adopt_new(flow, kHere);
         if (slot == kNoSlot)
             return;
+        learn_extras(slot, flow, timer);
         keep_back(slot);
         announce(slot, false);
         return;
     }
     Record& record = index_.record(slot);
-    bool full = record.mark != flow.mark;
-    bool other = full; // for rules of nosync
+    bool other = record.mark != flow.mark; // for rules of nosync
+    bool full = learn_extras(slot, flow, timer) || other;
     bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
     const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);
     record.src_state = flow.src_state;
@@ -148,12 +149,12 @@ void Engine::local_change(const state::Flow& flow) {
 
 void Engine::on_created(const state::Flow& flow) {
     counters_.events++;
-    local_change(flow);
+    local_change(flow, Timer::full);
 }
 
 void Engine::on_updated(const state::Flow& flow) {
     counters_.events++;
-    local_change(flow);
+    local_change(flow, Timer::full);
 }
 
 // It lives on here, but is no longer for others. One that a peer owns is the peer's to withdraw.
@@ -213,6 +214,7 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
             return;
         if (untouched)
             index_.record(slot).sync.bits |= kLent;
+        learn_extras(slot, flow, untouched ? Timer::ours : Timer::partly_used);
         announce(slot, false);
         return;
     }
@@ -221,7 +223,7 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
     if (ours || (options_.role != Role::standby && !owner_alive(record.sync.owner) &&
                  touched(record, flow, untouched))) {
         counters_.adopted += !ours;
-        local_change(flow);
+        local_change(flow, untouched ? Timer::ours : Timer::partly_used);
         if (untouched)
             record.sync.bits |= kLent;
         return;
@@ -338,7 +340,7 @@ void Engine::refresh(Slot slot) {
         const state::Flow flow = index_.flow(slot, now_s_);
         const std::uint32_t natural = table_.natural_timeout(flow);
         if ((bits & kLent) != 0) {
-            record.expires = now_s_ + natural;
+            record.expires = now_s_ + own_lifetime(flow);
             table_.refresh(flow, table::Lifetime::natural);
             counters_.refreshed++;
             bits = static_cast<std::uint8_t>(bits & ~kLent);
@@ -354,7 +356,10 @@ void Engine::refresh(Slot slot) {
     }
     const state::Flow flow = index_.flow(slot, now_s_);
     const std::uint32_t natural = table_.natural_timeout(flow);
-    if ((bits & kAbsent) != 0 ? left > 0 : left > static_cast<std::int32_t>(natural + kRearmBelow))
+    // What was lengthened while its owner was away becomes known as a copy again.
+    const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
+                       left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
+    if ((bits & kAbsent) != 0 ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
     record.expires = now_s_ + natural + table::kCopyExtra;

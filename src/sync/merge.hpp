@@ -13,8 +13,9 @@ namespace encsync::sync {
 struct Said {
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
-    std::optional<std::uint32_t> mark;   // when it said one
-    const state::Tuple* reply = nullptr; // when it said one
+    std::optional<std::uint32_t> mark;     // when it said one
+    const state::Tuple* reply = nullptr;   // when it said one
+    const state::Extras* extras = nullptr; // likewise
     // Whether it calls the flow its own or a copy, when it said so, and in which term.
     std::optional<bool> live;
     std::uint8_t term = 0;

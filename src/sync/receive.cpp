@@ -194,8 +194,10 @@ Said Engine::said_of(PeerId peer, const pfsync::FullState& full) const {
     said.dst_state = full.flow.dst_state;
     said.flags = full.flow.flags;
     said.reply = &full.flow.reply;
-    if (full.has_tail)
+    if (full.has_tail) {
         said.mark = full.flow.mark;
+        said.extras = &full.flow.extras;
+    }
     // In bulk a pf peer names copies and its own alike; else it speaks of what passes through it.
     if (!s.plain() || !s.bulk_arriving)
         said.live = full.live;
@@ -223,6 +225,8 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
         record.sync.epoch = s.epoch;
         if (said.mark)
             record.mark = *said.mark;
+        if (said.extras != nullptr)
+            index_.set_extras(slot, *said.extras);
         if (said.reply != nullptr && index_.reply(slot) != *said.reply)
             index_.set_reply(slot, *said.reply);
     }
@@ -231,7 +235,8 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
         review(slot);
     const bool changed = before.src_state != after.src_state ||
                          before.dst_state != after.dst_state || before.flags != after.flags ||
-                         before.mark != after.mark || before.reply != after.reply;
+                         before.mark != after.mark || before.reply != after.reply ||
+                         before.extras != after.extras;
     if (changed || (ours && record.sync.owner != kHere))
         put_copy(slot);
     if (merged.any_stale())
@@ -311,8 +316,10 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
     record.src_state = full.flow.src_state;
     record.dst_state = full.flow.dst_state;
     record.flags = full.flow.flags;
-    if (full.has_tail)
+    if (full.has_tail) {
         record.mark = full.flow.mark;
+        index_.set_extras(slot, full.flow.extras);
+    }
     record.sync.known = bit(peer);
     record.sync.term = full.term;
     set_owner(slot, peer);

@@ -62,6 +62,7 @@ void Engine::on_silent(PeerId peer) {
     s.silent = true;
     s.role = Role::automatic; // what it says when it is back counts, not what it was
     reconcile_roles();
+    lengthen(peer);
     watch_orphans();
 }
 

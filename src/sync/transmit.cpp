@@ -235,13 +235,16 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                        Item::Kind kind) {
     Record& record = index_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.sync.known, peer);
-    std::uint8_t* m =
-        packet.add(begins ? Kind::insert : Kind::update, s.extended ? ext::tail::size : 0);
+    const bool more = s.extended && !index_.extras(slot).empty();
+    const std::size_t extra = (s.extended ? ext::tail::size : 0) + (more ? ext::more::size : 0);
+    std::uint8_t* m = packet.add(begins ? Kind::insert : Kind::update, extra);
     if (m == nullptr)
         return false;
-    pfsync::write_state(
-        s.dialect, m, index_.flow(slot, now_s_),
-        {.tail = s.extended, .live = record.sync.owner == kHere, .term = record.sync.term});
+    pfsync::write_state(s.dialect, m, index_.flow(slot, now_s_),
+                        {.tail = s.extended,
+                         .live = record.sync.owner == kHere,
+                         .term = record.sync.term,
+                         .more = more});
     set(record.sync.known, peer);
     note(s, {.kind = kind, .slot = slot});
     return true;

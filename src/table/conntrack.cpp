@@ -279,7 +279,8 @@ struct Conntrack::Impl {
         }
     }
 
-    void on_answer(const Entry& entry) {
+    void on_answer(Entry entry) {
+        entry.flow.labels_known = true;
         const auto why = filter.ignored(entry.flow);
         if (why == Ignored::nosync_mark)
             withdraw(entry);
@@ -367,6 +368,7 @@ struct Conntrack::Impl {
         if (filter.ignored(entry.flow))
             return;
         hints.set(entry.flow);
+        entry.flow.labels_known = true;
         listener->on_dump_entry(entry.flow, timeouts.is_untouched(entry.flow));
     }
 
@@ -382,7 +384,9 @@ struct Conntrack::Impl {
     // ---- requests --------------------------------------------------------------------------
 
     std::uint32_t lifetime_of(const state::Flow& flow, Lifetime lifetime) const {
-        return timeouts.natural(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0);
+        const std::uint32_t natural = timeouts.natural(flow);
+        return lifetime == Lifetime::copy ? natural + kCopyExtra
+                                          : std::max(natural, flow.extras.lifetime);
     }
 
     void flush() { writer.flush(*listener); }

@@ -15,15 +15,15 @@
 // than its natural life. Any packet sets the timeout to at most the natural one. So an entry
 // that a dump shows with more time left than that is a copy which no packet has used: a daemon
 // that was restarted knows copies from live flows by nothing else, and needs nothing else. A
-// copy that nobody re-armed for 600 seconds looks live. So does one whose timeout policy
-// (nft `ct timeout`) is longer than the defaults; and after an administrator lowered a
-// timeout, flows that were idle since look like copies until their next packet.
+// copy that nobody re-armed for 600 seconds looks live. A live flow whose timeout policy (nft
+// `ct timeout`) gives it up to 600 seconds more than the defaults looks like a copy.
 //
 // Limits. A flow has no SCTP verification tags: a copy learns them from the next heartbeats, and
 // until then its packets count as invalid. A copy of a GRE flow lives on its next packet's
 // timeout, which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew
-// after a takeover, without their NAT. Expectations, helpers' state and sequence adjustments
-// are not carried.
+// after a takeover, without their NAT. Helpers' state and sequence adjustments are not
+// carried. A copy is under no timeout policy: from its first packet on the defaults hold. The last
+// label that is taken away stays on copies, for no event tells of it.
 //
 // open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
 // made while no daemon listens raise events later; 0 that cannot be changed is an error.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "table/ctnetlink_build.hpp"
 
+#include "table/ctnetlink_parse.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
 
@@ -131,6 +132,18 @@ void put_protoinfo(Writer& w, const Flow& flow, Request request) {
     w.end(nest);
 }
 
+// At creation only: the kernel lets nobody change the helper of an entry.
+void put_help(Writer& w, const state::Name& helper) {
+    const std::size_t nest = w.begin(CTA_HELP);
+    w.put(CTA_HELP_NAME, helper.padded().data(), helper.text().size() + 1);
+    w.end(nest);
+}
+
+void put_labels(Writer& w, state::Labels labels) {
+    turn_labels(labels);
+    w.put(CTA_LABELS, labels.data(), labels.size());
+}
+
 std::uint16_t message_type(Request request) {
     const int type = request == Request::remove ? IPCTNL_MSG_CT_DELETE
                      : request == Request::get  ? IPCTNL_MSG_CT_GET
@@ -167,6 +180,10 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
         put_status(w, flow);
     put_protoinfo(w, flow, request);
     w.put_be(CTA_MARK, flow.mark);
+    if (request == Request::create && !flow.extras.helper.empty())
+        put_help(w, flow.extras.helper);
+    if (flow.extras.labels != state::Labels{})
+        put_labels(w, flow.extras.labels);
     return w.finish();
 }
 

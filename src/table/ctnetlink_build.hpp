@@ -9,6 +9,9 @@
 // only one translates: for a missing one the kernel would make a binding of its own choice.
 // NAT of an entry that is there cannot be changed.
 //
+// Labels replace those that are there, but no labels leave them: of an entry that has never had any
+// the kernel takes none, so most flows had better not mention them.
+//
 // TCP. Sequence windows are not known, so both directions get the liberal-window flag.
 #pragma once
 
@@ -21,8 +24,8 @@
 namespace encsync::table::ctnetlink {
 
 enum class Request : std::uint8_t {
-    create,          // with NAT; EEXIST if its original or reply tuple is taken
-    update,          // timeout, status, progress, mark
+    create,          // with NAT and helper; EEXIST if its original or reply tuple is taken
+    update,          // timeout, status, progress, mark, labels
     update_progress, // the same without status, some bits of which can only be set
     rearm,           // timeout only
     remove,

@@ -7,10 +7,12 @@
 // Before linux/in.h, which then leaves its own copy out.
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <ctime>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <string>
 
 namespace encsync::table::ctnetlink {
 
@@ -33,6 +35,14 @@ bool read(Bytes value, Family family, state::Address& out) {
         return false;
     out = {};
     std::memcpy(out.bytes.data(), value.data(), value.size());
+    return true;
+}
+
+bool read_labels(Bytes value, state::Labels& out) {
+    if (value.size() != out.size())
+        return false;
+    std::ranges::copy(value, out.begin());
+    turn_labels(out);
     return true;
 }
 
@@ -180,6 +190,19 @@ Fault parse_age(Bytes nest, std::uint32_t& age) {
     return end_of(a);
 }
 
+// A name that is none of ours is as good as no helper: the flow itself is sound.
+Fault parse_help(Bytes nest, state::Name& out) {
+    Attributes a(nest);
+    while (a.next())
+        if (a.type() == CTA_HELP_NAME) {
+            const Bytes v = a.value();
+            const auto end = std::ranges::find(v, 0);
+            const std::string text(v.begin(), end);
+            out = state::Name::of(text).value_or(state::Name{});
+        }
+    return end_of(a);
+}
+
 // Protocols whose progress is only in CTA_PROTOINFO.
 bool has_states(std::uint8_t proto) {
     return proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP;
@@ -235,6 +258,7 @@ Fault parse(Bytes message, Entry& out) {
         return Fault::not_conntrack;
     }
     state::Flow& flow = out.flow;
+    flow.labels_known = false;
     switch (netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family) {
     case AF_INET:
         flow.key.family = Family::inet;
@@ -276,6 +300,13 @@ Fault parse(Bytes message, Entry& out) {
             break;
         case CTA_PROTOINFO:
             fault = parse_protoinfo(a.value(), out);
+            break;
+        case CTA_HELP:
+            fault = parse_help(a.value(), flow.extras.helper);
+            break;
+        case CTA_LABELS:
+            sized = read_labels(a.value(), flow.extras.labels);
+            flow.labels_known = true;
             break;
         case CTA_TIMESTAMP:
             fault = parse_age(a.value(), flow.age);

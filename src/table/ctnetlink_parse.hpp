@@ -6,12 +6,14 @@
 //     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
 //
 // A message is taken whole or refused by name. Attributes that are not ours to keep (counters,
-// helpers, labels, sequence adjustments) are skipped.
+// helpers' state, sequence adjustments) are skipped.
 #pragma once
 
 #include "state/flow.hpp"
 #include "util/bytes.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 
 namespace encsync::table::ctnetlink {
@@ -34,7 +36,8 @@ const char* to_string(Fault fault);
 struct Entry {
     enum class Kind : std::uint8_t { created, updated, destroyed };
     Kind kind = Kind::updated; // dumps and answers: updated
-    // id is not set. timeout is 0 and age is 0 where the message doesn't say.
+    // id is not set. timeout is 0 and age is 0 where the message doesn't say. labels_known: the
+    // message has labels. One without them that names the whole entry says that there are none.
     state::Flow flow;
     std::uint32_t port = 0; // who caused it: the netlink port id, 0 = the kernel
     std::uint32_t seq = 0;
@@ -42,6 +45,14 @@ struct Entry {
     // change something else (the mark) come without.
     bool has_progress = false;
 };
+
+// The kernel keeps labels in words of the host's order. Turns them into bytes, low bit first, and
+// back.
+inline void turn_labels(state::Labels& labels) {
+    if constexpr (std::endian::native == std::endian::big)
+        for (std::size_t at = 0; at < labels.size(); at += sizeof(long))
+            std::reverse(&labels[at], &labels[at] + sizeof(long));
+}
 
 // `message`: one netlink message from its header on.
 Fault parse(Bytes message, Entry& out);

@@ -17,8 +17,10 @@ inline constexpr std::uint32_t kCopyExtra = 600;
 
 // How long an entry is to live.
 enum class Lifetime : std::uint8_t {
-    natural, // what the table gives a flow of this protocol and progress
-    copy,    // natural + kCopyExtra, so that it outlives several refresh rounds without traffic
+    // What the table gives a flow of this protocol and progress, or what its extras say, if that
+    // is more.
+    natural,
+    copy, // natural + kCopyExtra, so that it outlives several refresh rounds without traffic
 };
 
 // Why the table did not carry out an operation.
@@ -40,6 +42,9 @@ class Listener {
     virtual void on_updated(const state::Flow& flow) = 0;
     // A state is gone. Only flow.key is to be relied on.
     virtual void on_destroyed(const state::Flow& flow) = 0;
+
+    // Of created and updated: where flow.labels_known is false, the labels are those of before.
+    // flow.extras.lifetime is never told.
 
     // The flow is still there, but is no longer to be synced: its mark has come to fit a rule of
     // nosync. If it is live here, its copies elsewhere are to go; a copy that a peer keeps up

@@ -2,6 +2,7 @@
 #include "table/timeouts.hpp"
 
 #include "table/progress.hpp"
+#include "table/table.hpp"
 #include "util/fd.hpp"
 
 #include <algorithm>
@@ -116,7 +117,8 @@ std::uint32_t Timeouts::longest(const state::Flow& flow) const {
 
 bool Timeouts::is_untouched(const state::Flow& flow) const {
     // Two seconds: the kernel counts in ticks and tells whole seconds.
-    return flow.timeout > longest(flow) + 2;
+    const std::uint32_t usual = longest(flow) + 2;
+    return flow.timeout > usual && flow.timeout - usual <= kCopyExtra;
 }
 
 } // namespace encsync::table

@@ -24,7 +24,8 @@ class Timeouts {
     std::uint32_t natural(const state::Flow& flow) const;
     // The most that a packet of this flow may set its timeout to.
     std::uint32_t longest(const state::Flow& flow) const;
-    // Still longer than traffic could have made it: a copy that no packet has used.
+    // Longer than traffic could have made it, but not by more than a copy gets: a copy that no
+    // packet has used. What has more time left than that is under a timeout policy.
     bool is_untouched(const state::Flow& flow) const;
 
     static constexpr std::size_t kFiles = 34;

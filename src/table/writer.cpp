@@ -21,8 +21,10 @@ namespace {
 constexpr std::size_t kBatch = 256;
 // Where the answers to a batch were lost it is sent again in pieces whose answers surely fit.
 constexpr std::size_t kSmallBatch = 16;
-// The longest way of one operation: rearm, create, look, replace, and once more from lost answers.
-constexpr int kMaxRounds = 6;
+// The longest way of one operation: rearm, create, without its helper, look, replace, without
+// labels, and once more from lost answers.
+constexpr int kMaxRounds = 8;
+constexpr std::size_t kMaxMissing = 100; // names that the log tells of
 
 } // namespace
 
@@ -203,6 +205,8 @@ void Writer::read_answers() {
 void Writer::on_error(std::uint32_t operation, int error) {
     const Step step = work_[operation].step;
     const bool gone = error == ENOENT || error == ETIME; // ETIME: dying
+    if (without_extras(operation, error))
+        return;
     switch (step) {
     case Step::create:
         if (error == EEXIST)
@@ -233,6 +237,33 @@ void Writer::on_error(std::uint32_t operation, int error) {
         break;
     }
     refuse(operation, refusal_of(error), error);
+}
+
+// Had the flow something that this kernel has not, it is made without.
+bool Writer::without_extras(std::uint32_t operation, int error) {
+    Operation& op = work_[operation];
+    state::Extras& extras = op.flow.extras;
+    const bool creates = op.step == Step::create || op.step == Step::replace;
+    const bool updates = op.step == Step::update || op.step == Step::update_progress;
+    if (creates && !extras.helper.empty() && (error == EOPNOTSUPP || error == EAGAIN)) {
+        // EAGAIN: its module has been loaded by now.
+        if (error == EOPNOTSUPP) {
+            if (missing_helpers_.size() < kMaxMissing &&
+                missing_helpers_.insert(extras.helper).second)
+                log::warning("conntrack has no helper '{}' here: flows that have it elsewhere are "
+                             "copied without it",
+                             extras.helper.text());
+            counters_.without_helper++;
+            extras.helper = {};
+        }
+    } else if (updates && extras.labels != state::Labels{} && error == ENOSPC) {
+        counters_.without_labels++;
+        extras.labels = {};
+    } else {
+        return false;
+    }
+    again(operation, op.step);
+    return true;
 }
 
 void Writer::on_entry(std::uint32_t operation, const ctnetlink::Entry& entry) {

@@ -13,6 +13,7 @@
 //              otherwise:          create -> EEXIST: look at what is there
 //                                              same NAT: update; other NAT: delete and create
 //                                              none of that original tuple: refused as a clash
+//     a helper that is not here:   the same without it; likewise labels that nothing here uses
 //     refresh                      rearm  -> ENOENT: create
 //     remove                       ENOENT is what was wanted
 //     no room anywhere             refused as table_full, and left at that
@@ -29,6 +30,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <vector>
 
 namespace encsync::table {
@@ -46,7 +48,8 @@ class Transport {
 
 struct WriterCounters {
     std::uint64_t created = 0, updated = 0, refreshed = 0, deleted = 0;
-    std::uint64_t replaced = 0;     // deleted and created, as NAT cannot be changed
+    std::uint64_t replaced = 0; // deleted and created, as NAT cannot be changed
+    std::uint64_t without_helper = 0, without_labels = 0; // created or updated all the same
     std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
     std::array<std::uint64_t, kRefusals> refused{};
 };
@@ -104,6 +107,7 @@ class Writer {
     void on_error(std::uint32_t operation, int error);
     void on_entry(std::uint32_t operation, const ctnetlink::Entry& entry);
     void again(std::uint32_t operation, Step step);
+    bool without_extras(std::uint32_t operation, int error);
     void refuse(std::uint32_t operation, Refusal refusal, int error);
     void count_done(const Operation& op);
     bool superseded(std::uint32_t operation) const;
@@ -124,7 +128,8 @@ class Writer {
     std::uint32_t first_seq_ = 1;
     bool lost_ = false;
     bool working_ = false;
-    std::int64_t last_logged_ = 0; // seconds
+    std::int64_t last_logged_ = 0;          // seconds
+    std::set<state::Name> missing_helpers_; // of which the log has told
 };
 
 } // namespace encsync::table

@@ -205,7 +205,8 @@ def test_a_line_without_end_is_no_flood_of_memory():
 
 FAMILIES = {6: {"inet": 2, "inet6": 24}, 5: {"inet": 2, "inet6": 28}}
 # Where one name would mean two things in the dissector.
-RENAMED = {("HELLO", "version"): "hello_version", ("SEQ", "number"): "seq"}
+RENAMED = {("HELLO", "version"): "hello_version", ("SEQ", "number"): "seq",
+           ("EXPECT", "count"): "expect_count", ("EXPECT", "timeout"): "expect_timeout"}
 TAIL = {"mark": "mark", "timeout": "tail_timeout", "zone": "zone", "flags": "tail_flags",
         "status": "tail_status", "term": "term"}
 HEX = {"id", "creatorid", "spi", "session", "heard"}
@@ -216,11 +217,12 @@ def flat(name: str, value, version: int):
     last = name.split(".")[-1]
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from flat(TAIL[key] if name == "tail" else f"{name}.{key}", item, version)
+            own = TAIL.get(key, key) if name in ("tail", "more") else f"{name}.{key}"
+            yield from flat(own, item, version)
     elif isinstance(value, list):
         for item in value:
             yield from flat(name, item, version)
-    elif last in ("addr", "rt_addr"):
+    elif last == "addr" or last.endswith("_addr"):
         if ":" in value:
             yield name + "6", value
         elif "." in value:  # else of no family, and shown as digits

@@ -53,8 +53,8 @@ void Kernel::traffic(const state::Flow& flow) {
         return;
     }
     const state::Flow& had = it->second.flow;
-    const bool news =
-        had.src_state != flow.src_state || had.dst_state != flow.dst_state || had.mark != flow.mark;
+    const bool news = had.src_state != flow.src_state || had.dst_state != flow.dst_state ||
+                      had.mark != flow.mark || had.extras.labels != flow.extras.labels;
     it->second = {told, expires, false};
     if (news && listener != nullptr)
         listener->on_updated(told);
@@ -293,6 +293,9 @@ std::string World::difference() const {
                 return name + "another state of " + to_string(entry.flow);
             if (other.mark != entry.flow.mark)
                 return name + "another mark of " + to_string(entry.flow);
+            if (other.extras.labels != entry.flow.extras.labels ||
+                other.extras.helper != entry.flow.extras.helper)
+                return name + "other labels or another helper of " + to_string(entry.flow);
             if (other.reply != entry.flow.reply)
                 return name + "another NAT of " + to_string(entry.flow);
         }
@@ -324,6 +327,10 @@ state::Flow flow_number(std::uint32_t n) {
         flow.reply.dport = static_cast<std::uint16_t>(n ^ 0x5555);
     }
     flow.mark = n % 7;
+    if (n % 4 == 0)
+        flow.extras.labels = state::with_label({}, n % 128);
+    if (n % 11 == 0)
+        flow.extras.helper = *state::Name::of("ftp");
     flow.src_state = flow.key.proto == IPPROTO_TCP ? 2 : 1;
     return flow;
 }
@@ -341,6 +348,8 @@ bool advance(state::Flow& flow) {
                 flow.src_state = steps[n + 1].src;
                 flow.dst_state = steps[n + 1].dst;
                 flow.flags = steps[n + 1].flags;
+                if (flow.extras.labels != state::Labels{}) // a rule of the next packet's
+                    flow.extras.labels = with_label(flow.extras.labels, 1 + flow.dst_state);
                 return true;
             }
         return false;

@@ -65,6 +65,10 @@ def tail(mark=0, timeout=0, zone=0, live=True, status=0):
     return struct.pack(">IIHBB", mark, timeout, zone, 1 if live else 0, status)
 
 
+def more(labels=b"", helper=b"", lifetime=0, expectations=0):
+    return struct.pack(">16s16sIB3x", labels, helper, lifetime, expectations)
+
+
 def tdb(spi=0x1000, dst="192.0.2.9", rpl=17, count=123456789012, sproto=ESP, rdomain=0, af=None):
     to = sockaddr(dst, AF[4] if af is None else af, AF[6])
     return (struct.pack(">I", spi) + to
@@ -141,6 +145,12 @@ def ours():
            packet(section(INS, state(flags=2, tail=tail(0xdeadbeef, 86400, 9, True, 3)))),
            *said(INS, 276, flow(plain, back, flags=both, mark=0xdeadbeef, zone=9,
                                 rest="tail live")))
+    vector("ours-ins-more",
+           packet(section(INS, state(flags=2, tail=tail(0, 86400, 0, True, 3)
+                                     + more(b"\x08" + bytes(14) + b"\x80", b"ftp", 72000, 2)))),
+           *said(INS, 316, flow(plain, back, flags=both,
+                                rest="tail live labels [3 127] helper [ftp] lifetime 72000"
+                                " expectations 2")))
     vector("ours-upd-tail-copy",
            packet(section(UPD, state(flags=2 | 16, tail=tail(1, 86400, 0, False, 9)))),
            *said(UPD, 276, flow(plain, back, flags="seen_reply sloppy", mark=1,
@@ -284,6 +294,9 @@ def bad():
     refused("af-other", "bad_family", UPD, state(key_af=2, af=24))
     refused("icmp-type", "bad_icmp_type", INS,
             state(proto=ICMP, orig=("10.0.0.2", 1, "192.0.2.1", 256)))
+    for label, helper in (("long", b"x" * 16), ("letter", b"f/p"), ("rest", b"ftp\0x")):
+        refused(f"helper-{label}", "bad_name", UPD,
+                state(tail=tail() + more(helper=helper)))
     refused("upd-c-creatorid", "bad_creatorid", UPD_C, upd_c(creatorid=0))
     refused("upd-c-state", "bad_peer_state", UPD_C, upd_c(src=peer(13)))
     refused("upd-c-timeout", "bad_timeout", UPD_C, upd_c(timeout=20))

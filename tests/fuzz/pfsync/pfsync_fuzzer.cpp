@@ -39,11 +39,15 @@ bool same(Bytes a, Bytes b) {
 
 void same_message(Dialect d, const FullState& in) {
     std::array<std::uint8_t, freebsd::kState1500Size> buffer{};
-    const std::size_t size = state_size(d) + (in.has_tail ? extension::tail::size : 0);
+    const bool more = in.has_tail && (in.expectations != 0 || !in.flow.extras.empty());
+    const std::size_t size = state_size(d) + (in.has_tail ? extension::tail::size : 0) +
+                             (more ? extension::more::size : 0);
     write_state(d, buffer.data(), in.flow,
                 {.tail = in.has_tail,
                  .live = in.live,
                  .term = in.term,
+                 .more = more,
+                 .expectations = in.expectations,
                  .wants_ack = in.wants_ack,
                  .src = in.src.bytes,
                  .dst = in.dst.bytes});

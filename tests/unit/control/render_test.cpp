@@ -130,7 +130,7 @@ TEST(Render, Sas) {
 
 TEST(Render, States) {
     EXPECT_EQ(states_header(), "PROTO FROM                  TO                    STATE            "
-                               "       OWNER      AGE     EXPIRES NAT\n");
+                               "       OWNER      AGE     EXPIRES NAT, EXTRAS\n");
     EXPECT_EQ(render_state(parse(R"({"proto":"tcp","src":"10.0.0.2","sport":40000,
         "dst":"192.0.2.1","dport":443,
         "reply":{"src":"192.0.2.1","sport":443,"dst":"203.0.113.9","dport":50000},
@@ -139,9 +139,10 @@ TEST(Render, States) {
               "  5s      1h0m    203.0.113.9:50000 > 192.0.2.1:443\n");
     EXPECT_EQ(render_state(parse(R"({"proto":"udp","src":"2001:db8::1","sport":53,
         "dst":"::2","dport":54,"reply":{"src":"::2","sport":54,"dst":"2001:db8::1","dport":53},
-        "state":"single:single","owner":"minnie","age":5,"expires":30})")),
+        "state":"single:single","owner":"minnie","age":5,"expires":30,"helper":"tftp",
+        "labels":[3,17],"lifetime":72000,"expectations":1})")),
               "udp   [2001:db8::1]:53      [::2]:54              single:single           minnie   "
-              "  5s      30s\n");
+              "  5s      30s     helper tftp, labels 3 17, lifetime 20h0m, expectations 1\n");
     EXPECT_EQ(render_state(parse(R"({"proto":"icmp","src":"10.0.0.2","icmp_id":7,
         "dst":"192.0.2.1","reply":{"src":"192.0.2.1","dst":"10.0.0.2","icmp_id":7},
         "state":"single:single","owner":"minnie","age":5,"expires":30})")),

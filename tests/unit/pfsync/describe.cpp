@@ -46,6 +46,10 @@ std::string show(const FullState& s) {
         f.src_state, f.dst_state, show_flags(f.flags), f.timeout, f.age, f.mark, f.key.zone);
     if (s.has_tail)
         out += s.live ? " tail live" : " tail copy";
+    if (const state::Extras& e = f.extras; !e.empty() || s.expectations != 0)
+        out += fmt::format(" labels [{}] helper [{}] lifetime {} expectations {}",
+                           fmt::join(state::numbers(e.labels), " "), e.helper.text(), e.lifetime,
+                           s.expectations);
     if (s.wants_ack)
         out += " wants_ack";
     return out;

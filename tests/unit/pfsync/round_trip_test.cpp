@@ -147,8 +147,13 @@ TEST(RoundTripTail, StateWithTail) {
             flow.flags = flags;
             flow.mark = 0xa5a5a5a5;
             flow.key.zone = 0xfffe;
-            std::vector<std::uint8_t> m(openbsd::kStateSize + extension::tail::size);
-            write_state(m.data(), flow, {.tail = true, .live = false, .wants_ack = true});
+            const bool more = (flags & 1) != 0;
+            if (more)
+                flow.extras = {{1, 2, 3}, *state::Name::of("a-name.of_15-ch"), UINT32_MAX};
+            std::vector<std::uint8_t> m(openbsd::kStateSize + extension::tail::size +
+                                        (more ? extension::more::size : 0));
+            write_state(m.data(), flow,
+                        {.tail = true, .live = false, .more = more, .wants_ack = true});
             FullState out;
             ASSERT_EQ(read(m, out), Fault::none);
             EXPECT_EQ(out.flow, flow) << to_string(out.flow);

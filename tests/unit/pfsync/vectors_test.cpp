@@ -228,8 +228,15 @@ TEST(Vectors, TailsAreWrittenByteForByte) {
     expect_written("ours-ins-tail", Kind::insert, 12,
                    [&](std::uint8_t* m) { write_state(m, f, {.tail = true}); });
 
-    f.mark = 1;
+    f.mark = 0;
     f.key.zone = 0;
+    f.extras = {state::with_label(state::with_label({}, 3), 127), *state::Name::of("ftp"), 72000};
+    expect_written("ours-ins-more", Kind::insert, 52, [&](std::uint8_t* m) {
+        write_state(m, f, {.tail = true, .more = true, .expectations = 2});
+    });
+
+    f.extras = {};
+    f.mark = 1;
     f.flags = state::kSeenReply | state::kSloppy;
     expect_written("ours-upd-tail-copy", Kind::update, 12, [&](std::uint8_t* m) {
         write_state(m, f, {.tail = true, .live = false, .wants_ack = true});

@@ -212,6 +212,39 @@ TEST_F(KernelTest, EntriesHaveTheLiberalWindowFlag) {
 
 // ---- put on what is there --------------------------------------------------------------------
 
+TEST_F(KernelTest, AHelperReadsBackAndOneThatIsNotHereIsLeftOut) {
+    state::Flow f = tcp(21);
+    f.extras.helper = *state::Name::of("ftp");
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.helper.text(), "ftp");
+    state::Flow other = tcp(22);
+    other.extras.helper = *state::Name::of("nonesuch");
+    put(other);
+    EXPECT_TRUE(read_back(other.key).extras.helper.empty());
+    EXPECT_EQ(ours_->writer_counters().without_helper, 1U);
+    EXPECT_TRUE(our_.refused.empty());
+}
+
+TEST_F(KernelTest, LabelsReadBackWhereARuleUsesThem) {
+    state::Flow f = udp(30);
+    f.extras.labels = state::with_label(state::with_label({}, 3), 100);
+    put(f);
+    put(f); // an update, which the kernel refuses where nothing uses labels
+    EXPECT_EQ(read_back(f.key).extras.labels, state::Labels{});
+    EXPECT_EQ(ours_->writer_counters().without_labels, 1U);
+    ASSERT_EQ(std::system("nft 'add table inet t; add chain inet t c; "
+                          "add rule inet t c ct label set 1'"),
+              0);
+    f = udp(31);
+    f.extras.labels = state::with_label(state::with_label({}, 3), 100);
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.labels, f.extras.labels);
+    f.extras.labels = {2}; // they replace those of before
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.labels, f.extras.labels);
+    EXPECT_TRUE(our_.refused.empty());
+}
+
 TEST_F(KernelTest, PutBringsAnEntryThatIsThereToTheSameState) {
     state::Flow f = snat(tcp(3000), "198.51.100.1", 40000);
     f.src_state = 2, f.dst_state = 0, f.flags = 0;

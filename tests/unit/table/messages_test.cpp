@@ -52,6 +52,11 @@ void whole_tcp(Writer& w) {
     w.put_be(CTA_TIMEOUT, std::uint32_t{431999});
     w.put_be(CTA_MARK, std::uint32_t{77});
     w.put_be(CTA_ZONE, std::uint16_t{3});
+    const auto help = w.begin(CTA_HELP);
+    w.put(CTA_HELP_NAME, "ftp", 4);
+    w.end(help);
+    const std::array<std::uint8_t, 16> labels{8};
+    w.put(CTA_LABELS, labels.data(), labels.size());
     const auto info = w.begin(CTA_PROTOINFO);
     const auto tcp = w.begin(CTA_PROTOINFO_TCP);
     w.put_be(CTA_PROTOINFO_TCP_STATE, std::uint8_t{3});
@@ -70,11 +75,38 @@ TEST(Parse, ReadsAWholeEvent) {
     expected.mark = 77;
     expected.key.zone = 3;
     expected.timeout = 431999;
+    expected.extras.helper = *state::Name::of("ftp");
+    expected.extras.labels = {8};
     EXPECT_EQ(e.flow, expected);
     ASSERT_EQ(parse(event(f, whole_tcp), e), Fault::none);
     EXPECT_EQ(e.kind, Entry::Kind::updated);
     ASSERT_EQ(parse(event(f, whole_tcp, kDelete), e), Fault::none);
     EXPECT_EQ(e.kind, Entry::Kind::destroyed);
+}
+
+TEST(Parse, KnowsWhetherItWasToldLabels) {
+    Entry e;
+    ASSERT_EQ(parse(event(udp(1), [](Writer&) {}), e), Fault::none);
+    EXPECT_FALSE(e.flow.labels_known);
+    EXPECT_TRUE(e.flow.extras.empty());
+}
+
+// The flow is sound, and the name is not to get into a log or onto the wire.
+TEST(Parse, LeavesOutAHelperWhoseNameIsNone) {
+    Entry e;
+    const auto with = [](const char* name, std::size_t size) {
+        return [=](Writer& w) {
+            const auto help = w.begin(CTA_HELP);
+            w.put(CTA_HELP_NAME, name, size);
+            w.end(help);
+        };
+    };
+    for (const std::string name : {"../ftp", "a-name-of-16-char", ""}) {
+        ASSERT_EQ(parse(event(udp(1), with(name.c_str(), name.size() + 1)), e), Fault::none);
+        EXPECT_TRUE(e.flow.extras.helper.empty()) << name;
+    }
+    ASSERT_EQ(parse(event(udp(1), with("tftp", 4)), e), Fault::none); // without its NUL
+    EXPECT_EQ(e.flow.extras.helper.text(), "tftp");
 }
 
 TEST(Parse, KnowsWhetherItWasToldTheProgress) {
@@ -142,6 +174,7 @@ TEST(Parse, RefusesByName) {
               }),
               Fault::bad_size);
     EXPECT_EQ(with([](Writer& w) { w.plain(std::uint32_t{0x00010002}); }), Fault::bad_attribute);
+    EXPECT_EQ(with([](Writer& w) { w.put_be(CTA_LABELS, std::uint64_t{1}); }), Fault::bad_size);
 
     Entry e;
     auto message = event(f, [](Writer&) {});

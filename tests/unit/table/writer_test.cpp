@@ -162,6 +162,54 @@ TEST_F(WriterTest, CreatesWhatItDoesNotKnowAndUpdatesWhatItDoes) {
     EXPECT_EQ(kernel_.requests.back().kind, Answers::create);
 }
 
+state::Flow with_extras() {
+    state::Flow f = tcp(1);
+    f.extras = {{8}, *state::Name::of("ftp"), 0};
+    return f;
+}
+
+TEST_F(WriterTest, AFlowWhoseHelperIsNotHereIsMadeWithoutIt) {
+    kernel_.answer = [](const auto& r) {
+        return r.entry.flow.extras.helper.empty() ? 0 : EOPNOTSUPP;
+    };
+    put(with_extras());
+    flush();
+    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::create}));
+    EXPECT_EQ(kernel_.requests.back().entry.flow.extras.labels, (state::Labels{8}));
+    EXPECT_EQ(writer_.counters().created, 1U);
+    EXPECT_EQ(writer_.counters().without_helper, 1U);
+    EXPECT_TRUE(refusals_.all.empty());
+    // The same answer to a flow without any is what it always was.
+    kernel_.answer = [](const auto&) { return EOPNOTSUPP; };
+    put(tcp(2));
+    flush();
+    ASSERT_EQ(refusals_.all.size(), 1U);
+    EXPECT_EQ(refusals_.all[0].second, Refusal::invalid);
+}
+
+TEST_F(WriterTest, AHelperThatWasLoadedJustNowIsTriedAgain) {
+    int tries = 0;
+    kernel_.answer = [&](const auto&) { return tries++ == 0 ? EAGAIN : 0; };
+    put(with_extras());
+    flush();
+    EXPECT_EQ(tries, 2);
+    EXPECT_EQ(kernel_.requests.back().entry.flow.extras.helper.text(), "ftp");
+    EXPECT_EQ(writer_.counters().without_helper, 0U);
+}
+
+TEST_F(WriterTest, LabelsThatNothingHereUsesAreLeftOut) {
+    hints_.set(with_extras());
+    kernel_.answer = [](const auto& r) {
+        return r.entry.flow.extras.labels == state::Labels{} ? 0 : ENOSPC;
+    };
+    put(with_extras());
+    flush();
+    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::change, Answers::change}));
+    EXPECT_EQ(writer_.counters().updated, 1U);
+    EXPECT_EQ(writer_.counters().without_labels, 1U);
+    EXPECT_TRUE(refusals_.all.empty());
+}
+
 TEST_F(WriterTest, AnUpdateOfWhatIsGoneCreates) {
     hints_.set(tcp(1));
     for (const int gone : {ENOENT, ETIME}) {

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: ISC
+// What only a few flows have: labels, a helper, a lifetime of their own.
+//
+//     flow.extras.labels = with_label(flow.extras.labels, 3);
+//     flow.extras.helper = *Name::of("ftp");
+//     if (!flow.extras.empty()) ...
+//
+// Values without memory of their own. The index keeps them aside, for those flows that have any.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace encsync::state {
+
+// A name that the kernel gave to a piece of code, with at least one NUL behind it: letters, digits,
+// '-', '_', '.'.
+bool is_name(std::string_view text);
+
+template<std::size_t N>
+class BasicName {
+  public:
+    static constexpr std::size_t kSize = N;
+
+    BasicName() = default;
+    // None if it is too long or has other characters in it. "" is the empty name.
+    static std::optional<BasicName> of(std::string_view text) {
+        if (text.size() >= kSize || !is_name(text))
+            return std::nullopt;
+        BasicName out;
+        std::copy(text.begin(), text.end(), out.chars_.begin());
+        return out;
+    }
+    // From kSize bytes padded with NULs.
+    static std::optional<BasicName> read(const std::uint8_t* bytes) {
+        std::array<char, kSize> chars{};
+        std::copy_n(bytes, kSize, chars.begin());
+        const auto end = std::find(chars.begin(), chars.end(), '\0');
+        if (end == chars.end() || std::any_of(end, chars.end(), [](char c) { return c != 0; }))
+            return std::nullopt;
+        return of({chars.begin(), end});
+    }
+
+    std::string_view text() const { return chars_.data(); }
+    bool empty() const { return chars_[0] == 0; }
+    const std::array<char, kSize>& padded() const { return chars_; }
+    auto operator<=>(const BasicName&) const = default;
+
+  private:
+    std::array<char, kSize> chars_{};
+};
+using Name = BasicName<16>;         // of a helper: NF_CT_HELPER_NAME_LEN
+using FunctionName = BasicName<24>; // the longest is "nat-follow-master"
+
+// conntrack's labels: number n is bit n % 8 of byte n / 8.
+using Labels = std::array<std::uint8_t, 16>;
+Labels with_label(Labels labels, unsigned number);
+std::vector<unsigned> numbers(const Labels& labels);
+
+struct Extras {
+    Labels labels{};
+    Name helper; // the helper that reads this flow's packets; empty: none
+    // Seconds that a packet gives this flow, where they are more than the natural timeout: it is
+    // under a timeout policy, or its helper wants it so. 0: the natural timeout.
+    std::uint32_t lifetime = 0;
+
+    bool empty() const { return *this == Extras{}; }
+    bool operator==(const Extras&) const = default;
+};
+
+} // namespace encsync::state

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: ISC
+// What only some flows have (state::Extras), and how long a flow lives that has a lifetime of its
+// own: under a timeout policy, say. While its owner lives, a copy of it is kept alive like any
+// other. When the owner is gone, it gets the lifetime that the owner told.
+#include "sync/engine.hpp"
+
+#include "sync/marks.hpp"
+
+#include <algorithm>
+
+namespace encsync::sync {
+
+using state::Slot;
+
+namespace {
+
+constexpr std::uint32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
+
+} // namespace
+
+std::uint32_t Engine::own_lifetime(const state::Flow& flow) const {
+    return std::max(table_.natural_timeout(flow), flow.extras.lifetime);
+}
+
+// What the table tells of a flow that is live here. A packet that moves a flow sets its timer, so
+// the event tells the lifetime; with a dump some of it is used up, and nothing is to be learned
+// from a timer that we have set (`ours`). True if anything is new.
+bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
+    const state::Extras& known = index_.extras(slot);
+    state::Extras now = flow.extras;
+    if (!flow.labels_known)
+        now.labels = known.labels;
+    now.lifetime = known.lifetime;
+    const std::uint32_t natural = table_.natural_timeout(flow);
+    if (timer != Timer::ours && flow.timeout > natural + kTimerSlack) {
+        if (timer == Timer::full || flow.timeout > known.lifetime)
+            now.lifetime = flow.timeout;
+    } else if (timer == Timer::full && flow.timeout + kTimerSlack >= natural) {
+        // Less than the natural timeout tells nothing: TCP shortens it while data waits for its
+        // acknowledgement.
+        now.lifetime = 0;
+    }
+    return index_.set_extras(slot, now);
+}
+
+// Copies whose owner has vanished run out as the owner's table would have let them.
+void Engine::lengthen(PeerId vanished) {
+    for (const Slot slot : index_.with_extras()) {
+        state::Record& record = index_.record(slot);
+        if (record.sync.owner != vanished || (record.sync.bits & kAbsent) != 0)
+            continue;
+        const state::Flow flow = index_.flow(slot, now_s_);
+        if (flow.extras.lifetime <= flow.timeout)
+            continue;
+        table_.refresh(flow, table::Lifetime::natural);
+        record.expires = now_s_ + flow.extras.lifetime;
+    }
+}
+
+} // namespace encsync::sync
