@@ -198,6 +198,21 @@ Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t
         wire_size = sealed_size(inner_size);
     else if (!can_pad(inner_size, wire_size))
         return {SealVerdict::bad_size, 0};
+    return seal(buffer, inner_size, wire_size, next_header_);
+}
+
+Sealed OutboundSa::seal_dummy(MutableBytes buffer, std::size_t wire_size) {
+    if (wire_size < sealed_size(0) || wire_size % kAlignment != 0)
+        return {SealVerdict::bad_size, 0};
+    if (buffer.size() < wire_size)
+        return {SealVerdict::no_room, 0};
+    const std::size_t inner_size = max_inner_size(wire_size);
+    std::memset(buffer.data() + kHeaderSize, 0, inner_size);
+    return seal(buffer, inner_size, wire_size, kNextNone);
+}
+
+Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size,
+                        std::uint8_t next_header) {
     if (buffer.size() < wire_size)
         return {SealVerdict::no_room, 0};
     if (number_ > last_) {
@@ -218,7 +233,7 @@ Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t
     for (std::size_t i = 0; i < padding; i++)
         pad[i] = static_cast<std::uint8_t>(i + 1);
     pad[padding] = static_cast<std::uint8_t>(padding);
-    pad[padding + 1] = next_header_;
+    pad[padding + 1] = next_header;
 
     if (!aead_.seal(number, Aad(packet, number, esn()), {packet + kHeaderSize, text_size},
                     packet + kHeaderSize + text_size)) {

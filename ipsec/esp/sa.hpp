@@ -116,6 +116,9 @@ class OutboundSa {
     // sealed_size() says. With `wire_size` the packet is padded to exactly this size, which must
     // be reachable: see can_pad().
     Sealed seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size = 0);
+    // A dummy packet (RFC 4303 section 2.6) of exactly `wire_size` bytes, which must be what
+    // sealed_size() says of some packet. Whoever opens it drops it.
+    Sealed seal_dummy(MutableBytes buffer, std::size_t wire_size);
     static constexpr bool can_pad(std::size_t inner_size, std::size_t wire_size) {
         const std::size_t least = kHeaderSize + inner_size + 2 + kIcvSize;
         return wire_size >= least && wire_size - least <= kMaxPadding &&
@@ -133,6 +136,8 @@ class OutboundSa {
 
   private:
     OutboundSa(const SaParams& params, Aead aead, std::uint64_t number);
+    Sealed seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size,
+                std::uint8_t next_header);
 
     Aead aead_;
     std::uint64_t number_; // the next one

@@ -14,6 +14,10 @@ namespace encsync::link {
 inline constexpr std::uint8_t kPfsyncProtocol = 240;
 // Below it a room of kMinRoom bytes would not fit (see link.hpp).
 inline constexpr std::size_t kMinMtu = 640;
+// What any path carries: every IPv6 link (RFC 8200 section 5); for IPv4 what we need ourselves.
+constexpr std::uint16_t path_floor(bool outer_ipv6) {
+    return outer_ipv6 ? 1280 : kMinMtu;
+}
 
 constexpr std::size_t ip_header_size(bool ipv6) {
     return ipv6 ? 40 : 20;

@@ -5,6 +5,7 @@
 #include "ipsec/link/batch.hpp"
 #include "ipsec/link/filter.hpp"
 #include "ipsec/link/inner.hpp"
+#include "ipsec/link/path_mtu.hpp"
 #include "ipsec/link/userspace.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -31,7 +32,8 @@ struct UserspaceLink::Socket {
 // by run, and is empty again. While the socket is full a sealed batch stays, and acquire() says
 // no.
 struct UserspaceLink::Peer {
-    Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket, const Endpoint& right);
+    Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket, const Endpoint& right,
+         PathMtu::Times times);
 
     std::uint8_t* slot(std::size_t i) { return slots.data() + i * slot_size; }
     void clear_batch() {
@@ -42,6 +44,7 @@ struct UserspaceLink::Peer {
     LinkPeer conf;
     std::shared_ptr<Socket> socket;
     Endpoint endpoint;
+    PathMtu path;
     PeerStats stats;
     bool up = false;      // on_up was told
     bool refused = false; // acquire() said no: on_writable is owed

@@ -23,8 +23,8 @@ void UserspaceLink::wait_readable(const std::shared_ptr<Socket>& socket) {
 void UserspaceLink::on_readable(Socket& socket) {
     const int n = socket.udp.receive(ring_);
     if (n < 0) {
-        if (n != -EAGAIN && n != -EINTR)
-            stats_.receive_error++;
+        // An error about what we sent fails the call that receives, or only wakes us.
+        read_errors(socket);
         return;
     }
     for (int i = 0; i < n && socket.wait.is_open(); i++) {

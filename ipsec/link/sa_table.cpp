@@ -86,6 +86,14 @@ OutboundEntry* SaTable::outbound(PeerId peer) {
     return peer >= kMaxPeers || outbound_[peer].empty() ? nullptr : outbound_[peer].back().get();
 }
 
+OutboundEntry* SaTable::outbound(PeerId peer, std::uint32_t spi) {
+    if (peer < kMaxPeers)
+        for (const auto& entry : outbound_[peer])
+            if (entry->sa.spi() == spi)
+                return entry.get();
+    return nullptr;
+}
+
 std::uint32_t SaTable::newest_inbound(PeerId peer) const {
     const InboundEntry* newest = nullptr;
     for (const auto& [spi, entry] : inbound_)

@@ -49,7 +49,8 @@ class SaTable {
 
     // Null: none. Valid until the next change to the table.
     InboundEntry* inbound(std::uint32_t spi);
-    OutboundEntry* outbound(PeerId peer);            // the newest: the one to send with
+    OutboundEntry* outbound(PeerId peer); // the newest: the one to send with
+    OutboundEntry* outbound(PeerId peer, std::uint32_t spi);
     std::uint32_t newest_inbound(PeerId peer) const; // SPI of one not deleted; 0: none
 
     // Removes inbound SAs whose grace is over; says when the next one's will be.

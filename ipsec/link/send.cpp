@@ -2,7 +2,6 @@
 // From the sender's payload to the wire.
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/internal.hpp"
-#include "util/log.hpp"
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -136,7 +135,7 @@ void UserspaceLink::send(Peer& peer) {
             return;
         case SendStatus::too_big:
             peer.stats.too_big += run.count;
-            lower_mtu(peer);
+            told_too_big(peer);
             break;
         case SendStatus::unreachable:
             peer.stats.unreachable += run.count;
@@ -149,20 +148,6 @@ void UserspaceLink::send(Peer& peer) {
         peer.next_run++;
     }
     peer.clear_batch();
-}
-
-// The kernel's own idea of the path may be what said EMSGSIZE; if it has none that is lower, go
-// down in steps.
-void UserspaceLink::lower_mtu(Peer& peer) {
-    const std::size_t path = UdpSocket::path_mtu(peer.endpoint);
-    std::size_t mtu = peer.stats.mtu;
-    mtu = path != 0 && path < mtu ? path : mtu - std::min<std::size_t>(mtu, 64);
-    mtu = std::max(mtu, kMinMtu);
-    if (mtu == peer.stats.mtu)
-        return;
-    log::warning("peer {}: packets of {} bytes are too big for the path: mtu is {} now",
-                 peer.conf.name, peer.stats.mtu, mtu);
-    peer.stats.mtu = static_cast<std::uint16_t>(mtu);
 }
 
 void UserspaceLink::wait_writable(const std::shared_ptr<Socket>& socket) {

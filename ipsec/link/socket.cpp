@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/core.h>
+#include <linux/errqueue.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -68,6 +69,22 @@ msghdr header_to(const Endpoint& to) {
     return header;
 }
 
+// An ICMP error that waits in the queue makes the next call fail, whatever that one sends. What is
+// wrong with the call itself is still wrong the next time.
+template<class Call>
+auto past_waiting_errors(Call call) {
+    constexpr int kTries = 4;
+    auto n = call();
+    for (int i = 1; i < kTries && n < 0; i++) {
+        const SendStatus status = status_of(errno);
+        if (status != SendStatus::too_big && status != SendStatus::unreachable && errno != EACCES &&
+            errno != EPROTO && errno != EOPNOTSUPP)
+            break;
+        n = call();
+    }
+    return n;
+}
+
 } // namespace
 
 std::string to_string(const Endpoint& endpoint) {
@@ -123,10 +140,13 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
     size_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.buffer_size, "write");
     if (options.dont_fragment) {
         // PROBE: DF is set, and the path MTU that ICMP tells is not obeyed.
-        if (ipv6)
+        if (ipv6) {
             set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-        else
+            set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+        } else {
             set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+            set(fd, IPPROTO_IP, IP_RECVERR, 1);
+        }
     }
     if (options.gro)
         set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
@@ -207,15 +227,18 @@ SendResult UdpSocket::send(const Endpoint& to, std::span<const MutableBytes> pac
     const auto segment = static_cast<std::uint16_t>(packets[0].size());
     std::memcpy(CMSG_DATA(c), &segment, sizeof segment);
 
-    if (sendmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    const auto sent = past_waiting_errors(
+        [&] { return sendmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL); });
+    if (sent >= 0)
         return {SendStatus::sent, packets.size(), 1, 0};
-    // EINVAL: the kernel has no GSO, or a segment is beyond the MTU. EIO: the device has no
-    // checksum offload. One by one shows which; if that works, GSO is not tried again.
-    if (errno != EINVAL && errno != EIO && errno != EOPNOTSUPP)
+    // EINVAL: the kernel has no GSO, or (older ones) a segment is beyond the MTU. EIO: the device
+    // has no checksum offload. One by one shows which; if that works, GSO is not tried again. And
+    // EMSGSIZE comes with its figure (next_error()) only for a single datagram.
+    if (errno != EINVAL && errno != EIO && errno != EOPNOTSUPP && errno != EMSGSIZE)
         return {status_of(errno), 0, 1, errno};
     const int refusal = errno;
     const SendResult result = send_each(to, packets);
-    if (result.status == SendStatus::sent || result.packets > 0) {
+    if (refusal != EMSGSIZE && (result.status == SendStatus::sent || result.packets > 0)) {
         gso_ = false;
         log::notice("UDP {}: no segmentation offload ({}), sending one by one", to_string(local_),
                     std::strerror(refusal));
@@ -235,9 +258,11 @@ SendResult UdpSocket::send_each(const Endpoint& to, std::span<const MutableBytes
     std::size_t sent = 0, calls = 0;
     while (sent < packets.size()) {
         // sendmmsg reports an error only if it is the first packet's: so ask again for the rest.
-        const int n =
-            sendmmsg(fd_.get(), headers.data() + sent, static_cast<unsigned>(packets.size() - sent),
-                     MSG_DONTWAIT | MSG_NOSIGNAL);
+        const int n = past_waiting_errors([&] {
+            return sendmmsg(fd_.get(), headers.data() + sent,
+                            static_cast<unsigned>(packets.size() - sent),
+                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        });
         calls++;
         if (n <= 0)
             return {status_of(errno), sent, calls, errno};
@@ -246,18 +271,39 @@ SendResult UdpSocket::send_each(const Endpoint& to, std::span<const MutableBytes
     return {SendStatus::sent, sent, calls, 0};
 }
 
-std::size_t UdpSocket::path_mtu(const Endpoint& to) {
-    const bool ipv6 = to.address().is_v6();
-    const Fd fd(::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!fd || connect(fd.get(), to.data(), static_cast<socklen_t>(to.size())) != 0)
-        return 0;
-    int mtu = 0;
-    socklen_t length = sizeof mtu;
-    if (getsockopt(fd.get(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu,
-                   &length) != 0 ||
-        mtu < 0)
-        return 0;
-    return static_cast<std::size_t>(mtu);
+std::optional<PathError> UdpSocket::next_error() {
+    PathError error;
+    sockaddr_storage to{};
+    // sock_extended_err and the address of whoever complains.
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(sock_extended_err) + sizeof(sockaddr_in6))>
+        control{};
+    iovec quoted{error.quoted.data(), error.quoted.size()};
+    msghdr header{};
+    header.msg_name = &to;
+    header.msg_namelen = sizeof to;
+    header.msg_iov = &quoted;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    const ssize_t n = recvmsg(fd_.get(), &header, MSG_ERRQUEUE | MSG_DONTWAIT);
+    if (n < 0)
+        return {};
+    error.quoted_size = static_cast<std::size_t>(n);
+    if (header.msg_namelen <= error.to.capacity()) {
+        std::memcpy(error.to.data(), &to, header.msg_namelen);
+        error.to.resize(header.msg_namelen);
+    }
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+        if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
+            !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))
+            continue;
+        sock_extended_err what;
+        std::memcpy(&what, CMSG_DATA(c), sizeof what);
+        error.local = what.ee_origin == SO_EE_ORIGIN_LOCAL;
+        error.too_big = what.ee_errno == EMSGSIZE;
+        error.mtu = what.ee_info;
+    }
+    return error;
 }
 
 } // namespace encsync::link

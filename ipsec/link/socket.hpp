@@ -7,10 +7,12 @@
 #include "util/fd.hpp"
 #include "util/result.hpp"
 
+#include <array>
 #include <boost/asio/ip/udp.hpp>
 #include <cstddef>
 #include <linux/filter.h>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,7 +26,8 @@ std::string to_string(const Endpoint& endpoint); // "192.168.1.1:500", "[2001:db
 struct SocketOptions {
     std::size_t buffer_size = std::size_t{16} << 20; // wished, of each direction
     bool gso = true, gro = true;
-    // Send with DF and never believe an ICMP "fragmentation needed": anybody can forge one.
+    // Send with DF. The kernel is kept from believing an ICMP "fragmentation needed", which
+    // anybody can forge: next_error() hands it over instead.
     bool dont_fragment = true;
 };
 
@@ -40,6 +43,16 @@ struct SendResult {
     std::size_t packets; // that left
     std::size_t calls;
     int error; // errno, unless sent
+};
+
+// An error about a packet sent before, from the socket's error queue (ip(7), IP_RECVERR).
+struct PathError {
+    Endpoint to;          // where the packet went; of our own kernel's errors without the port
+    bool too_big = false; // else: unreachable, prohibited, ...
+    bool local = false;   // from our own kernel, not from somewhere on the path
+    std::size_t mtu = 0;  // of the hop that it did not fit
+    std::array<std::uint8_t, 8> quoted{}; // the packet's first bytes behind the UDP header
+    std::size_t quoted_size = 0;
 };
 
 // Where received datagrams lie. One for all sockets: contents last until the next receive().
@@ -85,8 +98,8 @@ class UdpSocket {
     // the kernel does GSO, else in one sendmmsg.
     SendResult send(const Endpoint& to, std::span<const MutableBytes> packets);
 
-    // The MTU of the route to `to`, as the kernel sees it; 0 if it doesn't say.
-    static std::size_t path_mtu(const Endpoint& to);
+    // Empty: no error waits. Anybody can forge one that is not local.
+    std::optional<PathError> next_error();
 
   private:
     UdpSocket() = default;

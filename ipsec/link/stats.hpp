@@ -19,7 +19,7 @@ struct LinkStats {
     std::uint64_t unknown_spi = 0;         // ESP for an SA that we don't have (any more)
     std::uint64_t runt = 0;                // neither IKE nor ESP nor a keepalive: too short
     std::uint64_t keepalive = 0;           // RFC 3948 section 2.3
-    std::uint64_t receive_error = 0;       // the socket's, such as ECONNREFUSED
+    std::uint64_t receive_error = 0;       // the socket's, or an ICMP error about no size
     std::uint64_t ike_unknown_address = 0; // to send from no socket of ours, or to no peer
     std::uint64_t ike_not_sent = 0;        // the socket refused; IKE sends it again
 };
@@ -41,6 +41,9 @@ struct PeerStats {
     int last_errno = 0;
     std::uint64_t blocked = 0; // times the socket was full; nothing is lost by it
     std::uint16_t mtu = 0;     // of the path, as now believed
+    std::uint64_t mtu_lowered = 0, mtu_raised = 0;
+    std::uint64_t mtu_probes = 0;   // dummies sent to see whether the path carries more again
+    std::uint64_t icmp_refused = 0; // "too big" about no packet of ours, or a size that is none
 
     std::uint64_t refused_total() const {
         std::uint64_t sum = 0;

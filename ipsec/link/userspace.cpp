@@ -9,8 +9,9 @@
 namespace encsync::link {
 
 UserspaceLink::Peer::Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket,
-                          const Endpoint& right)
+                          const Endpoint& right, PathMtu::Times times)
     : conf(peer), socket(std::move(nat_socket)), endpoint(right),
+      path(peer.mtu, path_floor(peer.left.is_v6()), times),
       slot_size((max_datagram(peer.mtu, peer.left.is_v6()) + 63) / 64 * 64),
       slots(slot_size * kMaxSegments) {
     stats.mtu = peer.mtu;
@@ -29,7 +30,8 @@ Result<std::unique_ptr<UserspaceLink>> UserspaceLink::open(boost::asio::io_conte
 
 UserspaceLink::UserspaceLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
                              LinkOptions options)
-    : io_(io), receiver_(receiver), hooks_(std::move(hooks)), options_(options), grace_timer_(io) {}
+    : io_(io), receiver_(receiver), hooks_(std::move(hooks)), options_(options), grace_timer_(io),
+      path_timer_(io) {}
 
 UserspaceLink::~UserspaceLink() {
     for (auto& socket : sockets_)
@@ -66,7 +68,8 @@ Result<void> UserspaceLink::add_peer(const LinkPeer& peer) {
     const Endpoint local(peer.left, options_.natport);
     const auto socket = std::find_if(sockets_.begin(), sockets_.end(),
                                      [&](const auto& s) { return s->udp.local() == local; });
-    peers_[peer.id] = std::make_unique<Peer>(peer, *socket, Endpoint(peer.right, options_.natport));
+    peers_[peer.id] = std::make_unique<Peer>(peer, *socket, Endpoint(peer.right, options_.natport),
+                                             options_.path);
     if (auto ok = collect_sources(); !ok) {
         peers_[peer.id].reset();
         close_unused_sockets();
@@ -93,7 +96,10 @@ void UserspaceLink::set_endpoint(PeerId id, const Endpoint& endpoint) {
     // Our socket could not send to the other family.
     if (peer == nullptr || endpoint.address().is_v6() != peer->conf.left.is_v6())
         return;
-    peer->endpoint = endpoint;
+    if (std::exchange(peer->endpoint, endpoint) != endpoint) { // another path
+        peer->path = PathMtu(peer->conf.mtu, path_floor(peer->conf.left.is_v6()), options_.path);
+        peer->stats.mtu = peer->path.mtu();
+    }
     if (auto ok = collect_sources(); !ok)
         log::warning("peer {}: {}", peer->conf.name, ok.error().text);
 }

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "ipsec/link/link.hpp"
+#include "ipsec/link/path_mtu.hpp"
 #include "ipsec/link/sa_table.hpp"
 #include "ipsec/link/socket.hpp"
 #include "ipsec/link/stats.hpp"
@@ -35,13 +36,14 @@ struct LinkPeer {
     PeerId id = kNoPeer;
     std::string name;
     Address left, right;      // outer addresses, of one family
-    std::uint16_t mtu = 1500; // of the path between them; lowered when the kernel says EMSGSIZE
+    std::uint16_t mtu = 1500; // of the path between them, at most: see path_mtu.hpp
 };
 
 struct LinkOptions {
     std::uint16_t ikeport = 500, natport = 4500;
     SocketOptions socket;
     Clock::duration grace = std::chrono::seconds(5); // of deleted inbound SAs
+    PathMtu::Times path;
     std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
 };
 
@@ -118,7 +120,12 @@ class UserspaceLink final : public Link {
     void flush(Peer& peer);
     void seal(Peer& peer);
     void send(Peer& peer);
-    void lower_mtu(Peer& peer);
+    void told_too_big(Peer& peer);
+    void read_errors(Socket& socket);
+    bool believe(const PathError& error, Peer& peer);
+    void path_changed(Peer& peer, PathMtu::Change change);
+    void watch_paths();
+    void probe(Peer& peer);
     void tell_expiry(Peer& peer, OutboundEntry& entry);
     void tell_writable(Peer& peer);
     void expire_sas();
@@ -134,7 +141,7 @@ class UserspaceLink final : public Link {
     std::vector<std::shared_ptr<Socket>> sockets_;
     std::vector<Address> sources_;   // addresses of peers
     std::uint64_t closed_drops_ = 0; // of sockets that are closed
-    boost::asio::steady_timer grace_timer_;
+    boost::asio::steady_timer grace_timer_, path_timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
     Enc0* enc0_ = nullptr;
 };

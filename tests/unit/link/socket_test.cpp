@@ -82,7 +82,11 @@ TEST_F(Sockets, TooBigIsToldFromRefusedOffload) {
     EXPECT_EQ(EMSGSIZE, result.error);
     EXPECT_EQ(0u, result.packets);
     EXPECT_TRUE(out.gso());
-    EXPECT_EQ(900u, UdpSocket::path_mtu(in.local()));
+    const auto error = out.next_error();
+    ASSERT_TRUE(error);
+    EXPECT_TRUE(error->too_big && error->local);
+    EXPECT_EQ(900u, error->mtu);
+    EXPECT_EQ(in.local().address(), error->to.address());
 }
 
 TEST_F(Sockets, EndpointsReadAsPeopleWriteThem) {

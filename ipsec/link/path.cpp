@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: ISC
+// What the path to a peer carries: errors that say less, probes that ask for more.
+#include "ipsec/link/internal.hpp"
+#include "util/log.hpp"
+
+namespace encsync::link {
+namespace {
+
+constexpr int kErrorsPerTurn = 64;
+// A router complains about a packet sent just now, not about one long ago.
+constexpr std::uint32_t kRecent = 65536;
+
+} // namespace
+
+// Our own kernel refused a packet. It says in the error queue what would have fitted.
+void UserspaceLink::told_too_big(Peer& peer) {
+    const std::uint16_t before = peer.stats.mtu;
+    read_errors(*peer.socket);
+    if (peer.stats.mtu == before)
+        path_changed(peer, peer.path.too_big(Clock::now()));
+}
+
+void UserspaceLink::read_errors(Socket& socket) {
+    for (int i = 0; i < kErrorsPerTurn; i++) {
+        const auto error = socket.udp.next_error();
+        if (!error)
+            return;
+        if (!error->too_big) {
+            stats_.receive_error++; // the peer's IKE will notice if it is true
+            continue;
+        }
+        for (const auto& peer : peers_) {
+            if (!peer || peer->socket.get() != &socket ||
+                peer->endpoint.address() != error->to.address())
+                continue;
+            const auto change = believe(*error, *peer) ? peer->path.told(error->mtu, Clock::now())
+                                                       : PathMtu::Change::refused;
+            path_changed(*peer, change);
+        }
+    }
+}
+
+// An ICMP error quotes the packet that it is about. Whoever has not seen one cannot name its SPI
+// and sequence number (RFC 8899 section 4.6.1). Whoever has is held by the floor.
+bool UserspaceLink::believe(const PathError& error, Peer& peer) {
+    if (error.local)
+        return true;
+    if (error.quoted_size < 8)
+        return false;
+    const OutboundEntry* entry =
+        sas_.outbound(peer.conf.id, load_be<std::uint32_t>(error.quoted.data()));
+    if (entry == nullptr)
+        return false;
+    const auto next = static_cast<std::uint32_t>(entry->sa.next_number());
+    const std::uint32_t ago = next - load_be<std::uint32_t>(error.quoted.data() + 4);
+    return ago >= 1 && ago <= kRecent && ago < entry->sa.next_number();
+}
+
+void UserspaceLink::path_changed(Peer& peer, PathMtu::Change change) {
+    const std::uint16_t before = std::exchange(peer.stats.mtu, peer.path.mtu());
+    switch (change) {
+    case PathMtu::Change::none:
+        break;
+    case PathMtu::Change::refused:
+        peer.stats.icmp_refused++;
+        break;
+    case PathMtu::Change::lowered:
+        peer.stats.mtu_lowered++;
+        log::warning("peer {}: packets of {} bytes are too big for the path: mtu is {} now",
+                     peer.conf.name, before, peer.stats.mtu);
+        break;
+    case PathMtu::Change::raised:
+        peer.stats.mtu_raised++;
+        log::notice("peer {}: the path carries more again: mtu is {} now", peer.conf.name,
+                    peer.stats.mtu);
+        break;
+    }
+    if (change != PathMtu::Change::refused)
+        watch_paths();
+}
+
+// One timer for all peers, set to when the first of them has something to do.
+void UserspaceLink::watch_paths() {
+    std::optional<Clock::time_point> first;
+    for (const auto& peer : peers_)
+        if (const auto next = peer ? peer->path.next() : std::nullopt;
+            next && (!first || *next < *first))
+            first = next;
+    path_timer_.cancel();
+    if (!first)
+        return;
+    path_timer_.expires_at(*first);
+    path_timer_.async_wait(
+        [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+            if (error || alive.expired())
+                return;
+            for (const auto& peer : peers_) {
+                const auto due = peer ? peer->path.due(Clock::now()) : PathMtu::Due::nothing;
+                if (due == PathMtu::Due::probe)
+                    probe(*peer);
+                else if (due == PathMtu::Due::raised)
+                    path_changed(*peer, PathMtu::Change::raised);
+            }
+            watch_paths();
+        });
+}
+
+// A dummy packet as large as is configured. Nothing is lost if it does not arrive, and if it does
+// the peer drops it. No answer within the time means that it has not been too big.
+void UserspaceLink::probe(Peer& peer) {
+    OutboundEntry* entry = sas_.outbound(peer.conf.id);
+    const std::size_t size =
+        wire_size(esp::max_inner_size(max_datagram(peer.path.configured(), peer.conf.left.is_v6())),
+                  max_datagram(peer.path.configured(), peer.conf.left.is_v6()));
+    std::vector<std::uint8_t> buffer(size);
+    peer.path.put_off(Clock::now());
+    if (entry == nullptr || peer.blocked ||
+        entry->sa.seal_dummy(buffer, size).verdict != esp::SealVerdict::ok)
+        return;
+    const MutableBytes packet(buffer);
+    const SendResult result = peer.socket->udp.send(peer.endpoint, {&packet, 1});
+    if (result.status == SendStatus::sent || result.status == SendStatus::too_big) {
+        peer.stats.mtu_probes++;
+        peer.path.probed(Clock::now());
+    }
+    if (result.status == SendStatus::too_big)
+        read_errors(*peer.socket);
+}
+
+} // namespace encsync::link
