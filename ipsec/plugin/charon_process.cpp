@@ -172,6 +172,9 @@ std::string charon_config(const CharonOptions& options) {
     load = random nonce openssl kdf pubkey encsync!
     threads = 8
     replay_window = 4096
+    # Of IKE messages, which are never cut into IP fragments on port 4500: what any path carries
+    # (576 bytes, IPv6: 1280).
+    fragment_size = 0
 
     retransmit_timeout = 1.0
     retransmit_base = 1.0

@@ -425,7 +425,7 @@ constexpr std::array kOptions = {
            "The largest packet, in bytes, that the path to the peer carries whole. Encrypted "
            "packets are made to fit. IPv6 needs 1280 at least.",
            store<&Conn::mtu>,
-           {576, 9000}},
+           {640, 9000}},
 };
 
 std::string list_words(std::span<const Word> words) {

@@ -224,6 +224,12 @@ json::array Node::peers() const {
         o["lost"] = s.counters.lost_packets;
         if (stats != nullptr) {
             o["mtu"] = stats->mtu;
+            o["path"] = json::object{{"mtu", stats->mtu},
+                                     {"configured", config_.conns[peer].mtu},
+                                     {"lowered", stats->mtu_lowered},
+                                     {"raised", stats->mtu_raised},
+                                     {"probes", stats->mtu_probes},
+                                     {"refused", stats->icmp_refused}};
             o["not_sent"] = json::object{
                 {"no_sa", stats->no_sa},
                 {"too_big", stats->too_big},

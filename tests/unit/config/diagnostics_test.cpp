@@ -191,7 +191,7 @@ const Block kBlocks[] = {
      "t.conf:5:6: error: conn a is already there on line 2\n"
      "conn a\n"
      "     ^\n"
-     "t.conf:6:6: error: mtu: '1' is not from 576 to 9000\n"
+     "t.conf:6:6: error: mtu: '1' is not from 640 to 9000\n"
      "\tmtu=1\n"
      "\t    ^\n"
      "t.conf:7:1: error: 'config setup' is already there on line 1\n"

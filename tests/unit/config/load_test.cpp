@@ -39,7 +39,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\trightid=goofy.example\n"
                                    "\tleftid=mickey-2\n"
                                    "\tmargintime=1m\n"
-                                   "\tmtu=576";
+                                   "\tmtu=640";
 const std::map<std::string, std::string> kRichFiles = {
     {"setup.conf",
      "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
@@ -102,7 +102,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(goofy.dpdtimeout, seconds(60));
     EXPECT_EQ(goofy.margintime, seconds(60));
     EXPECT_EQ(goofy.startup, Auto::add);
-    EXPECT_EQ(goofy.mtu, 576);
+    EXPECT_EQ(goofy.mtu, 640);
     EXPECT_EQ(goofy.maxupd, 128);
     EXPECT_TRUE(goofy.nosync.empty());
 }
@@ -334,7 +334,7 @@ TEST(Include, ErrorsSayWhichFile) {
               "before\n\tmtu=1000\n\t^\n"
               "t.conf:5:6: error: conn c has no left, this firewall's address\nconn c\n     ^\n"
               "t.conf:5:6: error: conn c has no right, the peer's address\nconn c\n     ^\n"
-              "t.conf:6:6: error: mtu: '1' is not from 576 to 9000\n\tmtu=1\n\t    ^\n"
+              "t.conf:6:6: error: mtu: '1' is not from 640 to 9000\n\tmtu=1\n\t    ^\n"
               "b:1:6: error: conn a is already there on t.conf line 1\nconn a\n     ^\n"
               "b:2:2: error: unknown keyword 'bad'\n\tbad=1\n\t^\n");
 }

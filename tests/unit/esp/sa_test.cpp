@@ -334,6 +334,23 @@ TEST(OutboundSa, SizesAgree) {
 }
 
 // Authentic, but wrong inside: a peer with the key that does not keep to the RFC.
+TEST(OutboundSa, DummiesAreToldFromPackets) {
+    auto out = outbound(make_params(Direction::outbound));
+    auto in = inbound(make_params(Direction::inbound));
+    std::vector<std::uint8_t> buffer(1472);
+    const Sealed dummy = out.seal_dummy(buffer, 1472);
+    ASSERT_EQ(SealVerdict::ok, dummy.verdict);
+    EXPECT_EQ(1472u, dummy.size);
+    const Opened opened = in.open(buffer);
+    EXPECT_EQ(Verdict::dummy, opened.verdict);
+    EXPECT_TRUE(opened.inner.empty());
+    EXPECT_EQ(Verdict::replayed, in.open(buffer).verdict); // its number counts
+    EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, 1470).verdict);
+    EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, sealed_size(0) - 4).verdict);
+    EXPECT_EQ(SealVerdict::no_room, out.seal_dummy(buffer, 1476).verdict);
+    EXPECT_EQ(2u, out.next_number());
+}
+
 TEST(InboundSa, RefusesBadPadding) {
     const SaParams params = make_params(Direction::inbound);
     auto in = inbound(params);
