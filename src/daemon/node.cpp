@@ -503,6 +503,16 @@ void Node::on_dump_end() {
         log::warning("{}", kept.error().text);
 }
 
+void Node::on_expected(const state::Expectation& expectation, bool fresh) {
+    turn();
+    engine_->on_expected(expectation, fresh);
+}
+
+void Node::on_unexpected(const state::Expectation& expectation) {
+    turn();
+    engine_->on_unexpected(expectation);
+}
+
 void Node::on_refused(const state::Key& key, table::Refusal refusal) {
     engine_->on_refused(key, refusal);
 }

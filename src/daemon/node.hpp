@@ -130,6 +130,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_dump_entry(const state::Flow& flow, bool untouched) override;
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
+    void on_expected(const state::Expectation& expectation, bool fresh) override;
+    void on_unexpected(const state::Expectation& expectation) override;
 
     // views.cpp: what the command is shown
     void offer_commands();

@@ -329,6 +329,18 @@ json::object Node::table_counters() const {
     out["created"] = w.created;
     out["updated"] = w.updated;
     out["deleted"] = w.deleted;
+    const table::ExpectationCounters& e = conntrack_->expectation_counters();
+    out["without_helper"] = w.without_helper;
+    out["without_labels"] = w.without_labels;
+    out["expectations"] = json::object{{"known", engine_->expectations().size()},
+                                       {"events", e.events},
+                                       {"overruns", e.overruns},
+                                       {"made", e.made},
+                                       {"removed", e.removed},
+                                       {"no_master", e.no_master},
+                                       {"no_helper", e.no_helper},
+                                       {"no_room", e.no_room},
+                                       {"refused", e.refused}};
     json::object ignored;
     for (int n = 0; n < table::kIgnored; n++)
         ignored[table::to_string(static_cast<table::Ignored>(n))] =
@@ -356,8 +368,12 @@ Result<control::Generator> Node::states(std::string_view text) const {
                 name = filter_name = config_.conns[owner].name;
             else if (owner != 0xff)
                 name = filter_name = "nobody";
-            if (filter.matches(flow, filter_name))
-                return control::describe(flow, name);
+            if (filter.matches(flow, filter_name)) {
+                json::object state = control::describe(flow, name);
+                if (const auto& all = engine_->expectations().of(slot); !all.empty())
+                    state["expectations"] = all.size();
+                return state;
+            }
         }
         return json::value(nullptr);
     });

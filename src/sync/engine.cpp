@@ -31,9 +31,9 @@ const char* to_string(Role role) {
 
 const char* to_string(Refused refused) {
     static constexpr const char* kNames[kRefused] = {
-        "fault",         "unknown_action",  "short_message", "own_creatorid",
-        "id_clash",      "table_limit",     "not_owner",     "no_sync",
-        "unknown_state", "foreign_session", "bad_ack",       "bad_hello"};
+        "fault",       "unknown_action", "short_message",    "own_creatorid", "id_clash",
+        "table_limit", "not_owner",      "no_sync",          "unknown_state", "foreign_session",
+        "bad_ack",     "bad_hello",      "expectation_limit"};
     return kNames[static_cast<std::size_t>(refused)];
 }
 

@@ -14,12 +14,13 @@
 //
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
-// lifetime), withheld.cpp (who is not to hear of what), sessions.cpp (hello, acks, bulk updates),
-// receive.cpp, transmit.cpp, reliability, merge.
+// lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
+// sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp, reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
 #include "pfsync/build.hpp"
+#include "sync/expectations.hpp"
 #include "sync/session.hpp"
 #include "table/table.hpp"
 
@@ -63,8 +64,9 @@ enum class Refused : std::uint8_t {
     foreign_session, // SEQ or ACK of a session that is over
     bad_ack,         // of packets that were never sent
     bad_hello,
+    expectation_limit, // more expectations than a flow, or all of them, may have
 };
-inline constexpr int kRefused = 12;
+inline constexpr int kRefused = 13;
 const char* to_string(Refused refused);
 
 struct Counters {
@@ -97,6 +99,8 @@ class Engine : public table::Listener {
     void on_dump_entry(const state::Flow& flow, bool untouched) override;
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
+    void on_expected(const state::Expectation& expectation, bool fresh) override;
+    void on_unexpected(const state::Expectation& expectation) override;
 
     // ---- the peers' side -------------------------------------------------------------------
     void on_link_up(PeerId peer);
@@ -120,6 +124,7 @@ class Engine : public table::Listener {
 
     // ---- what is to be seen ----------------------------------------------------------------
     const state::Index& index() const { return index_; }
+    const ExpectationBook& expectations() const { return book_; }
     std::uint32_t seconds() const { return now_s_; } // the clock of index records
     const Session& session(PeerId peer) const { return *sessions_[peer]; }
     bool has_peer(PeerId peer) const;
@@ -201,6 +206,14 @@ class Engine : public table::Listener {
     bool is_over(state::Slot slot) const;
     void come_of_age(Instant until);
 
+    // expect.cpp
+    void put_expectations(state::Slot slot);
+    void unexpect(const std::vector<state::Expectation>& gone);
+    std::uint8_t expectations_of(const Session& s, state::Slot slot) const;
+    bool say_expectations(Session& s, pfsync::Builder& packet);
+    void begin_expectations(PeerId peer, const pfsync::FullState& full);
+    void receive_expect(PeerId peer, Bytes message);
+
     // sessions.cpp
     void on_silent(PeerId peer);
     void heard(PeerId peer);
@@ -250,6 +263,7 @@ class Engine : public table::Listener {
     table::Table& table_;
     link::Link& link_;
     state::Index index_;
+    ExpectationBook book_;
     std::vector<std::unique_ptr<Session>> sessions_;
     Instant now_{0};
     Instant started_{-1};

@@ -323,7 +323,10 @@ void Engine::put_copy(Slot slot) {
         record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);
         return;
     }
+    const bool anew = (record.sync.bits & kAbsent) != 0;
     table_.put(flow, table::Lifetime::copy);
+    if (anew)
+        put_expectations(slot);
     record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
     record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
 }
@@ -356,12 +359,16 @@ void Engine::refresh(Slot slot) {
     }
     const state::Flow flow = index_.flow(slot, now_s_);
     const std::uint32_t natural = table_.natural_timeout(flow);
+    if ((bits & kAbsent) == 0)
+        put_expectations(slot); // those that were lost
     // What was lengthened while its owner was away becomes known as a copy again.
     const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
                        left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
     if ((bits & kAbsent) != 0 ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
+    if ((bits & kAbsent) != 0)
+        put_expectations(slot);
     record.expires = now_s_ + natural + table::kCopyExtra;
     bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
     counters_.refreshed++;

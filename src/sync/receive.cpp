@@ -37,6 +37,8 @@ std::size_t own_size(const Section& section) {
         return ext::seq::size;
     case ext::kAck:
         return ext::ack::bitmap + 4;
+    case ext::kExpect:
+        return ext::expect::size;
     default:
         return 0;
     }
@@ -72,8 +74,8 @@ void Engine::on_packet(PeerId peer, Bytes payload) {
         section = parser.next();
     }
     for (; section != nullptr; section = parser.next()) {
-        const bool own = own_size(*section) != 0;
-        if (!own && !numbered) {
+        const bool says_something = own_size(*section) == 0 || section->action == ext::kExpect;
+        if (says_something && !numbered) {
             // A node that knows us numbers what it says; without a number it is a pf peer, or one
             // of ours that has forgotten us.
             if (s.options.extended && s.remote != 0) {
@@ -149,6 +151,8 @@ void Engine::receive_own(PeerId peer, std::uint8_t action, Bytes m) {
         receive_hello(peer, m);
     else if (action == ext::kAck)
         receive_ack(peer, m);
+    else if (action == ext::kExpect)
+        receive_expect(peer, m);
 }
 
 void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
@@ -267,6 +271,7 @@ void Engine::receive_full(PeerId peer, Dialect layout, Bytes message) {
         receive_other_name(peer, same, full);
     else
         receive_new(peer, full);
+    begin_expectations(peer, full);
     if (full.wants_ack && index_.find(full.flow.id) != kNoSlot &&
         s.insert_acks.size() < kMaxInsertAcks)
         s.insert_acks.push_back(full.flow.id);

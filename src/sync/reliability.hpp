@@ -35,6 +35,7 @@ struct Item {
         bulk_request, // UPD_REQ of everything
         bulk_start,
         bulk_end,
+        expectation, // EXPECT of slot
     };
     Kind kind = Kind::update;
     std::uint8_t term = 0; // of a removal

@@ -76,6 +76,9 @@ struct Session {
     };
     std::deque<Removal> removals;
     std::deque<state::StateId> requests, insert_acks;
+    // The flow whose full state was said last and whose expectations follow; so many are said.
+    state::Slot expecting = state::kNoSlot;
+    std::uint8_t expecting_said = 0;
     bool blocked = false; // the link had no room for it last time
     bool hello_now = false, bulk_request_now = false, bulk_start_now = false, bulk_end_now = false;
     Instant hello_due{0};
@@ -113,8 +116,9 @@ struct Session {
         return sending_bulk && bulk_walked && bulk_again.empty() && outstanding.bulk_items() == 0;
     }
     bool anything_to_say(Instant now) const {
-        return !queue.empty() || !removals.empty() || !requests.empty() || !insert_acks.empty() ||
-               bulk_request_now || bulk_start_now || bulk_end_now || !bulk_again.empty() ||
+        return expecting != state::kNoSlot || !queue.empty() || !removals.empty() ||
+               !requests.empty() || !insert_acks.empty() || bulk_request_now || bulk_start_now ||
+               bulk_end_now || !bulk_again.empty() ||
                (sending_bulk && !bulk_walked && bulk_pause <= now) || bulk_can_end();
     }
     // All that there was to say has been said, and has arrived.

@@ -81,6 +81,7 @@ void Engine::begin_session(PeerId peer) {
     s.requests.clear();
     s.insert_acks.clear();
     s.bulk_again.clear();
+    s.expecting = kNoSlot;
     s.outstanding.forget();
     s.inbox = {};
     s.ack_due = Instant::max();

@@ -81,6 +81,10 @@ void Engine::say_again(PeerId peer, const Item& item) {
     case Item::Kind::bulk_end:
         s.bulk_end_now = true;
         break;
+    case Item::Kind::expectation: // all of them, and the flow first
+        if (index_.used(item.slot))
+            enqueue(s, peer, item.slot, true);
+        break;
     }
 }
 
@@ -212,6 +216,8 @@ bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatori
 // Removals go before inserts: a name that lives again must end before it begins. Live updates go
 // before the bulk update.
 bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
+    if (!say_expectations(s, packet))
+        return false;
     if (s.bulk_request_now) {
         std::uint8_t* m = packet.add(Kind::request);
         if (m == nullptr)
@@ -235,7 +241,10 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                        Item::Kind kind) {
     Record& record = index_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.sync.known, peer);
-    const bool more = s.extended && !index_.extras(slot).empty();
+    if (!say_expectations(s, packet)) // of the flow before
+        return false;
+    const std::uint8_t expectations = expectations_of(s, slot);
+    const bool more = s.extended && (expectations != 0 || !index_.extras(slot).empty());
     const std::size_t extra = (s.extended ? ext::tail::size : 0) + (more ? ext::more::size : 0);
     std::uint8_t* m = packet.add(begins ? Kind::insert : Kind::update, extra);
     if (m == nullptr)
@@ -244,9 +253,12 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                         {.tail = s.extended,
                          .live = record.sync.owner == kHere,
                          .term = record.sync.term,
-                         .more = more});
+                         .more = more,
+                         .expectations = expectations});
     set(record.sync.known, peer);
     note(s, {.kind = kind, .slot = slot});
+    s.expecting = expectations != 0 ? slot : kNoSlot;
+    s.expecting_said = 0;
     return true;
 }
 
@@ -272,7 +284,7 @@ bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
         clear(sync.queued, peer);
         clear(sync.full, peer);
     }
-    return true;
+    return say_expectations(s, packet);
 }
 
 bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {

@@ -146,6 +146,7 @@ struct Conntrack::Impl {
 
     void start(Listener& to) {
         listener = &to;
+        expectations->start(to);
         wait_for_events();
         wait_for_dump();
         wait_for_addresses();
@@ -377,6 +378,7 @@ struct Conntrack::Impl {
         dumped = std::chrono::steady_clock::now();
         dump_running = false;
         listener->on_dump_end();
+        expectations->request_dump(); // their masters are known now
         if (dump_again && !dump_running)
             request_dump();
     }
@@ -389,7 +391,10 @@ struct Conntrack::Impl {
                                           : std::max(natural, flow.extras.lifetime);
     }
 
-    void flush() { writer.flush(*listener); }
+    void flush() {
+        writer.flush(*listener);
+        expectations->flush(); // whose masters are there now
+    }
 
     ConntrackOptions options;
     ConntrackCounters counters;
@@ -402,6 +407,7 @@ struct Conntrack::Impl {
     netlink::Socket events, dump;
     NetlinkTransport transport;
     Writer writer;
+    std::unique_ptr<Expectations> expectations;
     std::optional<AddressMonitor> addresses;
 
     asio::io_context& io_context;
@@ -447,6 +453,10 @@ Result<std::unique_ptr<Conntrack>> Conntrack::open(asio::io_context& io, Conntra
 
     auto impl = std::make_unique<Impl>(io, std::move(options), std::move(*events), std::move(*dump),
                                        std::move(*requests));
+    auto expectations = Expectations::open(io);
+    if (!expectations)
+        return expectations.error();
+    impl->expectations = std::move(*expectations);
     auto addresses = AddressMonitor::open(impl->filter.addresses());
     if (!addresses)
         return addresses.error();
@@ -470,6 +480,12 @@ void Conntrack::refresh(const state::Flow& flow, Lifetime lifetime) {
 void Conntrack::remove(const state::Flow& flow) {
     impl_->writer.remove(flow);
 }
+void Conntrack::expect(const state::Expectation& expectation, const state::Name& helper) {
+    impl_->expectations->expect(expectation, helper);
+}
+void Conntrack::unexpect(const state::Expectation& expectation) {
+    impl_->expectations->unexpect(expectation);
+}
 void Conntrack::flush() {
     impl_->flush();
 }
@@ -486,6 +502,9 @@ const ConntrackCounters& Conntrack::counters() const {
 }
 const WriterCounters& Conntrack::writer_counters() const {
     return impl_->writer.counters();
+}
+const ExpectationCounters& Conntrack::expectation_counters() const {
+    return impl_->expectations->counters();
 }
 const LocalAddresses& Conntrack::local_addresses() const {
     return impl_->filter.addresses();

@@ -38,6 +38,7 @@
 #pragma once
 
 #include "table/ctnetlink_parse.hpp"
+#include "table/expectations.hpp"
 #include "table/filter.hpp"
 #include "table/table.hpp"
 #include "table/timeouts.hpp"
@@ -81,12 +82,15 @@ class Conntrack final : public Table {
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
     void remove(const state::Flow& flow) override;
+    void expect(const state::Expectation& expectation, const state::Name& helper) override;
+    void unexpect(const state::Expectation& expectation) override;
     void flush() override;
     void request_dump() override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
     const ConntrackCounters& counters() const;
     const WriterCounters& writer_counters() const;
+    const ExpectationCounters& expectation_counters() const;
     const LocalAddresses& local_addresses() const;
 
   private:

@@ -2,6 +2,7 @@
 #include "table/ctnetlink_build.hpp"
 
 #include "table/ctnetlink_parse.hpp"
+#include "table/ctnetlink_tuple.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
 
@@ -41,6 +42,8 @@ void put_address(Writer& w, int type, const Address& address, Family family) {
     w.put(type, address.bytes.data(), family == Family::inet ? 4 : 16);
 }
 
+} // namespace
+
 void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key) {
     const bool v4 = key.family == Family::inet;
     const std::size_t nest = w.begin(type);
@@ -67,6 +70,12 @@ void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key) {
     w.end(proto);
     w.end(nest);
 }
+
+std::uint8_t system_family(Family family) {
+    return family == Family::inet ? AF_INET : AF_INET6;
+}
+
+namespace {
 
 void put_range(Writer& w, int type, const Address& address, const std::uint16_t* port,
                Family family) {
@@ -149,10 +158,6 @@ std::uint16_t message_type(Request request) {
                      : request == Request::get  ? IPCTNL_MSG_CT_GET
                                                 : IPCTNL_MSG_CT_NEW;
     return static_cast<std::uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | type);
-}
-
-std::uint8_t system_family(Family family) {
-    return family == Family::inet ? AF_INET : AF_INET6;
 }
 
 } // namespace

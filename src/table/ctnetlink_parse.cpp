@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "table/ctnetlink_parse.hpp"
 
+#include "table/ctnetlink_tuple.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
 
@@ -108,6 +109,8 @@ Fault parse_protocol(Bytes nest, std::uint8_t& proto, Tuple& out) {
     return Fault::none;
 }
 
+} // namespace
+
 Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out) {
     bool addresses = false, protocol = false;
     Attributes a(nest);
@@ -129,6 +132,14 @@ Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out) {
         return Fault::bad_attribute;
     return addresses && protocol ? Fault::none : Fault::bad_tuple;
 }
+
+std::optional<Family> family_of_system(std::uint8_t family) {
+    if (family == AF_INET)
+        return Family::inet;
+    return family == AF_INET6 ? std::optional(Family::inet6) : std::nullopt;
+}
+
+namespace {
 
 // The state attribute of one protocol's nest.
 Fault parse_state(Bytes nest, int attribute, std::uint8_t states, std::uint8_t& out, bool& found) {
@@ -259,16 +270,11 @@ Fault parse(Bytes message, Entry& out) {
     }
     state::Flow& flow = out.flow;
     flow.labels_known = false;
-    switch (netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family) {
-    case AF_INET:
-        flow.key.family = Family::inet;
-        break;
-    case AF_INET6:
-        flow.key.family = Family::inet6;
-        break;
-    default:
+    const auto family =
+        family_of_system(netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family);
+    if (!family)
         return Fault::bad_family;
-    }
+    flow.key.family = *family;
 
     bool orig = false, reply = false;
     std::uint8_t reply_proto = 0;

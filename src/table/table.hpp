@@ -6,6 +6,7 @@
 // what the sync engine asks for. It never reports what it did itself.
 #pragma once
 
+#include "state/expectation.hpp"
 #include "state/flow.hpp"
 
 #include <cstdint>
@@ -51,6 +52,11 @@ class Listener {
     // here is that peer's and stays. May come again, and for flows that were never reported.
     virtual void on_withdrawn(const state::Flow& flow) { on_destroyed(flow); }
 
+    // An expectation appeared, or was found again (`fresh` false); one is gone: used, timed out or
+    // removed. The master may be unknown, and its zone is not told (0).
+    virtual void on_expected(const state::Expectation&, bool fresh) { static_cast<void>(fresh); }
+    virtual void on_unexpected(const state::Expectation&) {}
+
     // The whole table, read anew: begin, every entry, end. Comes after start-up and after
     // events were lost; entries not named since begin are gone unless created meanwhile.
     // `untouched`: the entry still carries the lifetime of a copy, so no packet has used it
@@ -72,6 +78,13 @@ class Table {
     // Re-arms the timeout of an entry; makes it anew if it has gone.
     virtual void refresh(const state::Flow& flow, Lifetime lifetime) = 0;
     virtual void remove(const state::Flow& flow) = 0;
+    // Makes an expectation, or brings the one that is there to the same timeout; removes one. The
+    // master is in the table, with the helper of that name. What the table does not take, it
+    // counts.
+    virtual void expect(const state::Expectation&, const state::Name& helper) {
+        static_cast<void>(helper);
+    }
+    virtual void unexpect(const state::Expectation&) {}
     // Operations may be batched until this is called.
     virtual void flush() = 0;
 

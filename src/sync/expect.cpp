@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: ISC
+// Expectations between table and peers (expectations.hpp): each change of a flow's expectations is
+// a change of the flow, and its full state is followed by all of them. So loss, bulk updates,
+// takeovers and removals are those of flows.
+#include "sync/engine.hpp"
+
+#include "pfsync/expectation.hpp"
+#include "pfsync/extension.hpp"
+#include "sync/marks.hpp"
+
+namespace encsync::sync {
+
+using pfsync::Fault;
+using state::Expectation;
+using state::kNoSlot;
+using state::Slot;
+namespace ext = pfsync::extension;
+
+// ---- the table's side ----------------------------------------------------------------------
+
+void Engine::on_expected(const Expectation& expectation, bool fresh) {
+    const Slot slot = index_.find(expectation.master);
+    if (slot == kNoSlot)
+        return; // not to be synced, or not known yet: then a dump follows
+    // A helper has read a packet of it: it moves here.
+    if (fresh && index_.record(slot).sync.owner != kHere)
+        local_change(index_.flow(slot, now_s_), Timer::ours);
+    if (book_.add(slot, expectation, now_s_ + expectation.timeout) ==
+            ExpectationBook::Added::fresh &&
+        index_.record(slot).sync.owner == kHere)
+        announce(slot, true);
+}
+
+void Engine::on_unexpected(const Expectation& expectation) {
+    const Slot slot = index_.find(expectation.master);
+    if (slot != kNoSlot && book_.remove(slot, expectation) &&
+        index_.record(slot).sync.owner == kHere)
+        announce(slot, true);
+}
+
+// What a copy expects, into the table.
+void Engine::put_expectations(Slot slot) {
+    if (book_.of(slot).empty())
+        return;
+    book_.expire(slot, now_s_);
+    const state::Name helper = index_.extras(slot).helper;
+    for (const auto& [expectation, expires] : book_.of(slot)) {
+        Expectation left = expectation;
+        left.timeout = expires - now_s_;
+        if (static_cast<std::int32_t>(left.timeout) > 0)
+            table_.expect(left, helper);
+    }
+}
+
+void Engine::unexpect(const std::vector<Expectation>& gone) {
+    for (const Expectation& expectation : gone)
+        table_.unexpect(expectation);
+}
+
+// ---- saying --------------------------------------------------------------------------------
+
+// How many follow the full state of this flow.
+std::uint8_t Engine::expectations_of(const Session& s, Slot slot) const {
+    const bool tells = s.extended && index_.record(slot).sync.owner == kHere;
+    return tells ? static_cast<std::uint8_t>(book_.of(slot).size()) : std::uint8_t{0};
+}
+
+// False: the packet is full, and more is to follow in the next one.
+bool Engine::say_expectations(Session& s, pfsync::Builder& packet) {
+    while (s.expecting != kNoSlot) {
+        if (!index_.used(s.expecting) || s.expecting_said >= expectations_of(s, s.expecting)) {
+            s.expecting = kNoSlot;
+            return true;
+        }
+        const auto& all = book_.of(s.expecting);
+        std::uint8_t* m = packet.add(ext::kExpect, ext::expect::size);
+        if (m == nullptr)
+            return false;
+        const auto& [expectation, expires] = all[s.expecting_said];
+        Expectation left = expectation;
+        const auto seconds = static_cast<std::int32_t>(expires - now_s_);
+        left.timeout = seconds > 0 ? static_cast<std::uint32_t>(seconds) : 1;
+        pfsync::write_expect(m, index_.record(s.expecting).id, s.expecting_said,
+                             static_cast<std::uint8_t>(all.size()), left);
+        s.counters.tx_messages++;
+        s.outstanding.note({.kind = Item::Kind::expectation, .slot = s.expecting});
+        s.expecting_said++;
+    }
+    return true;
+}
+
+// ---- hearing -------------------------------------------------------------------------------
+
+// Behind each full state of its owner.
+void Engine::begin_expectations(PeerId peer, const pfsync::FullState& full) {
+    const Slot slot = full.has_tail ? index_.find(full.flow.id) : kNoSlot;
+    if (slot != kNoSlot && index_.record(slot).sync.owner == peer)
+        unexpect(book_.begin(slot, full.expectations));
+}
+
+void Engine::receive_expect(PeerId peer, Bytes message) {
+    if (!sessions_[peer]->extended) {
+        refuse(Refused::unknown_action);
+        return;
+    }
+    pfsync::ExpectMessage said;
+    if (const Fault fault = pfsync::read(message, said); fault != Fault::none) {
+        refuse(fault);
+        return;
+    }
+    const Slot slot = index_.find(said.master);
+    if (slot == kNoSlot) {
+        refuse(Refused::unknown_state);
+        return;
+    }
+    const state::Record& record = index_.record(slot);
+    Expectation& expectation = said.expectation;
+    expectation.master = index_.key(slot);
+    if (said.family != expectation.master.family) {
+        refuse(Fault::bad_family);
+        return;
+    }
+    if (record.sync.owner != peer) {
+        refuse(Refused::not_owner);
+        return;
+    }
+    switch (book_.add(slot, expectation, now_s_ + expectation.timeout)) {
+    case ExpectationBook::Added::full:
+        refuse(Refused::expectation_limit);
+        break;
+    case ExpectationBook::Added::fresh:
+        if ((record.sync.bits & kAbsent) == 0)
+            table_.expect(expectation, index_.extras(slot).helper);
+        break;
+    case ExpectationBook::Added::same:
+        break;
+    }
+    unexpect(book_.told(slot, said.index, said.count, expectation));
+}
+
+} // namespace encsync::sync

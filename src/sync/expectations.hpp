@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: ISC
+// Which flows have expectations, and which. A flow's expectations belong to the flow: who owns it
+// owns them, they are told behind its full state, and go with it.
+//
+//     if (book.add(slot, expectation, expires)) announce(slot, true);
+//     for (const auto& entry : book.of(slot)) ...
+#pragma once
+
+#include "state/expectation.hpp"
+#include "state/index.hpp"
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+namespace encsync::sync {
+
+class ExpectationBook {
+  public:
+    // Of all masters together: beyond, a peer could fill memory with them.
+    static constexpr std::size_t kMax = 8192;
+
+    struct Entry {
+        state::Expectation expectation;
+        std::uint32_t expires = 0; // second of the engine's clock
+    };
+
+    const std::vector<Entry>& of(state::Slot master) const;
+    std::size_t size() const { return size_; }
+
+    enum class Added : std::uint8_t { fresh, same, full };
+    // `fresh`: there was none of that name, or it differs.
+    Added add(state::Slot master, const state::Expectation& expectation, std::uint32_t expires);
+    bool remove(state::Slot master, const state::Expectation& expectation);
+    void forget(state::Slot master); // with all that it expects
+    // Those that have run out without a word.
+    void expire(state::Slot master, std::uint32_t now);
+
+    // The owner tells all of a master's, one after the other: begin(count), then each. When the
+    // last has come and none was missing, what it did not name is handed back, and forgotten.
+    std::vector<state::Expectation> begin(state::Slot master, std::uint8_t count);
+    std::vector<state::Expectation> told(state::Slot master, std::uint8_t index, std::uint8_t count,
+                                         const state::Expectation& expectation);
+
+  private:
+    struct Arriving {
+        std::uint8_t count = 0;
+        std::vector<state::Expectation> named;
+    };
+    std::vector<state::Expectation> end(state::Slot master);
+
+    std::unordered_map<state::Slot, std::vector<Entry>> entries_; // none that is empty
+    std::unordered_map<state::Slot, Arriving> arriving_;
+    std::size_t size_ = 0;
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: ISC
+// One direction of a flow, as attributes of conntrack's netlink messages.
+#pragma once
+
+#include "table/ctnetlink_parse.hpp"
+#include "table/netlink.hpp"
+
+#include <optional>
+
+namespace encsync::table::ctnetlink {
+
+Fault parse_tuple(Bytes nest, state::Family family, std::uint8_t& proto, state::Tuple& out);
+// `key` says the family and the protocol.
+void put_tuple(netlink::Writer& w, int type, const state::Tuple& tuple, const state::Key& key);
+
+// The family as nfgenmsg has it.
+std::uint8_t system_family(state::Family family);
+std::optional<state::Family> family_of_system(std::uint8_t family);
+
+} // namespace encsync::table::ctnetlink

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: ISC
+#include "table/expectations.hpp"
+
+#include "table/kernel_filter.hpp"
+#include "table/netlink.hpp"
+#include "util/log.hpp"
+
+#include <algorithm>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cerrno>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <map>
+#include <sys/socket.h>
+#include <utility>
+#include <vector>
+
+namespace encsync::table {
+
+namespace {
+
+namespace asio = boost::asio;
+using ctnetlink::ExpectEntry;
+using ctnetlink::ExpectRequest;
+using ctnetlink::Fault;
+using state::Expectation;
+
+constexpr std::size_t kEventBuffer = std::size_t{4} << 20;
+constexpr std::size_t kReadSize = 65536;
+constexpr std::size_t kReadsPerTurn = 64;
+constexpr std::size_t kBatch = 64; // operations
+
+// Its name in the kernel: no two have the same.
+struct Id {
+    state::Tuple tuple;
+    state::Address mask;
+    std::uint16_t mask_port;
+    std::uint8_t proto;
+    state::Family family;
+    auto operator<=>(const Id&) const = default;
+};
+Id id_of(const Expectation& e) {
+    return {e.tuple, e.mask, e.mask_port, e.proto, e.master.family};
+}
+
+} // namespace
+
+struct Expectations::Impl {
+    struct Operation {
+        Expectation expectation;
+        state::Name helper;
+        bool remove = false;
+    };
+    struct Known {
+        Expectation expectation;
+        std::uint32_t dump = 0; // in which it was last named
+    };
+
+    Impl(asio::io_context& io, netlink::Socket events_socket, netlink::Socket request_socket)
+        : events(std::move(events_socket)), requests(std::move(request_socket)),
+          ready(io, events.fd()), buffer(kReadSize) {}
+    ~Impl() { ready.release(); } // the socket closes its descriptor itself
+
+    void wait() {
+        ready.async_wait(asio::posix::stream_descriptor::wait_read,
+                         [this, watch = std::weak_ptr<int>(alive)](auto error) {
+                             if (error || watch.expired())
+                                 return;
+                             read();
+                             wait();
+                         });
+    }
+
+    // ---- events and dumps ------------------------------------------------------------------
+
+    void read() {
+        for (std::size_t n = 0; n < kReadsPerTurn; n++) {
+            const ssize_t size =
+                ::recv(events.fd(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
+            if (size < 0 && errno == EINTR)
+                continue;
+            if (size < 0 && errno == ENOBUFS) {
+                counters.overruns++; // the answer to a dump may be among what was lost
+                dumping = false;
+                request_dump();
+                continue;
+            }
+            if (size <= 0)
+                return;
+            read_datagram(
+                Bytes(buffer).first(std::min(static_cast<std::size_t>(size), buffer.size())));
+        }
+    }
+
+    void read_datagram(Bytes datagram) {
+        for (netlink::Messages m(datagram); m.next();) {
+            const nlmsghdr& header = m.header();
+            const bool of_dump = header.nlmsg_pid == events.port();
+            if (of_dump && (!dumping || header.nlmsg_seq != dump_seq))
+                continue; // the rest of one that was given up
+            if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
+                if (of_dump)
+                    end_dump(header.nlmsg_type == NLMSG_DONE);
+                continue;
+            }
+            ExpectEntry entry;
+            const Fault fault = ctnetlink::parse(m.message(), entry);
+            if (fault != Fault::none) {
+                counters.faults[static_cast<std::size_t>(fault)]++;
+                continue;
+            }
+            counters.events += of_dump ? 0 : 1;
+            tell(entry, of_dump);
+        }
+    }
+
+    void tell(const ExpectEntry& entry, bool of_dump) {
+        const Expectation& e = entry.expectation;
+        if (entry.gone) {
+            known.erase(id_of(e));
+            listener->on_unexpected(e);
+        } else {
+            known[id_of(e)] = {e, dump_seq};
+            listener->on_expected(e, !of_dump);
+        }
+    }
+
+    void request_dump() {
+        if (std::exchange(dumping, true)) {
+            dump_again = true;
+            return;
+        }
+        std::array<std::uint8_t, 64> request{};
+        const std::size_t size = ctnetlink::build_expect_dump(request, ++dump_seq);
+        if (const int error = events.send(Bytes(request).first(size)); error != 0) {
+            log::warning("expectations dump: {}", std::strerror(error));
+            dumping = false;
+        }
+    }
+
+    void end_dump(bool whole) {
+        dumping = false;
+        counters.dumps++;
+        std::vector<Expectation> gone;
+        if (whole)
+            std::erase_if(known, [&](const auto& item) {
+                if (item.second.dump == dump_seq)
+                    return false;
+                gone.push_back(item.second.expectation);
+                return true;
+            });
+        for (const Expectation& e : gone)
+            listener->on_unexpected(e);
+        if (std::exchange(dump_again, false))
+            request_dump();
+    }
+
+    // ---- requests --------------------------------------------------------------------------
+
+    void flush() {
+        for (std::size_t from = 0; from < pending.size(); from += kBatch)
+            send(from, std::min(kBatch, pending.size() - from));
+        pending.clear();
+    }
+
+    void send(std::size_t from, std::size_t count) {
+        std::vector<std::uint8_t> batch(2 * count * ctnetlink::kMaxExpectRequest);
+        std::size_t used = 0;
+        first_seq += 2 * kBatch;
+        for (std::size_t n = 0; n < count; n++) {
+            const Operation& op = pending[from + n];
+            const auto add = [&](ExpectRequest request, std::size_t second) {
+                used += ctnetlink::build(MutableBytes(batch).subspan(used), request, op.expectation,
+                                         op.helper,
+                                         static_cast<std::uint32_t>(first_seq + 2 * n + second));
+            };
+            if (op.remove) {
+                add(ExpectRequest::remove, 0);
+                known.erase(id_of(op.expectation));
+                counters.removed++;
+                continue;
+            }
+            // A new one gets its helper's timeout, whatever is asked for.
+            add(ExpectRequest::create, 0);
+            add(ExpectRequest::change, 1);
+            known[id_of(op.expectation)] = {op.expectation, dump_seq};
+            counters.made++;
+        }
+        if (const int error = requests.send(Bytes(batch).first(used)); error != 0) {
+            counters.refused += count;
+            log::warning("expectations: {}", std::strerror(error));
+            return;
+        }
+        read_errors(from, count);
+    }
+
+    void read_errors(std::size_t from, std::size_t count) {
+        for (;;) {
+            const ssize_t size =
+                ::recv(requests.fd(), buffer.data(), buffer.size(), MSG_DONTWAIT | MSG_TRUNC);
+            if (size < 0 && (errno == EINTR || errno == ENOBUFS))
+                continue;
+            if (size <= 0)
+                return;
+            const Bytes datagram =
+                Bytes(buffer).first(std::min(static_cast<std::size_t>(size), buffer.size()));
+            for (netlink::Messages m(datagram); m.next();) {
+                const std::uint32_t at = m.header().nlmsg_seq - first_seq;
+                const Bytes payload = m.payload();
+                if (m.header().nlmsg_type != NLMSG_ERROR || at % 2 != 0 || at / 2 >= count ||
+                    payload.size() < sizeof(int))
+                    continue;
+                if (const int code = -netlink::load<int>(payload.data()); code != 0)
+                    on_error(pending[from + at / 2], code);
+            }
+        }
+    }
+
+    void on_error(const Operation& op, int error) {
+        if (op.remove)
+            return; // it was gone: what was wanted
+        known.erase(id_of(op.expectation));
+        counters.made--;
+        switch (error) {
+        case ENOENT:
+            counters.no_master++;
+            break;
+        case EOPNOTSUPP:
+            counters.no_helper++;
+            break;
+        case EMFILE:
+        case ENOMEM:
+            counters.no_room++;
+            break;
+        default:
+            counters.refused++;
+            break;
+        }
+        log::debug("conntrack does not take the expectation {}: {}",
+                   state::to_string(op.expectation), std::strerror(error));
+    }
+
+    Listener* listener = nullptr;
+    ExpectationCounters counters;
+    netlink::Socket events, requests;
+    asio::posix::stream_descriptor ready;
+    std::vector<std::uint8_t> buffer;
+    std::shared_ptr<int> alive = std::make_shared<int>(0);
+    std::map<Id, Known> known;
+    std::vector<Operation> pending;
+    bool dumping = false, dump_again = false;
+    std::uint32_t dump_seq = 0, first_seq = 1;
+};
+
+Expectations::Expectations(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Expectations::~Expectations() = default;
+
+Result<std::unique_ptr<Expectations>> Expectations::open(asio::io_context& io) {
+    auto requests = netlink::Socket::open(NETLINK_NETFILTER, "expectation requests");
+    if (!requests)
+        return requests.error();
+    requests->ask_short_errors();
+    auto events = netlink::Socket::open(NETLINK_NETFILTER, "expectation events");
+    if (!events)
+        return events.error();
+    events->set_receive_buffer(kEventBuffer);
+    if (auto done = events->attach(build_event_filter(requests->port(), {})); !done)
+        return done.error();
+    for (const int group :
+         {NFNLGRP_CONNTRACK_EXP_NEW, NFNLGRP_CONNTRACK_EXP_UPDATE, NFNLGRP_CONNTRACK_EXP_DESTROY})
+        if (auto joined = events->join(group); !joined)
+            return joined.error();
+    return std::unique_ptr<Expectations>(
+        new Expectations(std::make_unique<Impl>(io, std::move(*events), std::move(*requests))));
+}
+
+void Expectations::start(Listener& listener) {
+    impl_->listener = &listener;
+    impl_->wait();
+}
+void Expectations::request_dump() {
+    impl_->request_dump();
+}
+void Expectations::expect(const Expectation& expectation, const state::Name& helper) {
+    impl_->pending.push_back({expectation, helper, false});
+}
+void Expectations::unexpect(const Expectation& expectation) {
+    impl_->pending.push_back({expectation, {}, true});
+}
+void Expectations::flush() {
+    impl_->flush();
+}
+const ExpectationCounters& Expectations::counters() const {
+    return impl_->counters;
+}
+
+} // namespace encsync::table

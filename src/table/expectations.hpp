@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: ISC
+// The kernel's expectations: what appears and goes is reported, and copies are made and removed.
+//
+//     auto expectations = Expectations::open(io);    // Result
+//     (*expectations)->start(engine);                // events from now on
+//     (*expectations)->request_dump();               // all that are there, once masters are known
+//     (*expectations)->expect(e, helper); (*expectations)->flush();
+//
+// Two sockets: events and dumps, and requests, whose events a socket filter drops. A copy needs
+// its master in the kernel, so flush() comes after the flows'. Listener::on_expected() comes again
+// for everything in each dump; what a dump no longer has is reported as gone.
+#pragma once
+
+#include "state/expectation.hpp"
+#include "table/ctnetlink_expect.hpp"
+#include "table/table.hpp"
+#include "util/result.hpp"
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <memory>
+
+namespace encsync::table {
+
+struct ExpectationCounters {
+    std::uint64_t events = 0, dumps = 0, overruns = 0;
+    std::uint64_t made = 0, removed = 0;
+    // Not made: the master is not in the table; it has no helper there; no more room
+    // (nf_conntrack_expect_max, or the helper's own limit); another one is in the way or else.
+    std::uint64_t no_master = 0, no_helper = 0, no_room = 0, refused = 0;
+    std::array<std::uint64_t, ctnetlink::kFaults> faults{};
+};
+
+class Expectations {
+  public:
+    static Result<std::unique_ptr<Expectations>> open(boost::asio::io_context& io);
+    ~Expectations();
+
+    void start(Listener& listener); // which outlives this
+    void request_dump();
+    void expect(const state::Expectation& expectation, const state::Name& helper);
+    void unexpect(const state::Expectation& expectation);
+    void flush();
+    const ExpectationCounters& counters() const;
+
+  private:
+    struct Impl;
+    explicit Expectations(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace encsync::table
