@@ -6,6 +6,7 @@
 // step the books must balance, no room may be left open, and the engine may not want to be woken
 // in the past.
 #include "pfsync/build.hpp"
+#include "pfsync/expectation.hpp"
 #include "pfsync/extension.hpp"
 #include "sync/engine.hpp"
 
@@ -105,7 +106,11 @@ class Run {
 
   private:
     void step() {
-        switch (script_.byte() % 12) {
+        const std::uint8_t what = script_.byte();
+        if (what >= 250)
+            return (what & 1) != 0 ? engine_->on_expected(expectation(), (what & 2) != 0)
+                                   : engine_->on_unexpected(expectation());
+        switch (what % 12) {
         case 0:
             return pass(std::chrono::milliseconds(script_.word()));
         case 1:
@@ -213,7 +218,9 @@ class Run {
     }
 
     void message(pfsync::Builder& packet, PeerId p, Dialect dialect) {
-        const std::uint8_t what = script_.byte() % 12;
+        const std::uint8_t which = script_.byte(), what = which % 12;
+        if (which >= 250 && dialect == Dialect::openbsd)
+            return expect(packet);
         if (what == 0 && dialect == Dialect::openbsd)
             return hello(packet, p);
         if (what == 1 && dialect == Dialect::openbsd)
@@ -256,14 +263,37 @@ class Run {
         f.id = name(f);
         const std::uint8_t flags = script_.byte();
         const bool tail = (flags & 1) == 0 && dialect == Dialect::openbsd;
-        std::uint8_t* m =
-            packet.add((flags & 2) != 0 ? Kind::insert : Kind::update, tail ? ext::tail::size : 0);
+        const bool more = tail && (f.key.orig.sport & 4) != 0;
+        std::uint8_t* m = packet.add((flags & 2) != 0 ? Kind::insert : Kind::update,
+                                     (tail ? ext::tail::size : 0) + (more ? ext::more::size : 0));
+        if (more)
+            f.extras = {{script_.byte()}, *state::Name::of("ftp"), script_.word()};
         if (m != nullptr)
             pfsync::write_state(dialect, m, f,
                                 {.tail = tail,
                                  .live = (flags & 4) == 0,
                                  .term = static_cast<std::uint8_t>(flags >> 4),
+                                 .more = more,
+                                 .expectations = more ? script_.byte() : std::uint8_t{0},
                                  .wants_ack = (flags & 8) != 0});
+    }
+
+    state::Expectation expectation() {
+        state::Expectation e;
+        e.master = flow().key;
+        e.proto = IPPROTO_TCP;
+        e.tuple.dport = script_.byte();
+        e.timeout = script_.byte();
+        return e;
+    }
+
+    void expect(pfsync::Builder& packet) {
+        const state::Flow f = flow();
+        state::Expectation e = expectation();
+        e.master = f.key;
+        const std::uint8_t count = script_.byte();
+        if (std::uint8_t* m = packet.add(ext::kExpect, ext::expect::size))
+            pfsync::write_expect(m, name(f), count >> 4, count & 15, e);
     }
 
     void hello(pfsync::Builder& packet, PeerId p) {
@@ -297,6 +327,7 @@ class Run {
         for (PeerId p = 0; p < kPeers; p++)
             sum += engine_->copies_of(p);
         check(sum == engine_->index().size());
+        check(engine_->expectations().size() <= sync::ExpectationBook::kMax);
         check(!link_.open);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "rig.hpp"
 
+#include "pfsync/expectation.hpp"
 #include "sync/marks.hpp"
 
 #include <cstring>
@@ -19,6 +20,9 @@ std::string RecordingTable::take() {
         const std::string port = std::to_string(op.key.orig.sport);
         if (op.what == 'm')
             out += "remove " + port;
+        else if (op.what == 'e' || op.what == 'u')
+            out += (op.what == 'e' ? "expect to " : "unexpect to ") +
+                   std::to_string(op.key.orig.dport);
         else
             out += (op.what == 'p' ? "put " : "refresh ") + port +
                    (op.lifetime == table::Lifetime::copy ? " copy " : " natural ") +
@@ -26,6 +30,18 @@ std::string RecordingTable::take() {
     }
     ops.clear();
     return out;
+}
+
+state::Expectation expectation(std::uint16_t master, std::uint16_t port) {
+    state::Expectation e;
+    e.master = flow(master).key;
+    e.tuple = {e.master.orig.dst, e.master.orig.src, 0, port};
+    e.mask.bytes.fill(0xff);
+    if (e.master.family == state::Family::inet)
+        std::fill(e.mask.bytes.begin() + 4, e.mask.bytes.end(), std::uint8_t{0});
+    e.proto = IPPROTO_TCP;
+    e.timeout = 300;
+    return e;
 }
 
 // ---- Packet --------------------------------------------------------------------------------
@@ -58,13 +74,25 @@ Packet& Packet::ack(std::uint64_t highest, std::uint64_t session, std::uint32_t 
 }
 
 Packet& Packet::full(const state::Flow& flow, Tail tail, bool insert) {
+    const bool more = tail.tail && (tail.more || tail.expectations != 0);
     std::uint8_t* m =
-        builder_.add(insert ? Kind::insert : Kind::update, tail.tail ? ext::tail::size : 0);
-    pfsync::write_state(
-        m, flow,
-        {.tail = tail.tail, .live = tail.live, .term = tail.term, .wants_ack = tail.wants_ack});
+        builder_.add(insert ? Kind::insert : Kind::update,
+                     (tail.tail ? ext::tail::size : 0) + (more ? ext::more::size : 0));
+    pfsync::write_state(m, flow,
+                        {.tail = tail.tail,
+                         .live = tail.live,
+                         .term = tail.term,
+                         .more = more,
+                         .expectations = tail.expectations,
+                         .wants_ack = tail.wants_ack});
     if ((flow.flags & state::kNoSync) != 0) // which write_state() masks
         m[pfsync::openbsd::full::state_flags + 1] |= pfsync::common::kFlagNoSync;
+    return *this;
+}
+
+Packet& Packet::expect(state::StateId master, std::uint8_t index, std::uint8_t count,
+                       const state::Expectation& e) {
+    pfsync::write_expect(builder_.add(ext::kExpect, ext::expect::size), master, index, count, e);
     return *this;
 }
 
@@ -203,6 +231,12 @@ std::string Rig::describe(const pfsync::Section& section, Bytes m) {
         return (m[ext::hello::flags] & ext::hello::kLost) != 0 ? "HELLO lost" : "HELLO";
     if (section.action == ext::kAck)
         return "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
+    if (section.action == ext::kExpect) {
+        pfsync::ExpectMessage said;
+        EXPECT_EQ(pfsync::read(m, said), pfsync::Fault::none);
+        return "EXPECT " + name(said.master) + " " + std::to_string(said.index + 1) + "/" +
+               std::to_string(said.count) + " to " + std::to_string(said.expectation.tuple.dport);
+    }
     switch (section.kind) {
     case Kind::insert:
     case Kind::update: {
@@ -252,7 +286,7 @@ void Rig::read() {
                     highest_[peer] = load_be<std::uint64_t>(&m[ext::seq::number]);
                 const std::string text = describe(*section, m);
                 add(heard_all_[peer], text);
-                if (section->action < ext::kHello)
+                if (section->action < ext::kHello || section->action == ext::kExpect)
                     add(heard_[peer], text);
             }
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);

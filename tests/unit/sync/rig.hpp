@@ -28,7 +28,7 @@ inline constexpr std::uint32_t kPeer = 0x2000;
 class RecordingTable : public table::Table {
   public:
     struct Op {
-        char what; // 'p'ut, re'f'resh, re'm'ove
+        char what; // 'p'ut, re'f'resh, re'm'ove, 'e'xpect, 'u'nexpect (key: of what is expected)
         state::Key key;
         table::Lifetime lifetime = table::Lifetime::natural;
         std::uint8_t src_state = 0, dst_state = 0;
@@ -43,10 +43,16 @@ class RecordingTable : public table::Table {
         ops.push_back({'f', f.key, l, f.src_state, f.dst_state});
     }
     void remove(const state::Flow& f) override { ops.push_back({'m', f.key}); }
+    void expect(const state::Expectation& e, const state::Name&) override {
+        ops.push_back({'e', {e.tuple, 0, e.proto, e.master.family}});
+    }
+    void unexpect(const state::Expectation& e) override {
+        ops.push_back({'u', {e.tuple, 0, e.proto, e.master.family}});
+    }
     void flush() override {}
     void request_dump() override { dumps++; }
     std::uint32_t natural_timeout(const state::Flow&) const override { return 100; }
-    // "put 1 copy 4:4, remove 2": ports and what was done since the last call.
+    // "put 1 copy 4:4, remove 2, expect to 3": ports and what was done since the last call.
     std::string take();
 };
 
@@ -73,6 +79,8 @@ struct Tail {
     bool tail = true, live = true;
     std::uint8_t term = 0;
     bool wants_ack = false;
+    bool more = false; // the flow's extras
+    std::uint8_t expectations = 0;
 };
 
 struct Greeting {
@@ -89,6 +97,8 @@ class Packet {
     Packet& ack(std::uint64_t highest, std::uint64_t session, std::uint32_t bitmap = UINT32_MAX);
     Packet& full(const state::Flow& flow, Tail tail = {}, bool insert = true);
     Packet& update(const state::Flow& flow);
+    Packet& expect(state::StateId master, std::uint8_t index, std::uint8_t count,
+                   const state::Expectation& e);
     Packet& id(pfsync::Kind kind, state::StateId id);
     Packet& removal(state::StateId id, std::uint8_t term = 0);
     Packet& clear(std::uint32_t creatorid, const char* ifname = "");
@@ -104,6 +114,9 @@ class Packet {
 // A TCP flow of that source port, named by creator (0: as a table tells it, without a name).
 state::Flow flow(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 4,
                  std::uint8_t dst = 4);
+
+// What that flow expects: a connection to this port.
+state::Expectation expectation(std::uint16_t master, std::uint16_t port);
 
 class Rig {
   public:

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: ISC
+// Labels, helpers, lifetimes and expectations: what is told, and what is taken.
+#include "rig.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::sync::test {
+namespace {
+
+struct Met : Rig {
+    Met() {
+        start();
+        greet(0);
+        greet(1);
+    }
+    const state::Extras& extras(std::uint16_t port) const {
+        return engine->index().extras(engine->index().find(flow(port).key));
+    }
+    std::size_t expected() const { return engine->expectations().size(); }
+    // Flow 1, peer 0's, with what it expects.
+    void peer_expects(const std::vector<std::uint16_t>& ports) {
+        const auto count = static_cast<std::uint8_t>(ports.size());
+        say(0, [&](Packet& p) {
+            const state::Flow f = flow(1, kPeer);
+            p.full(f, {.expectations = count});
+            for (std::uint8_t n = 0; n < count; n++)
+                p.expect(f.id, n, count, expectation(1, ports[n]));
+        });
+    }
+};
+
+TEST(Extras, AnEventWithoutLabelsLeavesThemAsTheyWere) {
+    Met rig;
+    state::Flow f = flow(1);
+    f.timeout = 100;
+    f.extras = {{8}, *state::Name::of("ftp"), 0};
+    rig.engine->on_created(f);
+    rig.acknowledge(0);
+    rig.heard(0);
+    state::Flow event = f;
+    event.extras.labels = {};
+    event.labels_known = false;
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.extras(1), f.extras);
+    EXPECT_EQ(rig.heard(0), "");
+    // The twin that does know says that there are none.
+    event.labels_known = true;
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.extras(1).labels, state::Labels{});
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+}
+
+TEST(Extras, LifetimeIsWhatAPacketGivesBeyondTheNaturalOne) {
+    Met rig; // whose table's natural timeout is 100 s
+    state::Flow f = flow(1);
+    f.timeout = 72000;
+    rig.engine->on_created(f);
+    EXPECT_EQ(rig.extras(1).lifetime, 72000U);
+    f.timeout = 60; // shorter for a while: TCP with data on its way
+    rig.engine->on_updated(f);
+    EXPECT_EQ(rig.extras(1).lifetime, 72000U);
+    f.timeout = 100;
+    rig.engine->on_updated(f);
+    EXPECT_EQ(rig.extras(1).lifetime, 0U);
+    // A dump shows what is left of it, and of a copy's timer nothing is to be learned.
+    const auto dump = [&](std::uint32_t timeout, bool untouched) {
+        f.timeout = timeout;
+        rig.engine->on_dump_begin();
+        rig.engine->on_dump_entry(f, untouched);
+        rig.engine->on_dump_end();
+        return rig.extras(1).lifetime;
+    };
+    EXPECT_EQ(dump(700, true), 0U);
+    EXPECT_EQ(dump(50000, false), 50000U);
+    EXPECT_EQ(dump(40000, false), 50000U);
+    EXPECT_EQ(dump(99, false), 50000U);
+}
+
+TEST(Extras, ACopyGetsItsOwnersLifetimeWhenTheOwnerHasVanished) {
+    Met rig;
+    state::Flow longer = flow(1, kPeer), plain = flow(2, kPeer);
+    longer.extras.lifetime = 72000;
+    rig.say(0, [&](Packet& p) { p.full(longer, {.more = true}).full(plain); });
+    EXPECT_EQ(rig.table.take(), "put 1 copy 4:4, put 2 copy 4:4");
+    rig.engine->on_link_down(0);
+    EXPECT_EQ(rig.table.take(), "refresh 1 natural 4:4");
+}
+
+TEST(Extras, OnlyTheOwnersWordCounts) {
+    Met rig;
+    state::Flow f = flow(1, kPeer);
+    f.extras.labels = {8};
+    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
+    EXPECT_EQ(rig.extras(1).labels, (state::Labels{8}));
+    f.extras.labels = {16};
+    rig.say(1, [&](Packet& p) { p.full(f, {.live = false, .term = 2, .more = true}); });
+    EXPECT_EQ(rig.extras(1).labels, (state::Labels{8}));
+    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
+    EXPECT_EQ(rig.extras(1).labels, (state::Labels{16}));
+    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2}); }); // none any more
+    EXPECT_TRUE(rig.extras(1).empty());
+}
+
+// ---- expectations --------------------------------------------------------------------------
+
+TEST(Expectations, AreToldBehindTheirMaster) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.heard(0);
+    rig.engine->on_expected(expectation(1, 1001), true);
+    rig.engine->on_expected(expectation(1, 1002), true);
+    rig.engine->on_expected(expectation(7, 1003), true); // whose master is none of ours
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
+    rig.acknowledge(0);
+    rig.engine->on_expected(expectation(1, 1001), false); // found again by a dump
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    rig.engine->on_unexpected(expectation(1, 1001));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0, EXPECT 1 1/1 to 1002");
+    rig.engine->on_unexpected(expectation(1, 1002));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.expected(), 0U);
+}
+
+TEST(Expectations, OfAnEndedMasterAreForgotten) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.engine->on_expected(expectation(1, 1001), true);
+    rig.engine->on_destroyed(flow(1));
+    EXPECT_EQ(rig.expected(), 0U);
+}
+
+TEST(Expectations, AreMadeAndWhatIsNoLongerNamedGoes) {
+    Met rig;
+    rig.peer_expects({1001, 1002});
+    EXPECT_EQ(rig.table.take(), "put 1 copy 4:4, expect to 1001, expect to 1002");
+    rig.peer_expects({1001, 1002}); // again: nothing new
+    EXPECT_EQ(rig.table.take(), "");
+    rig.peer_expects({1002, 1003});
+    EXPECT_EQ(rig.table.take(), "expect to 1003, unexpect to 1001");
+    rig.peer_expects({});
+    EXPECT_EQ(rig.table.take(), "unexpect to 1002, unexpect to 1003");
+    EXPECT_EQ(rig.expected(), 0U);
+}
+
+TEST(Expectations, OneThatIsMissingTakesNoneAway) {
+    Met rig;
+    rig.peer_expects({1001, 1002});
+    rig.table.take();
+    const state::Flow f = flow(1, kPeer);
+    rig.say(0, [&](Packet& p) {
+        p.full(f, {.expectations = 2}).expect(f.id, 1, 2, expectation(1, 1003));
+    });
+    EXPECT_EQ(rig.table.take(), "expect to 1003");
+    EXPECT_EQ(rig.expected(), 3U);
+}
+
+TEST(Expectations, AreLostAndToldAgain) {
+    Met rig;
+    rig.engine->on_created(flow(1));
+    rig.acknowledge(0);
+    rig.engine->on_expected(expectation(1, 1001), true);
+    rig.flush();
+    rig.heard(0);
+    rig.pass(3s); // no ack comes
+    EXPECT_TRUE(rig.heard(0).starts_with("INS 1 4:4 live 0, EXPECT 1 1/1 to 1001"));
+}
+
+TEST(Expectations, AHelperThatReadsACopyTakesItOver) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 2}); });
+    rig.engine->on_expected(expectation(1, 1001), false); // a dump only shows what is there
+    EXPECT_EQ(rig.owner(1), "peer 0 term 2");
+    rig.engine->on_expected(expectation(1, 1002), true);
+    EXPECT_EQ(rig.owner(1), "here term 3");
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "UPD 1 4:4 live 3, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
+}
+
+TEST(Expectations, AreRefusedByName) {
+    Met rig;
+    const state::Flow f = flow(1, kPeer);
+    const auto say_one = [&](PeerId peer, std::uint8_t index, std::uint16_t port) {
+        rig.say(peer, [&](Packet& p) { p.expect(f.id, index, 16, expectation(1, port)); });
+    };
+    say_one(0, 0, 1001);
+    EXPECT_EQ(rig.refused(Refused::unknown_state), 1U);
+    rig.say(0, [&](Packet& p) { p.full(f); });
+    say_one(1, 0, 1001);
+    EXPECT_EQ(rig.refused(Refused::not_owner), 1U);
+    for (std::uint16_t n = 0; n < state::kMaxExpectations; n++)
+        say_one(0, 0, static_cast<std::uint16_t>(1001 + n));
+    EXPECT_EQ(rig.refused(Refused::expectation_limit), 0U);
+    say_one(0, 0, 2000);
+    EXPECT_EQ(rig.refused(Refused::expectation_limit), 1U);
+    EXPECT_EQ(rig.expected(), state::kMaxExpectations);
+    // Without a number it could be an old one.
+    Packet p;
+    rig.engine->on_packet(0, p.expect(f.id, 0, 1, expectation(1, 1001)).bytes());
+    EXPECT_EQ(rig.refused(Refused::foreign_session), 1U);
+}
+
+} // namespace
+} // namespace encsync::sync::test
