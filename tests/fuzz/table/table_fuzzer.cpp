@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // conntrack's and rtnetlink's messages, as if the kernel had sent them.
 #include "table/ctnetlink_build.hpp"
+#include "table/ctnetlink_expect.hpp"
 #include "table/ctnetlink_parse.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
@@ -22,6 +23,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                     state::NoSyncRule{.ports = state::PortRange{53, 53}}});
     Filter filter(std::move(options));
     for (netlink::Messages m(input); m.next();) {
+        if (ctnetlink::ExpectEntry e, again;
+            ctnetlink::parse(m.message(), e) == ctnetlink::Fault::none) {
+            std::array<std::uint8_t, ctnetlink::kMaxExpectRequest> buffer{};
+            const std::size_t n =
+                ctnetlink::build(buffer, ctnetlink::ExpectRequest::create, e.expectation, {}, 1);
+            if (n == 0 ||
+                ctnetlink::parse(Bytes(buffer).first(n), again) != ctnetlink::Fault::none ||
+                again.expectation.tuple.dst != e.expectation.tuple.dst ||
+                again.expectation.function != e.expectation.function)
+                std::abort();
+        }
         ctnetlink::Entry entry;
         if (ctnetlink::parse(m.message(), entry) != ctnetlink::Fault::none)
             continue;

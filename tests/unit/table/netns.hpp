@@ -22,6 +22,8 @@ struct Recorder : Listener {
     std::vector<state::Flow> created, updated, destroyed, withdrawn;
     std::map<state::Key, std::pair<state::Flow, bool>> dump;
     std::vector<std::pair<state::Key, Refusal>> refused;
+    std::vector<std::pair<state::Expectation, bool>> expected; // and whether it was fresh
+    std::vector<state::Expectation> unexpected;
     int dumps_begun = 0, dumps_ended = 0;
 
     void on_created(const state::Flow& f) override { created.push_back(f); }
@@ -39,6 +41,10 @@ struct Recorder : Listener {
     void on_refused(const state::Key& key, Refusal refusal) override {
         refused.emplace_back(key, refusal);
     }
+    void on_expected(const state::Expectation& e, bool fresh) override {
+        expected.emplace_back(e, fresh);
+    }
+    void on_unexpected(const state::Expectation& e) override { unexpected.push_back(e); }
 };
 
 inline Fd this_namespace() {

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: ISC
+// Expectations, against the kernel's own.
+#include "flows.hpp"
+#include "netns.hpp"
+
+#include "table/ctnetlink_expect.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace encsync::table::test {
+namespace {
+
+const state::Name kFtp = *state::Name::of("ftp");
+
+state::Flow control(bool v6 = false) {
+    state::Flow f = v6 ? tcp(4000, "2001:db8:1::2", "2001:db8:2::80", 21)
+                       : tcp(4000, "10.1.0.2", "192.0.2.80", 21);
+    f.extras.helper = kFtp;
+    return f;
+}
+
+state::Expectation expectation(const state::Flow& master, std::uint16_t port) {
+    state::Expectation e;
+    e.master = master.key;
+    e.tuple = {master.key.orig.dst, master.key.orig.src, 0, port};
+    std::fill_n(e.mask.bytes.begin(), master.key.family == state::Family::inet ? 4 : 16,
+                std::uint8_t{0xff});
+    e.proto = IPPROTO_TCP;
+    e.timeout = 100; // not the helper's own, which is 300
+    return e;
+}
+
+class ExpectKernelTest : public InNamespace {
+  protected:
+    void SetUp() override {
+        InNamespace::SetUp();
+        if (HasFatalFailure())
+            return;
+        ours_ = open(io_);
+        other_ = open(io_);
+        ASSERT_TRUE(ours_ && other_);
+        ours_->start(our_);
+        other_->start(others_);
+        ASSERT_TRUE(run_until([&] { return our_.dumps_ended == 1 && others_.dumps_ended == 1; }));
+    }
+    void TearDown() override {
+        ours_.reset();
+        other_.reset();
+        InNamespace::TearDown();
+    }
+    void make(const state::Flow& master, const std::vector<state::Expectation>& all) {
+        ours_->put(master, Lifetime::copy);
+        for (const state::Expectation& e : all)
+            ours_->expect(e, master.extras.helper);
+        ours_->flush();
+    }
+    // What the other table hears of it, as the kernel has it.
+    state::Expectation heard() {
+        EXPECT_TRUE(run_until([&] { return !others_.expected.empty(); }));
+        return others_.expected.empty() ? state::Expectation{} : others_.expected.back().first;
+    }
+
+    std::unique_ptr<Conntrack> ours_, other_;
+    Recorder our_, others_;
+};
+
+TEST_F(ExpectKernelTest, ReadsBackAsItWasMade) {
+    for (const bool v6 : {false, true}) {
+        others_.expected.clear();
+        state::Expectation e = expectation(control(v6), 1001);
+        e.flags = state::Expectation::kPermanent;
+        if (!v6) {
+            e.has_nat = e.nat_reply = true;
+            e.nat_address = address("10.1.0.3");
+            e.nat_port = 1002;
+            e.function = *state::FunctionName::of("nat-follow-master");
+        }
+        make(control(v6), {e});
+        state::Expectation there = heard();
+        EXPECT_TRUE(others_.expected.back().second);
+        EXPECT_EQ(there.timeout, 300U); // the helper's; a moment later ours
+        there.timeout = e.timeout;
+        EXPECT_EQ(there, e);
+        EXPECT_EQ(other_->expectation_counters().faults, decltype(ExpectationCounters::faults){});
+        // A dump shows the timeout that it has been given.
+        others_.expected.clear();
+        dump(*other_, others_);
+        there = heard();
+        EXPECT_FALSE(others_.expected.back().second);
+        EXPECT_LE(there.timeout, 100U);
+        EXPECT_GE(there.timeout, 90U);
+        ours_->unexpect(e);
+        ours_->flush();
+        ASSERT_TRUE(run_until([&] { return !others_.unexpected.empty(); }));
+        EXPECT_EQ(others_.unexpected.back().name(), e.name());
+        others_.unexpected.clear();
+    }
+    EXPECT_TRUE(our_.expected.empty()); // of what we do ourselves we do not hear
+    EXPECT_TRUE(our_.unexpected.empty());
+    EXPECT_EQ(ours_->expectation_counters().made, 2U);
+}
+
+TEST_F(ExpectKernelTest, EndsWithItsMaster) {
+    make(control(), {expectation(control(), 1001)});
+    heard();
+    ours_->remove(control());
+    ours_->flush();
+    EXPECT_TRUE(run_until([&] { return others_.unexpected.size() == 1; }));
+}
+
+TEST_F(ExpectKernelTest, WhatIsNotMadeIsCounted) {
+    // Without a master, and without the master's helper.
+    state::Flow plain = tcp(4001);
+    ours_->put(plain, Lifetime::copy);
+    ours_->expect(expectation(control(), 1001), kFtp);
+    ours_->expect(expectation(plain, 1001), {});
+    ours_->flush();
+    EXPECT_EQ(ours_->expectation_counters().no_master, 1U);
+    EXPECT_EQ(ours_->expectation_counters().no_helper, 1U);
+    EXPECT_EQ(ours_->expectation_counters().made, 0U);
+    ours_->unexpect(expectation(plain, 1001)); // is not there: no error
+    ours_->flush();
+    EXPECT_EQ(ours_->expectation_counters().refused, 0U);
+}
+
+TEST_F(ExpectKernelTest, ADumpShowsAgainWhatIsThere) {
+    make(control(), {expectation(control(), 1001)});
+    dump(*ours_, our_);
+    ASSERT_TRUE(run_until([&] { return our_.expected.size() == 1; }));
+    EXPECT_FALSE(our_.expected[0].second);
+}
+
+// ---- reading ---------------------------------------------------------------------------------
+
+TEST(Expect, IsNotFooledByACutAtAnyByte) {
+    std::array<std::uint8_t, ctnetlink::kMaxExpectRequest> buffer{};
+    const std::size_t whole = ctnetlink::build(buffer, ctnetlink::ExpectRequest::create,
+                                               expectation(control(), 1001), kFtp, 1);
+    ASSERT_NE(whole, 0U);
+    ctnetlink::ExpectEntry e;
+    ASSERT_EQ(ctnetlink::parse(Bytes(buffer).first(whole), e), ctnetlink::Fault::none);
+    EXPECT_EQ(e.expectation, expectation(control(), 1001));
+    for (std::size_t size = 0; size < whole; size++)
+        EXPECT_EQ(ctnetlink::parse(Bytes(buffer).first(size), e), ctnetlink::Fault::short_message);
+    const auto refused = [&](std::size_t at, std::uint8_t value) {
+        std::vector<std::uint8_t> m(buffer.begin(), buffer.begin() + static_cast<long>(whole));
+        m[at] = value;
+        return ctnetlink::parse(m, e);
+    };
+    EXPECT_EQ(refused(5, 1), ctnetlink::Fault::not_conntrack);
+    EXPECT_EQ(refused(16, 1), ctnetlink::Fault::bad_family);
+    EXPECT_EQ(refused(22, 99), ctnetlink::Fault::missing_tuple); // another attribute
+    EXPECT_EQ(refused(20, 200), ctnetlink::Fault::bad_attribute);
+}
+
+} // namespace
+} // namespace encsync::table::test
