@@ -31,7 +31,43 @@ void Kernel::put(const state::Flow& flow, table::Lifetime lifetime) {
         }
         it = entries.emplace(flow.key, Entry{}).first;
     }
-    it->second = {flow, expires, copy};
+    it->second = {flow, expires, copy, std::move(it->second.expected)};
+}
+
+namespace {
+
+state::Expectation expectation(const state::Key& master, std::uint16_t port) {
+    state::Expectation out;
+    out.master = master;
+    out.tuple = {master.orig.dst, master.orig.src, 0, port};
+    out.proto = IPPROTO_TCP;
+    out.timeout = 86400; // none runs out while the world stands
+    return out;
+}
+
+} // namespace
+
+void Kernel::expect(const state::Expectation& e, const state::Name& helper) {
+    const auto it = entries.find(e.master);
+    if (it != entries.end() && !helper.empty())
+        it->second.expected.insert(e.tuple.dport);
+}
+
+void Kernel::unexpect(const state::Expectation& e) {
+    if (const auto it = entries.find(e.master); it != entries.end())
+        it->second.expected.erase(e.tuple.dport);
+}
+
+void Kernel::help(const state::Flow& flow, Entry& entry) {
+    if (flow.extras.helper.empty() || listener == nullptr)
+        return;
+    const std::uint16_t port = flow.key.orig.sport;
+    if (flow.src_state == 4 && flow.dst_state == 4) {
+        entry.expected.insert(port);
+        listener->on_expected(expectation(flow.key, port), true);
+    } else if (flow.src_state > 4 && entry.expected.erase(port) != 0) {
+        listener->on_unexpected(expectation(flow.key, port));
+    }
 }
 
 void Kernel::refresh(const state::Flow& flow, table::Lifetime lifetime) {
@@ -55,9 +91,11 @@ void Kernel::traffic(const state::Flow& flow) {
     const state::Flow& had = it->second.flow;
     const bool news = had.src_state != flow.src_state || had.dst_state != flow.dst_state ||
                       had.mark != flow.mark || had.extras.labels != flow.extras.labels;
-    it->second = {told, expires, false};
-    if (news && listener != nullptr)
+    it->second = {told, expires, false, std::move(it->second.expected)};
+    if (news && listener != nullptr) {
         listener->on_updated(told);
+        help(told, it->second);
+    }
 }
 
 void Kernel::close(const state::Key& key) {
@@ -91,6 +129,9 @@ void Kernel::answer_dump() {
         listener->on_dump_entry(flow, flow.timeout > natural_timeout(flow));
     }
     listener->on_dump_end();
+    for (const auto& [key, entry] : entries)
+        for (const std::uint16_t port : entry.expected)
+            listener->on_expected(expectation(key, port), false);
 }
 
 // ---- Node ----------------------------------------------------------------------------------
@@ -246,6 +287,11 @@ std::string World::discrepancy(const Node& node) const {
         const auto& r = index.record(slot);
         if (r.src_state != entry.flow.src_state || r.dst_state != entry.flow.dst_state)
             return "kernel and engine disagree about " + to_string(entry.flow);
+        std::set<std::uint16_t> expected;
+        for (const auto& known : node.engine->expectations().of(slot))
+            expected.insert(known.expectation.tuple.dport);
+        if (expected != entry.expected)
+            return "kernel and engine disagree about what is expected of " + to_string(entry.flow);
     }
     return {};
 }
@@ -296,6 +342,8 @@ std::string World::difference() const {
             if (other.extras.labels != entry.flow.extras.labels ||
                 other.extras.helper != entry.flow.extras.helper)
                 return name + "other labels or another helper of " + to_string(entry.flow);
+            if (it->second.expected != entry.expected)
+                return name + "other expectations of " + to_string(entry.flow);
             if (other.reply != entry.flow.reply)
                 return name + "another NAT of " + to_string(entry.flow);
         }
@@ -349,7 +397,7 @@ bool advance(state::Flow& flow) {
                 flow.dst_state = steps[n + 1].dst;
                 flow.flags = steps[n + 1].flags;
                 if (flow.extras.labels != state::Labels{}) // a rule of the next packet's
-                    flow.extras.labels = with_label(flow.extras.labels, 1 + flow.dst_state);
+                    flow.extras.labels = state::with_label(flow.extras.labels, 1 + flow.dst_state);
                 return true;
             }
         return false;

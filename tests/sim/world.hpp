@@ -23,6 +23,7 @@ class Kernel : public table::Table {
         state::Flow flow;
         Instant expires;
         bool copy = false; // not touched by traffic since the sync process put it there
+        std::set<std::uint16_t> expected{}; // ports to which its helper expects a connection
     };
 
     table::Listener* listener = nullptr;
@@ -32,12 +33,15 @@ class Kernel : public table::Table {
     void put(const state::Flow& flow, table::Lifetime lifetime) override;
     void refresh(const state::Flow& flow, table::Lifetime lifetime) override;
     void remove(const state::Flow& flow) override { entries.erase(flow.key); }
+    void expect(const state::Expectation& expectation, const state::Name& helper) override;
+    void unexpect(const state::Expectation& expectation) override;
     void flush() override {}
     void request_dump() override { dump_wanted = true; }
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
     // A packet of the flow comes by: makes or moves the entry on, and tells the listener what a
-    // kernel would (nothing, if only the timer moved).
+    // kernel would (nothing, if only the timer moved). In a flow with a helper it begins or ends
+    // an expectation.
     void traffic(const state::Flow& flow);
     void close(const state::Key& key); // the flow ends here, as seen from traffic
     void run_timers();
@@ -45,6 +49,9 @@ class Kernel : public table::Table {
 
     std::map<state::Key, Entry> entries;
     bool dump_wanted = false;
+
+  private:
+    void help(const state::Flow& flow, Entry& entry);
 };
 
 struct LinkQuality {
