@@ -351,16 +351,19 @@ constexpr std::array kOptions = {
            "not shorter than `dpddelay`.",
            store<&Conn::dpdtimeout>,
            {1, kHour}},
-    Option{"maxupd",
-           kConn,
-           ValueType::number,
-           "128",
-           "",
-           "128",
-           "How many updates of one state may be merged into one before it is sent to the peer "
-           "(pfsync(4)).",
-           store<&Conn::maxupd>,
-           {0, 255}},
+    Option{
+        "maxupd",
+        kConn,
+        ValueType::number,
+        "128",
+        "",
+        "128",
+        "How many changes of one state may be merged into one message to the peer (pfsync(4)). "
+        "What the peer does not know yet does not wait, nor does what ends, becomes established, "
+        "or moves to another node or address; other changes wait for further ones of the same "
+        "state, but never longer than 20 ms. With `1` or `0` none waits.",
+        store<&Conn::maxupd>,
+        {0, 255}},
     Option{"wire",
            kConn,
            ValueType::word,

@@ -91,7 +91,7 @@ std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
 
 sync::PeerOptions peer_options(const config::Conn& conn) {
     const auto [extended, dialect] = speaks(conn.wire);
-    return {conn.name, extended, dialect, nosync(conn.nosync)};
+    return {conn.name, extended, dialect, nosync(conn.nosync), conn.maxupd};
 }
 
 Result<void> check_supported(const config::Config& config) {

@@ -218,6 +218,7 @@ json::array Node::peers() const {
         o["withheld"] = engine_->live() - engine_->live_for(peer);
         o["rx_messages"] = s.counters.rx_messages;
         o["tx_messages"] = s.counters.tx_messages;
+        o["collapsed"] = s.counters.collapsed;
         o["waiting"] = s.queue.size() + s.removals.size();
         o["stale"] = s.counters.stale;
         o["late"] = s.counters.late_packets;

@@ -35,11 +35,13 @@ struct SyncMarks {
     std::uint16_t known = 0;    // peers that have been told of this flow
     std::uint16_t queued = 0;   // peers to which something about it waits to be sent
     std::uint16_t full = 0;     // of those, who needs the full state and not the short update
+    std::uint16_t waiting = 0;  // of those queued, whose update may wait for more changes
     std::uint16_t withheld = 0; // peers that are not to hear of it, or not yet
     std::uint8_t owner = 0xff;  // the peer whose flow this copy is; 0xff: live here
     std::uint8_t term = 0;      // how often it has changed hands
     std::uint8_t epoch = 0;     // the bulk update of the owner in which it was last named
     std::uint8_t bits = 0;      // engine-private
+    std::uint8_t changes = 0;   // in the update that waits
 };
 
 // The part of a flow that changes, and the engine's marks.

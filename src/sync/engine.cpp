@@ -70,6 +70,7 @@ void Engine::advance(Instant now) {
 
 void Engine::advance_session(PeerId peer) {
     Session& s = *sessions_[peer];
+    end_waits(peer);
     if (!s.link_up)
         return;
     if (!s.silent && s.extended && now_ - s.last_heard >= Session::kSilence)
@@ -111,6 +112,7 @@ Instant Engine::deadline() const {
         if (s.greets())
             speak = std::min(speak, s.hello_due);
         next = std::min(next, s.blocked ? std::max(speak, now_ + kBlocked) : speak);
+        next = std::min(next, end_of_wait(s));
         if (s.extended && !s.silent)
             next = std::min({next, s.last_heard + Session::kSilence, s.outstanding.deadline()});
         if (s.bulk_requested && !s.bulk_arriving)

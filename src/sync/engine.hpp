@@ -15,7 +15,8 @@
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
-// sessions.cpp (hello, acks, bulk updates), receive.cpp, transmit.cpp, reliability, merge.
+// collapse.cpp (how many changes make a message), sessions.cpp (hello, acks, bulk updates),
+// receive.cpp, transmit.cpp, reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -214,6 +215,14 @@ class Engine : public table::Listener {
     void begin_expectations(PeerId peer, const pfsync::FullState& full);
     void receive_expect(PeerId peer, Bytes message);
 
+    // collapse.cpp
+    void announce_change(state::Slot slot);
+    bool waits(PeerId peer, state::Slot slot) const;
+    Instant end_of_wait(const Session& s) const;
+    void end_waits(PeerId peer);
+    bool may_ride_along(const Session& s) const;
+    bool say_waiting(Session& s, PeerId peer, pfsync::Builder& packet);
+
     // sessions.cpp
     void on_silent(PeerId peer);
     void heard(PeerId peer);
@@ -252,6 +261,7 @@ class Engine : public table::Listener {
     bool say(Session& s, PeerId peer, pfsync::Builder& packet);
     bool say_order(Session& s, pfsync::Builder& packet);
     bool say_queue(Session& s, PeerId peer, pfsync::Builder& packet);
+    bool say_queued(Session& s, PeerId peer, pfsync::Builder& packet, state::Slot slot);
     bool say_state(Session& s, PeerId peer, pfsync::Builder& packet, state::Slot slot,
                    Item::Kind kind);
     bool say_bulk(Session& s, PeerId peer, pfsync::Builder& packet);

@@ -41,8 +41,10 @@ void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
         return;
     if (full)
         set(record.sync.full, peer);
-    if (has(record.sync.queued, peer))
+    if (has(record.sync.queued, peer) && !has(record.sync.waiting, peer))
         return;
+    s.counters.collapsed += has(record.sync.waiting, peer);
+    clear(record.sync.waiting, peer);
     set(record.sync.queued, peer);
     s.queue.push_back(slot);
     // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
@@ -120,6 +122,7 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     record.mark = flow.mark;
     if (over && !is_over(slot))
         keep_back(slot); // it lives again, and its time begins anew
+    const bool established = (~record.flags & flow.flags & state::kAssured) != 0;
     if ((record.flags ^ flow.flags) & (state::kSeenReply | state::kAssured)) {
         record.flags = static_cast<std::uint8_t>(
             record.flags | (flow.flags & (state::kSeenReply | state::kAssured)));
@@ -143,8 +146,10 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
         set_owner(slot, kHere);
         full = changed = true;
     }
-    if (changed)
+    if (full || established)
         announce(slot, full);
+    else if (changed)
+        announce_change(slot);
 }
 
 void Engine::on_created(const state::Flow& flow) {

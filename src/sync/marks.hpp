@@ -30,7 +30,7 @@ constexpr int compare_terms(std::uint8_t a, std::uint8_t b) {
     return static_cast<std::int8_t>(static_cast<std::uint8_t>((a - b) << 1)) / 2;
 }
 
-// SyncMarks::known, queued, full, withheld
+// SyncMarks::known, queued, full, waiting, withheld
 constexpr std::uint16_t bit(PeerId peer) {
     return static_cast<std::uint16_t>(1u << peer);
 }

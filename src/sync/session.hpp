@@ -23,12 +23,14 @@ struct PeerOptions {
     bool extended = true;
     // None: whatever the peer shows itself to speak (wire=auto).
     std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
-    state::NoSync nosync{}; // what this peer is not told of
+    state::NoSync nosync{};  // what this peer is not told of
+    std::uint8_t maxupd = 1; // changes of one state in one update; 0 and 1: none ever waits
 };
 
 struct PeerCounters {
     std::uint64_t rx_packets = 0, tx_packets = 0;
     std::uint64_t rx_messages = 0, tx_messages = 0;
+    std::uint64_t collapsed = 0;    // changes that needed no message of their own
     std::uint64_t stale = 0;        // updates in which a side was behind ours
     std::uint64_t requests = 0;     // UPD_REQ for what we did not know
     std::uint64_t late_packets = 0; // out of order or seen before: taken as lost
@@ -70,6 +72,12 @@ struct Session {
     // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is
     // said about it is decided when it is said.
     std::deque<state::Slot> queue;
+    // Slots with their bit set in SyncMarks::waiting, in the order of time.
+    struct Waiting {
+        Instant since;
+        state::Slot slot;
+    };
+    std::deque<Waiting> waiting;
     struct Removal {
         state::StateId id;
         std::uint8_t term = 0;
@@ -122,7 +130,9 @@ struct Session {
                (sending_bulk && !bulk_walked && bulk_pause <= now) || bulk_can_end();
     }
     // All that there was to say has been said, and has arrived.
-    bool drained() const { return !anything_to_say(Instant::max()) && outstanding.empty(); }
+    bool drained() const {
+        return !anything_to_say(Instant::max()) && waiting.empty() && outstanding.empty();
+    }
 };
 
 } // namespace encsync::sync

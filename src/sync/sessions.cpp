@@ -75,8 +75,10 @@ void Engine::begin_session(PeerId peer) {
         clear(sync.known, peer);
         clear(sync.queued, peer);
         clear(sync.full, peer);
+        clear(sync.waiting, peer);
     }
     s.queue.clear();
+    s.waiting.clear();
     s.removals.clear();
     s.requests.clear();
     s.insert_acks.clear();

@@ -127,7 +127,7 @@ bool Engine::transmit(PeerId peer) {
 std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
     pfsync::Builder packet(room, s.dialect);
     const bool talk = s.may_talk();
-    const bool numbered = talk && s.extended && s.anything_to_say(now_);
+    const bool numbered = talk && s.extended && (s.anything_to_say(now_) || may_ride_along(s));
     // SEQ, HELLO and ACK together fit in any room that a link may lend (link::kMinRoom).
     if (numbered) {
         std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
@@ -234,7 +234,7 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
     return say_ids(s, packet, s.insert_acks, Kind::insert_ack, Item::Kind::insert_ack) &&
            say_removals(s, packet) &&
            say_ids(s, packet, s.requests, Kind::request, Item::Kind::request) &&
-           say_queue(s, peer, packet) && say_bulk(s, peer, packet);
+           say_queue(s, peer, packet) && say_waiting(s, peer, packet) && say_bulk(s, peer, packet);
 }
 
 bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot,
@@ -262,27 +262,32 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
     return true;
 }
 
+bool Engine::say_queued(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot) {
+    state::SyncMarks& sync = index_.record(slot).sync;
+    // While a bulk update is on its way the peer may not have this one yet.
+    if (!has(sync.known, peer) || has(sync.full, peer) || s.sending_bulk) {
+        if (!say_state(s, peer, packet, slot, Item::Kind::full))
+            return false;
+    } else {
+        std::uint8_t* m = packet.add(Kind::update_c);
+        if (m == nullptr)
+            return false;
+        pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
+        note(s, {.kind = Item::Kind::update, .slot = slot});
+    }
+    clear(sync.queued, peer);
+    clear(sync.full, peer);
+    clear(sync.waiting, peer);
+    return true;
+}
+
 bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
     for (; !s.queue.empty(); s.queue.pop_front()) {
         const Slot slot = s.queue.front();
-        if (!index_.used(slot))
-            continue;
-        state::SyncMarks& sync = index_.record(slot).sync;
-        if (!has(sync.queued, peer))
-            continue; // erased since, and the slot belongs to another flow
-        // While a bulk update is on its way the peer may not have this one yet.
-        if (!has(sync.known, peer) || has(sync.full, peer) || s.sending_bulk) {
-            if (!say_state(s, peer, packet, slot, Item::Kind::full))
-                return false;
-        } else {
-            std::uint8_t* m = packet.add(Kind::update_c);
-            if (m == nullptr)
-                return false;
-            pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
-            note(s, {.kind = Item::Kind::update, .slot = slot});
-        }
-        clear(sync.queued, peer);
-        clear(sync.full, peer);
+        // If not: erased since, and the slot may belong to another flow.
+        const bool queued = index_.used(slot) && has(index_.record(slot).sync.queued, peer);
+        if (queued && !say_queued(s, peer, packet, slot))
+            return false;
     }
     return say_expectations(s, packet);
 }

@@ -51,6 +51,7 @@ void Engine::review(Slot slot) {
             clear(sync.known, peer);
             clear(sync.queued, peer);
             clear(sync.full, peer);
+            clear(sync.waiting, peer);
         } else if (has(before, peer) && sessions_[peer]->listens()) {
             enqueue(*sessions_[peer], peer, slot, true);
         }
