@@ -159,7 +159,8 @@ void Node::start() {
     table_kept = true;
     for (unsigned n = 0; n < world.nodes.size(); n++)
         if (n != index)
-            options.peers.push_back({.name = "node" + std::to_string(n), .nosync = nosync[n], .maxupd = 128});
+            options.peers.push_back(
+                {.name = "node" + std::to_string(n), .nosync = nosync[n], .maxupd = 128});
     engine = std::make_unique<sync::Engine>(options, kernel, *this);
     kernel.listener = engine.get();
     engine->advance(world.now + clock);
