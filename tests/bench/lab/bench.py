@@ -26,8 +26,9 @@ from pair import bin_dir
 import micro
 import report
 import systems
+import tunnel
 
-LAB = "lab"
+LAB, TUNNEL = "lab", "tunnel"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -39,7 +40,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, default=4, help="of each system [4]")
     parser.add_argument("--flows", type=_positive, default=200_000, help="a burst has [200000]")
     parser.add_argument(
-        "--only", metavar="NAME", help="the lab alone (lab), or one microbenchmark (codec, esp, ...)"
+        "--only",
+        metavar="NAME",
+        help="the lab alone (lab), the tunnel (tunnel), or one microbenchmark (codec, esp, ...)",
     )
     parser.add_argument(
         "--systems",
@@ -134,9 +137,12 @@ def main() -> int:
     try:
         if options.only is None or options.only == LAB:
             result.update(run_lab(options))
+        if options.only is None or options.only == TUNNEL:
+            say("the tunnel, against openssl speed and kernel-libipsec")
+            result["tunnel"] = tunnel.run(lambda line: say(f"  {line}"))
         if options.only is None:
             result["micro"] = run_micro(list(micro.programs(bin_dir())))
-        elif options.only != LAB:
+        elif options.only not in (LAB, TUNNEL):
             result["micro"] = run_micro([options.only])
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -149,6 +155,8 @@ def main() -> int:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     if result["systems"]:
         print(shape(report.rows(result)))
+    if "tunnel" in result:
+        print(shape(tunnel.rows(result["tunnel"])))
     for name, results in result["micro"].items():
         print(f"\n{name}:" if not options.markdown else f"\n### {name}\n")
         print(shape(micro.rows(results)))
