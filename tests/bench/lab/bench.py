@@ -140,6 +140,9 @@ def main() -> int:
         if options.only is None or options.only == TUNNEL:
             say("the tunnel, against openssl speed and kernel-libipsec")
             result["tunnel"] = tunnel.run(lambda line: say(f"  {line}"))
+            lost = result["tunnel"]["lost"] + result["tunnel"]["lost_in_rekeys"]
+            if lost:
+                raise LabError(f"the tunnel lost {lost} packets")
         if options.only is None:
             result["micro"] = run_micro(list(micro.programs(bin_dir())))
         elif options.only not in (LAB, TUNNEL):

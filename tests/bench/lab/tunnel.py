@@ -29,7 +29,7 @@ CIPHER, BYTES = "aes-256-gcm", 1400
 OUTER = {"mickey": "10.77.0.1", "minnie": "10.77.0.2"}
 INNER = {"mickey": "10.78.1.1", "minnie": "10.78.2.1"}
 PACKETS, WINDOW, REKEYS = 1_000_000, 2048, 8
-THEIR_PACKETS, THEIR_WINDOWS = 60_000, (64, 256, 1024)
+THEIR_PACKETS, THEIR_WINDOWS = 60_000, (32, 64, 128, 256)
 CHARON = Path("/usr/lib/ipsec/charon")
 NEEDED = ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "/usr/sbin/swanctl")
 

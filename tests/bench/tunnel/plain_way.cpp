@@ -63,6 +63,8 @@ class PlainSender final : public Sender {
         for (std::size_t i = 0; i < packets; i++)
             store_be(batch_.buffers[i].data(), number + i);
         const int n = sendmmsg(fd_.get(), batch_.headers.data(), static_cast<unsigned>(packets), 0);
+        if (n < 0 && errno != EAGAIN && errno != ENOBUFS)
+            fail(fmt::format("sending: {}", std::strerror(errno)));
         return n < 0 ? 0 : static_cast<std::size_t>(n);
     }
     void idle() override {

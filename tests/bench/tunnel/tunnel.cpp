@@ -99,12 +99,12 @@ Outcome send(const Options& options, Shared& shared, pid_t receiver) {
             out.own_memory = resident(getpid());
             out.receiver_memory = resident(receiver);
         }
-        const std::uint64_t room =
-            std::min(options.packets - out.sent,
-                     options.window - std::min(options.window, out.sent - arrived));
-        if (room >= std::min<std::uint64_t>(kBatch, options.packets - out.sent) && room > 0) {
+        // Whole batches only, so that a window that opens a crack does not make small ones.
+        const std::uint64_t batch =
+            std::min({std::uint64_t{kBatch}, options.window, options.packets - out.sent});
+        if (batch > 0 && out.sent - arrived + batch <= options.window) {
             const std::uint64_t before = out.sent / rekey_every;
-            out.sent += sender->send(out.sent, std::min<std::uint64_t>(room, kBatch));
+            out.sent += sender->send(out.sent, batch);
             if (out.sent / rekey_every != before && out.rekeys < options.rekeys) {
                 sender->rekey();
                 out.rekeys++;
