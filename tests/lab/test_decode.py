@@ -4,6 +4,7 @@ dissector, which must see the same in every golden packet."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import struct
 import subprocess
@@ -316,6 +317,33 @@ def test_tshark_sees_the_same(dialect, fields, tmp_path):
         if "error" in theirs:
             theirs["error"] = theirs["error"][:1]  # we name the first
         assert without_empty(as_dissected(ours)) == without_empty(theirs), name
+
+
+def expect(v6: bool = False, function: bytes = b"nat-follow-master") -> bytes:
+    """A packet with one EXPECT, from its offsets in pfsync/extension.hpp."""
+    texts = ("2001:db8::1", "2001:db8::2", "ffff::", "2001:db8::9") if v6 else (
+        "192.0.2.1", "10.0.0.2", "255.255.255.255", "10.9.9.9")
+    addresses = b"".join(ipaddress.ip_address(t).packed.ljust(16, b"\0") for t in texts)
+    message = struct.pack(">QIBBBBBBHI", 0x1122334455667788, 0x0a0b0c0d, 1, 2, 6, 0xc1, 3,
+                          24 if v6 else 2, 51211, 299) + addresses
+    message += struct.pack(">HHHH24s", 40000, 51210, 0xffff, 0, function)
+    assert len(message) == 120
+    return struct.pack(">BBH16x", 6, 0, 144) + struct.pack(">BBH", 0xe8, 30, 1) + message
+
+
+def test_tshark_sees_the_same_expectations(fields, tmp_path):
+    file = tmp_path / "expect.pcap"
+    packets = [expect(), expect(v6=True), expect(function=b"no/name"), expect(function=b"x" * 24)]
+    file.write_bytes(pcap([ip(data) for data in packets]))
+    decoded = decode_json(file, status=1)
+    for ours, theirs in zip(decoded, dissect(file, fields), strict=True):
+        theirs.pop("stride")
+        theirs.pop("bad", None)
+        assert without_empty(as_dissected(ours)) == without_empty(theirs)
+    [message] = decoded[0]["sections"][0]["messages"]
+    assert message["dst_addr"] == "10.0.0.2" and message["dst_port"] == 51210
+    assert message["function"] == "nat-follow-master" and message["timeout"] == 299
+    assert [packet.get("error") for packet in decoded] == [None, None, "bad_name", "bad_name"]
 
 
 def test_the_comparison_can_fail(fields, tmp_path):
