@@ -14,17 +14,20 @@ namespace encsync::link {
 
 struct UserspaceLink::Socket {
     Socket(UserspaceLink& owner, UdpSocket socket, bool is_nat)
-        : link(owner), udp(std::move(socket)), nat(is_nat), wait(owner.io_, udp.fd()) {}
+        : link(owner), udp(std::move(socket)), nat(is_nat), wait(owner.io_, udp.fd()),
+          retry(owner.io_) {}
     ~Socket() { close(); }
     void close() {
         if (wait.is_open())
             wait.release(); // cancels; the descriptor itself is udp's
+        retry.cancel();
     }
 
     UserspaceLink& link;
     UdpSocket udp;
     bool nat; // natport: ESP, and IKE behind a marker; else ikeport: IKE only
     boost::asio::posix::stream_descriptor wait;
+    boost::asio::steady_timer retry;
     bool waiting_for_room = false;
 };
 

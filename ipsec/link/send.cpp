@@ -8,6 +8,11 @@
 #include <cassert>
 
 namespace encsync::link {
+namespace {
+
+constexpr auto kQueueDrains = std::chrono::milliseconds(1);
+
+} // namespace
 
 bool UserspaceLink::send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) {
     Socket* socket = find_socket(from);
@@ -133,6 +138,11 @@ void UserspaceLink::send(Peer& peer) {
             peer.stats.blocked++;
             wait_writable(peer.socket);
             return;
+        case SendStatus::queue_full:
+            peer.blocked = true;
+            peer.stats.blocked++;
+            try_again_soon(peer.socket);
+            return;
         case SendStatus::too_big:
             peer.stats.too_big += run.count;
             told_too_big(peer);
@@ -150,17 +160,28 @@ void UserspaceLink::send(Peer& peer) {
     peer.clear_batch();
 }
 
+auto UserspaceLink::when_there_is_room(const std::shared_ptr<Socket>& socket) {
+    return [weak = std::weak_ptr(socket)](const boost::system::error_code& error) {
+        const auto s = weak.lock();
+        if (error || !s || !s->wait.is_open())
+            return;
+        s->waiting_for_room = false;
+        s->link.on_writable(*s);
+    };
+}
+
 void UserspaceLink::wait_writable(const std::shared_ptr<Socket>& socket) {
+    if (!std::exchange(socket->waiting_for_room, true))
+        socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_write,
+                                when_there_is_room(socket));
+}
+
+// Of what is sent again some may have left already; the peer's replay window drops the second.
+void UserspaceLink::try_again_soon(const std::shared_ptr<Socket>& socket) {
     if (std::exchange(socket->waiting_for_room, true))
         return;
-    socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_write,
-                            [weak = std::weak_ptr(socket)](const boost::system::error_code& error) {
-                                const auto s = weak.lock();
-                                if (error || !s || !s->wait.is_open())
-                                    return;
-                                s->waiting_for_room = false;
-                                s->link.on_writable(*s);
-                            });
+    socket->retry.expires_after(kQueueDrains);
+    socket->retry.async_wait(when_there_is_room(socket));
 }
 
 void UserspaceLink::on_writable(Socket& socket) {

@@ -49,6 +49,8 @@ SendStatus status_of(int error) {
     switch (error) {
     case EAGAIN:
         return SendStatus::would_block;
+    case ENOBUFS:
+        return SendStatus::queue_full;
     case EMSGSIZE:
         return SendStatus::too_big;
     case EHOSTUNREACH:

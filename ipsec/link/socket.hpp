@@ -34,6 +34,7 @@ struct SocketOptions {
 enum class SendStatus {
     sent,
     would_block, // nothing of the rest was taken: wait until writable
+    queue_full,  // ENOBUFS, the interface's queue dropped it: nobody says when to try again
     too_big,     // EMSGSIZE
     unreachable, // EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTDOWN, ENETDOWN
     failed,      // another errno

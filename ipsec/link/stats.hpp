@@ -39,7 +39,7 @@ struct PeerStats {
     std::uint64_t unreachable = 0;        // EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, ENETDOWN
     std::uint64_t not_sent = 0;           // any other error: last_errno
     int last_errno = 0;
-    std::uint64_t blocked = 0; // times the socket was full; nothing is lost by it
+    std::uint64_t blocked = 0; // times the socket or the queue was full; nothing is lost by it
     std::uint16_t mtu = 0;     // of the path, as now believed
     std::uint64_t mtu_lowered = 0, mtu_raised = 0;
     std::uint64_t mtu_probes = 0;   // dummies sent to see whether the path carries more again

@@ -112,6 +112,8 @@ class UserspaceLink final : public Link {
 
     void wait_readable(const std::shared_ptr<Socket>& socket);
     void wait_writable(const std::shared_ptr<Socket>& socket);
+    void try_again_soon(const std::shared_ptr<Socket>& socket);
+    static auto when_there_is_room(const std::shared_ptr<Socket>& socket);
     void on_readable(Socket& socket);
     void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_esp(MutableBytes packet);
