@@ -58,8 +58,9 @@ struct UserspaceLink::Peer {
     std::array<std::size_t, kMaxSegments> inner_sizes{};
     std::array<MutableBytes, kMaxSegments> sealed{};
     std::size_t committed = 0;
-    bool inner_ipv6 = false; // of what is committed
-    std::size_t room = 0;    // of the slot that is lent out
+    std::uint16_t sealed_mtu = 0; // what the batch was sealed for
+    bool inner_ipv6 = false;      // of what is committed
+    std::size_t room = 0;         // of the slot that is lent out
     std::vector<Run> runs;
     std::size_t next_run = 0;
 };

@@ -12,11 +12,11 @@ constexpr std::uint32_t kRecent = 65536;
 
 } // namespace
 
-// Our own kernel refused a packet. It says in the error queue what would have fitted.
+// Our own kernel refused a packet. It says in the error queue what would have fitted, and about
+// the rest of the batch the same again.
 void UserspaceLink::told_too_big(Peer& peer) {
-    const std::uint16_t before = peer.stats.mtu;
     read_errors(*peer.socket);
-    if (peer.stats.mtu == before)
+    if (peer.stats.mtu == peer.sealed_mtu)
         path_changed(peer, peer.path.too_big(Clock::now()));
 }
 
@@ -109,9 +109,8 @@ void UserspaceLink::watch_paths() {
 // the peer drops it. No answer within the time means that it has not been too big.
 void UserspaceLink::probe(Peer& peer) {
     OutboundEntry* entry = sas_.outbound(peer.conf.id);
-    const std::size_t size =
-        wire_size(esp::max_inner_size(max_datagram(peer.path.configured(), peer.conf.left.is_v6())),
-                  max_datagram(peer.path.configured(), peer.conf.left.is_v6()));
+    const std::size_t largest = max_datagram(peer.path.configured(), peer.conf.left.is_v6());
+    const std::size_t size = wire_size(esp::max_inner_size(largest), largest);
     std::vector<std::uint8_t> buffer(size);
     peer.path.put_off(Clock::now());
     if (entry == nullptr || peer.blocked ||

@@ -84,7 +84,8 @@ void UserspaceLink::seal(Peer& peer) {
         peer.clear_batch();
         return;
     }
-    const std::size_t largest = max_datagram(peer.stats.mtu, peer.conf.left.is_v6());
+    peer.sealed_mtu = peer.stats.mtu;
+    const std::size_t largest = max_datagram(peer.sealed_mtu, peer.conf.left.is_v6());
     plan_runs({peer.inner_sizes.data(), peer.committed}, largest, peer.runs);
     const std::size_t header = ip_header_size(peer.inner_ipv6);
     const bool watched = enc0_ != nullptr && enc0_->watched();
