@@ -211,6 +211,12 @@ std::string render_status(const json::value& status) {
                                         : "NOT INSTALLED",
                            refused(*policy));
     }
+    if (const auto* defer = member(status, "defer"))
+        out += fmt::format(
+            "first packets held {}: {} until all peers had the flow, {} for 20 ms; "
+            "{} passed over the limit\n",
+            number_as(count, *defer, "held"), number_as(count, *defer, "acknowledged"),
+            number_as(count, *defer, "timed_out"), number_as(count, *defer, "over_limit"));
     const auto* peers = member(status, "peers");
     if (!peers || array_of(*peers).empty())
         return out + "no peers\n";

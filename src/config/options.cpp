@@ -240,9 +240,10 @@ constexpr std::array kOptions = {
            "no",
            "Whether the first packet of a new flow is held back until all peers in step have "
            "acknowledged the flow, or 20 ms have passed (pfsync(4)). It is for two nodes that "
-           "forward at the same time, where the answer may come through the other one. It takes a "
-           "kernel with NFQUEUE and a rule that queues new flows, and does not go together with "
-           "`delay`. This version of encsyncd reads it and does not start with `yes`.",
+           "forward at the same time, where the answer may come through the other one. At most 128 "
+           "packets wait at a time; further ones, and all while encsyncd is down, go at once. It "
+           "takes a kernel with nft_queue and nfnetlink_queue, without which encsyncd does not "
+           "start, and does not go together with `delay`.",
            store<&Setup::defer>,
            {},
            kYesNo},

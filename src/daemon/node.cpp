@@ -46,15 +46,14 @@ std::string charon_user(const std::string& configured) {
 Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config config,
                                          const std::string& config_file,
                                          const std::string& run_dir) {
-    if (auto can = check_supported(config); !can)
-        return can.error();
     auto store = keys::Store::open(config.setup.keydir);
     if (!store)
         return store.error();
     std::unique_ptr<Node> node(
         new Node(io, std::move(config), config_file, run_dir, std::move(*store)));
-    for (const auto step : {&Node::open_control, &Node::install_policy, &Node::open_table,
-                            &Node::open_link, &Node::make_engine, &Node::make_charon})
+    for (const auto step :
+         {&Node::open_control, &Node::install_policy, &Node::open_table, &Node::open_queue,
+          &Node::open_link, &Node::make_engine, &Node::make_charon})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     node->offer_commands();
@@ -85,6 +84,9 @@ Result<void> Node::open_control() {
 policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& conns) const {
     policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
     const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
+    options.own_ports = ports;
+    if (config_.setup.defer)
+        options.defer_queue = config_.setup.deferqueue;
     for (const config::Conn& conn : conns)
         options.tunnels.push_back({.family = family(conn.left),
                                    .left = {conn.left.bytes},
@@ -116,6 +118,16 @@ Result<void> Node::open_table() {
     if (!conntrack)
         return conntrack.error();
     conntrack_ = std::move(*conntrack);
+    return {};
+}
+
+Result<void> Node::open_queue() {
+    if (!config_.setup.defer)
+        return {};
+    auto queue = table::PacketQueue::open(io_, config_.setup.deferqueue);
+    if (!queue)
+        return Error{"defer=yes: " + queue.error().text};
+    queue_ = std::move(*queue);
     return {};
 }
 
@@ -169,6 +181,7 @@ Result<void> Node::make_engine() {
     options.table_kept = run_dir_.table_kept();
     options.join_wait = config_.setup.joinwait;
     options.delay = config_.setup.delay;
+    options.release = [this](std::uint32_t id) { queue_->accept(id); };
     for (const config::Conn& conn : config_.conns)
         options.peers.push_back(peer_options(conn));
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
@@ -282,6 +295,8 @@ Result<void> Node::start() {
         conntrack_->start(*this);
     else
         memory_->start(*this);
+    if (queue_)
+        queue_->start([this](auto id, const auto* flow) { on_first_packet(id, flow); });
     if (auto started = charon_->start(); !started)
         return started;
     every_second();
@@ -462,6 +477,17 @@ void Node::on_charon_lost(const std::string& reason) {
     link_->drop_all();
     for (PeerLife& life : lives_)
         life.connecting = false;
+}
+
+void Node::on_first_packet(std::uint32_t id, const state::Flow* flow) {
+    turn();
+    if (flow != nullptr && conntrack_->reports(*flow)) {
+        state::Flow begins = *flow;
+        begins.timeout = conntrack_->natural_timeout(begins);
+        if (engine_->defer(begins, id))
+            return;
+    }
+    queue_->accept(id);
 }
 
 // ---- from the table ------------------------------------------------------------------------

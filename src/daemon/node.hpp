@@ -23,6 +23,7 @@
 #include "sync/engine.hpp"
 #include "table/conntrack.hpp"
 #include "table/memory.hpp"
+#include "table/packet_queue.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -82,6 +83,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> open_control();
     Result<void> install_policy();
     Result<void> open_table();
+    Result<void> open_queue();
     Result<void> open_link();
     Result<void> make_engine();
     Result<void> make_charon();
@@ -112,6 +114,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_up(PeerId peer) override;
     void on_down(PeerId peer) override;
     void on_writable(PeerId peer) override;
+    void on_first_packet(std::uint32_t id, const state::Flow* flow);
     // supervisor::Owner
     void on_ike_out(const channel::IkeOut& datagram) override;
     void on_add_sa(const channel::AddSa& sa) override;
@@ -143,6 +146,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     boost::json::object policy();
     boost::json::object refused(const policy::RulesetStatus& ruleset) const;
     boost::json::object table_counters() const;
+    boost::json::object deferral() const;
     Result<control::Generator> states(std::string_view filter) const;
     Result<boost::json::value> set_role(std::string_view role);
 
@@ -159,7 +163,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     policy::GuardCounters guard_;
     std::vector<policy::Selectors> selectors_; // by PeerId
     std::unique_ptr<table::Conntrack> conntrack_;
-    std::unique_ptr<table::Memory> memory_; // one of the two
+    std::unique_ptr<table::Memory> memory_;     // one of the two
+    std::unique_ptr<table::PacketQueue> queue_; // with defer
     std::unique_ptr<link::Enc0> enc0_;
     std::unique_ptr<link::UserspaceLink> link_;
     std::unique_ptr<sync::Engine> engine_;

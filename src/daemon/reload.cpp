@@ -84,8 +84,6 @@ Result<Reloaded> Node::reload() {
     config::Loaded loaded = config::load(config_file_);
     if (!loaded.config)
         return Error{"nothing was changed:\n" + config::render(loaded.diagnostics)};
-    if (auto can = check_supported(*loaded.config); !can)
-        return Error{"nothing was changed: " + can.error().text};
     auto changes = find_changes(*loaded.config);
     if (!changes)
         return changes.error();

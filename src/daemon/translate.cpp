@@ -94,12 +94,6 @@ sync::PeerOptions peer_options(const config::Conn& conn) {
     return {conn.name, extended, dialect, nosync(conn.nosync), conn.maxupd};
 }
 
-Result<void> check_supported(const config::Config& config) {
-    if (config.setup.defer)
-        return Error{"defer=yes is not supported by this version"};
-    return {};
-}
-
 sync::Role role_of(config::Role role) {
     switch (role) {
     case config::Role::active:

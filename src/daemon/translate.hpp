@@ -23,9 +23,6 @@ sync::PeerOptions peer_options(const config::Conn& conn);
 sync::Role role_of(config::Role role);
 policy::Selectors selectors(const config::Conn& conn);
 
-// What the configuration can say and no room carries out yet: refused, not ignored.
-Result<void> check_supported(const config::Config& config);
-
 // charon has one pace for all peers: that of the most impatient one.
 std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns);
 

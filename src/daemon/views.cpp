@@ -163,6 +163,8 @@ json::value Node::status() {
         json::object{{"installed", policy_in_place_ && ruleset && ruleset->installed},
                      {"refused", refused(ruleset ? *ruleset : policy::RulesetStatus{})}};
     out["table"] = table_counters();
+    if (queue_)
+        out["defer"] = deferral();
     out["charon"] = json::object{
         {"pid", charon_->pid()}, {"up", charon_->up()}, {"restarts", charon_->counters().restarts}};
     out["memory"] = resident_bytes();
@@ -348,6 +350,22 @@ json::object Node::table_counters() const {
             c.ignored[static_cast<std::size_t>(n)];
     out["ignored"] = std::move(ignored);
     return out;
+}
+
+json::object Node::deferral() const {
+    const sync::Counters& counters = engine_->counters();
+    const table::PacketQueueCounters& c = queue_->counters();
+    std::uint64_t unreadable = c.unreadable;
+    for (const std::uint64_t n : c.faults)
+        unreadable += n;
+    return {{"waiting", engine_->deferred()},
+            {"packets", c.packets},
+            {"held", counters.deferred},
+            {"acknowledged", counters.defer_acknowledged},
+            {"timed_out", counters.defer_timed_out},
+            {"over_limit", counters.defer_over_limit},
+            {"unconfirmed", counters.defer_unconfirmed},
+            {"unreadable", unreadable}};
 }
 
 Result<control::Generator> Node::states(std::string_view text) const {

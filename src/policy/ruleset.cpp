@@ -23,6 +23,8 @@ constexpr int kFirst = -450;
 constexpr int kTries = 20;
 // "raw": before conntrack (-200).
 constexpr int kRaw = -300;
+// Behind source NAT (100), and before conntrack confirms the flow.
+constexpr int kBehindNat = 101;
 
 constexpr std::array<const char*, 4> kCounters{"not_through_tunnel_in", "not_through_tunnel_out",
                                                "not_through_tunnel_forward", "tap_copies"};
@@ -78,6 +80,21 @@ std::string drop(const std::string& match, const char* counter) {
                        pfsync::kProtocol, counter);
 }
 
+// What waits there has its final addresses, and is in no table yet.
+std::string defer(const RulesetOptions& options) {
+    if (!options.defer_queue)
+        return {};
+    std::string rules = "        oifname \"lo\" accept\n";
+    rules += fmt::format("        meta l4proto {} accept\n", pfsync::kProtocol);
+    if (!options.own_ports.empty())
+        rules += fmt::format("        {}accept\n", match_ports("sport", options.own_ports));
+    rules += fmt::format("        ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} accept\n"
+                         "        ip6 daddr ff00::/8 accept\n"
+                         "        ct state new queue num {} bypass\n",
+                         *options.defer_queue);
+    return chain("first_packets", "postrouting", kBehindNat, rules);
+}
+
 using Counts = std::map<std::string, std::uint64_t>;
 
 // {"nftables": [{"metainfo": ...}, {"counter": {"name": ..., "packets": ...}}, ...]}
@@ -124,7 +141,7 @@ std::string ruleset_text(const RulesetOptions& options) {
            chain("forward", "forward", kFirst, drop("", "not_through_tunnel_forward")) +
            chain("send", "output", kFirst, drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
-           chain("own_tunnel_out", "output", kRaw, out) + "}\n";
+           chain("own_tunnel_out", "output", kRaw, out) + defer(options) + "}\n";
 }
 
 struct Ruleset::Impl {
@@ -143,6 +160,14 @@ struct Ruleset::Impl {
 
     Result<std::string> listing() {
         return run(fmt::format("list table {}", kTable), NFT_CTX_OUTPUT_STATELESS);
+    }
+
+    bool would_take(const RulesetOptions& other) {
+        nft_ctx_set_dry_run(nft.get(), true);
+        const auto checked_only =
+            run(fmt::format("add table {0}\ndelete table {0}\n{1}", kTable, ruleset_text(other)));
+        nft_ctx_set_dry_run(nft.get(), false);
+        return static_cast<bool>(checked_only);
     }
 
     Result<void> install() {
@@ -226,8 +251,17 @@ Result<void> Ruleset::change(RulesetOptions options) {
         return Error{fmt::format("nftables: \"{}\" is no interface name", options.syncdev)};
     const RulesetOptions old = std::exchange(impl_->options, std::move(options));
     auto done = reinstall();
-    if (!done)
-        impl_->options = old;
+    if (done)
+        return done;
+    // Which part of it does the kernel not have?
+    RulesetOptions rest = std::exchange(impl_->options, old);
+    if (rest.defer_queue) {
+        rest.defer_queue.reset();
+        if (impl_->would_take(rest))
+            return Error{"defer=yes needs a kernel whose nftables can queue packets (nft_queue, "
+                         "CONFIG_NFT_QUEUE); this one says: " +
+                         done.error().text};
+    }
     return done;
 }
 

@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,10 @@ struct Tunnel {
 struct RulesetOptions {
     std::string syncdev = "enc0";
     std::vector<Tunnel> tunnels;
+    // The NFQUEUE in which the first packets of new flows wait (defer). While nobody has it open
+    // they pass. Not those of loopback, to groups, of pfsync, or from these UDP ports.
+    std::optional<std::uint16_t> defer_queue{};
+    std::vector<std::uint16_t> own_ports{};
 };
 
 struct RulesetStatus {
@@ -53,7 +58,8 @@ struct RulesetStatus {
 
 class Ruleset {
   public:
-    // Errors: an interface name that is none, missing permission, a kernel without nf_tables.
+    // Errors: an interface name that is none, missing permission, a kernel without nf_tables, or,
+    // with defer_queue, without its queue.
     static Result<Ruleset> install(RulesetOptions options);
     Ruleset(Ruleset&&) noexcept;
     Ruleset& operator=(Ruleset&&) noexcept;

@@ -57,6 +57,7 @@ void Engine::advance(Instant now) {
     for (PeerId peer = 0; peer < peer_count(); peer++)
         advance_session(peer);
     come_of_age(now_);
+    advance_deferred();
     if (now_ >= refresh_due_)
         refresh_round();
     if (now_ >= orphans_due_)
@@ -101,6 +102,10 @@ Instant Engine::deadline() const {
     Instant next = std::min(refresh_due_, orphans_due_);
     if (!young_.empty())
         next = std::min(next, young_.front().due);
+    if (!deferred_.empty())
+        next = std::min(next, deferred_.front().due);
+    if (!unconfirmed_.empty())
+        next = std::min(next, unconfirmed_.front().due);
     if (!ever_in_step_ && !served_alone_)
         next =
             std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));

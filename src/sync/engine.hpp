@@ -15,8 +15,8 @@
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
-// collapse.cpp (how many changes make a message), sessions.cpp (hello, acks, bulk updates),
-// receive.cpp, transmit.cpp, reliability, merge.
+// collapse.cpp (how many changes make a message), defer.cpp (first packets), sessions.cpp (hello,
+// acks, bulk updates), receive.cpp, transmit.cpp, reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -26,6 +26,8 @@
 #include "table/table.hpp"
 
 #include <array>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -47,8 +49,10 @@ struct Options {
     bool table_kept = false;
     std::chrono::seconds join_wait{30}; // without any peer for so long: serve alone
     std::size_t max_states = 8'000'000; // what peers may make us hold
-    Instant delay{0};                   // a flow must have lived so long before peers hear of it
-    std::vector<PeerOptions> peers;     // by PeerId
+    // Lets the packet go that defer() has taken by this token.
+    std::function<void(std::uint32_t token)> release{};
+    Instant delay{0};               // a flow must have lived so long before peers hear of it
+    std::vector<PeerOptions> peers; // by PeerId
 };
 
 // Why a message of a peer was not taken.
@@ -78,6 +82,10 @@ struct Counters {
     std::uint64_t refreshed = 0; // copies re-armed
     std::uint64_t adopted = 0;   // flows taken over
     std::uint64_t dropped_unclaimed = 0;
+    // Packets that waited, and what ended it: all peers had the flow, or time was up.
+    std::uint64_t deferred = 0, defer_acknowledged = 0, defer_timed_out = 0;
+    std::uint64_t defer_over_limit = 0;  // did not wait: too many did
+    std::uint64_t defer_unconfirmed = 0; // flows that never began
 };
 
 class Engine : public table::Listener {
@@ -102,6 +110,11 @@ class Engine : public table::Listener {
     void on_refused(const state::Key& key, table::Refusal refusal) override;
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
+
+    // The first packet of a flow that the table does not have yet. True: it is to wait until
+    // Options::release is called with this token, in 20 ms at the latest. False: it may go.
+    bool defer(const state::Flow& flow, std::uint32_t token);
+    std::size_t deferred() const { return deferred_.size(); } // packets that wait
 
     // ---- the peers' side -------------------------------------------------------------------
     void on_link_up(PeerId peer);
@@ -195,7 +208,7 @@ class Engine : public table::Listener {
     void lengthen(PeerId vanished);
 
     // withheld.cpp
-    struct Young {
+    struct Timed {
         Instant due;
         state::Slot slot;
         state::StateId id;
@@ -203,7 +216,7 @@ class Engine : public table::Listener {
     std::uint16_t kept_from(state::Slot slot) const;
     void review(state::Slot slot);
     void keep_back(state::Slot slot);
-    bool is_young(const Young& young) const;
+    bool is_young(const Timed& young) const;
     bool is_over(state::Slot slot) const;
     void come_of_age(Instant until);
 
@@ -214,6 +227,18 @@ class Engine : public table::Listener {
     bool say_expectations(Session& s, pfsync::Builder& packet);
     void begin_expectations(PeerId peer, const pfsync::FullState& full);
     void receive_expect(PeerId peer, Bytes message);
+
+    // defer.cpp
+    struct Deferred {
+        Instant due;
+        state::StateId id;
+        std::uint32_t token;
+        std::uint16_t waiting_for; // peers
+    };
+    bool awaits(PeerId peer, state::Slot slot) const;
+    void receive_insert_ack(PeerId peer, state::StateId id);
+    void advance_deferred();
+    void release(std::uint32_t token);
 
     // collapse.cpp
     void announce_change(state::Slot slot);
@@ -286,7 +311,10 @@ class Engine : public table::Listener {
     std::array<std::size_t, 256> copies_{};
 
     bool any_nosync_ = false; // of a peer
-    std::deque<Young> young_; // in the order in which they come of age
+    std::deque<Timed> young_; // in the order in which they come of age
+
+    std::deque<Deferred> deferred_; // in the order of time
+    std::deque<Timed> unconfirmed_; // likewise
 
     bool table_known_ = false; // the first dump is through
     bool dumping_ = false;

@@ -239,7 +239,8 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
 void Engine::on_dump_end() {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         Record& record = index_.record(slot);
-        if (((record.sync.bits & kDumpMark) != 0) == dump_mark_)
+        if (((record.sync.bits & kDumpMark) != 0) == dump_mark_ ||
+            (record.sync.bits & kUnconfirmed) != 0)
             continue;
         if (record.sync.owner == kHere)
             retract(slot);

@@ -22,6 +22,8 @@ inline constexpr std::uint8_t kGiven = 0x10; // given to its owner, who has not 
 // Not to be lost when a flow is seen again.
 inline constexpr std::uint8_t kYoung = 0x20; // live here, but for less than `delay`
 
+inline constexpr std::uint8_t kUnconfirmed = 0x40; // announced before the table has it
+
 // SyncMarks::term: a counter modulo 128, compared like a sequence number.
 constexpr std::uint8_t next_term(std::uint8_t term) {
     return static_cast<std::uint8_t>((term + 1) & 0x7f);

@@ -55,7 +55,7 @@ void Engine::set_owner(Slot slot, std::uint8_t owner) {
     count(record, -1);
     record.sync.owner = owner;
     count(record, 1);
-    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kLent | kGiven | kYoung));
+    record.sync.bits &= static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed));
     // Its former owner has told the others, if it was one to tell of; from now on we do.
     if (owner == kHere)
         record.sync.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();

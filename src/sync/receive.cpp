@@ -178,7 +178,9 @@ void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
         return receive_clear(peer, m);
     case Kind::bulk:
         return receive_bulk_status(peer, m);
-    default: // INS_ACK, TDB: nothing here waits for them
+    case Kind::insert_ack:
+        return receive_insert_ack(peer, pfsync::read_id(m));
+    default: // TDB: nothing here waits for it
         return;
     }
 }

@@ -6,6 +6,8 @@
 #include "pfsync/extension.hpp"
 #include "sync/marks.hpp"
 
+#include <algorithm>
+
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
@@ -90,6 +92,9 @@ void Engine::say_again(PeerId peer, const Item& item) {
 
 bool Engine::flush() {
     bool more = false;
+    // An INS_ACK says that the table has it: who waits for it lets a packet go.
+    if (std::ranges::any_of(sessions_, [](const auto& s) { return !s->insert_acks.empty(); }))
+        table_.flush();
     for (PeerId peer = 0; peer < peer_count(); peer++)
         more = transmit(peer) || more;
     link_.flush();
@@ -254,7 +259,8 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                          .live = record.sync.owner == kHere,
                          .term = record.sync.term,
                          .more = more,
-                         .expectations = expectations});
+                         .expectations = expectations,
+                         .wants_ack = awaits(peer, slot)});
     set(record.sync.known, peer);
     note(s, {.kind = kind, .slot = slot});
     s.expecting = expectations != 0 ? slot : kNoSlot;

@@ -70,10 +70,10 @@ void Engine::keep_back(Slot slot) {
     review(slot);
     // Of those that ended young the line keeps nothing but their places.
     if (young_.size() > 2 * index_.size() + 1024)
-        std::erase_if(young_, [&](const Young& young) { return !is_young(young); });
+        std::erase_if(young_, [&](const Timed& young) { return !is_young(young); });
 }
 
-bool Engine::is_young(const Young& young) const {
+bool Engine::is_young(const Timed& young) const {
     return index_.used(young.slot) && index_.record(young.slot).id == young.id &&
            (index_.record(young.slot).sync.bits & kYoung) != 0;
 }

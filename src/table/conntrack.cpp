@@ -497,6 +497,10 @@ std::uint32_t Conntrack::natural_timeout(const state::Flow& flow) const {
     return impl_->timeouts.natural(flow);
 }
 
+bool Conntrack::reports(const state::Flow& flow) const {
+    return !impl_->filter.ignored(flow);
+}
+
 const ConntrackCounters& Conntrack::counters() const {
     return impl_->counters;
 }

@@ -88,6 +88,9 @@ class Conntrack final : public Table {
     void request_dump() override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
+    // Whether a flow is one to be reported: none of those that the options leave out.
+    bool reports(const state::Flow& flow) const;
+
     const ConntrackCounters& counters() const;
     const WriterCounters& writer_counters() const;
     const ExpectationCounters& expectation_counters() const;

@@ -268,10 +268,14 @@ Fault parse(Bytes message, Entry& out) {
     default:
         return Fault::not_conntrack;
     }
+    const auto family = netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family;
+    return parse_entry(message.first(header.nlmsg_len).subspan(headers), family, out);
+}
+
+Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     state::Flow& flow = out.flow;
     flow.labels_known = false;
-    const auto family =
-        family_of_system(netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family);
+    const auto family = family_of_system(system_family);
     if (!family)
         return Fault::bad_family;
     flow.key.family = *family;
@@ -279,7 +283,7 @@ Fault parse(Bytes message, Entry& out) {
     bool orig = false, reply = false;
     std::uint8_t reply_proto = 0;
     std::uint32_t status = 0;
-    Attributes a(message.first(header.nlmsg_len).subspan(headers));
+    Attributes a(attributes);
     while (a.next()) {
         Fault fault = Fault::none;
         bool sized = true;

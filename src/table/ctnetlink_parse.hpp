@@ -56,5 +56,8 @@ inline void turn_labels(state::Labels& labels) {
 
 // `message`: one netlink message from its header on.
 Fault parse(Bytes message, Entry& out);
+// What stands behind its headers, or in the NFQA_CT of a queued packet; of an AF_INET or AF_INET6.
+// The kind and who caused it are left as they are.
+Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out);
 
 } // namespace encsync::table::ctnetlink
