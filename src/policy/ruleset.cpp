@@ -90,7 +90,7 @@ std::string defer(const RulesetOptions& options) {
         rules += fmt::format("        {}accept\n", match_ports("sport", options.own_ports));
     rules += fmt::format("        ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} accept\n"
                          "        ip6 daddr ff00::/8 accept\n"
-                         "        ct state new queue num {} bypass\n",
+                         "        ct state new ct status & confirmed == 0 queue num {} bypass\n",
                          *options.defer_queue);
     return chain("first_packets", "postrouting", kBehindNat, rules);
 }

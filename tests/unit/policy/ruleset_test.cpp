@@ -303,6 +303,23 @@ TEST_F(RulesetTest, ASecondInstallationReplacesTheFirst) {
     EXPECT_TRUE(in_place && !*in_place);
 }
 
+TEST_F(RulesetTest, DefersOrSaysWhatTheKernelLacks) {
+    const bool can = run("nft --check 'table inet probe { chain c { type filter hook postrouting "
+                         "priority 0; queue num 1 ; }; }' 2>/dev/null");
+    auto deferring = Ruleset::install({.syncdev = "enc0", .tunnels = {}, .defer_queue = 77});
+    ASSERT_EQ(static_cast<bool>(deferring), can);
+    if (can) {
+        EXPECT_TRUE(*deferring->verify());
+        return;
+    }
+    EXPECT_NE(deferring.error().text.find("nft_queue"), std::string::npos)
+        << deferring.error().text;
+    // Something else that is wrong is not blamed on the queue.
+    const auto misnamed = Ruleset::install({.syncdev = "e n", .tunnels = {}, .defer_queue = 77});
+    ASSERT_FALSE(misnamed);
+    EXPECT_EQ(misnamed.error().text.find("nft_queue"), std::string::npos);
+}
+
 TEST_F(RulesetTest, StaysWhenTheDaemonGoes) {
     { Ruleset ruleset = install(); }
     EXPECT_TRUE(run("nft list table inet encsync >/dev/null"));
@@ -327,6 +344,18 @@ TEST(RulesetText, NothingButAnInterfaceNameGoesIn) {
         ASSERT_FALSE(r) << bad;
         EXPECT_NE(r.error().text.find("is no interface name"), std::string::npos);
     }
+}
+
+TEST(RulesetText, DefersOnlyWhereItIsAsked) {
+    RulesetOptions options{.syncdev = "enc0", .tunnels = {}, .own_ports = {500, 4500}};
+    EXPECT_EQ(ruleset_text(options).find("queue"), std::string::npos);
+    options.defer_queue = 77;
+    const std::string text = ruleset_text(options);
+    EXPECT_NE(text.find("hook postrouting priority 101"), std::string::npos) << text;
+    EXPECT_NE(text.find("udp sport { 500, 4500 } accept\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("ct state new ct status & confirmed == 0 queue num 77 bypass\n"),
+              std::string::npos)
+        << text;
 }
 
 TEST(RulesetText, UntracksNoMoreThanTheTunnel) {

@@ -29,6 +29,7 @@ class PacketQueueTest : public InNamespace {
             return;
         ASSERT_EQ(std::system("ip link set lo up && "
                               "iptables-nft -t mangle -A POSTROUTING -m conntrack --ctstate NEW "
+                              "! --ctstatus CONFIRMED "
                               "-j NFQUEUE --queue-num 240 --queue-bypass"),
                   0);
         if (const auto probe = PacketQueue::open(io_, kQueue); !probe) // here or not at all
