@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: ISC
 // Whose a flow is. The rules, which every node follows alike:
 //
-// 1. The node whose table sees a flow move owns it (events.cpp). Each change of hands begins a
-//    new term; full states carry it, short updates change no hands.
+// 1. The node whose table sees a flow move owns it (events.cpp), unless its owner is there and
+//    not to hear of it. Each change of hands begins a new term; full states carry it, short
+//    updates change no hands.
 // 2. Of two nodes that call a flow their own, the later term is right; in the same term, the
 //    smaller creatorid. An owner's word about its own flow holds in any term, and so does any
 //    node's against an owner that is gone. A removal counts if its speaker owns the flow by this.

@@ -156,6 +156,7 @@ void Node::start() {
     options.role = role;
     options.table_kept = table_kept;
     options.delay = delay;
+    options.release = release;
     table_kept = true;
     for (unsigned n = 0; n < world.nodes.size(); n++)
         if (n != index)

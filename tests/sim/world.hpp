@@ -6,6 +6,7 @@
 
 #include "sync/engine.hpp"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -83,8 +84,9 @@ class Node : public link::Link {
     sync::Role role = sync::Role::automatic;
     bool table_kept = false;
     Instant delay{0};
-    std::map<unsigned, state::NoSync> nosync{}; // by node
-    Instant clock{0};                           // what its clock is ahead of the world's
+    std::function<void(std::uint32_t)> release{}; // of deferred packets
+    std::map<unsigned, state::NoSync> nosync{};   // by node
+    Instant clock{0};                             // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};
