@@ -18,10 +18,7 @@ inline constexpr std::uint8_t kAbsent = 0x02;   // not in the table: refused, or
 inline constexpr std::uint8_t kEnded = 0x04; // absent, and perhaps because its traffic ended here
 inline constexpr std::uint8_t kLent = 0x08;  // live here, but its timer is still a copy's
 inline constexpr std::uint8_t kGiven = 0x10; // given to its owner, who has not spoken of it yet
-
-// Not to be lost when a flow is seen again.
 inline constexpr std::uint8_t kYoung = 0x20; // live here, but for less than `delay`
-
 inline constexpr std::uint8_t kUnconfirmed = 0x40; // announced before the table has it
 
 // SyncMarks::term: a counter modulo 128, compared like a sequence number.
