@@ -56,6 +56,8 @@ struct StateOptions {
     bool more = false;             // behind the tail: the flow's extras (more::size bytes extra)
     std::uint8_t expectations = 0; // more: so many EXPECT messages follow
     bool wants_ack = false;        // defer
+    // Without NAT: that pf has it of a packet that went out. NAT leaves no choice.
+    bool outgoing = false;
     // Peer blocks as the flow's pf peer sent them (32 bytes each), handed back but for the state.
     // Without them a TCP flow is marked sloppy: nobody then expects sequence numbers of us.
     Bytes src{}, dst{};

@@ -118,6 +118,7 @@ struct PeerBlock {
     Bytes bytes; // 32
     std::uint8_t state() const { return bytes[openbsd::peer::state]; }
     std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqlo]); }
+    std::uint32_t seqhi() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqhi]); }
 };
 
 // A message of INS, UPD or DEL as a flow. Fills everything the wire has; in version 6 mark, zone,
@@ -138,6 +139,10 @@ struct FullState {
     std::uint8_t term = 0; // of the tail
     // EXPECT messages that follow: all expectations of this flow.
     std::uint8_t expectations = 0;
+    // "all": of a state that is bound to no interface.
+    std::string_view ifname{};
+    std::uint8_t timeout = 0; // index, below the dialect's PFTM_MAX
+    bool outgoing = false;    // pf has it of a packet that went out, not of one that came in
 };
 Fault read(Dialect layout, Bytes message, FullState& out);
 Fault read(Bytes message, FullState& out); // of Dialect::openbsd

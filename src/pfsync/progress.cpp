@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "pfsync/progress.hpp"
 
+#include <iterator>
 #include <netinet/in.h>
 
 namespace encsync::pfsync {
@@ -94,6 +95,14 @@ Timeout timeout_index(Dialect dialect, const Flow& flow) {
                : answered ? Timeout::other_single
                           : Timeout::other_first;
     }
+}
+
+std::uint32_t default_timeout(std::uint8_t index) {
+    // tcp first, opening, established, closing, fin-wait, closed; udp and icmp; others; SCTP.
+    static constexpr std::uint32_t kSeconds[] = {120, 30, 86400, 900, 45,    90,  60, 30, 60,
+                                                 20,  10, 60,    30,  60,    0,   0,  0,  0,
+                                                 0,   0,  120,   30,  86400, 900, 90};
+    return index < std::size(kSeconds) ? kSeconds[index] : 0;
 }
 
 Timeout timeout_index(const Flow& flow) {

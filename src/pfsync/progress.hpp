@@ -36,4 +36,8 @@ inline std::uint8_t wire_state(Dialect dialect, std::uint8_t proto, std::uint8_t
 common::Timeout timeout_index(Dialect dialect, const state::Flow& flow);
 common::Timeout timeout_index(const state::Flow& flow); // of Dialect::openbsd
 
+// Seconds that pf gives a state of this timeout index without traffic, unless its administrator
+// says otherwise (pf.conf(5), "set timeout"). 0: not an index that a state may have.
+std::uint32_t default_timeout(std::uint8_t index);
+
 } // namespace encsync::pfsync

@@ -205,6 +205,9 @@ Fault read_state(Bytes message, FullState& out) {
     if ((state_flags & kFlagNoSync) != 0)
         flow.flags |= state::kNoSync;
     out.wants_ack = (state_flags & kFlagAck) != 0;
+    out.ifname = reinterpret_cast<const char*>(m + L.ifname); // its NUL was seen above
+    out.timeout = m[L.timeout];
+    out.outgoing = !in;
 
     out.has_tail = false;
     out.live = true;

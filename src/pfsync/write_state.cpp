@@ -65,11 +65,11 @@ void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expec
 
 template<const Layout& L>
 void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
-    // A flow with nothing but source NAT is, to pf, one translated on its way out; all others,
-    // one translated on its way in.
+    // A flow with nothing but source NAT is, to pf, one translated on its way out; one with
+    // destination NAT, one translated on its way in.
     const state::Key& k = flow.key;
     const Tuple translated = state::inverse({flow.reply, k.zone, k.proto, k.family});
-    const bool out = has_snat(flow) && !has_dnat(flow);
+    const bool out = (has_snat(flow) || options.outgoing) && !has_dnat(flow);
     const unsigned source = out ? 1 : 0;
     write_key<L>(m + (out ? L.stack : L.wire), k.orig, source, k);
     write_key<L>(m + (out ? L.wire : L.stack), translated, source, k);
