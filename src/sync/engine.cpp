@@ -9,9 +9,7 @@ namespace encsync::sync {
 using namespace std::chrono_literals;
 namespace {
 
-constexpr Instant kPlainAfter = 3s;  // heard, but never a hello: a pf peer
-constexpr Instant kPlainRetry = 2s;  // as OpenBSD does
-constexpr unsigned kPlainTries = 12; // then pretend, as OpenBSD does
+constexpr Instant kPlainAfter = 3s; // heard, but never a hello: a pf peer
 constexpr Instant kBulkRetry = 5s;
 constexpr Instant kBlocked = 10ms; // a link that is full says when it is not, too
 
@@ -31,9 +29,9 @@ const char* to_string(Role role) {
 
 const char* to_string(Refused refused) {
     static constexpr const char* kNames[kRefused] = {
-        "fault",       "unknown_action", "short_message",    "own_creatorid", "id_clash",
-        "table_limit", "not_owner",      "no_sync",          "unknown_state", "foreign_session",
-        "bad_ack",     "bad_hello",      "expectation_limit"};
+        "fault",       "unknown_action", "short_message",     "own_creatorid", "id_clash",
+        "table_limit", "not_owner",      "no_sync",           "unknown_state", "foreign_session",
+        "bad_ack",     "bad_hello",      "expectation_limit", "too_often",     "foreign_bulk"};
     return kNames[static_cast<std::size_t>(refused)];
 }
 
@@ -60,6 +58,8 @@ void Engine::advance(Instant now) {
     advance_deferred();
     if (now_ >= refresh_due_)
         refresh_round();
+    if (now_ >= pf_due_)
+        pf_round();
     if (now_ >= orphans_due_)
         look_for_orphans();
     if (std::any_of(sessions_.begin(), sessions_.end(),
@@ -85,21 +85,16 @@ void Engine::advance_session(PeerId peer) {
     }
     if (!s.silent && now_ >= s.outstanding.deadline())
         s.outstanding.expire([&](const Item& item) { say_again(peer, item); });
-    if (s.bulk_requested && !s.bulk_arriving && now_ >= s.bulk_retry) {
-        if (!s.plain()) {
-            s.bulk_request_now = true;
-            s.bulk_retry = now_ + kBulkRetry;
-        } else if (++s.bulk_tries < kPlainTries) {
-            s.bulk_request_now = true;
-            s.bulk_retry = now_ + kPlainRetry;
-        } else {
-            end_bulk(peer);
-        }
+    if (s.plain() && (s.bulk_requested || s.bulk_arriving) && now_ >= s.bulk_retry) {
+        retry_plain_bulk(peer);
+    } else if (!s.plain() && s.bulk_requested && !s.bulk_arriving && now_ >= s.bulk_retry) {
+        s.bulk_request_now = true;
+        s.bulk_retry = now_ + kBulkRetry;
     }
 }
 
 Instant Engine::deadline() const {
-    Instant next = std::min(refresh_due_, orphans_due_);
+    Instant next = std::min({refresh_due_, orphans_due_, pf_due_});
     if (!young_.empty())
         next = std::min(next, young_.front().due);
     if (!deferred_.empty())
@@ -120,7 +115,7 @@ Instant Engine::deadline() const {
         next = std::min(next, end_of_wait(s));
         if (s.extended && !s.silent)
             next = std::min({next, s.last_heard + Session::kSilence, s.outstanding.deadline()});
-        if (s.bulk_requested && !s.bulk_arriving)
+        if (s.plain() ? s.bulk_requested || s.bulk_arriving : s.bulk_requested && !s.bulk_arriving)
             next = std::min(next, s.bulk_retry);
         if (s.sending_bulk && !s.bulk_walked && s.bulk_pause > now_)
             next = std::min(next, s.bulk_pause);
@@ -131,9 +126,12 @@ Instant Engine::deadline() const {
 // ---- the administrator's side --------------------------------------------------------------
 
 void Engine::set_role(Role role) {
+    const bool promoted = role == Role::active && options_.role != Role::active;
     options_.role = role;
     if (role == Role::standby) // who takes over wants those, too
         come_of_age(Instant::max());
+    if (promoted)
+        take_from_plain();
     for (auto& s : sessions_)
         s->hello_now = s->link_up && s->greets();
     reconcile_roles();
@@ -146,7 +144,8 @@ void Engine::request_bulk(PeerId peer) {
     s.bulk_arriving = false;
     s.bulk_request_now = true;
     s.bulk_tries = 0;
-    s.bulk_retry = now_ + (s.plain() ? Instant(kPlainRetry) : Instant(kBulkRetry));
+    s.pf.bulk_asked = now_;
+    s.bulk_retry = now_ + (s.plain() ? plain_retry(s) : Instant(kBulkRetry));
 }
 
 bool Engine::ready(std::string* why) const {
@@ -158,7 +157,7 @@ bool Engine::ready(std::string* why) const {
     if (!table_known_)
         return not_yet("the state table has not been read yet");
     for (const auto& s : sessions_)
-        if (s->reachable() && !s->in_step && options_.role != Role::active)
+        if (s->reachable() && !s->in_step && !s->pf.gave_up && options_.role != Role::active)
             return not_yet("the bulk update of " + s->options.name + " is not complete");
     // One that serves, and whose process was only started again, has the table and goes on.
     const bool serving = options_.role == Role::active && options_.table_kept;

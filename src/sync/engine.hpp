@@ -16,12 +16,14 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), sessions.cpp (hello,
-// acks, bulk updates), receive.cpp, transmit.cpp, reliability, merge.
+// acks, bulk updates), receive.cpp, transmit.cpp, pf_peer.cpp and pf_states.cpp (what is different
+// with a pf firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
 #include "pfsync/build.hpp"
 #include "sync/expectations.hpp"
+#include "sync/pf_states.hpp"
 #include "sync/session.hpp"
 #include "table/table.hpp"
 
@@ -37,6 +39,7 @@
 namespace encsync::sync {
 
 struct Said;
+struct Merge;
 
 struct Options {
     std::uint32_t creatorid = 0; // not 0
@@ -70,8 +73,10 @@ enum class Refused : std::uint8_t {
     bad_ack,         // of packets that were never sent
     bad_hello,
     expectation_limit, // more expectations than a flow, or all of them, may have
+    too_often,         // more requests than a pf peer is answered
+    foreign_bulk,      // the end of a bulk update that began before we asked
 };
-inline constexpr int kRefused = 13;
+inline constexpr int kRefused = 15;
 const char* to_string(Refused refused);
 
 struct Counters {
@@ -86,6 +91,7 @@ struct Counters {
     std::uint64_t deferred = 0, defer_acknowledged = 0, defer_timed_out = 0;
     std::uint64_t defer_over_limit = 0;  // did not wait: too many did
     std::uint64_t defer_unconfirmed = 0; // flows that never began
+    std::uint64_t leases_over = 0;       // copies of which a pf peer spoke no more
 };
 
 class Engine : public table::Listener {
@@ -273,11 +279,41 @@ class Engine : public table::Listener {
     void receive_removal(PeerId peer, state::StateId id, std::uint8_t term);
     std::uint8_t removal_term(PeerId peer, Bytes message) const;
     void receive_clear(PeerId peer, Bytes message);
-    void merge_into(PeerId peer, state::Slot slot, const Said& said);
-    Said said_of(PeerId peer, const pfsync::FullState& full) const;
+    void merge_into(PeerId peer, state::Slot slot, Said said);
+    Said said_of(PeerId peer, pfsync::Dialect layout, const pfsync::FullState& full) const;
     void tell(PeerId peer, state::Slot slot);
     void refuse(Refused why) { counters_.refused[static_cast<std::size_t>(why)]++; }
     void refuse(pfsync::Fault fault);
+
+    // pf_peer.cpp
+    Merge merge_pf(PeerId peer, state::Slot slot, const Said& said);
+    void keep_pf(PeerId peer, state::Slot slot, const pfsync::FullState& full);
+    bool second_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
+    bool pf_outgoing(state::Slot slot) const;
+    bool drop_name(PeerId peer, state::StateId id);
+    static void learn_timeouts(Session& s, const pfsync::FullState& full);
+    bool pf_claims(state::Slot slot, bool further, const Merge& merged) const;
+    void take_from_plain();
+    state::Flow pf_flow(const Session& s, state::Slot slot) const;
+    void write_pf_state(const Session& s, PeerId peer, std::uint8_t* m, state::Slot slot);
+    void write_pf_update(const Session& s, std::uint8_t* m, state::Slot slot);
+    bool pf_windows(const Session& s, state::Slot slot, Windows& out) const;
+    void pass_on(PeerId from, state::Slot slot);
+    void pass_removal_on(PeerId from, state::Slot slot);
+    bool deaf_to(PeerId peer, PeerId from) const;
+    bool pf_peers() const;
+    static std::uint32_t pf_rounds(const Session& s, const state::Flow& flow);
+    void pf_round();
+    void pf_turn(state::Slot slot);
+    void renew_leases(PeerId peer);
+    void receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status);
+    void plain_bulk_state(Session& s);
+    void retry_plain_bulk(PeerId peer);
+    static Instant plain_retry(const Session& s);
+    void ask_again_plain(PeerId peer);
+    void request_from_plain(PeerId peer, state::StateId id);
+    std::uint32_t bulk_endtime(const Session& s) const;
+    void clear_plain(PeerId peer, const pfsync::Clear& what);
 
     // transmit.cpp
     bool transmit(PeerId peer);
@@ -325,6 +361,11 @@ class Engine : public table::Listener {
     state::Slot refresh_cursor_ = state::kNoSlot;
     Instant refresh_due_{0};
     bool refresh_hurry_ = false;
+    // Flows of which pf peers must hear in time; a round visits each once.
+    PfStates pf_states_;
+    state::Slot pf_cursor_ = state::kNoSlot;
+    std::uint32_t pf_round_ = 0;
+    Instant pf_due_ = Instant::max();
     // When the table is read again to see which copies of vanished owners have traffic here.
     Instant orphans_due_ = Instant::max(), orphans_pause_{0};
     Instant alone_since_{-1};   // when a peer was within reach last

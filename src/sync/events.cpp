@@ -78,6 +78,8 @@ void Engine::retract_from(PeerId peer, Slot slot) {
     if (!s.listens())
         return;
     const Record& record = index_.record(slot);
+    if ((record.flags & state::kNoSync) != 0) // said by a pf peer, and never repeated
+        return;
     s.removals.push_back({record.id, record.sync.term});
     if (s.removals.size() <= kMaxRemovals)
         return;

@@ -1,9 +1,36 @@
 // SPDX-License-Identifier: ISC
 #include "sync/merge.hpp"
 
+#include "sync/pf_states.hpp"
+
 #include <netinet/in.h>
 
 namespace encsync::sync {
+
+namespace {
+
+constexpr std::uint8_t kProxySrc = 11; // tcp_fsm.h's after TIME_WAIT: synproxy is at work
+
+bool behind(const Side& ours, const Side& theirs) {
+    return ours.seqlo && theirs.seqlo && seq_after(*ours.seqlo, *theirs.seqlo);
+}
+
+} // namespace
+
+bool src_stale(const Side& ours, const Side& theirs) {
+    // A handshake that synproxy has carried out begins anew with the server.
+    if (ours.state > theirs.state)
+        return ours.state < kProxySrc || theirs.state >= kProxySrc;
+    return ours.state == theirs.state && behind(ours, theirs);
+}
+
+bool dst_stale(pfsync::Dialect rule, const Side& ours, const Side& theirs) {
+    if (ours.state > theirs.state)
+        return true;
+    const bool compares =
+        is_freebsd(rule) ? ours.state >= state::tcp::kSynSent : ours.state == theirs.state;
+    return compares && behind(ours, theirs);
+}
 
 Merge merge(state::Record& record, std::uint8_t their_src, std::uint8_t their_dst) {
     Merge result{record.src_state > their_src, record.dst_state > their_dst};

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: ISC
 // How an update of a peer and what we know come together: pfsync(4)'s rule, one side at a time.
 // A peer that is behind is answered with what we know, and never undoes what we know.
+//
+//     if (src_stale({4, 1000}, {4, 999})) ...    // ours first; seqlo where both know it
+//
+// Sequence numbers are in it only for TCP flows of a pf peer; all else goes by how far a side has
+// come. OpenBSD's and FreeBSD's rules differ in the dst side.
 #pragma once
 
+#include "pfsync/dialect.hpp"
+#include "pfsync/parse.hpp"
 #include "state/index.hpp"
 
 #include <optional>
@@ -19,12 +26,28 @@ struct Said {
     // Whether it calls the flow its own or a copy, when it said so, and in which term.
     std::optional<bool> live;
     std::uint8_t term = 0;
+    // As it stood on the wire, for the rule between pf peers. The blocks view into the packet.
+    pfsync::Dialect layout = pfsync::Dialect::openbsd;
+    pfsync::PeerBlock src{}, dst{};
+    std::uint8_t timeout = 0;
+    bool second_name = false; // of the other state that pf has of the flow
 };
 
 struct Merge {
     bool src_stale = false, dst_stale = false;
+    bool windows_moved = false; // and so, something is new even if no state is
     bool any_stale() const { return src_stale || dst_stale; }
+    bool both_stale() const { return src_stale && dst_stale; }
 };
+
+// One side of a TCP flow.
+struct Side {
+    std::uint8_t state = 0;
+    std::optional<std::uint32_t> seqlo;
+};
+// if_pfsync.c, pfsync_upd_tcp(): `theirs` is behind `ours`.
+bool src_stale(const Side& ours, const Side& theirs);
+bool dst_stale(pfsync::Dialect rule, const Side& ours, const Side& theirs);
 
 // Copies the sides of `theirs` that are not stale into `record`. Without sequence numbers (all
 // that conntrack gives) a side is stale if ours has come further.

@@ -93,6 +93,7 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
 void Engine::forget(Slot slot) {
     count(index_.record(slot), -1);
     book_.forget(slot);
+    pf_states_.erase(slot);
     index_.erase(slot);
 }
 

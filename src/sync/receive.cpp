@@ -159,7 +159,10 @@ void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
     switch (section.kind) {
     case Kind::insert:
     case Kind::update: // an unknown one is an insert (pfsync(4))
-        return receive_full(peer, section.layout, m);
+        receive_full(peer, section.layout, m);
+        if (section.kind == Kind::update && sessions_[peer]->plain())
+            plain_bulk_state(*sessions_[peer]);
+        return;
     case Kind::update_c:
         return receive_update(peer, section.layout, m);
     case Kind::request:
@@ -193,7 +196,7 @@ void Engine::tell(PeerId peer, Slot slot) {
     enqueue(*sessions_[peer], peer, slot, true);
 }
 
-Said Engine::said_of(PeerId peer, const pfsync::FullState& full) const {
+Said Engine::said_of(PeerId peer, Dialect layout, const pfsync::FullState& full) const {
     const Session& s = *sessions_[peer];
     Said said;
     said.src_state = full.flow.src_state;
@@ -208,23 +211,34 @@ Said Engine::said_of(PeerId peer, const pfsync::FullState& full) const {
     if (!s.plain() || !s.bulk_arriving)
         said.live = full.live;
     said.term = full.term;
+    said.layout = layout;
+    said.src = full.src;
+    said.dst = full.dst;
+    said.timeout = full.timeout;
     return said;
 }
 
 // Brings what we know of a flow together with what the peer says of it, and settles whose it is.
-void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
+void Engine::merge_into(PeerId peer, Slot slot, Said said) {
     Session& s = *sessions_[peer];
     Record& record = index_.record(slot);
     set(record.sync.known, peer);
     const bool ours = record.sync.owner == kHere;
     const state::Flow before = index_.flow(slot, now_s_);
 
-    const Merge merged = merge(record, said.src_state, said.dst_state);
+    const Merge merged =
+        s.plain() ? merge_pf(peer, slot, said) : merge(record, said.src_state, said.dst_state);
     record.flags = static_cast<std::uint8_t>(
         record.flags | said.flags |
         progress_flags(before.key.proto, record.src_state, record.dst_state));
     if (merged.any_stale())
         s.counters.stale++;
+    const bool further =
+        before.src_state != record.src_state || before.dst_state != record.dst_state;
+    if (s.plain() && record.sync.owner == kUnclaimed) // its table has it, too
+        said.live = true;
+    else if (s.plain() && !pf_claims(slot, further, merged))
+        said.live.reset();
     if (!settle(peer, slot, said))
         return;
     if (record.sync.owner == peer) {
@@ -233,7 +247,9 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
             record.mark = *said.mark;
         if (said.extras != nullptr)
             index_.set_extras(slot, *said.extras);
-        if (said.reply != nullptr && index_.reply(slot) != *said.reply)
+        // Of the two states that pf may have of a flow, one knows of the NAT.
+        if (said.reply != nullptr && index_.reply(slot) != *said.reply &&
+            !(pf_states_.has_two_names(slot) && *said.reply == inverse(index_.key(slot))))
             index_.set_reply(slot, *said.reply);
     }
     const state::Flow after = index_.flow(slot, now_s_);
@@ -245,7 +261,9 @@ void Engine::merge_into(PeerId peer, Slot slot, const Said& said) {
                          before.extras != after.extras;
     if (changed || (ours && record.sync.owner != kHere))
         put_copy(slot);
-    if (merged.any_stale())
+    if (changed || merged.windows_moved)
+        pass_on(peer, slot);
+    if (merged.any_stale() && !said.second_name)
         enqueue(s, peer, slot, false);
 }
 
@@ -263,18 +281,32 @@ void Engine::receive_full(PeerId peer, Dialect layout, Bytes message) {
         refuse(Refused::no_sync);
         return;
     }
-    const Slot slot = index_.find(full.flow.id);
-    const Slot same = slot != kNoSlot ? slot : index_.find(full.flow.key);
+    s.asked.answered(full.flow.id);
+    learn_timeouts(s, full);
+    Said said = said_of(peer, layout, full);
+    Slot slot = index_.find(full.flow.id);
+    if (slot == kNoSlot) {
+        slot = pf_states_.find(full.flow.id);
+        said.second_name = slot != kNoSlot;
+    }
+    Slot same = slot != kNoSlot ? slot : index_.find(full.flow.key);
+    if (slot == kNoSlot && same != kNoSlot && second_name(peer, same, full)) {
+        slot = same;
+        said.second_name = true;
+    }
     if (slot != kNoSlot && index_.key(slot) != full.flow.key)
         refuse(Refused::id_clash);
     else if (slot != kNoSlot)
-        merge_into(peer, slot, said_of(peer, full));
+        merge_into(peer, slot, said);
     else if (same != kNoSlot)
         receive_other_name(peer, same, full);
     else
         receive_new(peer, full);
     begin_expectations(peer, full);
-    if (full.wants_ack && index_.find(full.flow.id) != kNoSlot &&
+    Slot now_here = index_.find(full.flow.id);
+    if (now_here == kNoSlot)
+        now_here = pf_states_.find(full.flow.id);
+    if (full.wants_ack && now_here != kNoSlot && index_.key(now_here) == full.flow.key &&
         s.insert_acks.size() < kMaxInsertAcks)
         s.insert_acks.push_back(full.flow.id);
 }
@@ -295,7 +327,12 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
     Record& record = index_.record(slot);
     record.sync.term = full.term;
     set(record.sync.known, peer);
+    keep_pf(peer, slot, full);
+    // Who is told that traffic passes here owns what a pf peer still holds of before.
+    if (sessions_[peer]->plain() && sessions_[peer]->bulk_arriving && options_.role == Role::active)
+        take(slot);
     put_copy(slot);
+    pass_on(peer, slot);
     if (full.live && sole_active() == kHere && gives_way(peer))
         claim(slot);
 }
@@ -317,6 +354,7 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
             tell(peer, slot);
         return;
     }
+    pass_removal_on(peer, slot);
     index_.rename(slot, full.flow.id);
     if (index_.reply(slot) != full.flow.reply)
         index_.set_reply(slot, full.flow.reply);
@@ -330,7 +368,9 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
     record.sync.known = bit(peer);
     record.sync.term = full.term;
     set_owner(slot, peer);
+    keep_pf(peer, slot, full);
     put_copy(slot);
+    pass_on(peer, slot);
     if (sole_active() == kHere && gives_way(peer))
         claim(slot);
 }
@@ -342,25 +382,34 @@ void Engine::receive_update(PeerId peer, Dialect layout, Bytes message) {
         refuse(fault);
         return;
     }
-    const Slot slot = index_.find(update.id);
+    Slot slot = index_.find(update.id);
+    Said said;
+    if (slot == kNoSlot) {
+        slot = pf_states_.find(update.id);
+        said.second_name = slot != kNoSlot;
+    }
     if (slot == kNoSlot) {
         s.counters.requests++;
-        if (s.requests.size() < kMaxRequests &&
-            std::find(s.requests.begin(), s.requests.end(), update.id) == s.requests.end())
+        if (s.requests.size() < kMaxRequests && s.asked.ask(update.id, now_))
             s.requests.push_back(update.id);
         return;
     }
-    Said said;
     const std::uint8_t proto = index_.key(slot).proto;
     said.src_state = pfsync::flow_state(layout, proto, update.src.state());
     said.dst_state = pfsync::flow_state(layout, proto, update.dst.state());
     if (s.plain()) // it speaks of what passes through it
         said.live = true;
+    said.layout = layout;
+    said.src = update.src;
+    said.dst = update.dst;
+    said.timeout = update.timeout;
     merge_into(peer, slot, said);
 }
 
 void Engine::receive_request(PeerId peer, state::StateId id) {
     Session& s = *sessions_[peer];
+    if (s.plain())
+        return request_from_plain(peer, id);
     if (id == state::StateId{}) {
         if (!s.sending_bulk) // a second request while one is answered changes nothing
             start_bulk(peer);
@@ -382,6 +431,8 @@ std::uint8_t Engine::removal_term(PeerId peer, Bytes m) const {
 }
 
 void Engine::receive_removal(PeerId peer, state::StateId id, std::uint8_t term) {
+    if (drop_name(peer, id))
+        return;
     const Slot slot = index_.find(id);
     if (slot == kNoSlot)
         return;
@@ -400,6 +451,8 @@ void Engine::receive_removal(PeerId peer, state::StateId id, std::uint8_t term) 
     }
     if (owner == kHere)
         retract(slot); // the others know it from us
+    else
+        pass_removal_on(peer, slot);
     remember_gone(index_.key(slot));
     table_.remove(index_.flow(slot, now_s_));
     forget(slot);
@@ -415,6 +468,8 @@ void Engine::receive_clear(PeerId peer, Bytes message) {
         refuse(Refused::own_creatorid);
         return;
     }
+    if (sessions_[peer]->plain())
+        return clear_plain(peer, clear_all);
     // Our states float: they belong to no single interface.
     if (!clear_all.ifname.empty() && clear_all.ifname != "all")
         return;

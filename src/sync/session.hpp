@@ -4,6 +4,7 @@
 
 #include "pfsync/dialect.hpp"
 #include "state/nosync.hpp"
+#include "sync/pf_session.hpp"
 #include "sync/reliability.hpp"
 #include "util/peer_id.hpp"
 
@@ -109,6 +110,8 @@ struct Session {
 
     Outstanding outstanding;
     Inbox inbox;
+    Asked asked; // states that we do not know
+    PfSession pf;
 
     bool reachable() const { return link_up && !silent; }
     // Standard pfsync only: as configured, or because the peer never said hello.

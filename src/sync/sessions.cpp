@@ -32,6 +32,7 @@ void Engine::on_link_up(PeerId peer) {
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
     s.dialect = s.options.dialect.value_or(pfsync::Dialect::openbsd);
+    pf_due_ = now_;
     if (s.plain())
         request_bulk(peer);
 }
@@ -50,9 +51,13 @@ void Engine::on_link_down(PeerId peer) {
 void Engine::heard(PeerId peer) {
     Session& s = *sessions_[peer];
     s.last_heard = now_;
+    if (s.plain())
+        ask_again_plain(peer);
     if (!s.silent)
         return;
     s.silent = false;
+    if (s.plain())
+        renew_leases(peer);
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     reconcile_roles();
 }
@@ -81,6 +86,7 @@ void Engine::begin_session(PeerId peer) {
     s.waiting.clear();
     s.removals.clear();
     s.requests.clear();
+    s.asked.clear();
     s.insert_acks.clear();
     s.bulk_again.clear();
     s.expecting = kNoSlot;
@@ -111,10 +117,12 @@ void Engine::receive_bulk_status(PeerId peer, Bytes message) {
         refuse(fault);
         return;
     }
+    if (s.plain())
+        return receive_plain_bulk(peer, status);
     if (!status.end) {
         s.bulk_arriving = true;
         s.epoch++;
-    } else if (s.bulk_arriving || s.plain()) {
+    } else if (s.bulk_arriving) {
         end_bulk(peer);
     }
 }

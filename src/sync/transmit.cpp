@@ -20,9 +20,10 @@ namespace ext = pfsync::extension;
 namespace {
 
 constexpr Instant kHelloInterval = 1s, kFirstHellos = 250ms;
-// A pf peer cannot say that it has had enough: its bulk update goes in small bursts.
-constexpr unsigned kPlainBulkBurst = 16; // packets
-constexpr Instant kPlainBulkPause = 20ms;
+// A pf peer cannot say that it has had enough: its bulk update goes as a FreeBSD would send it,
+// one packet a tick.
+constexpr unsigned kPlainBulkBurst = 1; // packets
+constexpr Instant kPlainBulkPause = 1ms;
 constexpr unsigned kMaxPacketsPerFlush = 512; // then others get their turn
 
 } // namespace
@@ -207,11 +208,12 @@ bool say_removals(Session& s, pfsync::Builder& packet) {
     return true;
 }
 
-bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatorid, bool end) {
+bool say_bulk_status(Session& s, pfsync::Builder& packet, std::uint32_t creatorid,
+                     std::uint32_t endtime, bool end) {
     std::uint8_t* m = packet.add(Kind::bulk);
     if (m == nullptr)
         return false;
-    pfsync::write_bus(m, creatorid, 0, end);
+    pfsync::write_bus(m, creatorid, endtime, end);
     note(s, {.kind = end ? Item::Kind::bulk_end : Item::Kind::bulk_start});
     return true;
 }
@@ -232,7 +234,7 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
         s.bulk_request_now = false;
     }
     if (s.bulk_start_now) {
-        if (!say_bulk_status(s, packet, options_.creatorid, false))
+        if (!say_bulk_status(s, packet, options_.creatorid, bulk_endtime(s), false))
             return false;
         s.bulk_start_now = false;
     }
@@ -254,13 +256,16 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
     std::uint8_t* m = packet.add(begins ? Kind::insert : Kind::update, extra);
     if (m == nullptr)
         return false;
-    pfsync::write_state(s.dialect, m, index_.flow(slot, now_s_),
-                        {.tail = s.extended,
-                         .live = record.sync.owner == kHere,
-                         .term = record.sync.term,
-                         .more = more,
-                         .expectations = expectations,
-                         .wants_ack = awaits(peer, slot)});
+    if (s.plain())
+        write_pf_state(s, peer, m, slot);
+    else
+        pfsync::write_state(s.dialect, m, index_.flow(slot, now_s_),
+                            {.tail = s.extended,
+                             .live = record.sync.owner == kHere,
+                             .term = record.sync.term,
+                             .more = more,
+                             .expectations = expectations,
+                             .wants_ack = awaits(peer, slot)});
     set(record.sync.known, peer);
     note(s, {.kind = kind, .slot = slot});
     s.expecting = expectations != 0 ? slot : kNoSlot;
@@ -278,7 +283,10 @@ bool Engine::say_queued(Session& s, PeerId peer, pfsync::Builder& packet, Slot s
         std::uint8_t* m = packet.add(Kind::update_c);
         if (m == nullptr)
             return false;
-        pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
+        if (s.plain())
+            write_pf_update(s, m, slot);
+        else
+            pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
         note(s, {.kind = Item::Kind::update, .slot = slot});
     }
     clear(sync.queued, peer);
@@ -323,7 +331,7 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
         s.counters.bulks_sent++;
     }
     if (s.bulk_end_now) {
-        if (!say_bulk_status(s, packet, options_.creatorid, true))
+        if (!say_bulk_status(s, packet, options_.creatorid, bulk_endtime(s), true))
             return false;
         s.bulk_end_now = false;
     }

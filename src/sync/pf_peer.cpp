@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: ISC
+// Peers that speak standard pfsync and nothing else: pf firewalls. Nothing there is acknowledged,
+// so all that may be lost is said again in time or asked for with patience; and pf's states time
+// out unless somebody speaks of them.
+#include "sync/engine.hpp"
+
+#include "pfsync/progress.hpp"
+#include "sync/marks.hpp"
+#include "sync/merge.hpp"
+
+#include <algorithm>
+#include <netinet/in.h>
+
+namespace encsync::sync {
+
+using namespace std::chrono_literals;
+using pfsync::Dialect;
+using state::kNoSlot;
+using state::Record;
+using state::Slot;
+
+namespace {
+
+// Requests for all states: as OpenBSD and FreeBSD repeat theirs, and how often.
+constexpr Instant kOpenbsdRetry = 2s, kFreebsdRetry = 5s;
+constexpr unsigned kBulkTries = 12;
+// After BUS start, and after each state since: then the end counts as lost. So the wait grows with
+// the table, whatever the peer's pace.
+constexpr Instant kBulkQuiet = 4s;
+constexpr Instant kAskAgain = 60s;   // a peer that has never answered, when it is heard
+constexpr Instant kBulkRest = 1s;    // between two that a peer may ask for
+constexpr std::uint32_t kGrace = 10; // seconds that a copy outlives what pf would give it
+constexpr std::uint32_t kMaxExpire = 1'000'000; // seconds; more is taken for a mistake
+// Every live flow has its turn once a round, and is announced in one of so many rounds that pf's
+// copy survives one lost packet.
+constexpr std::uint32_t kRound = 5;      // seconds
+constexpr std::uint32_t kLongest = 3600; // seconds: pf's timeouts may have been shortened
+constexpr Instant kPfTick = 100ms;
+constexpr std::size_t kTicks = kRound * 10;
+constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what was out of date
+
+bool same_version(Dialect a, Dialect b) {
+    return version_of(a) == version_of(b);
+}
+
+} // namespace
+
+// ---- what it says of a flow ----------------------------------------------------------------
+
+// Section 4.5 of pfsync as both systems have it: each side on its own, and what is behind changes
+// nothing.
+Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
+    Session& s = *sessions_[peer];
+    Record& record = index_.record(slot);
+    const std::uint8_t proto = index_.key(slot).proto;
+    Merge merged;
+    if (proto == IPPROTO_TCP) {
+        const Windows theirs(said.src, said.dst);
+        const Windows* kept = pf_states_.windows(slot);
+        const bool known =
+            theirs.known() && !said.second_name && record.id.creatorid != options_.creatorid;
+        Side ours_src{record.src_state, {}}, ours_dst{record.dst_state, {}};
+        Side src{said.src_state, {}}, dst{said.dst_state, {}};
+        if (known && kept != nullptr) {
+            ours_src.seqlo = Windows::seqlo(kept->src);
+            ours_dst.seqlo = Windows::seqlo(kept->dst);
+            src.seqlo = Windows::seqlo(theirs.src);
+            dst.seqlo = Windows::seqlo(theirs.dst);
+        }
+        merged.src_stale = src_stale(ours_src, src);
+        merged.dst_stale = dst_stale(said.layout, ours_dst, dst);
+        if (known) {
+            merged.windows_moved =
+                pf_states_.keep(slot, theirs, !merged.src_stale, !merged.dst_stale);
+            if (is_freebsd(said.layout))
+                pf_states_.heard_dst(slot, theirs.dst);
+        }
+        if (!merged.src_stale)
+            record.src_state = said.src_state;
+        if (!merged.dst_stale)
+            record.dst_state = said.dst_state;
+    } else {
+        // Some protocols have fewer stages there: what is the same in its numbers is no news.
+        const auto one = [&](std::uint8_t& ours, std::uint8_t theirs, std::uint8_t on_wire) {
+            const std::uint8_t as_sent = pfsync::wire_state(said.layout, proto, ours);
+            if (as_sent < on_wire)
+                ours = theirs;
+            return as_sent > on_wire;
+        };
+        merged.src_stale = one(record.src_state, said.src_state, said.src.state());
+        merged.dst_stale = one(record.dst_state, said.dst_state, said.dst.state());
+    }
+    if (!merged.both_stale())
+        pf_states_.extend(slot, now_s_ + s.pf.timeout(said.timeout) + kGrace);
+    return merged;
+}
+
+// A full state that begins here, or begins anew.
+void Engine::keep_pf(PeerId peer, Slot slot, const pfsync::FullState& full) {
+    Session& s = *sessions_[peer];
+    if (!s.plain())
+        return;
+    pf_states_.erase(slot);
+    const Windows theirs(full.src, full.dst);
+    if (full.flow.key.proto == IPPROTO_TCP && theirs.known() &&
+        full.flow.id.creatorid != options_.creatorid)
+        pf_states_.keep(slot, theirs, true, true);
+    const std::uint32_t left = std::min(full.flow.timeout, kMaxExpire); // 0: unknown, or due
+    pf_states_.extend(slot, now_s_ + (left != 0 ? left : s.pf.timeout(full.timeout)) + kGrace);
+    pf_states_.bind(slot, full.ifname);
+    pf_states_.set_outgoing(slot, full.outgoing);
+}
+
+// pf has two states of one flow if it forwards it, one each way: both are what we know under the
+// name heard first. In the same direction it is another life of the flow.
+bool Engine::second_name(PeerId peer, Slot slot, const pfsync::FullState& full) {
+    const Record& record = index_.record(slot);
+    if (!sessions_[peer]->plain() || !has(record.sync.known, peer) ||
+        pf_outgoing(slot) == full.outgoing)
+        return false;
+    pf_states_.add_name(slot, full.flow.id);
+    return true;
+}
+
+bool Engine::pf_outgoing(Slot slot) const {
+    const state::Flow flow = index_.flow(slot, now_s_);
+    if (flow.id.creatorid == options_.creatorid) // as write_state() has said it
+        return has_snat(flow) && !has_dnat(flow);
+    const PfStates::Lease* lease = pf_states_.lease(slot);
+    return lease != nullptr && lease->outgoing;
+}
+
+// One of a flow's two names has ended. True: the flow lives on under the other.
+bool Engine::drop_name(PeerId peer, state::StateId id) {
+    if (const Slot slot = pf_states_.find(id); slot != kNoSlot) {
+        if (sessions_[peer]->plain())
+            pf_states_.take_name(slot);
+        return true;
+    }
+    const Slot slot = index_.find(id);
+    if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
+        return false;
+    const state::StateId other = pf_states_.take_name(slot);
+    if (other.creatorid == 0)
+        return false;
+    pass_removal_on(peer, slot);
+    index_.record(slot).sync.known = bit(peer);
+    index_.rename(slot, other);
+    pf_states_.set_outgoing(slot, !pf_outgoing(slot));
+    pass_on(peer, slot);
+    return true;
+}
+
+// pf's administrator may have made timeouts longer: what a state has left tells.
+void Engine::learn_timeouts(Session& s, const pfsync::FullState& full) {
+    if (!s.plain() || full.timeout >= s.pf.longest.size())
+        return;
+    std::uint32_t& longest = s.pf.longest[full.timeout];
+    longest = std::max(longest, std::min(full.flow.timeout, kMaxExpire));
+}
+
+// Does its word make a flow its own? pf speaks of a state when packets pass it, and when it was
+// told something out of date. Of a flow that moved here a moment ago, or of which it was told just
+// now, what brings the flow no further is the latter.
+bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
+    const Record& record = index_.record(slot);
+    if (record.sync.owner != kHere || further)
+        return true;
+    if (pf_states_.told_since(slot, now_s_ - kEcho))
+        return false;
+    if (merged.windows_moved)
+        return true;
+    if (options_.role == Role::active) // traffic passes here, says the administrator
+        return false;
+    const auto left = static_cast<std::int32_t>(record.expires - now_s_);
+    const std::uint32_t natural = table_.natural_timeout(index_.flow(slot, now_s_));
+    return left + static_cast<std::int32_t>(kEcho) < static_cast<std::int32_t>(natural);
+}
+
+// This node has become the active one: traffic comes here from now on, and established flows raise
+// no event that would say so.
+void Engine::take_from_plain() {
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        const std::uint8_t owner = index_.record(slot).sync.owner;
+        if (owner < sessions_.size() && sessions_[owner]->plain())
+            take(slot);
+    }
+}
+
+// ---- what it hears -------------------------------------------------------------------------
+
+// A flow as pf is to have it.
+state::Flow Engine::pf_flow(const Session& s, Slot slot) const {
+    const Record& record = index_.record(slot);
+    state::Flow flow = index_.flow(slot, now_s_);
+    const PfStates::Lease* lease = pf_states_.lease(slot);
+    if (record.sync.owner != kHere && lease != nullptr) {
+        const auto left = static_cast<std::int32_t>(lease->until - kGrace - now_s_);
+        flow.timeout = static_cast<std::uint32_t>(std::max(left, 1));
+    } else {
+        // conntrack's timeouts are not pf's: its own hold, from now on.
+        const auto index = pfsync::timeout_index(s.dialect, flow);
+        flow.timeout =
+            std::min(flow.timeout, pfsync::default_timeout(static_cast<std::uint8_t>(index)));
+    }
+    // Traffic that passed here has moved the windows on, and nobody has looked.
+    if (record.sync.owner == kHere && flow.key.proto == IPPROTO_TCP)
+        flow.flags |= state::kSloppy;
+    return flow;
+}
+
+void Engine::write_pf_state(const Session& s, PeerId peer, std::uint8_t* m, Slot slot) {
+    pfsync::StateOptions options;
+    options.wants_ack = awaits(peer, slot);
+    Windows windows;
+    if (pf_windows(s, slot, windows)) {
+        options.src = windows.src;
+        options.dst = windows.dst;
+    }
+    const state::Flow flow = pf_flow(s, slot);
+    const PfStates::Lease* lease = pf_states_.lease(slot);
+    options.outgoing =
+        flow.id.creatorid != options_.creatorid && lease != nullptr && lease->outgoing;
+    pfsync::write_state(s.dialect, m, flow, options);
+    pf_states_.told(slot, now_s_);
+}
+
+void Engine::write_pf_update(const Session& s, std::uint8_t* m, Slot slot) {
+    const state::Flow flow = index_.flow(slot, now_s_);
+    Windows windows;
+    if (pf_windows(s, slot, windows))
+        pfsync::write_upd_c(s.dialect, m, flow, windows.src, windows.dst);
+    else
+        pfsync::write_upd_c(s.dialect, m, flow);
+    pf_states_.told(slot, now_s_);
+}
+
+bool Engine::pf_windows(const Session& s, Slot slot, Windows& out) const {
+    const Windows* kept = pf_states_.windows(slot);
+    if (kept != nullptr)
+        out = is_freebsd(s.dialect) ? pf_states_.for_freebsd(slot, *kept) : *kept;
+    return kept != nullptr;
+}
+
+// Pf peers of different versions cannot hear each other, so what one says goes on to the other.
+// Those of one version do, and a change that changed nothing goes nowhere.
+void Engine::pass_on(PeerId from, Slot slot) {
+    if (!sessions_[from]->plain() || index_.record(slot).sync.owner != from)
+        return;
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (deaf_to(peer, from))
+            enqueue(*sessions_[peer], peer, slot, false);
+}
+
+void Engine::pass_removal_on(PeerId from, Slot slot) {
+    const Record& record = index_.record(slot);
+    if (!sessions_[from]->plain())
+        return;
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (deaf_to(peer, from) && has(record.sync.known, peer) && !has(record.sync.withheld, peer))
+            sessions_[peer]->removals.push_back({record.id, 0});
+}
+
+bool Engine::deaf_to(PeerId peer, PeerId from) const {
+    const Session& s = *sessions_[peer];
+    return peer != from && s.plain() && s.link_up &&
+           !same_version(s.dialect, sessions_[from]->dialect);
+}
+
+// ---- rounds --------------------------------------------------------------------------------
+
+bool Engine::pf_peers() const {
+    return std::any_of(sessions_.begin(), sessions_.end(),
+                       [](const auto& s) { return s->link_up && s->plain(); });
+}
+
+// How many rounds go by between two announcements of a flow that stays as it is.
+std::uint32_t Engine::pf_rounds(const Session& s, const state::Flow& flow) {
+    const auto index = static_cast<std::uint8_t>(pfsync::timeout_index(s.dialect, flow));
+    const std::uint32_t third = std::min(pfsync::default_timeout(index) / 3, kLongest);
+    return std::max<std::uint32_t>(third / kRound, 1);
+}
+
+// Established flows raise no event here, and pf's copies would time out: each is announced in
+// time, and a copy of a pf peer's flow goes when the peer has not spoken of it for so long that it
+// has none any more.
+void Engine::pf_round() {
+    if (!pf_peers()) {
+        pf_due_ = Instant::max();
+        return;
+    }
+    if (pf_cursor_ == kNoSlot && now_s_ / kRound == pf_round_) {
+        pf_due_ = std::chrono::seconds((pf_round_ + 1) * kRound);
+        return;
+    }
+    if (pf_cursor_ == kNoSlot)
+        pf_round_ = now_s_ / kRound;
+    pf_due_ = now_ + kPfTick;
+    for (std::size_t budget = std::max<std::size_t>(64, index_.size() / kTicks + 1); budget > 0;
+         budget--) {
+        pf_cursor_ = index_.next(pf_cursor_);
+        if (pf_cursor_ == kNoSlot)
+            return;
+        pf_turn(pf_cursor_);
+    }
+}
+
+void Engine::pf_turn(Slot slot) {
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.sync.owner;
+    const bool pf_owned = owner < sessions_.size() && sessions_[owner]->plain();
+    if (owner != kHere && (!pf_owned || !owner_alive(owner)))
+        return; // an encsync node speaks for its own
+    if (pf_owned) {
+        const PfStates::Lease* lease = pf_states_.lease(slot);
+        if (lease != nullptr && static_cast<std::int32_t>(now_s_ - lease->until) >= 0) {
+            table_.remove(index_.flow(slot, now_s_));
+            forget(slot);
+            counters_.leases_over++;
+            return;
+        }
+    }
+    const state::Flow flow = index_.flow(slot, now_s_);
+    for (PeerId peer = 0; peer < peer_count(); peer++) {
+        Session& s = *sessions_[peer];
+        if (!(pf_owned ? deaf_to(peer, owner) : s.plain() && s.link_up))
+            continue;
+        if ((pf_round_ + slot) % pf_rounds(s, flow) == 0)
+            enqueue(s, peer, slot, false);
+    }
+}
+
+// It was out of reach, and may have spoken meanwhile: its flows get their whole time again.
+void Engine::renew_leases(PeerId peer) {
+    Session& s = *sessions_[peer];
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        if (index_.record(slot).sync.owner != peer)
+            continue;
+        const auto index = pfsync::timeout_index(s.dialect, index_.flow(slot, now_s_));
+        pf_states_.extend(slot, now_s_ + s.pf.timeout(static_cast<std::uint8_t>(index)) + kGrace);
+    }
+}
+
+// ---- bulk updates --------------------------------------------------------------------------
+
+void Engine::receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status) {
+    Session& s = *sessions_[peer];
+    if (!status.end) {
+        s.bulk_arriving = true;
+        s.bulk_retry = now_ + kBulkQuiet;
+        return;
+    }
+    // The end of an answer to somebody else's request, or to one that we made before this one. The
+    // clocks are read in whole seconds.
+    const Instant took = std::chrono::seconds(status.endtime);
+    if (!s.bulk_requested) {
+        s.bulk_arriving = false;
+        return;
+    }
+    if (is_freebsd(s.dialect) && took > now_ - s.pf.bulk_asked + 1s) {
+        refuse(Refused::foreign_bulk);
+        return;
+    }
+    s.pf.gave_up = false;
+    end_bulk(peer);
+}
+
+void Engine::plain_bulk_state(Session& s) {
+    if (s.bulk_arriving)
+        s.bulk_retry = now_ + kBulkQuiet;
+}
+
+void Engine::retry_plain_bulk(PeerId peer) {
+    Session& s = *sessions_[peer];
+    s.bulk_arriving = false;
+    if (!s.bulk_requested)
+        return;
+    if (++s.bulk_tries < kBulkTries) {
+        s.bulk_request_now = true;
+        s.bulk_retry = now_ + plain_retry(s);
+        return;
+    }
+    // pf pretends then that it has all. We don't; but nobody waits for it any longer.
+    s.bulk_requested = s.bulk_request_now = false;
+    s.pf.gave_up = served_alone_ = true;
+    s.pf.gave_up_at = now_;
+    forget_gone();
+}
+
+Instant Engine::plain_retry(const Session& s) {
+    return is_freebsd(s.dialect) ? kFreebsdRetry : kOpenbsdRetry;
+}
+
+void Engine::ask_again_plain(PeerId peer) {
+    Session& s = *sessions_[peer];
+    if (s.pf.gave_up && !s.bulk_requested && now_ - s.pf.gave_up_at >= kAskAgain)
+        request_bulk(peer);
+}
+
+void Engine::request_from_plain(PeerId peer, state::StateId id) {
+    Session& s = *sessions_[peer];
+    if (id == state::StateId{}) {
+        if (s.sending_bulk || s.bulk_start_now) // pf asks until the end arrives
+            return;
+        if (now_ < s.pf.bulk_not_before) {
+            refuse(Refused::too_often);
+            return;
+        }
+        s.pf.bulk_not_before = now_ + kBulkRest;
+        s.pf.bulk_began = now_;
+        start_bulk(peer);
+        // An OpenBSD with an empty table says the end only.
+        if (index_.size() == 0 && !is_freebsd(s.dialect))
+            s.bulk_start_now = false;
+        return;
+    }
+    const Slot slot = index_.find(id);
+    if (slot == kNoSlot)
+        refuse(Refused::unknown_state);
+    else if (has(index_.record(slot).sync.withheld, peer))
+        refuse(Refused::no_sync);
+    else if (!s.pf.answers.take(now_))
+        refuse(Refused::too_often);
+    else {
+        set(index_.record(slot).sync.known, peer); // the answer to a request is UPD
+        enqueue(s, peer, slot, true);
+    }
+}
+
+std::uint32_t Engine::bulk_endtime(const Session& s) const {
+    if (!s.plain() || !is_freebsd(s.dialect))
+        return 0;
+    return static_cast<std::uint32_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(now_ - s.pf.bulk_began).count());
+}
+
+// ---- CLR -----------------------------------------------------------------------------------
+
+void Engine::clear_plain(PeerId peer, const pfsync::Clear& what) {
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        const Record& record = index_.record(slot);
+        const std::uint8_t owner = record.sync.owner;
+        // Another pf that hears the speaker has removed its states, too, without a word.
+        const bool theirs =
+            owner == peer || (owner < sessions_.size() && sessions_[owner]->plain() &&
+                              same_version(sessions_[owner]->dialect, sessions_[peer]->dialect));
+        if (!theirs || record.id.creatorid != what.creatorid)
+            continue;
+        const std::string_view bound = pf_states_.interface(slot);
+        const bool wanted =
+            what.ifname.empty() || (bound.empty() ? what.ifname == "all" : what.ifname == bound);
+        if (!wanted)
+            continue;
+        pass_removal_on(peer, slot);
+        table_.remove(index_.flow(slot, now_s_));
+        forget(slot);
+    }
+}
+
+} // namespace encsync::sync

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: ISC
+#include "sync/pf_states.hpp"
+
+#include <algorithm>
+
+namespace encsync::sync {
+
+using state::Slot;
+
+namespace {
+
+Windows::Block block_of(const pfsync::PeerBlock& from) {
+    Windows::Block out{};
+    std::copy_n(from.bytes.begin(), out.size(), out.begin());
+    // Where the side has come to is kept with the flow.
+    out[pfsync::common::peer::state] = 0;
+    return out;
+}
+
+} // namespace
+
+Windows::Windows(const pfsync::PeerBlock& s, const pfsync::PeerBlock& d)
+    : src(block_of(s)), dst(block_of(d)) {}
+
+bool Windows::known() const {
+    constexpr auto at = pfsync::common::peer::seqlo;
+    return load_be<std::uint64_t>(&src[at]) != 0 || load_be<std::uint64_t>(&dst[at]) != 0;
+}
+
+const Windows* PfStates::windows(Slot slot) const {
+    const auto it = windows_.find(slot);
+    return it == windows_.end() ? nullptr : &it->second.windows;
+}
+
+bool PfStates::keep(Slot slot, const Windows& theirs, bool src, bool dst) {
+    const auto [it, fresh] = windows_.try_emplace(slot, Kept{theirs});
+    if (fresh)
+        return true;
+    Windows& ours = it->second.windows;
+    const bool news = (src && ours.src != theirs.src) || (dst && ours.dst != theirs.dst);
+    if (src)
+        ours.src = theirs.src;
+    if (dst) {
+        const Windows::Block had = ours.dst;
+        ours.dst = theirs.dst;
+        heard_dst(slot, had);
+    }
+    return news;
+}
+
+void PfStates::heard_dst(Slot slot, const Windows::Block& dst) {
+    const Windows* kept = windows(slot);
+    if (kept == nullptr || !seq_after(Windows::seqlo(dst), Windows::seqlo(kept->dst)))
+        return;
+    const auto [it, fresh] = ahead_.try_emplace(slot, dst);
+    if (!fresh && seq_after(Windows::seqlo(dst), Windows::seqlo(it->second)))
+        it->second = dst;
+}
+
+Windows PfStates::for_freebsd(Slot slot, const Windows& kept) const {
+    Windows out = kept;
+    const auto it = ahead_.find(slot);
+    if (it != ahead_.end() && seq_after(Windows::seqlo(it->second), Windows::seqlo(kept.dst)))
+        out.dst = it->second;
+    return out;
+}
+
+void PfStates::told(Slot slot, std::uint32_t now) {
+    if (const auto it = windows_.find(slot); it != windows_.end())
+        it->second.told = now;
+}
+
+bool PfStates::told_since(Slot slot, std::uint32_t then) const {
+    const auto it = windows_.find(slot);
+    return it != windows_.end() && it->second.told != 0 && it->second.told >= then;
+}
+
+const PfStates::Lease* PfStates::lease(Slot slot) const {
+    const auto it = leases_.find(slot);
+    return it == leases_.end() ? nullptr : &it->second;
+}
+
+void PfStates::extend(Slot slot, std::uint32_t until) {
+    leases_[slot].until = until;
+}
+
+void PfStates::bind(Slot slot, std::string_view ifname) {
+    std::size_t number = 0;
+    if (ifname != "all") {
+        number = static_cast<std::size_t>(std::find(names_.begin(), names_.end(), ifname) -
+                                          names_.begin());
+        if (number == names_.size()) {
+            if (number == kMaxNames)
+                number = 0;
+            else
+                names_.emplace_back(ifname);
+        }
+    }
+    leases_[slot].interface = static_cast<std::uint16_t>(number);
+}
+
+std::string_view PfStates::interface(Slot slot) const {
+    const Lease* found = lease(slot);
+    return found == nullptr ? std::string_view() : names_[found->interface];
+}
+
+void PfStates::add_name(Slot slot, state::StateId id) {
+    take_name(slot);
+    second_name_of_[slot] = id;
+    second_names_[id] = slot;
+}
+
+Slot PfStates::find(state::StateId id) const {
+    const auto it = second_names_.find(id);
+    return it == second_names_.end() ? state::kNoSlot : it->second;
+}
+
+state::StateId PfStates::take_name(Slot slot) {
+    const auto it = second_name_of_.find(slot);
+    if (it == second_name_of_.end())
+        return {};
+    const state::StateId id = it->second;
+    second_name_of_.erase(it);
+    second_names_.erase(id);
+    return id;
+}
+
+void PfStates::erase(Slot slot) {
+    take_name(slot);
+    windows_.erase(slot);
+    ahead_.erase(slot);
+    leases_.erase(slot);
+}
+
+} // namespace encsync::sync
