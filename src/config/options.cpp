@@ -365,20 +365,22 @@ constexpr std::array kOptions = {
         "state, but never longer than 20 ms. With `1` or `0` none waits.",
         store<&Conn::maxupd>,
         {0, 255}},
-    Option{"wire",
-           kConn,
-           ValueType::word,
-           "encsync",
-           "",
-           "openbsd",
-           "The dialect of pfsync spoken with this peer. `encsync`: standard version 6, and "
-           "messages of our own once the peer has said that it knows them. `openbsd`: the "
-           "standard and nothing else. `freebsd-1301`, `freebsd-1400`, `freebsd-1500`: version 5, "
-           "with states of the size that FreeBSD's `version` option calls by that number. "
-           "`auto`: learned from what the peer sends.",
-           store<&Conn::wire>,
-           {},
-           kWireWords},
+    Option{
+        "wire",
+        kConn,
+        ValueType::word,
+        "encsync",
+        "",
+        "openbsd",
+        "The dialect of pfsync spoken with this peer. `encsync`: standard version 6, and "
+        "messages of our own once the peer has said that it knows them. `openbsd`: the "
+        "standard and nothing else. `freebsd-1301`, `freebsd-1400`, `freebsd-1500`: version 5, "
+        "with states of the size that FreeBSD's `version` option calls by that number. "
+        "`auto`: learned from what the peer sends. OpenBSD and FreeBSD before 14 speak pfsync over "
+        "IPv4 only.",
+        store<&Conn::wire>,
+        {},
+        kWireWords},
     Option{
         "nosync", kConn, ValueType::nosync, "", "nothing", "net 10.9.0.0/24, zone 7",
         "Flows that this peer is not told of, besides those of `nosync` in `config setup`. "

@@ -194,7 +194,8 @@ json::array Node::peers() const {
         const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
         json::object bulk{{"sending", s.sending_bulk},     {"arriving", s.bulk_arriving},
                           {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
-                          {"swept", s.counters.swept},     {"repairs", s.counters.repairs}};
+                          {"swept", s.counters.swept},     {"repairs", s.counters.repairs},
+                          {"gave_up", s.pf.gave_up}};
         json::object o{
             {"name", config_.conns[peer].name},
             {"state", state},
@@ -318,7 +319,8 @@ json::object Node::table_counters() const {
     json::object out{{"events", counters.events},
                      {"refreshed", counters.refreshed},
                      {"adopted", counters.adopted},
-                     {"dropped_unclaimed", counters.dropped_unclaimed}};
+                     {"dropped_unclaimed", counters.dropped_unclaimed},
+                     {"leases_over", counters.leases_over}};
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];

@@ -145,6 +145,8 @@ void Engine::request_bulk(PeerId peer) {
     s.bulk_request_now = true;
     s.bulk_tries = 0;
     s.pf.bulk_asked = now_;
+    if (s.plain())
+        pf_due_ = std::min(pf_due_, now_);
     s.bulk_retry = now_ + (s.plain() ? plain_retry(s) : Instant(kBulkRetry));
 }
 

@@ -32,7 +32,6 @@ void Engine::on_link_up(PeerId peer) {
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
     s.dialect = s.options.dialect.value_or(pfsync::Dialect::openbsd);
-    pf_due_ = now_;
     if (s.plain())
         request_bulk(peer);
 }

@@ -364,6 +364,16 @@ const Block kBlocks[] = {
      "t.conf:4:6: error: mtu 1279 is too small for IPv6, which needs 1280\n"
      "\tmtu=1279\n"
      "\t    ^\n"},
+    {"WireWithoutIpv6",
+     "conn %default\n\tleft=2001:db8::1\n\twire=openbsd\nconn a\n\tright=2001:db8::2\n"
+     "conn b\n\tright=2001:db8::3\n\twire=freebsd-1301\n"
+     "conn c\n\tright=2001:db8::4\n\twire=freebsd-1400\n",
+     "t.conf:5:8: error: OpenBSD speaks pfsync over IPv4 only, and right is 2001:db8::2\n"
+     "\tright=2001:db8::2\n"
+     "\t      ^\n"
+     "t.conf:8:7: error: FreeBSD before 14 speaks pfsync over IPv4 only, and right is 2001:db8::3\n"
+     "\twire=freebsd-1301\n"
+     "\t     ^\n"},
     {"SharedPeers",
      "conn %default\n\tleft=192.0.2.1\nconn a\n\tright=192.0.2.2\nconn b\n\tright=192.0.2.2\n"
      "\trightid=A\n",

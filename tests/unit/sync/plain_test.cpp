@@ -248,6 +248,18 @@ TEST(Plain, FreebsdHearsItsDialectAndNoHello) {
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);
     }
     EXPECT_NE(kinds.find("ins "), std::string::npos) << kinds;
+    // It is a pf peer in every respect: what is live here is announced in time.
+    rig.engine->on_updated(flow(2, 0, 4, 2));
+    rig.pass(1s);
+    rig.link.sent.clear();
+    rig.pass(30s);
+    unsigned updates = 0;
+    for (const auto& [peer, packet] : rig.link.sent) {
+        pfsync::Parser parser(Bytes(packet), pfsync::Dialect::freebsd1400);
+        while (const pfsync::Section* s = parser.next())
+            updates += s->kind == Kind::update_c;
+    }
+    EXPECT_GE(updates, 2u);
 }
 
 } // namespace
