@@ -293,6 +293,7 @@ class Engine : public table::Listener {
     bool drop_name(PeerId peer, state::StateId id);
     static void learn_timeouts(Session& s, const pfsync::FullState& full);
     bool pf_claims(state::Slot slot, bool further, const Merge& merged) const;
+    std::int32_t since_moved(state::Slot slot) const;
     void take_from_plain();
     state::Flow pf_flow(const Session& s, state::Slot slot) const;
     void write_pf_state(const Session& s, PeerId peer, std::uint8_t* m, state::Slot slot);

@@ -33,8 +33,9 @@ constexpr std::uint32_t kGrace = 10; // seconds that a copy outlives what pf wou
 constexpr std::uint32_t kMaxExpire = 1'000'000; // seconds; more is taken for a mistake
 // Every live flow has its turn once a round, and is announced in one of so many rounds that pf's
 // copy survives one lost packet.
-constexpr std::uint32_t kRound = 5;      // seconds
-constexpr std::uint32_t kLongest = 3600; // seconds: pf's timeouts may have been shortened
+constexpr std::uint32_t kRound = 5;     // seconds
+constexpr std::uint32_t kLongest = 300; // seconds: pf's timeouts may have been shortened
+constexpr std::int32_t kRepeat = 12;    // seconds in which a change is said in each round
 constexpr Instant kPfTick = 100ms;
 constexpr std::size_t kTicks = kRound * 10;
 constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what was out of date
@@ -172,9 +173,16 @@ bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
         return true;
     if (options_.role == Role::active) // traffic passes here, says the administrator
         return false;
-    const auto left = static_cast<std::int32_t>(record.expires - now_s_);
-    const std::uint32_t natural = table_.natural_timeout(index_.flow(slot, now_s_));
-    return left + static_cast<std::int32_t>(kEcho) < static_cast<std::int32_t>(natural);
+    return since_moved(slot) > static_cast<std::int32_t>(kEcho);
+}
+
+// Seconds since the table told of this flow of ours. Its timer began anew then; one that is still a
+// copy's has not begun.
+std::int32_t Engine::since_moved(Slot slot) const {
+    const state::Flow flow = index_.flow(slot, now_s_);
+    const auto left = static_cast<std::int32_t>(index_.record(slot).expires - now_s_);
+    const std::int32_t since = static_cast<std::int32_t>(table_.natural_timeout(flow)) - left;
+    return (index_.record(slot).sync.bits & kLent) != 0 ? INT32_MAX : since;
 }
 
 // This node has become the active one: traffic comes here from now on, and established flows raise
@@ -282,8 +290,9 @@ std::uint32_t Engine::pf_rounds(const Session& s, const state::Flow& flow) {
 }
 
 // Established flows raise no event here, and pf's copies would time out: each is announced in
-// time, and a copy of a pf peer's flow goes when the peer has not spoken of it for so long that it
-// has none any more.
+// time. A change is said some times more, for nobody acknowledges it, and where pf would say it
+// with the next packet no event makes us do so. And a copy of a pf peer's flow goes when the peer
+// has not spoken of it for so long that it has none any more.
 void Engine::pf_round() {
     if (!pf_peers()) {
         pf_due_ = Instant::max();
@@ -321,11 +330,12 @@ void Engine::pf_turn(Slot slot) {
         }
     }
     const state::Flow flow = index_.flow(slot, now_s_);
+    const bool lately = !pf_owned && since_moved(slot) <= kRepeat;
     for (PeerId peer = 0; peer < peer_count(); peer++) {
         Session& s = *sessions_[peer];
         if (!(pf_owned ? deaf_to(peer, owner) : s.plain() && s.link_up))
             continue;
-        if ((pf_round_ + slot) % pf_rounds(s, flow) == 0)
+        if (lately || (pf_round_ + slot) % pf_rounds(s, flow) == 0)
             enqueue(s, peer, slot, false);
     }
 }

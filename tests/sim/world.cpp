@@ -159,9 +159,14 @@ void Node::start() {
     options.release = release;
     table_kept = true;
     for (unsigned n = 0; n < world.nodes.size(); n++)
-        if (n != index)
+        if (n != index) {
             options.peers.push_back(
                 {.name = "node" + std::to_string(n), .nosync = nosync[n], .maxupd = 128});
+            if (wire.contains(n)) {
+                options.peers.back().extended = false;
+                options.peers.back().dialect = wire[n];
+            }
+        }
     engine = std::make_unique<sync::Engine>(options, kernel, *this);
     kernel.listener = engine.get();
     engine->advance(world.now + clock);
@@ -226,13 +231,16 @@ void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
 
 void World::deliver(const Flight& flight) {
     Node& to = *nodes[flight.to];
+    const auto machine = machines.find(flight.to);
     traffic.in_flight--;
-    if (!to.engine || cut[flight.from][flight.to]) {
+    if ((!to.engine && machine == machines.end()) || cut[flight.from][flight.to]) {
         traffic.lost++;
     } else if (flight.damaged) {
         traffic.corrupted++;
     } else {
         traffic.arrived++;
+        if (machine != machines.end())
+            return machine->second->on_packet(flight.from, flight.packet);
         to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
     }
 }
@@ -247,6 +255,8 @@ void World::run(Instant span) {
         for (auto& node : nodes)
             if (node->engine)
                 next = std::min(next, node->engine->deadline() - node->clock);
+        for (auto& [number, machine] : machines)
+            next = std::min(next, machine->deadline());
         now = std::max(now, next);
         for (auto& node : nodes) {
             node->kernel.now = now;
@@ -256,6 +266,8 @@ void World::run(Instant span) {
             if (node->engine)
                 node->engine->advance(now + node->clock);
         }
+        for (auto& [number, machine] : machines)
+            machine->advance(now);
         if (now - timers >= 1s)
             timers = now;
         while (!flights_.empty() && flights_.begin()->first <= now) {

@@ -86,10 +86,20 @@ class Node : public link::Link {
     Instant delay{0};
     std::function<void(std::uint32_t)> release{}; // of deferred packets
     std::map<unsigned, state::NoSync> nosync{};   // by node
+    std::map<unsigned, pfsync::Dialect> wire{};   // by node: to whom it speaks plain pfsync
     Instant clock{0};                             // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};
+};
+
+// Something else than a node in a node's place.
+class Machine {
+  public:
+    virtual ~Machine() = default;
+    virtual void on_packet(unsigned from, Bytes packet) = 0;
+    virtual void advance(Instant now) = 0;
+    virtual Instant deadline() const = 0;
 };
 
 class World {
@@ -100,7 +110,8 @@ class World {
     std::mt19937_64 random;
     LinkQuality quality;
     std::vector<std::unique_ptr<Node>> nodes;
-    std::vector<std::vector<bool>> cut; // cut[a][b]: nothing gets from a to b
+    std::map<unsigned, Machine*> machines; // the nodes of these numbers are stopped
+    std::vector<std::vector<bool>> cut;    // cut[a][b]: nothing gets from a to b
 
     void run(Instant span);
     void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);

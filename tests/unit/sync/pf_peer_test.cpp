@@ -239,6 +239,7 @@ TEST(PfBulk, AnEmptyTableOfAnOpenbsdIsItsEndOnly) {
         rig.flush();
         rig.told(0);
         rig.pass(2s);
+        rig.told(0);
         rig.say_id(0, Kind::request, {});
         rig.flush();
         rig.pass(5ms);
@@ -273,6 +274,7 @@ TEST(PfBulk, AFreebsdHearsHowLongItTook) {
     PfRig rig({Dialect::freebsd1500});
     rig.engine->on_created(flow(1));
     rig.flush();
+    rig.pass(20s);
     rig.told(0);
     rig.say_id(0, Kind::request, {});
     rig.link.writable = false;
@@ -469,9 +471,9 @@ TEST(PfTimers, WhatIsLiveHereIsAnnouncedInTime) {
             rig.engine->on_destroyed(flow(other, 0, 9, 9));
         rig.flush();
         rig.told(0);
-        const auto [times, longest] = announced(rig, std::min<Instant>(2 * row.timeout, 2h));
+        const auto [times, longest] = announced(rig, std::min<Instant>(2 * row.timeout, 30min));
         EXPECT_LE(longest, row.timeout / 2 - 1s) << to_string(row.flow);
-        EXPECT_GE(times, 2u) << to_string(row.flow); // 2 h: once an hour
+        EXPECT_GE(times, 2u) << to_string(row.flow);
         EXPECT_LE(times, 12u) << to_string(row.flow);
     }
 }
@@ -583,7 +585,7 @@ TEST(PfOwner, WhoBecomesActiveTakesAllOfIt) {
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.engine->set_role(Role::active);
     EXPECT_EQ(rig.owner(1), "here term 1");
-    rig.pass(5s);
+    rig.pass(20s);
     rig.say(0, Kind::update_c, {udp(2, kPeer)}); // no evidence that packets pass there
     EXPECT_EQ(owner(rig, udp(2)), "here");
     rig.say(0, Kind::update_c, {flow(1, kPeer), window(11), window(20)}); // this is

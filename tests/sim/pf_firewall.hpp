@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: ISC
+// A pf firewall as pfsync(4) has it, in a node's place: a queue that waits a second, short updates
+// of what packets pass, states that time out, bulk updates, stale answers. With FreeBSD's bug of
+// copying the dst side of an update of which src alone is stale.
+//
+//     PfFirewall pf(world, 1, Dialect::openbsd);     // node1 is that firewall
+//     pf.packet(flow_number(7));                     // makes a state, or moves it on
+//     world.run(5s);
+#pragma once
+
+#include "pfsync/build.hpp"
+#include "world.hpp"
+
+#include <deque>
+#include <set>
+
+namespace encsync::sim {
+
+class PfFirewall : public Machine {
+  public:
+    struct State {
+        state::Flow flow; // its id, both sides' states
+        std::array<std::uint8_t, 32> src{}, dst{};
+        std::uint8_t timeout = 0;
+        Instant touched{0}, created{0};
+        std::uint32_t sent_src = 0, sent_dst = 0; // the furthest that packets have passed here
+        bool queued = false, insert = false, sloppy = false;
+    };
+
+    // Takes the place of node `self` in the world of node0, of whose peers it is one.
+    PfFirewall(World& world, unsigned self, pfsync::Dialect dialect);
+    ~PfFirewall() override;
+
+    void packet(const state::Flow& flow);
+    void close(const state::Key& key); // the state is removed, and that is news
+    const State* find(const state::Key& key) const;
+
+    void on_packet(unsigned from, Bytes packet) override;
+    void advance(Instant now) override;
+    Instant deadline() const override;
+
+    std::map<state::StateId, State> states;
+    unsigned stale = 0, requests = 0, rolled_back = 0;
+    bool in_step = false, gave_up = false;
+
+  private:
+    std::map<state::StateId, State>::iterator by_key(const state::Key& key);
+    void insert(const pfsync::FullState& full);
+    void update(State& state, const pfsync::PeerBlock& src, const pfsync::PeerBlock& dst,
+                std::uint8_t timeout);
+    void message(const pfsync::Section& section, Bytes m);
+    void queue(State& state, bool at_once);
+    void remove(std::map<state::StateId, State>::iterator it, bool tell);
+    void flush();
+    void ask();
+    void send_bulk();
+    template<class Write>
+    void send(pfsync::Kind kind, Write&& write);
+
+    World& world_;
+    unsigned self_;
+    pfsync::Dialect dialect_;
+    std::uint64_t next_id_ = 1;
+    std::map<state::Key, state::StateId> keys_;
+    std::set<state::StateId> removed_;
+    Instant flush_at_ = Instant::max(), tick_{0}, retry_ = Instant::max();
+    Instant asked_{0}, bulk_began_{0}, bulk_next_ = Instant::max();
+    std::deque<state::StateId> bulk_;
+    unsigned tries_ = 0;
+};
+
+} // namespace encsync::sim
