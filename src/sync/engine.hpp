@@ -144,6 +144,7 @@ class Engine : public table::Listener {
 
     // ---- what is to be seen ----------------------------------------------------------------
     const state::Index& index() const { return index_; }
+    const PfStates& pf_states() const { return pf_states_; }
     const ExpectationBook& expectations() const { return book_; }
     std::uint32_t seconds() const { return now_s_; } // the clock of index records
     const Session& session(PeerId peer) const { return *sessions_[peer]; }

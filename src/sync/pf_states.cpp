@@ -132,4 +132,9 @@ void PfStates::erase(Slot slot) {
     leases_.erase(slot);
 }
 
+std::size_t PfStates::most() const {
+    return std::max({windows_.size(), ahead_.size(), leases_.size(), second_names_.size(),
+                     second_name_of_.size()});
+}
+
 } // namespace encsync::sync

@@ -79,7 +79,8 @@ class PfStates {
     state::StateId take_name(state::Slot slot);
 
     void erase(state::Slot slot);
-    std::size_t size() const { return leases_.size() + windows_.size(); }
+    // Entries in the largest of its tables: at most as many as there are flows.
+    std::size_t most() const;
 
   private:
     static constexpr std::size_t kMaxNames = 256; // beyond: as if bound to none

@@ -231,17 +231,20 @@ class Run {
         case 6: {
             state::Flow f = flow();
             f.id = name(f);
-            if (std::uint8_t* m = packet.add(Kind::update_c))
-                pfsync::write_upd_c(dialect, m, f);
+            if (std::uint8_t* m = packet.add(Kind::update_c)) {
+                const Block src = windows(), dst = windows();
+                pfsync::write_upd_c(dialect, m, f, src, dst);
+            }
             return;
         }
         case 7:
             if (std::uint8_t* m = packet.add(Kind::clear))
-                pfsync::write_clr(m, "", 0x1000u + script_.byte() * 0x20u);
+                pfsync::write_clr(m, (which & 16) != 0 ? "all" : "",
+                                  0x1000u + script_.byte() * 0x20u);
             return;
         case 8:
             if (std::uint8_t* m = packet.add(Kind::bulk))
-                pfsync::write_bus(m, 0x2000, 0, (script_.byte() & 1) != 0);
+                pfsync::write_bus(m, 0x2000, which >> 4, (script_.byte() & 1) != 0);
             return;
         default: {
             const state::Flow f = flow();
@@ -268,14 +271,33 @@ class Run {
                                      (tail ? ext::tail::size : 0) + (more ? ext::more::size : 0));
         if (more)
             f.extras = {{script_.byte()}, *state::Name::of("ftp"), script_.word()};
-        if (m != nullptr)
-            pfsync::write_state(dialect, m, f,
-                                {.tail = tail,
-                                 .live = (flags & 4) == 0,
-                                 .term = static_cast<std::uint8_t>(flags >> 4),
-                                 .more = more,
-                                 .expectations = more ? script_.byte() : std::uint8_t{0},
-                                 .wants_ack = (flags & 8) != 0});
+        if (m == nullptr)
+            return;
+        pfsync::StateOptions as{.tail = tail,
+                                .live = (flags & 4) == 0,
+                                .term = static_cast<std::uint8_t>(flags >> 4),
+                                .more = more,
+                                .expectations = more ? script_.byte() : std::uint8_t{0},
+                                .wants_ack = (flags & 8) != 0,
+                                .outgoing = (flags & 16) != 0};
+        Block src{}, dst{};
+        if (!tail && (flags & 32) != 0) {
+            src = windows();
+            dst = windows();
+            as.src = src;
+            as.dst = dst;
+        }
+        pfsync::write_state(dialect, m, f, as);
+        if (!tail && (flags & 64) != 0) // bound to one of a few interfaces
+            m[pfsync::openbsd::full::ifname] = static_cast<std::uint8_t>('a' + (flags >> 4 & 3));
+    }
+
+    using Block = std::array<std::uint8_t, 32>;
+    Block windows() {
+        Block out{};
+        store_be(&out[pfsync::common::peer::seqlo],
+                 static_cast<std::uint32_t>(script_.word()) << 16 | script_.byte());
+        return out;
     }
 
     state::Expectation expectation() {
@@ -327,6 +349,7 @@ class Run {
         for (PeerId p = 0; p < kPeers; p++)
             sum += engine_->copies_of(p);
         check(sum == engine_->index().size());
+        check(engine_->pf_states().most() <= sum); // nothing is kept of what has gone
         check(engine_->expectations().size() <= sync::ExpectationBook::kMax);
         check(!link_.open);
     }

@@ -85,7 +85,7 @@ TEST(PfStates, KeepsTheSidesThatAreNotStale) {
     EXPECT_FALSE(states.keep(3, windows(99, 99), false, false));
     states.erase(3);
     EXPECT_EQ(states.windows(3), nullptr);
-    EXPECT_EQ(states.size(), 0u);
+    EXPECT_EQ(states.most(), 0u);
 }
 
 TEST(PfStates, AFreebsdHearsNoOlderDstThanItsOwn) {
