@@ -16,8 +16,8 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), sessions.cpp (hello,
-// acks, bulk updates), receive.cpp, transmit.cpp, pf_peer.cpp and pf_states.cpp (what is different
-// with a pf firewall), reliability, merge.
+// acks, bulk updates), receive.cpp, transmit.cpp, pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what
+// is different with a pf firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -294,7 +294,7 @@ class Engine : public table::Listener {
     bool drop_name(PeerId peer, state::StateId id);
     static void learn_timeouts(Session& s, const pfsync::FullState& full);
     bool pf_claims(state::Slot slot, bool further, const Merge& merged) const;
-    std::int32_t since_moved(state::Slot slot) const;
+    std::int32_t since_moved(const state::Record& record, const state::Flow& flow) const;
     void take_from_plain();
     state::Flow pf_flow(const Session& s, state::Slot slot) const;
     void write_pf_state(const Session& s, PeerId peer, std::uint8_t* m, state::Slot slot);
@@ -308,6 +308,8 @@ class Engine : public table::Listener {
     void pf_round();
     void pf_turn(state::Slot slot);
     void renew_leases(PeerId peer);
+
+    // pf_bulk.cpp
     void receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status);
     void plain_bulk_state(Session& s);
     void retry_plain_bulk(PeerId peer);

@@ -21,14 +21,6 @@ using state::Slot;
 
 namespace {
 
-// Requests for all states: as OpenBSD and FreeBSD repeat theirs, and how often.
-constexpr Instant kOpenbsdRetry = 2s, kFreebsdRetry = 5s;
-constexpr unsigned kBulkTries = 12;
-// After BUS start, and after each state since: then the end counts as lost. So the wait grows with
-// the table, whatever the peer's pace.
-constexpr Instant kBulkQuiet = 4s;
-constexpr Instant kAskAgain = 60s;   // a peer that has never answered, when it is heard
-constexpr Instant kBulkRest = 1s;    // between two that a peer may ask for
 constexpr std::uint32_t kGrace = 10; // seconds that a copy outlives what pf would give it
 constexpr std::uint32_t kMaxExpire = 1'000'000; // seconds; more is taken for a mistake
 // Every live flow has its turn once a round, and is announced in one of so many rounds that pf's
@@ -40,15 +32,11 @@ constexpr Instant kPfTick = 100ms;
 constexpr std::size_t kTicks = kRound * 10;
 constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what was out of date
 
-bool same_version(Dialect a, Dialect b) {
-    return version_of(a) == version_of(b);
-}
-
 } // namespace
 
 // ---- what it says of a flow ----------------------------------------------------------------
 
-// Section 4.5 of pfsync as both systems have it: each side on its own, and what is behind changes
+// pfsync(4)'s rule as both systems have it: each side on its own, and what is behind changes
 // nothing.
 Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
     Session& s = *sessions_[peer];
@@ -167,22 +155,22 @@ bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
     const Record& record = index_.record(slot);
     if (record.sync.owner != kHere || further)
         return true;
-    if (pf_states_.told_since(slot, now_s_ - kEcho))
+    if (merged.both_stale() || pf_states_.told_since(slot, now_s_ - kEcho))
         return false;
     if (merged.windows_moved)
         return true;
     if (options_.role == Role::active) // traffic passes here, says the administrator
         return false;
-    return since_moved(slot) > static_cast<std::int32_t>(kEcho);
+    return since_moved(record, index_.flow(slot, now_s_)) > static_cast<std::int32_t>(kEcho);
 }
 
 // Seconds since the table told of this flow of ours. Its timer began anew then; one that is still a
 // copy's has not begun.
-std::int32_t Engine::since_moved(Slot slot) const {
-    const state::Flow flow = index_.flow(slot, now_s_);
-    const auto left = static_cast<std::int32_t>(index_.record(slot).expires - now_s_);
-    const std::int32_t since = static_cast<std::int32_t>(table_.natural_timeout(flow)) - left;
-    return (index_.record(slot).sync.bits & kLent) != 0 ? INT32_MAX : since;
+std::int32_t Engine::since_moved(const Record& record, const state::Flow& flow) const {
+    if ((record.sync.bits & kLent) != 0)
+        return INT32_MAX;
+    const auto left = static_cast<std::int32_t>(record.expires - now_s_);
+    return static_cast<std::int32_t>(table_.natural_timeout(flow)) - left;
 }
 
 // This node has become the active one: traffic comes here from now on, and established flows raise
@@ -266,13 +254,13 @@ void Engine::pass_removal_on(PeerId from, Slot slot) {
         return;
     for (PeerId peer = 0; peer < peer_count(); peer++)
         if (deaf_to(peer, from) && has(record.sync.known, peer) && !has(record.sync.withheld, peer))
-            sessions_[peer]->removals.push_back({record.id, 0});
+            retract_from(peer, slot);
 }
 
 bool Engine::deaf_to(PeerId peer, PeerId from) const {
     const Session& s = *sessions_[peer];
     return peer != from && s.plain() && s.link_up &&
-           !same_version(s.dialect, sessions_[from]->dialect);
+           !hear_each_other(s.dialect, sessions_[from]->dialect);
 }
 
 // ---- rounds --------------------------------------------------------------------------------
@@ -330,7 +318,7 @@ void Engine::pf_turn(Slot slot) {
         }
     }
     const state::Flow flow = index_.flow(slot, now_s_);
-    const bool lately = !pf_owned && since_moved(slot) <= kRepeat;
+    const bool lately = !pf_owned && since_moved(record, flow) <= kRepeat;
     for (PeerId peer = 0; peer < peer_count(); peer++) {
         Session& s = *sessions_[peer];
         if (!(pf_owned ? deaf_to(peer, owner) : s.plain() && s.link_up))
@@ -348,122 +336,6 @@ void Engine::renew_leases(PeerId peer) {
             continue;
         const auto index = pfsync::timeout_index(s.dialect, index_.flow(slot, now_s_));
         pf_states_.extend(slot, now_s_ + s.pf.timeout(static_cast<std::uint8_t>(index)) + kGrace);
-    }
-}
-
-// ---- bulk updates --------------------------------------------------------------------------
-
-void Engine::receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status) {
-    Session& s = *sessions_[peer];
-    if (!status.end) {
-        s.bulk_arriving = true;
-        s.bulk_retry = now_ + kBulkQuiet;
-        return;
-    }
-    // The end of an answer to somebody else's request, or to one that we made before this one. The
-    // clocks are read in whole seconds.
-    const Instant took = std::chrono::seconds(status.endtime);
-    if (!s.bulk_requested) {
-        s.bulk_arriving = false;
-        return;
-    }
-    if (is_freebsd(s.dialect) && took > now_ - s.pf.bulk_asked + 1s) {
-        refuse(Refused::foreign_bulk);
-        return;
-    }
-    s.pf.gave_up = false;
-    end_bulk(peer);
-}
-
-void Engine::plain_bulk_state(Session& s) {
-    if (s.bulk_arriving)
-        s.bulk_retry = now_ + kBulkQuiet;
-}
-
-void Engine::retry_plain_bulk(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.bulk_arriving = false;
-    if (!s.bulk_requested)
-        return;
-    if (++s.bulk_tries < kBulkTries) {
-        s.bulk_request_now = true;
-        s.bulk_retry = now_ + plain_retry(s);
-        return;
-    }
-    // pf pretends then that it has all. We don't; but nobody waits for it any longer.
-    s.bulk_requested = s.bulk_request_now = false;
-    s.pf.gave_up = served_alone_ = true;
-    s.pf.gave_up_at = now_;
-    forget_gone();
-}
-
-Instant Engine::plain_retry(const Session& s) {
-    return is_freebsd(s.dialect) ? kFreebsdRetry : kOpenbsdRetry;
-}
-
-void Engine::ask_again_plain(PeerId peer) {
-    Session& s = *sessions_[peer];
-    if (s.pf.gave_up && !s.bulk_requested && now_ - s.pf.gave_up_at >= kAskAgain)
-        request_bulk(peer);
-}
-
-void Engine::request_from_plain(PeerId peer, state::StateId id) {
-    Session& s = *sessions_[peer];
-    if (id == state::StateId{}) {
-        if (s.sending_bulk || s.bulk_start_now) // pf asks until the end arrives
-            return;
-        if (now_ < s.pf.bulk_not_before) {
-            refuse(Refused::too_often);
-            return;
-        }
-        s.pf.bulk_not_before = now_ + kBulkRest;
-        s.pf.bulk_began = now_;
-        start_bulk(peer);
-        // An OpenBSD with an empty table says the end only.
-        if (index_.size() == 0 && !is_freebsd(s.dialect))
-            s.bulk_start_now = false;
-        return;
-    }
-    const Slot slot = index_.find(id);
-    if (slot == kNoSlot)
-        refuse(Refused::unknown_state);
-    else if (has(index_.record(slot).sync.withheld, peer))
-        refuse(Refused::no_sync);
-    else if (!s.pf.answers.take(now_))
-        refuse(Refused::too_often);
-    else {
-        set(index_.record(slot).sync.known, peer); // the answer to a request is UPD
-        enqueue(s, peer, slot, true);
-    }
-}
-
-std::uint32_t Engine::bulk_endtime(const Session& s) const {
-    if (!s.plain() || !is_freebsd(s.dialect))
-        return 0;
-    return static_cast<std::uint32_t>(
-        std::chrono::duration_cast<std::chrono::seconds>(now_ - s.pf.bulk_began).count());
-}
-
-// ---- CLR -----------------------------------------------------------------------------------
-
-void Engine::clear_plain(PeerId peer, const pfsync::Clear& what) {
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
-        const Record& record = index_.record(slot);
-        const std::uint8_t owner = record.sync.owner;
-        // Another pf that hears the speaker has removed its states, too, without a word.
-        const bool theirs =
-            owner == peer || (owner < sessions_.size() && sessions_[owner]->plain() &&
-                              same_version(sessions_[owner]->dialect, sessions_[peer]->dialect));
-        if (!theirs || record.id.creatorid != what.creatorid)
-            continue;
-        const std::string_view bound = pf_states_.interface(slot);
-        const bool wanted =
-            what.ifname.empty() || (bound.empty() ? what.ifname == "all" : what.ifname == bound);
-        if (!wanted)
-            continue;
-        pass_removal_on(peer, slot);
-        table_.remove(index_.flow(slot, now_s_));
-        forget(slot);
     }
 }
 

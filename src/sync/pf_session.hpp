@@ -14,6 +14,11 @@
 
 namespace encsync::sync {
 
+// Of two versions each drops what the other says.
+constexpr bool hear_each_other(pfsync::Dialect a, pfsync::Dialect b) {
+    return version_of(a) == version_of(b);
+}
+
 // So many a second, all at once or one by one.
 class Allowance {
   public:

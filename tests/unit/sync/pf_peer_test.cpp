@@ -567,6 +567,20 @@ TEST(PfOwner, AnEchoOfWhatWeSaidClaimsNothing) {
     EXPECT_EQ(owner(rig, f), "peer 0");
 }
 
+TEST(PfOwner, WhatIsBehindOnBothSidesClaimsNothing) {
+    PfRig rig({Dialect::openbsd});
+    rig.engine->on_created(udp(1));
+    rig.flush();
+    rig.pass(20s);
+    rig.told(0);
+    state::Flow f = udp(1, 0, 1, 0);
+    f.id = rig.engine->index().record(rig.engine->index().find(f.key)).id;
+    rig.say(0, Kind::update_c, {f});
+    rig.flush();
+    EXPECT_EQ(owner(rig, f), "here");
+    EXPECT_EQ(rig.told(0), "upd_c 1 2:2");
+}
+
 TEST(PfOwner, ProgressClaimsAtOnce) {
     PfRig rig({Dialect::openbsd});
     rig.engine->on_created(flow(1, 0, 2, 0));
