@@ -67,7 +67,7 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
     await_reload();
     background.ready();
     io.run();
-    return 0;
+    return (*node)->failed() ? 1 : 0;
 }
 
 } // namespace

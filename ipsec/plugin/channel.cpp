@@ -269,6 +269,7 @@ void fields(Archive& a, PeerEvent& m) {
     text(a, m.text, "peer_event.text");
     text(a, m.ike_spi_i, "peer_event.ike_spi_i");
     text(a, m.ike_spi_r, "peer_event.ike_spi_r");
+    keys(a, m.key, 1, "peer_event.key");
 }
 
 template<class Archive>

@@ -125,6 +125,8 @@ struct PeerEvent {
     PeerEventKind kind = PeerEventKind::connecting;
     std::string text;                 // one line for a person; may be empty
     std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
+    // With these: what it proved itself with. None: not by a raw public key.
+    std::vector<Ed25519Public> key{}; // one at most
 };
 struct LogLine {
     std::uint8_t level = 6; // syslog

@@ -68,10 +68,7 @@ Supervisor::Supervisor(boost::asio::io_context& io, Options options, Owner& owne
       restart_timer_(io) {}
 
 Supervisor::~Supervisor() {
-    if (charon_ && !charon_->reaped) {
-        ::kill(charon_->pid, SIGKILL);
-        ::waitpid(charon_->pid, nullptr, 0);
-    }
+    launcher_.reset();
     if (charon_)
         for (auto& packet : charon_->queue)
             channel::wipe(packet);
@@ -86,13 +83,24 @@ pid_t Supervisor::pid() const {
     return charon_ && !charon_->reaped ? charon_->pid : -1;
 }
 
+Result<void> Supervisor::prepare() {
+    auto launcher = CharonLauncher::open(options_.charon);
+    if (!launcher)
+        return launcher.error();
+    launcher_.emplace(std::move(*launcher));
+    return {};
+}
+
 Result<void> Supervisor::start() {
     stopping_ = false;
+    if (!launcher_)
+        if (auto prepared = prepare(); !prepared)
+            return prepared;
     return spawn();
 }
 
 Result<void> Supervisor::spawn() {
-    auto process = CharonProcess::spawn(options_.charon);
+    auto process = launcher_->launch();
     if (!process)
         return process.error();
     charon_ = std::make_shared<Charon>(io_, std::move(*process));
@@ -108,7 +116,7 @@ void Supervisor::kill(std::string reason) {
     if (charon_->reason.empty())
         charon_->reason = std::move(reason);
     if (!charon_->reaped)
-        ::kill(charon_->pid, SIGKILL);
+        launcher_->kill();
 }
 
 void Supervisor::stop(std::function<void()> done) {
@@ -367,11 +375,11 @@ void Supervisor::wait_for_end() {
 }
 
 void Supervisor::reap() {
-    int status = 0;
-    if (::waitpid(charon_->pid, &status, WNOHANG) != charon_->pid)
-        return wait_for_end();
+    const std::optional<int> status = launcher_->wait();
     charon_->reaped = true;
-    const std::string reason = charon_->reason.empty() ? how_it_ended(status) : charon_->reason;
+    const std::string reason = !charon_->reason.empty() ? charon_->reason
+                               : status                 ? how_it_ended(*status)
+                                                        : "charon ended with its launcher";
     // What it still said before it ended: the DELETEs of a shutdown, its last words.
     read_messages(10000);
     read_output();
@@ -405,10 +413,8 @@ void Supervisor::restart_later() {
         if (e || !alive.lock() || stopping_)
             return;
         counters_.restarts++;
-        if (auto started = spawn(); !started) {
-            log(3, "charon cannot be started: " + started.error().text);
-            restart_later();
-        }
+        if (auto started = spawn(); !started)
+            owner_.on_charon_impossible(started.error().text);
     });
 }
 

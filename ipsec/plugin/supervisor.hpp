@@ -14,7 +14,7 @@
 #pragma once
 
 #include "ipsec/plugin/channel.hpp"
-#include "ipsec/plugin/charon_process.hpp"
+#include "ipsec/plugin/charon_launcher.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -24,6 +24,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace encsync::supervisor {
@@ -52,6 +53,9 @@ class Owner {
     virtual void on_charon_up(const std::string& version) = 0;
     // All SAs are to be dropped now. A new charon is on its way, unless stop() was called.
     virtual void on_charon_lost(const std::string& reason) = 0;
+    // And none can be started any more: its launcher is gone, and to make another takes privileges
+    // that were given up.
+    virtual void on_charon_impossible(const std::string& reason) = 0;
 };
 
 struct Counters {
@@ -68,8 +72,11 @@ class Supervisor {
     Supervisor(const Supervisor&) = delete;
     Supervisor& operator=(const Supervisor&) = delete;
 
-    // Fails if charon cannot be started at all (no package, no user, not root). What goes wrong
-    // later is reported by on_log() and tried again.
+    // Forks charon's launcher: to be called as root, before there are secrets in this process.
+    // start() does it if nobody has. Fails if charon cannot be started at all (no package, no user,
+    // not root).
+    Result<void> prepare();
+    // What goes wrong later is reported by on_log() and tried again.
     Result<void> start();
     // Lets charon tell the peers, for at most shutdown_timeout; then `done`, once.
     void stop(std::function<void()> done);
@@ -123,6 +130,7 @@ class Supervisor {
     Owner& owner_;
     Counters counters_;
 
+    std::optional<CharonLauncher> launcher_;
     std::shared_ptr<Charon> charon_;
     bool up_ = false;
     bool stopping_ = false;

@@ -46,14 +46,10 @@ std::string charon_user(const std::string& configured) {
 Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config config,
                                          const std::string& config_file,
                                          const std::string& run_dir) {
-    auto store = keys::Store::open(config.setup.keydir);
-    if (!store)
-        return store.error();
-    std::unique_ptr<Node> node(
-        new Node(io, std::move(config), config_file, run_dir, std::move(*store)));
+    std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
     for (const auto step :
-         {&Node::open_control, &Node::install_policy, &Node::open_table, &Node::open_queue,
-          &Node::open_link, &Node::make_engine, &Node::make_charon})
+         {&Node::launch_charon, &Node::open_control, &Node::install_policy, &Node::open_table,
+          &Node::open_queue, &Node::open_link, &Node::make_engine, &Node::reload_keys})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     node->offer_commands();
@@ -61,15 +57,28 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
 }
 
 Node::Node(asio::io_context& io, config::Config config, const std::string& config_file,
-           const std::string& run_dir, keys::Store store)
+           const std::string& run_dir)
     : io_(io), config_(std::move(config)), config_file_(config_file), run_dir_(run_dir),
-      store_(std::move(store)), lives_(config_.conns.size()), deadline_timer_(io),
-      second_timer_(io) {
+      lives_(config_.conns.size()), deadline_timer_(io), second_timer_(io) {
     for (const config::Conn& conn : config_.conns)
         selectors_.push_back(selectors(conn));
 }
 
 Node::~Node() = default;
+
+// First of all: what is forked from here must not hold anything of ours.
+Result<void> Node::launch_charon() {
+    auto plugin = find_plugin();
+    if (!plugin)
+        return plugin.error();
+    supervisor::Options options;
+    options.charon.plugin = std::move(*plugin);
+    options.charon.user = charon_user(config_.setup.charonuser);
+    options.charon.debug = config_.setup.loglevel == log::Level::debug;
+    options.charon.dpdtimeout = shortest_dpdtimeout(config_.conns);
+    charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
+    return charon_->prepare();
+}
 
 Result<void> Node::open_control() {
     if (auto made = run_dir_.prepare(); !made)
@@ -163,10 +172,14 @@ Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
 }
 
 Result<void> Node::make_engine() {
-    auto creatorid = store_.creatorid();
+    auto store = keys::Store::open(config_.setup.keydir);
+    if (!store)
+        return store.error();
+    store_ = std::move(*store);
+    auto creatorid = store_->creatorid();
     if (!creatorid)
         return creatorid.error();
-    auto secret = store_.derive("state ids");
+    auto secret = store_->derive("state ids");
     if (!secret)
         return secret.error();
     sync::Options options;
@@ -187,19 +200,6 @@ Result<void> Node::make_engine() {
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
     engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
     return {};
-}
-
-Result<void> Node::make_charon() {
-    auto plugin = find_plugin();
-    if (!plugin)
-        return plugin.error();
-    supervisor::Options options;
-    options.charon.plugin = std::move(*plugin);
-    options.charon.user = charon_user(config_.setup.charonuser);
-    options.charon.debug = config_.setup.loglevel == log::Level::debug;
-    options.charon.dpdtimeout = shortest_dpdtimeout(config_.conns);
-    charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
-    return reload_keys();
 }
 
 // ---- keys ----------------------------------------------------------------------------------
@@ -272,7 +272,14 @@ Result<void> Node::take_keys(Keys keys) {
             log::warning("peer {}: {}", peer.name, lives_[id].last_error);
         }
         // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
-        if (peer.trusted.empty())
+        const auto& shown = lives_[id].key;
+        const bool withdrawn =
+            shown && std::ranges::find(peer.trusted, *shown) == peer.trusted.end();
+        if (withdrawn && !peer.trusted.empty() && engine_->session(id).link_up)
+            log::notice("peer {}: cut off, as the key it proved itself with, {}, is no longer "
+                        "trusted; it may come back with another",
+                        peer.name, keys::fingerprint(*shown));
+        if (withdrawn || peer.trusted.empty())
             link_->drop_sas(id);
         if (auto told = charon_->set_peer(std::move(peer)); !told)
             return told;
@@ -434,6 +441,7 @@ void Node::on_peer_event(const channel::PeerEvent& event) {
     case Kind::up:
     case Kind::rekeyed:
         life.connecting = false;
+        life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
         log::info("peer {}: {} {}", name, event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA",
                   event.ike_spi_i);
         break;
@@ -477,6 +485,12 @@ void Node::on_charon_lost(const std::string& reason) {
     link_->drop_all();
     for (PeerLife& life : lives_)
         life.connecting = false;
+}
+
+void Node::on_charon_impossible(const std::string& reason) {
+    log::error("charon cannot be started any more: {}; giving up", reason);
+    failed_ = true;
+    io_.stop();
 }
 
 void Node::on_first_packet(std::uint32_t id, const state::Flow* flow) {

@@ -54,6 +54,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> start();
     // Tells the peers, lets charon go, then calls done. The ruleset stays.
     void stop(std::function<void()> done);
+    // It gave up by itself, and has stopped io; the log says why.
+    bool failed() const { return failed_; }
     // Reads the key store anew and tells charon.
     Result<void> reload_keys();
     // Reads configuration and keys anew. Peers that have not changed keep their SAs and states.
@@ -66,6 +68,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     struct PeerLife {
         bool connecting = false;
         std::string last_error;
+        std::optional<channel::Ed25519Public> key; // what it proved itself with last
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
     };
@@ -79,14 +82,14 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     struct Changes; // of a reload
 
     Node(boost::asio::io_context& io, config::Config config, const std::string& config_file,
-         const std::string& run_dir, keys::Store store);
+         const std::string& run_dir);
     Result<void> open_control();
     Result<void> install_policy();
     Result<void> open_table();
     Result<void> open_queue();
     Result<void> open_link();
     Result<void> make_engine();
-    Result<void> make_charon();
+    Result<void> launch_charon();
 
     // The PeerIds in use are those whose conn has a name: a removed one leaves its place free.
     bool used(PeerId peer) const {
@@ -124,6 +127,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_log(const channel::LogLine& line) override;
     void on_charon_up(const std::string& version) override;
     void on_charon_lost(const std::string& reason) override;
+    void on_charon_impossible(const std::string& reason) override;
     // table::Listener: each begins a turn and goes on to the engine.
     void on_created(const state::Flow& flow) override;
     void on_updated(const state::Flow& flow) override;
@@ -154,7 +158,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     config::Config config_; // its conns by PeerId: see used()
     const std::string config_file_;
     RunDir run_dir_;
-    keys::Store store_;
+    std::optional<keys::Store> store_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 
     std::unique_ptr<control::Server> control_;
@@ -175,6 +179,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     boost::asio::steady_timer deadline_timer_, second_timer_;
     bool in_turn_ = false;
     bool stopping_ = false;
+    bool failed_ = false;
 };
 
 } // namespace encsync::daemon

@@ -216,6 +216,8 @@ json::array Node::peers() const {
             o["last_heard"] =
                 std::chrono::duration_cast<std::chrono::seconds>(now - s.last_heard).count();
         o["address"] = config::to_string(config_.conns[peer].right);
+        if (life.key)
+            o["key"] = keys::fingerprint(*life.key);
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
         o["withheld"] = engine_->live() - engine_->live_for(peer);

@@ -67,6 +67,33 @@ def test_a_peer_that_is_trusted_by_nobody(fresh):
     sync.wait_in_step(mickey, minnie, timeout=25)
 
 
+def test_a_retired_key_is_cut_off_at_once(fresh):
+    """Its twin, a key that is retired after its successor was shown, is in test_rekey.py."""
+    pair = FirewallPair(fresh)
+    # Peers notice by themselves only what they are not told.
+    mickey, minnie = sync.equip(pair, conn={"dpddelay": "60s", "dpdtimeout": "60s"})
+    for instance in (mickey, minnie):
+        instance.start()
+    sync.wait_in_step(mickey, minnie)
+    old = minnie.peer("mickey")["key"]
+    assert old in mickey.command("keys", "show", "--json").stdout
+    mickey.command("keys", "rotate", "--what", "identity")
+    minnie.trust(mickey.export_key())
+    spis = minnie.spis()
+    assert minnie.peer("mickey")["state"] == "up"
+    minnie.command("keys", "retire", "--peer", "mickey")
+    assert not spis & minnie.spis()  # the command has not returned before they were gone
+    assert f"cut off, as the key it proved itself with, {old}" in minnie.log()
+    # mickey still has no other key to show.
+    wait_for(lambda: complaints(minnie), 25, "minnie to refuse the old key")
+    assert minnie.spis() == set()
+    conntrack.insert(pair.mickey, "10.0.0.10", SERVER[0], 1, 2)
+    mickey.command("keys", "retire")
+    sync.wait_in_step(mickey, minnie, timeout=30)
+    assert minnie.peer("mickey")["key"] != old
+    wait_for(lambda: pair.flows(pair.minnie), 10, "the flow to arrive")
+
+
 def test_key_files_of_others_are_not_read(fresh):
     pair = FirewallPair(fresh)
     mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])

@@ -59,6 +59,41 @@ uint8_t encsync_peer_of(ike_sa_t *ike_sa)
 /*
  * Described in header.
  */
+bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE])
+{
+	enumerator_t *enumerator;
+	certificate_t *cert;
+	public_key_t *public;
+	auth_cfg_t *auth;
+	chunk_t spki;
+	bool found = FALSE;
+
+	enumerator = ike_sa->create_auth_cfg_enumerator(ike_sa, ours);
+	while (!found && enumerator->enumerate(enumerator, &auth))
+	{
+		cert = auth->get(auth, AUTH_RULE_SUBJECT_CERT);
+		if (!cert || cert->get_type(cert) != CERT_TRUSTED_PUBKEY)
+		{
+			continue;
+		}
+		public = cert->get_public_key(cert);
+		if (public && public->get_type(public) == KEY_ED25519 &&
+			public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
+		{	/* the raw key is at its end (RFC 8410) */
+			memcpy(key, spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
+				   ENCSYNC_KEY_SIZE);
+			chunk_free(&spki);
+			found = TRUE;
+		}
+		DESTROY_IF(public);
+	}
+	enumerator->destroy(enumerator);
+	return found;
+}
+
+/*
+ * Described in header.
+ */
 void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t len)
 {
 	char base64[(HASH_SIZE_SHA256 + 2) / 3 * 4 + 1];

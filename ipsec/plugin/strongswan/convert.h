@@ -20,6 +20,9 @@ encsync_address_t encsync_from_host(host_t *host);
 /** The peer that an IKE_SA is with: by its configuration or, before there is one, by address. */
 uint8_t encsync_peer_of(ike_sa_t *ike_sa);
 
+/** The raw public key with which an end of an IKE_SA proved itself; FALSE: there is none. */
+bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE]);
+
 /** The fingerprint of a public key, as "encsync keys show" prints it. Buffer of 64 bytes. */
 void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t len);
 

@@ -106,6 +106,12 @@ void tell(std::vector<Report> reports) {
 
 // ---- orders --------------------------------------------------------------------------------
 
+std::string name_of(PeerId id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer ? peer->name : std::string{};
+}
+
 void carry_out(const channel::Identity& m) {
     // The first is the one we sign with. Its successor is not needed until it takes its place.
     core().orders.set_identity(m.name.c_str(), m.seeds.front().data());
@@ -143,14 +149,8 @@ void carry_out(channel::Peer& m) {
     core().orders.set_peer(&peer);
     if (change.restart)
         core().orders.terminate(m.name.c_str());
-    else if (change.reauthenticate)
-        core().orders.rekey(m.name.c_str(), true);
-}
-
-std::string name_of(PeerId id) {
-    std::lock_guard lock(core().mutex);
-    const channel::Peer* peer = core().peers.find(id);
-    return peer ? peer->name : std::string{};
+    else if (change.withdrawn)
+        core().orders.cut(m.name.c_str());
 }
 
 void carry_out(const channel::RemovePeer& m) {
@@ -322,6 +322,14 @@ size_t encsync_core_trusted(uint8_t id) {
     return peer ? peer->trusted.size() : 0;
 }
 
+bool encsync_core_trusts(uint8_t id, const uint8_t key[ENCSYNC_KEY_SIZE]) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer && std::ranges::any_of(peer->trusted, [&](const auto& trusted) {
+               return std::equal(trusted.begin(), trusted.end(), key);
+           });
+}
+
 bool encsync_core_goes_first(uint8_t id) {
     std::lock_guard lock(core().mutex);
     return core().peers.goes_first(id);
@@ -360,6 +368,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.hold_for = hold_for;
     entry.ike_spi_i = hex(sa->ike_spi_i);
     entry.ike_spi_r = hex(sa->ike_spi_r);
+    if (sa->peer_key)
+        std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
 
     std::lock_guard lock(core().mutex);
     tell(core().sas.add(entry, core().peers));

@@ -68,6 +68,8 @@ typedef struct {
 	void (*remove_peer)(uint8_t id, const char *name);
 	/** close all SAs with a peer */
 	void (*terminate)(const char *name);
+	/** close those SAs with a peer that rest on a key which is trusted no longer */
+	void (*cut)(const char *name);
 	void (*initiate)(const char *name);
 	void (*rekey)(const char *name, bool reauthenticate);
 	/** rekey the CHILD_SA with this inbound SPI (host order) */
@@ -109,6 +111,7 @@ typedef struct {
 	size_t keymat_len;
 	uint64_t ike_spi_i;
 	uint64_t ike_spi_r;
+	const uint8_t *peer_key; /* raw public key that the peer proved itself with; NULL: another way */
 } encsync_sa_t;
 
 /** As channel::PeerEventKind. */
@@ -144,6 +147,7 @@ uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
 bool encsync_core_left(uint8_t peer, encsync_address_t *left);
 /** How many keys are trusted for a peer. */
 size_t encsync_core_trusted(uint8_t peer);
+bool encsync_core_trusts(uint8_t peer, const uint8_t key[ENCSYNC_KEY_SIZE]);
 
 /** Whether this end goes first where both may do the same; the other one waits. */
 bool encsync_core_goes_first(uint8_t peer);

@@ -48,14 +48,14 @@ struct private_encsync_creds_t {
 	char *left_ids[ENCSYNC_MAX_PEERS];
 
 	/**
+	 * Lock for what is below
+	 */
+	mutex_t *mutex;
+
+	/**
 	 * Our public key
 	 */
 	uint8_t own_public[ENCSYNC_KEY_SIZE];
-
-	/**
-	 * Lock for the texts below
-	 */
-	mutex_t *mutex;
 
 	/**
 	 * Fingerprint of our own key
@@ -167,10 +167,10 @@ METHOD(encsync_creds_t, set_identity, void,
 	public = private->get_public_key(private);
 	if (public && public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
 	{	/* the raw key is at its end (RFC 8410) */
+		this->mutex->lock(this->mutex);
 		memcpy(this->own_public, spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
 			   ENCSYNC_KEY_SIZE);
 		encsync_fingerprint(this->own_public, fingerprint, sizeof(fingerprint));
-		this->mutex->lock(this->mutex);
 		snprintf(this->own_fingerprint, sizeof(this->own_fingerprint), "%s",
 				 fingerprint);
 		this->mutex->unlock(this->mutex);
@@ -192,6 +192,18 @@ METHOD(encsync_creds_t, set_identity, void,
 	{
 		set_alias(this, id);
 	}
+}
+
+METHOD(encsync_creds_t, get_public, bool,
+	private_encsync_creds_t *this, uint8_t key[ENCSYNC_KEY_SIZE])
+{
+	bool found;
+
+	this->mutex->lock(this->mutex);
+	memcpy(key, this->own_public, ENCSYNC_KEY_SIZE);
+	found = this->own_fingerprint[0] != '\0';
+	this->mutex->unlock(this->mutex);
+	return found;
 }
 
 /**
@@ -253,6 +265,26 @@ METHOD(encsync_creds_t, remove_peer, void,
 	replace_peer(this, id, NULL, NULL, "");
 }
 
+METHOD(encsync_creds_t, remember, void,
+	private_encsync_creds_t *this, ike_sa_t *ike_sa)
+{
+	uint8_t key[ENCSYNC_KEY_SIZE];
+	certificate_t *cert;
+	auth_cfg_t *auth;
+
+	if (!get_public(this, key))
+	{
+		return;
+	}
+	cert = create_cert(create_public(key), "");
+	if (cert)
+	{
+		auth = auth_cfg_create();
+		auth->add(auth, AUTH_RULE_SUBJECT_CERT, cert);
+		ike_sa->add_auth_cfg(ike_sa, TRUE, auth);
+	}
+}
+
 METHOD(encsync_creds_t, get_fingerprint, void,
 	private_encsync_creds_t *this, char *buf, size_t len)
 {
@@ -297,6 +329,8 @@ encsync_creds_t *encsync_creds_create()
 	INIT(this,
 		.public = {
 			.set_identity = _set_identity,
+			.get_public = _get_public,
+			.remember = _remember,
 			.set_peer = _set_peer,
 			.remove_peer = _remove_peer,
 			.get_fingerprint = _get_fingerprint,

@@ -12,6 +12,7 @@
 #define ENCSYNC_CREDS_H_
 
 #include <credentials/credential_set.h>
+#include <sa/ike_sa.h>
 
 #include "core.h"
 
@@ -30,6 +31,22 @@ struct encsync_creds_t {
 	 */
 	void (*set_identity)(encsync_creds_t *this, const char *name,
 						 const uint8_t seed[ENCSYNC_KEY_SIZE]);
+
+	/**
+	 * Get our public key.
+	 *
+	 * @param key		filled with it
+	 * @return			FALSE if there is none yet
+	 */
+	bool (*get_public)(encsync_creds_t *this, uint8_t key[ENCSYNC_KEY_SIZE]);
+
+	/**
+	 * Remember in an IKE_SA, and in those that it is rekeyed to, which key we
+	 * proved ourselves with. charon does so for the peer's only.
+	 *
+	 * @param ike_sa	IKE_SA that has just been authenticated
+	 */
+	void (*remember)(encsync_creds_t *this, ike_sa_t *ike_sa);
 
 	/**
 	 * Replace what is trusted for a peer.

@@ -201,6 +201,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.keymat = data->enc_key.ptr,
 		.keymat_len = data->enc_key.len,
 	};
+	uint8_t peer_key[ENCSYNC_KEY_SIZE];
 	ike_sa_id_t *ike_id;
 	ike_sa_t *ike_sa;
 	uint32_t hold_for = 0;
@@ -231,6 +232,10 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	ike_id = ike_sa->get_id(ike_sa);
 	sa.ike_spi_i = be64toh(ike_id->get_initiator_spi(ike_id));
 	sa.ike_spi_r = be64toh(ike_id->get_responder_spi(ike_id));
+	if (encsync_get_key(ike_sa, FALSE, peer_key))
+	{
+		sa.peer_key = peer_key;
+	}
 
 	if (!data->inbound && !data->initiator && encsync_listener_answers_creation())
 	{	/* our response is not on its way yet. The peer may not accept it, and

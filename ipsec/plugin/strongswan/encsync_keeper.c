@@ -17,6 +17,9 @@
 /** how long to wait for the other end if it goes first, in ms */
 #define HEAD_START 1000
 
+/** how long to wait before our new key is shown again to who refused it, in s */
+#define SHOW_AGAIN 30
+
 typedef struct private_encsync_keeper_t private_encsync_keeper_t;
 typedef struct order_t order_t;
 
@@ -34,6 +37,16 @@ struct private_encsync_keeper_t {
 	 * The peers
 	 */
 	encsync_backend_t *backend;
+
+	/**
+	 * Our key
+	 */
+	encsync_creds_t *creds;
+
+	/**
+	 * When to show our new key again, if a peer still stands on the old one
+	 */
+	time_t show_again[ENCSYNC_MAX_PEERS];
 };
 
 /**
@@ -231,8 +244,21 @@ METHOD(encsync_keeper_t, rekey, void,
 	}
 }
 
-CALLBACK(terminate_job, job_requeue_t,
-	order_t *order)
+/**
+ * Check if an IKE_SA rests on a key that is trusted no longer
+ */
+static bool is_withdrawn(ike_sa_t *ike_sa)
+{
+	uint8_t key[ENCSYNC_KEY_SIZE];
+
+	return encsync_get_key(ike_sa, FALSE, key) &&
+		   !encsync_core_trusts(encsync_peer_of(ike_sa), key);
+}
+
+/**
+ * Close all SAs with a peer, or those only that rest on a withdrawn key
+ */
+static void do_terminate(order_t *order, bool withdrawn)
 {
 	enumerator_t *enumerator;
 	ike_sa_t *ike_sa;
@@ -244,7 +270,8 @@ CALLBACK(terminate_job, job_requeue_t,
 												charon->controller, TRUE);
 	while (enumerator->enumerate(enumerator, &ike_sa))
 	{
-		if (is_with(ike_sa, order->name))
+		if (is_with(ike_sa, order->name) &&
+			(!withdrawn || is_withdrawn(ike_sa)))
 		{
 			id = ike_sa->get_unique_id(ike_sa);
 			array_insert(ids, ARRAY_TAIL, &id);
@@ -257,6 +284,19 @@ CALLBACK(terminate_job, job_requeue_t,
 										  NULL, 0);
 	}
 	array_destroy(ids);
+}
+
+CALLBACK(terminate_job, job_requeue_t,
+	order_t *order)
+{
+	do_terminate(order, FALSE);
+	return JOB_REQUEUE_NONE;
+}
+
+CALLBACK(cut_job, job_requeue_t,
+	order_t *order)
+{
+	do_terminate(order, TRUE);
 	return JOB_REQUEUE_NONE;
 }
 
@@ -267,6 +307,25 @@ METHOD(encsync_keeper_t, terminate_, void,
 						create_order(this, terminate_job, name, FALSE));
 }
 
+METHOD(encsync_keeper_t, cut, void,
+	private_encsync_keeper_t *this, const char *name)
+{
+	lib->processor->queue_job(lib->processor,
+						create_order(this, cut_job, name, FALSE));
+}
+
+/**
+ * Check if we proved ourselves in an IKE_SA with a key that is ours no longer
+ */
+static bool is_outdated(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
+{
+	uint8_t shown[ENCSYNC_KEY_SIZE], own[ENCSYNC_KEY_SIZE];
+
+	return encsync_get_key(ike_sa, TRUE, shown) &&
+		   this->creds->get_public(this->creds, own) &&
+		   !memeq(shown, own, sizeof(own));
+}
+
 CALLBACK(look_after, job_requeue_t,
 	private_encsync_keeper_t *this)
 {
@@ -274,6 +333,7 @@ CALLBACK(look_after, job_requeue_t,
 		char *name;
 		bool connecting;
 		bool established;
+		ike_sa_id_t *outdated;
 	} peers[ENCSYNC_MAX_PEERS] = {};
 	backend_t *backend = &this->backend->backend;
 	enumerator_t *enumerator;
@@ -309,6 +369,13 @@ CALLBACK(look_after, job_requeue_t,
 				peers[id].connecting = TRUE;
 				break;
 			case IKE_ESTABLISHED:
+				if (!peers[id].outdated && is_outdated(this, ike_sa))
+				{
+					peers[id].outdated = ike_sa->get_id(ike_sa);
+					peers[id].outdated = peers[id].outdated->clone(
+															peers[id].outdated);
+				}
+				/* fall-through */
 			case IKE_REKEYING:
 				peers[id].established = TRUE;
 				break;
@@ -325,6 +392,19 @@ CALLBACK(look_after, job_requeue_t,
 		{
 			do_initiate(this, peers[id].name);
 		}
+		if (peers[id].outdated && !peers[id].connecting &&
+			time_monotonic(NULL) >= this->show_again[id])
+		{	/* peers are shown our new key at once, so that they can stop
+			 * trusting the old one */
+			this->show_again[id] = time_monotonic(NULL) + SHOW_AGAIN;
+			lib->processor->queue_job(lib->processor, (job_t*)
+						rekey_ike_sa_job_create(peers[id].outdated, TRUE));
+		}
+		if (!peers[id].outdated)
+		{
+			this->show_again[id] = 0;
+		}
+		DESTROY_IF(peers[id].outdated);
 		free(peers[id].name);
 	}
 	return JOB_RESCHEDULE_MS(INTERVAL);
@@ -339,7 +419,8 @@ METHOD(encsync_keeper_t, destroy, void,
 /*
  * Described in header.
  */
-encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend)
+encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend,
+										encsync_creds_t *creds)
 {
 	private_encsync_keeper_t *this;
 
@@ -348,9 +429,11 @@ encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend)
 			.initiate = _initiate,
 			.rekey = _rekey,
 			.terminate = _terminate_,
+			.cut = _cut,
 			.destroy = _destroy,
 		},
 		.backend = backend,
+		.creds = creds,
 	);
 	lib->processor->queue_job(lib->processor, (job_t*)
 			callback_job_create(look_after, this, NULL,

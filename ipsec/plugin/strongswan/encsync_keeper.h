@@ -11,6 +11,7 @@
 #define ENCSYNC_KEEPER_H_
 
 #include "encsync_backend.h"
+#include "encsync_creds.h"
 
 typedef struct encsync_keeper_t encsync_keeper_t;
 
@@ -42,6 +43,14 @@ struct encsync_keeper_t {
 	void (*terminate)(encsync_keeper_t *this, const char *name);
 
 	/**
+	 * Close those SAs with a peer that rest on a key which is trusted no
+	 * longer.
+	 *
+	 * @param name		name of the peer
+	 */
+	void (*cut)(encsync_keeper_t *this, const char *name);
+
+	/**
 	 * Destroy an encsync_keeper_t.
 	 */
 	void (*destroy)(encsync_keeper_t *this);
@@ -51,7 +60,9 @@ struct encsync_keeper_t {
  * Create an encsync_keeper_t instance.
  *
  * @param backend	the peers
+ * @param creds		our key
  */
-encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend);
+encsync_keeper_t *encsync_keeper_create(encsync_backend_t *backend,
+										encsync_creds_t *creds);
 
 #endif /** ENCSYNC_KEEPER_H_ */

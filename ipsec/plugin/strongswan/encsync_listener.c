@@ -414,6 +414,17 @@ METHOD(listener_t, message, bool,
 	return TRUE;
 }
 
+METHOD(listener_t, authorize, bool,
+	private_encsync_listener_t *this, ike_sa_t *ike_sa, bool final,
+	bool *success)
+{
+	if (final)
+	{
+		this->creds->remember(this->creds, ike_sa);
+	}
+	return TRUE;
+}
+
 METHOD(listener_t, child_updown, bool,
 	private_encsync_listener_t *this, ike_sa_t *ike_sa, child_sa_t *child_sa,
 	bool up)
@@ -455,6 +466,7 @@ encsync_listener_t *encsync_listener_create(encsync_creds_t *creds)
 			.listener = {
 				.alert = _alert,
 				.message = _message,
+				.authorize = _authorize,
 				.child_updown = _child_updown,
 			},
 			.destroy = _destroy,

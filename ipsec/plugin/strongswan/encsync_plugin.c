@@ -97,6 +97,11 @@ static void terminate(const char *name)
 	plugin->keeper->terminate(plugin->keeper, name);
 }
 
+static void cut(const char *name)
+{
+	plugin->keeper->cut(plugin->keeper, name);
+}
+
 static void initiate(const char *name)
 {
 	plugin->keeper->initiate(plugin->keeper, name);
@@ -154,6 +159,7 @@ static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 		.set_peer = set_peer,
 		.remove_peer = remove_peer,
 		.terminate = terminate,
+		.cut = cut,
 		.initiate = initiate,
 		.rekey = rekey,
 		.expire = expire,
@@ -168,7 +174,7 @@ static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 		this->backend = encsync_backend_create();
 		charon->backends->add_backend(charon->backends,
 									  &this->backend->backend);
-		this->keeper = encsync_keeper_create(this->backend);
+		this->keeper = encsync_keeper_create(this->backend, this->creds);
 		this->listener = encsync_listener_create(this->creds);
 		encsync_core_set_orders(&orders);
 	}

@@ -44,7 +44,7 @@ PeerChange Peers::set(const channel::Peer& peer) {
                          old->right != peer.right || old->inner_left != peer.inner_left ||
                          old->inner_right != peer.inner_right ||
                          (peer.trusted.empty() && peer.psk.empty());
-        change.reauthenticate =
+        change.withdrawn =
             std::any_of(old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
                 return std::find(peer.trusted.begin(), peer.trusted.end(), key) ==
                        peer.trusted.end();

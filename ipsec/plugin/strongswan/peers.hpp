@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 struct PeerChange {
     std::string old_name;        // empty: the peer is new
     bool restart = false;        // its SAs are to be closed
-    bool reauthenticate = false; // it has to prove itself anew: a key is no longer trusted
+    bool withdrawn = false;      // a key of it is no longer trusted
 };
 
 // How one peer fares. (Not nested: clang 14 refuses an optional of a nested aggregate.)

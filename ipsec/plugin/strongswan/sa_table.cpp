@@ -40,6 +40,7 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
     event.kind = first ? channel::PeerEventKind::up : channel::PeerEventKind::rekeyed;
     event.ike_spi_i = sa.ike_spi_i;
     event.ike_spi_r = sa.ike_spi_r;
+    event.key = sa.peer_key;
     peers.renewed(sa.params.peer);
     if (first)
         peers.up(sa.params.peer);

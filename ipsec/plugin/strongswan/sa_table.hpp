@@ -27,6 +27,7 @@ struct Sa {
     encsync_address_t dst{};
     std::uint32_t hold_for = 0; // an outbound SA waits for this IKE_SA; 0: in use
     std::string ike_spi_i, ike_spi_r;
+    std::vector<channel::Ed25519Public> peer_key; // as PeerEvent::key
 };
 
 class SaTable {

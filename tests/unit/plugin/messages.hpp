@@ -67,7 +67,7 @@ inline std::vector<Message> one_of_each() {
         IkeOut{endpoint(100, 500), {{0xfe, 0x80}, true, 500}, std::vector<std::uint8_t>(3000, 9)},
         sa,
         DeleteSa{0xc0ffee00, esp::Direction::outbound, 3},
-        PeerEvent{kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233"},
+        PeerEvent{kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233", {{9, 9}}},
         LogLine{4, "careful"},
         Ping{77},
         Pong{78},

@@ -75,7 +75,15 @@ struct Node final : Owner {
         }
     }
     void on_peer_event(const channel::PeerEvent& event) override { events.push_back(event); }
+    // The key that the other end proved itself with last.
+    std::optional<channel::Ed25519Public> shown() const {
+        for (auto event = events.rbegin(); event != events.rend(); ++event)
+            if (!event->key.empty())
+                return event->key.front();
+        return std::nullopt;
+    }
     void on_log(const channel::LogLine& line) override { log.push_back(line.text); }
+    void on_charon_impossible(const std::string& reason) override { impossible = reason; }
     void on_charon_up(const std::string& v) override {
         version = v;
         ups++;
@@ -121,6 +129,7 @@ struct Node final : Owner {
     std::vector<channel::AddSa> sas;
     std::vector<channel::PeerEvent> events;
     std::vector<std::string> log, losses;
+    std::string impossible;
     std::string version;
     std::size_t datagrams = 0, outbound_added = 0, ups = 0, gaps = 0;
     Supervisor ike; // last, so that it ends first

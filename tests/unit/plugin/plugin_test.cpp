@@ -233,11 +233,11 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     changed.trusted.push_back({});
     auto change = peers.set(changed);
     EXPECT_FALSE(change.restart);
-    EXPECT_FALSE(change.reauthenticate);
+    EXPECT_FALSE(change.withdrawn);
 
     change = peers.set(minnie()); // one key less
     EXPECT_FALSE(change.restart);
-    EXPECT_TRUE(change.reauthenticate);
+    EXPECT_TRUE(change.withdrawn);
 
     changed = minnie();
     changed.trusted.clear();

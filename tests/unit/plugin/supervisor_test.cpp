@@ -99,7 +99,10 @@ TEST_F(Pair, CharonDiesWithItsParent) {
     const pid_t parent = ::fork();
     ASSERT_GE(parent, 0);
     if (parent == 0) {
-        auto charon = CharonProcess::spawn(options().charon);
+        auto launcher = CharonLauncher::open(options().charon);
+        if (!launcher)
+            ::_exit(1);
+        auto charon = launcher->launch();
         const pid_t pid = charon ? charon->pid : -1;
         // Only once it is charon: its prctl has taken hold by then.
         std::array<std::uint8_t, 64> hello;

@@ -3,16 +3,19 @@
 // own mount namespace with a /run of its own, an unprivileged user, no capabilities, no way to new
 // ones, no core dumps, and it dies with us. Its only way out is the channel (channel.hpp).
 //
-//     Result<CharonProcess> charon = CharonProcess::spawn(options);
-//     read(charon->channel.get(), ...);
+//     Result<CharonLauncher> launcher = CharonLauncher::open(options);    // as root
+//     Result<CharonProcess> charon = launcher->launch();                  // as anybody
 //
-// The caller has to be root, and owns the descriptors. See supervisor.hpp for who uses it.
+// The launcher is a process that has gone into these namespaces and has given up everything
+// already; each charon is its child. So once it is there, nobody needs any privilege to start
+// another charon, or to end one. It is forked from this process: open it before there are secrets.
 #pragma once
 
 #include "util/fd.hpp"
 #include "util/result.hpp"
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 
@@ -32,8 +35,26 @@ struct CharonProcess {
     Fd pidfd;   // readable once it has ended
     Fd channel; // our end: SOCK_SEQPACKET, non-blocking
     Fd stderr_; // what it writes on stdout and stderr, non-blocking
+};
 
-    static Result<CharonProcess> spawn(const CharonOptions& options);
+class CharonLauncher {
+  public:
+    static Result<CharonLauncher> open(const CharonOptions& options);
+    CharonLauncher(CharonLauncher&& other) noexcept;
+    CharonLauncher& operator=(CharonLauncher&&) = delete;
+    ~CharonLauncher(); // charon, if it still runs, is killed, and is gone on return
+
+    // One at a time. The caller owns the descriptors.
+    Result<CharonProcess> launch();
+    // SIGKILL to the one that runs; its end is seen by its pidfd.
+    void kill();
+    // The wait status of the one that was launched last, once it has ended. None: not known.
+    std::optional<int> wait();
+
+  private:
+    CharonLauncher() = default;
+    pid_t pid_ = -1;
+    Fd socket_;
 };
 
 // strongswan.conf(5) for this charon.
