@@ -102,10 +102,16 @@ local OLD_TDB = {
 local HELLO = {
     {"session", 0, "hex64"}, {"heard", 8, "hex64"}, {"creatorid", 16, "hex32"},
     {"hello_version", 20, "u16"}, {"role", 22, "u8"}, {"flags", 23, "u8"},
-    {"states", 24, "u64"}, {"live", 32, "u64"},
+    {"states", 24, "u64"}, {"live", 32, "u64"}, {"checked", 40, "u32"},
 }
 local SEQ = {{"number", 0, "u64"}, {"session", 8, "hex64"}}
 local ACK = {{"highest", 0, "u64"}, {"session", 8, "hex64"}, {"bitmap", 16, "rest"}}
+local ROOT = {{"since", 0, "u64"}, {"sum", 8, "hex64"}, {"count", 16, "u64"}}
+local SUMS = {{"node", 0, "u32"}, {"sums", 8, "rest"}}
+local LIST = {
+    {"leaf", 0, "u32"}, {"part", 4, "u16"}, {"flags", 6, "u8"}, {"flows", 8, "rest"},
+}
+local ABSENT = {ID[1], ID[2], {"since", 12, "u64"}}
 local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
@@ -137,7 +143,9 @@ local MESSAGES = {
         {"INS_F", 0, {}, unused = true}, {"DEL_F", 0, {}, unused = true}, {"BUS", 12, BUS},
         {"OTDB", 48, OLD_TDB, unused = true}, {"EOF", 0, {}, unused = true}, {"INS", 264, STATE6},
         {"UPD", 264, STATE6}, {"TDB", 52, TDB6},
-        [0xe0] = {"HELLO", 40, HELLO}, [0xe1] = {"SEQ", 16, SEQ}, [0xe2] = {"ACK", 20, ACK},
+        [0xe0] = {"HELLO", 44, HELLO}, [0xe1] = {"SEQ", 16, SEQ}, [0xe2] = {"ACK", 20, ACK},
+        [0xe3] = {"ROOT", 24, ROOT}, [0xe4] = {"ASK", 4, {{"node", 0, "u32"}}},
+        [0xe5] = {"SUMS", 136, SUMS}, [0xe6] = {"LIST", 8, LIST}, [0xe7] = {"ABSENT", 20, ABSENT},
         [0xe8] = {"EXPECT", 120, EXPECT},
     },
     [5] = {

@@ -99,6 +99,7 @@ constexpr Field kHello[] = {
     {"flags", extension::hello::flags, Kind::u8},
     {"states", extension::hello::states, Kind::u64},
     {"live", extension::hello::live, Kind::u64},
+    {"checked", extension::hello::checked, Kind::u32},
 };
 
 constexpr Field kSeq[] = {
@@ -110,6 +111,32 @@ constexpr Field kAck[] = {
     {"highest", extension::ack::highest, Kind::u64},
     {"session", extension::ack::session, Kind::hex64},
     {"bitmap", extension::ack::bitmap, Kind::rest},
+};
+
+constexpr Field kRoot[] = {
+    {"since", extension::root::since, Kind::u64},
+    {"sum", extension::root::sum, Kind::hex64},
+    {"count", extension::root::count, Kind::u64},
+};
+
+constexpr Field kAsk[] = {{"node", extension::ask::node, Kind::u32}};
+
+constexpr Field kSums[] = {
+    {"node", extension::sums::node, Kind::u32},
+    {"sums", extension::sums::children, Kind::rest},
+};
+
+constexpr Field kList[] = {
+    {"leaf", extension::list::leaf, Kind::u32},
+    {"part", extension::list::part, Kind::u16},
+    {"flags", extension::list::flags, Kind::u8},
+    {"flows", extension::list::size, Kind::rest},
+};
+
+constexpr Field kAbsent[] = {
+    {"id", extension::absent::id, Kind::hex64},
+    {"creatorid", extension::absent::creatorid, Kind::hex32},
+    {"since", extension::absent::since, Kind::u64},
 };
 
 constexpr Field kTail[] = {
@@ -169,6 +196,11 @@ constexpr Message kMessages[] = {
     {extension::kSeq, "SEQ", extension::seq::size, kSeq},
     {extension::kAck, "ACK", extension::ack::bitmap + 4, kAck},
     {extension::kExpect, "EXPECT", extension::expect::size, kExpect},
+    {extension::kRoot, "ROOT", extension::root::size, kRoot},
+    {extension::kAsk, "ASK", extension::ask::size, kAsk},
+    {extension::kSums, "SUMS", extension::sums::size, kSums},
+    {extension::kList, "LIST", extension::list::size, kList},
+    {extension::kAbsent, "ABSENT", extension::absent::size, kAbsent},
 };
 static_assert(fits(kMessages));
 

@@ -53,6 +53,7 @@ struct StateOptions {
     bool tail = false;             // version 6: append the encsync tail (tail::size bytes extra)
     bool live = true;              // tail: the flow is ours
     std::uint8_t term = 0;         // tail: how often it has changed hands
+    bool elsewhere = false;        // tail: the flow is a third node's
     bool more = false;             // behind the tail: the flow's extras (more::size bytes extra)
     std::uint8_t expectations = 0; // more: so many EXPECT messages follow
     bool wants_ack = false;        // defer

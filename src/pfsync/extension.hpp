@@ -9,6 +9,14 @@
 // the highest number taken and which of the ones below it were. So a sender knows at once and
 // for certain what did not arrive, and says the present truth about those states again: what is
 // repeated is never an old packet.
+//
+// Digests: two nodes see that the one's flows and the other's copies of them are the same, and
+// find what is not. About once a second, when all else has been said, a node says the sum over its
+// own flows (ROOT). A peer that has heard everything before it compares. If twice in a row the sums
+// differ, it asks (ASK) for those of the 16 children of the root (SUMS), then of the children that
+// differ, down to the leaves of the tree, whose flows are named (LIST). What is missing, differs or
+// was not named it asks for with UPD_REQ; the answer is UPD, or ABSENT. The sums, the tree and what
+// is summed: sync/digest.hpp.
 #pragma once
 
 #include <cstddef>
@@ -16,25 +24,27 @@
 
 namespace encsync::pfsync::extension {
 
-inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kExpect = 0xe8;
+inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
+                              kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8;
 
 // HELLO: when the link comes up, every second, and in answer to a hello of a new session.
-namespace hello {                              // 40 bytes
-inline constexpr std::size_t size = 40;        //
-inline constexpr std::size_t session = 0;      // u64: random, new with each start of ours
-inline constexpr std::size_t heard = 8;        // u64: the session last heard from you, 0 = none
-inline constexpr std::size_t creatorid = 16;   // u32
-inline constexpr std::size_t version = 20;     // u16: of this extension, 1
-inline constexpr std::size_t role = 22;        // u8: 0 auto, 1 active, 2 standby
-inline constexpr std::size_t flags = 23;       // u8: below; rest 0
-inline constexpr std::size_t states = 24;      // u64: states in my table
-inline constexpr std::size_t live = 32;        // u64: of those, the ones that are my own
-inline constexpr std::uint8_t kReady = 0x01;   // I may be promoted
-inline constexpr std::uint8_t kInStep = 0x02;  // all that you told me in bulk has arrived
-inline constexpr std::uint8_t kDrained = 0x04; // you have acknowledged all that I had to say, so
-                                               // `live` is what you should count as mine
-inline constexpr std::uint8_t kLost = 0x08;    // I began without the table of my former life, and
-                                               // am not in step yet: what I don't name may live
+namespace hello {                            // 44 bytes
+inline constexpr std::size_t size = 44;      //
+inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
+inline constexpr std::size_t heard = 8;      // u64: the session last heard from you, 0 = none
+inline constexpr std::size_t creatorid = 16; // u32
+inline constexpr std::size_t version = 20;   // u16: of this extension, 1
+inline constexpr std::size_t role = 22;      // u8: 0 auto, 1 active, 2 standby
+inline constexpr std::size_t flags = 23;     // u8: below; rest 0
+inline constexpr std::size_t states = 24;    // u64: states in my table
+inline constexpr std::size_t live = 32;      // u64: of those, the ones that are my own
+inline constexpr std::size_t checked = 40;   // u32: seconds since I found your flows and my
+                                             // copies of them to be the same; kNever
+inline constexpr std::uint32_t kNever = 0xffffffff;
+inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
+inline constexpr std::uint8_t kInStep = 0x02; // all that you told me in bulk has arrived
+inline constexpr std::uint8_t kLost = 0x08;   // I began without the table of my former life, and
+                                              // am not in step yet: what I don't name may live
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.
@@ -55,8 +65,11 @@ inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
     zone = 8,                                     // u16
     flags = 10,                                   // u8: kLive, and the term above it
-    status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy
+    status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy, and kElsewhere
 inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
+// In `status`: a copy of a third node's flow, which the sender hears. Otherwise the flow of a copy
+// is the receiver's or nobody's.
+inline constexpr std::uint8_t kElsewhere = 0x80;
 // How often the flow has changed hands, modulo 128: of two nodes that take it for their own, the
 // one with the later term is right.
 inline constexpr unsigned kTermShift = 1;
@@ -94,6 +107,40 @@ inline constexpr std::uint8_t kNat = 0x40, kNatReply = 0x80;
 // for its own in an earlier term believes it.
 namespace removal {                              // 4 bytes
 inline constexpr std::size_t size = 4, term = 0; // u8; rest 0
+}
+
+// ROOT: the sum over my own flows, of which you are to hear, after all that was said up to here.
+// `since`: what was said in packets before this one has arrived, or was said again since.
+namespace root {                                                        // 24 bytes
+inline constexpr std::size_t size = 24, since = 0, sum = 8, count = 16; // u64 each
+}
+
+// ASK: for the sums below a node of the tree, or for the flows of a leaf.
+namespace ask {                                  // 4 bytes
+inline constexpr std::size_t size = 4, node = 0; // u32
+}
+
+// SUMS: of the 16 children of a node, in order.
+namespace sums { // 136 bytes
+inline constexpr std::size_t size = 136, node = 0 /* u32 */, children = 8 /* u64 each */;
+}
+
+// LIST: flows of a leaf, in one or more parts, which come in order.
+namespace list { // 8 bytes, and 16 for each flow
+inline constexpr std::size_t size = 8, leaf = 0 /* u32 */, part = 4 /* u16, from 0 */,
+                             flags = 6 /* u8 */;
+inline constexpr std::uint8_t kLast = 0x01;
+namespace flow {
+inline constexpr std::size_t size = 16, id = 0 /* u64 */, creatorid = 8 /* u32 */,
+                             check = 12; // u32: the low half of what it adds to the sum
+}
+} // namespace list
+
+// ABSENT: the answer to an UPD_REQ of a state that I don't have, or not for you. If you take it for
+// mine and have heard all before (`since` as in ROOT), it has ended.
+namespace absent { // 20 bytes
+inline constexpr std::size_t size = 20, id = 0 /* u64 */, creatorid = 8 /* u32 */,
+                             since = 12; // u64
 }
 
 } // namespace encsync::pfsync::extension

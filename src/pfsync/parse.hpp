@@ -135,8 +135,9 @@ struct FullState {
     PeerBlock src, dst;
     bool wants_ack = false;
     bool has_tail = false;
-    bool live = true;      // without a tail every state is the sender's own
-    std::uint8_t term = 0; // of the tail
+    bool live = true;       // without a tail every state is the sender's own
+    std::uint8_t term = 0;  // of the tail
+    bool elsewhere = false; // of the tail: a third node's flow
     // EXPECT messages that follow: all expectations of this flow.
     std::uint8_t expectations = 0;
     // "all": of a state that is bound to no interface.

@@ -97,6 +97,7 @@ void read_tail(const std::uint8_t* t, FullState& out) {
     out.flow.key.zone = load_be<std::uint16_t>(t + tail::zone);
     out.live = (t[tail::flags] & tail::kLive) != 0;
     out.term = t[tail::flags] >> tail::kTermShift;
+    out.elsewhere = (t[tail::status] & tail::kElsewhere) != 0;
     out.flow.flags =
         static_cast<std::uint8_t>((out.flow.flags & ~kStatus) | (t[tail::status] & kStatus));
 }
@@ -212,6 +213,7 @@ Fault read_state(Bytes message, FullState& out) {
     out.has_tail = false;
     out.live = true;
     out.term = 0;
+    out.elsewhere = false;
     out.expectations = 0;
     flow.extras = {};
     if constexpr (L.dialect == Dialect::openbsd)

@@ -45,14 +45,16 @@ void write_peer(std::uint8_t* p, Dialect dialect, std::uint8_t proto, std::uint8
         p[peer::scrub_valid] = kScrubValid;
 }
 
-void write_tail(std::uint8_t* t, const Flow& flow, bool live, std::uint8_t term) {
+void write_tail(std::uint8_t* t, const Flow& flow, const StateOptions& options) {
     using namespace extension;
     store_be(t + tail::mark, flow.mark);
     store_be(t + tail::timeout, flow.timeout);
     store_be(t + tail::zone, flow.key.zone);
-    t[tail::flags] = static_cast<std::uint8_t>((term & tail::kTermMask) << tail::kTermShift |
-                                               (live ? tail::kLive : 0));
-    t[tail::status] = flow.flags & (state::kSeenReply | state::kAssured | state::kSloppy);
+    t[tail::flags] = static_cast<std::uint8_t>(
+        (options.term & tail::kTermMask) << tail::kTermShift | (options.live ? tail::kLive : 0));
+    t[tail::status] = static_cast<std::uint8_t>(
+        (flow.flags & (state::kSeenReply | state::kAssured | state::kSloppy)) |
+        (options.elsewhere ? tail::kElsewhere : 0));
 }
 
 void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expectations) {
@@ -108,7 +110,7 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     assert(!options.tail || L.dialect == Dialect::openbsd);
     if constexpr (L.dialect == Dialect::openbsd)
         if (options.tail)
-            write_tail(m + L.size, flow, options.live, options.term);
+            write_tail(m + L.size, flow, options);
     if constexpr (L.dialect == Dialect::openbsd)
         if (options.tail && options.more)
             write_more(m + L.size + extension::tail::size, flow.extras, options.expectations);

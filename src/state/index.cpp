@@ -2,6 +2,7 @@
 #include "state/index.hpp"
 
 #include "state/hash_table.hpp"
+#include "state/mix.hpp"
 #include "util/bytes.hpp"
 
 #include <bit>
@@ -98,6 +99,20 @@ struct Tuples {
                 zone,
                 proto,
                 N == 4 ? Family::inet : Family::inet6};
+    }
+    // By value, not by bytes: machines differ in the order of theirs.
+    Index::Fingerprint fingerprint() const {
+        std::uint64_t hash =
+            fold(kMix[0] ^ (std::uint64_t{sport} << 48 | std::uint64_t{dport} << 32 |
+                            std::uint64_t{reply_sport} << 16 | reply_dport),
+                 kMix[1] ^ (std::uint64_t{zone} << 16 | proto));
+        for (std::size_t n = 0; n < N; n += 4)
+            hash = fold(hash ^ kMix[2] ^ pair(&src[n], &dst[n]),
+                        kMix[3] ^ pair(&reply_src[n], &reply_dst[n]));
+        return {hash, proto};
+    }
+    static std::uint64_t pair(const std::uint8_t* a, const std::uint8_t* b) {
+        return std::uint64_t{load_be<std::uint32_t>(a)} << 32 | load_be<std::uint32_t>(b);
     }
     Tuple reply() const { return {widen(reply_src), widen(reply_dst), reply_sport, reply_dport}; }
 };
@@ -314,6 +329,12 @@ const Record& Index::record(Slot slot) const {
 Key Index::key(Slot slot) const {
     assert(used(slot));
     return impl_->key(slot);
+}
+
+Index::Fingerprint Index::fingerprint(Slot slot) const {
+    assert(used(slot));
+    const Chunk& c = impl_->chunk(slot);
+    return c.v4 ? c.v4[Impl::place(slot)].fingerprint() : c.v6[Impl::place(slot)].fingerprint();
 }
 
 Tuple Index::reply(Slot slot) const {

@@ -88,6 +88,12 @@ class Index {
     std::vector<Slot> with_extras() const;
     // The whole flow at the engine's second `now`: timeout and age are computed from it.
     Flow flow(Slot slot, std::uint32_t now) const;
+    // Key and reply in 64 bits, the same on every node; not keyed (mix.hpp).
+    struct Fingerprint {
+        std::uint64_t hash;
+        std::uint8_t proto;
+    };
+    Fingerprint fingerprint(Slot slot) const;
     // False for a slot that was erased or never used.
     bool used(Slot slot) const;
 

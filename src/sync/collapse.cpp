@@ -78,7 +78,8 @@ void Engine::end_waits(PeerId peer) {
 }
 
 bool Engine::may_ride_along(const Session& s) const {
-    return !s.waiting.empty() && s.waiting.front().since + kSettle <= now_;
+    return !s.waiting.empty() &&
+           (s.waiting.front().since + kSettle <= now_ || s.root_due(now_)); // which sums them up
 }
 
 bool Engine::say_waiting(Session& s, PeerId peer, pfsync::Builder& packet) {

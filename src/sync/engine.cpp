@@ -31,7 +31,8 @@ const char* to_string(Refused refused) {
     static constexpr const char* kNames[kRefused] = {
         "fault",       "unknown_action", "short_message",     "own_creatorid", "id_clash",
         "table_limit", "not_owner",      "no_sync",           "unknown_state", "foreign_session",
-        "bad_ack",     "bad_hello",      "expectation_limit", "too_often",     "foreign_bulk"};
+        "bad_ack",     "bad_hello",      "expectation_limit", "too_often",     "foreign_bulk",
+        "bad_ask",     "unasked"};
     return kNames[static_cast<std::size_t>(refused)];
 }
 
@@ -111,6 +112,9 @@ Instant Engine::deadline() const {
         Instant speak = s.ack_due;
         if (s.greets())
             speak = std::min(speak, s.hello_due);
+        if (s.extended && s.may_talk())
+            speak = std::min(
+                {speak, s.checks.walk_at(), s.sums() ? s.checks.root_due : Instant::max()});
         next = std::min(next, s.blocked ? std::max(speak, now_ + kBlocked) : speak);
         next = std::min(next, end_of_wait(s));
         if (s.extended && !s.silent)

@@ -16,8 +16,9 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), sessions.cpp (hello,
-// acks, bulk updates), receive.cpp, transmit.cpp, pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what
-// is different with a pf firewall), reliability, merge.
+// acks, bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
+// digest (both sides hold the same), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different
+// with a pf firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -75,8 +76,10 @@ enum class Refused : std::uint8_t {
     expectation_limit, // more expectations than a flow, or all of them, may have
     too_often,         // more requests than a pf peer is answered
     foreign_bulk,      // the end of a bulk update that began before we asked
+    bad_ask,           // for sums of what is no node of the tree, or for too much at a time
+    unasked,           // sums or a list that we did not ask for
 };
-inline constexpr int kRefused = 15;
+inline constexpr int kRefused = 17;
 const char* to_string(Refused refused);
 
 struct Counters {
@@ -157,6 +160,8 @@ class Engine : public table::Listener {
     std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
     const Counters& counters() const { return counters_; }
     bool table_known() const { return table_known_; }
+    // For tests: the digests are what the index holds.
+    bool digests_hold() const;
 
   private:
     // Of what a table tells: set by a packet just now, some time ago, or by us.
@@ -189,6 +194,35 @@ class Engine : public table::Listener {
     void drop_unclaimed();
     state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
     void forget(state::Slot slot);
+
+    // checks.cpp
+    class Edit;
+    void sum(state::Slot slot, bool in);
+    void begin_digests();
+    std::uint64_t own_sum(PeerId peer, Digest::Node node) const;
+    bool comparable(const Session& s) const;
+    void receive_root(PeerId peer, Bytes message);
+    void end_search(Session& s);
+    void ask(Session& s, Digest::Node node);
+    void receive_sums(PeerId peer, Bytes message);
+    void receive_list(PeerId peer, Bytes message);
+    void ask_state(Session& s, state::StateId id);
+    void ask_surplus(PeerId peer);
+    void receive_absent(PeerId peer, Bytes message);
+    void receive_ask(PeerId peer, Bytes message);
+    void answer_absent(PeerId peer, state::StateId id);
+    void walk_leaves(PeerId peer);
+    bool say_list(Session& s, pfsync::Builder& packet);
+    bool say_sums(Session& s, PeerId peer, pfsync::Builder& packet);
+    bool say_checks(Session& s, PeerId peer, pfsync::Builder& packet);
+
+    // word.cpp
+    void obey(state::Slot slot, const Said& said);
+    bool heed(PeerId peer, state::Slot slot, const Said& said);
+    void take_word(PeerId peer, state::Slot slot, const Said& said);
+    bool short_word(PeerId peer, state::Slot slot, const Said& said);
+    bool owners_word(PeerId peer, state::Slot slot, const Said& said);
+    bool bystanders_word(PeerId peer, state::Slot slot, const Said& said);
 
     // events.cpp
     void announce(state::Slot slot, bool full);
@@ -261,7 +295,6 @@ class Engine : public table::Listener {
     void begin_session(PeerId peer);
     void begin_anew(PeerId peer);
     void receive_hello(PeerId peer, Bytes message);
-    void compare_counts(PeerId peer, std::uint64_t live);
     void receive_ack(PeerId peer, Bytes message);
     void receive_bulk_status(PeerId peer, Bytes message);
     void end_bulk(PeerId peer);
@@ -276,6 +309,7 @@ class Engine : public table::Listener {
     void receive_other_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
     void receive_new(PeerId peer, const pfsync::FullState& full);
     void receive_update(PeerId peer, pfsync::Dialect layout, Bytes message);
+    void request(PeerId peer, state::StateId id);
     void receive_request(PeerId peer, state::StateId id);
     void receive_removal(PeerId peer, state::StateId id, std::uint8_t term);
     std::uint8_t removal_term(PeerId peer, Bytes message) const;
@@ -355,6 +389,14 @@ class Engine : public table::Listener {
 
     std::deque<Deferred> deferred_; // in the order of time
     std::deque<Timed> unconfirmed_; // likewise
+
+    // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
+    // to hear of, and of each peer's copies.
+    bool digesting_ = false; // a peer may be one of ours
+    Digest live_digest_;
+    std::array<Digest, kMaxPeers> withheld_digest_, copies_digest_;
+    Instant reconciled_{0};               // when roles, or who is within reach, changed last
+    state::Slot edited_ = state::kNoSlot; // out of the sums while it changes
 
     bool table_known_ = false; // the first dump is through
     bool dumping_ = false;

@@ -2,7 +2,9 @@
 // What the table tells, what peers are to hear of it, and what keeps copies alive.
 #include "sync/engine.hpp"
 
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
+#include "sync/merge.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -114,6 +116,7 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
         announce(slot, false);
         return;
     }
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     bool other = record.mark != flow.mark; // for rules of nosync
     bool full = learn_extras(slot, flow, timer) || other;
@@ -125,10 +128,12 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     if (over && !is_over(slot))
         keep_back(slot); // it lives again, and its time begins anew
     const bool established = (~record.flags & flow.flags & state::kAssured) != 0;
-    if ((record.flags ^ flow.flags) & (state::kSeenReply | state::kAssured)) {
-        record.flags = static_cast<std::uint8_t>(
-            record.flags | (flow.flags & (state::kSeenReply | state::kAssured)));
-        full = full || !changed;
+    const std::uint8_t status = flow.flags & (state::kSeenReply | state::kAssured);
+    if (const auto news = static_cast<std::uint8_t>(status & ~record.flags); news != 0) {
+        record.flags = static_cast<std::uint8_t>(record.flags | news);
+        // A short update carries no flags, only the progress that they follow from.
+        const std::uint8_t follow = progress_flags(flow.key.proto, flow.src_state, flow.dst_state);
+        full = full || !changed || (news & ~follow) != 0;
         changed = true;
     }
     if (index_.reply(slot) != flow.reply) {

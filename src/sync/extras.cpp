@@ -4,6 +4,7 @@
 // other. When the owner is gone, it gets the lifetime that the owner told.
 #include "sync/engine.hpp"
 
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -40,6 +41,9 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
         // acknowledgement.
         now.lifetime = 0;
     }
+    if (now == known)
+        return false;
+    const Edit edit(*this, slot);
     return index_.set_extras(slot, now);
 }
 

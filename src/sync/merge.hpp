@@ -26,6 +26,7 @@ struct Said {
     // Whether it calls the flow its own or a copy, when it said so, and in which term.
     std::optional<bool> live;
     std::uint8_t term = 0;
+    bool elsewhere = false; // a copy of a third node's
     // As it stood on the wire, for the rule between pf peers. The blocks view into the packet.
     pfsync::Dialect layout = pfsync::Dialect::openbsd;
     pfsync::PeerBlock src{}, dst{};

@@ -16,6 +16,7 @@
 // 6. Copies that no owner has named when all peers are in step have ended, and are removed.
 #include "sync/engine.hpp"
 
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -52,6 +53,7 @@ void Engine::count(const Record& record, int by) {
 }
 
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     count(record, -1);
     record.sync.owner = owner;
@@ -82,6 +84,7 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
     gone_lately_.erase(flow.key);
     Record& record = index_.record(slot);
     count(record, 1); // as SyncMarks are born: live here
+    sum(slot, true);
     mark_present(record);
     if (owner != kHere)
         set_owner(slot, owner);
@@ -91,6 +94,10 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
 }
 
 void Engine::forget(Slot slot) {
+    if (edited_ == slot)
+        edited_ = kNoSlot;
+    else
+        sum(slot, false);
     count(index_.record(slot), -1);
     book_.forget(slot);
     pf_states_.erase(slot);
@@ -101,6 +108,7 @@ void Engine::forget(Slot slot) {
 
 // A copy becomes our own. False: it had ended here already, which now is news.
 bool Engine::take(Slot slot) {
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     const std::uint8_t former = record.sync.owner;
     const bool ended = (record.sync.bits & kEnded) != 0;
@@ -129,6 +137,7 @@ bool Engine::claim(Slot slot) {
 
 // Our own, or a vanished node's, becomes the copy of the node that takes over.
 void Engine::give(Slot slot, PeerId taker) {
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     const bool ours = record.sync.owner == kHere;
     record.sync.term = next_term(record.sync.term);
@@ -197,6 +206,7 @@ bool Engine::gives_way(std::uint8_t owner) const {
 }
 
 void Engine::reconcile_roles() {
+    reconciled_ = now_;
     const std::uint8_t taker = sole_active();
     if (taker == kUnclaimed)
         return;

@@ -25,6 +25,8 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     auto fresh = std::make_unique<Session>(std::move(options));
     fresh->local = options_.session;
     sessions_[peer] = std::move(fresh);
+    if (sessions_[peer]->options.extended)
+        begin_digests();
     begin_session(peer); // what the place's last holder left in the marks
     any_nosync_ =
         std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });

@@ -5,6 +5,7 @@
 #include "sync/engine.hpp"
 
 #include "pfsync/progress.hpp"
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -133,6 +134,7 @@ bool Engine::drop_name(PeerId peer, state::StateId id) {
     if (other.creatorid == 0)
         return false;
     pass_removal_on(peer, slot);
+    const Edit edit(*this, slot);
     index_.record(slot).sync.known = bit(peer);
     index_.rename(slot, other);
     pf_states_.set_outgoing(slot, !pf_outgoing(slot));

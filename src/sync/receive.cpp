@@ -3,6 +3,7 @@
 #include "sync/engine.hpp"
 
 #include "pfsync/extension.hpp"
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -37,6 +38,16 @@ std::size_t own_size(const Section& section) {
         return ext::seq::size;
     case ext::kAck:
         return ext::ack::bitmap + 4;
+    case ext::kRoot:
+        return ext::root::size;
+    case ext::kAsk:
+        return ext::ask::size;
+    case ext::kSums:
+        return ext::sums::size;
+    case ext::kList:
+        return ext::list::size;
+    case ext::kAbsent:
+        return ext::absent::size;
     case ext::kExpect:
         return ext::expect::size;
     default:
@@ -74,7 +85,7 @@ void Engine::on_packet(PeerId peer, Bytes payload) {
         section = parser.next();
     }
     for (; section != nullptr; section = parser.next()) {
-        const bool says_something = own_size(*section) == 0 || section->action == ext::kExpect;
+        const bool says_something = own_size(*section) == 0 || section->action > ext::kAck;
         if (says_something && !numbered) {
             // A node that knows us numbers what it says; without a number it is a pf peer, or one
             // of ours that has forgotten us.
@@ -147,12 +158,30 @@ void Engine::receive_section(PeerId peer, const Section& section) {
 }
 
 void Engine::receive_own(PeerId peer, std::uint8_t action, Bytes m) {
-    if (action == ext::kHello)
-        receive_hello(peer, m);
-    else if (action == ext::kAck)
-        receive_ack(peer, m);
-    else if (action == ext::kExpect)
-        receive_expect(peer, m);
+    if (action > ext::kAck && !sessions_[peer]->extended) {
+        refuse(Refused::unknown_action);
+        return;
+    }
+    switch (action) {
+    case ext::kHello:
+        return receive_hello(peer, m);
+    case ext::kAck:
+        return receive_ack(peer, m);
+    case ext::kExpect:
+        return receive_expect(peer, m);
+    case ext::kRoot:
+        return receive_root(peer, m);
+    case ext::kAsk:
+        return receive_ask(peer, m);
+    case ext::kSums:
+        return receive_sums(peer, m);
+    case ext::kList:
+        return receive_list(peer, m);
+    case ext::kAbsent:
+        return receive_absent(peer, m);
+    default: // SEQ was read before
+        return;
+    }
 }
 
 void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
@@ -211,6 +240,7 @@ Said Engine::said_of(PeerId peer, Dialect layout, const pfsync::FullState& full)
     if (!s.plain() || !s.bulk_arriving)
         said.live = full.live;
     said.term = full.term;
+    said.elsewhere = full.elsewhere;
     said.layout = layout;
     said.src = full.src;
     said.dst = full.dst;
@@ -221,6 +251,9 @@ Said Engine::said_of(PeerId peer, Dialect layout, const pfsync::FullState& full)
 // Brings what we know of a flow together with what the peer says of it, and settles whose it is.
 void Engine::merge_into(PeerId peer, Slot slot, Said said) {
     Session& s = *sessions_[peer];
+    if (s.remote != 0) // one of our own
+        return take_word(peer, slot, said);
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     set(record.sync.known, peer);
     const bool ours = record.sync.owner == kHere;
@@ -324,6 +357,7 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
     const Slot slot = adopt_new(full.flow, full.live ? peer : kUnclaimed);
     if (slot == kNoSlot)
         return;
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     record.sync.term = full.term;
     set(record.sync.known, peer);
@@ -340,6 +374,7 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
 // One flow under two names: two lives of it, or born on two nodes. The name that its owner gives
 // it holds, and with the name what the owner says of it.
 void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState& full) {
+    const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     const std::uint8_t owner = record.sync.owner;
     if (!full.live) {
@@ -390,8 +425,7 @@ void Engine::receive_update(PeerId peer, Dialect layout, Bytes message) {
     }
     if (slot == kNoSlot) {
         s.counters.requests++;
-        if (s.requests.size() < kMaxRequests && s.asked.ask(update.id, now_))
-            s.requests.push_back(update.id);
+        request(peer, update.id);
         return;
     }
     const std::uint8_t proto = index_.key(slot).proto;
@@ -406,6 +440,12 @@ void Engine::receive_update(PeerId peer, Dialect layout, Bytes message) {
     merge_into(peer, slot, said);
 }
 
+void Engine::request(PeerId peer, state::StateId id) {
+    Session& s = *sessions_[peer];
+    if (s.requests.size() < kMaxRequests && s.asked.ask(id, now_))
+        s.requests.push_back(id);
+}
+
 void Engine::receive_request(PeerId peer, state::StateId id) {
     Session& s = *sessions_[peer];
     if (s.plain())
@@ -416,12 +456,12 @@ void Engine::receive_request(PeerId peer, state::StateId id) {
         return;
     }
     const Slot slot = index_.find(id);
-    if (slot == kNoSlot)
-        refuse(Refused::unknown_state);
-    else if (has(index_.record(slot).sync.withheld, peer))
-        refuse(Refused::no_sync);
-    else
+    if (slot != kNoSlot && !has(index_.record(slot).sync.withheld, peer)) {
         enqueue(s, peer, slot, true);
+        return;
+    }
+    refuse(slot == kNoSlot ? Refused::unknown_state : Refused::no_sync);
+    answer_absent(peer, id);
 }
 
 std::uint8_t Engine::removal_term(PeerId peer, Bytes m) const {

@@ -32,6 +32,12 @@ void Outstanding::note(const Item& item) {
     bulk_items_ += in_bulk(item);
 }
 
+std::uint64_t Outstanding::first_with_items() const {
+    const auto it = std::find_if(packets_.begin(), packets_.end(),
+                                 [](const Packet& packet) { return packet.items != 0; });
+    return it != packets_.end() ? it->number : next_number_ - 1;
+}
+
 void Outstanding::pop(bool arrived, const Lost& lost) {
     const Packet packet = packets_.front();
     packets_.pop_front();
@@ -129,6 +135,20 @@ bool Inbox::take(std::uint64_t number) {
     highest_ = number;
     unacknowledged_++;
     return true;
+}
+
+bool Inbox::whole(std::uint64_t since) const {
+    if (since >= highest_)
+        return true;
+    const std::uint64_t before = highest_ - since; // packets, the highest itself left out
+    if (before > kMaxBits)
+        return false;
+    std::uint64_t n = 0;
+    for (; n + 64 <= before; n += 64)
+        if (taken_[n / 64] != UINT64_MAX)
+            return false;
+    const std::uint64_t rest = (std::uint64_t{1} << (before - n)) - 1;
+    return rest == 0 || (taken_[n / 64] & rest) == rest;
 }
 
 std::size_t Inbox::bitmap_bytes() const {

@@ -36,6 +36,10 @@ struct Item {
         bulk_start,
         bulk_end,
         expectation, // EXPECT of slot
+        question,    // ASK of node `slot`
+        sums,        // SUMS of node `slot`
+        list,        // part of the LIST of leaf `slot`
+        absent,      // ABSENT of id
     };
     Kind kind = Kind::update;
     std::uint8_t term = 0; // of a removal
@@ -56,6 +60,9 @@ class Outstanding {
     bool room() const { return packets_.size() < window_; }
     bool empty() const { return packets_.empty(); }
     std::size_t bulk_items() const { return bulk_items_; }
+    // The number of the first packet that says something and may not have arrived: all that was
+    // said before it has, or will be said again in another. Nothing: the packet opened last.
+    std::uint64_t first_with_items() const;
 
     using Lost = std::function<void(const Item&)>;
     // An ACK: `bitmap` as on the wire. Items of lost packets go to `lost`, in the order they were
@@ -103,6 +110,8 @@ class Inbox {
     // Packets taken since the last ack was written.
     std::uint32_t unacknowledged() const { return unacknowledged_; }
     std::uint64_t highest() const { return highest_; }
+    // All packets from this one to the highest were taken.
+    bool whole(std::uint64_t since) const;
 
     // Size of the ACK message that write_ack() will write.
     std::size_t ack_size() const;

@@ -4,6 +4,7 @@
 
 #include "pfsync/dialect.hpp"
 #include "state/nosync.hpp"
+#include "sync/checks.hpp"
 #include "sync/pf_session.hpp"
 #include "sync/reliability.hpp"
 #include "util/peer_id.hpp"
@@ -37,7 +38,10 @@ struct PeerCounters {
     std::uint64_t late_packets = 0; // out of order or seen before: taken as lost
     std::uint64_t lost_packets = 0; // of ours
     std::uint64_t bulks_sent = 0, bulks_received = 0, swept = 0;
-    std::uint64_t repairs = 0; // bulk updates asked for because the counts differed
+    std::uint64_t checks = 0;    // sums of the peer's flows compared with those of our copies
+    std::uint64_t repairs = 0;   // searches begun because they differed
+    std::uint64_t differing = 0; // states asked for because of that
+    std::uint64_t removed = 0;   // of those, the ones that the peer did not have
 };
 
 struct Session {
@@ -106,8 +110,8 @@ struct Session {
     bool in_step = false; // a whole bulk update of the peer has arrived since it came up
     Instant in_step_since{0};
     std::uint8_t epoch = 0;
-    Instant repair_not_before{0}, repair_pause{std::chrono::seconds(2)};
 
+    Checks checks;
     Outstanding outstanding;
     Inbox inbox;
     Asked asked; // states that we do not know
@@ -130,12 +134,19 @@ struct Session {
         return expecting != state::kNoSlot || !queue.empty() || !removals.empty() ||
                !requests.empty() || !insert_acks.empty() || bulk_request_now || bulk_start_now ||
                bulk_end_now || !bulk_again.empty() ||
-               (sending_bulk && !bulk_walked && bulk_pause <= now) || bulk_can_end();
+               (sending_bulk && !bulk_walked && bulk_pause <= now) || bulk_can_end() ||
+               (extended && checks.anything_to_say(now)) || root_due(now);
     }
-    // All that there was to say has been said, and has arrived.
-    bool drained() const {
-        return !anything_to_say(Instant::max()) && waiting.empty() && outstanding.empty();
-    }
+    // The sum over our flows is to be said, if only nothing else is left to say.
+    bool sums() const { return extended && peer_in_step && !sending_bulk; }
+    bool root_due(Instant now) const { return sums() && now >= checks.root_due; }
 };
+
+// To be called for each message of a packet.
+inline void note(Session& s, const Item& item) {
+    s.counters.tx_messages++;
+    if (s.extended)
+        s.outstanding.note(item);
+}
 
 } // namespace encsync::sync

@@ -15,13 +15,6 @@ using state::kNoSlot;
 using state::Slot;
 namespace ext = pfsync::extension;
 
-namespace {
-
-// Between bulk updates asked for because counts differ; doubled each time it was in vain.
-constexpr Instant kRepairPause = 2s, kMaxRepairPause = 256s;
-
-} // namespace
-
 // ---- the path ------------------------------------------------------------------------------
 
 void Engine::on_link_up(PeerId peer) {
@@ -91,6 +84,7 @@ void Engine::begin_session(PeerId peer) {
     s.expecting = kNoSlot;
     s.outstanding.forget();
     s.inbox = {};
+    s.checks = {};
     s.ack_due = Instant::max();
     s.bulk_request_now = s.bulk_start_now = s.bulk_end_now = false;
     s.sending_bulk = s.bulk_requested = s.bulk_arriving = false;
@@ -177,6 +171,9 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     s.peer_ready = (flags & ext::hello::kReady) != 0;
     s.peer_in_step = (flags & ext::hello::kInStep) != 0;
     s.peer_states = load_be<std::uint64_t>(&m[ext::hello::states]);
+    const auto checked = load_be<std::uint32_t>(&m[ext::hello::checked]);
+    s.checks.peer_equal =
+        checked == ext::hello::kNever ? Instant(-1) : now_ - std::chrono::seconds(checked);
     const bool other_role = s.role != static_cast<Role>(role);
     s.role = static_cast<Role>(role);
     heard(peer);
@@ -192,24 +189,6 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         s.hello_now = true;
     } else if (!s.extended) {
         s.extended = true;
-        request_bulk(peer);
-    } else if ((flags & ext::hello::kDrained) != 0) {
-        compare_counts(peer, load_be<std::uint64_t>(&m[ext::hello::live]));
-    }
-}
-
-// Nothing is under way between us: then what the peer calls its own is what we hold as its
-// copies. If not, only a whole bulk update can tell which.
-void Engine::compare_counts(PeerId peer, std::uint64_t live) {
-    Session& s = *sessions_[peer];
-    if (!s.in_step || s.bulk_requested || !s.drained() || index_.size() >= options_.max_states)
-        return;
-    if (live == copies_[peer]) {
-        s.repair_pause = kRepairPause;
-    } else if (now_ >= s.repair_not_before) {
-        s.repair_not_before = now_ + s.repair_pause;
-        s.repair_pause = std::min(s.repair_pause * 2, kMaxRepairPause);
-        s.counters.repairs++;
         request_bulk(peer);
     }
 }

@@ -88,6 +88,17 @@ void Engine::say_again(PeerId peer, const Item& item) {
         if (index_.used(item.slot))
             enqueue(s, peer, item.slot, true);
         break;
+    case Item::Kind::question:
+        if (s.checks.asked.contains(item.slot))
+            s.checks.questions.push_back(item.slot);
+        break;
+    case Item::Kind::sums:
+    case Item::Kind::list:
+        s.checks.wanted.insert(item.slot);
+        break;
+    case Item::Kind::absent:
+        answer_absent(peer, item.id);
+        break;
     }
 }
 
@@ -156,29 +167,26 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
 
 void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
-    const bool drained = s.extended && s.drained();
     std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
     store_be(m + ext::hello::session, s.local);
     store_be(m + ext::hello::heard, s.remote);
     store_be(m + ext::hello::creatorid, options_.creatorid);
     store_be(m + ext::hello::version, std::uint16_t{1});
     m[ext::hello::role] = static_cast<std::uint8_t>(options_.role);
-    m[ext::hello::flags] = static_cast<std::uint8_t>(
-        (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
-        (drained ? ext::hello::kDrained : 0) | (lost ? ext::hello::kLost : 0));
+    m[ext::hello::flags] = static_cast<std::uint8_t>((ready() ? ext::hello::kReady : 0) |
+                                                     (s.in_step ? ext::hello::kInStep : 0) |
+                                                     (lost ? ext::hello::kLost : 0));
     store_be(m + ext::hello::states, std::uint64_t{index_.size()});
     store_be(m + ext::hello::live, std::uint64_t{live_for(peer)});
+    store_be(m + ext::hello::checked,
+             s.checks.equal < Instant::zero()
+                 ? ext::hello::kNever
+                 : static_cast<std::uint32_t>((now_ - s.checks.equal) / 1s));
     s.hello_now = false;
     s.hello_due = now_ + (s.extended || s.assumed_plain ? kHelloInterval : kFirstHellos);
 }
 
 namespace {
-
-void note(Session& s, const Item& item) {
-    s.counters.tx_messages++;
-    if (s.extended)
-        s.outstanding.note(item);
-}
 
 // False: the packet is full. So with all below.
 bool say_ids(Session& s, pfsync::Builder& packet, std::deque<state::StateId>& ids, Kind message,
@@ -241,7 +249,8 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
     return say_ids(s, packet, s.insert_acks, Kind::insert_ack, Item::Kind::insert_ack) &&
            say_removals(s, packet) &&
            say_ids(s, packet, s.requests, Kind::request, Item::Kind::request) &&
-           say_queue(s, peer, packet) && say_waiting(s, peer, packet) && say_bulk(s, peer, packet);
+           say_queue(s, peer, packet) && say_waiting(s, peer, packet) &&
+           say_bulk(s, peer, packet) && (!s.extended || say_checks(s, peer, packet));
 }
 
 bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot,
@@ -263,6 +272,8 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
                             {.tail = s.extended,
                              .live = record.sync.owner == kHere,
                              .term = record.sync.term,
+                             .elsewhere = record.sync.owner != kHere && record.sync.owner != peer &&
+                                          owner_alive(record.sync.owner),
                              .more = more,
                              .expectations = expectations,
                              .wants_ack = awaits(peer, slot)});
@@ -278,6 +289,9 @@ bool Engine::say_queued(Session& s, PeerId peer, pfsync::Builder& packet, Slot s
     // While a bulk update is on its way the peer may not have this one yet.
     if (!has(sync.known, peer) || has(sync.full, peer) || s.sending_bulk) {
         if (!say_state(s, peer, packet, slot, Item::Kind::full))
+            return false;
+    } else if (s.extended && sync.owner != kHere) { // short updates are an owner's
+        if (!say_state(s, peer, packet, slot, Item::Kind::update))
             return false;
     } else {
         std::uint8_t* m = packet.add(Kind::update_c);

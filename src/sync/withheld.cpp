@@ -8,6 +8,7 @@
 // the flow from now on is told, who may no longer loses the copy.
 #include "sync/engine.hpp"
 
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -37,6 +38,7 @@ void Engine::review(Slot slot) {
     state::SyncMarks& sync = record.sync;
     const std::uint16_t before = sync.withheld, after = kept_from(slot);
     if (before != after) {
+        const Edit edit(*this, slot);
         count(record, -1);
         sync.withheld = after;
         count(record, 1);

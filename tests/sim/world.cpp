@@ -291,6 +291,8 @@ std::string World::discrepancy(const Node& node) const {
         owned += node.engine->copies_of(p);
     if (owned != index.size())
         return "live and copies do not add up to the index";
+    if (!node.engine->digests_hold())
+        return "the digests are not what the index holds";
     if (index.size() != node.kernel.entries.size())
         return "engine " + std::to_string(index.size()) + " states, kernel " +
                std::to_string(node.kernel.entries.size());

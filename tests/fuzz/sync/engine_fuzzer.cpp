@@ -351,6 +351,7 @@ class Run {
         check(sum == engine_->index().size());
         check(engine_->pf_states().most() <= sum); // nothing is kept of what has gone
         check(engine_->expectations().size() <= sync::ExpectationBook::kMax);
+        check(engine_->digests_hold());
         check(!link_.open);
     }
 

@@ -106,12 +106,15 @@ TEST(Refusal, MoreThanWeMayHold) {
     EXPECT_EQ(rig.owner(9), "here term 0");
     rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 9, 9), {}, false); });
     EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
-    // And the counts that differ now are no reason to ask for everything.
+    // And that less is here than the peer has is no reason to search for it.
     rig.acknowledge(0);
     rig.heard(0);
-    rig.hello(0, {.flags = pfsync::extension::hello::kDrained, .live = 5});
+    rig.pass(5s);
+    for (int n = 0; n < 3; n++)
+        rig.say(0, [](Packet& p) { p.root(1, 4711, 5); });
     rig.flush();
     EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.engine->session(0).counters.repairs, 0u);
 }
 
 TEST(Refusal, RemovalOfWhatIsLiveHere) {

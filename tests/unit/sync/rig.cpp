@@ -124,6 +124,50 @@ Packet& Packet::bulk(bool end) {
     return *this;
 }
 
+Packet& Packet::root(std::uint64_t since, std::uint64_t sum, std::uint64_t count) {
+    std::uint8_t* m = builder_.add(ext::kRoot, ext::root::size);
+    store_be(m + ext::root::since, since);
+    store_be(m + ext::root::sum, sum);
+    store_be(m + ext::root::count, count);
+    return *this;
+}
+
+Packet& Packet::ask(std::uint32_t node) {
+    store_be(builder_.add(ext::kAsk, ext::ask::size), node);
+    return *this;
+}
+
+Packet& Packet::sums(std::uint32_t node, const Digest::Sums& children) {
+    std::uint8_t* m = builder_.add(ext::kSums, ext::sums::size);
+    store_be(m + ext::sums::node, node);
+    for (std::size_t n = 0; n < children.size(); n++)
+        store_be(m + ext::sums::children + n * 8, children[n]);
+    return *this;
+}
+
+Packet& Packet::list(std::uint32_t leaf, unsigned part, bool last,
+                     const std::vector<std::pair<state::StateId, std::uint64_t>>& flows) {
+    std::uint8_t* m =
+        builder_.add(ext::kList, ext::list::size + flows.size() * ext::list::flow::size);
+    store_be(m + ext::list::leaf, leaf);
+    store_be(m + ext::list::part, static_cast<std::uint16_t>(part));
+    m[ext::list::flags] = last ? ext::list::kLast : 0;
+    for (m += ext::list::size; const auto& [id, check] : flows) {
+        store_be(m + ext::list::flow::id, id.id);
+        store_be(m + ext::list::flow::creatorid, id.creatorid);
+        store_be(m + ext::list::flow::check, static_cast<std::uint32_t>(check));
+        m += ext::list::flow::size;
+    }
+    return *this;
+}
+
+Packet& Packet::absent(state::StateId id, std::uint64_t since) {
+    std::uint8_t* m = builder_.add(ext::kAbsent, ext::absent::size);
+    pfsync::write_id(m, id);
+    store_be(m + ext::absent::since, since);
+    return *this;
+}
+
 Packet& Packet::raw(std::uint8_t action, const std::vector<std::uint8_t>& body) {
     std::memcpy(builder_.add(action, body.size()), body.data(), body.size());
     return *this;
@@ -231,11 +275,26 @@ std::string Rig::describe(const pfsync::Section& section, Bytes m) {
         return (m[ext::hello::flags] & ext::hello::kLost) != 0 ? "HELLO lost" : "HELLO";
     if (section.action == ext::kAck)
         return "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
-    if (section.action == ext::kExpect) {
+    switch (section.action) {
+    case ext::kRoot:
+        return "ROOT " + std::to_string(load_be<std::uint64_t>(&m[ext::root::count]));
+    case ext::kAsk:
+        return "ASK " + std::to_string(load_be<std::uint32_t>(&m[ext::ask::node]));
+    case ext::kSums:
+        return "SUMS " + std::to_string(load_be<std::uint32_t>(&m[ext::sums::node]));
+    case ext::kList:
+        return "LIST of " +
+               std::to_string((section.stride - ext::list::size) / ext::list::flow::size);
+    case ext::kAbsent:
+        return "ABSENT " + name(pfsync::read_id(m));
+    case ext::kExpect: {
         pfsync::ExpectMessage said;
         EXPECT_EQ(pfsync::read(m, said), pfsync::Fault::none);
         return "EXPECT " + name(said.master) + " " + std::to_string(said.index + 1) + "/" +
                std::to_string(said.count) + " to " + std::to_string(said.expectation.tuple.dport);
+    }
+    default:
+        break;
     }
     switch (section.kind) {
     case Kind::insert:
@@ -286,7 +345,7 @@ void Rig::read() {
                     highest_[peer] = load_be<std::uint64_t>(&m[ext::seq::number]);
                 const std::string text = describe(*section, m);
                 add(heard_all_[peer], text);
-                if (section->action < ext::kHello || section->action == ext::kExpect)
+                if (section->action < ext::kHello || section->action > ext::kRoot)
                     add(heard_[peer], text);
             }
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);

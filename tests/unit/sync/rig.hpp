@@ -103,6 +103,13 @@ class Packet {
     Packet& removal(state::StateId id, std::uint8_t term = 0);
     Packet& clear(std::uint32_t creatorid, const char* ifname = "");
     Packet& bulk(bool end);
+    Packet& root(std::uint64_t since, std::uint64_t sum, std::uint64_t count);
+    Packet& ask(std::uint32_t node);
+    Packet& sums(std::uint32_t node, const Digest::Sums& children);
+    // id and check of each flow
+    Packet& list(std::uint32_t leaf, unsigned part, bool last,
+                 const std::vector<std::pair<state::StateId, std::uint64_t>>& flows);
+    Packet& absent(state::StateId id, std::uint64_t since);
     Packet& raw(std::uint8_t action, const std::vector<std::uint8_t>& body);
     std::vector<std::uint8_t> bytes();
 

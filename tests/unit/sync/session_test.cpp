@@ -278,32 +278,6 @@ TEST(Bulk, SweepsWhatItsOwnerDidNotName) {
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
 }
 
-TEST(Bulk, IsAskedForWhenTheCountsDiffer) {
-    Rig rig;
-    rig.start();
-    rig.greet(0, {}, {flow(1, kPeer)});
-    const std::uint8_t drained = pfsync::extension::hello::kDrained;
-    rig.hello(0, {.flags = drained, .live = 1});
-    rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
-    rig.hello(0, {.flags = 0, .live = 2}); // something is still under way
-    rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
-    rig.hello(0, {.flags = drained, .live = 2});
-    rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
-    EXPECT_EQ(rig.engine->session(0).counters.repairs, 1u);
-    // In vain: asked again, but ever less often.
-    for (int n = 0; n < 120; n++) {
-        rig.say(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {}, false).bulk(true); });
-        rig.acknowledge(0);
-        rig.hello(0, {.flags = drained, .live = 2});
-        rig.pass(1s);
-    }
-    EXPECT_GE(rig.engine->session(0).counters.repairs, 5u);
-    EXPECT_LE(rig.engine->session(0).counters.repairs, 7u);
-}
-
 // ---- ready ---------------------------------------------------------------------------------
 
 std::string why(const Rig& rig) {

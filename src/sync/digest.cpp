@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: ISC
+#include "sync/digest.hpp"
+
+#include "state/mix.hpp"
+#include "sync/merge.hpp"
+#include "util/bytes.hpp"
+
+#include <cstring>
+
+namespace encsync::sync {
+
+using state::fold;
+
+namespace {
+
+std::uint64_t mix(const state::Extras& extras) {
+    const auto word = [](const auto& bytes, std::size_t at) {
+        std::array<std::uint8_t, 8> eight;
+        std::memcpy(eight.data(), &bytes[at], eight.size());
+        return load_be<std::uint64_t>(eight.data());
+    };
+    const std::uint64_t labels =
+        fold(word(extras.labels, 0) ^ state::kMix[0], word(extras.labels, 8) ^ state::kMix[1]);
+    const auto& helper = extras.helper.padded();
+    return fold(labels ^ word(helper, 0) ^ state::kMix[2],
+                word(helper, 8) ^ extras.lifetime ^ state::kMix[3]);
+}
+
+} // namespace
+
+void Digest::change(Node leaf, std::uint64_t by) {
+    if (!sums_)
+        sums_ = std::make_unique<std::uint64_t[]>(kNodes);
+    Node node = leaf;
+    for (; node != kRoot; node = (node - 1) / kFanOut)
+        sums_[node] += by;
+    sums_[kRoot] += by;
+}
+
+Digest::Sums Digest::children(Node node) const {
+    Sums sums{};
+    if (sums_)
+        std::memcpy(sums.data(), &sums_[first_child(node)], sizeof sums);
+    return sums;
+}
+
+bool Digest::operator==(const Digest& other) const {
+    if (count_ != other.count_)
+        return false;
+    for (Node node = 0; node < kNodes; node++)
+        if (sum(node) != other.sum(node))
+            return false;
+    return true;
+}
+
+Digest::Node leaf_of(state::StateId id) {
+    // A pf firewall counts its ids, so their own bits would fill few leaves.
+    const std::uint64_t mixed = fold(id.id ^ state::kMix[0], id.creatorid ^ state::kMix[1]);
+    return Digest::kFirstLeaf + static_cast<Digest::Node>(mixed >> 48);
+}
+
+std::uint64_t check_of(const state::Index& index, state::Slot slot) {
+    const state::Record& r = index.record(slot);
+    const state::Index::Fingerprint print = index.fingerprint(slot);
+    // A short update carries no flags: who hears it concludes them.
+    const auto flags = static_cast<std::uint8_t>(
+        (r.flags | progress_flags(print.proto, r.src_state, r.dst_state)) &
+        (state::kSeenReply | state::kAssured));
+    const std::uint64_t progress = std::uint64_t{r.src_state} << 24 |
+                                   std::uint64_t{r.dst_state} << 16 | std::uint64_t{flags} << 8 |
+                                   r.sync.term;
+    const std::uint64_t name = fold(r.id.id ^ state::kMix[2], r.id.creatorid ^ print.hash);
+    std::uint64_t more = state::kMix[3];
+    if (const state::Extras& extras = index.extras(slot); !extras.empty())
+        more ^= mix(extras);
+    return fold(name ^ more, (std::uint64_t{r.mark} << 32 | progress) ^ state::kMix[0]);
+}
+
+} // namespace encsync::sync

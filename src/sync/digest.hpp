@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: ISC
+// Sums over the flows of one owner, by which two nodes find out that they hold the same, and if
+// not, where the difference is.
+//
+//     Digest mine;
+//     mine.add(leaf_of(id), check);              // subtract() takes it out again
+//     if (mine.sum(node) != theirs)              // then look at the children of `node`
+//
+// A tree with 16 children a node and 65,536 leaves; each node is the sum (modulo 2^64) of the
+// checks of the flows below it, kept up with every change, so that asking costs nothing. A leaf
+// follows from the name of a flow alone. Sums are linear: what a peer is not to hear of is summed
+// apart and subtracted. The checks are not keyed: only nodes that trust each other compare them,
+// and what they guard against is accident.
+#pragma once
+
+#include "state/index.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+namespace encsync::sync {
+
+class Digest {
+  public:
+    using Node = std::uint32_t; // 0 is the root; the children of n are 16 n + 1 to 16 n + 16
+    static constexpr Node kFanOut = 16, kLeaves = 65536;
+    static constexpr Node kRoot = 0, kFirstLeaf = 1 + 16 + 256 + 4096;
+    static constexpr Node kNodes = kFirstLeaf + kLeaves;
+    using Sums = std::array<std::uint64_t, kFanOut>;
+
+    static constexpr bool is_leaf(Node node) { return node >= kFirstLeaf; }
+    static constexpr Node first_child(Node node) { return kFanOut * node + 1; }
+
+    void add(Node leaf, std::uint64_t check) {
+        count_++;
+        change(leaf, check);
+    }
+    void subtract(Node leaf, std::uint64_t check) {
+        count_--;
+        change(leaf, -check);
+    }
+    std::uint64_t count() const { return count_; }
+    std::uint64_t sum(Node node) const { return sums_ ? sums_[node] : 0; }
+    Sums children(Node node) const; // of a node that is no leaf
+    bool operator==(const Digest& other) const;
+
+  private:
+    void change(Node leaf, std::uint64_t by);
+
+    std::unique_ptr<std::uint64_t[]> sums_; // 559 kB, when there is something to sum
+    std::uint64_t count_ = 0;
+};
+
+// Where a flow of this name is summed.
+Digest::Node leaf_of(state::StateId id);
+
+// What two nodes must agree on about a flow, in 64 bits: its name, its addresses, how far it has
+// come, mark, extras and term. The same on every node.
+std::uint64_t check_of(const state::Index& index, state::Slot slot);
+
+} // namespace encsync::sync
