@@ -93,12 +93,23 @@ std::string traffic(const json::value& object, std::string_view packets, std::st
                        number_as(size, object, bytes));
 }
 
+// "yes, checked 2 s ago": the peer's flows and our copies of them were the same then.
+std::string in_step(const json::value& peer) {
+    const bool known = member(peer, "in_step") != nullptr;
+    std::string out = yes_no(peer, known ? "in_step" : "ready");
+    if (!truth(peer, "in_step").value_or(false) || member(peer, "checked_seconds_ago") == nullptr)
+        return out;
+    if (const auto* check = member(peer, "check");
+        check != nullptr && !truth(*check, "equal").value_or(true))
+        out = "repairing";
+    return out + ", checked " + ago(peer, "checked_seconds_ago");
+}
+
 std::string peer_table(const json::value& peers) {
     std::vector<std::vector<std::string>> rows{
         {"PEER", "STATE", "IN STEP", "SPI IN", "SPI OUT", "RECEIVED", "SENT", "REFUSED", "HEARD"}};
     for (const auto& peer : array_of(peers))
-        rows.push_back({text(peer, "name"), text(peer, "state"),
-                        yes_no(peer, member(peer, "in_step") ? "in_step" : "ready"),
+        rows.push_back({text(peer, "name"), text(peer, "state"), in_step(peer),
                         text(peer, "spi_in"), text(peer, "spi_out"),
                         traffic(peer, "rx_packets", "rx_bytes"),
                         traffic(peer, "tx_packets", "tx_bytes"), number_as(count, peer, "refused"),

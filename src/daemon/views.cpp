@@ -194,8 +194,7 @@ json::array Node::peers() const {
         const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
         json::object bulk{{"sending", s.sending_bulk},     {"arriving", s.bulk_arriving},
                           {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
-                          {"swept", s.counters.swept},     {"repairs", s.counters.repairs},
-                          {"gave_up", s.pf.gave_up}};
+                          {"swept", s.counters.swept},     {"gave_up", s.pf.gave_up}};
         json::object o{
             {"name", config_.conns[peer].name},
             {"state", state},
@@ -212,9 +211,19 @@ json::array Node::peers() const {
             {"since", seconds_since(life.since)},
             {"last_error", life.last_error},
             {"bulk", std::move(bulk)}};
-        if (s.last_heard > sync::Instant::zero())
-            o["last_heard"] =
-                std::chrono::duration_cast<std::chrono::seconds>(now - s.last_heard).count();
+        const auto since = [&](const char* name, sync::Instant then) {
+            if (then > sync::Instant::zero())
+                o[name] = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
+        };
+        since("last_heard", s.last_heard);
+        since("checked_seconds_ago", s.checks.equal);
+        since("peer_checked_seconds_ago", s.checks.peer_equal);
+        if (s.extended)
+            o["check"] = json::object{{"equal", s.checks.differing == 0},
+                                      {"checks", s.counters.checks},
+                                      {"repairs", s.counters.repairs},
+                                      {"differing", s.counters.differing},
+                                      {"removed", s.counters.removed}};
         o["address"] = config::to_string(config_.conns[peer].right);
         if (life.key)
             o["key"] = keys::fingerprint(*life.key);

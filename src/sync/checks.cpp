@@ -379,7 +379,6 @@ bool Engine::say_checks(Session& s, PeerId peer, pfsync::Builder& packet) {
     store_be(m + ext::root::since, s.outstanding.first_with_items());
     store_be(m + ext::root::sum, own_sum(peer, Digest::kRoot));
     store_be(m + ext::root::count, live_digest_.count() - withheld_digest_[peer].count());
-    s.counters.tx_messages++;
     return true;
 }
 

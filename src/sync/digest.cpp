@@ -5,7 +5,9 @@
 #include "sync/merge.hpp"
 #include "util/bytes.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace encsync::sync {
 
@@ -29,8 +31,12 @@ std::uint64_t mix(const state::Extras& extras) {
 } // namespace
 
 void Digest::change(Node leaf, std::uint64_t by) {
-    if (!sums_)
-        sums_ = std::make_unique<std::uint64_t[]>(kNodes);
+    if (!sums_) {
+        // calloc, because it takes fresh pages and touches none of them.
+        sums_.reset(static_cast<std::uint64_t*>(std::calloc(kNodes, sizeof(std::uint64_t))));
+        if (!sums_)
+            throw std::bad_alloc();
+    }
     Node node = leaf;
     for (; node != kRoot; node = (node - 1) / kFanOut)
         sums_[node] += by;
@@ -47,10 +53,11 @@ Digest::Sums Digest::children(Node node) const {
 bool Digest::operator==(const Digest& other) const {
     if (count_ != other.count_)
         return false;
-    for (Node node = 0; node < kNodes; node++)
-        if (sum(node) != other.sum(node))
-            return false;
-    return true;
+    if (sums_ && other.sums_)
+        return std::equal(&sums_[0], &sums_[0] + kNodes, &other.sums_[0]);
+    const Digest& any = sums_ ? *this : other;
+    return !any.sums_ ||
+           std::all_of(&any.sums_[0], &any.sums_[0] + kNodes, [](auto sum) { return sum == 0; });
 }
 
 Digest::Node leaf_of(state::StateId id) {

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 
 namespace encsync::sync {
@@ -48,7 +49,10 @@ class Digest {
   private:
     void change(Node leaf, std::uint64_t by);
 
-    std::unique_ptr<std::uint64_t[]> sums_; // 559 kB, when there is something to sum
+    struct Free {
+        void operator()(std::uint64_t* p) const { std::free(p); }
+    };
+    std::unique_ptr<std::uint64_t[], Free> sums_; // 559 kB, when there is something to sum
     std::uint64_t count_ = 0;
 };
 

@@ -228,4 +228,4 @@ def test_what_one_peer_is_not_told_the_other_is(fresh):
     wait_for(lambda: find(donald, PLAIN), 10, "the flow to come back to donald")
     assert find(donald, PLAIN).mark == 0x8000003
     # Who counts what was told finds nothing missing.
-    assert at_donald.peer("mickey")["bulk"]["repairs"] == 0
+    assert at_donald.peer("mickey")["check"]["repairs"] == 0

@@ -102,6 +102,7 @@ class Run {
             step();
             check_books();
         }
+        check(engine_->digests_hold());
     }
 
   private:
@@ -351,7 +352,6 @@ class Run {
         check(sum == engine_->index().size());
         check(engine_->pf_states().most() <= sum); // nothing is kept of what has gone
         check(engine_->expectations().size() <= sync::ExpectationBook::kMax);
-        check(engine_->digests_hold());
         check(!link_.open);
     }
 

@@ -63,7 +63,8 @@ TEST(Render, Status) {
         "peers": [{"name": "minnie", "state": "up", "ready": true, "in_step": true,
                    "spi_in": "c0ffee01", "spi_out": "deadbeef", "rx_packets": 1234,
                    "tx_packets": 5, "rx_bytes": 1536, "tx_bytes": 400, "refused": 3, "since": 9,
-                   "last_heard": 1, "last_error": ""},
+                   "last_heard": 1, "last_error": "", "checked_seconds_ago": 2,
+                   "check": {"equal": true}},
                   {"name": "goofy", "state": "down", "ready": false,
                    "last_error": "no trusted key"}]})")),
               R"(mickey: active, ready
@@ -71,11 +72,18 @@ encsyncd 0.1.0, up 2h5m, memory 12.0 MiB
 states 1,234: own 1,000, copies 234
 policy installed, refused 12 (bad_ttl 10, bad_length 2)
 
-PEER    STATE  IN STEP  SPI IN    SPI OUT   RECEIVED         SENT       REFUSED  HEARD
-minnie  up     yes      c0ffee01  deadbeef  1,234 (1.5 KiB)  5 (400 B)  3        1s ago
-goofy   down   no       -         -         - (-)            - (-)      -        -
+PEER    STATE  IN STEP              SPI IN    SPI OUT   RECEIVED         SENT       REFUSED  HEARD
+minnie  up     yes, checked 2s ago  c0ffee01  deadbeef  1,234 (1.5 KiB)  5 (400 B)  3        1s ago
+goofy   down   no                   -         -         - (-)            - (-)      -        -
 goofy: no trusted key
 )");
+}
+
+TEST(Render, ADifferenceIsNotCalledInStep) {
+    const auto out =
+        render_status(parse(R"({"peers":[{"name":"minnie","in_step":true,"checked_seconds_ago":75,
+            "check":{"equal":false}}]})"));
+    EXPECT_NE(out.find("repairing, checked 1m15s ago"), out.npos) << out;
 }
 
 TEST(Render, StatusThatIsNotReadySaysSo) {

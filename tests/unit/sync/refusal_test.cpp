@@ -180,12 +180,12 @@ TEST(Refusal, RequestsForTheUnknownAndTheSecret) {
     rig.engine->on_created(secret);
     rig.engine->on_created(flow(2));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 2 4:4 live 0");
+    EXPECT_EQ(rig.heard(0), "INS 2 4:4 live 0, ABSENT ?");
     rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
     rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(2)); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 2 4:4 live 0");
+    EXPECT_EQ(rig.heard(0), "UPD 2 4:4 live 0, ABSENT 1");
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
 }
 
@@ -231,28 +231,6 @@ TEST(Clear, RemovesTheSpeakersOwnAndNothingElse) {
     EXPECT_EQ(rig.owner(4), "here term 0");
     rig.say(0, [](Packet& p) { p.clear(0x7777, "all"); });
     EXPECT_EQ(rig.owner(2), "unknown");
-}
-
-TEST(Stale, IsAnsweredWithWhatWeKnow) {
-    Met rig;
-    rig.engine->on_created(flow(1));
-    rig.acknowledge(0);
-    rig.heard(0);
-    state::Flow behind = flow(1, 0, 4, 2);
-    behind.id = rig.id(1);
-    rig.say(0, [&](Packet& p) { p.update(behind); });
-    rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 4:4");
-    EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
-    EXPECT_EQ(rig.table.take(), "");
-    state::Flow ahead = flow(1, 0, 7, 4);
-    ahead.id = rig.id(1);
-    rig.say(0, [&](Packet& p) { p.update(ahead); });
-    rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
-    EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
-    EXPECT_EQ(rig.table.take(), "put 1 natural 7:4");
-    EXPECT_EQ(rig.owner(1), "here term 0"); // a short update changes no hands
 }
 
 } // namespace

@@ -55,6 +55,7 @@ Packet& Packet::hello(const Greeting& g) {
     m[ext::hello::role] = g.role;
     m[ext::hello::flags] = g.flags;
     store_be(m + ext::hello::live, g.live);
+    store_be(m + ext::hello::checked, ext::hello::kNever);
     return *this;
 }
 
@@ -82,6 +83,7 @@ Packet& Packet::full(const state::Flow& flow, Tail tail, bool insert) {
                         {.tail = tail.tail,
                          .live = tail.live,
                          .term = tail.term,
+                         .elsewhere = tail.elsewhere,
                          .more = more,
                          .expectations = tail.expectations,
                          .wants_ack = tail.wants_ack});
@@ -265,6 +267,11 @@ std::string Rig::name(state::StateId id) const {
     return it == names_.end() ? "?" : std::to_string(it->second);
 }
 
+static std::string checked(Bytes hello) {
+    const auto seconds = load_be<std::uint32_t>(&hello[ext::hello::checked]);
+    return seconds == ext::hello::kNever ? "" : " checked " + std::to_string(seconds);
+}
+
 std::string Rig::describe(const pfsync::Section& section, Bytes m) {
     const auto states = [](unsigned src, unsigned dst) {
         return " " + std::to_string(src) + ":" + std::to_string(dst);
@@ -272,7 +279,8 @@ std::string Rig::describe(const pfsync::Section& section, Bytes m) {
     if (section.action == ext::kSeq)
         return "SEQ";
     if (section.action == ext::kHello)
-        return (m[ext::hello::flags] & ext::hello::kLost) != 0 ? "HELLO lost" : "HELLO";
+        return std::string("HELLO") +
+               ((m[ext::hello::flags] & ext::hello::kLost) != 0 ? " lost" : "") + checked(m);
     if (section.action == ext::kAck)
         return "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
     switch (section.action) {

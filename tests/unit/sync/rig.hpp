@@ -81,6 +81,7 @@ struct Tail {
     bool wants_ack = false;
     bool more = false; // the flow's extras
     std::uint8_t expectations = 0;
+    bool elsewhere = false; // a third node's
 };
 
 struct Greeting {
@@ -142,6 +143,8 @@ class Rig {
     void hello(PeerId peer, Greeting g); // fills in session, heard, creatorid
     // A numbered packet.
     void say(PeerId peer, const std::function<void(Packet&)>& what);
+    // One that is lost.
+    void lose(PeerId peer) { numbers_[peer]++; }
     void say_plain(PeerId peer, const std::function<void(Packet&)>& what);
     // What the engine told this peer since the last call, without SEQ, HELLO and ACK unless
     // `all`: "INS 1 live, UPD_C 2 4:4, DEL_C 3, UPD_REQ all, BUS start".

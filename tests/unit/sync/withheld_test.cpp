@@ -108,7 +108,7 @@ TEST(NoSyncOfAPeer, NeitherBulkNorRequestTellsOfIt) {
     rig.expect("INS 1 4:4 live 0, INS 2 4:4 live 0", "INS 2 4:4 live 0");
     for (PeerId peer : {PeerId{0}, PeerId{1}})
         rig.say(peer, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
-    rig.expect("UPD 1 4:4 live 0", "");
+    rig.expect("UPD 1 4:4 live 0", "ABSENT 1");
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
     for (PeerId peer : {PeerId{0}, PeerId{1}})
         rig.say(peer, [&](Packet& p) { p.id(Kind::request, {}); });
