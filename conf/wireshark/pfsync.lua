@@ -106,7 +106,7 @@ local HELLO = {
 }
 local SEQ = {{"number", 0, "u64"}, {"session", 8, "hex64"}}
 local ACK = {{"highest", 0, "u64"}, {"session", 8, "hex64"}, {"bitmap", 16, "rest"}}
-local ROOT = {{"since", 0, "u64"}, {"sum", 8, "hex64"}, {"count", 16, "u64"}}
+local ROOT = {{"since", 0, "u64"}, {"sum", 8, "hex64"}, {"states", 16, "u64"}}
 local SUMS = {{"node", 0, "u32"}, {"sums", 8, "rest"}}
 local LIST = {
     {"leaf", 0, "u32"}, {"part", 4, "u16"}, {"flags", 6, "u8"}, {"flows", 8, "rest"},

@@ -116,7 +116,7 @@ constexpr Field kAck[] = {
 constexpr Field kRoot[] = {
     {"since", extension::root::since, Kind::u64},
     {"sum", extension::root::sum, Kind::hex64},
-    {"count", extension::root::count, Kind::u64},
+    {"states", extension::root::count, Kind::u64},
 };
 
 constexpr Field kAsk[] = {{"node", extension::ask::node, Kind::u32}};

@@ -210,7 +210,7 @@ RENAMED = {("HELLO", "version"): "hello_version", ("SEQ", "number"): "seq",
            ("EXPECT", "count"): "expect_count", ("EXPECT", "timeout"): "expect_timeout"}
 TAIL = {"mark": "mark", "timeout": "tail_timeout", "zone": "zone", "flags": "tail_flags",
         "status": "tail_status", "term": "term"}
-HEX = {"id", "creatorid", "spi", "session", "heard"}
+HEX = {"id", "creatorid", "spi", "session", "heard", "sum"}
 
 
 def flat(name: str, value, version: int):
@@ -344,6 +344,33 @@ def test_tshark_sees_the_same_expectations(fields, tmp_path):
     assert message["dst_addr"] == "10.0.0.2" and message["dst_port"] == 51210
     assert message["function"] == "nat-follow-master" and message["timeout"] == 299
     assert [packet.get("error") for packet in decoded] == [None, None, "bad_name", "bad_name"]
+
+
+def own(action: int, message: bytes) -> bytes:
+    """A packet with one message of our own."""
+    return (struct.pack(">BBH16x", 6, 0, 24 + len(message))
+            + struct.pack(">BBH", action, len(message) // 4, 1) + message)
+
+
+def test_tshark_sees_the_same_digests(fields, tmp_path):
+    file = tmp_path / "digests.pcap"
+    flows = struct.pack(">QII", 0x1122334455667788, 0x0a0b0c0d, 0xdeadbeef) * 2
+    packets = [own(0xe0, struct.pack(">QQIHBBQQI", 7, 8, 9, 1, 2, 3, 40, 30, 2)),
+               own(0xe3, struct.pack(">QQQ", 99, 0x8877665544332211, 1_000_000)),
+               own(0xe4, struct.pack(">I", 4368)),
+               own(0xe5, struct.pack(">II16Q", 17, 0, *range(1, 17))),
+               own(0xe6, struct.pack(">IHBx", 4369, 2, 1) + flows),
+               own(0xe7, struct.pack(">QIQ", 0x1122334455667788, 0x0a0b0c0d, 98))]
+    file.write_bytes(pcap([ip(data) for data in packets]))
+    decoded = decode_json(file)
+    for ours, theirs in zip(decoded, dissect(file, fields), strict=True):
+        theirs.pop("stride")
+        assert without_empty(as_dissected(ours)) == without_empty(theirs)
+    messages = [packet["sections"][0]["messages"][0] for packet in decoded]
+    assert messages[0]["checked"] == 2 and messages[1]["states"] == 1_000_000
+    assert messages[1]["sum"] == "8877665544332211" and messages[2]["node"] == 4368
+    assert messages[3]["sums"] == struct.pack(">16Q", *range(1, 17)).hex()
+    assert messages[4]["flows"] == flows.hex() and messages[5]["since"] == 98
 
 
 def test_the_comparison_can_fail(fields, tmp_path):

@@ -105,9 +105,14 @@ TEST(EveryByteShows, SmallMessages) {
     EXPECT_EQ(silent_bytes(6, 11, old), range(6, 8) | range(12, 32));
     EXPECT_EQ(silent_bytes(5, 11, old), range(6, 8) | range(12, 32) | range(46, 48));
     // What encsync nodes say.
-    EXPECT_TRUE(silent_bytes(6, 0xe0, Data(40, 1)).empty());
+    EXPECT_TRUE(silent_bytes(6, 0xe0, Data(44, 1)).empty());
     EXPECT_TRUE(silent_bytes(6, 0xe1, Data(16, 1)).empty());
     EXPECT_TRUE(silent_bytes(6, 0xe2, Data(144, 1)).empty());
+    EXPECT_TRUE(silent_bytes(6, 0xe3, Data(24, 1)).empty());
+    EXPECT_TRUE(silent_bytes(6, 0xe4, Data(4, 1)).empty());
+    EXPECT_EQ(silent_bytes(6, 0xe5, Data(136, 1)), range(4, 8));
+    EXPECT_EQ(silent_bytes(6, 0xe6, Data(40, 1)), range(7, 8));
+    EXPECT_TRUE(silent_bytes(6, 0xe7, Data(20, 1)).empty());
 }
 
 TEST(Freebsd, AllSizesOfAState) {
