@@ -26,7 +26,9 @@ namespace asio = boost::asio;
 constexpr std::uint32_t kMaxLength = 1024;
 constexpr std::size_t kBuffer = 8192; // of one message: headers, attributes, the entry
 constexpr std::size_t kSocketBuffer = std::size_t{4} << 20;
-constexpr std::size_t kPerTurn = 64;
+// Taken in one go, in which no time passes for those that wait: more than may wait at once, so that
+// of a flood some are over that limit, however slow the machine is.
+constexpr std::size_t kPerTurn = 256;
 constexpr int kAnswerWithin = 1000; // milliseconds; the kernel answers at once
 
 template<class T>

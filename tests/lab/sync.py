@@ -123,7 +123,7 @@ class Encsync:
                                f"{self.name}:\n{self.daemon.last_words()}")
             return self.status() is not None
 
-        wait_for(answers, 15, f"encsyncd to answer on {self.name}")
+        wait_for(answers, 60, f"encsyncd to answer on {self.name}")
 
     def stop(self) -> None:
         status = self.daemon.stop()
@@ -135,7 +135,7 @@ class Encsync:
         """SIGKILL to encsyncd alone. Its charon must follow by itself."""
         charons = self.charons()
         self.daemon.kill()
-        wait_for(lambda: not any(start_time(pid) for pid in charons), 5,
+        wait_for(lambda: not any(start_time(pid) for pid in charons), 15,
                  f"charon to die with its encsyncd on {self.name}")
 
     def restart(self) -> None:
