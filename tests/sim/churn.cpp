@@ -7,14 +7,15 @@
 
 namespace encsync::sim {
 
-void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario) {
+void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario,
+               std::uint64_t first) {
     if (const char* one = std::getenv("ENCSYNC_SIM_SEED")) {
         scenario(std::strtoull(one, nullptr, 10));
         return;
     }
     if (const char* many = std::getenv("ENCSYNC_SIM_SEEDS"))
         seeds = static_cast<unsigned>(std::strtoul(many, nullptr, 10));
-    for (std::uint64_t seed = 1; seed <= seeds; seed++) {
+    for (std::uint64_t seed = first; seed < first + seeds; seed++) {
         scenario(seed);
         if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure())
             FAIL() << "replay with ENCSYNC_SIM_SEED=" << seed;

@@ -19,7 +19,9 @@ namespace encsync::sim {
 using namespace std::chrono_literals;
 using sync::Role;
 
-void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario);
+// `first`: of those seeds; for scenarios that are split, so that several run at a time.
+void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario,
+               std::uint64_t first = 1);
 LinkQuality bad_link(World& world);
 
 // Traffic: flows begin, move on, and end. Two of these with different `offset`s never meet.

@@ -20,6 +20,15 @@ bool is_tcp(const state::Flow& flow) {
     return flow.key.proto == IPPROTO_TCP;
 }
 
+// Without what pfsync does not carry.
+state::Flow pf_flow(std::uint32_t n) {
+    state::Flow flow = flow_number(n);
+    flow.key.zone = 0;
+    flow.mark = 0;
+    flow.extras = {};
+    return flow;
+}
+
 // Flows whose packets pass at one of the two; each step moves some on, begins some and ends some.
 struct Load {
     World& world;
@@ -40,9 +49,7 @@ struct Load {
     void step(unsigned count) {
         for (unsigned n = 0; n < count; n++) {
             if (live.empty() || world.chance(0.3)) {
-                Live l{flow_number(next), world.chance(0.5)};
-                l.flow.mark = 0; // which pfsync does not carry
-                l.flow.extras = {};
+                const Live l{pf_flow(next), world.chance(0.5)};
                 packet(live[next++] = l);
                 continue;
             }
@@ -142,12 +149,10 @@ TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
             Load load{world, pf};
             world.run(5s);
             for (std::uint32_t n = 1; n <= 30; n++) {
-                state::Flow flow = flow_number(n);
+                state::Flow flow = pf_flow(n);
                 while (flow.src_state < 4 && !(flow.src_state == 2 && flow.dst_state == 2) &&
                        advance(flow))
                     ;
-                flow.extras = {};
-                flow.mark = 0;
                 load.live[n] = {flow, true};
             }
             world.quality.loss = 0.05;
@@ -235,9 +240,7 @@ TEST(SimPf, TwoNodesOfOursInEveryDialect) {
             world.run(20s);
             std::map<std::uint32_t, state::Flow> live;
             for (std::uint32_t n = 1; n <= 120; n++) {
-                state::Flow flow = flow_number(n);
-                flow.mark = 0;
-                flow.extras = {};
+                state::Flow flow = pf_flow(n);
                 Kernel& kernel = world.nodes[n % 2]->kernel;
                 do {
                     kernel.traffic(flow);

@@ -80,7 +80,9 @@ TEST(Sim, ATakeoverLosesTheYoungAndNoOther) {
         old.step(0, 200);
         end_what_is_over(old);
         old.wait(0, 8s);
-        young.step(0, 50);
+        do
+            young.step(0, 50);
+        while (young.alive.empty());
         world.run(500ms);
         world.nodes[0]->power_off();
         world.run(1s);

@@ -229,7 +229,7 @@ void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
     }
 }
 
-void World::deliver(const Flight& flight) {
+void World::deliver(Flight& flight) {
     Node& to = *nodes[flight.to];
     const auto machine = machines.find(flight.to);
     traffic.in_flight--;
@@ -239,6 +239,8 @@ void World::deliver(const Flight& flight) {
         traffic.corrupted++;
     } else {
         traffic.arrived++;
+        if (forge)
+            forge(flight.from, flight.to, flight.packet);
         if (machine != machines.end())
             return machine->second->on_packet(flight.from, flight.packet);
         to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
@@ -271,7 +273,7 @@ void World::run(Instant span) {
         if (now - timers >= 1s)
             timers = now;
         while (!flights_.empty() && flights_.begin()->first <= now) {
-            const Flight flight = std::move(flights_.begin()->second);
+            Flight flight = std::move(flights_.begin()->second);
             flights_.erase(flights_.begin());
             deliver(flight);
         }
@@ -385,6 +387,7 @@ state::Flow flow_number(std::uint32_t n) {
     }
     flow.key.orig.sport = static_cast<std::uint16_t>(n);
     flow.key.orig.dport = 443;
+    flow.key.zone = n % 11 == 0 ? 7 : 0;
     flow.reply = inverse(flow.key);
     if (n % 2 == 0 && flow.key.family == state::Family::inet) {
         flow.reply.dst.bytes = {203, 0, 113, 1};

@@ -113,6 +113,9 @@ class World {
     std::map<unsigned, Machine*> machines; // the nodes of these numbers are stopped
     std::vector<std::vector<bool>> cut;    // cut[a][b]: nothing gets from a to b
 
+    // What arrives is handed to this first: what a fault in a program might do to it.
+    std::function<void(unsigned from, unsigned to, MutableBytes packet)> forge;
+
     void run(Instant span);
     void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);
     void connect(unsigned a, unsigned b, bool up); // both ways
@@ -138,7 +141,7 @@ class World {
 
   private:
     struct Flight;
-    void deliver(const Flight& flight);
+    void deliver(Flight& flight);
     std::string discrepancy(const Node& node) const;
     std::string discord() const;
 

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: ISC
+// Everything at once, from one seed: two to four nodes; links that lose, delay, reorder, duplicate
+// and damage, and are cut; flows of two protocols and families, with NAT, zones and marks, that
+// begin, move on and end; processes that are killed and started again, nodes that lose power and
+// come back without their table; roles that change in either order. In the end all nodes hold what
+// lives and nothing else, they know it of each other, and the books balance.
+#include "churn.hpp"
+
+#include <gtest/gtest.h>
+
+namespace encsync::sim {
+namespace {
+
+class Everything {
+  public:
+    explicit Everything(std::uint64_t seed) : world_(seed, count_of(seed)), churn_{world_} {}
+
+    void run() {
+        world_.quality = worst_link();
+        const bool roles = world_.chance(0.7);
+        if (roles)
+            for (unsigned n = 0; n < count(); n++)
+                world_.set_role(n, n == 0 ? Role::active : Role::standby);
+        churn_.wait_until_in_step(active_);
+        for (unsigned n = 4 + static_cast<unsigned>(world_.below(6)); n > 0; n--) {
+            traffic();
+            happen(roles);
+            if (testing::Test::HasFailure())
+                return;
+        }
+        traffic();
+        settle();
+        expect_all_well();
+        end();
+    }
+
+  private:
+    static unsigned count_of(std::uint64_t seed) { return 2 + static_cast<unsigned>(seed % 3); }
+    unsigned count() const { return static_cast<unsigned>(world_.nodes.size()); }
+    unsigned other() {
+        return (active_ + 1 + static_cast<unsigned>(world_.below(count() - 1))) % count();
+    }
+    Instant up_to(Instant most) {
+        return Instant(
+            static_cast<std::int64_t>(world_.below(static_cast<std::uint64_t>(most.count()))));
+    }
+    LinkQuality worst_link() {
+        LinkQuality q = bad_link(world_);
+        q.corrupt = static_cast<double>(world_.below(10)) / 100;
+        return q;
+    }
+
+    void traffic() {
+        for (std::uint64_t n = 1 + world_.below(4); n > 0; n--) {
+            churn_.step(active_, static_cast<unsigned>(world_.below(25)));
+            world_.run(up_to(100ms));
+        }
+    }
+    void wait(Instant span) { churn_.wait(active_, span); }
+
+    void happen(bool roles) {
+        switch (world_.below(roles ? 6 : 4)) {
+        case 0:
+            world_.quality = worst_link();
+            return wait(up_to(3s));
+        case 1:
+            return part();
+        case 2:
+            return restart(static_cast<unsigned>(world_.below(count())));
+        case 3:
+            return lose_power(other());
+        case 4:
+            return hand_over();
+        default:
+            return die();
+        }
+    }
+    // One that carries no traffic cannot hear some or all of the others for a while.
+    void part() {
+        const unsigned lonely = other();
+        for (unsigned n = 0; n < count(); n++)
+            if (n != lonely && (n == active_ || world_.chance(0.5))) {
+                world_.cut[n][lonely] = true;
+                world_.cut[lonely][n] = world_.chance(0.7);
+            }
+        for (int n = 0; n < 3; n++) {
+            traffic();
+            wait(up_to(4s));
+        }
+        for (unsigned n = 0; n < count(); n++)
+            world_.connect(n, lonely, true);
+        wait(up_to(2s));
+    }
+    void restart(unsigned node) {
+        world_.nodes[node]->stop();
+        churn_.step(active_, 10);
+        wait(up_to(6s));
+        world_.nodes[node]->start();
+        // Until it is in step again it cannot tell a copy from a flow that has ended.
+        churn_.wait_until_in_step(active_);
+    }
+    void lose_power(unsigned node) {
+        world_.nodes[node]->power_off();
+        traffic();
+        wait(up_to(6s));
+        world_.nodes[node]->start();
+        churn_.wait_until_in_step(active_);
+    }
+    // In good order, or in that of a keepalived whose ends do not speak at the same instant.
+    void hand_over() {
+        wait(8s);
+        const unsigned next = other();
+        if (world_.chance(0.5)) {
+            world_.set_role(active_, Role::standby);
+            world_.run(up_to(1s));
+            world_.set_role(next, Role::active);
+        } else {
+            world_.set_role(next, Role::active);
+            world_.run(up_to(1s));
+            world_.set_role(active_, Role::standby);
+        }
+        active_ = next;
+        EXPECT_EQ(churn_.missing(active_), "");
+        wait(5s); // until all nodes know
+    }
+    void die() {
+        wait(8s); // what was said has arrived
+        const unsigned dead = active_, next = other();
+        world_.nodes[dead]->power_off();
+        active_ = next;
+        world_.run(up_to(2s));
+        world_.set_role(next, Role::active);
+        EXPECT_EQ(churn_.missing(active_), "");
+        wait(6s); // until all nodes know
+        traffic();
+        world_.nodes[dead]->role = Role::standby;
+        world_.nodes[dead]->start();
+        churn_.wait_until_in_step(active_);
+    }
+
+    void settle() {
+        wait(5s);
+        world_.quality = {};
+        wait(25s);
+    }
+    void expect_all_well() {
+        churn_.expect_all_agree();
+        EXPECT_EQ(world_.nodes[active_]->engine->live(), churn_.alive.size());
+        for (const auto& node : world_.nodes)
+            for (PeerId peer = 0; peer + 1u < count(); peer++) {
+                const sync::Checks& checks = node->engine->session(peer).checks;
+                EXPECT_EQ(checks.differing, 0u);
+                EXPECT_GE(checks.equal, world_.now - 3s) << "node " << node->index;
+                EXPECT_GE(checks.peer_equal, world_.now - 5s) << "node " << node->index;
+            }
+        const World::Traffic& t = world_.traffic;
+        EXPECT_EQ(t.sent, t.arrived + t.lost + t.corrupted + t.in_flight);
+        for (const auto& node : world_.nodes) // nothing damaged came through
+            EXPECT_EQ(node->engine->counters().faults, decltype(sync::Counters::faults){});
+    }
+    // Everything ends, and nothing stays behind or comes back.
+    void end() {
+        for (const auto& [number, flow] : churn_.alive)
+            world_.nodes[active_]->kernel.close(flow.key);
+        churn_.alive.clear();
+        world_.run(5s);
+        churn_.expect_all_agree();
+        for (const auto& node : world_.nodes)
+            EXPECT_EQ(node->engine->index().size(), 0u);
+    }
+
+    World world_;
+    Churn churn_;
+    unsigned active_ = 0;
+};
+
+constexpr unsigned kParts = 4, kSeedsAPart = 400;
+
+class SimOf : public testing::TestWithParam<unsigned> {};
+
+TEST_P(SimOf, EverythingAtOnce) {
+    for_seeds(
+        kSeedsAPart, [](std::uint64_t seed) { Everything(seed).run(); },
+        1 + GetParam() * kSeedsAPart);
+}
+
+INSTANTIATE_TEST_SUITE_P(Part, SimOf, testing::Range(0u, kParts));
+
+} // namespace
+} // namespace encsync::sim
