@@ -3,6 +3,7 @@
 #include "config/config.hpp"
 #include "daemon/background.hpp"
 #include "daemon/node.hpp"
+#include "daemon/sandbox.hpp"
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
@@ -38,11 +39,20 @@ void log_lines(log::Level level, std::string_view text) {
 }
 
 int run(const Arguments& arguments, config::Config config, daemon::Background& background) {
+    const bool sandbox = config.setup.sandbox;
     boost::asio::io_context io(1);
     auto node = daemon::Node::open(io, std::move(config), arguments.config, arguments.run_dir);
     if (!node) {
         log::error("{}", node.error().text);
         return 1;
+    }
+    if (sandbox) {
+        if (auto confined = daemon::confine(); !confined) {
+            log::error("{}", confined.error().text);
+            return 1;
+        }
+    } else {
+        log::warning("sandbox=no: encsyncd keeps all privileges that it was started with");
     }
     if (auto started = (*node)->start(); !started) {
         log::error("{}", started.error().text);

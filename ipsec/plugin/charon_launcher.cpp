@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "ipsec/plugin/charon_launcher.hpp"
 
+#include "ipsec/plugin/charon_filter.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -114,6 +116,7 @@ void drop_privileges(const Plan& plan) {
     must(::setresgid(plan.gid, plan.gid, plan.gid) == 0, "setgid");
     must(::setresuid(plan.uid, plan.uid, plan.uid) == 0, "setuid");
     must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
+    must(filter_charon(), "seccomp");
     const rlimit none{0, 0};
     must(::setrlimit(RLIMIT_CORE, &none) == 0, "RLIMIT_CORE");
     // After setuid, which would clear it. If we died before this, our parent is another by now.

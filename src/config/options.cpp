@@ -186,6 +186,19 @@ constexpr std::array kOptions = {
            "`encsync` if there is such a user, else `nobody`", "encsync",
            "The unprivileged user that charon, strongSwan's IKE daemon, runs as.",
            store<&Setup::charonuser>},
+    Option{"sandbox",
+           kSetup,
+           ValueType::word,
+           "yes",
+           "",
+           "no",
+           "Whether encsyncd, once everything is open, gives up all capabilities but "
+           "`CAP_NET_ADMIN` and `CAP_NET_BIND_SERVICE`, and all system calls that it does not "
+           "need (seccomp). `no` is for finding out whether the sandbox is what is in the way: "
+           "the kernel's log names what it refused.",
+           store<&Setup::sandbox>,
+           {},
+           kYesNo},
     Option{"loglevel",
            kSetup,
            ValueType::word,

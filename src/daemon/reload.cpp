@@ -41,6 +41,7 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::natport>("natport"),
     keyword<&Setup::joinwait>("joinwait"),
     keyword<&Setup::charonuser>("charonuser"),
+    keyword<&Setup::sandbox>("sandbox"),
     keyword<&Setup::synclocal>("synclocal"),
     keyword<&Setup::ignore>("ignore"),
     keyword<&Setup::nosync>("nosync"),

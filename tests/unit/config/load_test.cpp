@@ -41,12 +41,12 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\tmargintime=1m\n"
                                    "\tmtu=640";
 const std::map<std::string, std::string> kRichFiles = {
-    {"setup.conf",
-     "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
-     "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
-     "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
-     "\tjoinwait=1m\n\tcharonuser=_charon\n\tipsec=auto\n\tdelay=1500ms\n\tdeferqueue=7\n"
-     "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"}};
+    {"setup.conf", "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
+                   "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
+                   "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
+                   "\tjoinwait=1m\n\tcharonuser=_charon\n\tsandbox=no\n\tipsec=auto\n\tdelay="
+                   "1500ms\n\tdeferqueue=7\n"
+                   "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"}};
 
 TEST(Load, EveryValueArrives) {
     const Loaded loaded = parse_text(kRich, kRichFiles);
@@ -63,6 +63,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(setup.natport, 14500);
     EXPECT_EQ(setup.joinwait, seconds(60));
     EXPECT_EQ(setup.charonuser, "_charon");
+    EXPECT_FALSE(setup.sandbox);
     EXPECT_EQ(setup.loglevel, log::Level::debug);
     EXPECT_TRUE(setup.synclocal);
     ASSERT_EQ(setup.ignore.size(), 2u);

@@ -36,6 +36,7 @@ TEST_F(Pair, CharonCanDoNothingButThink) {
     for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
         EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
     EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
+    EXPECT_EQ(status_of(pid, "Seccomp"), "2"); // SECCOMP_MODE_FILTER
     for (const char* kind : {"net", "mnt", "ipc"}) {
         EXPECT_NE(namespace_of(pid, kind), "") << kind;
         EXPECT_NE(namespace_of(pid, kind), namespace_of(self, kind)) << kind;

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/sandbox.hpp"
+
+#include "tests/unit/trial.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace encsync::daemon {
+namespace {
+
+using trial::kKilled;
+
+struct Row {
+    const char* what;
+    bool (*action)();
+    int confined, free; // as trial() says
+};
+
+const Row kRows[] = {
+    {"nothing", [] { return true; }, 0, 0},
+    {"a program",
+     [] {
+         char* const argv[] = {nullptr};
+         return ::execv("/nonexistent", argv) == 0;
+     },
+     kKilled, ENOENT},
+    {"mount", [] { return ::mount("none", "/nonexistent", "tmpfs", 0, nullptr) == 0; }, kKilled,
+     ENOENT},
+    {"namespace", [] { return ::unshare(CLONE_NEWUTS) == 0; }, kKilled, 0},
+    {"kernel module", [] { return ::syscall(SYS_init_module, nullptr, 0, "") == 0; }, kKilled, -1},
+    {"another user", [] { return ::setuid(65534) == 0; }, kKilled, 0},
+    {"a packet socket", [] { return ::socket(AF_PACKET, SOCK_RAW, 0) >= 0; }, EPERM, 0},
+    {"a socket", [] { return ::socket(AF_INET, SOCK_DGRAM, 0) >= 0; }, 0, 0},
+    {"netlink", [] { return ::socket(AF_NETLINK, SOCK_RAW, 12) >= 0; }, 0, 0},
+    {"port 500",
+     [] {
+         const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+         sockaddr_in at{};
+         at.sin_family = AF_INET;
+         at.sin_addr.s_addr = htonl(0x7f000063); // 127.0.0.99
+         at.sin_port = htons(500);
+         return ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
+     },
+     0, 0},
+    {"a file", [] { return ::open("/etc/passwd", O_RDONLY) >= 0; }, 0, 0},
+    {"another's file", [] { return ::chown("/nonexistent", 1, 1) == 0; }, EPERM, ENOENT},
+    {"memory",
+     [] {
+         return ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+                MAP_FAILED;
+     },
+     0, 0},
+    {"code",
+     [] {
+         return ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+                MAP_FAILED;
+     },
+     EPERM, 0},
+    {"niceness", [] { return ::setpriority(PRIO_PROCESS, 0, 1) == 0; }, EPERM, 0},
+};
+
+class Sandbox : public testing::TestWithParam<Row> {};
+
+TEST_P(Sandbox, AllowsWhatIsNeededAndNothingElse) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root";
+    const Row& row = GetParam();
+    EXPECT_EQ(trial::outcome([] { return bool(confine()); }, row.action), row.confined);
+    if (row.free >= 0) { // not asked of the machine that runs the test
+        EXPECT_EQ(trial::outcome([] { return true; }, row.action), row.free);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, Sandbox, testing::ValuesIn(kRows), [](const auto& row) {
+    std::string name = row.param.what;
+    for (char& c : name)
+        c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+    return name;
+});
+
+} // namespace
+} // namespace encsync::daemon
