@@ -331,7 +331,8 @@ json::object Node::table_counters() const {
                      {"refreshed", counters.refreshed},
                      {"adopted", counters.adopted},
                      {"dropped_unclaimed", counters.dropped_unclaimed},
-                     {"leases_over", counters.leases_over}};
+                     {"leases_over", counters.leases_over},
+                     {"stranded", counters.stranded}};
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];

@@ -57,6 +57,7 @@ void Engine::advance(Instant now) {
         advance_session(peer);
     come_of_age(now_);
     advance_deferred();
+    settle_stranded();
     if (now_ >= refresh_due_)
         refresh_round();
     if (now_ >= pf_due_)
@@ -102,6 +103,8 @@ Instant Engine::deadline() const {
         next = std::min(next, deferred_.front().due);
     if (!unconfirmed_.empty())
         next = std::min(next, unconfirmed_.front().due);
+    if (!stranded_.empty())
+        next = std::min(next, stranded_.front().due);
     if (!ever_in_step_ && !served_alone_)
         next =
             std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));

@@ -15,7 +15,8 @@
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
-// collapse.cpp (how many changes make a message), defer.cpp (first packets), sessions.cpp (hello,
+// collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
+// address leaves), sessions.cpp (hello,
 // acks, bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
 // digest (both sides hold the same), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different
 // with a pf firewall), reliability, merge.
@@ -95,6 +96,7 @@ struct Counters {
     std::uint64_t defer_over_limit = 0;  // did not wait: too many did
     std::uint64_t defer_unconfirmed = 0; // flows that never began
     std::uint64_t leases_over = 0;       // copies of which a pf peer spoke no more
+    std::uint64_t stranded = 0;          // flows that the table forgot when their address left
 };
 
 class Engine : public table::Listener {
@@ -281,6 +283,11 @@ class Engine : public table::Listener {
     void advance_deferred();
     void release(std::uint32_t token);
 
+    // stranded.cpp
+    bool strand(state::Slot slot);
+    void end_stranded(state::Slot slot);
+    void settle_stranded();
+
     // collapse.cpp
     void announce_change(state::Slot slot);
     bool waits(PeerId peer, state::Slot slot) const;
@@ -389,6 +396,7 @@ class Engine : public table::Listener {
 
     std::deque<Deferred> deferred_; // in the order of time
     std::deque<Timed> unconfirmed_; // likewise
+    std::deque<Timed> stranded_;    // likewise
 
     // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
     // to hear of, and of each peer's copies.

@@ -188,11 +188,13 @@ void Engine::on_destroyed(const state::Flow& flow) {
     Record& record = index_.record(slot);
     const std::uint8_t owner = record.sync.owner;
     if (owner == kHere) {
+        if (strand(slot))
+            return;
         retract(slot);
         forget(slot);
     } else if (owner_alive(owner)) {
         mark_absent(record, kAbsence);
-        if (options_.role != Role::standby)
+        if (options_.role != Role::standby && !table_.address_left(index_.flow(slot, now_s_)))
             record.sync.bits |= kEnded;
     } else {
         forget(slot); // nobody's any more, and its time has run out: no news for others
@@ -247,11 +249,13 @@ void Engine::on_dump_end() {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         Record& record = index_.record(slot);
         if (((record.sync.bits & kDumpMark) != 0) == dump_mark_ ||
-            (record.sync.bits & kUnconfirmed) != 0)
+            (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
             continue;
-        if (record.sync.owner == kHere)
+        if (record.sync.owner == kHere) {
+            if (strand(slot))
+                continue;
             retract(slot);
-        else if (owner_alive(record.sync.owner)) {
+        } else if (owner_alive(record.sync.owner)) {
             mark_present(record);
             mark_absent(record, kAbsence);
             continue;

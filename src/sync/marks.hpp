@@ -20,6 +20,8 @@ inline constexpr std::uint8_t kLent = 0x08;  // live here, but its timer is stil
 inline constexpr std::uint8_t kGiven = 0x10; // given to its owner, who has not spoken of it yet
 inline constexpr std::uint8_t kYoung = 0x20; // live here, but for less than `delay`
 inline constexpr std::uint8_t kUnconfirmed = 0x40; // announced before the table has it
+inline constexpr std::uint8_t kStranded =
+    0x80; // live here, but its table entry left with an address
 
 // SyncMarks::term: a counter modulo 128, compared like a sequence number.
 constexpr std::uint8_t next_term(std::uint8_t term) {

@@ -10,7 +10,8 @@
 // 3. Where exactly one node is active, the flows of standby and vanished nodes are its own:
 //    traffic goes there, and established flows raise no event that would say so. All nodes draw
 //    that conclusion for themselves, so that a takeover needs no message for each flow.
-// 4. A node that we take for the owner and that calls the flow a copy is not: we own it then, unless
+// 4. A node that we take for the owner and that calls the flow a copy is not: we own it then,
+// unless
 //    it says that a third node does.
 // 5. What a vanished node owned stays its own until somebody takes it, runs out unless traffic
 //    keeps it, and is ours if the node comes back without its table.
@@ -59,7 +60,8 @@ void Engine::set_owner(Slot slot, std::uint8_t owner) {
     count(record, -1);
     record.sync.owner = owner;
     count(record, 1);
-    record.sync.bits &= static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed));
+    record.sync.bits &=
+        static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed | kStranded));
     // Its former owner has told the others, if it was one to tell of; from now on we do.
     if (owner == kHere)
         record.sync.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();

@@ -14,6 +14,7 @@
 #include <fmt/core.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
+#include <utility>
 
 namespace encsync::table {
 
@@ -204,6 +205,7 @@ struct Conntrack::Impl {
             }
             if (n <= 0)
                 break;
+            addresses_current = false;
             for (std::size_t i = 0; i < static_cast<std::size_t>(n); i++) {
                 if ((buffers.headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
                     count(counters.faults, Fault::short_message);
@@ -377,6 +379,7 @@ struct Conntrack::Impl {
         counters.dumps++;
         dumped = std::chrono::steady_clock::now();
         dump_running = false;
+        addresses_current = false;
         listener->on_dump_end();
         expectations->request_dump(); // their masters are known now
         if (dump_again && !dump_running)
@@ -389,6 +392,16 @@ struct Conntrack::Impl {
         const std::uint32_t natural = timeouts.natural(flow);
         return lifetime == Lifetime::copy ? natural + kCopyExtra
                                           : std::max(natural, flow.extras.lifetime);
+    }
+
+    // That an address has left is told before the flows that go with it are: what of it waits is
+    // read now, though its turn would come later.
+    bool address_left(const state::Flow& flow) {
+        if (!state::has_snat(flow))
+            return false;
+        if (!std::exchange(addresses_current, true))
+            addresses->on_readable();
+        return filter.addresses().has_left(flow.reply.dst, flow.key.family);
     }
 
     void flush() {
@@ -417,7 +430,8 @@ struct Conntrack::Impl {
 
     EventBuffers buffers;
     std::vector<std::uint8_t> dump_buffer = std::vector<std::uint8_t>(kDumpSize);
-    bool asked = false; // questions wait for the end of the turn
+    bool addresses_current = false; // as of the events at hand
+    bool asked = false;             // questions wait for the end of the turn
     bool dump_running = false, dump_again = false, dump_failed = false;
     std::uint32_t dump_seq = 0;
     std::chrono::steady_clock::time_point dumped = std::chrono::steady_clock::now();
@@ -491,6 +505,10 @@ void Conntrack::flush() {
 }
 void Conntrack::request_dump() {
     impl_->request_dump();
+}
+
+bool Conntrack::address_left(const state::Flow& flow) const {
+    return impl_->address_left(flow);
 }
 
 std::uint32_t Conntrack::natural_timeout(const state::Flow& flow) const {

@@ -86,6 +86,7 @@ class Conntrack final : public Table {
     void unexpect(const state::Expectation& expectation) override;
     void flush() override;
     void request_dump() override;
+    bool address_left(const state::Flow& flow) const override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
     // Whether a flow is one to be reported: none of those that the options leave out.

@@ -77,12 +77,34 @@ void LocalAddresses::remove_from(Set& set, const Name& name, std::uint32_t inter
         set.erase(at);
 }
 
+void LocalAddresses::leave(const Name& name) {
+    std::erase(left_, name);
+    if (left_.size() >= kMaxLeft)
+        left_.erase(left_.begin());
+    left_.push_back(name);
+}
+
 void LocalAddresses::add(Family family, const Address& address, std::uint32_t interface) {
     add_to(local_, {family, address}, interface);
+    std::erase(left_, Name{family, address});
 }
 
 void LocalAddresses::remove(Family family, const Address& address, std::uint32_t interface) {
+    if (!is_local(address, family))
+        return;
     remove_from(local_, {family, address}, interface);
+    if (!is_local(address, family))
+        leave({family, address});
+}
+
+void LocalAddresses::interface_up(std::uint32_t interface, bool up) {
+    for (const auto& [name, on] : local_)
+        if (std::find(on.begin(), on.end(), interface) == on.end())
+            continue;
+        else if (up)
+            std::erase(left_, name);
+        else if (on.size() == 1)
+            leave(name);
 }
 
 void LocalAddresses::add_broadcast(const Address& address, std::uint32_t interface) {
@@ -94,12 +116,18 @@ void LocalAddresses::remove_broadcast(const Address& address, std::uint32_t inte
 }
 
 void LocalAddresses::clear() {
+    for (const auto& [name, on] : local_)
+        leave(name);
     local_.clear();
     broadcast_.clear();
 }
 
 bool LocalAddresses::is_local(const Address& address, Family family) const {
     return local_.find({family, address}) != local_.end();
+}
+
+bool LocalAddresses::has_left(const Address& address, Family family) const {
+    return std::find(left_.begin(), left_.end(), Name{family, address}) != left_.end();
 }
 
 bool LocalAddresses::is_broadcast(const Address& address) const {

@@ -32,20 +32,29 @@ class LocalAddresses {
     // The same address may be on several interfaces: it goes with the last of them.
     void add(state::Family family, const state::Address& address, std::uint32_t interface);
     void remove(state::Family family, const state::Address& address, std::uint32_t interface);
+    // An interface that is down keeps its IPv4 addresses, and nothing reaches them.
+    void interface_up(std::uint32_t interface, bool up);
     void add_broadcast(const state::Address& address, std::uint32_t interface);
     void remove_broadcast(const state::Address& address, std::uint32_t interface);
+    // Before all are read anew: what is not added again has left.
     void clear();
 
     bool is_local(const state::Address& address, state::Family family) const;
     bool is_broadcast(const state::Address& address) const; // IPv4
+    // Was here, and has gone or is on an interface that is down. The last kMaxLeft are known.
+    bool has_left(const state::Address& address, state::Family family) const;
     std::size_t size() const { return local_.size(); }
+
+    static constexpr std::size_t kMaxLeft = 1024;
 
   private:
     using Name = std::pair<state::Family, state::Address>;
     using Set = std::map<Name, std::vector<std::uint32_t>>; // interface indices
     static void add_to(Set& set, const Name& name, std::uint32_t interface);
     static void remove_from(Set& set, const Name& name, std::uint32_t interface);
+    void leave(const Name& name);
     Set local_, broadcast_;
+    std::vector<Name> left_; // the latest at the end
 };
 
 struct FilterOptions {

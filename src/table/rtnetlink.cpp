@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <optional>
 #include <poll.h>
 #include <sys/socket.h>
@@ -59,6 +60,17 @@ bool apply_message(const netlink::Messages& m, LocalAddresses& addresses) {
     return true;
 }
 
+bool apply_link(const netlink::Messages& m, LocalAddresses& addresses) {
+    const Bytes payload = m.payload();
+    if (payload.size() < sizeof(ifinfomsg))
+        return false;
+    const auto header = netlink::load<ifinfomsg>(payload.data());
+    if (header.ifi_family == AF_UNSPEC) // not of a bridge's port
+        addresses.interface_up(static_cast<std::uint32_t>(header.ifi_index),
+                               (header.ifi_flags & IFF_UP) != 0);
+    return true;
+}
+
 } // namespace
 
 bool AddressMonitor::apply(Bytes datagram, LocalAddresses& addresses) {
@@ -66,6 +78,8 @@ bool AddressMonitor::apply(Bytes datagram, LocalAddresses& addresses) {
     while (m.next()) {
         const auto type = m.header().nlmsg_type;
         if ((type == RTM_NEWADDR || type == RTM_DELADDR) && !apply_message(m, addresses))
+            return false;
+        if (type == RTM_NEWLINK && !apply_link(m, addresses))
             return false;
     }
     return !m.malformed();
@@ -77,7 +91,7 @@ Result<AddressMonitor> AddressMonitor::open(LocalAddresses& addresses) {
         return events.error();
     events->set_receive_buffer(1 << 20);
     // The groups first, so that no change falls between the two.
-    for (const int group : {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR})
+    for (const int group : {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK})
         if (auto joined = events->join(group); !joined)
             return joined.error();
     AddressMonitor monitor(std::move(*events), addresses);
@@ -117,7 +131,7 @@ Result<void> AddressMonitor::read_all() {
 }
 
 void AddressMonitor::on_readable() {
-    std::array<std::uint8_t, 8192> buffer{};
+    std::array<std::uint8_t, kBuffer> buffer;
     bool lost = false;
     for (;;) {
         const ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_TRUNC | MSG_DONTWAIT);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Follows this machine's addresses (rtnetlink(7)), so that the filter knows at any moment
-// which flows are the firewall's own; a VRRP takeover moves them.
+// which flows are the firewall's own; a VRRP takeover moves them. The kernel tells of an address
+// that leaves before it forgets the masqueraded flows of that address (nf_nat_masquerade.c).
 #pragma once
 
 #include "table/filter.hpp"
@@ -17,7 +18,8 @@ class AddressMonitor {
     // Takes what the socket holds; reads all anew if the kernel dropped some.
     void on_readable();
 
-    // One datagram of RTM_NEWADDR and RTM_DELADDR messages; false where it is malformed.
+    // One datagram of RTM_NEWADDR, RTM_DELADDR and RTM_NEWLINK messages; false where it is
+    // malformed.
     static bool apply(Bytes datagram, LocalAddresses& addresses);
 
   private:

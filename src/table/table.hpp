@@ -92,6 +92,14 @@ class Table {
     // while one runs starts another after it.
     virtual void request_dump() = 0;
 
+    // Whether the address that this flow's replies go to was this machine's and no longer is, or
+    // its interface is down. Then a removal may not be the flow's end: the kernel forgets all
+    // masqueraded flows of an address that leaves.
+    virtual bool address_left(const state::Flow& flow) const {
+        static_cast<void>(flow);
+        return false;
+    }
+
     // Seconds an entry of this protocol and progress lives without traffic.
     virtual std::uint32_t natural_timeout(const state::Flow& flow) const = 0;
 };

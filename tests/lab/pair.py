@@ -20,7 +20,8 @@
 IPv6: 2001:db8:10::/64 inside, 2001:db8:203::/64 outside, the same last numbers.
 
 keepalived (VRRP) moves both virtual addresses together. What comes from inside goes out with the
-shared outside address (nat=True), or with its own (nat=False). Everything strict: only new
+shared outside address (nat=True, by snat; masquerade=True, by masquerade: then the firewalls' own
+addresses outside are others, 192.0.2.2 and so on), or with its own (nat=False). Everything strict: only new
 connections from inside and what belongs to a known state is forwarded, conntrack does not pick up
 TCP connections midway. So without their states on the other node, sessions break.
 """
@@ -85,6 +86,15 @@ table inet nat {{
     }}
 }}
 """
+MASQUERADE_RULES = f"""
+table inet nat {{
+    chain postrouting {{
+        type nat hook postrouting priority srcnat
+        oifname "outside" ip saddr {INSIDE[0]} masquerade fully-random
+        oifname "outside" ip6 saddr {INSIDE[1]} masquerade fully-random
+    }}
+}}
+"""
 
 # Advertisements every 0.3 s: a backup takes over after three missed ones, in about a second.
 KEEPALIVED = """
@@ -127,8 +137,9 @@ class FirewallPair:
     donald: with the third firewall (on all three switches; keepalived may run on it, too).
     """
 
-    def __init__(self, lab: Lab, nat: bool = True, donald: bool = False):
-        self.lab, self.nat = lab, nat
+    def __init__(self, lab: Lab, nat: bool = True, donald: bool = False,
+                 masquerade: bool = False):
+        self.lab, self.nat, self.masquerade = lab, nat, masquerade
         self.inner = lab.switch("inner")
         self.outer = lab.switch("outer")
         self.sync_switch = lab.switch("syncsw", hub=True)
@@ -150,10 +161,13 @@ class FirewallPair:
         node, host = self.lab.node(name), HOST[name]
         self.lab.plug(node, "sync", self.sync_switch, f"{SYNC[name]}/24")
         self.lab.plug(node, "inside", self.inner, f"10.0.0.{host}/24", f"2001:db8:10::{host}/64")
-        self.lab.plug(node, "outside", self.outer, f"203.0.113.{host}/24",
-                      f"2001:db8:203::{host}/64")
+        # masquerade takes the address that is in the server's network: only the shared one may be.
+        nets = ("192.0.2.", "2001:db8:99::") if self.masquerade else ("203.0.113.",
+                                                                      "2001:db8:203::")
+        self.lab.plug(node, "outside", self.outer, f"{nets[0]}{host}/24", f"{nets[1]}{host}/64")
         node.forward()
-        node.nft(FIREWALL_RULES + (NAT_RULES if self.nat else ""))
+        nat = MASQUERADE_RULES if self.masquerade else NAT_RULES if self.nat else ""
+        node.nft(FIREWALL_RULES + nat)
         node.sysctl({"net/netfilter/nf_conntrack_tcp_loose": 0})
         return node
 

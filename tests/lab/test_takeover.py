@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""The takeover: IPv4 and IPv6 sessions at once, with masquerading and without.
+"""The takeover: IPv4 and IPv6 sessions at once, with NAT and without.
 
 Three ways: with encsync (nobody notices), with nothing (all sessions break, so the first says
 something), and with conntrackd (a sync known to work: the lab does not ask for the impossible).
+And in good order, with masquerading, where the kernel forgets the flows with their address.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import conntrack
 import conntrackd
 import sync
 from lab import wait_for
-from pair import FirewallPair
+from pair import VIP_INSIDE, VIP_OUTSIDE, FirewallPair
 from traffic import Outcome, Sessions
 
 VARIANTS = pytest.mark.parametrize("nat", [True, False], ids=["nat", "routed"])
@@ -110,3 +111,71 @@ def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
     # Her twin: as soon as she is in step (alone, after joinwait), she serves.
     instances[1].start()
     pair.wait_owner(pair.minnie, 20)
+
+
+@pytest.mark.daemon
+@pytest.mark.parametrize("way", ["fault", "stop"])
+def test_an_orderly_failover_with_masquerading(fresh, way):
+    """fault: keepalived calls itself faulty, and tells the role. stop: it is stopped, and tells
+    nobody; then two nodes are active."""
+    pair = FirewallPair(fresh, masquerade=True)
+    instances = mickey, minnie = sync.equip(pair)
+    for instance in instances:
+        instance.start()
+    sync.wait_in_step(*instances)
+    told_to_go = pair.mickey.dir / "go"
+    pair.start_keepalived(pair.mickey, ready=["/usr/bin/test", "!", "-e", told_to_go],
+                          role=mickey.argv("role"))
+    pair.wait_owner(pair.mickey)
+    pair.start_keepalived(pair.minnie, ready=minnie.argv("status", "--ready"),
+                          role=minnie.argv("role"))
+    wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
+             "keepalived to tell both their roles")
+    both = start_sessions(pair)
+    wait_equal(pair, 24)
+    lasting = set().union(*(s.lasting(pair.flows(pair.mickey)) for s in both))
+    assert len(lasting) == 20
+    for sessions in both:
+        sessions.hush()
+    # A flow that ends while the address is here ends everywhere.
+    ended = next(flow for flow in pair.flows(pair.mickey) if flow.key in lasting)
+    conntrack.delete(pair.mickey, *ended.orig)
+    wait_for(lambda: ended.key not in conntrack.keys(pair.flows(pair.minnie)), 5,
+             "its copy to go")
+    if way == "fault":
+        told_to_go.touch()
+    else:
+        pair.keepalived["mickey"].stop()
+    pair.wait_owner(pair.minnie)
+    wait_for(lambda: mickey.status()["table"]["stranded"] >= 23, 5, "the kernel to forget them")
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda sessions: sessions.finish(20), both))
+    four, six = outcomes if ":" not in ended.orig.src else reversed(outcomes)
+    assert six.notes == [] and six.ok
+    assert four.notes == ["TCP: 9 of 10 idle sessions answer"]
+    # mickey has copies by now, ready for the way back.
+    wait_for(lambda: mickey.status()["own"] == 0, 10, "mickey to own nothing")
+    assert minnie.status()["role"] == "active"
+    wait_for(lambda: lasting - {ended.key} <= conntrack.keys(pair.flows(pair.mickey)), 15,
+             "mickey's copies")
+
+
+@pytest.mark.daemon
+def test_flows_whose_address_has_gone_for_good_go_too(fresh):
+    pair = FirewallPair(fresh, masquerade=True)
+    instances = mickey, minnie = sync.equip(pair)
+    for instance in instances:
+        instance.start()
+    sync.wait_in_step(*instances)
+    for side, vips in (("inside", VIP_INSIDE), ("outside", VIP_OUTSIDE)):
+        pair.mickey.ip(f"addr add {vips[0]}/24 dev {side}",
+                       f"addr add {vips[1]}/64 dev {side} nodad")
+    mickey.command("role", "active")
+    minnie.command("role", "standby")
+    both = start_sessions(pair)
+    wait_equal(pair, 24)
+    pair.mickey.ip("link set outside down")
+    wait_for(lambda: mickey.status()["table"]["stranded"] >= 24, 5, "the kernel to forget them")
+    wait_for(lambda: not pair.flows(pair.minnie), 15, "the copies to go, though not at once")
+    for sessions in both:
+        sessions.stop()

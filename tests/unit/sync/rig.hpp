@@ -35,6 +35,7 @@ class RecordingTable : public table::Table {
     };
     std::vector<Op> ops;
     unsigned dumps = 0;
+    bool left = false; // the address that replies go to is elsewhere
 
     void put(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
@@ -51,6 +52,7 @@ class RecordingTable : public table::Table {
     }
     void flush() override {}
     void request_dump() override { dumps++; }
+    bool address_left(const state::Flow&) const override { return left; }
     std::uint32_t natural_timeout(const state::Flow&) const override { return 100; }
     // "put 1 copy 4:4, remove 2, expect to 3": ports and what was done since the last call.
     std::string take();

@@ -112,6 +112,69 @@ TEST(LocalAddresses, GoWithTheLastInterface) {
     EXPECT_EQ(a.size(), 0U);
 }
 
+TEST(LocalAddresses, OnesThatLeaveAreRemembered) {
+    LocalAddresses a;
+    const auto vip = address("198.51.100.1"), other = address("198.51.100.2");
+    EXPECT_FALSE(a.has_left(vip, kInet)); // never was here
+    a.add(kInet, vip, 2);
+    a.add(kInet, other, 2);
+    EXPECT_FALSE(a.has_left(vip, kInet));
+    a.remove(kInet, vip, 3); // not from there
+    EXPECT_FALSE(a.has_left(vip, kInet));
+    a.remove(kInet, vip, 2);
+    EXPECT_TRUE(a.has_left(vip, kInet));
+    EXPECT_FALSE(a.has_left(other, kInet));
+    a.add(kInet, vip, 3);
+    EXPECT_FALSE(a.has_left(vip, kInet));
+    // On two interfaces: only the last one counts.
+    a.add(kInet, vip, 2);
+    a.remove(kInet, vip, 2);
+    EXPECT_FALSE(a.has_left(vip, kInet));
+}
+
+TEST(LocalAddresses, AnInterfaceThatGoesDownTakesItsAddressesAlong) {
+    LocalAddresses a;
+    const auto vip = address("198.51.100.1"), both = address("198.51.100.2");
+    a.add(kInet, vip, 2);
+    a.add(kInet, both, 2);
+    a.add(kInet, both, 3);
+    a.interface_up(3, false);
+    EXPECT_FALSE(a.has_left(vip, kInet));
+    a.interface_up(2, false);
+    EXPECT_TRUE(a.has_left(vip, kInet));
+    EXPECT_TRUE(a.is_local(vip, kInet));
+    EXPECT_FALSE(a.has_left(both, kInet));
+    a.interface_up(2, true);
+    EXPECT_FALSE(a.has_left(vip, kInet));
+}
+
+TEST(LocalAddresses, WhatIsNotFoundAgainHasLeft) {
+    LocalAddresses a;
+    a.add(kInet, address("198.51.100.1"), 2);
+    a.add(kInet, address("198.51.100.2"), 2);
+    a.clear();
+    a.add(kInet, address("198.51.100.2"), 2);
+    EXPECT_TRUE(a.has_left(address("198.51.100.1"), kInet));
+    EXPECT_FALSE(a.has_left(address("198.51.100.2"), kInet));
+}
+
+TEST(LocalAddresses, RememberSoManyAndNoMore) {
+    LocalAddresses a;
+    const auto nth = [](std::size_t n) {
+        state::Address out;
+        out.bytes[14] = static_cast<std::uint8_t>(n >> 8);
+        out.bytes[15] = static_cast<std::uint8_t>(n);
+        return out;
+    };
+    for (std::size_t n = 0; n <= LocalAddresses::kMaxLeft; n++) {
+        a.add(kInet6, nth(n), 2);
+        a.remove(kInet6, nth(n), 2);
+    }
+    EXPECT_FALSE(a.has_left(nth(0), kInet6));
+    EXPECT_TRUE(a.has_left(nth(1), kInet6));
+    EXPECT_TRUE(a.has_left(nth(LocalAddresses::kMaxLeft), kInet6));
+}
+
 // ---- rtnetlink messages ----------------------------------------------------------------------
 
 std::vector<std::uint8_t> address_message(std::uint16_t type) {
@@ -140,6 +203,33 @@ TEST(AddressMessages, AddAndRemove) {
     EXPECT_TRUE(AddressMonitor::apply(address_message(RTM_DELADDR), a));
     EXPECT_EQ(a.size(), 0U);
     EXPECT_FALSE(a.is_broadcast(address("192.0.2.3")));
+}
+
+std::vector<std::uint8_t> link_message(bool up, std::uint8_t family = AF_UNSPEC) {
+    std::vector<std::uint8_t> buffer(256);
+    netlink::Writer w(buffer, RTM_NEWLINK, 0, 1);
+    ifinfomsg header{};
+    header.ifi_family = family;
+    header.ifi_index = 5;
+    header.ifi_flags = up ? 1U : 0U; // IFF_UP
+    w.plain(header);
+    buffer.resize(w.finish());
+    return buffer;
+}
+
+TEST(AddressMessages, OfLinks) {
+    LocalAddresses a;
+    EXPECT_TRUE(AddressMonitor::apply(address_message(RTM_NEWADDR), a));
+    EXPECT_TRUE(AddressMonitor::apply(link_message(false, AF_BRIDGE), a)); // of a port alone
+    EXPECT_FALSE(a.has_left(address("192.0.2.1"), kInet));
+    EXPECT_TRUE(AddressMonitor::apply(link_message(false), a));
+    EXPECT_TRUE(a.has_left(address("192.0.2.1"), kInet));
+    EXPECT_TRUE(AddressMonitor::apply(link_message(true), a));
+    EXPECT_FALSE(a.has_left(address("192.0.2.1"), kInet));
+    auto cut = link_message(false);
+    cut.resize(cut.size() - 1);
+    EXPECT_FALSE(AddressMonitor::apply(cut, a));
+    EXPECT_FALSE(a.has_left(address("192.0.2.1"), kInet));
 }
 
 TEST(AddressMessages, CutShortAnywhereTheyAreRefusedAndChangeNothing) {
