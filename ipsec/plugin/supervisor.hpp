@@ -32,8 +32,8 @@ namespace encsync::supervisor {
 struct Options {
     CharonOptions charon;
     std::chrono::milliseconds hello_timeout{15000}; // from its start until charon answers
-    std::chrono::milliseconds ping_interval{5000};
-    std::chrono::milliseconds hang_timeout{20000}; // a ping not answered for so long: killed
+    std::chrono::milliseconds ping_interval{1000};
+    std::chrono::milliseconds hang_timeout{5000}; // no ping answered for so long: killed
     std::chrono::milliseconds shutdown_timeout{2000};
     std::chrono::milliseconds first_restart{100}; // then doubling,
     std::chrono::milliseconds longest_restart{5000};
@@ -61,7 +61,7 @@ class Owner {
 struct Counters {
     std::uint64_t restarts = 0;
     std::uint64_t ike_in = 0, ike_out = 0;
-    std::uint64_t ike_in_dropped = 0;             // charon was not there, or did not keep up
+    std::uint64_t ike_in_dropped = 0; // charon was not there, did not keep up; or too large
     std::map<std::string, std::uint64_t> refused; // messages of charon's, by reason
 };
 

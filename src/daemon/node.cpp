@@ -76,6 +76,9 @@ Result<void> Node::launch_charon() {
     options.charon.user = charon_user(config_.setup.charonuser);
     options.charon.debug = config_.setup.loglevel == log::Level::debug;
     options.charon.dpdtimeout = shortest_dpdtimeout(config_.conns);
+    // A charon that is silent for so long loses its peers anyway.
+    options.hang_timeout =
+        std::clamp<std::chrono::milliseconds>(options.charon.dpdtimeout, 5s, 30s);
     charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
     return charon_->prepare();
 }

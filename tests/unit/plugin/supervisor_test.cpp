@@ -80,6 +80,23 @@ TEST_F(Pair, HangingCharonIsReplaced) {
     EXPECT_EQ(node.losses.size(), 1U);
 }
 
+TEST_F(Pair, WhatIsTooLargeForIkeIsDroppedWithoutAWord) {
+    Node node(io, options());
+    const bool cut = false;
+    node.wire = &cut;
+    ASSERT_TRUE(node.ike.start());
+    ASSERT_TRUE(eventually([&] { return node.ups == 1; }));
+    const auto lines = node.log.size();
+    std::vector<std::uint8_t> datagram(channel::kMaxDatagram + 1);
+    for (int i = 0; i < 3; i++)
+        node.ike.ike_in({}, {}, datagram);
+    EXPECT_EQ(node.ike.counters().ike_in_dropped, 3U);
+    EXPECT_EQ(node.log.size(), lines);
+    datagram.pop_back(); // the twin
+    node.ike.ike_in({}, {}, datagram);
+    EXPECT_EQ(node.ike.counters().ike_in_dropped, 3U);
+}
+
 TEST_F(Pair, NothingIsLeftBehind) {
     pid_t pid = -1;
     {
