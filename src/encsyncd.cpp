@@ -47,7 +47,7 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
         return 1;
     }
     if (sandbox) {
-        if (auto confined = daemon::confine(); !confined) {
+        if (auto confined = daemon::confine({.raw_sockets = (*node)->kernel_ipsec()}); !confined) {
             log::error("{}", confined.error().text);
             return 1;
         }

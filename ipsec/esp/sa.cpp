@@ -14,6 +14,10 @@ namespace {
 constexpr std::size_t kNonceSize = kSaltSize + 8;
 constexpr std::uint64_t kMaxPerKey = std::uint64_t{1} << 34;
 
+constexpr std::uint64_t last_number(bool esn) {
+    return esn ? UINT64_MAX - 1 : UINT32_MAX;
+}
+
 const char* evp_name(Cipher cipher) {
     switch (cipher) {
     case Cipher::aes128gcm16:
@@ -177,6 +181,10 @@ bool Aead::open(const std::uint8_t* iv, Bytes aad, MutableBytes text, std::uint8
 
 // ---- OutboundSa ----------------------------------------------------------------------------
 
+std::uint64_t default_soft_limit(bool esn) {
+    return std::min(last_number(esn) / 4 * 3, kMaxPerKey);
+}
+
 Result<OutboundSa> OutboundSa::create(const SaParams& params, std::uint64_t number) {
     if (auto ok = check(params, Direction::outbound); !ok)
         return ok.error();
@@ -189,8 +197,8 @@ Result<OutboundSa> OutboundSa::create(const SaParams& params, std::uint64_t numb
 }
 
 OutboundSa::OutboundSa(const SaParams& params, Aead aead, std::uint64_t number)
-    : aead_(std::move(aead)), number_(number), last_(params.esn ? UINT64_MAX - 1 : UINT32_MAX),
-      soft_limit_(std::min(last_ / 4 * 3, kMaxPerKey)), spi_(params.spi),
+    : aead_(std::move(aead)), number_(number), last_(last_number(params.esn)),
+      soft_limit_(default_soft_limit(params.esn)), spi_(params.spi),
       next_header_(next_header(params)) {}
 
 Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size) {

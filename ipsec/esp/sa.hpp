@@ -106,6 +106,10 @@ class Aead {
     std::uint8_t* nonce_ = nullptr; // sodium_malloc: salt, then IV
 };
 
+// After so many packets a new outbound SA should be negotiated: three quarters of all numbers, but
+// at most 2^34 packets under one key.
+std::uint64_t default_soft_limit(bool esn);
+
 class OutboundSa {
   public:
     // Refuses, by name: wrong direction, unknown cipher, wrong key size, reserved SPI. `number`
@@ -129,8 +133,7 @@ class OutboundSa {
     bool esn() const { return last_ > UINT32_MAX; }
     bool exhausted() const { return exhausted_; }
     std::uint64_t next_number() const { return number_; }
-    // True from the packet on after which a new SA should be negotiated. Default: three quarters
-    // of all numbers, but at most 2^34 packets under one key.
+    // True from the packet on after which a new SA should be negotiated: default_soft_limit().
     bool soft_limit_reached() const { return number_ > soft_limit_; }
     void set_soft_limit(std::uint64_t number) { soft_limit_ = number; }
 

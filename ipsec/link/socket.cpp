@@ -150,7 +150,11 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
             set(fd, IPPROTO_IP, IP_RECVERR, 1);
         }
     }
-    if (options.gro)
+    if (options.kernel_esp && !set(fd, IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP))
+        return Error{fmt::format("UDP {}: the kernel takes no ESP out of it: {}", to_string(local),
+                                 std::strerror(errno))};
+    // The kernel would take joined datagrams for one of ESP.
+    if (options.gro && !options.kernel_esp)
         set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
     socket.gso_ = options.gso;
     return socket;

@@ -29,6 +29,8 @@ struct SocketOptions {
     // Send with DF. The kernel is kept from believing an ICMP "fragmentation needed", which
     // anybody can forge: next_error() hands it over instead.
     bool dont_fragment = true;
+    // The kernel takes ESP in UDP out (RFC 3948), and has the states for it.
+    bool kernel_esp = false;
 };
 
 enum class SendStatus {

@@ -121,6 +121,7 @@ Result<void> UserspaceLink::open_socket(const Endpoint& local, bool nat) {
     if (!nat) { // IKE alone: its first message may be large, and cannot be cut by IKE itself
         options.dont_fragment = false;
         options.gro = false;
+        options.kernel_esp = false;
     }
     // Until collect_sources() nothing passes.
     auto udp = UdpSocket::open(local, options, filter_program({}, local.address().is_v6(), nat));

@@ -3,9 +3,7 @@
 // every local address, the SAs, and the way between an inner packet and the wire.
 //
 //     auto link = UserspaceLink::open(io, receiver, hooks, options);
-//     (*link)->add_peer({.id = 0, .name = "minnie", .left = ..., .right = ...});
-//     (*link)->add_sa(params);             // from IKE; wipe params afterwards
-//     MutableBytes room = (*link)->acquire(0); ...
+//     (*link)->add_peer(...);  the rest is in tunnel.hpp
 //
 // Single-threaded: everything happens in io's thread, receiving a bounded number of datagrams a
 // turn. Hooks and Receiver are called from there and may use the link (not destroy it).
@@ -15,15 +13,11 @@
 // is for the policy to say.
 #pragma once
 
-#include "ipsec/link/link.hpp"
 #include "ipsec/link/path_mtu.hpp"
-#include "ipsec/link/sa_table.hpp"
-#include "ipsec/link/socket.hpp"
-#include "ipsec/link/stats.hpp"
+#include "ipsec/link/tunnel.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,13 +25,6 @@
 namespace encsync::link {
 
 class Enc0;
-
-struct LinkPeer {
-    PeerId id = kNoPeer;
-    std::string name;
-    Address left, right;      // outer addresses, of one family
-    std::uint16_t mtu = 1500; // of the path between them, at most: see path_mtu.hpp
-};
 
 struct LinkOptions {
     std::uint16_t ikeport = 500, natport = 4500;
@@ -47,16 +34,7 @@ struct LinkOptions {
     std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
 };
 
-struct LinkHooks {
-    // A UDP payload of IKE, without the non-ESP marker, from a peer's address. Valid during the
-    // call only.
-    std::function<void(const Endpoint& from, const Endpoint& to, Bytes datagram)> on_ike;
-    // The outbound SA is used up or soon will be: rekey. `spi` is the peer's newest inbound one,
-    // by which IKE knows the pair. Once an SA.
-    std::function<void(PeerId peer, std::uint32_t spi)> on_expire;
-};
-
-class UserspaceLink final : public Link {
+class UserspaceLink final : public Tunnel {
   public:
     static Result<std::unique_ptr<UserspaceLink>>
     open(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks, LinkOptions options);
@@ -64,25 +42,16 @@ class UserspaceLink final : public Link {
     UserspaceLink(const UserspaceLink&) = delete;
     UserspaceLink& operator=(const UserspaceLink&) = delete;
 
-    // Opens the sockets of the peer's left address if no other peer has. On error nothing is left
-    // open. The error names what is wrong ("UDP 192.0.2.1:500 is taken by charon (pid 7)").
-    Result<void> add_peer(const LinkPeer& peer);
-    // Drops its SAs and closes sockets that no other peer needs. on_down is told.
-    void remove_peer(PeerId peer);
+    Result<void> add_peer(const LinkPeer& peer) override;
+    void remove_peer(PeerId peer) override;
     // Where ESP goes, if not to natport of the right address (a NAT in between).
     void set_endpoint(PeerId peer, const Endpoint& endpoint);
 
-    Result<void> add_sa(const esp::SaParams& params);
-    // False: there was none.
-    bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction);
-    // All keys of one peer gone, without grace. on_down is told.
-    void drop_sas(PeerId peer);
-    // Every key gone, every packet that waits dropped, no grace.
-    void drop_all();
-
-    // Sends a UDP payload of IKE from one of our sockets to a peer's address. False: not sent
-    // (counted).
-    bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram);
+    Result<void> add_sa(const esp::SaParams& params) override;
+    bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction) override;
+    void drop_sas(PeerId peer) override;
+    void drop_all() override;
+    bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) override;
 
     MutableBytes acquire(PeerId peer) override;
     void commit(PeerId peer, std::size_t size) override;
@@ -91,12 +60,10 @@ class UserspaceLink final : public Link {
     // Shows clear packets there while somebody looks; null: nowhere. Not owned.
     void show_on(Enc0* enc0) { enc0_ = enc0; }
 
-    const LinkStats& stats() const { return stats_; }
-    // Datagrams to our ports that the kernel dropped: from strangers, too short to be anything,
-    // or more than the receive buffers took.
-    std::uint64_t kernel_drops() const;
-    const PeerStats* peer_stats(PeerId peer) const; // null: no such peer
-    std::vector<SaInfo> sas() const { return sas_.list(Clock::now()); }
+    const LinkStats& stats() const override { return stats_; }
+    std::uint64_t kernel_drops() const override;
+    const PeerStats* peer_stats(PeerId peer) const override;
+    std::vector<SaInfo> sas() const override { return sas_.list(Clock::now()); }
 
   private:
     struct Socket;

@@ -43,7 +43,7 @@ struct Prefix {
 std::string to_string(const Prefix& prefix);
 
 enum class Table { conntrack, memory };
-enum class Ipsec { userspace };
+enum class Ipsec { automatic, userspace, kernel };
 enum class Role { automatic, active, standby };
 enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
 enum class Auto { start, add, ignore };

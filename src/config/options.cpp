@@ -80,8 +80,9 @@ constexpr Word later(std::string_view text) {
 
 constexpr std::array kTableWords = {word("conntrack", Table::conntrack),
                                     word("memory", Table::memory), later("relay")};
-constexpr std::array kIpsecWords = {word("userspace", Ipsec::userspace),
-                                    word("auto", Ipsec::userspace), later("kernel")};
+constexpr std::array kIpsecWords = {word("auto", Ipsec::automatic),
+                                    word("userspace", Ipsec::userspace),
+                                    word("kernel", Ipsec::kernel)};
 constexpr std::array kRoleWords = {word("auto", Role::automatic), word("active", Role::active),
                                    word("standby", Role::standby)};
 constexpr std::array kLevelWords = {
@@ -125,17 +126,21 @@ constexpr std::array kOptions = {
            "The interface on which the clear pfsync packets of all tunnels can be watched: "
            "`tcpdump -i enc0`. What other programs write into it is dropped.",
            store<&Setup::syncdev>},
-    Option{"ipsec",
-           kSetup,
-           ValueType::word,
-           "userspace",
-           "",
-           "userspace",
-           "Who encrypts. `userspace`: encsyncd itself, with no help of the kernel. `auto` lets "
-           "encsync choose and means `userspace` in this version. `kernel` is not supported yet.",
-           store<&Setup::ipsec>,
-           {},
-           kIpsecWords},
+    Option{
+        "ipsec",
+        kSetup,
+        ValueType::word,
+        "auto",
+        "",
+        "userspace",
+        "Who encrypts. `userspace`: encsyncd itself; it needs a TUN device and nothing else of "
+        "the kernel, is faster, and hides the sizes of packets. `kernel`: the kernel's ESP behind "
+        "an xfrm interface named by `syncdev`, in tunnel mode only. Both are the same on the "
+        "wire, so one end may use this and the other that. `auto` takes `userspace` wherever it "
+        "can, else `kernel`; the log and `encsync status` say which, and why.",
+        store<&Setup::ipsec>,
+        {},
+        kIpsecWords},
     Option{"keydir", kSetup, ValueType::path, "/var/lib/encsync/keys", "", "/var/lib/encsync/keys",
            "The directory of this node's secret key and of the public keys it trusts. It belongs "
            "to root and nobody else may read it.",
@@ -193,8 +198,9 @@ constexpr std::array kOptions = {
            "",
            "no",
            "Whether encsyncd, once everything is open, gives up all capabilities but "
-           "`CAP_NET_ADMIN` and `CAP_NET_BIND_SERVICE`, and all system calls that it does not "
-           "need (seccomp). `no` is for finding out whether the sandbox is what is in the way: "
+           "`CAP_NET_ADMIN` and `CAP_NET_BIND_SERVICE` (with `ipsec=kernel` also `CAP_NET_RAW`), "
+           "and all system calls that it does not need (seccomp). `no` is for finding out whether "
+           "the sandbox is what is in the way: "
            "the kernel's log names what it refused.",
            store<&Setup::sandbox>,
            {},

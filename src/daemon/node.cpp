@@ -2,6 +2,8 @@
 #include "daemon/node.hpp"
 
 #include "daemon/translate.hpp"
+#include "ipsec/link/kernel.hpp"
+#include "ipsec/link/userspace.hpp"
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -48,8 +50,9 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
                                          const std::string& run_dir) {
     std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
     for (const auto step :
-         {&Node::launch_charon, &Node::open_control, &Node::install_policy, &Node::open_table,
-          &Node::open_queue, &Node::open_link, &Node::make_engine, &Node::reload_keys})
+         {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec, &Node::install_policy,
+          &Node::open_table, &Node::open_queue, &Node::open_link, &Node::make_engine,
+          &Node::reload_keys})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     node->offer_commands();
@@ -100,12 +103,25 @@ policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& co
     if (config_.setup.defer)
         options.defer_queue = config_.setup.deferqueue;
     for (const config::Conn& conn : conns)
-        options.tunnels.push_back({.family = family(conn.left),
-                                   .left = {conn.left.bytes},
-                                   .right = {conn.right.bytes},
-                                   .left_ports = ports,
-                                   .right_ports = ports});
+        options.tunnels.push_back(
+            {.family = family(conn.left),
+             .left = {conn.left.bytes},
+             .right = {conn.right.bytes},
+             .left_ports = ports,
+             .right_ports = ports,
+             .reqid = ipsec_.kernel ? std::optional(link::xfrm_reqid(config_.setup.syncdev,
+                                                                     outer(conn.right)))
+                                    : std::nullopt});
     return options;
+}
+
+Result<void> Node::choose_ipsec() {
+    auto choice = daemon::choose_ipsec(config_);
+    if (!choice)
+        return choice.error();
+    ipsec_ = std::move(*choice);
+    log::notice("ESP by {}: {}", ipsec_.kernel ? "the kernel" : "userspace", ipsec_.why);
+    return {};
 }
 
 Result<void> Node::install_policy() {
@@ -144,26 +160,46 @@ Result<void> Node::open_queue() {
 }
 
 Result<void> Node::open_link() {
-    link::LinkOptions options;
-    options.ikeport = config_.setup.ikeport;
-    options.natport = config_.setup.natport;
     link::LinkHooks hooks;
     hooks.on_ike = [this](const link::Endpoint& from, const link::Endpoint& to, Bytes datagram) {
         charon_->ike_in(endpoint(from), endpoint(to), datagram);
     };
     hooks.on_expire = [this](PeerId, std::uint32_t spi) { charon_->expire(spi); };
-    auto opened = link::UserspaceLink::open(io_, *this, std::move(hooks), options);
-    if (!opened)
-        return opened.error();
-    link_ = std::move(*opened);
+    if (auto opened = ipsec_.kernel ? open_kernel_link(std::move(hooks))
+                                    : open_userspace_link(std::move(hooks));
+        !opened)
+        return opened;
     for (PeerId peer = 0; peer < config_.conns.size(); peer++)
         if (auto added = add_to_link(peer, config_.conns[peer]); !added)
             return added;
+    return {};
+}
+
+Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
+    link::LinkOptions options;
+    options.ikeport = config_.setup.ikeport;
+    options.natport = config_.setup.natport;
+    auto opened = link::UserspaceLink::open(io_, *this, std::move(hooks), options);
+    if (!opened)
+        return opened.error();
     auto enc0 = link::Enc0::open(io_, config_.setup.syncdev, 1500);
     if (!enc0)
         return enc0.error();
     enc0_ = std::move(*enc0);
-    link_->show_on(enc0_.get());
+    (*opened)->show_on(enc0_.get());
+    link_ = std::move(*opened);
+    return {};
+}
+
+Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
+    link::KernelOptions options;
+    options.interface = config_.setup.syncdev;
+    options.link.ikeport = config_.setup.ikeport;
+    options.link.natport = config_.setup.natport;
+    auto opened = link::KernelLink::open(io_, *this, std::move(hooks), std::move(options));
+    if (!opened)
+        return opened.error();
+    link_ = std::move(*opened);
     return {};
 }
 

@@ -13,9 +13,10 @@
 
 #include "config/config.hpp"
 #include "control/server.hpp"
+#include "daemon/ipsec_choice.hpp"
 #include "daemon/run_dir.hpp"
 #include "ipsec/link/enc0.hpp"
-#include "ipsec/link/userspace.hpp"
+#include "ipsec/link/tunnel.hpp"
 #include "ipsec/plugin/supervisor.hpp"
 #include "keys/store.hpp"
 #include "policy/guard.hpp"
@@ -56,6 +57,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void stop(std::function<void()> done);
     // It gave up by itself, and has stopped io; the log says why.
     bool failed() const { return failed_; }
+    bool kernel_ipsec() const { return ipsec_.kernel; }
     // Reads the key store anew and tells charon.
     Result<void> reload_keys();
     // Reads configuration and keys anew. Peers that have not changed keep their SAs and states.
@@ -84,10 +86,13 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Node(boost::asio::io_context& io, config::Config config, const std::string& config_file,
          const std::string& run_dir);
     Result<void> open_control();
+    Result<void> choose_ipsec();
     Result<void> install_policy();
     Result<void> open_table();
     Result<void> open_queue();
     Result<void> open_link();
+    Result<void> open_userspace_link(link::LinkHooks hooks);
+    Result<void> open_kernel_link(link::LinkHooks hooks);
     Result<void> make_engine();
     Result<void> launch_charon();
 
@@ -169,8 +174,9 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<table::Conntrack> conntrack_;
     std::unique_ptr<table::Memory> memory_;     // one of the two
     std::unique_ptr<table::PacketQueue> queue_; // with defer
-    std::unique_ptr<link::Enc0> enc0_;
-    std::unique_ptr<link::UserspaceLink> link_;
+    IpsecChoice ipsec_;
+    std::unique_ptr<link::Enc0> enc0_; // in userspace
+    std::unique_ptr<link::Tunnel> link_;
     std::unique_ptr<sync::Engine> engine_;
     std::unique_ptr<supervisor::Supervisor> charon_;
     std::vector<PeerLife> lives_; // by PeerId

@@ -37,10 +37,12 @@ Error failed(std::string_view what, int error = errno) {
     return Error{fmt::format("sandbox: {}: {}", what, std::strerror(error))};
 }
 
-Result<void> drop_capabilities() {
+Result<void> drop_capabilities(const Confinement& confinement) {
     std::uint64_t kept = 0;
     for (const int cap : kCapabilities)
         kept |= std::uint64_t{1} << cap;
+    if (confinement.raw_sockets)
+        kept |= std::uint64_t{1} << CAP_NET_RAW; // ipsec=kernel, when a reload brings a peer
     if constexpr (kSanitized)
         kept |= std::uint64_t{1} << CAP_SYS_PTRACE; // LeakSanitizer reads us when we end
 
@@ -209,8 +211,8 @@ Result<void> filter_system_calls() {
 
 } // namespace
 
-Result<void> confine() {
-    if (auto dropped = drop_capabilities(); !dropped)
+Result<void> confine(const Confinement& confinement) {
+    if (auto dropped = drop_capabilities(confinement); !dropped)
         return dropped;
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return failed("no_new_privs");

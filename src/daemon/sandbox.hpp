@@ -3,7 +3,7 @@
 // itself, and the system calls that it has no use for.
 //
 //     ... open everything, charon's launcher too ...
-//     if (auto confined = daemon::confine(); !confined)
+//     if (auto confined = daemon::confine({}); !confined)
 //         return confined.error();                  // no sandbox, no start
 //
 // What a network daemon never does (start a program, trace another process, mount, load code into
@@ -16,7 +16,11 @@
 
 namespace encsync::daemon {
 
+struct Confinement {
+    bool raw_sockets = false; // keep CAP_NET_RAW: a reload opens more of them
+};
+
 // There is no way back. One thread only.
-Result<void> confine();
+Result<void> confine(const Confinement& confinement);
 
 } // namespace encsync::daemon

@@ -158,6 +158,8 @@ json::value Node::status() {
                      {"states", engine_->index().size()},
                      {"own", engine_->live()},
                      {"copies", engine_->index().size() - engine_->live()}};
+    out["ipsec"] = json::object{
+        {"mode", ipsec_.mode()}, {"configured", ipsec_.configured}, {"why", ipsec_.why}};
     out["peers"] = peers();
     out["policy"] =
         json::object{{"installed", policy_in_place_ && ruleset && ruleset->installed},

@@ -80,6 +80,23 @@ std::string drop(const std::string& match, const char* counter) {
                        pfsync::kProtocol, counter);
 }
 
+// Kernel ESP: what came out of this peer's states, and what goes to where its policy is. nft
+// knows the state of what comes in only.
+std::string through_tunnel(const RulesetOptions& options, bool outbound) {
+    std::string rules;
+    for (const Tunnel& t : options.tunnels) {
+        if (!t.reqid)
+            continue;
+        const auto& [from, to] = outbound ? std::tie(t.left, t.right) : std::tie(t.right, t.left);
+        rules += fmt::format("        {} \"{}\" {}{}{}meta l4proto {} accept\n",
+                             outbound ? "oifname" : "iifname", options.syncdev,
+                             outbound ? "" : fmt::format("ipsec in reqid {} ", *t.reqid),
+                             match_address("saddr", from, t.family),
+                             match_address("daddr", to, t.family), pfsync::kProtocol);
+    }
+    return rules;
+}
+
 // What waits there has its final addresses, and is in no table yet.
 std::string defer(const RulesetOptions& options) {
     if (!options.defer_queue)
@@ -131,15 +148,24 @@ std::string ruleset_text(const RulesetOptions& options) {
         in += untrack(t, false);
         out += untrack(t, true);
     }
-    const std::string tap = fmt::format("iifname \"{}\" ", options.syncdev);
+    // Kernel ESP shows packets on syncdev itself, and keeping them out of conntrack is up to us.
+    const bool kernel =
+        std::ranges::any_of(options.tunnels, [](const Tunnel& t) { return t.reqid.has_value(); });
+    const std::string tap =
+        kernel ? "" : drop(fmt::format("iifname \"{}\" ", options.syncdev), "tap_copies");
+    if (kernel)
+        for (std::string* rules : {&in, &out})
+            *rules += fmt::format("        meta l4proto {} notrack\n", pfsync::kProtocol);
+    const std::string delivered = through_tunnel(options, false);
     return fmt::format("table {} {{\n", kTable) + counters +
            chain("receive", "prerouting", kFirst,
-                 drop(tap, "tap_copies") + drop("", "not_through_tunnel_in")) +
+                 tap + delivered + drop("", "not_through_tunnel_in")) +
            // Once more behind defragmentation: the protocol of a packet may lie in a later
            // fragment.
-           chain("receive_whole", "input", kFirst, drop("", "not_through_tunnel_in")) +
+           chain("receive_whole", "input", kFirst, delivered + drop("", "not_through_tunnel_in")) +
            chain("forward", "forward", kFirst, drop("", "not_through_tunnel_forward")) +
-           chain("send", "output", kFirst, drop("", "not_through_tunnel_out")) +
+           chain("send", "output", kFirst,
+                 through_tunnel(options, true) + drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
            chain("own_tunnel_out", "output", kRaw, out) + defer(options) + "}\n";
 }

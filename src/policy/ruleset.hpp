@@ -6,10 +6,11 @@
 //     each second: auto in_place = ruleset->verify(); if (in_place && !*in_place)
 //     ruleset->reinstall();
 //
-// One table, `inet encsync`, replaced as a whole in one transaction. What the tunnel delivers
-// never passes it: userspace ESP hands packets to the daemon, not to the kernel's IP stack. The
-// copies for tcpdump that the daemon writes into its TUN device do pass, and end here, counted
-// apart. Our own IKE and ESP datagrams are kept out of conntrack.
+// One table, `inet encsync`, replaced as a whole in one transaction. What the tunnel delivers in
+// userspace never passes it: userspace ESP hands packets to the daemon, not to the kernel's IP
+// stack. What kernel ESP delivers does, on syncdev, with its state still known (nft(8), "ipsec
+// expression"). The copies for tcpdump that the daemon writes into its TUN device do pass, and end
+// here, counted apart. Our own IKE and ESP datagrams are kept out of conntrack.
 //
 // The hooks run before defragmentation (priority -450), so fragments are dropped one by one. A
 // rule of another table can drop more, but cannot let pass what this one drops. Programs with
@@ -38,6 +39,9 @@ struct Tunnel {
     state::Address left, right; // all zero: any
     std::vector<std::uint16_t> left_ports{500, 4500};
     std::vector<std::uint16_t> right_ports{500, 4500}; // empty: any (a peer behind NAT)
+    // With kernel ESP: what its states and policies have. Packets of protocol 240 then pass
+    // syncdev, inwards only out of a state of this reqid.
+    std::optional<std::uint32_t> reqid{};
 };
 
 struct RulesetOptions {

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="sandbox.
 
 SANDBOX = Path(__file__).with_name("sandbox.py")
 ADDRESS = {"mickey": "192.168.1.100", "minnie": "192.168.1.101"}
-CAPABILITIES = {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN", "CAP_SETPCAP",
-                "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN"}
+CAPABILITIES = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN",
+                "CAP_SETPCAP", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN"}
 
 
 class Installed(sync.Encsync):

@@ -150,7 +150,10 @@ def accepted_forgeries(pair: FirewallPair, instances: list[sync.Encsync],
     return found
 
 
-def tell(pair: FirewallPair, teller: Teller, with_sync: bool) -> Figures:
+def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, str] | None = None,
+         rate: int = 4_000_000, patience: float = 1) -> Figures:
+    """setup: of encsync. rate: bytes a second of the download, which takes seven. patience: on a
+    machine that is so much slower, things take so much longer."""
     figures = Figures()
     mickey, minnie = pair.mickey, pair.minnie
     mallory = Mallory(pair)
@@ -159,10 +162,10 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool) -> Figures:
 
     instances: list[sync.Encsync] = []
     if with_sync:
-        instances = sync.equip(pair)
+        instances = sync.equip(pair, setup=setup)
         for instance in instances:
             instance.start()
-        sync.wait_in_step(*instances)
+        sync.wait_in_step(*instances, timeout=20 * patience)
         teller.step("encsync runs on both: each has a key, trusts the other's, and is in step.")
         sync.promote(pair, instances)
     else:
@@ -172,7 +175,7 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool) -> Figures:
         pair.start_keepalived(minnie)
     teller.step(f"keepalived: mickey holds {VIP_OUTSIDE[0]}, minnie stands by.")
 
-    sessions = Sessions(pair, size=28_000_000, rate=4_000_000)
+    sessions = Sessions(pair, size=round(7 * rate * patience), rate=rate)
     sessions.start()
 
     def tick() -> None:
@@ -198,8 +201,8 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool) -> Figures:
             tick()
             return conntrack.keys(pair.flows(mickey)) == conntrack.keys(pair.flows(minnie))
 
-        figures.same_before = _try(the_same, 3)
-        _try(all_counted, 2)
+        figures.same_before = _try(the_same, 3 * patience)
+        _try(all_counted, 2 * patience)
     figures.forged_accepted = accepted_forgeries(pair, instances, lasting)
     sessions.hush()
     before = pair.flows(mickey)

@@ -62,7 +62,7 @@ table inet firewall {
     }
     chain input {
         type filter hook input priority filter; policy drop
-        iifname { "lo", "sync" } accept
+        iifname { "lo", "sync", "enc0" } accept
         ip protocol { vrrp, icmp } accept
         meta l4proto icmpv6 accept
         ct state established,related accept

@@ -111,11 +111,14 @@ class Encsync:
 
     # -- the daemon --
 
+    def daemon_argv(self) -> list:
+        return [bin_dir() / "encsyncd", "--config", self.config, "--run-dir", self.run_dir,
+                "--foreground"]
+
     def start(self) -> None:
         if self.daemon is not None and self.daemon.running:
             raise LabError(f"encsyncd runs already on {self.name}")
-        self.daemon = self.node.start(bin_dir() / "encsyncd", "--config", self.config, "--run-dir",
-                                      self.run_dir, "--foreground", name="encsyncd")
+        self.daemon = self.node.start(*self.daemon_argv(), name="encsyncd")
 
         def answers():
             if not self.daemon.running:

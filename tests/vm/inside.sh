@@ -10,6 +10,9 @@ mkdir -p /dev/pts /dev/shm /run/lock
 mount -t devpts pts /dev/pts
 mount -t tmpfs shm /dev/shm
 ln -sfn /proc/self/fd /dev/fd
+for name in stdin:0 stdout:1 stderr:2; do
+    ln -sfn "/proc/self/fd/${name#*:}" "/dev/${name%:*}"
+done
 mkdir -p /usr/lib/modules
 ln -sfn "$(cat /run/host/modules)" "/usr/lib/modules/$(uname -r)"
 hostname guest

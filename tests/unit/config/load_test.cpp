@@ -56,7 +56,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(setup.node, "m1");
     EXPECT_EQ(setup.table, Table::memory);
     EXPECT_EQ(setup.syncdev, "enc1");
-    EXPECT_EQ(setup.ipsec, Ipsec::userspace);
+    EXPECT_EQ(setup.ipsec, Ipsec::automatic);
     EXPECT_EQ(setup.keydir, "/etc/my keys # here");
     EXPECT_EQ(setup.role, Role::standby);
     EXPECT_EQ(setup.ikeport, 1500);

@@ -74,10 +74,21 @@ TEST_P(Sandbox, AllowsWhatIsNeededAndNothingElse) {
     if (::geteuid() != 0)
         GTEST_SKIP() << "needs root";
     const Row& row = GetParam();
-    EXPECT_EQ(trial::outcome([] { return bool(confine()); }, row.action), row.confined);
+    EXPECT_EQ(trial::outcome([] { return bool(confine({})); }, row.action), row.confined);
     if (row.free >= 0) { // not asked of the machine that runs the test
         EXPECT_EQ(trial::outcome([] { return true; }, row.action), row.free);
     }
+}
+
+TEST(SandboxRaw, SocketsOnlyForWhoeverNeedsThem) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root";
+    const auto raw = [] { return ::socket(AF_INET, SOCK_RAW, 240) >= 0; };
+    const auto confined = [](bool raw_sockets) {
+        return [=] { return bool(confine({.raw_sockets = raw_sockets})); };
+    };
+    EXPECT_EQ(trial::outcome(confined(true), raw), 0);
+    EXPECT_EQ(trial::outcome(confined(false), raw), EPERM);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, Sandbox, testing::ValuesIn(kRows), [](const auto& row) {

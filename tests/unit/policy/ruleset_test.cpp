@@ -358,6 +358,27 @@ TEST(RulesetText, DefersOnlyWhereItIsAsked) {
         << text;
 }
 
+TEST(RulesetText, AdmitsOnlyWhatComesOutOfThePeersStates) {
+    const auto rules = [](std::optional<std::uint32_t> reqid) {
+        return ruleset_text(
+            {.syncdev = "enc7",
+             .tunnels = {{.left = {{10, 0, 0, 1}}, .right = {{10, 0, 0, 2}}, .reqid = reqid}}});
+    };
+    const std::string in = "iifname \"enc7\" ipsec in reqid 77 ip saddr 10.0.0.2 ip daddr 10.0.0.1 "
+                           "meta l4proto 240 accept";
+    const std::string out = "oifname \"enc7\" ip saddr 10.0.0.1 ip daddr 10.0.0.2 meta l4proto 240 "
+                            "accept";
+    const std::string kernel = rules(77), userspace = rules({});
+    EXPECT_NE(kernel.find(in), std::string::npos) << kernel;
+    EXPECT_NE(kernel.find(out), std::string::npos) << kernel;
+    EXPECT_EQ(kernel.find("forward {\n        type filter hook forward priority -450; policy "
+                          "accept;\n        iifname"),
+              std::string::npos);
+    // Only these two ways in and one out, each behind them a drop.
+    EXPECT_EQ(userspace.find("l4proto 240 accept"), std::string::npos) << userspace;
+    EXPECT_NE(userspace.find("tap_copies\" drop"), std::string::npos) << userspace;
+}
+
 TEST(RulesetText, UntracksNoMoreThanTheTunnel) {
     const auto rules = [](const Tunnel& t) { return ruleset_text({"enc0", {t}}); };
     Tunnel t;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: ISC
+// KernelLink: ESP in UDP by the kernel, through an xfrm interface (xfrm.hpp). Packets pass a raw
+// socket of protocol 240 (raw(7)) for each peer, bound to the interface and connected to the
+// peer's address; IKE has the same UDP sockets as in userspace, out of which the kernel takes ESP.
+//
+//     auto link = KernelLink::open(io, receiver, hooks, {.interface = "enc0"});
+//     (*link)->add_peer(...);  the rest is in tunnel.hpp
+//
+// Who sent a packet is known by the socket it came to: the kernel has checked that its state is
+// this peer's (by reqid) and its source the peer's address.
+//
+// SAs end with this object. If the process is killed, the kernel throws them away within kSaLease.
+#pragma once
+
+#include "ipsec/link/tunnel.hpp"
+#include "ipsec/link/userspace.hpp"
+#include "ipsec/link/xfrm.hpp"
+
+namespace encsync::link {
+
+struct KernelOptions {
+    std::string interface = "enc0";
+    LinkOptions link; // grace and path are userspace's own
+};
+
+class KernelLink final : public Tunnel {
+  public:
+    // The error says what the kernel lacks.
+    static Result<std::unique_ptr<KernelLink>> open(boost::asio::io_context& io, Receiver& receiver,
+                                                    LinkHooks hooks, KernelOptions options);
+    ~KernelLink() override;
+    KernelLink(const KernelLink&) = delete;
+    KernelLink& operator=(const KernelLink&) = delete;
+
+    Result<void> add_peer(const LinkPeer& peer) override;
+    void remove_peer(PeerId peer) override;
+
+    Result<void> add_sa(const esp::SaParams& params) override;
+    bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction) override;
+    void drop_sas(PeerId peer) override;
+    void drop_all() override;
+    bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) override;
+
+    MutableBytes acquire(PeerId peer) override;
+    void commit(PeerId peer, std::size_t size) override;
+    void flush() override;
+
+    const LinkStats& stats() const override { return ike_->stats(); }
+    std::uint64_t kernel_drops() const override { return ike_->kernel_drops(); }
+    const PeerStats* peer_stats(PeerId peer) const override;
+    std::vector<SaInfo> sas() const override;
+
+  private:
+    struct Peer;
+    struct Sa;
+    // The sockets of IKE hand nothing else over.
+    struct Nobody final : Receiver {
+        void on_packet(PeerId, std::uint32_t, Bytes) override {}
+        void on_up(PeerId) override {}
+        void on_down(PeerId) override {}
+        void on_writable(PeerId) override {}
+    };
+    struct Ring;
+
+    KernelLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
+               KernelOptions options, Xfrm xfrm);
+    Peer* find(PeerId peer) const { return peer < kMaxPeers ? peers_[peer].get() : nullptr; }
+    Result<void> open_socket(Peer& peer);
+    void wait_readable(const std::shared_ptr<Peer>& peer);
+    void wait_for_room(const std::shared_ptr<Peer>& peer, bool queue_full);
+    void on_room(Peer& peer);
+    void receive(Peer& peer);
+    void send(const std::shared_ptr<Peer>& peer);
+    void told_too_big(Peer& peer);
+    void choose_sa(Peer& peer);
+    void tell_expiry(Peer& peer, Sa& sa);
+    void beat();
+    void beat(Peer& peer);
+
+    boost::asio::io_context& io_;
+    Receiver& receiver_;
+    LinkHooks hooks_;
+    const KernelOptions options_;
+    Xfrm xfrm_;
+    Nobody nobody_;
+    std::unique_ptr<UserspaceLink> ike_;
+    std::unique_ptr<Ring> ring_;
+    std::array<std::shared_ptr<Peer>, kMaxPeers> peers_;
+    boost::asio::steady_timer beat_timer_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+} // namespace encsync::link

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: ISC
+// A link whose packets are secured by SAs that IKE brings, whoever carries them out: UserspaceLink
+// does ESP itself, KernelLink has the kernel do it. On the wire both look the same: IKE on ikeport
+// and natport, ESP in UDP (RFC 3948) on natport.
+//
+//     std::unique_ptr<Tunnel> link = ...;
+//     link->add_peer({.id = 0, .name = "minnie", .left = ..., .right = ...});
+//     link->add_sa(params);             // from IKE; wipe params afterwards
+//     MutableBytes room = link->acquire(0); ...
+#pragma once
+
+#include "ipsec/link/link.hpp"
+#include "ipsec/link/sa_table.hpp"
+#include "ipsec/link/socket.hpp"
+#include "ipsec/link/stats.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace encsync::link {
+
+struct LinkPeer {
+    PeerId id = kNoPeer;
+    std::string name;
+    Address left, right;      // outer addresses, of one family
+    std::uint16_t mtu = 1500; // of the path between them, at most: see path_mtu.hpp
+};
+
+struct LinkHooks {
+    // A UDP payload of IKE, without the non-ESP marker, from a peer's address. Valid during the
+    // call only.
+    std::function<void(const Endpoint& from, const Endpoint& to, Bytes datagram)> on_ike;
+    // The outbound SA is used up or soon will be: rekey. `spi` is the peer's newest inbound one,
+    // by which IKE knows the pair. Once an SA.
+    std::function<void(PeerId peer, std::uint32_t spi)> on_expire;
+};
+
+class Tunnel : public Link {
+  public:
+    // Opens the sockets of the peer's left address if no other peer has. On error nothing is left
+    // open. The error names what is wrong ("UDP 192.0.2.1:500 is taken by charon (pid 7)").
+    virtual Result<void> add_peer(const LinkPeer& peer) = 0;
+    // Drops its SAs and closes sockets that no other peer needs. on_down is told.
+    virtual void remove_peer(PeerId peer) = 0;
+
+    virtual Result<void> add_sa(const esp::SaParams& params) = 0;
+    // False: there was none.
+    virtual bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction) = 0;
+    // All keys of one peer gone, without grace. on_down is told.
+    virtual void drop_sas(PeerId peer) = 0;
+    // Every key gone, every packet that waits dropped, no grace.
+    virtual void drop_all() = 0;
+
+    // Sends a UDP payload of IKE from one of our sockets to a peer's address. False: not sent
+    // (counted).
+    virtual bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) = 0;
+
+    virtual const LinkStats& stats() const = 0;
+    // Datagrams to our ports that the kernel dropped: from strangers, too short to be anything,
+    // or more than the receive buffers took.
+    virtual std::uint64_t kernel_drops() const = 0;
+    virtual const PeerStats* peer_stats(PeerId peer) const = 0; // null: no such peer
+    virtual std::vector<SaInfo> sas() const = 0;
+};
+
+} // namespace encsync::link
