@@ -119,6 +119,7 @@ class Seen:
     clear_pfsync: int = 0
     arp: int = 0
     vrrp: int = 0
+    unheard: int = 0  # ICMP errors that quote IKE: the other end does not run yet, or any more
     own: int = 0  # sent by mallory
     echoes: int = 0  # ICMP errors that quote a forgery: what has no ruleset answers so
     other: Counter = field(default_factory=Counter)  # by a name for the kind
@@ -149,6 +150,13 @@ def _quotes_pfsync(protocol: int, payload: bytes) -> bool:
     return protocol == 1 and payload[:1] == b"\x03" and payload[17:18] == bytes([PROTO_PFSYNC])
 
 
+def _quotes_ike(protocol: int, payload: bytes) -> bool:
+    """Port unreachable, and nothing of ESP: what a kernel answers before encsyncd is there."""
+    quoted = payload[8 + 20 :]
+    return (protocol == 1 and payload[:2] == b"\x03\x03" and payload[17:18] == b"\x11"
+            and 500 in struct.unpack_from("!HH", quoted.ljust(4, b"\0")))
+
+
 def _sort(frame: bytes, seen: Seen) -> bool:
     """Counts it. False: its bytes are mallory's own, sent back, and give nothing away."""
     kind = int.from_bytes(frame[12:14], "big")
@@ -170,6 +178,9 @@ def _sort(frame: bytes, seen: Seen) -> bool:
     if _quotes_pfsync(protocol, payload):
         seen.echoes += 1
         return False
+    if _quotes_ike(protocol, payload):
+        seen.unheard += 1
+        return True
     if protocol == PROTO_PFSYNC:
         seen.clear_pfsync += 1
     elif protocol == 50:
@@ -191,6 +202,8 @@ def _sort(frame: bytes, seen: Seen) -> bool:
             seen.esp += 1
         else:
             seen.other[f"UDP {ports[0]} to {ports[1]}"] += 1
+    elif protocol == 1:
+        seen.other[f"ICMP {payload[:40].hex()}"] += 1
     else:
         seen.other[f"IP protocol {protocol}"] += 1
     return True
