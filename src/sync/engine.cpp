@@ -56,6 +56,7 @@ void Engine::advance(Instant now) {
     for (PeerId peer = 0; peer < peer_count(); peer++)
         advance_session(peer);
     come_of_age(now_);
+    forget_former(now_);
     advance_deferred();
     settle_stranded();
     if (now_ >= refresh_due_)
@@ -64,6 +65,8 @@ void Engine::advance(Instant now) {
         pf_round();
     if (now_ >= orphans_due_)
         look_for_orphans();
+    if (now_ >= unclaimed_due_)
+        settle_unclaimed();
     if (std::any_of(sessions_.begin(), sessions_.end(),
                     [](const auto& s) { return s->reachable(); }))
         alone_since_ = now_;
@@ -96,7 +99,7 @@ void Engine::advance_session(PeerId peer) {
 }
 
 Instant Engine::deadline() const {
-    Instant next = std::min({refresh_due_, orphans_due_, pf_due_});
+    Instant next = std::min({refresh_due_, orphans_due_, unclaimed_due_, pf_due_});
     if (!young_.empty())
         next = std::min(next, young_.front().due);
     if (!deferred_.empty())

@@ -32,6 +32,7 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -193,9 +194,12 @@ class Engine : public table::Listener {
     bool settle(PeerId peer, state::Slot slot, const Said& said);
     void reconcile_roles();
     void take_lost(PeerId peer);
-    void drop_unclaimed();
+    void settle_unclaimed();
+    void settle_unclaimed_later();
     state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
     void forget(state::Slot slot);
+    void remember_term(state::Slot slot);
+    void forget_former(Instant until);
 
     // checks.cpp
     class Edit;
@@ -411,6 +415,15 @@ class Engine : public table::Listener {
     bool dump_mark_ = false;
     // Ended while a dump or a first bulk update was under way, which may still name them.
     std::set<state::Key> gone_lately_;
+
+    // What was live here, had changed hands, and has ended lately.
+    struct FormerLife {
+        Instant due;
+        std::uint8_t term;
+    };
+    std::map<state::Key, FormerLife> former_lives_;
+    std::deque<std::pair<Instant, state::Key>> former_ends_; // in the order of time
+    Instant unclaimed_due_ = Instant::max();                 // when they are settled
 
     state::Slot refresh_cursor_ = state::kNoSlot;
     Instant refresh_due_{0};

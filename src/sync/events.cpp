@@ -120,6 +120,9 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     Record& record = index_.record(slot);
     bool other = record.mark != flow.mark; // for rules of nosync
     bool full = learn_extras(slot, flow, timer) || other;
+    // It had gone from the table, and what it expected with it.
+    if ((record.sync.bits & kAbsent) != 0 && book_.forget(slot))
+        full = true;
     bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
     const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);
     record.src_state = flow.src_state;
@@ -265,6 +268,8 @@ void Engine::on_dump_end() {
     dumping_ = false;
     forget_gone();
     table_known_ = true;
+    if (copies_[kUnclaimed] != 0)
+        settle_unclaimed_later();
     if (orphans_due_ == Instant::max())
         watch_orphans();
 }

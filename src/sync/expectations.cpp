@@ -61,12 +61,14 @@ bool ExpectationBook::remove(Slot master, const Expectation& expectation) {
     return gone != 0;
 }
 
-void ExpectationBook::forget(Slot master) {
+bool ExpectationBook::forget(Slot master) {
     if (entries_.empty() && arriving_.empty())
-        return;
-    size_ -= of(master).size();
+        return false;
+    const std::size_t gone = of(master).size();
+    size_ -= gone;
     entries_.erase(master);
     arriving_.erase(master);
+    return gone != 0;
 }
 
 void ExpectationBook::expire(Slot master, std::uint32_t now) {

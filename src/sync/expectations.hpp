@@ -32,7 +32,7 @@ class ExpectationBook {
     // `fresh`: there was none of that name, or it differs.
     Added add(state::Slot master, const state::Expectation& expectation, std::uint32_t expires);
     bool remove(state::Slot master, const state::Expectation& expectation);
-    void forget(state::Slot master); // with all that it expects
+    bool forget(state::Slot master); // with all that it expects; false if that was nothing
     // Those that have run out without a word.
     void expire(state::Slot master, std::uint32_t now);
 

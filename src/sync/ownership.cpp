@@ -15,7 +15,8 @@
 //    it says that a third node does.
 // 5. What a vanished node owned stays its own until somebody takes it, runs out unless traffic
 //    keeps it, and is ours if the node comes back without its table.
-// 6. Copies that no owner has named when all peers are in step have ended, and are removed.
+// 6. Copies that no owner has named when all peers are in step have ended, and are removed. If a
+//    peer has come without its table, they are ours.
 #include "sync/engine.hpp"
 
 #include "sync/edit.hpp"
@@ -33,6 +34,11 @@ using state::Slot;
 namespace {
 
 constexpr std::uint64_t kLifeMask = 0xfffff;
+// In that time an owner tells of a flow that others disown.
+constexpr Instant kNaming = std::chrono::seconds(5);
+// A peer that has not heard of an end yet hears of it in that time.
+constexpr Instant kFormerLife = std::chrono::seconds(10);
+constexpr std::size_t kMaxFormerLives = 100'000;
 
 } // namespace
 
@@ -86,6 +92,9 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
         return kNoSlot;
     gone_lately_.erase(flow.key);
     Record& record = index_.record(slot);
+    if (owner == kHere)
+        if (const auto former = former_lives_.find(flow.key); former != former_lives_.end())
+            record.sync.term = next_term(former->second.term);
     count(record, 1); // as SyncMarks are born: live here
     sum(slot, true);
     mark_present(record);
@@ -101,10 +110,31 @@ void Engine::forget(Slot slot) {
         edited_ = kNoSlot;
     else
         sum(slot, false);
+    remember_term(slot);
     count(index_.record(slot), -1);
     book_.forget(slot);
     pf_states_.erase(slot);
     index_.erase(slot);
+}
+
+// A tuple may be used again at once. A node that still takes its former life for its own must not
+// hold that against the new one.
+void Engine::remember_term(Slot slot) {
+    const state::SyncMarks& sync = index_.record(slot).sync;
+    if (sync.owner != kHere || sync.term == 0)
+        return; // the same node's word about its own flow
+    if (former_ends_.size() >= kMaxFormerLives)
+        forget_former(Instant::max());
+    const state::Key key = index_.key(slot);
+    former_lives_[key] = {now_ + kFormerLife, sync.term};
+    former_ends_.emplace_back(now_ + kFormerLife, key);
+}
+
+void Engine::forget_former(Instant until) {
+    for (; !former_ends_.empty() && former_ends_.front().first <= until; former_ends_.pop_front())
+        if (const auto life = former_lives_.find(former_ends_.front().second);
+            life != former_lives_.end() && life->second.due <= until) // none that ended later
+            former_lives_.erase(life);
 }
 
 // ---- changing hands ------------------------------------------------------------------------
@@ -242,18 +272,38 @@ void Engine::take_lost(PeerId peer) {
 
 // ---- copies of nobody ----------------------------------------------------------------------
 
-void Engine::drop_unclaimed() {
+// Copies that nobody has named when all peers are in step have ended. But one that came without its
+// table cannot tell what has: then they are ours, and live as long as their traffic wills.
+void Engine::settle_unclaimed() {
+    unclaimed_due_ = Instant::max();
     if (copies_[kUnclaimed] == 0 || !has_peers())
         return;
-    for (const auto& s : sessions_)
-        if (s->present && (!s->reachable() || !s->in_step || s->lost_in == s->remote))
-            return; // one that has lost its table cannot tell what has ended
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
-        if (index_.record(slot).sync.owner == kUnclaimed) {
-            table_.remove(index_.flow(slot, now_s_));
-            forget(slot);
-            counters_.dropped_unclaimed++;
+    settle_unclaimed_later();
+    bool lost = false;
+    for (const auto& s : sessions_) {
+        if (s->present && (!s->reachable() || !s->in_step || s->plain()))
+            return; // until it is; what a pf firewall did not name may have been lost on the way
+        lost = lost || s->lost;
+    }
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        if (index_.record(slot).sync.owner != kUnclaimed)
+            continue;
+        if (lost) {
+            claim(slot);
+            continue;
         }
+        table_.remove(index_.flow(slot, now_s_));
+        forget(slot);
+        counters_.dropped_unclaimed++;
+    }
+    unclaimed_due_ = Instant::max();
+    for (const auto& s : sessions_)
+        s->lost = false; // what becomes nobody's from now on it has never had
+}
+
+// Somebody may be about to name them.
+void Engine::settle_unclaimed_later() {
+    unclaimed_due_ = now_ + kNaming;
 }
 
 } // namespace encsync::sync

@@ -47,7 +47,7 @@ void Engine::remove_peer(PeerId peer) {
                 set_owner(slot, kGone);
     sessions_[peer] = std::make_unique<Session>(PeerOptions{}, false);
     options_.session += kSessionStep; // if it comes back, it must see that we begin anew
-    drop_unclaimed();                 // it may have been the last one that had not named them
+    settle_unclaimed();               // it may have been the last one that had not named them
     watch_orphans();
 }
 

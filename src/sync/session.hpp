@@ -67,6 +67,7 @@ struct Session {
     std::uint64_t local = 0;   // our session with it
     std::uint64_t remote = 0;  // its session; 0: not heard yet
     std::uint64_t lost_in = 0; // its session in which it told us that its table was lost
+    bool lost = false;         // and flows that it owned may be nobody's since
     bool remote_heard_us = false;
     std::uint32_t creatorid = 0; // 0: not known
     Role role = Role::automatic;

@@ -140,7 +140,7 @@ void Engine::end_bulk(PeerId peer) {
         s.hello_now = s.hello_now || s.extended;
     }
     forget_gone();
-    drop_unclaimed();
+    settle_unclaimed();
 }
 
 // ---- our own messages ----------------------------------------------------------------------
@@ -177,9 +177,12 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     const bool other_role = s.role != static_cast<Role>(role);
     s.role = static_cast<Role>(role);
     heard(peer);
-    if (fresh && (flags & ext::hello::kLost) != 0 && session != s.lost_in) {
-        s.lost_in = session;
-        take_lost(peer);
+    if (fresh && session != s.lost_in) {
+        s.lost = (flags & ext::hello::kLost) != 0;
+        if (s.lost) {
+            s.lost_in = session;
+            take_lost(peer);
+        }
     }
     if (fresh || other_role)
         reconcile_roles();

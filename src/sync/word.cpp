@@ -135,6 +135,7 @@ bool Engine::bystanders_word(PeerId peer, Slot slot, const Said& said) {
         if (!said.elsewhere)
             return claim(slot);
         set_owner(slot, kUnclaimed); // until the third node tells us
+        settle_unclaimed_later();
         return true;
     }
     if (owner == kHere ? said.term == record.sync.term : !owner_alive(owner)) {

@@ -167,6 +167,30 @@ TEST(Owner, AReusedTupleGetsAnotherName) {
     EXPECT_EQ(rig.id(1).creatorid, kOurs);
 }
 
+// Its former owner may not have heard yet that the former life is over.
+TEST(Owner, ANewLifeOfATupleThatHasChangedHandsIsOfALaterTerm) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 3}).full(flow(2, kPeer)); });
+    rig.engine->on_updated(flow(1, 0, 4, 5));
+    ASSERT_EQ(rig.owner(1), "here term 4");
+    rig.engine->on_destroyed(flow(1));
+    rig.engine->on_created(flow(1));
+    EXPECT_EQ(rig.owner(1), "here term 5");
+    rig.engine->on_destroyed(flow(1));
+    rig.engine->on_created(flow(1));
+    EXPECT_EQ(rig.owner(1), "here term 6");
+    rig.engine->on_destroyed(flow(1));
+    rig.pass(11s); // by now they have
+    rig.engine->on_created(flow(1));
+    EXPECT_EQ(rig.owner(1), "here term 0");
+    // One that has always been ours has no rival.
+    rig.engine->on_created(flow(3));
+    rig.engine->on_destroyed(flow(3));
+    rig.engine->on_created(flow(3));
+    EXPECT_EQ(rig.owner(3), "here term 0");
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
 TEST(Owner, ALaterMarkAndNatAreTakenFromTheOwnerOnly) {
     Met rig;
     state::Flow theirs = flow(1, kPeer);

@@ -60,15 +60,32 @@ TEST(Dump, CopiesAreClaimedByTheirOwnersBulkOrDropped) {
     EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 1u);
 }
 
-TEST(Dump, CopiesAreKeptIfAPeerHasLostItsTable) { // it cannot know that they ended
+TEST(Dump, CopiesAreOursIfAPeerHasLostItsTable) { // it cannot know that they ended
     Rig rig;
     rig.options.table_kept = true;
     rig.start(false);
     dump(rig, {{1, true, 600}});
     rig.greet(0, {.flags = pfsync::extension::hello::kLost});
+    EXPECT_EQ(rig.owner(1), "unclaimed"); // the other peer may know
     rig.greet(1);
-    EXPECT_EQ(rig.owner(1), "unclaimed");
+    EXPECT_EQ(rig.owner(1), "here term 1");
     EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 0u);
+    EXPECT_EQ(rig.engine->copies_of(0xfe), 0u);
+}
+
+// Their owner may be about to speak, but not for ever.
+TEST(Dump, CopiesThatTurnUpLaterAreDroppedIfNobodyNamesThem) {
+    Met rig;
+    dump(rig, {{1, true, 600}, {2, true, 600}});
+    EXPECT_EQ(rig.owner(1), "unclaimed");
+    rig.pass(3s);
+    EXPECT_EQ(rig.owner(2), "unclaimed");
+    rig.say(1, [](Packet& p) { p.full(flow(2, kPeer + 1)); });
+    rig.hello(0, {}), rig.hello(1, {});
+    rig.pass(3s);
+    EXPECT_EQ(rig.owner(1), "unknown");
+    EXPECT_EQ(rig.owner(2), "peer 1 term 0");
+    EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 1u);
 }
 
 TEST(Dump, FindsWhatWasMissed) {
