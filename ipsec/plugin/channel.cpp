@@ -176,6 +176,8 @@ void fields(Archive& a, Peer& m) {
     inner(a, m.inner_right, "peer.inner_right");
     keys(a, m.trusted, kMaxTrusted, "peer.trusted");
     a.bytes(m.psk, kMaxText, "peer.psk");
+    a.bytes(m.certificate, kMaxCertificate, "peer.certificate");
+    a.bytes(m.ca, kMaxCertificate, "peer.ca");
     text(a, m.ike, "peer.ike");
     text(a, m.esp, "peer.esp");
     a.number(m.ikelifetime, "peer.ikelifetime");
@@ -319,7 +321,7 @@ void wipe_array(std::array<std::uint8_t, N>& secret) {
 Result<std::vector<std::uint8_t>> encode(const Message& message) {
     std::vector<std::uint8_t> packet;
     // All at once, so that no secret is left behind in a smaller buffer that was outgrown.
-    packet.reserve(2048 + kMaxTrusted * 32 + 4 * kMaxText);
+    packet.reserve(2048 + kMaxTrusted * 32 + 4 * kMaxText + 2 * kMaxCertificate);
     if (const auto* in = std::get_if<IkeIn>(&message))
         packet.reserve(in->datagram.size() + 128);
     if (const auto* out = std::get_if<IkeOut>(&message))

@@ -28,6 +28,7 @@ inline constexpr std::size_t kMaxDatagram = 65507; // the largest UDP payload ov
 inline constexpr std::size_t kMaxText = 1024;      // of one string
 inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one to come
 inline constexpr std::size_t kMaxTrusted = 8;      // keys trusted for one peer
+inline constexpr std::size_t kMaxCertificate = 16384;
 
 // An address and UDP port of IKE: IPv4 in the first four bytes.
 struct Endpoint {
@@ -60,7 +61,10 @@ struct Peer {
     esp::InnerAddress inner_left, inner_right; // traffic selectors, protocol 240
     std::vector<Ed25519Public> trusted;        // keys it may prove itself with; none: refuse it
     std::string psk;                           // secret; authby=psk when not empty
-    std::string ike, esp;                      // proposals, strongSwan's notation
+    // X.509, DER: ours towards it, and the authority whose certificates it may prove itself with
+    // instead of with trusted keys.
+    std::vector<std::uint8_t> certificate, ca;
+    std::string ike, esp;                                        // proposals, strongSwan's notation
     std::uint32_t ikelifetime = 0, lifetime = 0, margintime = 0; // seconds
     std::uint32_t dpddelay = 0, dpdtimeout = 0;                  // seconds
     bool transport_mode = false;

@@ -11,8 +11,8 @@ std::string charon_config(const CharonOptions& options) {
     // try, so that it all fits into dpdtimeout, of which DPD's own pause takes up to a second.
     const auto tries = std::clamp<long>(options.dpdtimeout.count() - 2, 1, 600);
     return fmt::format(R"(charon {{
-    # What is not needed is not there: no certificates, no files, no other sockets, no kernel.
-    load = random nonce openssl kdf pubkey encsync!
+    # What is not needed is not there: no files, no other sockets, no kernel.
+    load = random nonce openssl kdf pubkey constraints encsync!
     threads = 8
     replay_window = 4096
     # Of IKE messages, which are never cut into IP fragments on port 4500: what any path carries

@@ -167,12 +167,22 @@ Result<void> Supervisor::set_peer(channel::Peer peer) {
     channel::wipe(*check);
     if (up_)
         send(peer);
+    forget(peer.id);
     peers_[peer.id] = std::move(peer);
     return {};
 }
 
+bool Supervisor::forget(PeerId peer) {
+    const auto known = peers_.find(peer);
+    if (known == peers_.end())
+        return false;
+    ::explicit_bzero(known->second.psk.data(), known->second.psk.size());
+    peers_.erase(known);
+    return true;
+}
+
 void Supervisor::remove_peer(PeerId peer) {
-    if (peers_.erase(peer) > 0 && up_)
+    if (forget(peer) && up_)
         send(channel::RemovePeer{peer});
 }
 

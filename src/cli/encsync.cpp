@@ -17,7 +17,7 @@ struct Words {
     std::vector<std::string> filter;
     std::string file, name, peer, role, write, what = "sa";
     cli::DecodeSource source;
-    bool ready = false;
+    bool ready = false, pem = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -95,11 +95,14 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     json(init);
     json(add("show", "Name, fingerprint and age of this node's key",
              [&] { return cli::keys_show(o); }));
-    json(add("export", "The public part, for 'keys trust' on a peer",
-             [&] { return cli::keys_export(o); }));
-    add("trust", "Trust the public key in a file", [&] { return cli::keys_trust(o, w.file); })
-        ->add_option("FILE", w.file, "- is standard input")
-        ->required();
+    auto* export_ = add("export", "The public part, for 'keys trust' on a peer",
+                        [&] { return cli::keys_export(o, w.pem); });
+    auto* pem = export_->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
+    export_->add_flag("--json", o.json, "Print JSON")->excludes(pem);
+    auto* trust = add("trust", "Trust the public key in a file",
+                      [&] { return cli::keys_trust(o, w.file, w.name); });
+    trust->add_option("FILE", w.file, "- is standard input")->required();
+    trust->add_option("--name", w.name, "Of a peer that is not encsync, whose key is PEM");
     json(add("list", "The keys that are trusted", [&] { return cli::keys_list(o); }));
     auto* rotate = add("rotate", "Negotiate new SAs, or make the next identity", [&] {
         if (w.what == "sa")

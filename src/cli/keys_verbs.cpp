@@ -4,6 +4,7 @@
 #include "config/config.hpp"
 #include "config/disk.hpp"
 #include "control/client.hpp"
+#include "keys/files.hpp"
 #include "keys/store.hpp"
 
 #include <algorithm>
@@ -102,6 +103,16 @@ Result<std::string> read_public_file(const std::string& path) {
     return text;
 }
 
+// The key of a peer that is not encsync says neither whose it is nor how old.
+Result<std::vector<keys::PublicKey>> read_foreign(std::string_view text, const std::string& name) {
+    if (auto good = keys::check_name(name); !good)
+        return good.error();
+    auto key = keys::from_pem(text);
+    if (!key)
+        return key.error();
+    return std::vector{keys::PublicKey{name, keys::unix_now(), *key}};
+}
+
 } // namespace
 
 int keys_init(const Options& options, const std::string& name) {
@@ -142,10 +153,17 @@ int keys_show(const Options& options) {
     return 0;
 }
 
-int keys_export(const Options& options) {
+int keys_export(const Options& options, bool pem) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
+    if (pem) {
+        auto identities = store->identities();
+        if (!identities)
+            return fail(identities.error().text);
+        std::fputs(keys::to_pem(identities->front().key).c_str(), stdout);
+        return 0;
+    }
     auto text = store->export_public();
     if (!text)
         return fail(text.error().text);
@@ -155,11 +173,11 @@ int keys_export(const Options& options) {
     return 0;
 }
 
-int keys_trust(const Options& options, const std::string& file) {
+int keys_trust(const Options& options, const std::string& file, const std::string& name) {
     auto text = read_public_file(file);
     if (!text)
         return fail(text.error().text);
-    auto public_keys = keys::read_public(*text);
+    auto public_keys = name.empty() ? keys::read_public(*text) : read_foreign(*text, name);
     if (!public_keys)
         return fail(fmt::format("{}: {}", file, public_keys.error().text));
     auto store = open_store(options);

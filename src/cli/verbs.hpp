@@ -55,8 +55,10 @@ int monitor(const Options& options, const std::string& write);
 
 int keys_init(const Options& options, const std::string& name);
 int keys_show(const Options& options);
-int keys_export(const Options& options);
-int keys_trust(const Options& options, const std::string& file); // "-": stdin
+// pem: the key that signs alone, for a certificate or a peer that is not encsync.
+int keys_export(const Options& options, bool pem);
+// "-": stdin. name: of a peer that is not encsync, whose key is PEM; else empty.
+int keys_trust(const Options& options, const std::string& file, const std::string& name);
 int keys_list(const Options& options);
 int keys_rotate_identity(const Options& options);
 int keys_retire(const Options& options, const std::string& peer);

@@ -25,6 +25,7 @@ class Checker {
     void run() {
         addresses();
         lifetimes();
+        authentication();
         if (usable("leftid") && usable("rightid") && same_id(conn_.leftid, conn_.rightid))
             fail({"leftid", "rightid"}, fmt::format("the peer's id is our own, '{}'", conn_.leftid),
                  given("rightid") ? "" : "the conn has the peer's name, or a rightid");
@@ -88,6 +89,20 @@ class Checker {
         not_shorter("lifetime", conn_.lifetime, "margintime", conn_.margintime, true);
         not_shorter("ikelifetime", conn_.ikelifetime, "lifetime", conn_.lifetime, false);
         not_shorter("dpdtimeout", conn_.dpdtimeout, "dpddelay", conn_.dpddelay, false);
+    }
+
+    void authentication() {
+        const bool psk = conn_.authby == Authby::psk;
+        if (!usable("authby"))
+            return;
+        if (psk && !given("secretfile"))
+            fail({"authby"}, fmt::format("conn {} has no secretfile, which holds the preshared key",
+                                         conn_.name));
+        if (!psk && given("secretfile"))
+            fail({"secretfile"}, "secretfile is of authby=psk only");
+        for (const char* name : {"leftcert", "rightca"})
+            if (psk && given(name))
+                fail({name}, fmt::format("{} is of authby=pubkey only", name));
     }
 
     const PlacedConn& placed_;

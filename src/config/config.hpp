@@ -49,7 +49,7 @@ enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, au
 enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
 enum class Type { tunnel };
-enum class Authby { pubkey };
+enum class Authby { pubkey, psk };
 
 // A rule of nosync: the flows that meet all of its conditions. At least one is there.
 struct NoSync {
@@ -107,7 +107,9 @@ struct Conn {
     Auto startup{};             // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};
-    std::uint16_t mtu = 0; // bytes, of the outer path
+    std::string secretfile;        // of psk
+    std::string leftcert, rightca; // certificates of pubkey; empty: raw public keys
+    std::uint16_t mtu = 0;         // bytes, of the outer path
     bool operator==(const Conn&) const = default;
 };
 

@@ -14,8 +14,8 @@ struct Foreign {
     std::string_view reason;
 };
 
-constexpr std::string_view kNoCertificates =
-    "encsync proves identities with raw public keys (encsync keys), not with certificates";
+constexpr std::string_view kOtherCertificates =
+    "a peer's certificate is checked against rightca, and ours is leftcert";
 constexpr std::string_view kFixedSelectors =
     "encsync's tunnels carry pfsync between the two firewalls and nothing else";
 constexpr std::string_view kAlwaysTries = "encsync tries its peers for ever";
@@ -23,12 +23,10 @@ constexpr std::string_view kOnlyIkev2 = "encsync speaks IKEv2 only";
 
 // Keywords whose absence deserves a reason.
 constexpr std::array kReasons = {
-    Foreign{"leftcert", kNoCertificates},
-    Foreign{"rightcert", kNoCertificates},
-    Foreign{"leftca", kNoCertificates},
-    Foreign{"rightca", kNoCertificates},
-    Foreign{"leftsendcert", kNoCertificates},
-    Foreign{"rightsendcert", kNoCertificates},
+    Foreign{"rightcert", kOtherCertificates},
+    Foreign{"leftca", kOtherCertificates},
+    Foreign{"leftsendcert", kOtherCertificates},
+    Foreign{"rightsendcert", kOtherCertificates},
     Foreign{"leftsigkey", "encsync keeps its keys itself: see encsync keys init"},
     Foreign{"rightsigkey", "encsync trusts keys by encsync keys trust FILE"},
     Foreign{"leftrsasigkey", "encsync keeps its keys itself: see encsync keys init"},

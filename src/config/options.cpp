@@ -98,7 +98,8 @@ constexpr std::array kWireWords = {
 constexpr std::array kAutoWords = {word("start", Auto::start), word("add", Auto::add),
                                    word("ignore", Auto::ignore)};
 constexpr std::array kTypeWords = {word("tunnel", Type::tunnel), later("transport")};
-constexpr std::array kAuthbyWords = {word("pubkey", Authby::pubkey), later("psk"), later("secret")};
+constexpr std::array kAuthbyWords = {word("pubkey", Authby::pubkey), word("psk", Authby::psk),
+                                     word("secret", Authby::psk)};
 
 constexpr SectionKind kSetup = SectionKind::setup;
 constexpr SectionKind kConn = SectionKind::conn;
@@ -436,11 +437,29 @@ constexpr std::array kOptions = {
            "pubkey",
            "",
            "pubkey",
-           "How the nodes prove who they are: `pubkey` is by the Ed25519 keys of `encsync keys`. "
-           "`psk` is not supported yet.",
+           "How the nodes prove who they are: `pubkey` is by the Ed25519 keys of `encsync keys`, "
+           "or by certificates, see `rightca`; `psk`, which is also called `secret`, is by a "
+           "preshared key, for peers that know no better.",
            store<&Conn::authby>,
            {},
            kAuthbyWords},
+    Option{"secretfile", kConn, ValueType::path, "", "none", "/etc/encsync/minnie.psk",
+           "The file that holds the preshared key of `authby=psk`: its whole content, but for a "
+           "line end after it; 16 bytes at least. It belongs to root and nobody else may read it. "
+           "Make it with `openssl rand -base64 32`.",
+           store<&Conn::secretfile>},
+    Option{"leftcert", kConn, ValueType::path, "", "none: the raw public key",
+           "/etc/encsync/mickey.pem",
+           "The file of a certificate (X.509, PEM or DER) for this node's key, shown to a peer "
+           "that wants one. `encsync keys export --pem` has the public key to certify; `leftid` "
+           "must be among its alternative names.",
+           store<&Conn::leftcert>},
+    Option{"rightca", kConn, ValueType::path, "", "none: trusted raw public keys",
+           "/etc/encsync/ca.pem",
+           "The file of the certificate of an authority (X.509, PEM or DER). With it the peer "
+           "proves itself by a certificate that this authority has issued for `rightid`, and not "
+           "by a key of `encsync keys trust`. Revocation lists are not asked for.",
+           store<&Conn::rightca>},
     Option{"mtu",
            kConn,
            ValueType::number,

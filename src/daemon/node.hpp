@@ -14,6 +14,7 @@
 #include "config/config.hpp"
 #include "control/server.hpp"
 #include "daemon/ipsec_choice.hpp"
+#include "daemon/proof.hpp"
 #include "daemon/run_dir.hpp"
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/tunnel.hpp"
@@ -71,6 +72,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         bool connecting = false;
         std::string last_error;
         std::optional<channel::Ed25519Public> key; // what it proved itself with last
+        std::optional<Proof::Digest> proof;        // files that it may do so with
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
     };
@@ -80,6 +82,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         keys::Store store;
         std::vector<keys::Identity> identities;
         std::vector<keys::TrustedKey> trusted;
+        std::map<std::string, Proof> proofs; // by the name of the conn
     };
     struct Changes; // of a reload
 
@@ -103,7 +106,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     policy::RulesetOptions ruleset_options(const std::vector<config::Conn>& conns) const;
     Result<void> add_to_link(PeerId peer, const config::Conn& conn);
     channel::Peer charon_peer(PeerId peer, const Keys& keys) const;
-    Result<Keys> read_keys() const;
+    Result<Keys> read_keys(const std::vector<config::Conn>& conns) const;
     Result<void> take_keys(Keys keys);
 
     // reload.cpp

@@ -88,7 +88,7 @@ Result<Reloaded> Node::reload() {
     auto changes = find_changes(*loaded.config);
     if (!changes)
         return changes.error();
-    auto keys = read_keys();
+    auto keys = read_keys(loaded.config->conns);
     if (!keys)
         return Error{"nothing was changed: " + keys.error().text};
     if (auto ready = prepare(*changes); !ready)

@@ -47,8 +47,8 @@ class Encsync:
         lines += ["", "conn %default", f"\tleft={self.left}"]
         lines += [f"\t{k}={v}" for k, v in self.conn.items()]
         for name, address in self.peers.items():
-            lines += ["", f"conn {name}", f"\tright={address}", f"\trightid={name}",
-                      "\tauto=start", *(f"\t{k}={v}" for k, v in self.each.get(name, {}).items())]
+            lines += ["", f"conn {name}", f"\tright={address}", f"\trightid={name}"]
+            lines += [f"\t{k}={v}" for k, v in {"auto": "start", **self.each.get(name, {})}.items()]
         self.config.write_text("\n".join(lines) + "\n")
 
     # -- the command --

@@ -59,6 +59,16 @@ uint8_t encsync_peer_of(ike_sa_t *ike_sa)
 /*
  * Described in header.
  */
+certificate_t *encsync_x509(const uint8_t *der, size_t len)
+{
+	return lib->creds->create(lib->creds, CRED_CERTIFICATE, CERT_X509,
+							  BUILD_BLOB_ASN1_DER,
+							  chunk_create((u_char*)der, len), BUILD_END);
+}
+
+/*
+ * Described in header.
+ */
 bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE])
 {
 	enumerator_t *enumerator;

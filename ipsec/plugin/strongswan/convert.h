@@ -20,6 +20,9 @@ encsync_address_t encsync_from_host(host_t *host);
 /** The peer that an IKE_SA is with: by its configuration or, before there is one, by address. */
 uint8_t encsync_peer_of(ike_sa_t *ike_sa);
 
+/** A certificate from its DER; NULL if it is none. */
+certificate_t *encsync_x509(const uint8_t *der, size_t len);
+
 /** The raw public key with which an end of an IKE_SA proved itself; FALSE: there is none. */
 bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE]);
 

@@ -136,6 +136,10 @@ void carry_out(channel::Peer& m) {
         .trusted_count = m.trusted.size(),
         .psk = reinterpret_cast<const std::uint8_t*>(m.psk.data()),
         .psk_len = m.psk.size(),
+        .certificate = m.certificate.data(),
+        .certificate_len = m.certificate.size(),
+        .ca = m.ca.data(),
+        .ca_len = m.ca.size(),
         .ike = m.ike.c_str(),
         .esp = m.esp.c_str(),
         .ikelifetime = m.ikelifetime,
@@ -320,6 +324,12 @@ size_t encsync_core_trusted(uint8_t id) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(id);
     return peer ? peer->trusted.size() : 0;
+}
+
+bool encsync_core_has_ca(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer && !peer->ca.empty();
 }
 
 bool encsync_core_trusts(uint8_t id, const uint8_t key[ENCSYNC_KEY_SIZE]) {

@@ -51,6 +51,10 @@ typedef struct {
 	size_t trusted_count;
 	const uint8_t *psk;
 	size_t psk_len;
+	const uint8_t *certificate; /* X.509 DER: ours; may be none */
+	size_t certificate_len;
+	const uint8_t *ca; /* whose certificates it may prove itself with; may be none */
+	size_t ca_len;
 	const char *ike;
 	const char *esp;
 	uint32_t ikelifetime;
@@ -147,6 +151,8 @@ uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
 bool encsync_core_left(uint8_t peer, encsync_address_t *left);
 /** How many keys are trusted for a peer. */
 size_t encsync_core_trusted(uint8_t peer);
+/** Whether a peer proves itself by a certificate. */
+bool encsync_core_has_ca(uint8_t peer);
 bool encsync_core_trusts(uint8_t peer, const uint8_t key[ENCSYNC_KEY_SIZE]);
 
 /** Whether this end goes first where both may do the same; the other one waits. */

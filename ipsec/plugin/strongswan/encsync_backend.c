@@ -109,8 +109,10 @@ static traffic_selector_t *create_ts(const encsync_address_t *address)
 /**
  * Create the configuration for one end's authentication
  */
-static auth_cfg_t *create_auth(const encsync_peer_t *peer, const char *id)
+static auth_cfg_t *create_auth(const encsync_peer_t *peer, bool local)
 {
+	const char *id = local ? peer->left_id : peer->right_id;
+	certificate_t *cert;
 	auth_cfg_t *auth;
 
 	auth = auth_cfg_create();
@@ -119,6 +121,22 @@ static auth_cfg_t *create_auth(const encsync_peer_t *peer, const char *id)
 	auth->add(auth, AUTH_RULE_IDENTITY,
 			  identification_create_from_encoding(ID_FQDN,
 									chunk_create((u_char*)id, strlen(id))));
+	if (local && peer->certificate_len)
+	{
+		cert = encsync_x509(peer->certificate, peer->certificate_len);
+		if (cert)
+		{
+			auth->add(auth, AUTH_RULE_SUBJECT_CERT, cert);
+		}
+	}
+	if (!local && peer->ca_len)
+	{
+		cert = encsync_x509(peer->ca, peer->ca_len);
+		if (cert)
+		{
+			auth->add(auth, AUTH_RULE_CA_CERT, cert);
+		}
+	}
 	return auth;
 }
 
@@ -131,13 +149,13 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 		.version = IKEV2,
 		.local_port = IKEV2_UDP_PORT,
 		.remote_port = IKEV2_UDP_PORT,
-		.no_certreq = TRUE,
+		.no_certreq = !peer->ca_len,
 		.force_encap = TRUE,
 		.fragmentation = FRAGMENTATION_YES,
 		.childless = CHILDLESS_NEVER,
 	};
 	peer_cfg_create_t cfg = {
-		.cert_policy = CERT_NEVER_SEND,
+		.cert_policy = peer->certificate_len ? CERT_ALWAYS_SEND : CERT_NEVER_SEND,
 		.unique = UNIQUE_REPLACE,
 		/* the keeper tries again, in its own rhythm */
 		.keyingtries = 1,
@@ -191,8 +209,8 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 									create_ts(&peer->inner_right));
 
 	peer_cfg = peer_cfg_create((char*)peer->name, ike_cfg, &cfg);
-	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, peer->left_id), TRUE);
-	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, peer->right_id), FALSE);
+	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, TRUE), TRUE);
+	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, FALSE), FALSE);
 	peer_cfg->add_child_cfg(peer_cfg, child_cfg);
 	return peer_cfg;
 }

@@ -222,6 +222,30 @@ static void replace_peer(private_encsync_creds_t *this, uint8_t id,
 	this->mutex->unlock(this->mutex);
 }
 
+/**
+ * Add a certificate if there is one; say so if it cannot be used
+ */
+static void add_x509(mem_cred_t *set, const uint8_t *der, size_t len,
+					 bool trusted, const char *peer, const char *keyword)
+{
+	certificate_t *cert;
+	char text[256];
+
+	if (!len)
+	{
+		return;
+	}
+	cert = encsync_x509(der, len);
+	if (cert)
+	{
+		set->add_cert(set, trusted, cert);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s: the certificate of %s cannot be read",
+			 peer, keyword);
+	encsync_core_log(3, text);
+}
+
 METHOD(encsync_creds_t, set_peer, void,
 	private_encsync_creds_t *this, const encsync_peer_t *peer)
 {
@@ -243,6 +267,9 @@ METHOD(encsync_creds_t, set_peer, void,
 		len = strlen(all);
 		snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "", one);
 	}
+	add_x509(fresh, peer->ca, peer->ca_len, TRUE, peer->name, "rightca");
+	add_x509(fresh, peer->certificate, peer->certificate_len, FALSE, peer->name,
+			 "leftcert");
 	if (peer->psk_len)
 	{
 		shared = shared_key_create(SHARED_IKE,

@@ -3,9 +3,9 @@
  */
 
 /**
- * Our private key and the public keys that peers may prove themselves with.
- * There is no other way to be accepted: charon loads no certificate parser and
- * reads no key file.
+ * Our private key, and what peers may prove themselves with: public keys, or
+ * certificates of an authority, or a preshared key. There is no other way to be
+ * accepted: charon reads no file.
  */
 
 #ifndef ENCSYNC_CREDS_H_

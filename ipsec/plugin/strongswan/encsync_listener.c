@@ -78,50 +78,36 @@ static void get_name(ike_sa_t *ike_sa, char *buf, size_t len)
 }
 
 /**
- * Get the identity that a peer has to have
+ * Get a rule of how an end has to prove itself; NULL if we do not know whom
+ * we talk to, or if there is no such rule
  */
-static identification_t *get_expected_id(ike_sa_t *ike_sa)
+static void *get_rule(ike_sa_t *ike_sa, bool local, auth_rule_t rule)
 {
 	enumerator_t *enumerator;
-	identification_t *id = NULL;
 	auth_cfg_t *auth;
 	peer_cfg_t *cfg;
+	void *value = NULL;
 
 	cfg = ike_sa->get_peer_cfg(ike_sa);
 	if (cfg)
 	{
-		enumerator = cfg->create_auth_cfg_enumerator(cfg, FALSE);
+		enumerator = cfg->create_auth_cfg_enumerator(cfg, local);
 		if (enumerator->enumerate(enumerator, &auth))
 		{
-			id = auth->get(auth, AUTH_RULE_IDENTITY);
+			value = auth->get(auth, rule);
 		}
 		enumerator->destroy(enumerator);
 	}
-	return id;
+	return value;
 }
 
 /**
- * Check if the peer is to prove itself by a preshared key
+ * Check if the ends are to prove themselves by a preshared key
  */
 static bool with_psk(ike_sa_t *ike_sa)
 {
-	enumerator_t *enumerator;
-	auth_cfg_t *auth;
-	peer_cfg_t *cfg;
-	bool psk = FALSE;
-
-	cfg = ike_sa->get_peer_cfg(ike_sa);
-	if (cfg)
-	{
-		enumerator = cfg->create_auth_cfg_enumerator(cfg, FALSE);
-		if (enumerator->enumerate(enumerator, &auth))
-		{
-			psk = (uintptr_t)auth->get(auth, AUTH_RULE_AUTH_CLASS) ==
-				  AUTH_CLASS_PSK;
-		}
-		enumerator->destroy(enumerator);
-	}
-	return psk;
+	return (uintptr_t)get_rule(ike_sa, FALSE, AUTH_RULE_AUTH_CLASS) ==
+		   AUTH_CLASS_PSK;
 }
 
 /**
@@ -135,7 +121,7 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 
 	get_name(ike_sa, name, sizeof(name));
 	id = ike_sa->get_other_id(ike_sa);
-	expected = get_expected_id(ike_sa);
+	expected = get_rule(ike_sa, FALSE, AUTH_RULE_IDENTITY);
 	peer = encsync_peer_of(ike_sa);
 	this->creds->get_trusted(this->creds, peer, keys, sizeof(keys));
 
@@ -152,6 +138,11 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 	else if (with_psk(ike_sa))
 	{
 		snprintf(text, sizeof(text), "%s: its preshared key is not ours", name);
+	}
+	else if (encsync_core_has_ca(peer))
+	{
+		snprintf(text, sizeof(text), "%s: it showed no valid certificate for "
+				 "'%Y' that the authority in rightca has issued", name, id);
 	}
 	else if (!encsync_core_trusted(peer))
 	{
@@ -172,12 +163,26 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
 	char name[128], key[64], text[MAX_TEXT];
+	identification_t *id;
 
 	get_name(ike_sa, name, sizeof(name));
-	this->creds->get_fingerprint(this->creds, key, sizeof(key));
-	snprintf(text, sizeof(text), "%s refused us: is our key %s trusted there, "
-			 "and our id '%Y' its rightid?", name, key,
-			 ike_sa->get_my_id(ike_sa));
+	id = ike_sa->get_my_id(ike_sa);
+	if (with_psk(ike_sa))
+	{
+		snprintf(text, sizeof(text), "%s refused us: has it the same preshared "
+				 "key, and our id '%Y' as its rightid?", name, id);
+	}
+	else if (get_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT))
+	{
+		snprintf(text, sizeof(text), "%s refused us: does it trust the authority "
+				 "of our leftcert, and is our id '%Y' its rightid?", name, id);
+	}
+	else
+	{
+		this->creds->get_fingerprint(this->creds, key, sizeof(key));
+		snprintf(text, sizeof(text), "%s refused us: is our key %s trusted "
+				 "there, and our id '%Y' its rightid?", name, key, id);
+	}
 	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
 }
 
@@ -418,9 +423,21 @@ METHOD(listener_t, authorize, bool,
 	private_encsync_listener_t *this, ike_sa_t *ike_sa, bool final,
 	bool *success)
 {
-	if (final)
+	uint8_t peer, key[ENCSYNC_KEY_SIZE];
+
+	if (!final)
 	{
-		this->creds->remember(this->creds, ike_sa);
+		return TRUE;
+	}
+	this->creds->remember(this->creds, ike_sa);
+	/* charon looks for keys among those of all peers: whom keys are trusted
+	 * for is not to get in by another's authority */
+	peer = encsync_peer_of(ike_sa);
+	if (encsync_core_trusted(peer) &&
+		!(encsync_get_key(ike_sa, FALSE, key) && encsync_core_trusts(peer, key)))
+	{
+		peer_auth_failed(this, ike_sa);
+		*success = FALSE;
 	}
 	return TRUE;
 }

@@ -43,7 +43,7 @@ PeerChange Peers::set(const channel::Peer& peer) {
                          old->right_id != peer.right_id || old->left != peer.left ||
                          old->right != peer.right || old->inner_left != peer.inner_left ||
                          old->inner_right != peer.inner_right ||
-                         (peer.trusted.empty() && peer.psk.empty());
+                         (peer.trusted.empty() && peer.psk.empty() && peer.ca.empty());
         change.withdrawn =
             std::any_of(old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
                 return std::find(peer.trusted.begin(), peer.trusted.end(), key) ==

@@ -167,10 +167,10 @@ const Block kBlocks[] = {
      "\tnode=a\n"
      "\t^\n"},
     {"StrongswanKeywords",
-     "conn %default\n\tkeyexchange=ikev2\n\tleftcert=a.pem\n\ttfc=3\n\tdefer=yes\n",
-     "t.conf:3:2: error: 'leftcert' is a strongSwan keyword that encsync does not use: encsync "
-     "proves identities with raw public keys (encsync keys), not with certificates\n"
-     "\tleftcert=a.pem\n"
+     "conn %default\n\tkeyexchange=ikev2\n\trightcert=a.pem\n\ttfc=3\n\tdefer=yes\n",
+     "t.conf:3:2: error: 'rightcert' is a strongSwan keyword that encsync does not use: a peer's "
+     "certificate is checked against rightca, and ours is leftcert\n"
+     "\trightcert=a.pem\n"
      "\t^\n"
      "t.conf:4:2: error: 'tfc' is a strongSwan keyword that encsync does not use\n"
      "\ttfc=3\n"
@@ -210,7 +210,7 @@ const Block kBlocks[] = {
      "\twire=freebsd-1600\n"
      "\twire2=1\n"
      "\tlifetime=1w\n"
-     "\tauthby=psk\n"
+     "\tauthby=eap\n"
      "\ttype=transport\n",
      "t.conf:2:10: error: table: 'relay' is not supported yet\n"
      "\ttable = relay\n"
@@ -243,12 +243,31 @@ const Block kBlocks[] = {
      "\tlifetime=1w\n"
      "\t         ^\n"
      "write 90, 90s, 5m, 4h or 1d\n"
-     "t.conf:11:9: error: authby: 'psk' is not supported yet\n"
-     "\tauthby=psk\n"
+     "t.conf:11:9: error: authby: 'eap' is not one of: pubkey, psk, secret\n"
+     "\tauthby=eap\n"
      "\t       ^\n"
      "t.conf:12:7: error: type: 'transport' is not supported yet\n"
      "\ttype=transport\n"
      "\t     ^\n"},
+    {"Authentication",
+     "conn %default\n\tleft=10.0.0.1\n\tleftid=me\n"
+     "conn a\n\tright=10.0.0.2\n\tauthby=psk\n"
+     "conn b\n\tright=10.0.0.3\n\tsecretfile=/b\n"
+     "conn c\n\tright=10.0.0.4\n\tauthby=secret\n\tsecretfile=/c\n\trightca=/ca\n"
+     "conn d\n\tright=10.0.0.5\n\tleftcert=/d\n\trightca=ca.pem\n",
+     "t.conf:6:9: error: conn a has no secretfile, which holds the preshared key\n"
+     "\tauthby=psk\n"
+     "\t       ^\n"
+     "t.conf:9:13: error: secretfile is of authby=psk only\n"
+     "\tsecretfile=/b\n"
+     "\t           ^\n"
+     "t.conf:14:10: error: rightca is of authby=pubkey only\n"
+     "\trightca=/ca\n"
+     "\t        ^\n"
+     "t.conf:18:10: error: rightca: 'ca.pem' is no absolute path\n"
+     "\trightca=ca.pem\n"
+     "\t        ^\n"
+     "a path begins with '/'\n"},
     {"NoSync",
      "config setup\n"
      "\tnosync = mark 0x10/0xf0, prot udp\n"

@@ -60,7 +60,7 @@ TEST(Options, NamesAreUniqueAndNotForeign) {
     }
     for (const auto& [section, name] : names)
         EXPECT_EQ(foreign_keyword(name), "") << name;
-    EXPECT_NE(foreign_keyword("leftcert"), "");
+    EXPECT_NE(foreign_keyword("rightcert"), "");
 }
 
 TEST(Options, LimitsAreInclusive) {

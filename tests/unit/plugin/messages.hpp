@@ -26,6 +26,8 @@ inline std::vector<Message> one_of_each() {
     peer.trusted[0].fill(7);
     peer.trusted[1].fill(8);
     peer.psk = "not so secret";
+    peer.certificate = {0x30, 1};
+    peer.ca = {0x30, 2};
     peer.ike = "aes256gcm16-prfsha384-curve25519";
     peer.esp = "aes256gcm16-curve25519-esn";
     peer.ikelifetime = 14400;

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: ISC
+#include "keys/files.hpp"
+
+#include "util/fd.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sodium.h>
+#include <string_view>
+#include <sys/stat.h>
+
+namespace encsync::keys {
+
+namespace {
+
+constexpr std::size_t kMaxFile = 65536;
+constexpr std::uint8_t kSequence = 0x30; // what DER of a certificate begins with
+
+// RFC 8410, section 4: the algorithm id-Ed25519, then the key.
+constexpr std::array<std::uint8_t, 12> kSpki{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,
+                                             0x2b, 0x65, 0x70, 0x03, 0x21, 0x00};
+using Spki = std::array<std::uint8_t, kSpki.size() + std::tuple_size_v<RawKey>>;
+
+Spki spki_of(const RawKey& key) {
+    Spki spki;
+    std::ranges::copy(key, std::ranges::copy(kSpki, spki.begin()).out);
+    return spki;
+}
+
+Error wrong(const std::string& path, std::string_view what) {
+    return Error{fmt::format("{}: {}", path, what)};
+}
+
+// At most one byte more than `most`, which shows that it is too long.
+Result<std::string> read(const std::string& path, std::size_t most, bool is_private) {
+    const int follow = is_private ? O_NOFOLLOW : 0;
+    const Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | follow));
+    if (!fd)
+        return wrong(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))
+        return wrong(path, "not a regular file");
+    if (is_private && info.st_uid != ::geteuid())
+        return wrong(path, fmt::format("belongs to user {}, not to user {} who reads it",
+                                       info.st_uid, ::geteuid()));
+    if (is_private && (info.st_mode & 07777 & ~0600U) != 0)
+        return wrong(
+            path, fmt::format("mode {:04o} lets others in; it must be 0600", info.st_mode & 07777));
+    std::string text(most + 1, '\0'); // once and for all: no copy of a secret stays behind
+    std::size_t size = 0;
+    while (size < text.size()) {
+        const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return wrong(path, std::strerror(errno));
+        if (got == 0)
+            break;
+        size += static_cast<std::size_t>(got);
+    }
+    text.resize(size);
+    return text;
+}
+
+// RFC 7468: what is between the first pair of these lines.
+Result<std::vector<std::uint8_t>> decode_pem(std::string_view text, std::string_view label) {
+    const std::string first = fmt::format("-----BEGIN {}-----", label);
+    const std::string last = fmt::format("-----END {}-----", label);
+    const auto begin = text.find(first);
+    const auto end = begin == text.npos ? begin : text.find(last, begin);
+    if (end == text.npos)
+        return Error{fmt::format("no {} in it", label)};
+    const auto base64 = text.substr(begin + first.size(), end - begin - first.size());
+    std::vector<std::uint8_t> der(base64.size());
+    std::size_t size = 0;
+    const char* stopped = nullptr;
+    if (sodium_base642bin(der.data(), der.size(), base64.data(), base64.size(), " \t\r\n", &size,
+                          &stopped, sodium_base64_VARIANT_ORIGINAL) != 0 ||
+        stopped != base64.data() + base64.size())
+        return Error{fmt::format("its {} is damaged", label)};
+    der.resize(size);
+    return der;
+}
+
+} // namespace
+
+Result<std::string> read_preshared(const std::string& path) {
+    auto text = read(path, kMaxPreshared + 2, true);
+    if (!text)
+        return text;
+    const auto refuse = [&](std::string_view why) {
+        sodium_memzero(text->data(), text->size());
+        return wrong(path, why);
+    };
+    for (const char end : {'\n', '\r'})
+        if (text->ends_with(end))
+            text->pop_back();
+    if (text->size() < kMinPreshared)
+        return refuse(fmt::format("a preshared key has {} bytes at least", kMinPreshared));
+    if (text->size() > kMaxPreshared)
+        return refuse(fmt::format("a preshared key has {} bytes at most", kMaxPreshared));
+    if (text->find('\0') != text->npos)
+        return refuse("a NUL byte in a preshared key");
+    return text;
+}
+
+Result<std::vector<std::uint8_t>> read_certificate(const std::string& path) {
+    const auto text = read(path, kMaxFile, false);
+    if (!text)
+        return text.error();
+    if (text->size() > kMaxFile)
+        return wrong(path, "too long for a certificate");
+    std::vector<std::uint8_t> der;
+    if (!text->empty() && static_cast<std::uint8_t>(text->front()) == kSequence) {
+        der.assign(text->begin(), text->end());
+    } else {
+        auto decoded = decode_pem(*text, "CERTIFICATE");
+        if (!decoded)
+            return wrong(path, decoded.error().text);
+        der = std::move(*decoded);
+        if (der.empty() || der[0] != kSequence)
+            return wrong(path, "its certificate is damaged");
+    }
+    if (der.size() > kMaxCertificate)
+        return wrong(path, "too long for a certificate");
+    return der;
+}
+
+bool certifies(Bytes certificate, const RawKey& key) {
+    const Spki spki = spki_of(key);
+    return std::ranges::search(certificate, spki).begin() != certificate.end();
+}
+
+Result<RawKey> from_pem(std::string_view text) {
+    const auto der = decode_pem(text, "PUBLIC KEY");
+    if (!der)
+        return der.error();
+    RawKey key;
+    if (der->size() != kSpki.size() + key.size() ||
+        std::memcmp(der->data(), kSpki.data(), kSpki.size()) != 0)
+        return Error{"its PUBLIC KEY is not one of Ed25519"};
+    std::memcpy(key.data(), der->data() + kSpki.size(), key.size());
+    return key;
+}
+
+std::string to_pem(const RawKey& key) {
+    const Spki spki = spki_of(key);
+    std::array<char, sodium_base64_ENCODED_LEN(sizeof spki, sodium_base64_VARIANT_ORIGINAL)> text;
+    sodium_bin2base64(text.data(), text.size(), spki.data(), spki.size(),
+                      sodium_base64_VARIANT_ORIGINAL);
+    return fmt::format("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", text.data());
+}
+
+} // namespace encsync::keys

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: ISC
+"""A standard peer: strongSwan as Debian ships it, with swanctl and its own userspace ESP
+(kernel-libipsec), and nothing of encsync; and a program that sends and receives protocol 240.
+
+    minnie = Stock(node, left="192.168.1.101")
+    minnie.configure("mickey", right="192.168.1.100", local="auth = psk", remote="auth = psk",
+                     secrets='ike-mickey { secret = "..." }')
+    minnie.initiate("mickey")
+    minnie.send(payload); minnie.received()
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lab import PYTHON, Node, wait_for
+
+CHARON = Path("/usr/lib/ipsec/charon")
+PLUGINS = Path("/usr/lib/ipsec/plugins")
+NEEDED = (CHARON, PLUGINS / "libstrongswan-kernel-libipsec.so", Path("/usr/sbin/swanctl"))
+
+# Both ends of the tunnel are the addresses that IKE itself uses: allow_peer_ts. The route to the
+# peer would then swallow IKE and ESP too, but for the mark that they bear.
+CHARON_CONF = """
+charon {{
+    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {kernel} kernel-netlink socket-default vici
+    port = {ports[0]}
+    port_nat_t = {ports[1]}
+    plugins {{
+        kernel-libipsec {{ allow_peer_ts = yes }}
+        kernel-netlink {{ fwmark = !240 }}
+        socket-default {{ fwmark = 240 }}
+        vici {{ socket = unix://{dir}/vici }}
+    }}
+    filelog {{ stderr {{ default = 1 }} }}
+}}
+swanctl {{ load = random openssl pem pkcs1 pkcs8 pubkey x509 }}
+"""
+SWANCTL_CONF = """
+connections {{ {name} {{
+    version = 2
+    local_addrs = {left}
+    remote_addrs = {right}
+    remote_port = {remote_port}
+    proposals = {ike}
+    encap = yes
+    mobike = no
+    local {{
+        id = {left_id}
+        {local}
+    }}
+    remote {{
+        id = {right_id}
+        {remote}
+    }}
+    children {{ {name} {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = {esp}
+        mode = tunnel
+    }} }}
+}} }}
+secrets {{ {secrets} }}
+"""
+IKE = "aes256gcm16-prfsha384-curve25519"
+ESP = "aes256gcm16-curve25519"  # its userspace ESP has no 64-bit sequence numbers
+
+PFSYNC = """
+import json, socket, sys, threading
+own, peer = sys.argv[1:3]
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)
+raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ipsec0")
+raw.setsockopt(socket.SOL_IP, socket.IP_TTL, 255)
+raw.setsockopt(socket.SOL_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: don't fragment
+raw.bind((own, 0))
+def receive():
+    while True:
+        packet = raw.recv(65536)
+        print(json.dumps({"ttl": packet[8], "from": socket.inet_ntoa(packet[12:16]),
+                          "payload": packet[20:].hex()}), flush=True)
+threading.Thread(target=receive, daemon=True).start()
+for line in sys.stdin:
+    raw.sendto(bytes.fromhex(line), (peer, 0))
+"""
+
+
+class Stock:
+    """One strongSwan on a node. kernel_libipsec: with the device ipsec0 and SAs in it."""
+
+    def __init__(self, node: Node, left: str, ports: tuple[int, int] = (500, 4500),
+                 kernel: str = "kernel-libipsec"):
+        self.node, self.left = node, left
+        self.dir = node.dir / "swanctl"
+        for folder in ("private", "pubkey", "x509", "x509ca"):
+            (self.dir / folder).mkdir(parents=True)
+        self.dir.chmod(0o755)
+        (self.dir / "strongswan.conf").write_text(
+            CHARON_CONF.format(dir=self.dir, ports=ports, kernel=kernel))
+        self._env = {"STRONGSWAN_CONF": str(self.dir / "strongswan.conf"),
+                     "SWANCTL_DIR": str(self.dir)}
+        # What comes out of the tunnel has addresses of another device.
+        node.sysctl({"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/default/rp_filter": 0})
+        # A /run of its own: charon insists on /run/charon.pid.
+        script = f"mount -t tmpfs tmpfs /run && exec {CHARON}"
+        self.charon = node.start("unshare", "-m", "sh", "-ec", script, name="charon",
+                                 env=self._env)
+        wait_for((self.dir / "vici").exists, 20, f"{node.name}'s charon to answer")
+        self._pfsync = None
+
+    def swanctl(self, *words: str, check: bool = True, timeout: float = 40):
+        return self.node.run("swanctl", *words, "--uri", f"unix://{self.dir}/vici", check=check,
+                             env=self._env, timeout=timeout)
+
+    def configure(self, name: str, right: str, local: str, remote: str, secrets: str = "",
+                  left_id: str | None = None, right_id: str | None = None, ike: str = IKE,
+                  esp: str = ESP, local_ts: str | None = None, remote_ts: str | None = None,
+                  remote_port: int = 500) -> None:
+        (self.dir / "swanctl.conf").write_text(SWANCTL_CONF.format(
+            name=name, left=self.left, right=right, local=local, remote=remote, secrets=secrets,
+            left_id=left_id or self.node.name, right_id=right_id or name, ike=ike, esp=esp,
+            local_ts=local_ts or f"{self.left}/32[240]",
+            remote_ts=remote_ts or f"{right}/32[240]", remote_port=remote_port))
+        self.swanctl("--load-all", "--noprompt")
+
+    def initiate(self, name: str, check: bool = True) -> bool:
+        done = self.swanctl("--initiate", "--child", name, "--timeout", "20", check=check)
+        return done.returncode == 0
+
+    def sas(self) -> str:
+        return self.swanctl("--list-sas").stdout
+
+    # -- protocol 240, through the tunnel --
+
+    def talk(self, peer: str) -> None:
+        self._pfsync = self.node.start(PYTHON, "-c", PFSYNC, self.left, peer, name="pfsync",
+                                       stdin=True)
+
+    def send(self, payload: bytes) -> None:
+        assert self._pfsync is not None
+        self._pfsync.say(payload.hex())
+
+    def received(self) -> list[dict]:
+        """Of each packet: ttl, from, payload (hexadecimal)."""
+        assert self._pfsync is not None
+        return [json.loads(line) for line in self._pfsync.output().splitlines()]
