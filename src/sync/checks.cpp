@@ -50,7 +50,7 @@ void Engine::sum(Slot slot, bool in) {
     if (!digesting_ || (owner != kHere && owner >= sessions_.size())) // or nobody's
         return;
     const Node leaf = leaf_of(record.id);
-    const std::uint64_t check = check_of(index_, slot);
+    const std::uint64_t check = check_of(index_, book_, slot);
     const auto enter = [&](Digest& digest) {
         if (in)
             digest.add(leaf, check);
@@ -78,7 +78,7 @@ bool Engine::digests_hold() const {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         const state::SyncMarks& sync = index_.record(slot).sync;
         const Node leaf = leaf_of(index_.record(slot).id);
-        const std::uint64_t check = check_of(index_, slot);
+        const std::uint64_t check = check_of(index_, book_, slot);
         if (sync.owner < sessions_.size())
             copies[sync.owner].add(leaf, check);
         if (sync.owner != kHere)
@@ -199,7 +199,7 @@ void Engine::receive_list(PeerId peer, Bytes m) {
         c.list.named.push_back(id);
         const Slot slot = index_.find(id);
         const bool copy = slot != kNoSlot && index_.record(slot).sync.owner == peer;
-        const std::uint64_t check = copy ? check_of(index_, slot) : 0;
+        const std::uint64_t check = copy ? check_of(index_, book_, slot) : 0;
         c.list.sum += check;
         if (!copy || static_cast<std::uint32_t>(check) !=
                          load_be<std::uint32_t>(&rest[ext::list::flow::check]))
@@ -315,7 +315,8 @@ bool Engine::say_list(Session& s, pfsync::Builder& packet) {
             continue;
         store_be(at + ext::list::flow::id, id.id);
         store_be(at + ext::list::flow::creatorid, id.creatorid);
-        store_be(at + ext::list::flow::check, static_cast<std::uint32_t>(check_of(index_, slot)));
+        store_be(at + ext::list::flow::check,
+                 static_cast<std::uint32_t>(check_of(index_, book_, slot)));
         at += ext::list::flow::size;
     }
     if (c.listing.front().slot == kNoSlot) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "sync/digest.hpp"
 
+#include "pfsync/expectation.hpp"
+#include "pfsync/extension.hpp"
 #include "state/mix.hpp"
 #include "sync/merge.hpp"
 #include "util/bytes.hpp"
@@ -26,6 +28,23 @@ std::uint64_t mix(const state::Extras& extras) {
     const auto& helper = extras.helper.padded();
     return fold(labels ^ word(helper, 0) ^ state::kMix[2],
                 word(helper, 8) ^ extras.lifetime ^ state::kMix[3]);
+}
+
+// As it is said, so that nothing is compared that is not. Their order is nobody's concern.
+std::uint64_t mix(const std::vector<ExpectationBook::Entry>& entries) {
+    std::uint64_t sum = 0;
+    for (const auto& entry : entries) {
+        state::Expectation expectation = entry.expectation;
+        expectation.timeout = 0;
+        std::array<std::uint8_t, pfsync::extension::expect::size> said{};
+        pfsync::write_expect(said.data(), {}, 0, 0, expectation);
+        static_assert(said.size() % 8 == 0);
+        std::uint64_t one = state::kMix[1];
+        for (std::size_t at = 0; at < said.size(); at += 8)
+            one = fold(one ^ load_be<std::uint64_t>(&said[at]), state::kMix[2]);
+        sum += one;
+    }
+    return sum;
 }
 
 } // namespace
@@ -66,7 +85,7 @@ Digest::Node leaf_of(state::StateId id) {
     return Digest::kFirstLeaf + static_cast<Digest::Node>(mixed >> 48);
 }
 
-std::uint64_t check_of(const state::Index& index, state::Slot slot) {
+std::uint64_t check_of(const state::Index& index, const ExpectationBook& book, state::Slot slot) {
     const state::Record& r = index.record(slot);
     const state::Index::Fingerprint print = index.fingerprint(slot);
     // A short update carries no flags: who hears it concludes them.
@@ -80,6 +99,8 @@ std::uint64_t check_of(const state::Index& index, state::Slot slot) {
     std::uint64_t more = state::kMix[3];
     if (const state::Extras& extras = index.extras(slot); !extras.empty())
         more ^= mix(extras);
+    if (const auto& expected = book.of(slot); !expected.empty())
+        more ^= fold(mix(expected) ^ state::kMix[0], state::kMix[3]);
     return fold(name ^ more, (std::uint64_t{r.mark} << 32 | progress) ^ state::kMix[0]);
 }
 

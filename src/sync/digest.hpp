@@ -14,6 +14,7 @@
 #pragma once
 
 #include "state/index.hpp"
+#include "sync/expectations.hpp"
 
 #include <array>
 #include <cstdint>
@@ -60,7 +61,7 @@ class Digest {
 Digest::Node leaf_of(state::StateId id);
 
 // What two nodes must agree on about a flow, in 64 bits: its name, its addresses, how far it has
-// come, mark, extras and term. The same on every node.
-std::uint64_t check_of(const state::Index& index, state::Slot slot);
+// come, mark, extras, term and what is expected of it. The same on every node.
+std::uint64_t check_of(const state::Index& index, const ExpectationBook& book, state::Slot slot);
 
 } // namespace encsync::sync

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 // Around every change of what the digests sum of a flow: its name, addresses, progress, mark, term,
-// owner, or whom it is withheld from.
+// owner, what is expected of it, or whom it is withheld from.
 //
 //     const Edit edit(*this, slot);     // takes the flow out of the sums; its end puts it back
 //     record.term = ...

@@ -6,6 +6,7 @@
 
 #include "pfsync/expectation.hpp"
 #include "pfsync/extension.hpp"
+#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 namespace encsync::sync {
@@ -25,6 +26,7 @@ void Engine::on_expected(const Expectation& expectation, bool fresh) {
     // A helper has read a packet of it: it moves here.
     if (fresh && index_.record(slot).sync.owner != kHere)
         local_change(index_.flow(slot, now_s_), Timer::ours);
+    const Edit edit(*this, slot);
     if (book_.add(slot, expectation, now_s_ + expectation.timeout) ==
             ExpectationBook::Added::fresh &&
         index_.record(slot).sync.owner == kHere)
@@ -33,8 +35,10 @@ void Engine::on_expected(const Expectation& expectation, bool fresh) {
 
 void Engine::on_unexpected(const Expectation& expectation) {
     const Slot slot = index_.find(expectation.master);
-    if (slot != kNoSlot && book_.remove(slot, expectation) &&
-        index_.record(slot).sync.owner == kHere)
+    if (slot == kNoSlot)
+        return;
+    const Edit edit(*this, slot);
+    if (book_.remove(slot, expectation) && index_.record(slot).sync.owner == kHere)
         announce(slot, true);
 }
 
@@ -42,6 +46,7 @@ void Engine::on_unexpected(const Expectation& expectation) {
 void Engine::put_expectations(Slot slot) {
     if (book_.of(slot).empty())
         return;
+    const Edit edit(*this, slot);
     book_.expire(slot, now_s_);
     const state::Name helper = index_.extras(slot).helper;
     for (const auto& [expectation, expires] : book_.of(slot)) {
@@ -94,8 +99,10 @@ bool Engine::say_expectations(Session& s, pfsync::Builder& packet) {
 // Behind each full state of its owner.
 void Engine::begin_expectations(PeerId peer, const pfsync::FullState& full) {
     const Slot slot = full.has_tail ? index_.find(full.flow.id) : kNoSlot;
-    if (slot != kNoSlot && index_.record(slot).sync.owner == peer)
-        unexpect(book_.begin(slot, full.expectations));
+    if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
+        return;
+    const Edit edit(*this, slot);
+    unexpect(book_.begin(slot, full.expectations));
 }
 
 void Engine::receive_expect(PeerId peer, Bytes message) {
@@ -124,6 +131,7 @@ void Engine::receive_expect(PeerId peer, Bytes message) {
         refuse(Refused::not_owner);
         return;
     }
+    const Edit edit(*this, slot);
     switch (book_.add(slot, expectation, now_s_ + expectation.timeout)) {
     case ExpectationBook::Added::full:
         refuse(Refused::expectation_limit);

@@ -16,6 +16,9 @@ using pfsync::openbsd::Action;
 
 constexpr std::uint8_t kNothing = 0x7e; // an action that nobody knows: passed over by its length
 
+constexpr std::size_t kWithMore =
+    pfsync::openbsd::kStateSize + extension::tail::size + extension::more::size;
+
 // What a fault in the hearer's program might do: it acknowledges what it has not taken in.
 template<class Each>
 void each_section(MutableBytes packet, const Each& each) {
@@ -31,7 +34,7 @@ void each_section(MutableBytes packet, const Each& each) {
 struct Fault {
     World& world;
     bool forgets = true; // states and removals, now and then
-    bool marks = true;   // takes another mark for the one that was said
+    bool marks = true;   // takes another mark, and other labels, for those that were said
     bool never_compares = false;
     unsigned made = 0;
 
@@ -42,12 +45,17 @@ struct Fault {
                                action == static_cast<std::uint8_t>(Action::upd);
             const bool other = action == static_cast<std::uint8_t>(Action::upd_c) ||
                                action == static_cast<std::uint8_t>(Action::del_c);
-            if (forgets && (state || other) && world.chance(0.2)) {
+            const bool expected = action == extension::kExpect;
+            if (forgets && (state || other || expected) && world.chance(0.2)) {
                 action = kNothing;
                 made++;
             } else if (marks && state && world.chance(0.2)) {
-                for (; count > 0; count--, m += stride)
-                    m[pfsync::openbsd::kStateSize + extension::tail::mark] ^= 0x80;
+                for (; count > 0; count--, m += stride) {
+                    std::uint8_t* tail = m + pfsync::openbsd::kStateSize;
+                    tail[extension::tail::mark] ^= 0x80;
+                    if (stride >= kWithMore)
+                        tail[extension::tail::size + extension::more::labels] ^= 0x80;
+                }
                 made++;
             }
             if (never_compares && action == extension::kRoot)

@@ -16,14 +16,20 @@ using Node = Digest::Node;
 // What a peer has, summed up as it would.
 struct Book {
     state::Index index{state::Seed{}};
+    ExpectationBook expectations;
     Digest digest;
 
-    void add(const state::Flow& f, std::uint8_t term = 0) {
+    void add(const state::Flow& f, std::uint8_t term = 0,
+             const std::vector<state::Expectation>& expected = {}) {
         const state::Slot slot = index.insert(f, 0, 0).first;
         index.record(slot).sync.term = term;
-        digest.add(leaf_of(f.id), check_of(index, slot));
+        for (const state::Expectation& e : expected)
+            expectations.add(slot, e, 0);
+        digest.add(leaf_of(f.id), check(f));
     }
-    std::uint64_t check(const state::Flow& f) const { return check_of(index, index.find(f.id)); }
+    std::uint64_t check(const state::Flow& f) const {
+        return check_of(index, expectations, index.find(f.id));
+    }
     std::uint64_t sum() const { return digest.sum(Digest::kRoot); }
 };
 
@@ -80,7 +86,7 @@ struct Holding : Rig {
         for (state::Slot s = book.index.next(state::kNoSlot); s != state::kNoSlot;
              s = book.index.next(s))
             if (const state::StateId id = book.index.record(s).id; leaf_of(id) == node)
-                flows.emplace_back(id, check_of(book.index, s));
+                flows.emplace_back(id, check_of(book.index, book.expectations, s));
         say(0, [&](Packet& p) { p.list(node, 0, true, flows); });
     }
 };
@@ -143,6 +149,38 @@ TEST(Digest, CheckDependsOnAllThatNodesMustAgreeOn) {
     EXPECT_EQ(check(g), same);
 }
 
+TEST(Digest, CheckDependsOnWhatIsExpected) {
+    const auto check = [](const std::vector<state::Expectation>& expected) {
+        Book book;
+        book.add(flow(1, kPeer), 0, expected);
+        return book.check(flow(1, kPeer));
+    };
+    const state::Expectation e = expectation(1, 1001), f = expectation(1, 1002);
+    const std::uint64_t same = check({e});
+    std::set<std::uint64_t> all{same, check({}), check({f}), check({e, f})};
+    EXPECT_EQ(all.size(), 4u);
+    const auto other = [&](auto&& change) {
+        state::Expectation g = e;
+        change(g);
+        EXPECT_TRUE(all.insert(check({g})).second);
+    };
+    other([](state::Expectation& g) { g.tuple.src.bytes[3]++; });
+    other([](state::Expectation& g) { g.tuple.dst.bytes[0]++; });
+    other([](state::Expectation& g) { g.mask.bytes[3] = 0; });
+    other([](state::Expectation& g) { g.mask_port = 7; });
+    other([](state::Expectation& g) { g.proto = 17; });
+    other([](state::Expectation& g) { g.flags = state::Expectation::kPermanent; });
+    other([](state::Expectation& g) { g.policy_class = 1; });
+    other([](state::Expectation& g) { g.has_nat = true; });
+    other([](state::Expectation& g) { g.has_nat = g.nat_reply = true; });
+    other([](state::Expectation& g) { g.function = *state::FunctionName::of("nat"); });
+    // Not on their order, nor on the time left.
+    EXPECT_EQ(check({e, f}), check({f, e}));
+    state::Expectation g = e;
+    g.timeout = 17;
+    EXPECT_EQ(check({g}), same);
+}
+
 TEST(Check, WhatIsTheSameIsFoundTheSame) {
     Holding rig;
     EXPECT_LT(rig.checks().equal, Instant::zero());
@@ -190,6 +228,37 @@ TEST(Check, WhatDiffersIsAskedForAndNothingElse) {
     const std::string questions = rig.answer();
     EXPECT_NE(questions.find("UPD_REQ 2"), std::string::npos) << questions;
     EXPECT_EQ(questions.find("UPD_REQ 1"), std::string::npos) << questions;
+}
+
+TEST(Check, AnExpectationThatIsMissingIsFound) {
+    Holding rig;
+    rig.book = {};
+    rig.book.add(flow(1, kPeer));
+    rig.book.add(flow(2, kPeer), 0, {expectation(2, 1001)});
+    rig.root(), rig.root();
+    rig.answer(0);
+    const std::string questions = rig.answer();
+    EXPECT_NE(questions.find("UPD_REQ 2"), std::string::npos) << questions;
+    EXPECT_EQ(questions.find("UPD_REQ 1"), std::string::npos) << questions;
+    rig.say(0, [](Packet& p) {
+        const state::Flow f = flow(2, kPeer);
+        p.full(f, {.expectations = 1}, false).expect(f.id, 0, 1, expectation(2, 1001));
+    });
+    EXPECT_EQ(rig.root_and_heard(), "");
+    EXPECT_EQ(rig.checks().equal, rig.now);
+    EXPECT_TRUE(rig.engine->digests_hold());
+    // And one too many.
+    rig.book = {};
+    rig.book.add(flow(1, kPeer));
+    rig.book.add(flow(2, kPeer));
+    rig.later(2s);
+    rig.root(), rig.root();
+    rig.answer(0);
+    EXPECT_NE(rig.answer().find("UPD_REQ 2"), std::string::npos);
+    rig.say(0, [](Packet& p) { p.full(flow(2, kPeer), {}, false); });
+    EXPECT_EQ(rig.root_and_heard(), "");
+    EXPECT_EQ(rig.checks().equal, rig.now);
+    EXPECT_EQ(rig.engine->expectations().size(), 0u);
 }
 
 TEST(Check, WhatThePeerNoLongerHasIsRemovedOnItsWord) {
