@@ -222,6 +222,8 @@ class Run {
         const std::uint8_t which = script_.byte(), what = which % 12;
         if (which >= 250 && dialect == Dialect::openbsd)
             return expect(packet);
+        if (which >= 240 && dialect == Dialect::openbsd)
+            return digest(packet, p, which / 2 % 5);
         if (what == 0 && dialect == Dialect::openbsd)
             return hello(packet, p);
         if (what == 1 && dialect == Dialect::openbsd)
@@ -317,6 +319,93 @@ class Run {
         const std::uint8_t count = script_.byte();
         if (std::uint8_t* m = packet.add(ext::kExpect, ext::expect::size))
             pfsync::write_expect(m, name(f), count >> 4, count & 15, e);
+    }
+
+    // The messages by which two nodes find out what differs: true, mistaken, asked for or not.
+    void digest(pfsync::Builder& packet, PeerId p, unsigned what) {
+        const std::uint8_t bits = script_.byte();
+        const std::uint64_t since = (bits & 2) != 0 ? 0 : UINT64_MAX;
+        switch (what) {
+        case 0:
+            if (std::uint8_t* m = packet.add(ext::kRoot, ext::root::size)) {
+                const sync::Digest copies = copies_of(p);
+                store_be(m + ext::root::since, since);
+                store_be(m + ext::root::sum, copies.sum(sync::Digest::kRoot) + (bits & 1));
+                store_be(m + ext::root::count, copies.count() + (bits >> 4 << (bits & 12)));
+            }
+            return;
+        case 1:
+            if (std::uint8_t* m = packet.add(ext::kAsk, ext::ask::size))
+                store_be(m + ext::ask::node, node(p, bits));
+            return;
+        case 2:
+            if (std::uint8_t* m = packet.add(ext::kSums, ext::sums::size)) {
+                const sync::Digest::Node parent = node(p, bits);
+                store_be(m + ext::sums::node, parent);
+                const sync::Digest copies = copies_of(p);
+                for (std::uint32_t n = 0; n < sync::Digest::kFanOut; n++)
+                    store_be(m + ext::sums::children + n * 8,
+                             sync::Digest::is_leaf(parent)
+                                 ? 0
+                                 : copies.children(parent)[n] + (n == bits >> 4));
+            }
+            return;
+        case 3:
+            return list(packet, p, bits);
+        default:
+            const state::StateId id = name(flow());
+            if (std::uint8_t* m = packet.add(ext::kAbsent, ext::absent::size)) {
+                pfsync::write_id(m, id);
+                store_be(m + ext::absent::since, since);
+            }
+        }
+    }
+
+    void list(pfsync::Builder& packet, PeerId p, std::uint8_t bits) {
+        const std::size_t flows = bits >> 4 & 3;
+        const sync::Digest::Node leaf = node(p, bits);
+        const std::uint16_t part = script_.byte() % 4;
+        std::uint8_t* m = packet.add(ext::kList, ext::list::size + flows * ext::list::flow::size);
+        if (m == nullptr)
+            return;
+        store_be(m + ext::list::leaf, leaf);
+        store_be(m + ext::list::part, part);
+        m[ext::list::flags] = bits >> 7;
+        m += ext::list::size;
+        for (std::size_t n = 0; n < flows; n++, m += ext::list::flow::size) {
+            const state::StateId id = name(flow());
+            const state::Slot slot = engine_->index().find(id);
+            store_be(m + ext::list::flow::id, id.id);
+            store_be(m + ext::list::flow::creatorid, id.creatorid);
+            if (slot != state::kNoSlot)
+                store_be(m + ext::list::flow::check, check_of(slot));
+        }
+    }
+
+    // One that was asked for, one with a flow in it, the root, or any.
+    sync::Digest::Node node(PeerId p, std::uint8_t bits) {
+        const auto& asked = engine_->session(p).checks.asked;
+        if ((bits & 4) != 0 && !asked.empty())
+            return *std::next(asked.begin(), static_cast<long>(script_.byte() % asked.size()));
+        if ((bits & 8) != 0)
+            return sync::leaf_of(name(flow()));
+        return (bits & 1) != 0 ? script_.word() * 2u : sync::Digest::kRoot;
+    }
+
+    std::uint32_t check_of(state::Slot slot) const {
+        return static_cast<std::uint32_t>(
+            sync::check_of(engine_->index(), engine_->expectations(), slot));
+    }
+
+    // What this engine holds of the peer's, summed up anew.
+    sync::Digest copies_of(PeerId p) const {
+        sync::Digest out;
+        const state::Index& index = engine_->index();
+        for (state::Slot s = index.next(state::kNoSlot); s != state::kNoSlot; s = index.next(s))
+            if (index.record(s).sync.owner == p)
+                out.add(sync::leaf_of(index.record(s).id),
+                        sync::check_of(index, engine_->expectations(), s));
+        return out;
     }
 
     void hello(pfsync::Builder& packet, PeerId p) {
