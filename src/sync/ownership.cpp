@@ -17,6 +17,7 @@
 //    keeps it, and is ours if the node comes back without its table.
 // 6. Copies that no owner has named when all peers are in step have ended, and are removed. If a
 //    peer has come without its table, they are ours.
+// 7. A new life of a tuple begins in a later term than a former one that had changed hands.
 #include "sync/engine.hpp"
 
 #include "sync/edit.hpp"

@@ -23,6 +23,7 @@ from lab import Lab, LabError
 from measure import Bench, Load, Tools
 from pair import bin_dir
 
+import engine
 import micro
 import report
 import systems
@@ -147,6 +148,8 @@ def main() -> int:
             result["micro"] = run_micro(list(micro.programs(bin_dir())))
         elif options.only not in (LAB, TUNNEL):
             result["micro"] = run_micro([options.only])
+        if "sync" in result["micro"]:
+            result["sync"] = engine.figures(result["micro"]["sync"])
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

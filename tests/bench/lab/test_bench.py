@@ -18,6 +18,7 @@ from measure import ATTEMPTS, Bench, Load, Tools
 from pair import bin_dir
 
 import bench as command
+import engine
 import micro
 import report
 import systems
@@ -103,6 +104,31 @@ def test_microbenchmarks_are_found_by_either_name(tmp_path):
     assert micro.find(tmp_path, "codec").name == "pfsync_bench"
     with pytest.raises(LabError, match="built are: esp, pfsync"):
         micro.find(tmp_path, "state")
+
+
+def engine_results() -> list[dict]:
+    repair = dict(bytes=80.0, messages=8.0, seconds=2.5, asked_for=100.0, bulks=0.0,
+                  bulk_bytes=900.0, bulk_messages=90.0)
+    return [
+        {"name": "Churn/0", "nanoseconds": 1.0, "items_per_second": 9.0, "bytes_per_change": 1.0},
+        {"name": "Churn/200000", "nanoseconds": 1.0, "items_per_second": 7.0,
+         "bytes_per_change": 120.0},
+        {"name": "Bulk/200000", "nanoseconds": 1.0, "items_per_second": 5.0},
+        {"name": "Repair/1000000/iterations:1", "nanoseconds": 1.0, **repair},
+        {"name": "Sums/1000000", "nanoseconds": 74.0},
+    ]
+
+
+def test_what_the_engine_does_is_taken_from_its_microbenchmarks():
+    found = engine.figures(engine_results())
+    assert found["changes_per_second"] == 7.0
+    assert found["repair"]["differences"] == 100
+    assert (found["repair"]["bytes"], found["repair"]["bulk_bytes"]) == (80.0, 900.0)
+
+
+def test_a_figure_of_the_engine_that_is_missing_is_an_error():
+    with pytest.raises(LabError, match="nothing of Repair/1000000"):
+        engine.figures([r for r in engine_results() if not r["name"].startswith("Repair")])
 
 
 def test_unknown_names_are_refused():

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: ISC
 // Two engines and nothing between them: state changes a second from one table's event to the
-// other table's order, both ends' work together, without IPsec and without a kernel.
+// other table's order, both ends' work together, without IPsec and without a kernel. What it costs
+// to find and repair differences, and to keep the sums that show them.
 //
 //     sync_bench [--benchmark_filter=Churn]
+#include "pfsync/extension.hpp"
+#include "pfsync/openbsd.hpp"
+#include "sync/digest.hpp"
 #include "sync/engine.hpp"
 
 #include <benchmark/benchmark.h>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -66,6 +71,7 @@ struct Node {
 struct Pair {
     Node a{1}, b{2};
     sync::Instant now = 1000s;
+    std::function<void(MutableBytes)> fault; // b's, with what it is told
 
     Pair() {
         step();
@@ -73,13 +79,16 @@ struct Pair {
         b.engine->on_link_up(0);
         settle();
     }
-    static void carry(Node& from, Node& to) {
-        for (std::size_t n = 0; n < from.wire.used; n++)
+    void carry(Node& from, Node& to) const {
+        for (std::size_t n = 0; n < from.wire.used; n++) {
+            if (fault && &to == &b)
+                fault(from.wire.packets[n]);
             to.engine->on_packet(0, from.wire.packets[n]);
+        }
         from.wire.used = 0;
     }
-    void step() {
-        now += 50us;
+    void step(sync::Instant span = 50us) {
+        now += span;
         a.engine->advance(now);
         b.engine->advance(now);
         a.engine->flush();
@@ -89,10 +98,15 @@ struct Pair {
     }
     // Until all that was to be said has arrived.
     void settle() {
-        for (int n = 0; n < 20; n++) {
-            now += 25ms;
-            step();
-        }
+        for (int n = 0; n < 20; n++)
+            step(25ms);
+    }
+    const sync::Session& of_a() const { return a.engine->session(0); }
+    const sync::Session& of_b() const { return b.engine->session(0); }
+    // What both have said.
+    std::uint64_t bytes() const { return a.wire.bytes + b.wire.bytes; }
+    std::uint64_t messages() const {
+        return of_a().counters.tx_messages + of_b().counters.tx_messages;
     }
 };
 
@@ -173,6 +187,107 @@ void Bulk(benchmark::State& state) {
     state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * flows);
 }
 BENCHMARK(Bulk)->Arg(200'000)->Unit(benchmark::kMillisecond);
+
+// Runs until b has found that it holds what a has. False: it takes forever.
+bool found_equal(Pair& pair) {
+    const sync::Instant began = pair.now;
+    while (pair.of_b().checks.equal < began && pair.now < began + 300s)
+        pair.step(1ms);
+    return pair.of_b().checks.equal >= began;
+}
+
+// b forgets: it acknowledges what it does not take in.
+void forget(MutableBytes packet) {
+    namespace common = pfsync::common;
+    using pfsync::openbsd::Action;
+    for (std::size_t at = common::kHeaderSize; at + common::kSubheaderSize <= packet.size();) {
+        std::uint8_t* section = &packet[at];
+        std::uint8_t& action = section[common::subheader::action];
+        at +=
+            common::kSubheaderSize + std::size_t{section[common::subheader::words]} * 4 *
+                                         load_be<std::uint16_t>(section + common::subheader::count);
+        for (const Action forgotten : {Action::ins, Action::upd, Action::upd_c, Action::del_c})
+            if (action == static_cast<std::uint8_t>(forgotten))
+                action = 0x7e; // which nobody knows
+    }
+}
+
+// 100 differences in a whole table, found and repaired: 25 flows of which b has not heard, 25 that
+// have moved on, 25 with another mark, 25 that have ended. Beside it, what a bulk update costs.
+void Repair(benchmark::State& state) {
+    const auto flows = static_cast<std::uint32_t>(state.range(0));
+    Pair pair;
+    for (std::uint32_t n = 0; n < flows; n++) {
+        pair.a.engine->on_created(flow(n));
+        if (n % kBatch == 0)
+            pair.step();
+    }
+    pair.settle();
+    if (!found_equal(pair))
+        return state.SkipWithError("they are not the same to begin with");
+    for (auto _ : state) {
+        pair.fault = forget;
+        for (std::uint32_t n = 0; n < 25; n++) {
+            pair.a.engine->on_created(flow(flows + n));
+            state::Flow other = flow(100 + n);
+            other.src_state = other.dst_state = 4;
+            pair.a.engine->on_updated(other);
+            other = flow(200 + n);
+            other.mark = 7;
+            pair.a.engine->on_updated(other);
+            pair.a.engine->on_destroyed(flow(300 + n));
+        }
+        pair.settle();
+        pair.fault = nullptr;
+        const std::uint64_t bytes = pair.bytes(), messages = pair.messages();
+        const sync::PeerCounters before = pair.of_b().counters;
+        const sync::Instant began = pair.now;
+        if (!found_equal(pair))
+            return state.SkipWithError("not repaired");
+        const sync::PeerCounters& after = pair.of_b().counters;
+        state.counters["seconds"] = std::chrono::duration<double>(pair.now - began).count();
+        state.counters["bytes"] = static_cast<double>(pair.bytes() - bytes);
+        state.counters["messages"] = static_cast<double>(pair.messages() - messages);
+        state.counters["asked_for"] = static_cast<double>(after.differing - before.differing);
+        state.counters["bulks"] = static_cast<double>(after.bulks_received - before.bulks_received);
+    }
+    const std::uint64_t bytes = pair.bytes(), messages = pair.messages();
+    const std::uint64_t before = pair.of_b().counters.bulks_received;
+    pair.b.engine->request_bulk(0);
+    do
+        pair.step();
+    while (pair.of_b().counters.bulks_received == before);
+    state.counters["bulk_bytes"] = static_cast<double>(pair.bytes() - bytes);
+    state.counters["bulk_messages"] = static_cast<double>(pair.messages() - messages);
+}
+BENCHMARK(Repair)->Arg(1'000'000)->Iterations(1)->Unit(benchmark::kMillisecond);
+
+// What keeping the sums adds to one change of a state: taken out as it was, put in as it is. Each
+// change is counted so at both ends.
+void Sums(benchmark::State& state) {
+    const auto flows = static_cast<std::uint32_t>(state.range(0));
+    state::Index index{state::Seed{}};
+    const sync::ExpectationBook book;
+    sync::Digest digest;
+    for (std::uint32_t n = 0; n < flows; n++) {
+        state::Flow f = flow(n);
+        f.id = {n, 1};
+        const state::Slot slot = index.insert(f, 0, 0).first;
+        digest.add(sync::leaf_of(f.id), sync::check_of(index, book, slot));
+    }
+    state::Slot slot = state::kNoSlot;
+    for (auto _ : state) {
+        if (slot = index.next(slot); slot == state::kNoSlot)
+            slot = index.next(slot);
+        state::Record& record = index.record(slot);
+        const sync::Digest::Node leaf = sync::leaf_of(record.id);
+        digest.subtract(leaf, sync::check_of(index, book, slot));
+        record.src_state = static_cast<std::uint8_t>(record.src_state ^ 6);
+        digest.add(leaf, sync::check_of(index, book, slot));
+    }
+    state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()));
+}
+BENCHMARK(Sums)->Arg(1000)->Arg(1'000'000);
 
 } // namespace
 
