@@ -11,57 +11,58 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import textwrap
 from pathlib import Path
 
 from lab import PYTHON, Node, wait_for
 
+ROOT = Path(__file__).resolve().parents[2]
 CHARON = Path("/usr/lib/ipsec/charon")
 PLUGINS = Path("/usr/lib/ipsec/plugins")
 NEEDED = (CHARON, PLUGINS / "libstrongswan-kernel-libipsec.so", Path("/usr/sbin/swanctl"))
 
-# Both ends of the tunnel are the addresses that IKE itself uses: allow_peer_ts. The route to the
-# peer would then swallow IKE and ESP too, but for the mark that they bear.
+# What docs/ipsec.md has, and then what a lab needs beyond.
 CHARON_CONF = """
 charon {{
-    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {kernel} kernel-netlink socket-default vici
-    port = {ports[0]}
-    port_nat_t = {ports[1]}
+    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints kernel-libipsec kernel-netlink socket-default vici
     plugins {{
-        kernel-libipsec {{ allow_peer_ts = yes }}
-        kernel-netlink {{ fwmark = !240 }}
-        socket-default {{ fwmark = 240 }}
-        vici {{ socket = unix://{dir}/vici }}
+        vici {{
+            socket = unix://{dir}/vici
+        }}
     }}
     filelog {{ stderr {{ default = 1 }} }}
 }}
 swanctl {{ load = random openssl pem pkcs1 pkcs8 pubkey x509 }}
 """
 SWANCTL_CONF = """
-connections {{ {name} {{
-    version = 2
-    local_addrs = {left}
-    remote_addrs = {right}
-    remote_port = {remote_port}
-    proposals = {ike}
-    encap = yes
-    mobike = no
-    local {{
-        id = {left_id}
-        {local}
+connections {{
+    {name} {{
+        version = 2
+        local_addrs = {left}
+        remote_addrs = {right}
+        proposals = {ike}
+        encap = yes
+        mobike = no
+        local {{
+            id = {left_id}
+            {local}
+        }}
+        remote {{
+            id = {right_id}
+            {remote}
+        }}
+        children {{
+            {name} {{
+                local_ts = {local_ts}
+                remote_ts = {remote_ts}
+                esp_proposals = {esp}
+                mode = tunnel
+            }}
+        }}
     }}
-    remote {{
-        id = {right_id}
-        {remote}
-    }}
-    children {{ {name} {{
-        local_ts = {local_ts}
-        remote_ts = {remote_ts}
-        esp_proposals = {esp}
-        mode = tunnel
-    }} }}
-}} }}
-secrets {{ {secrets} }}
+}}
 """
 IKE = "aes256gcm16-prfsha384-curve25519"
 ESP = "aes256gcm16-curve25519"  # its userspace ESP has no 64-bit sequence numbers
@@ -85,18 +86,27 @@ for line in sys.stdin:
 """
 
 
-class Stock:
-    """One strongSwan on a node. kernel_libipsec: with the device ipsec0 and SAs in it."""
+def documented(title: str) -> str:
+    """A file that docs/ipsec.md shows, below <!-- title -->."""
+    lines = iter((ROOT / "docs/ipsec.md").read_text().splitlines())
+    assert f"<!-- {title} -->" in lines  # which stand below it now
+    block = itertools.takewhile(lambda line: line.startswith("    "), lines)
+    return textwrap.dedent("\n".join(block)) + "\n"
 
-    def __init__(self, node: Node, left: str, ports: tuple[int, int] = (500, 4500),
-                 kernel: str = "kernel-libipsec"):
+
+class Stock:
+    """One strongSwan on a node, with the device ipsec0."""
+
+    def __init__(self, node: Node, left: str):
         self.node, self.left = node, left
         self.dir = node.dir / "swanctl"
+        self.config = self.dir / "swanctl.conf"
         for folder in ("private", "pubkey", "x509", "x509ca"):
             (self.dir / folder).mkdir(parents=True)
         self.dir.chmod(0o755)
         (self.dir / "strongswan.conf").write_text(
-            CHARON_CONF.format(dir=self.dir, ports=ports, kernel=kernel))
+            documented("strongswan.conf") +
+            CHARON_CONF.format(dir=self.dir))
         self._env = {"STRONGSWAN_CONF": str(self.dir / "strongswan.conf"),
                      "SWANCTL_DIR": str(self.dir)}
         # What comes out of the tunnel has addresses of another device.
@@ -114,13 +124,16 @@ class Stock:
 
     def configure(self, name: str, right: str, local: str, remote: str, secrets: str = "",
                   left_id: str | None = None, right_id: str | None = None, ike: str = IKE,
-                  esp: str = ESP, local_ts: str | None = None, remote_ts: str | None = None,
-                  remote_port: int = 500) -> None:
-        (self.dir / "swanctl.conf").write_text(SWANCTL_CONF.format(
-            name=name, left=self.left, right=right, local=local, remote=remote, secrets=secrets,
+                  esp: str = ESP, local_ts: str | None = None,
+                  remote_ts: str | None = None) -> None:
+        text = SWANCTL_CONF.format(
+            name=name, left=self.left, right=right, local=local, remote=remote,
             left_id=left_id or self.node.name, right_id=right_id or name, ike=ike, esp=esp,
             local_ts=local_ts or f"{self.left}/32[240]",
-            remote_ts=remote_ts or f"{right}/32[240]", remote_port=remote_port))
+            remote_ts=remote_ts or f"{right}/32[240]")
+        if secrets:
+            text += f"secrets {{\n{secrets}\n}}\n"
+        self.config.write_text(text)
         self.swanctl("--load-all", "--noprompt")
 
     def initiate(self, name: str, check: bool = True) -> bool:

@@ -24,6 +24,12 @@
  */
 static __thread exchange_type_t answering = EXCHANGE_TYPE_UNDEFINED;
 
+/**
+ * Whether the response that the calling thread reads refuses our proposals:
+ * charon then raises an alert with these, as if they were the peer's
+ */
+static __thread bool proposals_refused = FALSE;
+
 typedef struct private_encsync_listener_t private_encsync_listener_t;
 
 /**
@@ -268,12 +274,12 @@ METHOD(listener_t, alert, bool,
 			unreachable(ike_sa);
 			break;
 		case ALERT_PROPOSAL_MISMATCH_IKE:
-			list = va_arg(args, linked_list_t*);
-			no_proposal(ike_sa, TRUE, list);
-			break;
 		case ALERT_PROPOSAL_MISMATCH_CHILD:
 			list = va_arg(args, linked_list_t*);
-			no_proposal(ike_sa, FALSE, list);
+			if (!proposals_refused)
+			{
+				no_proposal(ike_sa, alert == ALERT_PROPOSAL_MISMATCH_IKE, list);
+			}
 			break;
 		case ALERT_TS_MISMATCH:
 			list = va_arg(args, linked_list_t*);
@@ -383,10 +389,12 @@ METHOD(listener_t, message, bool,
 	exchange = message->get_exchange_type(message);
 	answering = message->get_request(message) ? exchange
 											  : EXCHANGE_TYPE_UNDEFINED;
+	proposals_refused = FALSE;
 	if (!message->get_request(message))
 	{
 		if (message->get_notify(message, NO_PROPOSAL_CHOSEN))
 		{
+			proposals_refused = TRUE;
 			refused(ike_sa, exchange == IKE_SA_INIT ? "ike proposals"
 													: "esp proposals");
 		}
