@@ -47,7 +47,9 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
         return 1;
     }
     if (sandbox) {
-        if (auto confined = daemon::confine({.raw_sockets = (*node)->kernel_ipsec()}); !confined) {
+        if (auto confined = daemon::confine(
+                {.writable = arguments.run_dir, .raw_sockets = (*node)->kernel_ipsec()});
+            !confined) {
             log::error("{}", confined.error().text);
             return 1;
         }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/sandbox.hpp"
 
+#include "daemon/landlock.hpp"
+#include "util/log.hpp"
+
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
@@ -216,6 +219,11 @@ Result<void> confine(const Confinement& confinement) {
         return dropped;
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return failed("no_new_privs");
+    const auto files = write_only_beneath(confinement.writable);
+    if (!files)
+        return files.error();
+    if (!*files)
+        log::notice("sandbox: this kernel has no Landlock, so encsyncd may still change files");
     return filter_system_calls();
 }
 

@@ -4,13 +4,18 @@
 #include "tests/unit/trial.hpp"
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
+#include <filesystem>
 #include <gtest/gtest.h>
+#include <linux/landlock.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,12 +85,52 @@ TEST_P(Sandbox, AllowsWhatIsNeededAndNothingElse) {
     }
 }
 
+// Landlock: a kernel without it is told apart, not failed on.
+TEST(SandboxFiles, ChangeInOneDirectoryOnly) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root";
+    char name[] = "/tmp/encsync-sandbox-XXXXXX";
+    ASSERT_NE(::mkdtemp(name), nullptr);
+    const std::string place = name, run = place + "/run", other = place + "/other";
+    ASSERT_EQ(::mkdir(run.c_str(), 0755), 0);
+    ASSERT_EQ(::mkdir(other.c_str(), 0755), 0);
+    const auto confined = [&] { return bool(confine({.writable = run})); };
+    const auto free = [] { return true; };
+    const auto make = [](const std::string& file) {
+        return [=] { return ::open(file.c_str(), O_WRONLY | O_CREAT, 0600) >= 0; };
+    };
+    const auto rename = [](const std::string& from, const std::string& to) {
+        return [=] { return std::rename(from.c_str(), to.c_str()) == 0; };
+    };
+    const auto remove = [](const std::string& file) {
+        return [=] { return ::unlink(file.c_str()) == 0; };
+    };
+    const int refused =
+        ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0
+            ? EACCES
+            : 0;
+
+    EXPECT_EQ(trial::outcome(confined, make(run + "/new")), 0);
+    EXPECT_EQ(trial::outcome(confined, rename(run + "/new", run + "/role")), 0);
+    EXPECT_EQ(trial::outcome(confined, remove(run + "/role")), 0);
+    EXPECT_EQ(trial::outcome(confined, [] { return ::open("/dev/null", O_RDWR) >= 0; }), 0);
+
+    EXPECT_EQ(trial::outcome(confined, make(other + "/new")), refused);
+    EXPECT_EQ(trial::outcome(free, make(other + "/new")), 0);
+    EXPECT_EQ(trial::outcome(confined, make(other + "/new")), refused); // one that is there
+    EXPECT_EQ(
+        trial::outcome(confined, [&] { return ::open((other + "/new").c_str(), O_RDONLY) >= 0; }),
+        0);
+    EXPECT_EQ(trial::outcome(confined, remove(other + "/new")), refused);
+    std::filesystem::remove_all(place);
+}
+
 TEST(SandboxRaw, SocketsOnlyForWhoeverNeedsThem) {
     if (::geteuid() != 0)
         GTEST_SKIP() << "needs root";
     const auto raw = [] { return ::socket(AF_INET, SOCK_RAW, 240) >= 0; };
     const auto confined = [](bool raw_sockets) {
-        return [=] { return bool(confine({.raw_sockets = raw_sockets})); };
+        return [=] { return bool(confine({.writable = {}, .raw_sockets = raw_sockets})); };
     };
     EXPECT_EQ(trial::outcome(confined(true), raw), 0);
     EXPECT_EQ(trial::outcome(confined(false), raw), EPERM);
