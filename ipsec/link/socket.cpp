@@ -95,6 +95,13 @@ std::string to_string(const Endpoint& endpoint) {
                : fmt::format("{}:{}", endpoint.address().to_string(), endpoint.port());
 }
 
+bool is_own(const Address& address) {
+    const Endpoint any_port(address, 0);
+    const Fd fd(::socket(address.is_v6() ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return bind(fd.get(), any_port.data(), static_cast<socklen_t>(any_port.size())) == 0 ||
+           errno != EADDRNOTAVAIL;
+}
+
 // ---- ReceiveRing ---------------------------------------------------------------------------
 
 struct ReceiveRing::Storage {

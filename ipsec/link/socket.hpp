@@ -22,6 +22,7 @@ using Address = boost::asio::ip::address;
 using Endpoint = boost::asio::ip::udp::endpoint;
 
 std::string to_string(const Endpoint& endpoint); // "192.168.1.1:500", "[2001:db8::1]:4500"
+bool is_own(const Address& address);             // this machine has it
 
 struct SocketOptions {
     std::size_t buffer_size = std::size_t{16} << 20; // wished, of each direction

@@ -41,6 +41,14 @@ std::string charon_user(const std::string& configured) {
     return ::getpwnam("encsync") != nullptr ? "encsync" : "nobody";
 }
 
+// The likeliest reason for silence that is on this side. None: we have our address.
+std::optional<std::string> lost_address(const config::Conn& conn) {
+    if (link::is_own(outer(conn.left)))
+        return {};
+    return fmt::format("left {} is no address of this machine any more",
+                       config::to_string(conn.left));
+}
+
 } // namespace
 
 // ---- opening -------------------------------------------------------------------------------
@@ -352,6 +360,8 @@ void Node::on_down(PeerId peer) {
     lives_[peer].since = Clock::now();
     log::notice("peer {}: down", config_.conns[peer].name);
     engine_->on_link_down(peer);
+    if (auto lost = lost_address(config_.conns[peer]))
+        failed(peer, std::move(*lost));
 }
 
 void Node::on_writable(PeerId) {
@@ -399,7 +409,8 @@ void Node::on_peer_event(const channel::PeerEvent& event) {
         failed(event.peer, "no proposal in common: " + event.text);
         break;
     case Kind::unreachable:
-        failed(event.peer, event.text.empty() ? "does not answer" : event.text);
+        failed(event.peer, lost_address(config_.conns[event.peer])
+                               .value_or(event.text.empty() ? "does not answer" : event.text));
         break;
     case Kind::down:
     case Kind::peer_deleted:
