@@ -199,7 +199,12 @@ Result<OutboundSa> OutboundSa::create(const SaParams& params, std::uint64_t numb
 OutboundSa::OutboundSa(const SaParams& params, Aead aead, std::uint64_t number)
     : aead_(std::move(aead)), number_(number), last_(last_number(params.esn)),
       soft_limit_(default_soft_limit(params.esn)), spi_(params.spi),
-      next_header_(next_header(params)) {}
+      next_header_(next_header(params)), esn_(params.esn) {}
+
+void OutboundSa::end_after(std::uint64_t packets) {
+    last_ = std::min(last_, packets);
+    soft_limit_ = std::min(soft_limit_, packets / 4 * 3);
+}
 
 Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size) {
     if (wire_size == 0)

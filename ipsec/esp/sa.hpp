@@ -130,12 +130,14 @@ class OutboundSa {
     }
 
     std::uint32_t spi() const { return spi_; }
-    bool esn() const { return last_ > UINT32_MAX; }
+    bool esn() const { return esn_; }
     bool exhausted() const { return exhausted_; }
     std::uint64_t next_number() const { return number_; }
     // True from the packet on after which a new SA should be negotiated: default_soft_limit().
     bool soft_limit_reached() const { return number_ > soft_limit_; }
     void set_soft_limit(std::uint64_t number) { soft_limit_ = number; }
+    // An earlier end than that of the numbers, with its soft limit at three quarters.
+    void end_after(std::uint64_t packets);
 
   private:
     OutboundSa(const SaParams& params, Aead aead, std::uint64_t number);
@@ -148,6 +150,7 @@ class OutboundSa {
     std::uint64_t soft_limit_;
     std::uint32_t spi_;
     std::uint8_t next_header_;
+    bool esn_;
     bool exhausted_ = false;
 };
 

@@ -380,8 +380,9 @@ void KernelLink::beat(Peer& peer) {
         sa.info.bytes = now->bytes;
         sa.info.replayed = now->replayed;
         sa.info.failed = now->failed;
-        const std::uint64_t limit = options_.link.soft_limit != 0
-                                        ? options_.link.soft_limit
+        const std::uint64_t limit = options_.link.soft_limit != 0 ? options_.link.soft_limit
+                                    : peer.conf.lifepackets != 0
+                                        ? peer.conf.lifepackets / 4 * 3
                                         : esp::default_soft_limit(sa.info.esn);
         if (sa.info.direction == esp::Direction::outbound && now->packets >= limit)
             tell_expiry(peer, sa);

@@ -23,8 +23,9 @@ namespace encsync::link {
 struct LinkPeer {
     PeerId id = kNoPeer;
     std::string name;
-    Address left, right;      // outer addresses, of one family
-    std::uint16_t mtu = 1500; // of the path between them, at most: see path_mtu.hpp
+    Address left, right;           // outer addresses, of one family
+    std::uint16_t mtu = 1500;      // of the path between them, at most: see path_mtu.hpp
+    std::uint64_t lifepackets = 0; // that one outbound SA sends; 0: as many as are safe
 };
 
 struct LinkHooks {

@@ -181,6 +181,8 @@ Result<void> UserspaceLink::add_sa(const esp::SaParams& params) {
         return {};
     if (options_.soft_limit != 0)
         sas_.outbound(params.peer)->sa.set_soft_limit(options_.soft_limit);
+    if (peer->conf.lifepackets != 0)
+        sas_.outbound(params.peer)->sa.end_after(peer->conf.lifepackets);
     if (!peer->up) {
         peer->up = true;
         peer->refused = false;

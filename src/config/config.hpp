@@ -100,6 +100,7 @@ struct Conn {
     KeyExchange keyexchange{};
     std::string ike, esp; // proposals in strongSwan's notation, every word known to us
     std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
+    std::uint32_t lifepackets = 0; // 0: as many as the cipher and the sequence numbers allow
     std::chrono::seconds dpddelay{}, dpdtimeout{};
     std::uint8_t maxupd = 0;
     Wire wire{};

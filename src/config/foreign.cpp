@@ -56,7 +56,7 @@ constexpr std::array kReasons = {
     Foreign{"mobike", "firewalls do not roam"},
 };
 
-constexpr std::array<std::string_view, 65> kOthers = {"aaa_identity",
+constexpr std::array<std::string_view, 64> kOthers = {"aaa_identity",
                                                       "ah",
                                                       "cachecrls",
                                                       "charonstart",
@@ -69,7 +69,6 @@ constexpr std::array<std::string_view, 65> kOthers = {"aaa_identity",
                                                       "interfaces",
                                                       "keep_alive",
                                                       "lifebytes",
-                                                      "lifepackets",
                                                       "marginbytes",
                                                       "marginpackets",
                                                       "mark",

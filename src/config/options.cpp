@@ -352,6 +352,19 @@ constexpr std::array kOptions = {
            "How long before the end of a lifetime its successor is negotiated.",
            store<&Conn::margintime>,
            {1, kDay}},
+    Option{"lifepackets",
+           kConn,
+           ValueType::number,
+           "0",
+           "",
+           "1000000000",
+           "How many packets the keys that encrypt the states may seal. A successor is negotiated "
+           "after three quarters of them; if there is none at the end, nothing more is sent. With "
+           "`ipsec=kernel` they are counted every three seconds, and the end is that of the "
+           "sequence numbers. `0` is as many as are safe: 2^34 packets until the successor, with "
+           "`noesn` three quarters of 2^32.",
+           store<&Conn::lifepackets>,
+           {0, 4'000'000'000}},
     Option{"dpddelay",
            kConn,
            ValueType::duration,

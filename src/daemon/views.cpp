@@ -249,6 +249,7 @@ json::array Node::peers() const {
                                      {"refused", stats->icmp_refused}};
             o["not_sent"] = json::object{
                 {"no_sa", stats->no_sa},
+                {"sequence_exhausted", stats->sequence_exhausted},
                 {"too_big", stats->too_big},
                 {"unreachable", stats->unreachable},
                 {"other", stats->not_sent},

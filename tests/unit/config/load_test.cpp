@@ -39,6 +39,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\trightid=goofy.example\n"
                                    "\tleftid=mickey-2\n"
                                    "\tmargintime=1m\n"
+                                   "\tlifepackets=1000000\n"
                                    "\tmtu=640";
 const std::map<std::string, std::string> kRichFiles = {
     {"setup.conf", "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
@@ -86,6 +87,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(minnie.ike, "chacha20poly1305-prfsha512-ecp384");
     EXPECT_EQ(minnie.lifetime, seconds(1800));
     EXPECT_EQ(minnie.margintime, seconds(180));
+    EXPECT_EQ(minnie.lifepackets, 0u);
     EXPECT_EQ(minnie.maxupd, 255);
     ASSERT_EQ(minnie.nosync.size(), 1u);
     EXPECT_EQ(to_string(minnie.nosync[0].nets.at(0)), "10.9.0.0/24");
@@ -102,6 +104,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(goofy.dpddelay, seconds(3));
     EXPECT_EQ(goofy.dpdtimeout, seconds(60));
     EXPECT_EQ(goofy.margintime, seconds(60));
+    EXPECT_EQ(goofy.lifepackets, 1000000u);
     EXPECT_EQ(goofy.startup, Auto::add);
     EXPECT_EQ(goofy.mtu, 640);
     EXPECT_EQ(goofy.maxupd, 128);

@@ -283,6 +283,27 @@ TEST(OutboundSa, EndsAtTheLastNumberOfAll) {
     EXPECT_EQ(SealVerdict::sequence_exhausted, out.seal(buffer, 8).verdict);
 }
 
+TEST(OutboundSa, EndsAfterSoManyPackets) {
+    for (const bool esn : {false, true}) {
+        auto out = outbound(make_params(Direction::outbound, Cipher::aes256gcm16, esn));
+        auto in = inbound(make_params(Direction::inbound, Cipher::aes256gcm16, esn));
+        out.end_after(4);
+        for (int i = 0; i < 4; i++) {
+            EXPECT_EQ(i == 3, out.soft_limit_reached()) << i;
+            EXPECT_EQ(Verdict::ok, open(in, seal(out, text(8))).verdict);
+        }
+        Buffer buffer(sealed_size(8));
+        EXPECT_EQ(SealVerdict::sequence_exhausted, out.seal(buffer, 8).verdict);
+        EXPECT_TRUE(out.exhausted());
+    }
+    // Never later than the numbers do.
+    auto out = outbound(make_params(Direction::outbound, Cipher::aes256gcm16, false), UINT32_MAX);
+    out.end_after(std::uint64_t{1} << 40);
+    seal(out, text(8));
+    Buffer buffer(sealed_size(8));
+    EXPECT_EQ(SealVerdict::sequence_exhausted, out.seal(buffer, 8).verdict);
+}
+
 TEST(OutboundSa, TellsWhenItIsTimeForANewOne) {
     auto out = outbound(make_params(Direction::outbound, Cipher::aes128gcm16, false));
     out.set_soft_limit(2);
