@@ -119,7 +119,7 @@ class Seen:
     clear_pfsync: int = 0
     arp: int = 0
     vrrp: int = 0
-    unheard: int = 0  # ICMP errors that quote IKE: the other end does not run yet, or any more
+    unheard: int = 0  # ICMP errors that quote IKE or ESP: the other end does not run
     own: int = 0  # sent by mallory
     echoes: int = 0  # ICMP errors that quote a forgery: what has no ruleset answers so
     other: Counter = field(default_factory=Counter)  # by a name for the kind
@@ -150,11 +150,11 @@ def _quotes_pfsync(protocol: int, payload: bytes) -> bool:
     return protocol == 1 and payload[:1] == b"\x03" and payload[17:18] == bytes([PROTO_PFSYNC])
 
 
-def _quotes_ike(protocol: int, payload: bytes) -> bool:
-    """Port unreachable, and nothing of ESP: what a kernel answers before encsyncd is there."""
-    quoted = payload[8 + 20 :]
+def _quotes_ipsec(protocol: int, payload: bytes) -> bool:
+    """Port unreachable: what a kernel answers while no encsyncd is there."""
+    quoted = payload[8 + 20 :].ljust(4, b"\0")
     return (protocol == 1 and payload[:2] == b"\x03\x03" and payload[17:18] == b"\x11"
-            and 500 in struct.unpack_from("!HH", quoted.ljust(4, b"\0")))
+            and not {500, 4500}.isdisjoint(struct.unpack_from("!HH", quoted)))
 
 
 def _sort(frame: bytes, seen: Seen) -> bool:
@@ -178,7 +178,7 @@ def _sort(frame: bytes, seen: Seen) -> bool:
     if _quotes_pfsync(protocol, payload):
         seen.echoes += 1
         return False
-    if _quotes_ike(protocol, payload):
+    if _quotes_ipsec(protocol, payload):
         seen.unheard += 1
         return True
     if protocol == PROTO_PFSYNC:

@@ -41,6 +41,13 @@ def ip6(protocol: int, payload: bytes) -> bytes:
     return struct.pack("!IHBB", 6 << 28, len(payload), protocol, 255) + bytes(32) + payload
 
 
+def unheard(port: int) -> bytes:
+    """The ICMP error about a datagram to this port."""
+    quoted = udp(port, port, b"\xc1\x02\x03\x04" + b"\x55" * 28)
+    return frame(ipv4("192.168.1.101", "192.168.1.100", b"\x03\x03" + bytes(6) + quoted,
+                      protocol=1))
+
+
 CLEAR = pfsync(7, bytes(12))
 ROWS = [
     # what, the frame, the field that counts it
@@ -53,6 +60,8 @@ ROWS = [
     ("ESP over IPv6", frame(ip6(50, b"\x55" * 40), kind=0x86DD), "esp"),
     ("clear pfsync", frame(ipv4("192.168.1.101", "192.168.1.100", CLEAR)), "clear_pfsync"),
     ("clear pfsync over IPv6", frame(ip6(240, CLEAR), kind=0x86DD), "clear_pfsync"),
+    ("IKE that nobody hears", unheard(500), "unheard"),
+    ("ESP that nobody hears", unheard(4500), "unheard"),
     ("ARP", frame(bytes(28), kind=0x0806), "arp"),
     ("VRRP", frame(ipv4("192.168.1.101", "224.0.0.18", bytes(8), protocol=112)), "vrrp"),
     ("mallory's own", frame(ipv4("192.168.1.101", "192.168.1.100", CLEAR), source=MAC), "own"),
@@ -66,15 +75,16 @@ ROWS = [
 def test_each_kind_is_counted_as_itself(packet, name):
     seen = analyse(pcap(packet), secrets([FLOW]), MAC)
     counts = {n: getattr(seen, n) for n in ("ike", "esp", "clear_pfsync", "arp", "vrrp", "own",
-                                            "echoes")}
+                                            "echoes", "unheard")}
     assert counts == {**dict.fromkeys(counts, 0), name: 1} and not seen.other
     assert seen.only_ipsec == (name != "clear_pfsync")
 
 
 def test_the_unexpected_is_named():
-    seen = analyse(pcap(frame(udp(53, 3780, b"x" * 30)), frame(bytes(40), kind=0x88CC)),
-                   secrets([FLOW]), MAC)
-    assert dict(seen.other) == {"UDP 53 to 3780": 1, "ethertype 0x88cc": 1}
+    seen = analyse(pcap(frame(udp(53, 3780, b"x" * 30)), frame(bytes(40), kind=0x88CC),
+                        unheard(53)), secrets([FLOW]), MAC)
+    (icmp,) = [name for name in seen.other if name.startswith("ICMP 0303")]
+    assert dict(seen.other) == {"UDP 53 to 3780": 1, "ethertype 0x88cc": 1, icmp: 1}
     assert not seen.only_ipsec
 
 
