@@ -45,6 +45,7 @@ connections {{
         proposals = {ike}
         encap = yes
         mobike = no
+        {more}
         local {{
             id = {left_id}
             {local}
@@ -124,13 +125,13 @@ class Stock:
 
     def configure(self, name: str, right: str, local: str, remote: str, secrets: str = "",
                   left_id: str | None = None, right_id: str | None = None, ike: str = IKE,
-                  esp: str = ESP, local_ts: str | None = None,
-                  remote_ts: str | None = None) -> None:
+                  esp: str = ESP, local_ts: str | None = None, remote_ts: str | None = None,
+                  more: str = "") -> None:
         text = SWANCTL_CONF.format(
             name=name, left=self.left, right=right, local=local, remote=remote,
             left_id=left_id or self.node.name, right_id=right_id or name, ike=ike, esp=esp,
             local_ts=local_ts or f"{self.left}/32[240]",
-            remote_ts=remote_ts or f"{right}/32[240]")
+            remote_ts=remote_ts or f"{right}/32[240]", more=more)
         if secrets:
             text += f"secrets {{\n{secrets}\n}}\n"
         self.config.write_text(text)

@@ -244,7 +244,8 @@ def test_an_authority_speaks_for_its_own_conn_only(fresh):
     meeting.mickey.write_config()
     (meeting.minnie.dir / "pubkey/mickey.pem").write_text(
         meeting.mickey.command("keys", "export", "--pem").stdout)
-    meeting.begin({**theirs, "remote": "auth = pubkey\npubkeys = mickey.pem"})
+    meeting.begin({**theirs, "remote": "auth = pubkey\npubkeys = mickey.pem",
+                   "more": "send_cert = always"})
     wait_for(lambda: "no trusted key matches" in meeting.last_error(), 20, "minnie to be refused")
     assert meeting.mickey.spis() == set()
 
