@@ -38,7 +38,7 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="module")
 def lab():
     """One lab a module. Its teardown fails the module if anything is left behind."""
-    with Lab() as standing:
+    with Lab(strict=True) as standing:
         yield standing
     assert standing.leftovers() == []
 
@@ -46,7 +46,7 @@ def lab():
 @pytest.fixture
 def fresh():
     """A lab for one test, which may break it."""
-    with Lab() as standing:
+    with Lab(strict=True) as standing:
         yield standing
     assert standing.leftovers() == []
 

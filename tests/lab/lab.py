@@ -12,7 +12,8 @@ order: at the end, after an exception, after SIGINT, SIGTERM or SIGHUP.
         a.run("ping", "-c1", "10.0.0.2")
 
 Names: a namespace is called es<pid>-<node>, so any number of labs live side by side. Nothing is
-made in the namespace of the caller. Each lab has a folder of its own (lab.dir), with the stderr
+made in the namespace of the caller; with strict=True it is an error if at the end anything is there
+that was not there before (outside.py). Each lab has a folder of its own (lab.dir), with the stderr
 of every process that it started.
 
 The lab of the firewall pair is drawn in pair.py.
@@ -33,6 +34,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Callable, Iterable, TypeVar
+
+from outside import Outside
 
 PYTHON = "/usr/bin/python3"
 STATE_DIR = Path("/run/encsync-lab")  # one file a lab: what is needed to take it away later
@@ -334,17 +337,18 @@ def _join(args: Iterable) -> str:
 
 class Lab:
     """See the top of this file. keep: leave everything up at the end (lab.keep may be set later,
-    too); take_down(state) of a later process removes it."""
+    too); take_down(state) of a later process removes it. strict: for tests; a demo does not mind
+    what others do on the machine meanwhile."""
 
     _count = 0
     standing: list[Lab] = []  # those that are up, for failure reports
 
-    def __init__(self, keep: bool = False):
+    def __init__(self, keep: bool = False, strict: bool = False):
         if os.geteuid() != 0:
             raise LabError("the lab needs root, to make network namespaces")
         number, Lab._count = Lab._count, Lab._count + 1
         self.prefix = f"es{os.getpid()}-" if number == 0 else f"es{os.getpid()}-{number}-"
-        self.keep = keep
+        self.keep, self.strict = keep, strict
         self.nodes: dict[str, Node] = {}
         self._handlers: dict[int, object] = {}
         self._up = False
@@ -363,6 +367,7 @@ class Lab:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._handlers[number] = signal.signal(number, stop)
+        self._outside = Outside(self._others) if self.strict else None
         self._up = True
         Lab.standing.append(self)
         atexit.register(self.close)
@@ -407,10 +412,19 @@ class Lab:
         for node in reversed(self.nodes.values()):
             subprocess.run(["ip", "netns", "del", node.netns], check=False, capture_output=True)
         left = self.leftovers()
+        if self._outside:
+            left += self._outside.left()
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.dir.exists():
+            left.append(f"folder {self.dir}")
         self._state_file.unlink(missing_ok=True)
         if left:
             raise LabError("left behind: " + ", ".join(left))
+
+    @staticmethod
+    def _others() -> list[int]:
+        """Processes of ours; none while another lab stands, whose they may be."""
+        return [] if Lab.standing else descendants([os.getpid()])
 
     def _orphans(self) -> list[int]:
         # Children of ours that the lab did not start itself: their parents have died.
@@ -438,8 +452,6 @@ class Lab:
         if NETNS_DIR.is_dir():
             left += [f"namespace {name}" for name in sorted(os.listdir(NETNS_DIR))
                      if name in {node.netns for node in self.nodes.values()}]
-        left += [f"interface {name}" for name in os.listdir("/sys/class/net")
-                 if name.startswith(self.prefix)]
         return left
 
     def note(self, owner_stays: bool = True) -> None:

@@ -88,6 +88,44 @@ def test_leftovers_are_seen(fresh):
     assert fresh.leftovers() == [f"process {process.pid} (sleep)", f"namespace {node.netns}"]
 
 
+LEAVES_SOMETHING = """
+import subprocess, sys
+sys.path.insert(0, {here!r})
+from lab import Lab
+with Lab(strict=True) as lab:
+    print(lab.dir, flush=True)
+    quiet = subprocess.DEVNULL
+    {left}
+"""
+
+
+@pytest.mark.parametrize("left, seen", [
+    ("pass", None),
+    ("subprocess.run(['nft', 'add', 'table', 'inet', 'stray'], check=True)",
+     "left behind: nft table inet stray"),
+    ("subprocess.run('ip link add stray0 type veth peer stray1'.split(), check=True)",
+     "left behind: interface stray0, interface stray1"),
+    ("print(subprocess.Popen(['sleep', '1000'], stdout=quiet, stderr=quiet).pid)", "(sleep)"),
+    ("subprocess.run(['mount', '-t', 'tmpfs', 'x', lab.dir], check=True)",
+     "left behind: folder "),
+], ids=["nothing", "table", "interface", "process", "folder"])
+def test_what_is_left_elsewhere_is_seen(left, seen):
+    """In namespaces of its own, which take what is left along."""
+    program = subprocess.run(["unshare", "--net", "--mount", PYTHON, "-c",
+                              LEAVES_SOMETHING.format(here=str(HERE), left=left)],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    folder, *pids = program.stdout.split()
+    try:
+        assert (program.returncode == 0) == (seen is None), program.stderr
+        assert seen is None or seen in program.stderr
+        assert Path(folder).exists() == (seen is not None and "folder" in seen)
+    finally:
+        for pid in map(int, pids):
+            os.kill(pid, signal.SIGKILL)
+        if Path(folder).exists():
+            Path(folder).rmdir()
+
+
 def test_a_command_that_fails_says_so(fresh):
     node = fresh.node("a")
     with pytest.raises(LabError, match="a: sh -c .*: status 3: oh no"):
