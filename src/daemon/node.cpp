@@ -325,6 +325,7 @@ void Node::every_second() {
         memory_->advance(static_cast<std::uint64_t>(
             std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch())
                 .count()));
+    log_readiness();
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)

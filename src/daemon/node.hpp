@@ -151,6 +151,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     // views.cpp: what the command is shown
     void offer_commands();
     bool ready(std::string* why) const;
+    void log_readiness();
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;
@@ -172,6 +173,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<control::Server> control_;
     std::optional<policy::Ruleset> ruleset_;
     bool policy_in_place_ = false;
+    bool was_ready_ = false; // of which the log has told
     policy::GuardCounters guard_;
     std::vector<policy::Selectors> selectors_; // by PeerId
     std::unique_ptr<table::Conntrack> conntrack_;

@@ -145,6 +145,16 @@ bool Node::ready(std::string* why) const {
     return engine_->ready(why);
 }
 
+void Node::log_readiness() {
+    std::string why;
+    const bool now = ready(&why);
+    if (now && !was_ready_)
+        log::notice("ready to be promoted");
+    else if (!now && was_ready_)
+        log::warning("no longer ready to be promoted: {}", why);
+    was_ready_ = now;
+}
+
 json::value Node::status() {
     std::string why;
     const bool is_ready = ready(&why);
@@ -201,7 +211,7 @@ json::array Node::peers() const {
             {"name", config_.conns[peer].name},
             {"state", state},
             {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
-            {"in_step", s.in_step && s.reachable()},
+            {"in_step", s.in_step && s.reachable() && engine_->holds_all_of(peer)},
             {"role", sync::to_string(s.role)},
             {"spi_in", spi_in},
             {"spi_out", spi_out},
@@ -231,6 +241,7 @@ json::array Node::peers() const {
             o["key"] = keys::fingerprint(*life.key);
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
+        o["no_room"] = engine_->without_room_of(peer);
         o["withheld"] = engine_->live() - engine_->live_for(peer);
         o["rx_messages"] = s.counters.rx_messages;
         o["tx_messages"] = s.counters.tx_messages;
@@ -330,12 +341,10 @@ json::object Node::policy() {
 
 json::object Node::table_counters() const {
     const sync::Counters& counters = engine_->counters();
-    json::object out{{"events", counters.events},
-                     {"refreshed", counters.refreshed},
-                     {"adopted", counters.adopted},
-                     {"dropped_unclaimed", counters.dropped_unclaimed},
-                     {"leases_over", counters.leases_over},
-                     {"stranded", counters.stranded}};
+    json::object out{
+        {"events", counters.events},           {"refreshed", counters.refreshed},
+        {"adopted", counters.adopted},         {"dropped_unclaimed", counters.dropped_unclaimed},
+        {"leases_over", counters.leases_over}, {"stranded", counters.stranded}};
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];

@@ -42,6 +42,7 @@ struct SyncMarks {
     std::uint8_t epoch = 0;     // the bulk update of the owner in which it was last named
     std::uint8_t bits = 0;      // engine-private
     std::uint8_t changes = 0;   // in the update that waits
+    bool no_room = false;       // a copy that the table was too full for
 };
 
 // The part of a flow that changes, and the engine's marks.

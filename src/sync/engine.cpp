@@ -11,7 +11,8 @@ namespace {
 
 constexpr Instant kPlainAfter = 3s; // heard, but never a hello: a pf peer
 constexpr Instant kBulkRetry = 5s;
-constexpr Instant kBlocked = 10ms; // a link that is full says when it is not, too
+constexpr Instant kPlainAgain = 60s; // longer than pf says nothing of a flow that moves
+constexpr Instant kBlocked = 10ms;   // a link that is full says when it is not, too
 
 } // namespace
 
@@ -163,6 +164,16 @@ void Engine::request_bulk(PeerId peer) {
 bool Engine::ready(std::string* why) const {
     const auto not_yet = [why](std::string reason) {
         if (why != nullptr)
+// What was refused for want of room in the index is there once a comparison says so. pf peers
+// compare nothing; they will have named it again.
+bool Engine::holds_all_of(PeerId peer) const {
+    const Session& s = *sessions_[peer];
+    if (no_room_[peer] != 0)
+        return false;
+    return s.over_limit < Instant::zero() ||
+           (s.extended ? s.checks.equal > s.over_limit : now_ - s.over_limit > kPlainAgain);
+}
+
             *why = std::move(reason);
         return false;
     };
@@ -174,6 +185,18 @@ bool Engine::ready(std::string* why) const {
     // One that serves, and whose process was only started again, has the table and goes on.
     const bool serving = options_.role == Role::active && options_.table_kept;
     if (!ever_in_step_ && !served_alone_ && !serving && has_peers())
+    // Only while the peer is there: once it is gone, to serve most of its flows is better than
+    // none.
+    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++)
+        if (const Session& s = *sessions_[peer]; !s.reachable() || holds_all_of(peer))
+            continue;
+        else if (no_room_[peer] != 0)
+            return not_yet("the state table has no room for " + std::to_string(no_room_[peer]) +
+                           " states of " + s.options.name +
+                           ": raise net.netfilter.nf_conntrack_max");
+        else
+            return not_yet(s.options.name + " has more states than the " +
+                           std::to_string(options_.max_states) + " that this node can keep");
         return not_yet("no peer has been heard yet");
     return true;
 }

@@ -161,6 +161,10 @@ class Engine : public table::Listener {
     std::size_t live_for(PeerId peer) const { return live_ - withheld_live_[peer]; }
     // States whose owner is `peer`.
     std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
+    // Of those, the ones for which the table has no room.
+    std::size_t without_room_of(PeerId peer) const { return no_room_[peer]; }
+    // All that the peer has told us has a place here.
+    bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return counters_; }
     bool table_known() const { return table_known_; }
     // For tests: the digests are what the index holds.
@@ -183,6 +187,7 @@ class Engine : public table::Listener {
 
     // ownership.cpp
     void count(const state::Record& record, int by);
+    void set_room(state::Record& record, bool room);
     void set_owner(state::Slot slot, std::uint8_t owner);
     bool owner_alive(std::uint8_t owner) const;
     std::uint8_t sole_active() const;
@@ -393,7 +398,7 @@ class Engine : public table::Listener {
     std::array<std::size_t, kMaxPeers>
         withheld_live_{};      // of those, what each peer does not hear of
     std::uint32_t births_ = 0; // of flows named here; its low bits end their names
-    std::array<std::size_t, 256> copies_{};
+    std::array<std::size_t, 256> copies_{}, no_room_{}; // by owner
 
     bool any_nosync_ = false; // of a peer
     std::deque<Timed> young_; // in the order in which they come of age

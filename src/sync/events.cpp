@@ -94,6 +94,7 @@ void Engine::retract_from(PeerId peer, Slot slot) {
 // ---- changes -------------------------------------------------------------------------------
 
 void Engine::mark_present(Record& record) {
+    set_room(record, true);
     record.sync.bits =
         static_cast<std::uint8_t>((record.sync.bits & kYoung) | (dump_mark_ ? kDumpMark : 0));
 }
@@ -331,6 +332,8 @@ void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
     Record& record = index_.record(slot);
     if (record.sync.owner != kHere) {
         mark_absent(record, kRefusedPause);
+        if (refusal == table::Refusal::table_full)
+            set_room(record, false);
     } else if ((record.sync.bits & kAbsent) != 0) { // taken over, and nowhere to put it
         retract(slot);
         forget(slot);
@@ -350,6 +353,7 @@ void Engine::put_copy(Slot slot) {
     if (anew)
         put_expectations(slot);
     record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
+    set_room(record, true); // or it will be refused once more
     record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
 }
 
@@ -392,6 +396,7 @@ void Engine::refresh(Slot slot) {
     if ((bits & kAbsent) != 0)
         put_expectations(slot);
     record.expires = now_s_ + natural + table::kCopyExtra;
+    set_room(record, true); // likewise
     bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
     counters_.refreshed++;
 }

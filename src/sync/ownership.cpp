@@ -53,6 +53,8 @@ void Engine::count(const Record& record, int by) {
     const auto n = static_cast<std::size_t>(by);
     if (record.sync.owner != kHere) {
         copies_[record.sync.owner] += n;
+        if (record.sync.no_room)
+            no_room_[record.sync.owner] += n;
         return;
     }
     live_ += n;
@@ -61,11 +63,21 @@ void Engine::count(const Record& record, int by) {
             withheld_live_[peer] += n;
 }
 
+// Whether the table has room for this copy.
+void Engine::set_room(Record& record, bool room) {
+    if (record.sync.no_room != room)
+        return;
+    count(record, -1);
+    record.sync.no_room = !room;
+    count(record, 1);
+}
+
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     count(record, -1);
     record.sync.owner = owner;
+    record.sync.no_room = false;
     count(record, 1);
     record.sync.bits &=
         static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed | kStranded));

@@ -352,6 +352,7 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
         return;
     if (index_.size() >= options_.max_states) {
         refuse(Refused::table_limit);
+        sessions_[peer]->over_limit = now_;
         return;
     }
     const Slot slot = adopt_new(full.flow, full.live ? peer : kUnclaimed);

@@ -110,6 +110,7 @@ struct Session {
     unsigned bulk_tries = 0;
     bool in_step = false; // a whole bulk update of the peer has arrived since it came up
     Instant in_step_since{0};
+    Instant over_limit{-1}; // when a state of it was refused last because of Options::max_states
     std::uint8_t epoch = 0;
 
     Checks checks;

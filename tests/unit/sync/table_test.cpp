@@ -271,6 +271,72 @@ TEST(Copies, AFullTableIsCountedAndAskedSeldom) {
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 
+TEST(Copies, WhoHasNoRoomForAllIsNotReadyAndSaysWhy) {
+    Met rig;
+    std::string why;
+    ASSERT_TRUE(rig.engine->ready(&why)) << why;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    rig.engine->on_refused(flow(1).key, table::Refusal::clash); // a matter of this flow alone
+    EXPECT_TRUE(rig.engine->ready(&why)) << why;
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    rig.engine->on_refused(flow(2).key, table::Refusal::table_full);
+    EXPECT_FALSE(rig.engine->ready(&why));
+    EXPECT_EQ(why, "the state table has no room for 2 states of " +
+                       rig.engine->session(0).options.name +
+                       ": raise net.netfilter.nf_conntrack_max");
+    EXPECT_EQ(rig.engine->without_room_of(0), 2u);
+    EXPECT_FALSE(rig.engine->holds_all_of(0));
+    EXPECT_TRUE(rig.engine->holds_all_of(1));
+    // One ends, and for the other there is room at last.
+    rig.say(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    EXPECT_EQ(rig.engine->without_room_of(0), 1u);
+    for (int n = 0; n < 130; n++) {
+        rig.hello(0, {});
+        rig.pass(1s);
+    }
+    EXPECT_TRUE(rig.engine->ready(&why)) << why;
+    EXPECT_EQ(rig.engine->without_room_of(0), 0u);
+}
+
+TEST(Copies, WithoutRoomForAllTheLastNodeServesAllTheSame) {
+    Met rig;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    EXPECT_FALSE(rig.engine->ready());
+    rig.engine->set_role(Role::active); // one that serves is not asked to step down
+    EXPECT_TRUE(rig.engine->ready());
+    rig.engine->set_role(Role::automatic);
+    EXPECT_FALSE(rig.engine->ready());
+    rig.engine->on_link_down(0);
+    EXPECT_TRUE(rig.engine->ready());
+}
+
+TEST(Copies, ATakerOfAFlowWithoutRoomTriesAnew) {
+    Met rig;
+    rig.greet(1);
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
+    rig.engine->on_created(flow(1)); // its traffic comes here, so there is an entry
+    EXPECT_EQ(rig.engine->without_room_of(0), 0u);
+    EXPECT_TRUE(rig.engine->ready());
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Copies, MoreStatesThanMayBeKept) {
+    Rig rig;
+    rig.options.max_states = 2;
+    rig.start();
+    rig.greet(0);
+    std::string why;
+    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    EXPECT_TRUE(rig.engine->ready(&why)) << why;
+    rig.say(0, [](Packet& p) { p.full(flow(3, kPeer)); });
+    EXPECT_FALSE(rig.engine->ready(&why));
+    EXPECT_EQ(why, rig.engine->session(0).options.name +
+                       " has more states than the 2 that this node can keep");
+    EXPECT_EQ(rig.refused(Refused::table_limit), 1u);
+}
+
 TEST(Copies, OneThatHasNoPlaceAtTakeoverIsGivenUp) {
     Met rig;
     rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
