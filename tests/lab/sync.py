@@ -38,6 +38,7 @@ class Encsync:
         self.key_dir = node.dir / "keys"
         self.run_dir.mkdir(exist_ok=True)
         self.daemon: Process | None = None
+        self.prefix: tuple[str | Path, ...] = ()  # of the daemon's command line
         self.write_config()
 
     def write_config(self) -> None:
@@ -118,7 +119,7 @@ class Encsync:
     def start(self) -> None:
         if self.daemon is not None and self.daemon.running:
             raise LabError(f"encsyncd runs already on {self.name}")
-        self.daemon = self.node.start(*self.daemon_argv(), name="encsyncd")
+        self.daemon = self.node.start(*self.prefix, *self.daemon_argv(), name="encsyncd")
 
         def answers():
             if not self.daemon.running:
