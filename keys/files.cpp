@@ -132,7 +132,8 @@ Result<std::vector<std::uint8_t>> read_certificate(const std::string& path) {
 
 bool certifies(Bytes certificate, const RawKey& key) {
     const Spki spki = spki_of(key);
-    return std::ranges::search(certificate, spki).begin() != certificate.end();
+    return std::search(certificate.begin(), certificate.end(), spki.begin(), spki.end()) !=
+           certificate.end();
 }
 
 Result<RawKey> from_pem(std::string_view text) {
