@@ -7,6 +7,7 @@
 #include <fstream>
 #include <pwd.h>
 #include <sys/wait.h>
+#include <thread>
 
 namespace encsync::supervisor::test {
 namespace {
@@ -78,6 +79,21 @@ TEST_F(Pair, HangingCharonIsReplaced) {
     // One that answers is left alone.
     go_on(milliseconds(4000));
     EXPECT_EQ(node.losses.size(), 1U);
+}
+
+TEST_F(Pair, ItIsNotCharonThatHangsIfWeDid) {
+    Options impatient = options();
+    impatient.ping_interval = milliseconds(100);
+    impatient.hang_timeout = milliseconds(3000);
+    Node node(io, impatient);
+    const bool cut = false;
+    node.wire = &cut;
+    ASSERT_TRUE(node.ike.start());
+    ASSERT_TRUE(eventually([&] { return node.ups == 1; }));
+    go_on(milliseconds(300));
+    std::this_thread::sleep_for(impatient.hang_timeout + milliseconds(500));
+    go_on(milliseconds(1000));
+    EXPECT_TRUE(node.losses.empty());
 }
 
 TEST_F(Pair, WhatIsTooLargeForIkeIsDroppedWithoutAWord) {
