@@ -161,9 +161,6 @@ void Engine::request_bulk(PeerId peer) {
     s.bulk_retry = now_ + (s.plain() ? plain_retry(s) : Instant(kBulkRetry));
 }
 
-bool Engine::ready(std::string* why) const {
-    const auto not_yet = [why](std::string reason) {
-        if (why != nullptr)
 // What was refused for want of room in the index is there once a comparison says so. pf peers
 // compare nothing; they will have named it again.
 bool Engine::holds_all_of(PeerId peer) const {
@@ -174,6 +171,9 @@ bool Engine::holds_all_of(PeerId peer) const {
            (s.extended ? s.checks.equal > s.over_limit : now_ - s.over_limit > kPlainAgain);
 }
 
+bool Engine::ready(std::string* why) const {
+    const auto not_yet = [why](std::string reason) {
+        if (why != nullptr)
             *why = std::move(reason);
         return false;
     };
@@ -185,6 +185,7 @@ bool Engine::holds_all_of(PeerId peer) const {
     // One that serves, and whose process was only started again, has the table and goes on.
     const bool serving = options_.role == Role::active && options_.table_kept;
     if (!ever_in_step_ && !served_alone_ && !serving && has_peers())
+        return not_yet("no peer has been heard yet");
     // Only while the peer is there: once it is gone, to serve most of its flows is better than
     // none.
     for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++)
@@ -197,7 +198,6 @@ bool Engine::holds_all_of(PeerId peer) const {
         else
             return not_yet(s.options.name + " has more states than the " +
                            std::to_string(options_.max_states) + " that this node can keep");
-        return not_yet("no peer has been heard yet");
     return true;
 }
 
