@@ -119,6 +119,9 @@ local STATE_TAIL = {
 local STATE_MORE = {
     {"labels", 0, "bytes16"}, {"helper", 16, "name"}, {"lifetime", 32, "u32"},
     {"expectations", 36, "u8"},
+    {"orig_seq_position", 40, "u32"}, {"orig_seq_before", 44, "u32"},
+    {"orig_seq_after", 48, "u32"}, {"reply_seq_position", 52, "u32"},
+    {"reply_seq_before", 56, "u32"}, {"reply_seq_after", 60, "u32"},
 }
 local EXPECT = {
     {"id", 0, "hex64"}, {"creatorid", 8, "creatorid"}, {"index", 12, "u8"},
@@ -129,8 +132,8 @@ local EXPECT = {
     {"mask_port", 92, "u16"}, {"nat_port", 18, "u16"}, {"function", 96, "function"},
 }
 local REMOVAL_TAIL = {{"term", 0, "u8"}}
-STATE6[#STATE6 + 1] = {"tail", 264, "tail", {12, STATE_TAIL, 40}}
-STATE6[#STATE6 + 1] = {"more", 276, "tail", {40, STATE_MORE}}
+STATE6[#STATE6 + 1] = {"tail", 264, "tail", {12, STATE_TAIL, 64}}
+STATE6[#STATE6 + 1] = {"more", 276, "tail", {64, STATE_MORE}}
 local DEL_C = {ID[1], ID[2], {"tail", 12, "tail", {4, REMOVAL_TAIL}}}
 
 -- {action, least size, fields}. Without a size nothing is in it. `unused`: version 6 passes over

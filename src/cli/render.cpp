@@ -317,6 +317,8 @@ std::string extras_of(const json::value& state, std::string_view separator) {
     }
     if (member(state, "lifetime") != nullptr)
         add("lifetime " + number_as(duration, state, "lifetime"));
+    if (const auto* adjust = member(state, "seq_adjust"); adjust != nullptr)
+        add("sequence numbers " + json::serialize(*adjust));
     if (member(state, "expectations") != nullptr)
         add("expectations " + number_as(plain, state, "expectations"));
     return out;

@@ -145,11 +145,20 @@ constexpr Field kTail[] = {
     {"status", extension::tail::status, Kind::u8},
 };
 
+constexpr std::size_t kAdjustOrig = extension::more::seq_adjust,
+                      kAdjustReply = kAdjustOrig + extension::more::adjust::size;
+
 constexpr Field kMore[] = {
     {"labels", extension::more::labels, Kind::bytes16},
     {"helper", extension::more::helper, Kind::name},
     {"lifetime", extension::more::lifetime, Kind::u32},
     {"expectations", extension::more::expectations, Kind::u8},
+    {"orig_seq_position", kAdjustOrig + extension::more::adjust::position, Kind::u32},
+    {"orig_seq_before", kAdjustOrig + extension::more::adjust::before, Kind::u32},
+    {"orig_seq_after", kAdjustOrig + extension::more::adjust::after, Kind::u32},
+    {"reply_seq_position", kAdjustReply + extension::more::adjust::position, Kind::u32},
+    {"reply_seq_before", kAdjustReply + extension::more::adjust::before, Kind::u32},
+    {"reply_seq_after", kAdjustReply + extension::more::adjust::after, Kind::u32},
 };
 
 constexpr Field kExpect[] = {

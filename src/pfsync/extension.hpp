@@ -77,12 +77,18 @@ inline constexpr std::uint8_t kTermMask = 0x7f;
 } // namespace tail
 
 // Behind the tail, of the flows that have any of it (state::Extras) or expectations.
-namespace more { // 40 bytes
-inline constexpr std::size_t size = 40;
+namespace more { // 64 bytes
+inline constexpr std::size_t size = 64;
 inline constexpr std::size_t labels = 0;        // 16 bytes: label n is bit n % 8 of byte n / 8
 inline constexpr std::size_t helper = 16;       // 16 bytes: name, padded with NULs
 inline constexpr std::size_t lifetime = 32;     // u32: seconds that a packet gives it; 0: natural
 inline constexpr std::size_t expectations = 36; // u8: EXPECT messages that follow; rest 0
+// 2 of 12 bytes, of the original direction and of replies: state::SeqAdjust.
+inline constexpr std::size_t seq_adjust = 40;
+namespace adjust { // 12 bytes
+inline constexpr std::size_t size = 12, position = 0 /* u32 */, before = 4 /* u32 */,
+                             after = 8; // u32
+}
 } // namespace more
 
 // EXPECT: one expectation of the flow of that name, behind the flow's full state. Those of the flow

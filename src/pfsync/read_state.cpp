@@ -112,6 +112,13 @@ Fault read_more(const std::uint8_t* t, FullState& out) {
     extras.helper = *helper;
     extras.lifetime = load_be<std::uint32_t>(t + more::lifetime);
     out.expectations = t[more::expectations];
+    const std::uint8_t* at = t + more::seq_adjust;
+    for (state::SeqAdjust& adjust : extras.seq_adjust) {
+        adjust.position = load_be<std::uint32_t>(at + more::adjust::position);
+        adjust.before = load_be<std::uint32_t>(at + more::adjust::before);
+        adjust.after = load_be<std::uint32_t>(at + more::adjust::after);
+        at += more::adjust::size;
+    }
     return Fault::none;
 }
 

@@ -63,6 +63,13 @@ void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expec
     std::memcpy(t + more::helper, extras.helper.padded().data(), state::Name::kSize);
     store_be(t + more::lifetime, extras.lifetime);
     t[more::expectations] = expectations;
+    std::uint8_t* at = t + more::seq_adjust;
+    for (const state::SeqAdjust& adjust : extras.seq_adjust) {
+        store_be(at + more::adjust::position, adjust.position);
+        store_be(at + more::adjust::before, adjust.before);
+        store_be(at + more::adjust::after, adjust.after);
+        at += more::adjust::size;
+    }
 }
 
 template<const Layout& L>

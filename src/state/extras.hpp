@@ -61,12 +61,22 @@ using Labels = std::array<std::uint8_t, 16>;
 Labels with_label(Labels labels, unsigned number);
 std::vector<unsigned> numbers(const Labels& labels);
 
+// By how much a helper has moved the TCP sequence numbers of one direction, because what it put
+// into the payload was longer or shorter (conntrack's nf_ct_seqadj): `before` up to the number
+// `position`, `after` from there on. Differences are modulo 2^32.
+struct SeqAdjust {
+    std::uint32_t position = 0, before = 0, after = 0;
+    bool operator==(const SeqAdjust&) const = default;
+};
+using SeqAdjusts = std::array<SeqAdjust, 2>; // of the original direction, and of replies
+
 struct Extras {
     Labels labels{};
     Name helper; // the helper that reads this flow's packets; empty: none
     // Seconds that a packet gives this flow, where they are more than the natural timeout: it is
     // under a timeout policy, or its helper wants it so. 0: the natural timeout.
     std::uint32_t lifetime = 0;
+    SeqAdjusts seq_adjust{};
 
     bool empty() const { return *this == Extras{}; }
     bool operator==(const Extras&) const = default;

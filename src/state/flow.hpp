@@ -76,6 +76,7 @@ struct Flow {
     std::uint8_t flags = 0;
     // Not all events tell the labels; then those known before stay.
     bool labels_known = true;
+    bool seq_adjust_known = true; // likewise
     Extras extras;
 
     bool operator==(const Flow&) const = default;

@@ -26,8 +26,13 @@ std::uint64_t mix(const state::Extras& extras) {
     const std::uint64_t labels =
         fold(word(extras.labels, 0) ^ state::kMix[0], word(extras.labels, 8) ^ state::kMix[1]);
     const auto& helper = extras.helper.padded();
-    return fold(labels ^ word(helper, 0) ^ state::kMix[2],
-                word(helper, 8) ^ extras.lifetime ^ state::kMix[3]);
+    std::uint64_t sum = fold(labels ^ word(helper, 0) ^ state::kMix[2],
+                             word(helper, 8) ^ extras.lifetime ^ state::kMix[3]);
+    if (extras.seq_adjust != state::SeqAdjusts{})
+        for (const state::SeqAdjust& adjust : extras.seq_adjust)
+            sum = fold(sum ^ adjust.position,
+                       (std::uint64_t{adjust.before} << 32 | adjust.after) ^ state::kMix[1]);
+    return sum;
 }
 
 // As it is said, so that nothing is compared that is not. Their order is nobody's concern.

@@ -60,6 +60,7 @@ void Engine::advance(Instant now) {
     forget_former(now_);
     advance_deferred();
     settle_stranded();
+    look_at_masters();
     if (now_ >= refresh_due_)
         refresh_round();
     if (now_ >= pf_due_)
@@ -109,6 +110,8 @@ Instant Engine::deadline() const {
         next = std::min(next, unconfirmed_.front().due);
     if (!stranded_.empty())
         next = std::min(next, stranded_.front().due);
+    if (!masters_.empty())
+        next = std::min(next, masters_.front().due);
     if (!ever_in_step_ && !served_alone_)
         next =
             std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));

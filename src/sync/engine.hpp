@@ -273,6 +273,7 @@ class Engine : public table::Listener {
     void come_of_age(Instant until);
 
     // expect.cpp
+    void look_at_masters();
     void put_expectations(state::Slot slot);
     void unexpect(const std::vector<state::Expectation>& gone);
     std::uint8_t expectations_of(const Session& s, state::Slot slot) const;
@@ -406,6 +407,7 @@ class Engine : public table::Listener {
     std::deque<Deferred> deferred_; // in the order of time
     std::deque<Timed> unconfirmed_; // likewise
     std::deque<Timed> stranded_;    // likewise
+    std::deque<Timed> masters_;     // likewise: whose helper may be about to move sequence numbers
 
     // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
     // to hear of, and of each peer's copies.

@@ -344,16 +344,19 @@ void Engine::put_copy(Slot slot) {
     const state::Flow flow = index_.flow(slot, now_s_);
     Record& record = index_.record(slot);
     if (record.sync.owner == kHere) {
-        table_.put(flow, table::Lifetime::natural);
+        state::Flow now = flow;
+        if ((record.sync.bits & kAbsent) == 0)
+            now.extras.seq_adjust = {}; // the table follows them itself
+        table_.put(now, table::Lifetime::natural);
         record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);
         return;
     }
     const bool anew = (record.sync.bits & kAbsent) != 0;
     table_.put(flow, table::Lifetime::copy);
+    set_room(record, true); // or it will be refused once more
     if (anew)
         put_expectations(slot);
     record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
-    set_room(record, true); // or it will be refused once more
     record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
 }
 
@@ -393,10 +396,10 @@ void Engine::refresh(Slot slot) {
     if ((bits & kAbsent) != 0 ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
+    set_room(record, true); // likewise
     if ((bits & kAbsent) != 0)
         put_expectations(slot);
     record.expires = now_s_ + natural + table::kCopyExtra;
-    set_room(record, true); // likewise
     bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
     counters_.refreshed++;
 }

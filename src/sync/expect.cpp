@@ -9,6 +9,8 @@
 #include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
+#include <netinet/in.h>
+
 namespace encsync::sync {
 
 using pfsync::Fault;
@@ -16,6 +18,13 @@ using state::Expectation;
 using state::kNoSlot;
 using state::Slot;
 namespace ext = pfsync::extension;
+
+namespace {
+
+constexpr Instant kMangled{std::chrono::milliseconds{50}}; // when the packet has left for certain
+constexpr std::size_t kMaxMasters = 4096;                  // beyond, the next event or dump tells
+
+} // namespace
 
 // ---- the table's side ----------------------------------------------------------------------
 
@@ -26,6 +35,9 @@ void Engine::on_expected(const Expectation& expectation, bool fresh) {
     // A helper has read a packet of it: it moves here.
     if (fresh && index_.record(slot).sync.owner != kHere)
         local_change(index_.flow(slot, now_s_), Timer::ours);
+    if (fresh && index_.record(slot).sync.owner == kHere && index_.key(slot).proto == IPPROTO_TCP &&
+        index_.reply(slot) != state::inverse(index_.key(slot)) && masters_.size() < kMaxMasters)
+        masters_.push_back({now_ + kMangled, slot, index_.record(slot).id});
     const Edit edit(*this, slot);
     if (book_.add(slot, expectation, now_s_ + expectation.timeout) ==
             ExpectationBook::Added::fresh &&
@@ -40,6 +52,17 @@ void Engine::on_unexpected(const Expectation& expectation) {
     const Edit edit(*this, slot);
     if (book_.remove(slot, expectation) && index_.record(slot).sync.owner == kHere)
         announce(slot, true);
+}
+
+// The helper expects first, and then writes the translated address into the packet, which may move
+// the flow's sequence numbers. No event tells of that.
+void Engine::look_at_masters() {
+    for (; !masters_.empty() && masters_.front().due <= now_; masters_.pop_front()) {
+        const Timed& master = masters_.front();
+        if (index_.used(master.slot) && index_.record(master.slot).id == master.id &&
+            index_.record(master.slot).sync.owner == kHere)
+            table_.look(index_.flow(master.slot, now_s_));
+    }
 }
 
 // What a copy expects, into the table.

@@ -31,6 +31,8 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
     state::Extras now = flow.extras;
     if (!flow.labels_known)
         now.labels = known.labels;
+    if (!flow.seq_adjust_known)
+        now.seq_adjust = known.seq_adjust;
     now.lifetime = known.lifetime;
     const std::uint32_t natural = table_.natural_timeout(flow);
     if (timer != Timer::ours && flow.timeout > natural + kTimerSlack) {

@@ -261,7 +261,7 @@ struct Conntrack::Impl {
             return;
         }
         hints.set(entry.flow);
-        if (!entry.has_progress) {
+        if (!entry.has_progress || !entry.flow.seq_adjust_known) {
             // Of no use without: the peers would take the flow back to its beginning.
             writer.ask(entry.flow);
             asked = true;
@@ -493,6 +493,9 @@ void Conntrack::refresh(const state::Flow& flow, Lifetime lifetime) {
 
 void Conntrack::remove(const state::Flow& flow) {
     impl_->writer.remove(flow);
+}
+void Conntrack::look(const state::Flow& flow) {
+    impl_->writer.ask(flow);
 }
 void Conntrack::expect(const state::Expectation& expectation, const state::Name& helper) {
     impl_->expectations->expect(expectation, helper);

@@ -21,9 +21,9 @@
 // Limits. A flow has no SCTP verification tags: a copy learns them from the next heartbeats, and
 // until then its packets count as invalid. A copy of a GRE flow lives on its next packet's
 // timeout, which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew
-// after a takeover, without their NAT. Helpers' state and sequence adjustments are not
-// carried. A copy is under no timeout policy: from its first packet on the defaults hold. The last
-// label that is taken away stays on copies, for no event tells of it.
+// after a takeover, without their NAT. Helpers' state is not carried. A copy is under no timeout
+// policy: from its first packet on the defaults hold. The last label that is taken away stays on
+// copies, for no event tells of it.
 //
 // open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
 // made while no daemon listens raise events later; 0 that cannot be changed is an error.
@@ -82,6 +82,7 @@ class Conntrack final : public Table {
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
     void remove(const state::Flow& flow) override;
+    void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;
     void unexpect(const state::Expectation& expectation) override;
     void flush() override;

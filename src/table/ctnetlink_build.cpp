@@ -148,6 +148,16 @@ void put_help(Writer& w, const state::Name& helper) {
     w.end(nest);
 }
 
+void put_seq_adjust(Writer& w, int type, const state::SeqAdjust& adjust) {
+    if (adjust == state::SeqAdjust{})
+        return;
+    const std::size_t nest = w.begin(type);
+    w.put_be(CTA_SEQADJ_CORRECTION_POS, adjust.position);
+    w.put_be(CTA_SEQADJ_OFFSET_BEFORE, adjust.before);
+    w.put_be(CTA_SEQADJ_OFFSET_AFTER, adjust.after);
+    w.end(nest);
+}
+
 void put_labels(Writer& w, state::Labels labels) {
     turn_labels(labels);
     w.put(CTA_LABELS, labels.data(), labels.size());
@@ -189,6 +199,8 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
         put_help(w, flow.extras.helper);
     if (flow.extras.labels != state::Labels{})
         put_labels(w, flow.extras.labels);
+    put_seq_adjust(w, CTA_SEQ_ADJ_ORIG, flow.extras.seq_adjust[0]);
+    put_seq_adjust(w, CTA_SEQ_ADJ_REPLY, flow.extras.seq_adjust[1]);
     return w.finish();
 }
 

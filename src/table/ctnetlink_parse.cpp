@@ -214,6 +214,19 @@ Fault parse_help(Bytes nest, state::Name& out) {
     return end_of(a);
 }
 
+Fault parse_seq_adjust(Bytes nest, state::SeqAdjust& out) {
+    Attributes a(nest);
+    while (a.next()) {
+        std::uint32_t* to = a.type() == CTA_SEQADJ_CORRECTION_POS  ? &out.position
+                            : a.type() == CTA_SEQADJ_OFFSET_BEFORE ? &out.before
+                            : a.type() == CTA_SEQADJ_OFFSET_AFTER  ? &out.after
+                                                                   : nullptr;
+        if (to != nullptr && !read(a.value(), *to))
+            return Fault::bad_size;
+    }
+    return end_of(a);
+}
+
 // Protocols whose progress is only in CTA_PROTOINFO.
 bool has_states(std::uint8_t proto) {
     return proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP;
@@ -282,6 +295,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
 
     bool orig = false, reply = false;
     std::uint8_t reply_proto = 0;
+    bool adjusts = false;
     std::uint32_t status = 0;
     Attributes a(attributes);
     while (a.next()) {
@@ -318,6 +332,12 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
             sized = read_labels(a.value(), flow.extras.labels);
             flow.labels_known = true;
             break;
+        case CTA_SEQ_ADJ_ORIG:
+        case CTA_SEQ_ADJ_REPLY:
+            fault =
+                parse_seq_adjust(a.value(), flow.extras.seq_adjust[a.type() == CTA_SEQ_ADJ_REPLY]);
+            adjusts = true;
+            break;
         case CTA_TIMESTAMP:
             fault = parse_age(a.value(), flow.age);
             break;
@@ -340,6 +360,11 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
         flow.flags |= state::kSeenReply;
     if ((status & IPS_ASSURED) != 0)
         flow.flags |= state::kAssured;
+    // Events do not tell them. An adjustment of nothing is none.
+    flow.seq_adjust_known = adjusts || (status & IPS_SEQ_ADJUST) == 0;
+    for (state::SeqAdjust& adjust : flow.extras.seq_adjust)
+        if (adjust.before == 0 && adjust.after == 0)
+            adjust = {};
     if (!has_states(flow.key.proto)) {
         const Progress progress = datagram_progress(flow.key.proto, flow.flags);
         flow.src_state = progress.src;

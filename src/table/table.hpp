@@ -44,7 +44,8 @@ class Listener {
     // A state is gone. Only flow.key is to be relied on.
     virtual void on_destroyed(const state::Flow& flow) = 0;
 
-    // Of created and updated: where flow.labels_known is false, the labels are those of before.
+    // Of created and updated: where flow.labels_known is false, the labels are those of before;
+    // likewise flow.seq_adjust_known.
     // flow.extras.lifetime is never told.
 
     // The flow is still there, but is no longer to be synced: its mark has come to fit a rule of
@@ -78,6 +79,8 @@ class Table {
     // Re-arms the timeout of an entry; makes it anew if it has gone.
     virtual void refresh(const state::Flow& flow, Lifetime lifetime) = 0;
     virtual void remove(const state::Flow& flow) = 0;
+    // Asks how the entry is by now; the answer comes as on_updated(), or not at all.
+    virtual void look(const state::Flow& flow) { static_cast<void>(flow); }
     // Makes an expectation, or brings the one that is there to the same timeout; removes one. The
     // master is in the table, with the helper of that name. What the table does not take, it
     // counts.

@@ -78,6 +78,7 @@ print("ready", flush=True)
 control, _ = listening.accept()
 lines = control.makefile("rwb", buffering=0)
 while line := lines.readline():
+    print("heard", line, flush=True)
     numbers = re.match(rb"PORT ([0-9,]+)", line)
     if numbers:
         n = [int(x) for x in numbers[1].split(b",")]
@@ -96,7 +97,7 @@ while line := lines.readline():
         print("failed", e, flush=True)
 """
 FTP_CLIENT = """
-import socket, sys
+import select, socket, sys
 here, server, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 control = socket.create_connection((server, 21), timeout=10)
 lines = control.makefile("rwb", buffering=0)
@@ -107,7 +108,8 @@ while port:
     lines.write(b"PORT %s,%d,%d\\r\\n" % (here.replace(".", ",").encode(), port >> 8, port & 255))
     lines.readline()
     print("understood", flush=True)
-    print("got", data.accept()[0].recv(99).decode(), flush=True)
+    if data in select.select([data, sys.stdin], [], [])[0]:
+        print("got", data.accept()[0].recv(99).decode(), flush=True)
     port = int(sys.stdin.readline() or 0)
 """
 
@@ -221,6 +223,31 @@ def test_without_the_expectation_the_connection_is_refused(fresh):
     server.say("connect")
     wait_for(lambda: "failed" in server.output(), 10, "the connection to fail")
     assert "got" not in client.output()
+
+
+def test_the_control_connection_goes_on_though_its_numbers_have_moved(fresh):
+    """The translated address is two digits longer than the client's own."""
+    pair, (mickey, minnie) = start(fresh)
+    server, client = ftp(pair, 51210)
+    wait_for(lambda: state(minnie, FTP).get("seq_adjust"), 10, "how far they have moved")
+    assert state(minnie, FTP)["seq_adjust"] == [2, 0]
+    take_over(pair)
+    server.say("connect")
+    wait_for(lambda: "got the file" in client.output(), 10, "the data")
+    client.say("51299")
+    wait_for(lambda: client.output().count("understood") == 2, 10, "the answer to another PORT")
+    wait_for(lambda: state(minnie, FTP)["seq_adjust"] == [4, 0], 10, "minnie to have moved on")
+
+
+def test_without_the_adjustment_the_server_misses_what_it_takes_for_old(fresh):
+    pair, (mickey, minnie) = start(fresh, conn={"wire": "openbsd"})
+    server, client = ftp(pair, 51210)
+    wait_for(lambda: state(minnie, FTP), 10, "the control connection's copy")
+    take_over(pair)
+    server.say("connect")
+    wait_for(lambda: "failed" in server.output(), 10, "the data connection to fail")
+    client.say("51299")
+    wait_for(lambda: "heard b'RT 10,0,0,10,200,99" in server.output(), 10, "half a command")
 
 
 def test_an_expectation_that_ends_ends_everywhere(fresh):

@@ -65,8 +65,8 @@ def tail(mark=0, timeout=0, zone=0, live=True, status=0):
     return struct.pack(">IIHBB", mark, timeout, zone, 1 if live else 0, status)
 
 
-def more(labels=b"", helper=b"", lifetime=0, expectations=0):
-    return struct.pack(">16s16sIB3x", labels, helper, lifetime, expectations)
+def more(labels=b"", helper=b"", lifetime=0, expectations=0, orig=(0, 0, 0), reply=(0, 0, 0)):
+    return struct.pack(">16s16sIB3x6I", labels, helper, lifetime, expectations, *orig, *reply)
 
 
 def tdb(spi=0x1000, dst="192.0.2.9", rpl=17, count=123456789012, sproto=ESP, rdomain=0, af=None):
@@ -147,10 +147,12 @@ def ours():
                                 rest="tail live")))
     vector("ours-ins-more",
            packet(section(INS, state(flags=2, tail=tail(0, 86400, 0, True, 3)
-                                     + more(b"\x08" + bytes(14) + b"\x80", b"ftp", 72000, 2)))),
-           *said(INS, 316, flow(plain, back, flags=both,
+                                     + more(b"\x08" + bytes(14) + b"\x80", b"ftp", 72000, 2,
+                                            (1000, 0, 2), (2000, 0xffffffff, 3))))),
+           *said(INS, 340, flow(plain, back, flags=both,
                                 rest="tail live labels [3 127] helper [ftp] lifetime 72000"
-                                " expectations 2")))
+                                " expectations 2 from 1000 on 2 instead of 0"
+                                " from 2000 on 3 instead of 4294967295")))
     vector("ours-upd-tail-copy",
            packet(section(UPD, state(flags=2 | 16, tail=tail(1, 86400, 0, False, 9)))),
            *said(UPD, 276, flow(plain, back, flags="seen_reply sloppy", mark=1,

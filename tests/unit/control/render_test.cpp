@@ -148,9 +148,10 @@ TEST(Render, States) {
     EXPECT_EQ(render_state(parse(R"({"proto":"udp","src":"2001:db8::1","sport":53,
         "dst":"::2","dport":54,"reply":{"src":"::2","sport":54,"dst":"2001:db8::1","dport":53},
         "state":"single:single","owner":"minnie","age":5,"expires":30,"helper":"tftp",
-        "labels":[3,17],"lifetime":72000,"expectations":1})")),
+        "labels":[3,17],"lifetime":72000,"expectations":1,"seq_adjust":[2,-1]})")),
               "udp   [2001:db8::1]:53      [::2]:54              single:single           minnie   "
-              "  5s      30s     helper tftp, labels 3 17, lifetime 20h0m, expectations 1\n");
+              "  5s      30s     helper tftp, labels 3 17, lifetime 20h0m, "
+              "sequence numbers [2,-1], expectations 1\n");
     EXPECT_EQ(render_state(parse(R"({"proto":"icmp","src":"10.0.0.2","icmp_id":7,
         "dst":"192.0.2.1","reply":{"src":"192.0.2.1","dst":"10.0.0.2","icmp_id":7},
         "state":"single:single","owner":"minnie","age":5,"expires":30})")),

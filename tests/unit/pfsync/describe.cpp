@@ -50,6 +50,10 @@ std::string show(const FullState& s) {
         out += fmt::format(" labels [{}] helper [{}] lifetime {} expectations {}",
                            fmt::join(state::numbers(e.labels), " "), e.helper.text(), e.lifetime,
                            s.expectations);
+    for (const state::SeqAdjust& adjust : f.extras.seq_adjust)
+        if (adjust != state::SeqAdjust{})
+            out += fmt::format(" from {} on {} instead of {}", adjust.position, adjust.after,
+                               adjust.before);
     if (s.wants_ack)
         out += " wants_ack";
     return out;

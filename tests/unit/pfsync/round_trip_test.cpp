@@ -149,7 +149,10 @@ TEST(RoundTripTail, StateWithTail) {
             flow.key.zone = 0xfffe;
             const bool more = (flags & 1) != 0;
             if (more)
-                flow.extras = {{1, 2, 3}, *state::Name::of("a-name.of_15-ch"), UINT32_MAX};
+                flow.extras = {{1, 2, 3},
+                               *state::Name::of("a-name.of_15-ch"),
+                               UINT32_MAX,
+                               {{{UINT32_MAX, 1, 2}, {3, UINT32_MAX, 4}}}};
             std::vector<std::uint8_t> m(openbsd::kStateSize + extension::tail::size +
                                         (more ? extension::more::size : 0));
             write_state(m.data(), flow,

@@ -230,8 +230,11 @@ TEST(Vectors, TailsAreWrittenByteForByte) {
 
     f.mark = 0;
     f.key.zone = 0;
-    f.extras = {state::with_label(state::with_label({}, 3), 127), *state::Name::of("ftp"), 72000};
-    expect_written("ours-ins-more", Kind::insert, 52, [&](std::uint8_t* m) {
+    f.extras = {state::with_label(state::with_label({}, 3), 127),
+                *state::Name::of("ftp"),
+                72000,
+                {{{1000, 0, 2}, {2000, 0xffffffff, 3}}}};
+    expect_written("ours-ins-more", Kind::insert, 76, [&](std::uint8_t* m) {
         write_state(m, f, {.tail = true, .more = true, .expectations = 2});
     });
 

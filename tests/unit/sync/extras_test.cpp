@@ -103,6 +103,48 @@ TEST(Extras, OnlyTheOwnersWordCounts) {
     EXPECT_TRUE(rig.extras(1).empty());
 }
 
+TEST(Extras, AnEventWithoutSequenceAdjustmentsLeavesThemAsTheyWere) {
+    Met rig;
+    state::Flow f = flow(1);
+    f.extras.seq_adjust = {{{1000, 0, 2}, {}}};
+    rig.engine->on_created(f);
+    rig.acknowledge(0);
+    rig.heard(0);
+    state::Flow event = f;
+    event.extras.seq_adjust = {};
+    event.seq_adjust_known = false;
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.extras(1).seq_adjust, f.extras.seq_adjust);
+    EXPECT_EQ(rig.heard(0), "");
+    event.seq_adjust_known = true;
+    event.extras.seq_adjust = {{{2000, 2, 4}, {}}};
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.extras(1).seq_adjust, event.extras.seq_adjust);
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Extras, ATranslatedMasterIsLookedAtOnceItsHelperHasWritten) {
+    Met rig;
+    state::Flow translated = flow(1), plain = flow(2);
+    translated.reply.dport = 40000;
+    rig.engine->on_created(translated);
+    rig.engine->on_created(plain);
+    rig.table.take();
+    rig.engine->on_expected(expectation(1, 5000), true);
+    rig.engine->on_expected(expectation(2, 5000), true); // whose payload stays as it is
+    rig.engine->on_expected(expectation(1, 5000), false);
+    EXPECT_EQ(rig.table.take(), "");
+    rig.pass(60ms);
+    EXPECT_EQ(rig.table.take(), "look 1");
+    rig.engine->on_expected(expectation(1, 5001), true);
+    rig.engine->on_destroyed(translated);
+    rig.pass(60ms);
+    EXPECT_EQ(rig.table.take(), "");
+}
+
 // ---- expectations --------------------------------------------------------------------------
 
 TEST(Expectations, AreToldBehindTheirMaster) {

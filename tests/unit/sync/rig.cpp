@@ -18,8 +18,8 @@ std::string RecordingTable::take() {
     for (const Op& op : ops) {
         out += out.empty() ? "" : ", ";
         const std::string port = std::to_string(op.key.orig.sport);
-        if (op.what == 'm')
-            out += "remove " + port;
+        if (op.what == 'm' || op.what == 'l')
+            out += (op.what == 'm' ? "remove " : "look ") + port;
         else if (op.what == 'e' || op.what == 'u')
             out += (op.what == 'e' ? "expect to " : "unexpect to ") +
                    std::to_string(op.key.orig.dport);

@@ -28,7 +28,8 @@ inline constexpr std::uint32_t kPeer = 0x2000;
 class RecordingTable : public table::Table {
   public:
     struct Op {
-        char what; // 'p'ut, re'f'resh, re'm'ove, 'e'xpect, 'u'nexpect (key: of what is expected)
+        // 'p'ut, re'f'resh, re'm'ove, 'l'ook, 'e'xpect, 'u'nexpect (key: of what is expected)
+        char what;
         state::Key key;
         table::Lifetime lifetime = table::Lifetime::natural;
         std::uint8_t src_state = 0, dst_state = 0;
@@ -44,6 +45,7 @@ class RecordingTable : public table::Table {
         ops.push_back({'f', f.key, l, f.src_state, f.dst_state});
     }
     void remove(const state::Flow& f) override { ops.push_back({'m', f.key}); }
+    void look(const state::Flow& f) override { ops.push_back({'l', f.key}); }
     void expect(const state::Expectation& e, const state::Name&) override {
         ops.push_back({'e', {e.tuple, 0, e.proto, e.master.family}});
     }

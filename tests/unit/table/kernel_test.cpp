@@ -225,6 +225,21 @@ TEST_F(KernelTest, AHelperReadsBackAndOneThatIsNotHereIsLeftOut) {
     EXPECT_TRUE(our_.refused.empty());
 }
 
+TEST_F(KernelTest, SequenceAdjustmentsReadBack) {
+    state::Flow f = tcp(21);
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.seq_adjust, state::SeqAdjusts{});
+    f.extras.seq_adjust = {{{1000, 0, 2}, {}}};
+    put(f); // an update
+    EXPECT_EQ(read_back(f.key).extras.seq_adjust, f.extras.seq_adjust);
+    f.key.orig.sport++;
+    f.reply.dport++;
+    f.extras.seq_adjust[1] = {5000, 3, 0xfffffff0};
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.seq_adjust, f.extras.seq_adjust);
+    EXPECT_TRUE(our_.refused.empty());
+}
+
 TEST_F(KernelTest, LabelsReadBackWhereARuleUsesThem) {
     state::Flow f = udp(30);
     f.extras.labels = state::with_label(state::with_label({}, 3), 100);

@@ -91,6 +91,36 @@ TEST(Parse, KnowsWhetherItWasToldLabels) {
     EXPECT_TRUE(e.flow.extras.empty());
 }
 
+TEST(Parse, KnowsWhetherItWasToldHowSequenceNumbersMove) {
+    constexpr std::uint32_t kAdjusted = 0x40; // IPS_SEQ_ADJUST
+    const auto status = [](std::uint32_t bits) {
+        return [=](Writer& w) { w.put_be(CTA_STATUS, bits); };
+    };
+    const auto with = [&](std::uint32_t after, std::size_t size = 4) {
+        return [=](Writer& w) {
+            w.put_be(CTA_STATUS, kAdjusted);
+            const std::array<std::uint8_t, 4> bytes{0, 0, 0, static_cast<std::uint8_t>(after)};
+            const auto nest = w.begin(CTA_SEQ_ADJ_REPLY);
+            w.put_be(CTA_SEQADJ_CORRECTION_POS, std::uint32_t{9000});
+            w.put_be(CTA_SEQADJ_OFFSET_BEFORE, std::uint32_t{0});
+            w.put(CTA_SEQADJ_OFFSET_AFTER, bytes.data(), size);
+            w.end(nest);
+        };
+    };
+    Entry e;
+    ASSERT_EQ(parse(event(tcp(1), status(0)), e), Fault::none);
+    EXPECT_TRUE(e.flow.seq_adjust_known);
+    ASSERT_EQ(parse(event(tcp(1), status(kAdjusted)), e), Fault::none);
+    EXPECT_FALSE(e.flow.seq_adjust_known);
+    EXPECT_TRUE(e.flow.extras.empty());
+    ASSERT_EQ(parse(event(tcp(1), with(2)), e), Fault::none);
+    EXPECT_TRUE(e.flow.seq_adjust_known);
+    EXPECT_EQ(e.flow.extras.seq_adjust, (state::SeqAdjusts{{{}, {9000, 0, 2}}}));
+    ASSERT_EQ(parse(event(tcp(1), with(0)), e), Fault::none); // by nothing: as good as none
+    EXPECT_TRUE(e.flow.extras.empty());
+    EXPECT_EQ(parse(event(tcp(1), with(2, 3)), e), Fault::bad_size);
+}
+
 // The flow is sound, and the name is not to get into a log or onto the wire.
 TEST(Parse, LeavesOutAHelperWhoseNameIsNone) {
     Entry e;
@@ -216,6 +246,22 @@ TEST(Build, WhatIsCreatedReadsBackWithoutItsNat) {
         EXPECT_EQ(e.flow.timeout, 700U);
         EXPECT_EQ(e.flow.src_state, f.src_state);
         EXPECT_EQ(e.flow.flags, f.flags);
+    }
+}
+
+TEST(Build, SequenceAdjustmentsReadBack) {
+    state::Flow f = tcp(1);
+    f.extras.seq_adjust = {{{1000, 0xfffffffe, 3}, {2000, 0, 1}}};
+    for (const Request request : {Request::create, Request::update, Request::update_progress}) {
+        std::array<std::uint8_t, kMaxRequest> buffer{};
+        const std::size_t size = build(buffer, request, f, 700, 5);
+        EXPECT_NE(size, build(buffer, request, tcp(1), 700, 5));
+        ASSERT_EQ(size, build(buffer, request, f, 700, 5));
+        Entry e;
+        if (request != Request::create)
+            continue; // the others have no reply tuple
+        ASSERT_EQ(parse(Bytes(buffer).first(size), e), Fault::none);
+        EXPECT_EQ(e.flow.extras.seq_adjust, f.extras.seq_adjust);
     }
 }
 
