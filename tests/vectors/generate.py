@@ -6,6 +6,8 @@
     generate.py --check   compares with what is there; fails if anything differs
     generate.py --seeds DIR   writes each packet as a binary file into DIR
 
+A .hex file is one line, as `encsync decode --hex` takes it.
+
 "ours-" is what encsync writes, byte for byte; "pf-" is what pf writes; "bad-" is refused.
 """
 
@@ -27,8 +29,7 @@ for release in (1301, 1400, 1500):
 def files(vectors):
     out = {}
     for label, (data, lines) in vectors.items():
-        rows = [data[i:i + 32].hex() for i in range(0, len(data), 32)]
-        out[f"{label}.hex"] = "".join(row + "\n" for row in rows)
+        out[f"{label}.hex"] = data.hex() + "\n"
         out[f"{label}.expect"] = "".join(line + "\n" for line in lines)
     return out
 
