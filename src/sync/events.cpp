@@ -122,7 +122,7 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     bool other = record.mark != flow.mark; // for rules of nosync
     bool full = learn_extras(slot, flow, timer) || other;
     // It had gone from the table, and what it expected with it.
-    if ((record.sync.bits & kAbsent) != 0 && book_.forget(slot))
+    if ((record.sync.bits & (kAbsent | kStranded)) != 0 && book_.forget(slot))
         full = true;
     bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
     const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);

@@ -86,7 +86,9 @@ std::vector<Expectation> ExpectationBook::begin(Slot master, std::uint8_t count)
     arriving_.erase(master);
     if (count == 0)
         return entries_.empty() ? std::vector<Expectation>{} : end(master);
-    arriving_[master] = {count, {}};
+    // Of which the book would not take as many, nobody waits for the last.
+    if (count <= state::kMaxExpectations && arriving_.size() < kMax)
+        arriving_[master] = {count, {}};
     return {};
 }
 

@@ -237,6 +237,24 @@ TEST(Expectations, AHelperThatReadsACopyTakesItOver) {
     EXPECT_EQ(rig.heard(1), "UPD 1 4:4 live 3, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
 }
 
+TEST(Expectations, TheBookWaitsForNoMoreThanItMayKeep) {
+    const auto first = expectation(1, 1001), second = expectation(1, 1002);
+    ExpectationBook book;
+    book.add(1, first, 10);
+    book.begin(1, state::kMaxExpectations + 1);
+    for (std::uint8_t n = 0; n <= state::kMaxExpectations; n++)
+        EXPECT_TRUE(book.told(1, n, state::kMaxExpectations + 1, second).empty()) << int{n};
+    EXPECT_EQ(book.size(), 1U);
+    // Of so many masters at a time, either.
+    for (state::Slot slot = 2; slot < 2 + ExpectationBook::kMax; slot++)
+        book.begin(slot, 2);
+    book.begin(1, 1);
+    EXPECT_TRUE(book.told(1, 0, 1, second).empty());
+    book.forget(2);
+    book.begin(1, 1);
+    EXPECT_EQ(book.told(1, 0, 1, second), std::vector{first});
+}
+
 TEST(Expectations, AreRefusedByName) {
     Met rig;
     const state::Flow f = flow(1, kPeer);
