@@ -37,6 +37,8 @@ struct SaParams {
     Direction direction = Direction::inbound;
     Cipher cipher = Cipher::aes256gcm16;
     bool esn = false;
+    // Transport mode: the payload of protocol 240 itself is sealed, without an inner IP header.
+    bool transport = false;
     std::uint16_t replay_window = 4096; // packets; inbound only
     // The traffic selectors, protocol 240 implied: what inner packets of this SA carry, in the
     // direction of this SA.

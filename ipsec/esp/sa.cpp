@@ -41,6 +41,8 @@ Result<void> check(const SaParams& params, Direction direction) {
 }
 
 std::uint8_t next_header(const SaParams& params) {
+    if (params.transport)
+        return kNextPfsync;
     return params.inner_src.ipv6 ? kNextIpv6 : kNextIpv4;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
-// An ESP security association (RFC 4303, tunnel mode) with an AEAD: seals outgoing packets and
-// opens incoming ones, in place, in a buffer the caller lends. Nothing is allocated per packet.
+// An ESP security association (RFC 4303) with an AEAD: seals outgoing packets and opens incoming
+// ones, in place, in a buffer the caller lends. Nothing is allocated per packet. "Inner packet" is
+// what is sealed: in tunnel mode an IP packet, in transport mode its payload alone.
 //
 //     auto out = OutboundSa::create(params);             // the key is taken over: wipe yours
 //     Sealed s = out->seal(buffer, inner_size);          // buffer: kHeaderSize free bytes, the
@@ -35,7 +36,7 @@ inline constexpr std::size_t kIvOffset = 8;
 inline constexpr std::size_t kIcvSize = 16;
 inline constexpr std::size_t kMaxPadding = 255;
 inline constexpr std::size_t kAlignment = 4;
-inline constexpr std::uint8_t kNextIpv4 = 4, kNextIpv6 = 41, kNextNone = 59;
+inline constexpr std::uint8_t kNextIpv4 = 4, kNextIpv6 = 41, kNextNone = 59, kNextPfsync = 240;
 inline constexpr std::uint32_t kMinSpi = 256; // below is reserved (RFC 4303 section 2.1)
 
 // Bytes on the wire of an inner packet with the least padding.
@@ -74,7 +75,7 @@ enum class Verdict : std::uint8_t {
     bad_tag,         // not sealed with this key; with ESN also what is left of the window, whose
                      // number is then read as one of the next 2^32
     bad_padding,     // authentic, but padding is not 1, 2, 3, ... or longer than the packet
-    bad_next_header, // authentic, but not the IP version of this SA
+    bad_next_header, // authentic, but not the IP version, or not the mode, of this SA
     dummy,           // authentic, next header 59: filler traffic to be dropped (section 2.6)
 };
 inline constexpr int kVerdicts = 9;

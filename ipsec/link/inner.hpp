@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The inner IP header of what travels in the tunnel, and how much fits behind it.
+// The inner IP header of what travels in the tunnel, and how much fits behind it. In transport mode
+// there is none on the wire; whoever receives a packet is shown one all the same.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -29,9 +30,10 @@ constexpr std::size_t max_datagram(std::size_t mtu, bool outer_ipv6) {
     return mtu > headers ? mtu - headers : 0;
 }
 // The largest pfsync packet (inner IP header not counted) that does; 0 if none.
-constexpr std::size_t max_payload(std::size_t mtu, bool outer_ipv6, bool inner_ipv6) {
+constexpr std::size_t max_payload(std::size_t mtu, bool outer_ipv6, bool inner_ipv6,
+                                  bool transport = false) {
     const std::size_t inner = esp::max_inner_size(max_datagram(mtu, outer_ipv6));
-    const std::size_t header = ip_header_size(inner_ipv6);
+    const std::size_t header = transport ? 0 : ip_header_size(inner_ipv6);
     return inner > header ? inner - header : 0;
 }
 

@@ -39,6 +39,8 @@ struct UserspaceLink::Peer {
          PathMtu::Times times);
 
     std::uint8_t* slot(std::size_t i) { return slots.data() + i * slot_size; }
+    // In front of the payload in a slot.
+    std::size_t inner_header() const { return conf.transport ? 0 : ip_header_size(inner_ipv6); }
     void clear_batch() {
         committed = next_run = 0;
         runs.clear();

@@ -157,6 +157,8 @@ KernelLink::~KernelLink() {
 // ---- peers ---------------------------------------------------------------------------------
 
 Result<void> KernelLink::add_peer(const LinkPeer& conf) {
+    if (conf.transport)
+        return Error{fmt::format("peer {}: an xfrm interface takes tunnel mode only", conf.name)};
     if (auto done = ike_->add_peer(conf); !done)
         return done;
     auto peer = std::make_shared<Peer>(io_, *this, conf,
@@ -251,7 +253,7 @@ Result<void> KernelLink::add_sa(const esp::SaParams& params) {
         return Error{fmt::format("SA {:08x}: no peer has number {}", params.spi, params.peer)};
     const bool inbound = params.direction == esp::Direction::inbound;
     const auto left = inner_address(peer->conf.left), right = inner_address(peer->conf.right);
-    if (params.inner_src != (inbound ? right : left) ||
+    if (params.transport || params.inner_src != (inbound ? right : left) ||
         params.inner_dst != (inbound ? left : right))
         return Error{"its selectors are not the two ends of the tunnel"};
     if (auto done = xfrm_.add_sa(params, peer->pair); !done)

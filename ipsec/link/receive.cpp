@@ -69,6 +69,16 @@ void UserspaceLink::on_datagram(Socket& socket, const Endpoint& from, MutableByt
         hooks_.on_ike(from, socket.udp.local(), datagram);
 }
 
+// What transport mode leaves out, for those who want a whole packet. Valid until the next.
+Bytes UserspaceLink::with_header(const esp::InnerAddress& src, const esp::InnerAddress& dst,
+                                 Bytes payload) {
+    const std::size_t header = ip_header_size(src.ipv6);
+    whole_.resize(header + payload.size());
+    write_inner_header(whole_.data(), src, dst, payload.size());
+    std::ranges::copy(payload, whole_.begin() + static_cast<std::ptrdiff_t>(header));
+    return whole_;
+}
+
 void UserspaceLink::on_esp(MutableBytes packet) {
     const std::uint32_t spi = load_be<std::uint32_t>(packet.data());
     InboundEntry* entry = sas_.inbound(spi);
@@ -95,7 +105,9 @@ void UserspaceLink::on_esp(MutableBytes packet) {
         stats.refused[static_cast<std::size_t>(opened.verdict)]++;
         return;
     }
-    const Bytes inner = without_padding(opened.inner);
+    const Bytes inner = entry->info.transport
+                            ? with_header(entry->inner_src, entry->inner_dst, opened.inner)
+                            : without_padding(opened.inner);
     entry->info.packets++;
     entry->info.bytes += inner.size();
     stats.rx_packets++;

@@ -14,6 +14,7 @@ SaInfo describe(const esp::SaParams& params) {
     info.spi = params.spi;
     info.cipher = params.cipher;
     info.esn = params.esn;
+    info.transport = params.transport;
     return info;
 }
 
@@ -34,7 +35,8 @@ Result<void> SaTable::add(const esp::SaParams& params, Clock::time_point now) {
         auto sa = esp::InboundSa::create(params);
         if (!sa)
             return sa.error();
-        inbound_.emplace(params.spi, InboundEntry{std::move(*sa), describe(params), now, {}});
+        inbound_.emplace(params.spi, InboundEntry{std::move(*sa), describe(params), now,
+                                                  params.inner_src, params.inner_dst});
         return {};
     }
     auto& list = outbound_[params.peer];

@@ -25,7 +25,8 @@ struct InboundEntry {
     esp::InboundSa sa;
     SaInfo info;
     Clock::time_point added;
-    std::optional<Clock::time_point> dies; // set when deleted
+    esp::InnerAddress inner_src, inner_dst;
+    std::optional<Clock::time_point> dies{}; // set when deleted
 };
 struct OutboundEntry {
     esp::OutboundSa sa;

@@ -46,9 +46,9 @@ MutableBytes UserspaceLink::acquire(PeerId id) {
         return {};
     }
     peer->inner_ipv6 = entry->inner_src.ipv6;
-    peer->room = max_payload(peer->stats.mtu, peer->conf.left.is_v6(), peer->inner_ipv6);
-    return {peer->slot(peer->committed) + esp::kHeaderSize + ip_header_size(peer->inner_ipv6),
-            peer->room};
+    peer->room = max_payload(peer->stats.mtu, peer->conf.left.is_v6(), peer->inner_ipv6,
+                             peer->conf.transport);
+    return {peer->slot(peer->committed) + esp::kHeaderSize + peer->inner_header(), peer->room};
 }
 
 void UserspaceLink::commit(PeerId id, std::size_t size) {
@@ -59,7 +59,7 @@ void UserspaceLink::commit(PeerId id, std::size_t size) {
     if (size > peer->room) // nothing was lent, or the caller wrote beyond it
         return;
     peer->room = 0;
-    peer->inner_sizes[peer->committed++] = ip_header_size(peer->inner_ipv6) + size;
+    peer->inner_sizes[peer->committed++] = peer->inner_header() + size;
 }
 
 void UserspaceLink::flush() {
@@ -87,17 +87,20 @@ void UserspaceLink::seal(Peer& peer) {
     peer.sealed_mtu = peer.stats.mtu;
     const std::size_t largest = max_datagram(peer.sealed_mtu, peer.conf.left.is_v6());
     plan_runs({peer.inner_sizes.data(), peer.committed}, largest, peer.runs);
-    const std::size_t header = ip_header_size(peer.inner_ipv6);
+    const std::size_t header = peer.inner_header();
     const bool watched = enc0_ != nullptr && enc0_->watched();
     for (std::size_t r = 0; r < peer.runs.size(); r++) {
         Run& run = peer.runs[r];
         for (std::size_t i = run.first; i < run.first + run.count; i++) {
             std::uint8_t* slot = peer.slot(i);
             const std::size_t inner_size = peer.inner_sizes[i];
-            write_inner_header(slot + esp::kHeaderSize, entry->inner_src, entry->inner_dst,
-                               inner_size - header);
+            const Bytes inner{slot + esp::kHeaderSize, inner_size};
+            if (header != 0)
+                write_inner_header(slot + esp::kHeaderSize, entry->inner_src, entry->inner_dst,
+                                   inner_size - header);
             if (watched)
-                enc0_->show({slot + esp::kHeaderSize, inner_size});
+                enc0_->show(header != 0 ? inner
+                                        : with_header(entry->inner_src, entry->inner_dst, inner));
             const bool last = i + 1 == run.first + run.count;
             const esp::Sealed sealed =
                 entry->sa.seal({slot, peer.slot_size}, inner_size,

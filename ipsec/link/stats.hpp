@@ -60,6 +60,7 @@ struct SaInfo {
     std::uint32_t spi = 0;
     esp::Cipher cipher = esp::Cipher::aes256gcm16;
     bool esn = false;
+    bool transport = false;               // mode; else tunnel
     std::uint64_t age = 0;                // seconds
     std::uint64_t packets = 0, bytes = 0; // inner bytes
     std::uint64_t replayed = 0;           // inbound: seen before, or left of the window

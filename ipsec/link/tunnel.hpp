@@ -26,6 +26,7 @@ struct LinkPeer {
     Address left, right;           // outer addresses, of one family
     std::uint16_t mtu = 1500;      // of the path between them, at most: see path_mtu.hpp
     std::uint64_t lifepackets = 0; // that one outbound SA sends; 0: as many as are safe
+    bool transport = false;        // mode of its SAs; else tunnel. Userspace only.
 };
 
 struct LinkHooks {

@@ -175,6 +175,9 @@ Result<void> UserspaceLink::add_sa(const esp::SaParams& params) {
     Peer* peer = find(params.peer);
     if (peer == nullptr)
         return Error{fmt::format("SA {:08x}: no peer has number {}", params.spi, params.peer)};
+    if (params.transport != peer->conf.transport)
+        return Error{fmt::format("SA {:08x}: it is of another mode than peer {}", params.spi,
+                                 peer->conf.name)};
     if (auto ok = sas_.add(params, Clock::now()); !ok)
         return ok;
     if (params.direction == esp::Direction::inbound)

@@ -84,6 +84,7 @@ class UserspaceLink final : public Tunnel {
     void on_readable(Socket& socket);
     void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_esp(MutableBytes packet);
+    Bytes with_header(const esp::InnerAddress& src, const esp::InnerAddress& dst, Bytes payload);
     void on_writable(Socket& socket);
 
     void flush(Peer& peer);
@@ -106,6 +107,7 @@ class UserspaceLink final : public Tunnel {
     LinkStats stats_;
     SaTable sas_;
     ReceiveRing ring_;
+    std::vector<std::uint8_t> whole_; // with_header()
     std::array<std::unique_ptr<Peer>, kMaxPeers> peers_;
     std::vector<std::shared_ptr<Socket>> sockets_;
     std::vector<Address> sources_;   // addresses of peers

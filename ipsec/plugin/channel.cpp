@@ -246,6 +246,7 @@ void fields(Archive& a, AddSa& m) {
     choice(a, m.direction, esp::Direction::outbound, "add_sa.direction");
     choice(a, m.cipher, esp::Cipher::chacha20poly1305, "add_sa.cipher");
     flag(a, m.esn, "add_sa.esn");
+    flag(a, m.transport, "add_sa.transport");
     a.number(m.replay_window, "add_sa.replay_window");
     inner(a, m.inner_src, "add_sa.inner_src");
     inner(a, m.inner_dst, "add_sa.inner_dst");

@@ -19,13 +19,16 @@ bool same_id(const std::string& a, const std::string& b) {
 
 class Checker {
   public:
-    Checker(const PlacedConn& placed, Report& report)
-        : placed_(placed), conn_(placed.conn), report_(report) {}
+    Checker(const Setup& setup, const PlacedConn& placed, Report& report)
+        : setup_(setup), placed_(placed), conn_(placed.conn), report_(report) {}
 
     void run() {
         addresses();
         lifetimes();
         authentication();
+        if (usable("type") && conn_.type == Type::transport && setup_.ipsec == Ipsec::kernel)
+            fail({"type"}, "type=transport needs ipsec=userspace: an xfrm interface takes tunnel "
+                           "mode only");
         if (usable("leftid") && usable("rightid") && same_id(conn_.leftid, conn_.rightid))
             fail({"leftid", "rightid"}, fmt::format("the peer's id is our own, '{}'", conn_.leftid),
                  given("rightid") ? "" : "the conn has the peer's name, or a rightid");
@@ -105,6 +108,7 @@ class Checker {
                 fail({name}, fmt::format("{} is of authby=pubkey only", name));
     }
 
+    const Setup& setup_;
     const PlacedConn& placed_;
     const Conn& conn_;
     Report& report_;
@@ -161,9 +165,9 @@ void check_setup(const Setup& setup, const Origins& origins, Report& report) {
                  fmt::format("ikeport and natport are the same, {}", setup.natport));
 }
 
-void check_conns(const std::vector<PlacedConn>& conns, Report& report) {
+void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Report& report) {
     for (std::size_t i = 0; i < conns.size(); i++) {
-        Checker(conns[i], report).run();
+        Checker(setup, conns[i], report).run();
         const Conn& conn = conns[i].conn;
         const auto same_right = [](const Conn& a, const Conn& b) {
             return a.right != Address{} && a.right == b.right;

@@ -25,6 +25,6 @@ struct PlacedConn {
 
 void check_setup(const Setup& setup, const Origins& origins, Report& report);
 // Each by itself, then against the others.
-void check_conns(const std::vector<PlacedConn>& conns, Report& report);
+void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Report& report);
 
 } // namespace encsync::config

@@ -48,7 +48,7 @@ enum class Role { automatic, active, standby };
 enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
 enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
-enum class Type { tunnel };
+enum class Type { tunnel, transport };
 enum class Authby { pubkey, psk };
 
 // A rule of nosync: the flows that meet all of its conditions. At least one is there.

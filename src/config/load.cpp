@@ -55,7 +55,7 @@ Config Assembler::run() {
     if (inheritance_.has_loops())
         return config;
     std::vector<PlacedConn> placed = conns(config.setup);
-    check_conns(placed, report_);
+    check_conns(config.setup, placed, report_);
     if (placed.empty() && !report_.has_errors())
         report_.warning({&document_.files.front(), 0, 0},
                         "no conn is in use: this node has no peer to keep in step with");

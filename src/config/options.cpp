@@ -97,7 +97,8 @@ constexpr std::array kWireWords = {
     word("freebsd-1500", Wire::freebsd_1500), word("auto", Wire::automatic)};
 constexpr std::array kAutoWords = {word("start", Auto::start), word("add", Auto::add),
                                    word("ignore", Auto::ignore)};
-constexpr std::array kTypeWords = {word("tunnel", Type::tunnel), later("transport")};
+constexpr std::array kTypeWords = {word("tunnel", Type::tunnel),
+                                   word("transport", Type::transport)};
 constexpr std::array kAuthbyWords = {word("pubkey", Authby::pubkey), word("psk", Authby::psk),
                                      word("secret", Authby::psk)};
 
@@ -440,7 +441,10 @@ constexpr std::array kOptions = {
            "tunnel",
            "",
            "tunnel",
-           "The mode of ESP. `transport` is not supported yet.",
+           "The mode of ESP, the same on both ends. `tunnel` seals whole IP packets. `transport` "
+           "seals what is behind the IP header, 20 bytes less in each packet (IPv6: 40), and not "
+           "with `ipsec=kernel`. It is there for peers that are set up that way; encsync's own "
+           "gain nothing else by it.",
            store<&Conn::type>,
            {},
            kTypeWords},

@@ -58,6 +58,7 @@ channel::Peer Node::charon_peer(PeerId id, const Keys& keys) const {
     peer.lifetime = seconds(conn.lifetime);
     peer.margintime = seconds(conn.margintime);
     peer.dpddelay = seconds(conn.dpddelay);
+    peer.transport_mode = conn.type == config::Type::transport;
     peer.dpdtimeout = seconds(conn.dpdtimeout);
     peer.initiate = conn.startup == config::Auto::start;
     const Proof& proof = keys.proofs.at(conn.name);

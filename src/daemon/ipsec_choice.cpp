@@ -45,7 +45,12 @@ Result<IpsecChoice> choose_ipsec(const config::Config& config) {
     const std::string no_userspace = userspace_lacks();
     if (no_userspace.empty())
         return IpsecChoice{false, "auto", "it is faster, and needs no kernel support"};
-    if (const std::string no_kernel = kernel_lacks(config); !no_kernel.empty())
+    const bool transport = std::ranges::any_of(
+        config.conns, [](const auto& c) { return c.type == config::Type::transport; });
+    if (const std::string no_kernel = transport
+                                          ? "the kernel's xfrm interfaces take no type=transport"
+                                          : kernel_lacks(config);
+        !no_kernel.empty())
         return Error{fmt::format("ipsec=auto: neither userspace nor kernel will do: {}; {}",
                                  no_userspace, no_kernel)};
     return IpsecChoice{true, "auto", "userspace will not do: " + no_userspace};

@@ -57,10 +57,9 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
                                          const std::string& config_file,
                                          const std::string& run_dir) {
     std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
-    for (const auto step :
-         {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec, &Node::install_policy,
-          &Node::open_table, &Node::open_queue, &Node::open_link, &Node::make_engine,
-          &Node::reload_keys})
+    for (const auto step : {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec,
+                            &Node::install_policy, &Node::open_table, &Node::open_queue,
+                            &Node::open_link, &Node::make_engine, &Node::reload_keys})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     node->offer_commands();
@@ -212,8 +211,8 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
 }
 
 Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
-    auto added = link_->add_peer(
-        {peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu, conn.lifepackets});
+    auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
+                                  conn.lifepackets, conn.type == config::Type::transport});
     if (!added)
         return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
     return {};

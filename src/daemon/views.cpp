@@ -280,6 +280,7 @@ json::array Node::sas() const {
                          {"spi", hex(sa.spi)},
                          {"cipher", cipher_name(sa.cipher)},
                          {"esn", sa.esn},
+                         {"mode", sa.transport ? "transport" : "tunnel"},
                          {"age", sa.age},
                          {"packets", sa.packets},
                          {"bytes", sa.bytes},

@@ -320,6 +320,12 @@ bool encsync_core_left(uint8_t id, encsync_address_t* left) {
     return peer != nullptr;
 }
 
+bool encsync_core_transport(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer && peer->transport_mode;
+}
+
 size_t encsync_core_trusted(uint8_t id) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(id);
@@ -368,6 +374,7 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.params.direction = sa->inbound ? esp::Direction::inbound : esp::Direction::outbound;
     entry.params.cipher = static_cast<esp::Cipher>(sa->cipher);
     entry.params.esn = sa->esn;
+    entry.params.transport = sa->transport;
     entry.params.replay_window = sa->replay_window;
     entry.params.inner_src = inner(sa->inner_src);
     entry.params.inner_dst = inner(sa->inner_dst);

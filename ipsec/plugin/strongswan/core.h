@@ -107,6 +107,7 @@ typedef struct {
 	bool inbound;
 	encsync_cipher_t cipher;
 	bool esn;
+	bool transport;
 	uint16_t replay_window;
 	encsync_address_t dst; /* outer */
 	encsync_address_t inner_src;
@@ -147,6 +148,8 @@ bool encsync_core_send_ike(const encsync_endpoint_t *from, const encsync_endpoin
 /** Peers by the name of their conn, or by their outer address. ENCSYNC_NO_PEER: none. */
 uint8_t encsync_core_peer_by_name(const char *name);
 uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
+/** Whether transport mode is configured for a peer, else tunnel mode. */
+bool encsync_core_transport(uint8_t peer);
 /** Our address towards a peer. */
 bool encsync_core_left(uint8_t peer, encsync_address_t *left);
 /** How many keys are trusted for a peer. */

@@ -189,6 +189,19 @@ static bool get_inner(linked_list_t *list, encsync_address_t *address)
 	return TRUE;
 }
 
+/**
+ * Say that the ends do not agree on the mode
+ */
+static void refuse_mode(ike_sa_t *ike_sa, const encsync_sa_t *sa)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s: it takes type=%s, we have type=%s",
+			 ike_sa->get_name(ike_sa), sa->transport ? "transport" : "tunnel",
+			 sa->transport ? "tunnel" : "transport");
+	encsync_core_event(sa->peer, ENCSYNC_NO_PROPOSAL, text, 0, 0);
+}
+
 METHOD(kernel_ipsec_t, add_sa, status_t,
 	private_encsync_ipsec_t *this, kernel_ipsec_sa_id_t *id,
 	kernel_ipsec_add_sa_t *data)
@@ -197,6 +210,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.spi = ntohl(id->spi),
 		.inbound = data->inbound,
 		.esn = data->esn,
+		.transport = data->mode == MODE_TRANSPORT,
 		.replay_window = min(data->replay_window, 4096),
 		.keymat = data->enc_key.ptr,
 		.keymat_len = data->enc_key.len,
@@ -220,6 +234,11 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		DBG1(DBG_KNL, "refusing an SA with %N, not one of encsync's ciphers",
 			 encryption_algorithm_names, data->enc_alg);
 		return NOT_SUPPORTED;
+	}
+	if (sa.transport != encsync_core_transport(sa.peer))
+	{
+		refuse_mode(ike_sa, &sa);
+		return FAILED;
 	}
 	if (!get_inner(data->src_ts, &sa.inner_src) ||
 		!get_inner(data->dst_ts, &sa.inner_dst))

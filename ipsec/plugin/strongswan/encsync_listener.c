@@ -275,6 +275,10 @@ METHOD(listener_t, alert, bool,
 			break;
 		case ALERT_PROPOSAL_MISMATCH_IKE:
 		case ALERT_PROPOSAL_MISMATCH_CHILD:
+			if (answering == EXCHANGE_TYPE_UNDEFINED)
+			{	/* an answer that says no: refused() has told of it */
+				break;
+			}
 			list = va_arg(args, linked_list_t*);
 			if (!proposals_refused)
 			{
@@ -396,7 +400,8 @@ METHOD(listener_t, message, bool,
 		{
 			proposals_refused = TRUE;
 			refused(ike_sa, exchange == IKE_SA_INIT ? "ike proposals"
-													: "esp proposals");
+													: "esp proposals, or "
+													  "not our type=");
 		}
 		if (message->get_notify(message, TS_UNACCEPTABLE))
 		{

@@ -211,7 +211,7 @@ const Block kBlocks[] = {
      "\twire2=1\n"
      "\tlifetime=1w\n"
      "\tauthby=eap\n"
-     "\ttype=transport\n",
+     "\ttype=transpotr\n",
      "t.conf:2:10: error: table: 'relay' is not supported yet\n"
      "\ttable = relay\n"
      "\t        ^\n"
@@ -246,7 +246,23 @@ const Block kBlocks[] = {
      "t.conf:11:9: error: authby: 'eap' is not one of: pubkey, psk, secret\n"
      "\tauthby=eap\n"
      "\t       ^\n"
-     "t.conf:12:7: error: type: 'transport' is not supported yet\n"
+     "t.conf:12:7: error: type: 'transpotr' is not one of: tunnel, transport\n"
+     "\ttype=transpotr\n"
+     "\t     ^\n"
+     "did you mean 'transport'?\n"},
+    {"TransportInTheKernel",
+     "config setup\n"
+     "\tipsec=kernel\n"
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\ttype=transport\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n"
+     "\ttype=tunnel\n",
+     "t.conf:5:7: error: type=transport needs ipsec=userspace: an xfrm interface takes tunnel mode "
+     "only\n"
      "\ttype=transport\n"
      "\t     ^\n"},
     {"Authentication",

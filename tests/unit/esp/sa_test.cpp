@@ -401,6 +401,21 @@ TEST(InboundSa, RefusesBadPadding) {
     }
 }
 
+TEST(InboundSa, CarriesPayloadsInTransportMode) {
+    SaParams p = make_params(Direction::outbound), q = make_params(Direction::inbound);
+    p.transport = q.transport = true;
+    auto out = outbound(p);
+    auto in = inbound(q);
+    EXPECT_EQ(Verdict::ok, open(in, seal(out, text(40))).verdict);
+    auto tunnel = inbound(make_params(Direction::inbound));
+    EXPECT_EQ(Verdict::bad_next_header, open(tunnel, seal(out, text(40))).verdict);
+    auto ip = outbound(make_params(Direction::outbound), 4);
+    EXPECT_EQ(Verdict::bad_next_header, open(in, seal(ip, text(40))).verdict);
+    // As others seal it: the protocol number is there, and no IP header.
+    const Buffer plain{9, 9, 9, 9, 9, 9, 0, 240};
+    EXPECT_EQ(Verdict::ok, open(in, seal_by_hand(q, 5, 5, plain)).verdict);
+}
+
 TEST(InboundSa, CarriesIpv6) {
     SaParams p = make_params(Direction::outbound), q = make_params(Direction::inbound);
     p.inner_src.ipv6 = p.inner_dst.ipv6 = q.inner_src.ipv6 = q.inner_dst.ipv6 = true;

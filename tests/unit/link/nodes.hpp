@@ -129,13 +129,17 @@ class TwoNodes : public testing::Test {
         p.left = boost::asio::ip::make_address(l);
         p.right = boost::asio::ip::make_address(r);
         p.mtu = mtu;
+        p.transport = transport;
         return p;
     }
 
     // One way: `out` seals what `in` opens.
     void connect(Node& out, Node& in, std::uint32_t spi, std::uint8_t key = 1) {
-        ASSERT_TRUE(in.link->add_sa(make_params(Direction::inbound, spi, 0, key)));
-        ASSERT_TRUE(out.link->add_sa(make_params(Direction::outbound, spi, 0, key)));
+        auto inbound = make_params(Direction::inbound, spi, 0, key);
+        auto outbound = make_params(Direction::outbound, spi, 0, key);
+        inbound.transport = outbound.transport = transport;
+        ASSERT_TRUE(in.link->add_sa(inbound));
+        ASSERT_TRUE(out.link->add_sa(outbound));
     }
     void connect_both() {
         connect(*mickey, *minnie, kMinnieIn, 1);
@@ -164,6 +168,7 @@ class TwoNodes : public testing::Test {
     LinkOptions options;
     std::string left = "127.0.0.1", right = "127.0.0.2";
     std::uint16_t mtu = 1500;
+    bool transport = false;
     std::optional<Node> mickey, minnie;
 };
 

@@ -435,6 +435,36 @@ TEST_F(TwoNodes, Ipv6OutsideAndInside) {
     ASSERT_TRUE(until([&] { return minnie->ike.size() == 1; }));
 }
 
+TEST_F(TwoNodes, TransportModeSparesTheInnerHeader) {
+    transport = true;
+    make();
+    connect_both();
+    const std::size_t room = mickey->link->acquire(0).size();
+    EXPECT_EQ(max_payload(1500, false, false) + 20, room);
+    for (std::uint8_t i = 0; i < 70; i++)
+        ASSERT_TRUE(mickey->put(text(i < 60 ? room : 100u + i, i)));
+    mickey->link->flush();
+    ASSERT_TRUE(until([&] { return minnie->packets.size() == 70; }));
+    for (std::uint8_t i = 0; i < 70; i++)
+        EXPECT_EQ(text(i < 60 ? room : 100u + i, i), minnie->packets[i].payload());
+    // Shown with the header that it would have had.
+    Buffer header(20);
+    const auto sa = make_params(Direction::outbound, 0x1000);
+    write_inner_header(header.data(), sa.inner_src, sa.inner_dst, room);
+    EXPECT_EQ(header,
+              Buffer(minnie->packets[0].inner.begin(), minnie->packets[0].inner.begin() + 20));
+}
+
+TEST_F(TwoNodes, AnSaOfTheOtherModeIsRefused) {
+    auto params = make_params(Direction::outbound, 0x1001);
+    params.transport = true;
+    const auto refused = mickey->link->add_sa(params);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(std::string::npos, refused.error().text.find("of another mode than peer minnie"));
+    params.transport = false;
+    EXPECT_TRUE(mickey->link->add_sa(params));
+}
+
 std::string why(const Result<void>& result) {
     return result ? "ok" : result.error().text;
 }
