@@ -68,7 +68,7 @@ void Engine::advance(Instant now) {
     if (now_ >= orphans_due_)
         look_for_orphans();
     if (now_ >= unclaimed_due_)
-        settle_unclaimed();
+        settle_unclaimed(true);
     if (std::any_of(sessions_.begin(), sessions_.end(),
                     [](const auto& s) { return s->reachable(); }))
         alone_since_ = now_;

@@ -199,7 +199,7 @@ class Engine : public table::Listener {
     bool settle(PeerId peer, state::Slot slot, const Said& said);
     void reconcile_roles();
     void take_lost(PeerId peer);
-    void settle_unclaimed();
+    void settle_unclaimed(bool waited = false);
     void settle_unclaimed_later();
     state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
     void forget(state::Slot slot);

@@ -275,8 +275,10 @@ void Engine::on_dump_end() {
         watch_orphans();
 }
 
-// A bulk update that we have asked for may name what has ended since.
+// A bulk update that we have asked for, or are going to, may name what has ended since.
 bool Engine::joining() const {
+    if (!options_.table_kept && !ever_in_step_ && !served_alone_)
+        return true;
     return std::any_of(sessions_.begin(), sessions_.end(), [](const auto& s) {
         return s->extended && s->bulk_requested && !s->in_step;
     });

@@ -287,7 +287,7 @@ void Engine::take_lost(PeerId peer) {
 
 // Copies that nobody has named when all peers are in step have ended. But one that came without its
 // table cannot tell what has: then they are ours, and live as long as their traffic wills.
-void Engine::settle_unclaimed() {
+void Engine::settle_unclaimed(bool waited) {
     unclaimed_due_ = Instant::max();
     if (copies_[kUnclaimed] == 0 || !has_peers())
         return;
@@ -298,6 +298,8 @@ void Engine::settle_unclaimed() {
             return; // until it is; what a pf firewall did not name may have been lost on the way
         lost = lost || s->lost;
     }
+    if (lost && !waited)
+        return; // it may be about to tell what has ended in its present life
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         if (index_.record(slot).sync.owner != kUnclaimed)
             continue;

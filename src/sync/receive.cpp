@@ -347,9 +347,15 @@ void Engine::receive_full(PeerId peer, Dialect layout, Bytes message) {
 void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
     // A copy of somebody's. It is news only to a node that joins without a table of its own;
     // otherwise it has ended here, and the peer does not know yet.
-    if (!full.live &&
-        (options_.table_kept || ever_in_step_ || gone_lately_.contains(full.flow.key)))
-        return;
+    if (!full.live) {
+        if (gone_lately_.contains(full.flow.key)) {
+            if (Session& s = *sessions_[peer]; !full.elsewhere && s.removals.size() < kMaxRequests)
+                s.removals.push_back({full.flow.id, full.term});
+            return;
+        }
+        if (options_.table_kept || ever_in_step_)
+            return;
+    }
     if (index_.size() >= options_.max_states) {
         refuse(Refused::table_limit);
         sessions_[peer]->over_limit = now_;

@@ -12,9 +12,7 @@ TEST(Sim, ARestartedSyncProcessLosesNothingAndRevivesNothing) {
         World world(seed, 2);
         world.quality = bad_link(world);
         Churn churn{world};
-        // Until it is in step for the first time, a node without a table cannot tell the others
-        // what has ended.
-        churn.wait_until_in_step(0);
+        churn.wait(0, 2s);
         churn.step(0, 300);
         churn.wait(0, 2s);
         const unsigned victim = static_cast<unsigned>(world.below(2));

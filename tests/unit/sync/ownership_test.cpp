@@ -135,7 +135,17 @@ TEST(Owner, WhatEndedWhileJoiningIsNotBroughtBack) {
     rig.hello(0, {});
     rig.engine->on_created(flow(1));
     rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    rig.heard(0);
     rig.say(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {.live = false}, false); });
+    EXPECT_EQ(rig.owner(1), "unknown");
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "DEL_C ?"); // the peer may have nobody else to tell it
+    // A third node's is not ours to withdraw.
+    rig.say(0,
+            [](Packet& p) { p.full(flow(1, kPeer), {.live = false, .elsewhere = true}, false); });
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 

@@ -68,6 +68,10 @@ TEST(Dump, CopiesAreOursIfAPeerHasLostItsTable) { // it cannot know that they en
     rig.greet(0, {.flags = pfsync::extension::hello::kLost});
     EXPECT_EQ(rig.owner(1), "unclaimed"); // the other peer may know
     rig.greet(1);
+    EXPECT_EQ(rig.owner(1), "unclaimed"); // nor what the one that lost its table has seen since
+    rig.pass(3s);
+    rig.hello(0, {}), rig.hello(1, {});
+    rig.pass(3s);
     EXPECT_EQ(rig.owner(1), "here term 1");
     EXPECT_EQ(rig.engine->counters().dropped_unclaimed, 0u);
     EXPECT_EQ(rig.engine->copies_of(0xfe), 0u);
