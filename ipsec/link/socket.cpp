@@ -145,6 +145,11 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
             return Error{fmt::format("UDP {}: this machine has no such address", to_string(local))};
         return Error{fmt::format("UDP {}: {}", to_string(local), std::strerror(error))};
     }
+    // In transport mode the peer's pfsync sees this header, and takes no other TTL.
+    if (ipv6)
+        set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255);
+    else
+        set(fd, IPPROTO_IP, IP_TTL, 255);
     size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.buffer_size, "receive");
     size_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.buffer_size, "write");
     if (options.dont_fragment) {
