@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A standard peer: strongSwan as Debian ships it, with swanctl and its own userspace ESP
-(kernel-libipsec), and nothing of encsync; and a program that sends and receives protocol 240.
+(kernel-libipsec) or the kernel's, and nothing of encsync; and a program that sends and receives
+protocol 240.
 
-    minnie = Stock(node, left="192.168.1.101")
+    minnie = Stock(node, left="192.168.1.101")      or with kernel=True, as Debian sets it up
     minnie.configure("mickey", right="192.168.1.100", local="auth = psk", remote="auth = psk",
                      secrets='ike-mickey { secret = "..." }')
     minnie.initiate("mickey")
@@ -26,7 +27,7 @@ NEEDED = (CHARON, PLUGINS / "libstrongswan-kernel-libipsec.so", Path("/usr/sbin/
 # What docs/ipsec.md has, and then what a lab needs beyond.
 CHARON_CONF = """
 charon {{
-    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints kernel-libipsec kernel-netlink socket-default vici
+    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {libipsec} kernel-netlink socket-default vici
     plugins {{
         vici {{
             socket = unix://{dir}/vici
@@ -59,7 +60,7 @@ connections {{
                 local_ts = {local_ts}
                 remote_ts = {remote_ts}
                 esp_proposals = {esp}
-                mode = tunnel
+                mode = {mode}
             }}
         }}
     }}
@@ -67,12 +68,13 @@ connections {{
 """
 IKE = "aes256gcm16-prfsha384-curve25519"
 ESP = "aes256gcm16-curve25519"  # its userspace ESP has no 64-bit sequence numbers
+KERNEL_ESP = "aes256gcm16-curve25519-esn"
 
 PFSYNC = """
 import json, socket, sys, threading
-own, peer = sys.argv[1:3]
+own, peer, device = sys.argv[1:4]
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)
-raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"ipsec0")
+raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
 raw.setsockopt(socket.SOL_IP, socket.IP_TTL, 255)
 raw.setsockopt(socket.SOL_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: don't fragment
 raw.bind((own, 0))
@@ -96,18 +98,19 @@ def documented(title: str) -> str:
 
 
 class Stock:
-    """One strongSwan on a node, with the device ipsec0."""
+    """One strongSwan on a node. kernel: its ESP is the kernel's, by plain policies; else that of
+    the device ipsec0."""
 
-    def __init__(self, node: Node, left: str):
-        self.node, self.left = node, left
+    def __init__(self, node: Node, left: str, kernel: bool = False):
+        self.node, self.left, self.kernel = node, left, kernel
         self.dir = node.dir / "swanctl"
         self.config = self.dir / "swanctl.conf"
         for folder in ("private", "pubkey", "x509", "x509ca"):
             (self.dir / folder).mkdir(parents=True)
         self.dir.chmod(0o755)
         (self.dir / "strongswan.conf").write_text(
-            documented("strongswan.conf") +
-            CHARON_CONF.format(dir=self.dir))
+            ("" if kernel else documented("strongswan.conf")) +
+            CHARON_CONF.format(dir=self.dir, libipsec="" if kernel else "kernel-libipsec"))
         self._env = {"STRONGSWAN_CONF": str(self.dir / "strongswan.conf"),
                      "SWANCTL_DIR": str(self.dir)}
         # What comes out of the tunnel has addresses of another device.
@@ -116,7 +119,7 @@ class Stock:
         script = f"mount -t tmpfs tmpfs /run && exec {CHARON}"
         self.charon = node.start("unshare", "-m", "sh", "-ec", script, name="charon",
                                  env=self._env)
-        wait_for((self.dir / "vici").exists, 20, f"{node.name}'s charon to answer")
+        wait_for((self.dir / "vici").exists, 40, f"{node.name}'s charon to answer")
         self._pfsync = None
 
     def swanctl(self, *words: str, check: bool = True, timeout: float = 40):
@@ -125,11 +128,12 @@ class Stock:
 
     def configure(self, name: str, right: str, local: str, remote: str, secrets: str = "",
                   left_id: str | None = None, right_id: str | None = None, ike: str = IKE,
-                  esp: str = ESP, local_ts: str | None = None, remote_ts: str | None = None,
-                  more: str = "") -> None:
+                  esp: str | None = None, local_ts: str | None = None,
+                  remote_ts: str | None = None, mode: str = "tunnel", more: str = "") -> None:
         text = SWANCTL_CONF.format(
             name=name, left=self.left, right=right, local=local, remote=remote,
-            left_id=left_id or self.node.name, right_id=right_id or name, ike=ike, esp=esp,
+            left_id=left_id or self.node.name, right_id=right_id or name, ike=ike,
+            esp=esp or (KERNEL_ESP if self.kernel else ESP), mode=mode,
             local_ts=local_ts or f"{self.left}/32[240]",
             remote_ts=remote_ts or f"{right}/32[240]", more=more)
         if secrets:
@@ -147,8 +151,9 @@ class Stock:
     # -- protocol 240, through the tunnel --
 
     def talk(self, peer: str) -> None:
-        self._pfsync = self.node.start(PYTHON, "-c", PFSYNC, self.left, peer, name="pfsync",
-                                       stdin=True)
+        # Where there is no device, a policy takes the packets.
+        self._pfsync = self.node.start(PYTHON, "-c", PFSYNC, self.left, peer,
+                                       "" if self.kernel else "ipsec0", name="pfsync", stdin=True)
 
     def send(self, payload: bytes) -> None:
         assert self._pfsync is not None

@@ -27,14 +27,15 @@ pytestmark = [
 
 MICKEY, MINNIE = "192.168.1.100", "192.168.1.101"
 CREATOR = 0x0A0B0C0D
+CONN = {"wire": "openbsd"}
 # Its userspace ESP has no 64-bit sequence numbers.
-CONN = {"wire": "openbsd", "esp": "aes256gcm16-curve25519-noesn"}
+NO_ESN = {"esp": "aes256gcm16-curve25519-noesn"}
 
 
 class Meeting:
     """Both, configured for one way to authenticate; who calls, and what is wrong, as asked."""
 
-    def __init__(self, lab, initiator: str):
+    def __init__(self, lab, initiator: str, kernel: bool = False):
         switch = lab.switch("syncsw")
         self.nodes = [lab.node(name) for name in ("mickey", "minnie")]
         for node, address in zip(self.nodes, (MICKEY, MINNIE)):
@@ -43,9 +44,10 @@ class Meeting:
         self.dir = lab.dir
         start = "start" if initiator == "mickey" else "add"
         self.mickey = sync.Encsync(self.nodes[0], {"minnie": MINNIE}, left=MICKEY,
-                                   conn={**CONN}, each={"minnie": {"auto": start}})
+                                   conn=CONN if kernel else {**CONN, **NO_ESN},
+                                   each={"minnie": {"auto": start}})
         self.mickey.init_keys()
-        self.minnie = Stock(self.nodes[1], MINNIE)
+        self.minnie = Stock(self.nodes[1], MINNIE, kernel)
 
     def set(self, **keywords: str) -> None:
         self.mickey.each["minnie"].update(keywords)
@@ -129,8 +131,9 @@ class Meeting:
         if self.initiator == "minnie":
             self.minnie.initiate("mickey", check=False)
 
-    def up(self) -> None:
-        wait_for(lambda: self.mickey.peer("minnie")["state"] == "up", 20, "the tunnel to be up")
+    def up(self, timeout: float = 20) -> None:
+        wait_for(lambda: self.mickey.peer("minnie")["state"] == "up", timeout,
+                 "the tunnel to be up")
         assert "mickey" in self.minnie.sas() and "ESTABLISHED" in self.minnie.sas()
 
     def last_error(self) -> str:
