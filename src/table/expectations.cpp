@@ -80,8 +80,9 @@ struct Expectations::Impl {
             if (size < 0 && errno == EINTR)
                 continue;
             if (size < 0 && errno == ENOBUFS) {
-                counters.overruns++; // the answer to a dump may be among what was lost
-                dumping = false;
+                // Of a dump that runs nothing is lost, the kernel waits with it; and until it has
+                // ended it refuses another one, in an answer that finds no room either.
+                counters.overruns++;
                 request_dump();
                 continue;
             }

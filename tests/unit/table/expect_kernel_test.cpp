@@ -131,6 +131,37 @@ TEST_F(ExpectKernelTest, ADumpShowsAgainWhatIsThere) {
     EXPECT_FALSE(our_.expected[0].second);
 }
 
+TEST_F(ExpectKernelTest, WhatAnOverrunHidDuringADumpIsShownByTheNext) {
+    constexpr std::uint16_t all = 400; // more than a dump's first message holds
+    std::vector<state::Flow> masters;
+    for (std::uint16_t i = 0; i < all; i++) {
+        masters.push_back(tcp(static_cast<std::uint16_t>(4000 + i), "10.1.0.2", "192.0.2.80", 21));
+        masters[i].extras.helper = kFtp;
+        make(masters[i], {expectation(masters[i], static_cast<std::uint16_t>(1001 + i))});
+    }
+    ASSERT_TRUE(run_until([&] { return others_.expected.size() == all; }));
+    // The flows' dump ends, that of the expectations has begun, and nobody reads it.
+    const int before = others_.dumps_ended;
+    other_->request_dump();
+    ASSERT_TRUE(run_until([&] { return others_.dumps_ended > before; }));
+    const state::Expectation changing = expectation(masters[0], 1001);
+    for (int n = 0; n < 100; n++) {
+        for (int of_batch = 0; of_batch < 100; of_batch++) {
+            ours_->unexpect(changing);
+            ours_->expect(changing, kFtp);
+        }
+        ours_->flush();
+    }
+    const state::Expectation last = expectation(masters[all - 1], 1000 + all);
+    ours_->unexpect(last);
+    ours_->flush();
+    EXPECT_TRUE(run_until([&] {
+        return std::any_of(others_.unexpected.begin(), others_.unexpected.end(),
+                           [&](const auto& e) { return e.name() == last.name(); });
+    }));
+    EXPECT_GE(other_->expectation_counters().overruns, 1U);
+}
+
 // ---- reading ---------------------------------------------------------------------------------
 
 TEST(Expect, IsNotFooledByACutAtAnyByte) {
