@@ -165,6 +165,29 @@ def test_rekeying_under_traffic_loses_nothing(pair, instances):
     assert not old & set(states(pair.mickey))
 
 
+def test_after_three_quarters_of_lifepackets_a_successor_comes(pair, instances):
+    mickey, _ = instances
+    mickey.each["minnie"] = {"lifepackets": "2000"}
+    mickey.reload()
+    sync.wait_in_step(*instances, timeout=PATIENCE)
+    old = mickey.peer("minnie")["spi_out"]
+    # The twin: not after half of them.
+    assert send(pair.mickey, SYNC["minnie"], "enc0", count=1000) == 1000
+    wait_for(lambda: max(sa["packets"] for sa in mickey.json("sas")
+                         if sa["direction"] == "out") >= 1000, PATIENCE, "them to be counted", 0.5)
+    assert mickey.peer("minnie")["spi_out"] == old
+    log = mickey.log()
+    assert send(pair.mickey, SYNC["minnie"], "enc0", count=500) == 500
+    wait_for(lambda: mickey.peer("minnie")["spi_out"] not in (old, None, ""), PATIENCE,
+             "a successor", 0.5)
+    assert ": down" not in mickey.log()[len(log):]
+    conntrack.insert_many(pair.mickey, 20)
+    same(pair, 20)
+    mickey.each.clear()
+    mickey.reload()
+    sync.wait_in_step(*instances, timeout=PATIENCE)
+
+
 def test_states_that_somebody_flushed_come_back(pair, instances):
     old = set(states(pair.mickey))
     pair.mickey.run("ip", "xfrm", "state", "flush")
