@@ -34,7 +34,9 @@ std::string base64(Bytes data, int variant = sodium_base64_VARIANT_ORIGINAL) {
 bool unbase64(std::string_view text, MutableBytes into) {
     std::size_t size = 0;
     const char* end = nullptr;
-    return sodium_base642bin(into.data(), into.size(), text.data(), text.size(), nullptr, &size,
+    // libsodium takes 0xaf for '/' and 0xab for '+'.
+    return std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; }) &&
+           sodium_base642bin(into.data(), into.size(), text.data(), text.size(), nullptr, &size,
                              &end, sodium_base64_VARIANT_ORIGINAL) == 0 &&
            size == into.size() && end == text.data() + text.size();
 }

@@ -220,6 +220,18 @@ TEST(TrustedList, RefusesEveryTruncationAndEveryChangedByte) {
     }
 }
 
+// Its checksum has a '/' in base64, which has a twin among the bytes that are not ASCII.
+TEST(TrustedList, RefusesBytesThatAreNotAscii) {
+    const auto text = write_trusted({});
+    ASSERT_TRUE(read_trusted(text));
+    ASSERT_NE(text.find('/'), std::string::npos);
+    for (std::size_t i = 0; i < text.size(); i++) {
+        auto changed = text;
+        changed[i] = static_cast<char>(changed[i] ^ 0x80);
+        EXPECT_FALSE(read_trusted(changed)) << i;
+    }
+}
+
 // The checksum is no secret, so a list may be whole and still be one that we never write.
 TEST(TrustedList, RefusesWhatAStoreNeverHolds) {
     const TrustedKey one = trusted_key("minnie");
