@@ -12,9 +12,9 @@ $busybox mount -t 9p -o "ro,cache=loose,$plan9" host /host &&
     $busybox mount -t tmpfs -o mode=755 memory /memory &&
     $busybox mkdir /memory/upper /memory/work &&
     $busybox mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work \
-        overlay /root &&
-    $busybox mount -t tmpfs -o mode=755 run /root/run &&
-    $busybox mkdir /root/run/host &&
-    $busybox mount -t 9p -o "$plan9" results /root/run/host || $busybox poweroff -f
+        overlay /newroot &&
+    $busybox mount -t tmpfs -o mode=755 run /newroot/run &&
+    $busybox mkdir /newroot/run/host &&
+    $busybox mount -t 9p -o "$plan9" results /newroot/run/host || $busybox poweroff -f
 $busybox umount /proc
-exec $busybox switch_root /root /bin/bash /run/host/inside.sh
+exec $busybox switch_root /newroot /bin/bash /run/host/inside.sh

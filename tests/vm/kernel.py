@@ -101,7 +101,7 @@ def _make_initrd(kernel: Kernel) -> None:
     """Anew each time: it takes no time, and init.sh may have changed."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        for name in ("bin", "modules", "proc", "host", "memory", "root"):
+        for name in ("bin", "modules", "proc", "host", "memory", "newroot"):
             (root / name).mkdir()
         shutil.copy("/bin/busybox", root / "bin/busybox")
         shutil.copy(HERE / "init.sh", root / "init")
