@@ -158,6 +158,15 @@ const Address& destination(const esp::SaParams& params, const XfrmPair& pair) {
     return is_inbound(params) ? pair.left : pair.right;
 }
 
+xfrm_usersa_id state_id(const esp::SaParams& params, const XfrmPair& pair) {
+    xfrm_usersa_id id{};
+    put_address(id.daddr, destination(params, pair));
+    id.spi = htonl(params.spi);
+    id.family = family(pair.left);
+    id.proto = IPPROTO_ESP;
+    return id;
+}
+
 using EachAttribute = std::function<void(const nlattr*)>;
 
 int hand_attribute_over(const nlattr* attribute, void* each) {
@@ -485,11 +494,7 @@ bool Xfrm::keep_sa(const esp::SaParams& params, const XfrmPair& pair, const Xfrm
 
 std::optional<XfrmState> Xfrm::read_sa(const esp::SaParams& params, const XfrmPair& pair) const {
     Request request(XFRM_MSG_GETSA, 0);
-    auto* id = request.body<xfrm_usersa_id>();
-    put_address(id->daddr, destination(params, pair));
-    id->spi = htonl(params.spi);
-    id->family = family(pair.left);
-    id->proto = IPPROTO_ESP;
+    *request.body<xfrm_usersa_id>() = state_id(params, pair);
     std::optional<XfrmState> found;
     const int error = transact(xfrm_.get(), request, [&](const nlmsghdr* message) {
         if (mnl_nlmsg_get_payload_len(message) < sizeof(xfrm_usersa_info))
@@ -504,11 +509,7 @@ std::optional<XfrmState> Xfrm::read_sa(const esp::SaParams& params, const XfrmPa
 
 void Xfrm::remove_sa(const esp::SaParams& params, const XfrmPair& pair) {
     Request request(XFRM_MSG_DELSA, 0);
-    auto* id = request.body<xfrm_usersa_id>();
-    put_address(id->daddr, destination(params, pair));
-    id->spi = htonl(params.spi);
-    id->family = family(pair.left);
-    id->proto = IPPROTO_ESP;
+    *request.body<xfrm_usersa_id>() = state_id(params, pair);
     transact(xfrm_.get(), request);
 }
 

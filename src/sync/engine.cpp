@@ -191,16 +191,17 @@ bool Engine::ready(std::string* why) const {
         return not_yet("no peer has been heard yet");
     // Only while the peer is there: once it is gone, to serve most of its flows is better than
     // none.
-    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++)
-        if (const Session& s = *sessions_[peer]; !s.reachable() || holds_all_of(peer))
+    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++) {
+        const Session& s = *sessions_[peer];
+        if (!s.reachable() || holds_all_of(peer))
             continue;
-        else if (no_room_[peer] != 0)
+        if (no_room_[peer] != 0)
             return not_yet("the state table has no room for " + std::to_string(no_room_[peer]) +
                            " states of " + s.options.name +
                            ": raise net.netfilter.nf_conntrack_max");
-        else
-            return not_yet(s.options.name + " has more states than the " +
-                           std::to_string(options_.max_states) + " that this node can keep");
+        return not_yet(s.options.name + " has more states than the " +
+                       std::to_string(options_.max_states) + " that this node can keep");
+    }
     return true;
 }
 

@@ -16,10 +16,9 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
-// address leaves), sessions.cpp (hello,
-// acks, bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
-// digest (both sides hold the same), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different
-// with a pf firewall), reliability, merge.
+// address leaves), sessions.cpp (hello, acks, bulk updates), receive.cpp, word.cpp (what our own
+// nodes say), transmit.cpp, checks.cpp and digest (both sides hold the same), pf_peer.cpp,
+// pf_bulk.cpp and pf_states.cpp (what is different with a pf firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"

@@ -11,8 +11,7 @@
 //    traffic goes there, and established flows raise no event that would say so. All nodes draw
 //    that conclusion for themselves, so that a takeover needs no message for each flow.
 // 4. A node that we take for the owner and that calls the flow a copy is not: we own it then,
-// unless
-//    it says that a third node does.
+//    unless it says that a third node does.
 // 5. What a vanished node owned stays its own until somebody takes it, runs out unless traffic
 //    keeps it, and is ours if the node comes back without its table.
 // 6. Copies that no owner has named when all peers are in step have ended, and are removed. If a

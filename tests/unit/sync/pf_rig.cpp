@@ -3,12 +3,21 @@
 
 #include <cstring>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 namespace encsync::sync::test {
 
 using pfsync::Dialect;
 using pfsync::Kind;
 namespace peer_block = pfsync::common::peer;
+
+state::Flow udp(std::uint16_t port, std::uint32_t creator, std::uint8_t src, std::uint8_t dst) {
+    state::Flow f = flow(port, creator, src, dst);
+    f.key.proto = IPPROTO_UDP;
+    f.reply = inverse(f.key);
+    f.flags = dst == 2 ? state::kSeenReply | state::kAssured : 0;
+    return f;
+}
 
 Block window(std::uint32_t seqlo) {
     Block out{};

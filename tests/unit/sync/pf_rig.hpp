@@ -12,6 +12,14 @@
 
 namespace encsync::sync::test {
 
+inline constexpr pfsync::Dialect kAll[] = {pfsync::Dialect::openbsd, pfsync::Dialect::freebsd1301,
+                                           pfsync::Dialect::freebsd1400,
+                                           pfsync::Dialect::freebsd1500};
+
+// Answered, unless `dst` says less.
+state::Flow udp(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 2,
+                std::uint8_t dst = 2);
+
 using Block = std::array<std::uint8_t, 32>;
 // A peer block: that seqlo, seqhi 5000 on, max_win 65000, wscale 0x87, and a mark in its scrub.
 Block window(std::uint32_t seqlo);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 // Expectations, against the kernel's own.
-#include "flows.hpp"
-#include "netns.hpp"
+#include "two_tables.hpp"
 
 #include "table/ctnetlink_expect.hpp"
 
@@ -31,24 +30,8 @@ state::Expectation expectation(const state::Flow& master, std::uint16_t port) {
     return e;
 }
 
-class ExpectKernelTest : public InNamespace {
+class ExpectKernelTest : public TwoTables {
   protected:
-    void SetUp() override {
-        InNamespace::SetUp();
-        if (HasFatalFailure())
-            return;
-        ours_ = open(io_);
-        other_ = open(io_);
-        ASSERT_TRUE(ours_ && other_);
-        ours_->start(our_);
-        other_->start(others_);
-        ASSERT_TRUE(run_until([&] { return our_.dumps_ended == 1 && others_.dumps_ended == 1; }));
-    }
-    void TearDown() override {
-        ours_.reset();
-        other_.reset();
-        InNamespace::TearDown();
-    }
     void make(const state::Flow& master, const std::vector<state::Expectation>& all) {
         ours_->put(master, Lifetime::copy);
         for (const state::Expectation& e : all)
@@ -60,9 +43,6 @@ class ExpectKernelTest : public InNamespace {
         EXPECT_TRUE(run_until([&] { return !others_.expected.empty(); }));
         return others_.expected.empty() ? state::Expectation{} : others_.expected.back().first;
     }
-
-    std::unique_ptr<Conntrack> ours_, other_;
-    Recorder our_, others_;
 };
 
 TEST_F(ExpectKernelTest, ReadsBackAsItWasMade) {

@@ -5,8 +5,7 @@
 //                                     masquerades
 //
 // A copy that was put must carry a connection on that the kernel would otherwise refuse.
-#include "flows.hpp"
-#include "netns.hpp"
+#include "two_tables.hpp"
 
 #include <cstdlib>
 #include <fmt/core.h>
@@ -34,7 +33,7 @@ table ip test {
 }
 )";
 
-class TrafficTest : public InNamespace {
+class TrafficTest : public TwoTables {
   protected:
     void SetUp() override {
         InNamespace::SetUp();
@@ -47,20 +46,13 @@ class TrafficTest : public InNamespace {
         // Nothing is picked up in the middle of a connection.
         std::ofstream("/proc/sys/net/netfilter/nf_conntrack_tcp_loose") << "0";
         ASSERT_TRUE(run(fmt::format("nft -f - <<'E'\n{}\nE", kRules)));
-        ours_ = open(io_);
-        other_ = open(io_);
-        ASSERT_TRUE(ours_ && other_);
-        ours_->start(our_);
-        other_->start(others_);
-        ASSERT_TRUE(run_until([&] { return our_.dumps_ended == 1 && others_.dumps_ended == 1; }));
+        open_tables();
     }
     void TearDown() override {
         if (firewall_) {
             ASSERT_EQ(::setns(firewall_.get(), CLONE_NEWNET), 0);
         }
-        ours_.reset();
-        other_.reset();
-        InNamespace::TearDown();
+        TwoTables::TearDown();
     }
 
     static bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
@@ -138,8 +130,6 @@ class TrafficTest : public InNamespace {
     }
 
     Fd firewall_, client_, server_, near_, far_;
-    std::unique_ptr<Conntrack> ours_, other_;
-    Recorder our_, others_;
 };
 
 TEST_F(TrafficTest, AConnectionIsReportedStepByStep) {

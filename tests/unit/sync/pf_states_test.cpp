@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: ISC
+// What is kept of a pf firewall's states and said back: windows, which update is behind, and the
+// two states that pf has of a flow that it forwards.
+#include "pf_rig.hpp"
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+namespace encsync::sync::test {
+namespace {
+
+using pfsync::Dialect;
+using pfsync::Kind;
+namespace peer_block = pfsync::common::peer;
+
+// ---- windows -------------------------------------------------------------------------------
+
+TEST(Windows, ComeBackAsTheyWere) {
+    for (const Dialect d : kAll) {
+        PfRig rig({d});
+        rig.say(0, Kind::insert, {flow(1, kPeer), window(1000), window(2000)});
+        rig.say_id(0, Kind::request, flow(1, kPeer).id);
+        rig.flush();
+        const auto full = rig.messages(0, Kind::update);
+        ASSERT_EQ(full.size(), 1u) << to_string(d);
+        EXPECT_EQ(rig.told(0), "upd 1 4:4 1000/2000");
+        pfsync::FullState back;
+        ASSERT_EQ(pfsync::read(d, full[0], back), pfsync::Fault::none);
+        Block src = window(1000), dst = window(2000);
+        src[peer_block::state] = dst[peer_block::state] = 4;
+        EXPECT_TRUE(std::equal(src.begin(), src.end(), back.src.bytes.begin())) << to_string(d);
+        EXPECT_TRUE(std::equal(dst.begin(), dst.end(), back.dst.bytes.begin())) << to_string(d);
+        // Once traffic has passed here nobody knows them any more: as they were, and sloppy.
+        rig.engine->on_updated(flow(1, 0, 7, 4));
+        rig.flush();
+        const auto update = rig.messages(0, Kind::update);
+        EXPECT_EQ(rig.told(0), "upd 1 7:4 1000/2000 sloppy");
+        ASSERT_EQ(update.size(), 1u);
+        ASSERT_EQ(pfsync::read(d, update[0], back), pfsync::Fault::none);
+        src[peer_block::state] = 7;
+        EXPECT_TRUE(std::equal(src.begin(), src.end(), back.src.bytes.begin())) << to_string(d);
+        EXPECT_TRUE(std::equal(dst.begin(), dst.end(), back.dst.bytes.begin())) << to_string(d);
+        rig.engine->on_updated(flow(1, 0, 9, 7));
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "upd_c 1 9:7 1000/2000");
+    }
+}
+
+TEST(Windows, WhoNeverHadThemIsSloppy) { // the twin
+    for (const Dialect d : kAll) {
+        PfRig rig({d});
+        rig.engine->on_created(flow(1));
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "ins 1 4:4 sloppy") << to_string(d);
+        // What pf makes of zeros is no window either.
+        state::Flow f = flow(1, 0, 7, 4);
+        f.id = rig.id(1);
+        rig.say(0, Kind::update_c, {f, window(5), window(6)});
+        rig.say_id(0, Kind::request, f.id);
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "upd 1 7:4 sloppy") << to_string(d);
+        rig.say(0, Kind::insert, {flow(2, kPeer)});
+        rig.say_id(0, Kind::request, flow(2, kPeer).id);
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "upd 2 4:4 sloppy") << to_string(d);
+    }
+}
+
+TEST(Windows, ALateUpdateNeverRollsThemBack) {
+    for (const Dialect d : kAll)
+        for (const std::uint32_t base : {1000u, 0xffffff00u}) { // and across 2^32
+            PfRig rig({d});
+            rig.say(0, Kind::insert, {flow(1, kPeer), window(base), window(base)});
+            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 500), window(base + 600)});
+            rig.flush();
+            EXPECT_EQ(rig.told(0), "") << to_string(d);
+            const std::string ours =
+                "upd_c 1 4:4 " + std::to_string(base + 500) + "/" + std::to_string(base + 600);
+            // Both sides behind; one side behind, and the other is taken.
+            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 100), window(base + 100)});
+            rig.flush();
+            EXPECT_EQ(rig.told(0), ours) << to_string(d);
+            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 499), window(base + 700)});
+            rig.flush();
+            EXPECT_EQ(rig.told(0), "upd_c 1 4:4 " + std::to_string(base + 500) + "/" +
+                                       std::to_string(base + 700));
+            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 800), window(base + 699)});
+            rig.flush();
+            EXPECT_EQ(rig.told(0), "upd_c 1 4:4 " + std::to_string(base + 800) + "/" +
+                                       std::to_string(base + 700));
+            EXPECT_EQ(rig.engine->session(0).counters.stale, 3u);
+        }
+}
+
+TEST(Windows, AFreebsdIsNeverToldAnOlderDst) {
+    for (const Dialect d : kAll) {
+        PfRig rig({d});
+        rig.say(0, Kind::insert, {flow(1, kPeer, 4, 4), window(100), window(100)});
+        rig.engine->on_updated(flow(1, 0, 7, 7)); // conntrack has seen more
+        rig.flush();
+        rig.told(0);
+        rig.say(0, Kind::update_c, {flow(1, kPeer, 4, 4), window(200), window(300)});
+        rig.flush();
+        EXPECT_EQ(rig.told(0), is_freebsd(d) ? "upd_c 1 7:7 100/300" : "upd_c 1 7:7 100/100")
+            << to_string(d);
+    }
+}
+
+TEST(Windows, OfAnotherLifeOfTheFlowAreOthers) {
+    PfRig rig({Dialect::openbsd});
+    rig.say(0, Kind::insert, {flow(1, kPeer, 9, 9), window(90'000), window(90'000)});
+    state::Flow again = flow(1, kPeer, 2, 0);
+    again.id.id++;
+    rig.say(0, Kind::insert, {again, window(500), window(0)});
+    EXPECT_EQ(rig.id(1), again.id);
+    rig.say_id(0, Kind::request, again.id);
+    rig.flush();
+    EXPECT_EQ(rig.told(0), "upd 1 2:0 500/0");
+}
+
+TEST(Stale, NonTcpGoesByState) {
+    for (const Dialect d : kAll) {
+        PfRig rig({d});
+        rig.say(0, Kind::insert, {udp(1, kPeer, 2, 1)});
+        rig.say(0, Kind::update_c, {udp(1, kPeer, 1, 2)});
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "upd_c 1 2:2") << to_string(d);
+        EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
+        rig.say(0, Kind::update_c, {udp(1, kPeer, 2, 2)});
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "");
+    }
+}
+
+TEST(Stale, WhatADialectCannotSayIsNoNews) {
+    for (const Dialect d : {Dialect::freebsd1301, Dialect::freebsd1500}) {
+        PfRig rig({d});
+        state::Flow dccp = flow(1, kPeer, 4, 4);
+        dccp.key.proto = IPPROTO_DCCP;
+        dccp.reply = inverse(dccp.key);
+        rig.say(0, Kind::insert, {dccp});
+        state::Flow closing = dccp;
+        closing.id = {};
+        closing.src_state = 7;
+        rig.engine->on_updated(closing);
+        rig.flush();
+        rig.told(0);
+        rig.say(0, Kind::update_c, {dccp}); // still "answered", as closing is
+        rig.flush();
+        EXPECT_EQ(rig.told(0), "") << to_string(d);
+        EXPECT_EQ(rig.engine->session(0).counters.stale, 0u);
+    }
+}
+
+// ---- two states of one flow ----------------------------------------------------------------
+
+TEST(PfNames, AFlowThatPfForwardsHasTwo) {
+    PfRig rig({Dialect::openbsd});
+    const state::Flow in = flow(1, kPeer);
+    state::Flow out = in;
+    out.id.id++;
+    out.reply.dst.bytes = {203, 0, 113, 1}; // nat-to on the way out
+    out.reply.dport = 50'000;
+    rig.say(0, Kind::insert, {in, window(10), window(20)});
+    rig.say(0, Kind::insert, {.flow = out, .src = window(10), .dst = window(20), .outgoing = true});
+    EXPECT_EQ(rig.engine->index().size(), 1u);
+    EXPECT_EQ(rig.id(1), in.id);
+    const auto reply = [&] { return rig.engine->index().reply(rig.engine->index().find(in.key)); };
+    EXPECT_EQ(reply(), out.reply); // the one that knows of the NAT
+    for (int n = 0; n < 3; n++) {  // neither is asked for, and neither displaces the other
+        rig.say(0, Kind::update_c, {in, window(10), window(20)});
+        rig.say(0, Kind::update_c, {out, window(10), window(20)});
+        rig.say(0, Kind::update, {in, window(10), window(20)});
+    }
+    rig.flush();
+    EXPECT_EQ(rig.told(0), "");
+    EXPECT_EQ(reply(), out.reply);
+    // It ends with the second of them.
+    rig.say_id(0, Kind::remove_c, in.id);
+    EXPECT_EQ(rig.id(1), out.id);
+    rig.say_id(0, Kind::remove_c, in.id);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    rig.say_id(0, Kind::remove_c, out.id);
+    EXPECT_EQ(rig.owner(1), "unknown");
+}
+
+TEST(PfNames, TheSecondOneEndsAlone) {
+    PfRig rig({Dialect::freebsd1400});
+    const state::Flow in = flow(1, kPeer);
+    state::Flow out = in;
+    out.id.id++;
+    rig.say(0, Kind::insert, {in});
+    rig.say(0, Kind::insert, {.flow = out, .outgoing = true});
+    rig.say_id(0, Kind::remove_c, out.id);
+    EXPECT_EQ(rig.id(1), in.id);
+    rig.say(0, Kind::update_c, {out}); // and is unknown then
+    rig.flush();
+    EXPECT_EQ(rig.messages(0, Kind::request).size(), 1u);
+    rig.say_id(0, Kind::remove_c, in.id);
+    EXPECT_EQ(rig.owner(1), "unknown");
+}
+
+TEST(PfNames, InTheSameDirectionItIsAnotherLife) { // the twin
+    PfRig rig({Dialect::openbsd});
+    state::Flow again = flow(1, kPeer);
+    again.id.id++;
+    rig.say(0, Kind::insert, {flow(1, kPeer)});
+    rig.say(0, Kind::insert, {again});
+    EXPECT_EQ(rig.id(1), again.id);
+    rig.say_id(0, Kind::remove_c, flow(1, kPeer).id);
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
+} // namespace
+} // namespace encsync::sync::test
