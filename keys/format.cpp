@@ -73,6 +73,8 @@ class Lines {
             return got.error();
         if (*got == expected)
             return {};
+        if (got->ends_with('\r'))
+            return error("lines end in CR LF, as Windows writes them; they must end in LF");
         const auto kind = expected.substr(0, expected.rfind(' ') + 1);
         if (got->starts_with(kind))
             return error("a version that this encsync does not know");
@@ -204,6 +206,8 @@ std::string_view SecretText::view() const {
 Result<void> check_name(std::string_view name) {
     if (name.empty())
         return Error{"the name is empty"};
+    if (name == "." || name == "..")
+        return Error{fmt::format("'{}' cannot be a name", name)};
     if (name.size() > kMaxName)
         return Error{fmt::format("the name is longer than {} characters", kMaxName)};
     for (const char c : name) {

@@ -47,6 +47,12 @@ bool is_true(const json::value& answer, std::string_view name) {
     return value && *value == true;
 }
 
+const json::array* listed(const json::value& answer, const char* what) {
+    const auto* fields = answer.if_object();
+    const auto* value = fields ? fields->if_contains(what) : nullptr;
+    return value ? value->if_array() : nullptr;
+}
+
 // A verb that makes the daemon do something with one peer or all.
 int command_peers(const Options& options, const char* command, const std::string& peer,
                   const char* what) {
@@ -58,14 +64,28 @@ int command_peers(const Options& options, const char* command, const std::string
         return fail(answer.error().text);
     if (options.json)
         return print_json(*answer);
-    fmt::print("{}: {}\n", peer.empty() ? "all peers" : peer, what);
+    std::string names;
+    if (const auto* asked = listed(*answer, "peers"))
+        for (const json::value& name : *asked)
+            names += fmt::format("{}{}", names.empty() ? "" : ", ",
+                                 name.is_string() ? clean(name.get_string()) : "?");
+    fmt::print("{}: {}\n", names.empty() ? "no peer" : names, what);
     return 0;
 }
 
 } // namespace
 
+static bool json_errors = false;
+
+void errors_as_json(bool json) {
+    json_errors = json;
+}
+
 int fail(const std::string& text) {
-    fmt::print(stderr, "encsync: {}\n", clean(text));
+    if (json_errors)
+        fmt::print(stderr, "{}\n", json::serialize(json::object{{"error", text}}));
+    else
+        fmt::print(stderr, "encsync: {}\n", clean(text));
     return 1;
 }
 
@@ -176,14 +196,10 @@ static void print_lines(std::string_view text, FILE* to) {
     }
 }
 
-static const json::array* listed(const json::value& answer, const char* what) {
-    const auto* fields = answer.if_object();
-    const auto* value = fields ? fields->if_contains(what) : nullptr;
-    return value ? value->if_array() : nullptr;
-}
-
 int reload(const Options& options) {
     auto answer = ask(options, {{"command", "reload"}});
+    if (!answer && options.json)
+        return fail(answer.error().text);
     if (!answer) {
         print_lines("encsync: " + answer.error().text, stderr);
         return 1;
@@ -209,15 +225,17 @@ int policy_verify(const Options& options) {
     auto answer = ask(options, {{"command", "policy-verify"}});
     if (!answer)
         return fail(answer.error().text);
-    if (options.json)
+    const bool verified = is_true(*answer, "verified");
+    if (options.json) {
         print_json(*answer);
-    if (!is_true(*answer, "verified")) {
+        return verified ? 0 : 1;
+    }
+    if (!verified) {
         const auto why = text(*answer, "why");
         return fail(fmt::format("the policy is not in place: {}",
                                 why.empty() ? "encsyncd does not say why" : why));
     }
-    if (!options.json)
-        fmt::print("the policy is in place\n");
+    fmt::print("the policy is in place\n");
     return 0;
 }
 

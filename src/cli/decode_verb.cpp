@@ -45,7 +45,11 @@ class Printer {
             others_++;
             return;
         }
-        json::object front{{"time", packet.time}};
+        json::object front;
+        if (as_json_)
+            front["time"] = decode::utc(packet.time);
+        else
+            front["time"] = packet.time;
         if (frame.ip)
             front["ip"] = {
                 {"src_ip", frame.ip->src}, {"dst_ip", frame.ip->dst}, {"ttl", frame.ip->ttl}};

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: ISC
 // The command: which verbs and options there are. What they do is in verbs.hpp; encsync(8).
 #include "cli/verbs.hpp"
+#include "config/text.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fmt/format.h>
 #include <functional>
 
@@ -17,7 +19,7 @@ struct Words {
     std::vector<std::string> filter;
     std::string file, name, peer, role, write, what = "sa";
     cli::DecodeSource source;
-    bool ready = false, pem = false;
+    bool ready = false, pem = false, live = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -29,44 +31,46 @@ CLI::App* verb(CLI::App& parent, const char* name, const char* about, Run& run, 
     return app;
 }
 
+// Two options that contradict each other: CLI11's own `excludes` does not see those of the parent.
+int usage(const std::string& text) {
+    cli::fail(text);
+    return kUsage;
+}
+
 void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
-    const auto json = [&o](CLI::App* v) {
-        v->add_flag("--json", o.json, "Print JSON");
-        return v;
-    };
-    json(verb(app, "status", "What this node is and does", run, [&] {
+    verb(app, "status", "What this node is and does", run, [&] {
         return w.ready ? cli::status_ready(o) : cli::status(o);
-    }))->add_flag("--ready", w.ready, "Print nothing; exit 0 only if in step with the peers");
-    json(verb(app, "peers", "The peers in more detail", run, [&] { return cli::peers(o); }));
-    json(verb(app, "sas", "The security associations", run, [&] { return cli::sas(o); }));
-    json(verb(app, "states", "The states, or those that a filter lets through", run, [&] {
+    })->add_flag("--ready", w.ready, "Print nothing; exit 0 only if in step with the peers");
+    verb(app, "peers", "The peers in more detail", run, [&] { return cli::peers(o); });
+    verb(app, "sas", "The security associations", run, [&] { return cli::sas(o); });
+    verb(app, "states", "The states, or those that a filter lets through", run, [&] {
         return cli::states(o, fmt::format("{}", fmt::join(w.filter, " ")));
-    }))->add_option("FILTER", w.filter, "Words such as: tcp port 443 not 10.0.0.0/8");
-    json(verb(app, "role", "The role of this node, or another one for it", run,
-              [&] { return cli::role(o, w.role); }))
+    })->add_option("FILTER", w.filter, "Words such as: tcp port 443 not 10.0.0.0/8");
+    verb(app, "role", "The role of this node, or another one for it", run,
+         [&] { return cli::role(o, w.role); })
         ->add_option("ROLE", w.role)
         ->check(CLI::IsMember({"active", "standby", "auto"}));
-    json(verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
+    verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
         return cli::bulk(o, w.peer);
-    }))->add_option("PEER", w.peer);
-    json(verb(app, "reload", "Take up the configuration and the keys as they are now", run,
-              [&] { return cli::reload(o); }));
+    })->add_option("PEER", w.peer);
+    verb(app, "reload", "Take up the configuration and the keys as they are now", run,
+         [&] { return cli::reload(o); });
     auto* policy = app.add_subcommand("policy", "The packet filter rules that back encsync");
     policy->require_subcommand(1);
-    json(verb(*policy, "show", "The rules, and what was refused", run,
-              [&] { return cli::policy_show(o); }));
-    json(verb(*policy, "verify", "Whether the rules are in place", run,
-              [&] { return cli::policy_verify(o); }));
-    json(verb(app, "check", "Whether a configuration is good, and what is wrong with it", run, [&] {
-        return cli::check(o, w.file);
-    }))->add_option("FILE", w.file, "Default: the --config file");
+    verb(*policy, "show", "The rules, and what was refused", run,
+         [&] { return cli::policy_show(o); });
+    verb(*policy, "verify", "Whether the rules are in place", run,
+         [&] { return cli::policy_verify(o); });
+    auto* check = verb(app, "check", "Whether a configuration is good, and what is wrong with it",
+                       run, [&] { return cli::check(o, w.file, w.live); });
+    check->add_option("FILE", w.file, "Default: the --config file");
+    check->add_flag("--live", w.live, "Also whether this machine can run it: addresses, keys");
 }
 
 void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* decode =
         verb(app, "decode", "What is in pfsync packets, of a capture or a live interface", run,
              [&] { return cli::decode(o, w.source); });
-    decode->add_flag("--json", o.json, "Print one JSON object a line");
     auto* hex =
         decode->add_flag("--hex", w.source.hex,
                          "Read hexadecimal digits, a packet a line, from its pfsync header on");
@@ -74,36 +78,33 @@ void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                           ->option_text("IFACE");
     auto* file = decode->add_option("FILE", w.source.file, "pcap or pcapng; - is standard input");
     interface->excludes(hex)->excludes(file);
-    auto* monitor = verb(app, "monitor", "The running daemon's own traffic, in the clear", run,
-                         [&] { return cli::monitor(o, w.write); });
-    auto* json = monitor->add_flag("--json", o.json, "Print one JSON object a line");
-    monitor->add_option("--write", w.write, "Write a capture file instead; - is standard output")
-        ->excludes(json);
+    auto* monitor =
+        verb(app, "monitor", "The running daemon's own traffic, in the clear", run, [&] {
+            return o.json && !w.write.empty() ? usage("--write excludes --json")
+                                              : cli::monitor(o, w.write);
+        });
+    monitor->add_option("--write", w.write, "Write a capture file instead; - is standard output");
 }
 
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* keys = app.add_subcommand("keys", "This node's keys, and whom it trusts");
     keys->require_subcommand(1);
     keys->add_option("--keydir", o.keydir, "The key directory; else the configuration says");
-    const auto json = [&o](CLI::App* v) { v->add_flag("--json", o.json, "Print JSON"); };
     const auto add = [&](const char* name, const char* about, Run action) {
         return verb(*keys, name, about, run, std::move(action));
     };
     auto* init =
         add("init", "Make this node's identity", [&] { return cli::keys_init(o, w.name); });
     init->add_option("--name", w.name, "Default: node= of the configuration, or the host's name");
-    json(init);
-    json(add("show", "Name, fingerprint and age of this node's key",
-             [&] { return cli::keys_show(o); }));
-    auto* export_ = add("export", "The public part, for 'keys trust' on a peer",
-                        [&] { return cli::keys_export(o, w.pem); });
-    auto* pem = export_->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
-    export_->add_flag("--json", o.json, "Print JSON")->excludes(pem);
+    add("show", "Name, fingerprint and age of this node's key", [&] { return cli::keys_show(o); });
+    add("export", "The public part, for 'keys trust' on a peer", [&] {
+        return o.json && w.pem ? usage("--pem excludes --json") : cli::keys_export(o, w.pem);
+    })->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
     auto* trust = add("trust", "Trust the public key in a file",
                       [&] { return cli::keys_trust(o, w.file, w.name); });
     trust->add_option("FILE", w.file, "- is standard input")->required();
     trust->add_option("--name", w.name, "Of a peer that is not encsync, whose key is PEM");
-    json(add("list", "The keys that are trusted", [&] { return cli::keys_list(o); }));
+    add("list", "The keys that are trusted", [&] { return cli::keys_list(o); });
     auto* rotate = add("rotate", "Negotiate new SAs, or make the next identity", [&] {
         if (w.what == "sa")
             return cli::rekey(o, w.peer);
@@ -121,6 +122,32 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
         ->required();
 }
 
+// What is wrong with a command line whose verb is missing or misspelt; empty if it is another
+// fault, of which CLI11 says what it is.
+std::string wrong_verb(const CLI::App& app) {
+    const CLI::App* group = &app;
+    std::string name = "encsync";
+    while (!group->get_subcommands().empty()) {
+        group = group->get_subcommands().front();
+        name += " " + group->get_name();
+    }
+    std::vector<std::string_view> verbs;
+    std::string list;
+    for (const CLI::App* verb : group->get_subcommands([](const CLI::App*) { return true; })) {
+        verbs.emplace_back(verb->get_name());
+        list += (list.empty() ? "" : ", ") + verb->get_name();
+    }
+    if (verbs.empty())
+        return {};
+    const auto words = app.remaining(true);
+    const auto word = std::ranges::find_if(words, [](const auto& w) { return w[0] != '-'; });
+    if (word == words.end())
+        return fmt::format("{} what? One of: {}", name, list);
+    const auto near = encsync::config::nearest(*word, verbs);
+    return fmt::format("there is no '{} {}'; {}", name, *word,
+                       near.empty() ? "one of: " + list : encsync::config::did_you_mean(near));
+}
+
 } // namespace
 
 int main(int argc, char** argv) try {
@@ -133,6 +160,7 @@ int main(int argc, char** argv) try {
     app.fallthrough(); // --run-dir and the like may come after the verb
     auto* config = app.add_option("--config", options.config, "The configuration");
     app.add_option("--run-dir", options.run_dir, "The directory with the control socket");
+    app.add_flag("--json", options.json, "Print JSON, an error too: {\"error\": ...}");
     config->capture_default_str();
     add_daemon_verbs(app, options, words, run);
     add_packet_verbs(app, options, words, run);
@@ -142,9 +170,13 @@ int main(int argc, char** argv) try {
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) // --help, --version
             return app.exit(error);
-        cli::fail(fmt::format("{}; see encsync --help", error.what()));
-        return kUsage;
+        // Parsing ended before it was stored.
+        cli::errors_as_json(std::find(argv, argv + argc, std::string_view("--json")) !=
+                            argv + argc);
+        const std::string verb = wrong_verb(app);
+        return usage(fmt::format("{}; see encsync --help", verb.empty() ? error.what() : verb));
     }
+    cli::errors_as_json(options.json);
     options.config_given = config->count() > 0;
     const int status = run();
     // What could not be written, to a full disk for example, was not reported.

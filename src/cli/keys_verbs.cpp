@@ -54,27 +54,65 @@ Result<keys::Store> open_store(const Options& options) {
     return keys::Store::open(place->keydir);
 }
 
-// Tells a running daemon that the keys have changed. The change itself has been made.
-int reload_daemon(const Options& options) {
+// Tells a running daemon that the keys have changed, which `changed` says of them in JSON. The
+// change itself has been made.
+int reload_daemon(const Options& options, json::object changed) {
     auto client = control::Client::connect_if_running(options.run_dir);
     if (!client)
         return fail(fmt::format("the keys have changed, but encsyncd was not told: {}",
                                 client.error().text));
-    if (!*client) {
+    const bool running = client->has_value();
+    if (running)
+        if (auto reloaded = (*client)->call({{"command", "reload-keys"}}); !reloaded)
+            return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
+                                    reloaded.error().text));
+    if (options.json) {
+        changed["reloaded"] = running;
+        return print_json(changed);
+    }
+    if (running)
+        fmt::print("encsyncd has read the keys anew\n");
+    else
         fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",
                    options.run_dir);
-        return 0;
-    }
-    auto reloaded = (*client)->call({{"command", "reload-keys"}});
-    if (!reloaded)
-        return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
-                                reloaded.error().text));
-    fmt::print("encsyncd has read the keys anew\n");
     return 0;
 }
 
 std::uint64_t age(const keys::PublicKey& key) {
     return static_cast<std::uint64_t>(std::max<keys::UnixTime>(0, keys::unix_now() - key.created));
+}
+
+Result<json::object> describe_identities(const keys::Store& store) {
+    auto identities = store.identities();
+    if (!identities)
+        return identities.error();
+    auto creatorid = store.creatorid();
+    if (!creatorid)
+        return creatorid.error();
+    json::array list;
+    for (const auto& identity : *identities)
+        list.push_back({{"fingerprint", keys::fingerprint(identity.key)},
+                        {"created", keys::to_text(identity.created)},
+                        {"age", age(identity)},
+                        {"signs", &identity == &identities->front()}});
+    return json::object{{"name", identities->front().name},
+                        {"keydir", store.directory()},
+                        {"creatorid", fmt::format("{:08x}", *creatorid)},
+                        {"identities", std::move(list)}};
+}
+
+Result<json::array> describe_trusted(const keys::Store& store) {
+    auto trusted = store.trusted();
+    if (!trusted)
+        return trusted.error();
+    json::array list;
+    for (const auto& key : *trusted)
+        list.push_back({{"name", key.name},
+                        {"fingerprint", keys::fingerprint(key.key)},
+                        {"created", keys::to_text(key.created)},
+                        {"since", keys::to_text(key.since)},
+                        {"age", age(key)}});
+    return list;
 }
 
 // The whole file, or as much of it as shows that it is too long.
@@ -131,25 +169,12 @@ int keys_show(const Options& options) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    auto identities = store->identities();
-    if (!identities)
-        return fail(identities.error().text);
-    auto creatorid = store->creatorid();
-    if (!creatorid)
-        return fail(creatorid.error().text);
-    json::array list;
-    for (const auto& identity : *identities)
-        list.push_back({{"fingerprint", keys::fingerprint(identity.key)},
-                        {"created", keys::to_text(identity.created)},
-                        {"age", age(identity)},
-                        {"signs", &identity == &identities->front()}});
-    const json::value shown{{"name", identities->front().name},
-                            {"keydir", store->directory()},
-                            {"creatorid", fmt::format("{:08x}", *creatorid)},
-                            {"identities", std::move(list)}};
+    auto shown = describe_identities(*store);
+    if (!shown)
+        return fail(shown.error().text);
     if (options.json)
-        return print_json(shown);
-    std::fputs(render_identities(shown).c_str(), stdout);
+        return print_json(*shown);
+    std::fputs(render_identities(*shown).c_str(), stdout);
     return 0;
 }
 
@@ -157,19 +182,23 @@ int keys_export(const Options& options, bool pem) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    if (pem) {
-        auto identities = store->identities();
-        if (!identities)
-            return fail(identities.error().text);
-        std::fputs(keys::to_pem(identities->front().key).c_str(), stdout);
-        return 0;
-    }
-    auto text = store->export_public();
+    auto identities = store->identities();
+    if (!identities)
+        return fail(identities.error().text);
+    auto text = pem ? keys::to_pem(identities->front().key) : store->export_public();
     if (!text)
         return fail(text.error().text);
-    if (options.json)
-        return print_json({{"public", *text}});
+    if (options.json) {
+        json::array prints;
+        for (const auto& identity : *identities)
+            prints.emplace_back(keys::fingerprint(identity.key));
+        return print_json({{"public", *text}, {"fingerprints", std::move(prints)}});
+    }
     std::fputs(text->c_str(), stdout);
+    // What `keys trust` prints on the other side. Beside the file, not in it.
+    if (!pem)
+        for (const auto& identity : *identities)
+            fmt::print(stderr, "{}  {}\n", identity.name, keys::fingerprint(identity.key));
     return 0;
 }
 
@@ -186,32 +215,32 @@ int keys_trust(const Options& options, const std::string& file, const std::strin
     auto fresh = store->trust(*public_keys);
     if (!fresh)
         return fail(fmt::format("{}: {}", file, fresh.error().text));
-    for (const auto& key : *public_keys)
-        fmt::print("trusting {}  {}\n", key.name, keys::fingerprint(key.key));
-    if (*fresh == 0) {
-        fmt::print("that was so before; nothing has changed\n");
-        return 0;
+    json::array trusted;
+    for (const auto& key : *public_keys) {
+        const auto print = keys::fingerprint(key.key);
+        trusted.push_back({{"name", key.name}, {"fingerprint", print}});
+        if (!options.json)
+            fmt::print("trusting {}  {}\n", key.name, print);
     }
-    return reload_daemon(options);
+    json::object changed{{"trusted", std::move(trusted)}, {"new", *fresh}};
+    if (*fresh != 0)
+        return reload_daemon(options, std::move(changed));
+    if (options.json)
+        return print_json(changed);
+    fmt::print("that was so before; nothing has changed\n");
+    return 0;
 }
 
 int keys_list(const Options& options) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    auto trusted = store->trusted();
-    if (!trusted)
-        return fail(trusted.error().text);
-    json::array list;
-    for (const auto& key : *trusted)
-        list.push_back({{"name", key.name},
-                        {"fingerprint", keys::fingerprint(key.key)},
-                        {"created", keys::to_text(key.created)},
-                        {"since", keys::to_text(key.since)},
-                        {"age", age(key)}});
+    auto list = describe_trusted(*store);
+    if (!list)
+        return fail(list.error().text);
     if (options.json)
-        return print_json(list);
-    std::fputs(render_trusted(list).c_str(), stdout);
+        return print_json(*list);
+    std::fputs(render_trusted(*list).c_str(), stdout);
     return 0;
 }
 
@@ -221,26 +250,41 @@ int keys_rotate_identity(const Options& options) {
         return fail(store.error().text);
     if (auto ok = store->rotate_identity(); !ok)
         return fail(ok.error().text);
-    if (const int shown = keys_show(options); shown != 0)
-        return shown;
-    auto identities = store->identities();
-    if (!identities)
-        return fail(identities.error().text);
-    fmt::print(
-        "Next: bring 'encsync keys export' to every peer and 'encsync keys trust' it there;\n"
-        "then 'encsync keys retire' here, and 'encsync keys retire --peer {}' there.\n",
-        identities->front().name);
-    return reload_daemon(options);
+    auto shown = describe_identities(*store);
+    if (!shown)
+        return fail(shown.error().text);
+    if (!options.json) {
+        std::fputs(render_identities(*shown).c_str(), stdout);
+        fmt::print("Next: bring 'encsync keys export' to every peer and 'encsync keys trust' it "
+                   "there;\nthen 'encsync keys retire' here, and 'encsync keys retire --peer {}' "
+                   "there.\n",
+                   std::string_view(shown->at("name").get_string()));
+    }
+    return reload_daemon(options, std::move(*shown));
 }
 
 int keys_retire(const Options& options, const std::string& peer) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    if (auto ok = peer.empty() ? store->retire() : store->retire_peer(peer); !ok)
+    if (!peer.empty()) {
+        if (auto ok = store->retire_peer(peer); !ok)
+            return fail(ok.error().text);
+        auto list = describe_trusted(*store);
+        if (!list)
+            return fail(list.error().text);
+        if (!options.json)
+            std::fputs(render_trusted(*list).c_str(), stdout);
+        return reload_daemon(options, {{"trusted", std::move(*list)}});
+    }
+    if (auto ok = store->retire(); !ok)
         return fail(ok.error().text);
-    const int shown = peer.empty() ? keys_show(options) : keys_list(options);
-    return shown != 0 ? shown : reload_daemon(options);
+    auto shown = describe_identities(*store);
+    if (!shown)
+        return fail(shown.error().text);
+    if (!options.json)
+        std::fputs(render_identities(*shown).c_str(), stdout);
+    return reload_daemon(options, std::move(*shown));
 }
 
 int keys_forget(const Options& options, const std::string& name) {
@@ -250,8 +294,9 @@ int keys_forget(const Options& options, const std::string& name) {
     auto gone = store->forget(name);
     if (!gone)
         return fail(gone.error().text);
-    fmt::print("{}: {} key{} no longer trusted\n", name, *gone, *gone == 1 ? " is" : "s are");
-    return reload_daemon(options);
+    if (!options.json)
+        fmt::print("{}: {} key{} no longer trusted\n", name, *gone, *gone == 1 ? " is" : "s are");
+    return reload_daemon(options, {{"name", name}, {"forgotten", *gone}});
 }
 
 } // namespace encsync::cli

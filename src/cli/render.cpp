@@ -117,6 +117,29 @@ std::string peer_table(const json::value& peers) {
     return table(rows);
 }
 
+// A value as people read it: "equal yes, checks 4,711".
+std::string shown(const json::value& value) {
+    if (const auto* text = value.if_string())
+        return clean(*text);
+    if (const auto* truth = value.if_bool())
+        return *truth ? "yes" : "no";
+    std::string out;
+    if (const auto* array = value.if_array()) {
+        for (const auto& item : *array)
+            out += (out.empty() ? "" : ", ") + shown(item);
+        return out;
+    }
+    if (const auto* object = value.if_object()) {
+        for (const auto& [name, item] : *object)
+            if (const auto text = shown(item); !text.empty())
+                out += fmt::format("{}{} {}", out.empty() ? "" : ", ", clean(name), text);
+        return out;
+    }
+    if (value.is_uint64() || (value.is_int64() && value.get_int64() >= 0))
+        return count(value.to_number<std::uint64_t>());
+    return value.is_null() ? std::string() : json::serialize(value);
+}
+
 // Name and value of whatever a daemon tells beyond what has a place of its own.
 std::string details(const json::value& object) {
     std::string out;
@@ -124,11 +147,8 @@ std::string details(const json::value& object) {
     if (!fields)
         return out;
     for (const auto& [name, value] : *fields) {
-        if (value.is_null() || (value.is_string() && value.get_string().empty()))
-            continue;
-        const std::string shown =
-            value.is_string() ? std::string(value.get_string()) : json::serialize(value);
-        out += fmt::format("  {:<14} {}\n", clean(name), clean(shown));
+        if (const auto text = shown(value); !text.empty())
+            out += fmt::format("  {:<14} {}\n", clean(name), text);
     }
     return out;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 // What each verb of `encsync` does. Each returns the exit status: 0 if it did what it is for,
-// else 1, with the reason on stderr in one line.
+// else 1, with the reason on stderr in one line, with --json as {"error": reason}.
 #pragma once
 
 #include <boost/json.hpp>
@@ -16,8 +16,9 @@ struct Options {
     bool json = false;
 };
 
-// "encsync: ..." on stderr; 1.
+// Says why it failed, in the form that the user asked for; 1.
 int fail(const std::string& text);
+void errors_as_json(bool json);
 int print_json(const boost::json::value& value);
 
 // ---- of the daemon (daemon_verbs.cpp) --------------------------------------------------------
@@ -37,7 +38,8 @@ int reload(const Options& options);
 
 // ---- of the configuration (check_verb.cpp) ---------------------------------------------------
 
-int check(const Options& options, const std::string& file);
+// live: also whether this machine can run it (live_check.hpp).
+int check(const Options& options, const std::string& file, bool live);
 
 // ---- of packets (decode_verb.cpp) ------------------------------------------------------------
 

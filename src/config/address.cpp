@@ -25,7 +25,9 @@ unsigned width(const Address& address) {
     return address.ipv6 ? 128 : 32;
 }
 
-// Why a host cannot have this address; nothing if it can.
+constexpr std::array<std::uint8_t, 16> kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+// Why an address cannot be one end of a sync link; nothing if it can.
 std::string_view not_a_host(const Address& address) {
     const auto& b = address.bytes;
     if (std::all_of(b.begin(), b.end(), [](std::uint8_t byte) { return byte == 0; }))
@@ -35,6 +37,8 @@ std::string_view not_a_host(const Address& address) {
             return "this is a multicast address";
         if (b[0] == 0xfe && (b[1] & 0xc0) == 0x80)
             return "link-local addresses need a scope and are not supported";
+        if (address.bytes == kLoopback6)
+            return "a loopback address reaches no other machine";
         const bool zeros =
             std::all_of(b.begin(), b.begin() + 10, [](auto byte) { return byte == 0; });
         if (zeros && b[10] == 0xff && b[11] == 0xff)
@@ -43,6 +47,8 @@ std::string_view not_a_host(const Address& address) {
     }
     if (b[0] == 0)
         return "addresses in 0.0.0.0/8 are nobody's";
+    if (b[0] == 127)
+        return "a loopback address reaches no other machine";
     if ((b[0] & 0xf0) == 0xe0)
         return "this is a multicast address";
     if ((b[0] & 0xf0) == 0xf0)

@@ -148,6 +148,8 @@ Verdict read_name(std::string_view text, std::string& out) {
         return Problem{fmt::format("a name has letters, digits, '.', '_' and '-' only"),
                        static_cast<std::size_t>(wrong - text.begin()),
                        {}};
+    if (text == "." || text == "..")
+        return Problem{fmt::format("'{}' cannot be a name", text), 0, {}};
     if (text.size() > kMaxName)
         return Problem{
             fmt::format("the name has {} characters; {} are the most", text.size(), kMaxName),

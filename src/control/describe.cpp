@@ -33,8 +33,8 @@ boost::json::object describe(const state::Flow& flow, std::string_view owner) {
     out["creatorid"] = fmt::format("{:08x}", flow.id.creatorid);
     out["proto"] = state::protocol_name(flow.key.proto);
     out["reply"] = describe_tuple(flow.key, flow.reply);
-    out["state"] = fmt::format("{}:{}", state_word(flow.key.proto, flow.src_state),
-                               state_word(flow.key.proto, flow.dst_state));
+    const auto [src_word, dst_word] = state_words(flow);
+    out["state"] = src_word + ":" + dst_word;
     out["zone"] = flow.key.zone;
     out["mark"] = flow.mark;
     out["owner"] = owner;

@@ -113,7 +113,9 @@ bool has_ports(const Flow& flow) {
 
 } // namespace
 
-std::string state_word(std::uint8_t proto, std::uint8_t progress) {
+namespace {
+
+std::string side_word(std::uint8_t proto, std::uint8_t progress) {
     if (proto == IPPROTO_TCP && progress < kTcpWords.size())
         return std::string(kTcpWords[progress]);
     if (proto != IPPROTO_TCP && progress < kDatagramWords.size())
@@ -121,10 +123,28 @@ std::string state_word(std::uint8_t proto, std::uint8_t progress) {
     return fmt::format("{}", progress);
 }
 
+} // namespace
+
+std::pair<std::string, std::string> state_words(const Flow& flow) {
+    // The pairs for which conntrack has a word that pf's two do not say (table/progress.cpp).
+    if (flow.key.proto == IPPROTO_TCP && flow.src_state == flow.dst_state) {
+        if (flow.src_state == state::tcp::kFinWait2)
+            return {"time_wait", "time_wait"};
+        if (flow.src_state == state::tcp::kTimeWait)
+            return {"close", "close"};
+    }
+    return {side_word(flow.key.proto, flow.src_state), side_word(flow.key.proto, flow.dst_state)};
+}
+
 // Turns words into terms, one after the other.
 class FilterParser {
   public:
-    explicit FilterParser(std::string_view text) : rest_(text) {}
+    explicit FilterParser(std::string_view text) : text_(text), rest_(text_) {
+        std::ranges::transform(text_, text_.begin(), [](char c) {
+            return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+        });
+        as_written_ = text;
+    }
 
     Result<Filter> parse() {
         Filter filter;
@@ -165,7 +185,10 @@ class FilterParser {
             "proto", "src",  "dst",  "port", "sport",    "dport",
             "state", "zone", "mark", "id",   "creatorid"};
         if (word == "owner" || std::ranges::find(kWithValue, word) != kWithValue.end()) {
-            const auto value = next();
+            auto value = next();
+            if (word == "owner") // a name
+                value = as_written_.substr(static_cast<std::size_t>(value.data() - text_.data()),
+                                           value.size());
             if (value.empty())
                 return Error{fmt::format("filter: '{}' needs a value after it", word)};
             if (auto term = with_value(word, value))
@@ -259,16 +282,14 @@ class FilterParser {
     }
 
     static std::optional<Term> state_term(std::string_view value) {
-        const auto place = [](const auto& words, std::string_view word) {
-            const auto at = std::ranges::find(words, word);
-            return at == words.end() ? -1 : static_cast<int>(at - words.begin());
+        const auto known = [value](const auto& words) {
+            return std::ranges::find(words, value) != words.end();
         };
-        const int tcp = place(kTcpWords, value), datagram = place(kDatagramWords, value);
-        if (tcp < 0 && datagram < 0)
+        if (!known(kTcpWords) && !known(kDatagramWords) && value != "close")
             return std::nullopt;
-        return [tcp, datagram](const Flow& f, std::string_view) {
-            const int wanted = f.key.proto == IPPROTO_TCP ? tcp : datagram;
-            return f.src_state == wanted || f.dst_state == wanted;
+        return [word = std::string(value)](const Flow& f, std::string_view) {
+            const auto [src, dst] = state_words(f);
+            return src == word || dst == word;
         };
     }
 
@@ -281,7 +302,9 @@ class FilterParser {
             [number = *number, get](const Flow& f, std::string_view) { return get(f) == number; };
     }
 
-    std::string_view rest_;
+    std::string text_;            // in small letters, as all words but names are
+    std::string_view rest_;       // of it
+    std::string_view as_written_; // the same length
 };
 
 Result<Filter> Filter::parse(std::string_view text) {

@@ -11,11 +11,12 @@
 //     src ADDRESS, dst ADDRESS                that end of the original direction
 //     port N, port N-M                        either end, either direction
 //     sport N, dport N                        that end of the original direction
-//     state WORD                              either side's progress (state_word)
+//     state WORD                              either side's progress (state_words)
 //     nat snat dnat, assured unreplied        conntrack's view
 //     zone N, mark N, id HEX, creatorid HEX
 //     own, copy, owner NAME                   whether it is live here, or whose it is
-// Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP; others have none to match.
+// In capitals or not, but for names. Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP; others
+// have none to match.
 #pragma once
 
 #include "state/flow.hpp"
@@ -24,6 +25,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace encsync::control {
@@ -44,8 +46,8 @@ class Filter {
     std::vector<Term> terms_;
 };
 
-// "established", "syn_sent", ...: the word for one side's progress, by protocol; the number for
-// one that has no word.
-std::string state_word(std::uint8_t proto, std::uint8_t progress);
+// "established", "syn_sent", ...: the words for how far each side of the flow has come, by
+// protocol; the number where there is no word. time_wait and close are conntrack's.
+std::pair<std::string, std::string> state_words(const state::Flow& flow);
 
 } // namespace encsync::control

@@ -90,10 +90,15 @@ void Node::offer_commands() {
             return peer.error();
         json::array asked;
         for (PeerId n = 0; n < config_.conns.size(); n++)
-            if (used(n) && (*peer == kNoPeer || *peer == n)) {
+            if (used(n) && (*peer == kNoPeer || *peer == n) && engine_->session(n).link_up) {
                 charon_->rekey(n, false);
                 asked.emplace_back(config_.conns[n].name);
             }
+        // One that is not up is negotiated with all the time, with fresh keys.
+        if (asked.empty())
+            return *peer == kNoPeer
+                       ? Error{"no peer is up"}
+                       : Error{fmt::format("peer {} is not up", config_.conns[*peer].name)};
         return json::value{{"peers", asked}};
     });
     control_->handle("reload-keys", [this](const json::object&) -> Result<json::value> {

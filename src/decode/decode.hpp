@@ -34,6 +34,9 @@ Decoded decode(Bytes payload);
 // A packet of nothing but a reason, for one that never was one.
 Decoded refused(std::string_view error, std::size_t offset);
 
+// Seconds since 1970 as "2026-01-31T12:00:00.000001Z".
+std::string utc(double time);
+
 // For a person: several lines, each ended. Takes what decode() makes, with `time` and `ip` as the
 // command puts them in front. Nothing that a terminal would obey gets through.
 std::string to_text(const boost::json::object& packet);

@@ -216,23 +216,29 @@ std::string render_message(const json::object& m) {
     return line + "\n" + rest;
 }
 
-std::string clock(double time) {
-    const auto whole = static_cast<std::time_t>(std::floor(time));
+// "2026-01-31 12:00:00.000001" as `format` has it, in the zone of `broken_down`.
+std::string clock(double time, std::tm* (*broken_down)(const std::time_t*, std::tm*),
+                  const char* format) {
+    const auto microseconds = std::llround(time * 1e6);
+    const auto whole = static_cast<std::time_t>(microseconds / 1'000'000);
     std::tm parts{};
     std::array<char, 32> out{};
-    if (localtime_r(&whole, &parts) == nullptr ||
-        std::strftime(out.data(), out.size(), "%F %T", &parts) == 0)
+    if (time < 0 || broken_down(&whole, &parts) == nullptr ||
+        std::strftime(out.data(), out.size(), format, &parts) == 0)
         return fmt::format("{:.6f}", time);
-    return fmt::format("{}.{:06.0f}", out.data(),
-                       std::floor((time - static_cast<double>(whole)) * 1e6));
+    return fmt::format("{}.{:06}", out.data(), microseconds % 1'000'000);
 }
 
 } // namespace
 
+std::string utc(double time) {
+    return clock(time, ::gmtime_r, "%FT%T") + "Z";
+}
+
 std::string to_text(const json::object& packet) {
     std::string out;
     if (const auto* time = packet.if_contains("time"); time != nullptr && time->is_double())
-        out += clock(time->get_double()) + " ";
+        out += clock(time->get_double(), ::localtime_r, "%F %T") + " ";
     if (const auto* ip = packet.if_contains("ip"); ip != nullptr && ip->is_object()) {
         const auto& header = ip->get_object();
         out += fmt::format("{} > {} ttl {}: ", show(header, "src_ip"), show(header, "dst_ip"),

@@ -27,9 +27,10 @@ FILES = {
     "usr/local/share/encsync/wireshark/pfsync.lua": 0o644,
     "usr/local/share/doc/encsync/LICENSE": 0o644,
     "usr/local/share/doc/encsync/COPYING.libstrongswan-encsync": 0o644,
-    "usr/local/share/doc/encsync/configuration.md": 0o644,
+    "usr/local/share/doc/encsync/README.md": 0o644,
+    "usr/local/share/doc/encsync/docs/configuration.md": 0o644,
     "usr/local/share/doc/encsync/keepalived.conf": 0o644,
-    "etc/sysctl.d/60-encsync.conf": 0o644,
+    "usr/local/lib/sysctl.d/60-encsync.conf": 0o644,
     "etc/encsync/encsync.conf.example": 0o644,
 }
 DOCUMENTS = Path("usr/local/share/doc/encsync")
@@ -51,7 +52,7 @@ def mode(path: Path) -> int:
 
 def test_every_file_is_there_with_its_mode(destdir):
     found = {str(p.relative_to(destdir)): p for p in destdir.rglob("*") if not p.is_dir()}
-    more = {name for name in found if Path(name).parent != DOCUMENTS} - set(FILES)
+    more = {name for name in found if DOCUMENTS not in Path(name).parents} - set(FILES)
     assert not more
     assert {name: mode(found[name]) for name in FILES if name in found} == FILES
     assert all(p.lstat().st_uid == 0 for p in destdir.rglob("*"))
@@ -63,13 +64,14 @@ def test_all_may_enter_the_directories(destdir):
 
 
 def test_a_configuration_and_keys_are_left_alone(tmp_path):
-    mine = tmp_path / "etc/encsync/encsync.conf"
-    mine.parent.mkdir(parents=True)
-    mine.write_text("config setup\n\tnode=goofy\n")
-    mine.chmod(0o600)
+    mine = [tmp_path / "etc/encsync/encsync.conf", tmp_path / "etc/sysctl.d/60-encsync.conf"]
+    for file in mine:
+        file.parent.mkdir(parents=True)
+        file.write_text("# mine\n")
+        file.chmod(0o600)
     for _ in range(2):  # over itself, too
         assert install(tmp_path).returncode == 0
-        assert mine.read_text() == "config setup\n\tnode=goofy\n" and mode(mine) == 0o600
+        assert all(file.read_text() == "# mine\n" and mode(file) == 0o600 for file in mine)
     assert not (tmp_path / "var").exists()
 
 
@@ -85,6 +87,34 @@ def test_only_root_installs_into_the_system():
     if "Permission denied" in done.stderr:
         pytest.skip("the source is where nobody may enter")
     assert done.returncode == 1 and done.stderr.startswith("install: needs root")
+
+
+def broken_links(folder: Path) -> list[str]:
+    """Links between documents, and to headings in them, that lead nowhere."""
+    def headings(file: Path) -> set[str]:
+        titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    broken = []
+    for file in sorted(folder.rglob("*.md")):
+        for link in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+            if link.startswith("http"):
+                continue
+            name, _, heading = link.partition("#")
+            target = file.parent / name if name else file
+            if not target.exists() or (heading and heading not in headings(target)):
+                broken.append(f"{file.name}: {link}")
+    return broken
+
+
+def test_the_links_of_the_documents_hold(destdir, tmp_path):
+    assert broken_links(destdir / DOCUMENTS) == []
+    shutil.copytree(destdir / DOCUMENTS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "docs/ipsec.md").write_text("# IPsec\n")  # a heading and a page are gone
+    (tmp_path / "docs/testing.md").unlink()
+    broken = broken_links(tmp_path)
+    assert "operation.md: ipsec.md#a-peer-that-is-not-encsync" in broken
+    assert "README.md: docs/testing.md" in broken
 
 
 # ---- programs --------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def test_every_container(kind, tmp_path):
     file = tmp_path / "capture"
     file.write_bytes(CONTAINERS[kind])
     [packet] = decode_json(file)
-    assert packet["time"] == 1700000000.5
+    assert packet["time"] == "2023-11-14T22:13:20.500000Z"
     assert packet["ip"] == {"src_ip": "10.9.0.1", "dst_ip": "10.9.0.2", "ttl": 255}
     assert packet["sections"][0]["messages"][0]["id"] == "1122334455667788"
     # The same from standard input.
@@ -142,7 +142,7 @@ def test_a_capture_that_is_cut_is_shown_as_far_as_it_goes():
     first = len(pcap([ip(INS)]))
     for size in (*range(0, 24, 5), first + 1, first + 16, len(whole) - 1):
         done = decode("--json", input=whole[:size])
-        assert done.returncode == 1 and done.stderr.startswith(b"encsync: standard input: "), size
+        assert done.returncode == 1 and done.stderr.startswith(b'{"error":"standard input: '), size
         assert len(done.stdout.splitlines()) == (1 if size > first else 0)
     assert len(decode_json(input=whole)) == 2
 

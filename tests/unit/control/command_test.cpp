@@ -5,13 +5,17 @@
 #include "util/fd.hpp"
 
 #include <algorithm>
+#include <arpa/inet.h>
+#include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <ifaddrs.h>
 #include <map>
+#include <net/if.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <thread>
@@ -166,10 +170,51 @@ TEST_F(Command, RefusesACommandLineWithoutSense) {
     EXPECT_EQ(run({"--version"}).out, ENCSYNC_VERSION "\n");
 }
 
+TEST_F(Command, SuggestsAVerb) {
+    const auto said = [&](std::vector<std::string> words) { return run(std::move(words)).err; };
+    EXPECT_EQ(said({"stauts"}),
+              "encsync: there is no 'encsync stauts'; did you mean 'status'?; see "
+              "encsync --help\n");
+    EXPECT_EQ(said({"keys", "rotat"}), "encsync: there is no 'encsync keys rotat'; did you mean "
+                                       "'rotate'?; see encsync --help\n");
+    EXPECT_EQ(said({"policy"}),
+              "encsync: encsync policy what? One of: show, verify; see encsync --help\n");
+    EXPECT_EQ(said({"policy", "xyzzy"}), "encsync: there is no 'encsync policy xyzzy'; one of: "
+                                         "show, verify; see encsync --help\n");
+    EXPECT_NE(said({}).find("encsync what? One of: status, "), std::string::npos);
+    // A known verb with a word too many is another fault.
+    EXPECT_EQ(said({"status", "extra"}).find("there is no"), std::string::npos);
+}
+
+TEST_F(Command, AsJsonBeforeOrAfterTheVerb) {
+    start({{"status", json::object{{"node", "mickey"}}}});
+    EXPECT_EQ(run({"--json", "status"}).out, "{\"node\":\"mickey\"}\n");
+    EXPECT_EQ(run({"status", "--json"}).out, "{\"node\":\"mickey\"}\n");
+}
+
+TEST_F(Command, ErrorsAreJsonIfAskedFor) {
+    const auto error = [&](const std::vector<std::string>& words, int status) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, status);
+        EXPECT_EQ(outcome.out, "");
+        const auto value = json::parse(outcome.err);
+        return std::string(value.at("error").as_string());
+    };
+    const std::string down =
+        "encsyncd is not running (no " + (dir_ / "control.sock").string() + ")";
+    for (const char* verb : {"status", "peers", "sas", "states", "role", "bulk", "reload"}) {
+        EXPECT_EQ(error({verb, "--json"}, 1), down);
+        EXPECT_EQ(error({"--json", verb}, 1), down);
+    }
+    EXPECT_TRUE(error({"--json", "stauts"}, 2).starts_with("there is no 'encsync stauts'"));
+    EXPECT_EQ(error({"monitor", "--json", "--write", "x"}, 2), "--write excludes --json");
+    EXPECT_EQ(error({"keys", "export", "--json", "--pem"}, 2), "--pem excludes --json");
+    EXPECT_NE(error({"keys", "forget", "goofy", "--json"}, 1), "");
+}
+
 TEST_F(Command, SaysThatNoDaemonRuns) {
     for (const std::vector<std::string>& words : {std::vector<std::string>{"status"},
                                                   {"status", "--ready"},
-                                                  {"status", "--json"},
                                                   {"peers"},
                                                   {"sas"},
                                                   {"states"},
@@ -223,9 +268,10 @@ TEST_F(Command, Reports) {
 }
 
 TEST_F(Command, SendsWhatItIsTold) {
-    start({{"bulk", nullptr}, {"rekey", nullptr}, {"role", json::object{{"role", "active"}}}});
-    EXPECT_EQ(run({"bulk"}).out, "all peers: asked for all states\n");
-    EXPECT_EQ(run({"bulk", "minnie"}).out, "minnie: asked for all states\n");
+    const json::object both{{"peers", json::array{"minnie", "goofy"}}};
+    start({{"bulk", both}, {"rekey", both}, {"role", json::object{{"role", "active"}}}});
+    EXPECT_EQ(run({"bulk"}).out, "minnie, goofy: asked for all states\n");
+    EXPECT_EQ(run({"bulk", "minnie"}).status, 0);
     EXPECT_EQ(run({"keys", "rotate"}).status, 0);
     EXPECT_EQ(run({"keys", "rotate", "--what", "sa", "--peer", "minnie"}).status, 0);
     EXPECT_EQ(run({"role", "active"}).out, "active\n");
@@ -287,6 +333,78 @@ TEST_F(Command, ChecksAConfiguration) {
     EXPECT_EQ(report.at("ok"), false);
     EXPECT_EQ(report.at("diagnostics").at(0).at("line"), 2);
     EXPECT_EQ(run({"check", dir_ / "none.conf"}).status, 1);
+    write(dir_ / "empty.conf", "");
+    const auto empty = run({"check", dir_ / "empty.conf"});
+    EXPECT_EQ(empty.status, 0);
+    EXPECT_TRUE(empty.out.ends_with("no peer: nothing is kept in step with anybody\n"));
+}
+
+std::string own_address() {
+    ifaddrs* first = nullptr;
+    if (::getifaddrs(&first) != 0)
+        return {};
+    std::string out;
+    for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next) {
+        std::array<char, INET_ADDRSTRLEN> text{};
+        if (at->ifa_addr != nullptr && at->ifa_addr->sa_family == AF_INET &&
+            (at->ifa_flags & IFF_LOOPBACK) == 0 &&
+            ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr,
+                        text.data(), text.size()) != nullptr)
+            out = text.data();
+    }
+    ::freeifaddrs(first);
+    return out;
+}
+
+// What is good by itself and cannot run here.
+TEST_F(Command, ChecksTheMachine) {
+    const auto keydir = dir_ / "keys", file = dir_ / "live.conf";
+    const auto faults = [&] {
+        const auto outcome = run({"check", "--live", file});
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_TRUE(outcome.err.ends_with("not usable on this machine\n")) << outcome.err;
+        EXPECT_EQ(run({"check", file}).status, 0); // the twin: the file alone
+        return outcome.err;
+    };
+    const auto has = [](const std::string& all, const std::string& line) {
+        EXPECT_NE(all.find(line + "\n"), std::string::npos) << all;
+    };
+    const std::string setup = "config setup\n\tnode=mickey\n\tkeydir=" + keydir.string() + "\n";
+    write(file, setup + "\tsyncdev=encsync-none\n\tcharonuser=no-such-user\n"
+                        "\nconn minnie\n\tleft=198.51.100.1\n\tright=198.51.100.2\n");
+    auto found = faults();
+    has(found, "charonuser no-such-user: there is no such user");
+    has(found, "conn minnie: left 198.51.100.1 is no address of this machine");
+    has(found, keydir.string() + ": no keys here; 'encsync keys init' makes them");
+    EXPECT_EQ(found.find("syncdev"), std::string::npos) << found;
+
+    ASSERT_EQ(run({"keys", "init", "--name", "goofy"}).status, 0);
+    write(file, setup + "\nconn minnie\n\tleft=198.51.100.1\n\tright=198.51.100.2\n");
+    found = faults();
+    has(found, "the identity in " + keydir.string() +
+                   " is that of 'goofy', but this node is "
+                   "'mickey'");
+    has(found, "conn minnie: no key of 'minnie' is trusted; bring its public key and run encsync "
+               "keys trust");
+    const auto as_json = run({"check", "--live", "--json", file});
+    EXPECT_EQ(as_json.status, 1);
+    const auto report = json::parse(as_json.out);
+    EXPECT_EQ(report.at("ok"), false);
+    EXPECT_EQ(report.at("live").as_array().size(), 3u);
+
+    // What can run here: any address of this machine, and keys of that name.
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+    write(dir_ / "minnie.pub", as_minnie({"keys", "export"}).out);
+    ASSERT_EQ(run({"keys", "trust", dir_ / "minnie.pub"}).status, 0);
+    const std::string mine = own_address();
+    if (mine.empty())
+        GTEST_SKIP() << "this machine has no address that another could reach";
+    write(file, "config setup\n\tnode=goofy\n\tkeydir=" + keydir.string() +
+                    "\n\tsyncdev=encsync-none\nconn minnie\n\tleft=" + mine +
+                    "\n\tright=198.51.100.2\n");
+    const auto good = run({"check", "--live", file});
+    EXPECT_EQ(good.status, 0) << good.err;
+    EXPECT_TRUE(good.out.ends_with(": good; node goofy, 1 peer\n")) << good.out;
 }
 
 TEST_F(Command, MakesShowsAndTrustsKeys) {
@@ -302,6 +420,8 @@ TEST_F(Command, MakesShowsAndTrustsKeys) {
 
     const auto exported = as_minnie({"keys", "export"});
     ASSERT_EQ(exported.status, 0);
+    // What the other side will print, beside the file and not in it.
+    EXPECT_TRUE(exported.err.starts_with("minnie  SHA256:")) << exported.err;
     write(dir_ / "minnie.pub", exported.out);
     const auto trusted = run({"keys", "trust", dir_ / "minnie.pub"});
     EXPECT_EQ(trusted.status, 0) << trusted.err;

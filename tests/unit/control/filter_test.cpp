@@ -188,13 +188,37 @@ TEST(Filter, RefusesByName) {
     EXPECT_EQ(why(many + "tcp"), "filter: more than 64 words");
 }
 
-TEST(StateWord, HasAWordOrANumber) {
-    EXPECT_EQ(state_word(IPPROTO_TCP, 0), "closed");
-    EXPECT_EQ(state_word(IPPROTO_TCP, 4), "established");
-    EXPECT_EQ(state_word(IPPROTO_TCP, 10), "time_wait");
-    EXPECT_EQ(state_word(IPPROTO_TCP, 11), "11");
-    EXPECT_EQ(state_word(IPPROTO_UDP, 2), "multiple");
-    EXPECT_EQ(state_word(IPPROTO_UDP, 3), "3");
+TEST(StateWords, AreConntracksOrPfsOrNumbers) {
+    const auto words = [](int proto, std::uint8_t src, std::uint8_t dst) {
+        Flow f = flow(proto, "10.0.0.2", 1, "192.0.2.1", 2);
+        f.src_state = src;
+        f.dst_state = dst;
+        const auto [a, b] = state_words(f);
+        return a + ":" + b;
+    };
+    EXPECT_EQ(words(IPPROTO_TCP, 0, 4), "closed:established");
+    EXPECT_EQ(words(IPPROTO_TCP, 9, 4), "fin_wait_2:established");
+    EXPECT_EQ(words(IPPROTO_TCP, 9, 9), "time_wait:time_wait");
+    EXPECT_EQ(words(IPPROTO_TCP, 10, 10), "close:close");
+    EXPECT_EQ(words(IPPROTO_TCP, 10, 11), "time_wait:11");
+    EXPECT_EQ(words(IPPROTO_UDP, 2, 3), "multiple:3");
+}
+
+TEST(Filter, FindsAStateByTheWordThatIsShown) {
+    Flow f = flow(IPPROTO_TCP, "10.0.0.2", 1, "192.0.2.1", 2);
+    f.src_state = f.dst_state = state::tcp::kFinWait2;
+    EXPECT_TRUE(match("state time_wait", f));
+    EXPECT_FALSE(match("state fin_wait_2", f));
+    f.src_state = f.dst_state = state::tcp::kTimeWait;
+    EXPECT_TRUE(match("state close", f));
+    EXPECT_FALSE(match("state time_wait", f));
+}
+
+TEST(Filter, MindsCaseInNamesOnly) {
+    Flow f = flow(IPPROTO_TCP, "2001:db8::1", 1, "2001:db8::2", 443);
+    f.src_state = f.dst_state = state::tcp::kEstablished;
+    EXPECT_TRUE(match("TCP State ESTABLISHED src 2001:DB8::1 NOT udp Owner Minnie", f, "Minnie"));
+    EXPECT_FALSE(match("owner minnie", f, "Minnie"));
 }
 
 TEST(Describe, GivesWhatScriptsRelyOn) {

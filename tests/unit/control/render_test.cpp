@@ -115,11 +115,12 @@ TEST(Render, TakesAnyShape) {
 TEST(Render, Peers) {
     EXPECT_EQ(render_peers(parse("[]")), "no peers\n");
     EXPECT_EQ(render_peers(parse(R"([{"name":"minnie","state":"up","last_error":"",
-        "bulk":{"sent":3}},{"name":"goofy","state":"down"}])")),
+        "bulk":{"sending":false,"sent":3000,"why":""},"spis":["c0","ff"]},{"name":"goofy","state":"down"}])")),
               "minnie\n"
               "  name           minnie\n"
               "  state          up\n"
-              "  bulk           {\"sent\":3}\n"
+              "  bulk           sending no, sent 3,000\n"
+              "  spis           c0, ff\n"
               "\ngoofy\n"
               "  name           goofy\n"
               "  state          down\n");
@@ -163,7 +164,7 @@ TEST(Render, Policy) {
     EXPECT_EQ(render_policy(parse(R"({"installed":true,"refused":{"forged":1000},
         "counters":{"in_dropped":1000},"ruleset":"table inet encsync {\n\tchain in\u001b\n}\n"})")),
               "policy installed, refused 1,000 (forged 1,000)\n"
-              "  in_dropped     1000\n"
+              "  in_dropped     1,000\n"
               "\n"
               "table inet encsync {\n\tchain in?\n}\n");
 }

@@ -111,7 +111,11 @@ TEST(PublicFile, RefusesByName) {
     EXPECT_EQ(why(read_public(replaced(text, "=\nsig", "A\nsig"))),
               "line 4: key is not 32 bytes in base64");
     EXPECT_EQ(why(read_public(replaced(text, "\n", "\r\n"))),
+              "line 1: lines end in CR LF, as Windows writes them; they must end in LF");
+    EXPECT_EQ(why(read_public(replaced(text, "key 1", "key 2"))),
               "line 1: a version that this encsync does not know");
+    EXPECT_EQ(why(read_public(replaced(text, "name: mickey", "name: .."))),
+              "line 2: '..' cannot be a name");
 }
 
 // The all-zero key is of small order: any signature would do for some message.

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: ISC
+#include "cli/live_check.hpp"
+
+#include "control/client.hpp"
+#include "keys/store.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fmt/format.h>
+#include <ifaddrs.h>
+#include <memory>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <optional>
+#include <pwd.h>
+#include <unistd.h>
+
+namespace encsync::cli {
+
+namespace {
+
+using config::Address;
+
+// An address of this machine, and the one by which everybody on its network is reached.
+struct Own {
+    std::string interface;
+    Address address;
+    std::optional<Address> broadcast; // IPv4
+};
+
+std::optional<Address> read_address(const sockaddr* from) {
+    if (from == nullptr)
+        return std::nullopt;
+    Address out;
+    if (from->sa_family == AF_INET) {
+        const auto* in = reinterpret_cast<const sockaddr_in*>(from);
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(&in->sin_addr);
+        std::copy_n(bytes, sizeof in->sin_addr, out.bytes.begin());
+        return out;
+    }
+    if (from->sa_family == AF_INET6) {
+        const auto* in6 = reinterpret_cast<const sockaddr_in6*>(from);
+        std::copy_n(in6->sin6_addr.s6_addr, out.bytes.size(), out.bytes.begin());
+        out.ipv6 = true;
+        return out;
+    }
+    return std::nullopt;
+}
+
+std::vector<Own> own_addresses() {
+    ifaddrs* first = nullptr;
+    if (::getifaddrs(&first) != 0)
+        return {};
+    const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(first, ::freeifaddrs);
+    std::vector<Own> out;
+    for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next)
+        if (const auto address = read_address(at->ifa_addr)) {
+            const bool broadcasts = (at->ifa_flags & IFF_BROADCAST) != 0;
+            out.push_back({at->ifa_name, *address,
+                           broadcasts ? read_address(at->ifa_broadaddr) : std::nullopt});
+        }
+    return out;
+}
+
+class LiveCheck {
+  public:
+    LiveCheck(const config::Config& config, const std::string& run_dir)
+        : config_(config), run_dir_(run_dir), own_(own_addresses()) {}
+
+    std::vector<std::string> run() {
+        machine();
+        for (const config::Conn& conn : config_.conns)
+            addresses(conn);
+        keys();
+        return std::move(faults_);
+    }
+
+  private:
+    template<class... Parts>
+    void fault(fmt::format_string<Parts...> format, Parts&&... parts) {
+        faults_.push_back(fmt::format(format, std::forward<Parts>(parts)...));
+    }
+
+    const Own* own(const Address& address) const {
+        const auto at = std::ranges::find(own_, address, &Own::address);
+        return at == own_.end() ? nullptr : &*at;
+    }
+
+    void machine() {
+        const auto& setup = config_.setup;
+        if (config_.conns.empty())
+            fault("there is no conn, so this node has no peer");
+        if (!setup.charonuser.empty() && ::getpwnam(setup.charonuser.c_str()) == nullptr)
+            fault("charonuser {}: there is no such user", setup.charonuser);
+        const auto daemon = control::Client::connect_if_running(run_dir_);
+        const bool running = daemon && *daemon;
+        if (!running && ::if_nametoindex(setup.syncdev.c_str()) != 0)
+            fault("syncdev {}: there is such an interface already, and encsyncd, which would make "
+                  "it, does not run",
+                  setup.syncdev);
+    }
+
+    void addresses(const config::Conn& conn) {
+        if (own(conn.left) == nullptr)
+            fault("conn {}: left {} is no address of this machine", conn.name,
+                  config::to_string(conn.left));
+        if (const Own* mine = own(conn.right))
+            fault("conn {}: right {} is this machine's own address, on {}", conn.name,
+                  config::to_string(conn.right), mine->interface);
+        for (const Own& mine : own_)
+            if (mine.broadcast == conn.right)
+                fault("conn {}: right {} is the broadcast address of {}", conn.name,
+                      config::to_string(conn.right), mine.interface);
+    }
+
+    void keys() {
+        const auto store = keys::Store::open(config_.setup.keydir);
+        if (!store)
+            return fault("{}", store.error().text);
+        const auto identities = store->identities();
+        if (!identities)
+            fault("{}", identities.error().text);
+        else if (identities->front().name != config_.setup.node)
+            fault("the identity in {} is that of '{}', but this node is '{}'", store->directory(),
+                  identities->front().name, config_.setup.node);
+        const auto trusted = store->trusted();
+        if (!trusted)
+            return fault("{}", trusted.error().text);
+        for (const config::Conn& conn : config_.conns) {
+            for (const std::string& file : {conn.secretfile, conn.leftcert, conn.rightca})
+                if (!file.empty() && ::access(file.c_str(), R_OK) != 0)
+                    fault("conn {}: {}: {}", conn.name, file, std::strerror(errno));
+            const bool by_key = conn.authby == config::Authby::pubkey && conn.rightca.empty();
+            if (by_key && std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
+                              trusted->end())
+                fault("conn {}: no key of '{}' is trusted; bring its public key and run encsync "
+                      "keys trust",
+                      conn.name, conn.rightid);
+        }
+    }
+
+    const config::Config& config_;
+    const std::string& run_dir_;
+    const std::vector<Own> own_;
+    std::vector<std::string> faults_;
+};
+
+} // namespace
+
+std::vector<std::string> check_live(const config::Config& config, const std::string& run_dir) {
+    return LiveCheck(config, run_dir).run();
+}
+
+} // namespace encsync::cli
