@@ -2,7 +2,6 @@
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
-#include "daemon/run_dir.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -145,34 +144,9 @@ int states(const Options& options, const std::string& filter) {
     return 0;
 }
 
-// keepalived says it once. A daemon that is just being started again finds it in the run directory.
-static int leave_role(const Options& options, const std::string& role) {
-    for (const sync::Role r : {sync::Role::automatic, sync::Role::active, sync::Role::standby}) {
-        if (role != sync::to_string(r))
-            continue;
-        const daemon::RunDir run_dir(options.run_dir);
-        if (auto made = run_dir.prepare(); !made)
-            return fail(made.error().text);
-        if (auto left = run_dir.remember_role(r); !left)
-            return fail(left.error().text);
-        fmt::print("encsyncd is not running in {}; it will start as {}\n", options.run_dir, role);
-        return 0;
-    }
-    return fail(fmt::format("there is no role '{}': active, standby or auto", role));
-}
-
-int role(const Options& options, const std::string& role) {
-    json::object request{{"command", "role"}};
-    if (!role.empty())
-        request["role"] = role;
-    if (!role.empty()) {
-        auto client = Client::connect_if_running(options.run_dir);
-        if (client && !*client)
-            return leave_role(options, role);
-    }
-    return report(options, request, [](const json::value& answer) {
-        const auto now =
-            answer.is_string() ? std::string_view(answer.get_string()) : text(answer, "role");
+int role(const Options& options) {
+    return report(options, {{"command", "role"}}, [](const json::value& answer) {
+        const auto now = text(answer, "role");
         return fmt::format("{}\n", now.empty() ? "-" : clean(now));
     });
 }
@@ -214,6 +188,8 @@ int reload(const Options& options) {
                 did += fmt::format("{}{} {}", did.empty() ? "" : ", ", what,
                                    name.is_string() ? clean(name.get_string()) : "?");
     fmt::print("configuration and keys reloaded: {}\n", did.empty() ? "no conn differs" : did);
+    if (const auto role = text(*answer, "role"); !role.empty())
+        fmt::print("{}\n", clean(role));
     return 0;
 }
 

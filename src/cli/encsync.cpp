@@ -19,6 +19,7 @@ struct Words {
     std::vector<std::string> filter;
     std::string file, name, peer, role, write, what = "sa";
     cli::DecodeSource source;
+    cli::VrrpSource vrrp;
     bool ready = false, pem = false, live = false;
 };
 
@@ -47,9 +48,19 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
         return cli::states(o, fmt::format("{}", fmt::join(w.filter, " ")));
     })->add_option("FILTER", w.filter, "Words such as: tcp port 443 not 10.0.0.0/8");
     verb(app, "role", "The role of this node, or another one for it", run,
-         [&] { return cli::role(o, w.role); })
+         [&] { return w.role.empty() ? cli::role(o) : cli::set_role(o, w.role); })
         ->add_option("ROLE", w.role)
         ->check(CLI::IsMember({"active", "standby", "auto"}));
+    auto* keepalived =
+        verb(app, "keepalived", "Tell the roles that keepalived writes into a FIFO", run, [&] {
+            return w.vrrp.group.empty() && w.vrrp.instance.empty()
+                       ? usage("keepalived: --group or --instance is needed")
+                       : cli::keepalived(o, w.vrrp);
+        });
+    auto* group = keepalived->add_option("--group", w.vrrp.group,
+                                         "A vrrp_sync_group, whose state is the role");
+    keepalived->add_option("--instance", w.vrrp.instance, "Or a vrrp_instance")->excludes(group);
+    keepalived->add_option("FIFO", w.vrrp.fifo, "That of vrrp_notify_fifo")->required();
     verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
         return cli::bulk(o, w.peer);
     })->add_option("PEER", w.peer);

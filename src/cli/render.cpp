@@ -106,10 +106,10 @@ std::string in_step(const json::value& peer) {
 }
 
 std::string peer_table(const json::value& peers) {
-    std::vector<std::vector<std::string>> rows{
-        {"PEER", "STATE", "IN STEP", "SPI IN", "SPI OUT", "RECEIVED", "SENT", "REFUSED", "HEARD"}};
+    std::vector<std::vector<std::string>> rows{{"PEER", "STATE", "ROLE", "IN STEP", "SPI IN",
+                                                "SPI OUT", "RECEIVED", "SENT", "REFUSED", "HEARD"}};
     for (const auto& peer : array_of(peers))
-        rows.push_back({text(peer, "name"), text(peer, "state"), in_step(peer),
+        rows.push_back({text(peer, "name"), text(peer, "state"), text(peer, "role"), in_step(peer),
                         text(peer, "spi_in"), text(peer, "spi_out"),
                         traffic(peer, "rx_packets", "rx_bytes"),
                         traffic(peer, "tx_packets", "tx_bytes"), number_as(count, peer, "refused"),
@@ -230,6 +230,8 @@ std::string render_status(const json::value& status) {
         out += "ready";
     else
         out += fmt::format("NOT ready: {}", text(status, "why"));
+    if (const auto odd = text(status, "role_warning"); odd != kUnknown)
+        out += "\nWARNING: " + odd;
     out += fmt::format("\nencsyncd {}, up {}, memory {}\n", text(status, "version"),
                        number_as(duration, status, "uptime"), number_as(size, status, "memory"));
     out += fmt::format("states {}: own {}, copies {}\n", number_as(count, status, "states"),

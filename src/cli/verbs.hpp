@@ -29,12 +29,24 @@ int status_ready(const Options& options);
 int peers(const Options& options);
 int sas(const Options& options);
 int states(const Options& options, const std::string& filter);
-int role(const Options& options, const std::string& role);
+int role(const Options& options);
 int bulk(const Options& options, const std::string& peer);
 int policy_show(const Options& options);
 int policy_verify(const Options& options);
 int rekey(const Options& options, const std::string& peer);
 int reload(const Options& options);
+
+// ---- of the role (role_verbs.cpp) ------------------------------------------------------------
+
+constexpr int kOvertaken = 3; // exit status: a request for a role that was begun later has won
+
+int set_role(const Options& options, const std::string& role);
+// What keepalived is to be listened to for, and where.
+struct VrrpSource {
+    std::string group, instance; // one of them
+    std::string fifo;
+};
+int keepalived(const Options& options, const VrrpSource& source);
 
 // ---- of the configuration (check_verb.cpp) ---------------------------------------------------
 

@@ -154,8 +154,9 @@ constexpr std::array kOptions = {
            "",
            "auto",
            "Whether this node forwards traffic (`active`) or waits to take over (`standby`). With "
-           "`auto` it is told at run time by `encsync role`, for example from keepalived's "
-           "notify scripts; until then, what passes through it shows it.",
+           "`auto` it is told at run time, by keepalived or by `encsync role`; until then, what "
+           "passes through it shows it. A role that was told stays until the next boot, whatever "
+           "this says.",
            store<&Setup::role>,
            {},
            kRoleWords},

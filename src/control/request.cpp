@@ -9,7 +9,9 @@ namespace encsync::control {
 namespace {
 
 constexpr Field kStates[] = {{.name = "filter"}};
-constexpr Field kRole[] = {{.name = "role", .choices = "active|standby|auto"}};
+constexpr Field kRole[] = {{.name = "role", .choices = "active|standby|auto"},
+                           {.name = "order"}, // control/role_order.hpp; without one: just now
+                           {.name = "reason"}};
 constexpr Field kPeer[] = {{.name = "peer"}};
 
 constexpr Command kCommands[] = {

@@ -237,7 +237,7 @@ Result<void> Node::make_engine() {
     do
         randombytes_buf(&options.session, sizeof options.session);
     while (options.session == 0);
-    options.role = run_dir_.role().value_or(role_of(config_.setup.role));
+    options.role = first_role();
     options.table_kept = run_dir_.table_kept();
     options.join_wait = config_.setup.joinwait;
     options.delay = config_.setup.delay;
@@ -324,7 +324,10 @@ void Node::every_second() {
         memory_->advance(static_cast<std::uint64_t>(
             std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch())
                 .count()));
+    if (!role_stored_)
+        remember_role();
     log_readiness();
+    log_roles();
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)

@@ -40,6 +40,7 @@ namespace encsync::daemon {
 // What a reload did, by names of conns.
 struct Reloaded {
     std::vector<std::string> added, changed, removed;
+    std::string role;     // what became of a new role=; empty: it is what it was
     std::string warnings; // rendered
 };
 
@@ -148,6 +149,15 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
 
+    // roles.cpp
+    sync::Role first_role();
+    Result<boost::json::value> set_role(const boost::json::object& fields);
+    void remember_role();
+    std::optional<std::string> take_configured_role(config::Role before);
+    std::optional<sync::Role> role_of_peer(PeerId peer) const;
+    std::string odd_roles() const;
+    void log_roles();
+
     // views.cpp: what the command is shown
     void offer_commands();
     bool ready(std::string* why) const;
@@ -161,7 +171,6 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     boost::json::object table_counters() const;
     boost::json::object deferral() const;
     Result<control::Generator> states(std::string_view filter) const;
-    Result<boost::json::value> set_role(std::string_view role);
 
     boost::asio::io_context& io_;
     config::Config config_; // its conns by PeerId: see used()
@@ -173,7 +182,12 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<control::Server> control_;
     std::optional<policy::Ruleset> ruleset_;
     bool policy_in_place_ = false;
-    bool was_ready_ = false; // of which the log has told
+    bool was_ready_ = false;            // of which the log has told
+    std::optional<ToldRole> told_role_; // none: the configuration's is in force
+    bool role_stored_ = true;
+    std::string role_not_stored_; // why
+    std::string odd_roles_;       // since so many seconds
+    int odd_for_ = 0;
     policy::GuardCounters guard_;
     std::vector<policy::Selectors> selectors_; // by PeerId
     std::unique_ptr<table::Conntrack> conntrack_;

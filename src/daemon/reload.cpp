@@ -93,7 +93,9 @@ Result<Reloaded> Node::reload() {
         return Error{"nothing was changed: " + keys.error().text};
     if (auto ready = prepare(*changes); !ready)
         return ready.error();
+    const config::Role role = config_.setup.role;
     carry_out(*changes);
+    changes->told.role = take_configured_role(role).value_or("");
     if (auto told = take_keys(std::move(*keys)); !told)
         return told.error();
     changes->told.warnings = config::render(loaded.diagnostics);
@@ -109,7 +111,6 @@ Result<Node::Changes> Node::find_changes(const config::Config& fresh) const {
     for (const Keyword& keyword : kNeedRestart)
         if (!keyword.same(config_.setup, fresh.setup))
             fixed.emplace_back(keyword.name);
-    // The role is set by the command while it runs; the configuration's is for the start.
     rest.role = fresh.setup.role;
     rest.loglevel = fresh.setup.loglevel;
     if (fixed.empty() && rest != fresh.setup)

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/run_dir.hpp"
 
+#include "util/fd.hpp"
+
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <iterator>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 namespace encsync::daemon {
@@ -38,31 +42,58 @@ Result<void> RunDir::prepare() const {
 
 std::optional<std::string> RunDir::read(const char* name) const {
     std::ifstream in(path_ + "/" + name);
-    if (!in)
-        return std::nullopt;
-    return std::string{std::istreambuf_iterator<char>(in), {}};
+    std::string text;
+    std::getline(in, text, '\0'); // all of it
+    return in.is_open() && !in.bad() ? std::optional(text) : std::nullopt;
 }
 
 Result<void> RunDir::write(const char* name, const std::string& text) const {
-    const std::string path = path_ + "/" + name, fresh = path + ".new";
+    // The daemon and the command may both be at it.
+    const std::string path = path_ + "/" + name, fresh = fmt::format("{}.{}", path, ::getpid());
     std::ofstream out(fresh, std::ios::trunc);
     out << text;
     out.close();
-    if (!out || std::rename(fresh.c_str(), path.c_str()) != 0)
-        return Error{fmt::format("cannot write {}: {}", path, std::strerror(errno))};
-    return {};
+    if (out && std::rename(fresh.c_str(), path.c_str()) == 0)
+        return {};
+    const int reason = errno;
+    ::unlink(fresh.c_str());
+    return Error{fmt::format("cannot write {}: {}", path, std::strerror(reason))};
 }
 
-std::optional<sync::Role> RunDir::role() const {
-    const auto text = read(kRole);
-    for (const sync::Role role : {sync::Role::automatic, sync::Role::active, sync::Role::standby})
-        if (text && *text == fmt::format("{}\n", sync::to_string(role)))
-            return role;
+// The role alone on the first line: scripts read it.
+std::optional<ToldRole> RunDir::role() const {
+    const auto text = read(kRole).value_or("");
+    const auto end = std::min(text.find('\n'), text.size());
+    for (const sync::Role role : {sync::Role::automatic, sync::Role::active, sync::Role::standby}) {
+        if (text.compare(0, end, sync::to_string(role)) != 0)
+            continue;
+        ToldRole told{role, {}};
+        auto rest = std::string_view(text).substr(end);
+        if (rest.size() > 2)
+            if (auto order = control::RoleOrder::parse(rest.substr(1, rest.size() - 2)))
+                told.order = *order;
+        // Of another boot, in a directory that has outlived it.
+        if (control::RoleOrder::now().ticks < told.order.ticks)
+            told.order = {};
+        return told;
+    }
     return std::nullopt;
 }
 
-Result<void> RunDir::remember_role(sync::Role role) const {
-    return write(kRole, fmt::format("{}\n", sync::to_string(role)));
+Result<void> RunDir::remember_role(const ToldRole& told) const {
+    return write(kRole, fmt::format("{}\n{}\n", sync::to_string(told.role), told.order.text()));
+}
+
+Result<std::optional<ToldRole>> RunDir::leave_role(const ToldRole& told) const {
+    const std::string path = path_ + "/role.lock";
+    const Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock || ::flock(lock.get(), LOCK_EX) != 0)
+        return Error{fmt::format("cannot lock {}: {}", path, std::strerror(errno))};
+    if (const auto former = role(); former && told.order.before(former->order))
+        return former;
+    if (auto written = remember_role(told); !written)
+        return written.error();
+    return std::optional<ToldRole>();
 }
 
 bool RunDir::table_kept() const {

@@ -3,6 +3,7 @@
 // a tmpfs (/run), so a reboot forgets it together with the kernel's state table.
 #pragma once
 
+#include "control/role_order.hpp"
 #include "sync/session.hpp"
 #include "util/result.hpp"
 
@@ -10,6 +11,11 @@
 #include <string>
 
 namespace encsync::daemon {
+
+struct ToldRole {
+    sync::Role role = sync::Role::automatic;
+    control::RoleOrder order;
+};
 
 class RunDir {
   public:
@@ -21,8 +27,10 @@ class RunDir {
 
     // The role that keepalived or the administrator set last: a daemon that is started again
     // must not fall back to what the configuration says.
-    std::optional<sync::Role> role() const;
-    Result<void> remember_role(sync::Role role) const;
+    std::optional<ToldRole> role() const;
+    Result<void> remember_role(const ToldRole& told) const;
+    // For whoever finds no daemon to tell. One that was begun later is not replaced but returned.
+    Result<std::optional<ToldRole>> leave_role(const ToldRole& told) const;
 
     // Whether the table of this boot and network namespace was read by a former life of this
     // node: flows that are missing from it have then ended, and are not just unknown.

@@ -66,9 +66,7 @@ void Node::offer_commands() {
                                {"why", "the nftables ruleset is gone or was changed"}};
         return json::value{{"verified", true}};
     });
-    control_->handle("role", [this](const json::object& fields) {
-        return set_role(control::text(fields, "role"));
-    });
+    control_->handle("role", [this](const json::object& fields) { return set_role(fields); });
     control_->handle("bulk", [this](const json::object& fields) -> Result<json::value> {
         auto peer = named(control::text(fields, "peer"));
         if (!peer)
@@ -113,6 +111,7 @@ void Node::offer_commands() {
         return json::value{{"added", json::value_from(done->added)},
                            {"changed", json::value_from(done->changed)},
                            {"removed", json::value_from(done->removed)},
+                           {"role", done->role},
                            {"warnings", done->warnings}};
     });
     control_->handle_stream("states", [this](const json::object& fields) {
@@ -128,18 +127,6 @@ Result<PeerId> Node::named(std::string_view name) const {
         if (used(peer) && config_.conns[peer].name == name)
             return peer;
     return Error{fmt::format("there is no conn '{}'", name)};
-}
-
-Result<json::value> Node::set_role(std::string_view role) {
-    for (const sync::Role r : {sync::Role::automatic, sync::Role::active, sync::Role::standby})
-        if (role == sync::to_string(r)) {
-            turn();
-            log::notice("role: {}", role);
-            engine_->set_role(r);
-            if (auto kept = run_dir_.remember_role(r); !kept)
-                log::warning("{}", kept.error().text);
-        }
-    return json::value{{"role", sync::to_string(engine_->role())}};
 }
 
 bool Node::ready(std::string* why) const {
@@ -166,6 +153,7 @@ json::value Node::status() {
     const auto ruleset = ruleset_->status();
     json::object out{{"node", config_.setup.node},
                      {"role", sync::to_string(engine_->role())},
+                     {"role_warning", odd_roles()},
                      {"ready", is_ready},
                      {"why", why},
                      {"version", ENCSYNC_VERSION},
@@ -193,9 +181,11 @@ json::array Node::peers() const {
     json::array out;
     const auto all = link_->sas();
     const sync::Instant now = Clock::now().time_since_epoch();
+    const std::string odd = odd_roles();
     for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
         if (!used(peer))
             continue;
+        const auto role = role_of_peer(peer);
         const sync::Session& s = engine_->session(peer);
         const PeerLife& life = lives_[peer];
         std::string spi_in, spi_out;
@@ -217,7 +207,8 @@ json::array Node::peers() const {
             {"state", state},
             {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
             {"in_step", s.in_step && s.reachable() && engine_->holds_all_of(peer)},
-            {"role", sync::to_string(s.role)},
+            {"role", role ? sync::to_string(*role) : "unknown"},
+            {"role_warning", role && *role != sync::Role::standby ? odd : ""},
             {"spi_in", spi_in},
             {"spi_out", spi_out},
             {"rx_packets", stats != nullptr ? stats->rx_packets : 0},

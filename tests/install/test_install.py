@@ -157,7 +157,7 @@ def test_the_keepalived_example_is_good(destdir, tmp_path):
 
     text = (destdir / DOCUMENTS / "keepalived.conf").read_text()
     assert complaints(text) == []
-    assert complaints(text.replace("notify_master", "notify_mistress")) != []
+    assert complaints(text.replace("vrrp_notify_fifo ", "vrrp_notify_fife ")) != []
 
 
 # ---- systemd ---------------------------------------------------------------------------------

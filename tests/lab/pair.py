@@ -102,7 +102,7 @@ global_defs {{
     router_id {node}
     script_user root
     vrrp_version 3
-}}
+{fifo}}}
 {script}
 vrrp_sync_group firewall {{
     group {{
@@ -174,10 +174,15 @@ class FirewallPair:
     # -- keepalived --
 
     def start_keepalived(self, node: Node, ready: list | None = None,
-                         role: list | None = None) -> None:
+                         follow: list | None = None, role: list | None = None) -> None:
         """ready: a command that says by its status whether this node may be promoted.
+        follow: a command that takes a FIFO as last word, and reads each change from it.
         role: a command that takes "active" or "standby" as last word, called at each change."""
-        script = notify = ""
+        script = notify = fifo = ""
+        if follow:
+            fifo = (f"    vrrp_notify_fifo {node.dir}/vrrp.fifo\n"
+                    f'    vrrp_notify_fifo_script "{" ".join(map(str, follow))}"\n'
+                    "    fifo_write_vrrp_states_on_reload\n")
         if ready:
             script = ("vrrp_script in_step {\n"
                       f'    script "{" ".join(map(str, ready))}"\n'
@@ -186,7 +191,7 @@ class FirewallPair:
         if role:
             command = " ".join(map(str, role))
             for event, word in (("master", "active"), ("backup", "standby"),
-                                ("fault", "standby")):
+                                ("fault", "standby"), ("stop", "standby")):
                 notify += f'    notify_{event} "{command} {word}"\n'
         instances = "".join(
             KEEPALIVED_INSTANCE.format(side=side, router=router, priority=PRIORITY[node.name],
@@ -194,7 +199,7 @@ class FirewallPair:
             for side, router, vips in (("inside", 10, VIP_INSIDE), ("outside", 20, VIP_OUTSIDE)))
         config = node.dir / "keepalived.conf"
         config.write_text(KEEPALIVED.format(node=node.name, script=script, notify=notify,
-                                            instances=instances))
+                                            fifo=fifo, instances=instances))
         self.keepalived[node.name] = node.start(
             "keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
             "--use-file", config, "--pid", node.dir / "keepalived.pid",

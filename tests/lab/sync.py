@@ -202,6 +202,6 @@ def promote(pair: FirewallPair, instances: Iterable[Encsync]) -> None:
     """keepalived on each firewall, driven by encsync's readiness; the first becomes active."""
     for instance in instances:
         pair.start_keepalived(instance.node, ready=instance.argv("status", "--ready"),
-                              role=instance.argv("role"))
+                              follow=instance.argv("keepalived", "--group", "firewall"))
         if instance.node is pair.firewalls[0]:
             pair.wait_owner(instance.node)

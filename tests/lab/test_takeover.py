@@ -116,8 +116,7 @@ def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
 @pytest.mark.daemon
 @pytest.mark.parametrize("way", ["fault", "stop"])
 def test_an_orderly_failover_with_masquerading(fresh, way):
-    """fault: keepalived calls itself faulty, and tells the role. stop: it is stopped, and tells
-    nobody; then two nodes are active."""
+    """fault: keepalived calls itself faulty. stop: it is stopped, and says that."""
     pair = FirewallPair(fresh, masquerade=True)
     instances = mickey, minnie = sync.equip(pair)
     for instance in instances:
@@ -125,10 +124,10 @@ def test_an_orderly_failover_with_masquerading(fresh, way):
     sync.wait_in_step(*instances)
     told_to_go = pair.mickey.dir / "go"
     pair.start_keepalived(pair.mickey, ready=["/usr/bin/test", "!", "-e", told_to_go],
-                          role=mickey.argv("role"))
+                          follow=mickey.argv("keepalived", "--group", "firewall"))
     pair.wait_owner(pair.mickey)
     pair.start_keepalived(pair.minnie, ready=minnie.argv("status", "--ready"),
-                          role=minnie.argv("role"))
+                          follow=minnie.argv("keepalived", "--group", "firewall"))
     wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
              "keepalived to tell both their roles")
     both = start_sessions(pair)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: ISC
-// A line as the control socket takes it, and the filter in it; and the bytes as a filter. Every
-// refusal has a reason, and every accepted request is one that is accepted again.
+// A line as the control socket takes it, and the filter or order in it; and the bytes as a filter
+// and as a line of keepalived. Every refusal has a reason, and what is accepted is accepted again.
 #include "control/filter.hpp"
 #include "control/request.hpp"
+#include "control/role_order.hpp"
+#include "control/vrrp_notice.hpp"
 
 #include <cstdlib>
 
@@ -24,9 +26,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         if (!request->command || !std::holds_alternative<control::Request>(again))
             std::abort();
         filter_on(control::text(request->fields, "filter"));
+        if (const auto order = control::RoleOrder::parse(control::text(request->fields, "order"));
+            order && *control::RoleOrder::parse(order->text()) != *order)
+            std::abort();
     } else if (std::get_if<control::Refused>(&parsed)->text.empty()) {
         std::abort();
     }
     filter_on(line);
+    if (const auto notice = control::VrrpNotice::parse(line);
+        notice ? notice->name.empty() || notice->word.empty() : notice.error().text.empty())
+        std::abort();
     return 0;
 }

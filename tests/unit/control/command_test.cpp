@@ -277,11 +277,59 @@ TEST_F(Command, SendsWhatItIsTold) {
     EXPECT_EQ(run({"role", "active"}).out, "active\n");
     EXPECT_EQ(run({"states", "tcp", "port", "443"}).status, 0);
     stop();
+    const auto role = std::ranges::find_if(
+        asked_, [](const auto& line) { return line.find("\"role\"") != line.npos; });
+    ASSERT_NE(role, asked_.end());
+    EXPECT_TRUE(role->starts_with(R"({"command":"role","role":"active","order":")")) << *role;
+    asked_.erase(role);
     EXPECT_EQ(asked_, (std::vector<std::string>{
                           R"({"command":"bulk"})", R"({"command":"bulk","peer":"minnie"})",
                           R"({"command":"rekey"})", R"({"command":"rekey","peer":"minnie"})",
-                          R"({"command":"role","role":"active"})",
                           R"({"command":"states","filter":"tcp port 443"})"}));
+}
+
+TEST_F(Command, SaysWhatBecameOfARole) {
+    start({{"role", json::object{{"role", "standby"}, {"overtaken", true}, {"by", "7 8"}}}});
+    const auto late = run({"role", "active"});
+    EXPECT_EQ(late.status, 3);
+    EXPECT_EQ(late.out, "");
+    EXPECT_EQ(late.err, "encsync: role active was overtaken: 'standby' was asked for later and "
+                        "stays\n");
+    EXPECT_EQ(run({"role", "active", "--json"}).status, 3);
+    stop();
+    start({{"role", json::object{{"role", "active"}, {"stored", false}, {"why", "no space"}}}});
+    const auto lost = run({"role", "active"});
+    EXPECT_EQ(lost.status, 1);
+    EXPECT_EQ(lost.out, "");
+    EXPECT_EQ(lost.err, "encsync: the role is active, but will be lost if encsyncd is started "
+                        "again: no space\n");
+    stop();
+    start({{"role", json::object{{"role", "active"}, {"stored", true}}}});
+    EXPECT_EQ(run({"role", "active"}).status, 0);
+}
+
+// Nobody is there to tell. What was asked for last is what will be found.
+TEST_F(Command, LeavesARoleForTheNextDaemon) {
+    const auto left = run({"role", "active"});
+    EXPECT_EQ(left.status, 0) << left.err;
+    EXPECT_EQ(left.out,
+              "encsyncd is not running in " + dir_.string() + "; it will start as active\n");
+    const auto kept = read_file(dir_ / "role");
+    EXPECT_TRUE(kept.starts_with("active\n")) << kept;
+    const std::string later = "active\n" + std::to_string(~0ULL) + " 1\n";
+    write(dir_ / "role", later); // of another boot: void
+    EXPECT_EQ(run({"role", "standby"}).status, 0);
+    EXPECT_TRUE(read_file(dir_ / "role").starts_with("standby\n"));
+    write(dir_ / "role", "active\n"); // of a release before
+    EXPECT_EQ(run({"role", "standby"}).status, 0);
+    EXPECT_TRUE(read_file(dir_ / "role").starts_with("standby\n"));
+    fs::remove(dir_ / "role");
+    fs::create_directory(dir_ / "role");
+    const auto refused = run({"role", "active"});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_TRUE(refused.err.starts_with("encsync: cannot write " + (dir_ / "role").string()))
+        << refused.err;
+    EXPECT_FALSE(fs::exists(dir_ / ("role." + std::to_string(::getpid()))));
 }
 
 TEST_F(Command, StreamsStates) {

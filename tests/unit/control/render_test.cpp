@@ -60,8 +60,8 @@ TEST(Render, Status) {
         "version": "0.1.0", "uptime": 7500, "states": 1234, "own": 1000, "copies": 234,
         "memory": 12582912,
         "policy": {"installed": true, "refused": {"bad_ttl": 10, "never": 0, "bad_length": 2}},
-        "peers": [{"name": "minnie", "state": "up", "ready": true, "in_step": true,
-                   "spi_in": "c0ffee01", "spi_out": "deadbeef", "rx_packets": 1234,
+        "peers": [{"name": "minnie", "state": "up", "role": "standby", "ready": true,
+                   "in_step": true, "spi_in": "c0ffee01", "spi_out": "deadbeef", "rx_packets": 1234,
                    "tx_packets": 5, "rx_bytes": 1536, "tx_bytes": 400, "refused": 3, "since": 9,
                    "last_heard": 1, "last_error": "", "checked_seconds_ago": 2,
                    "check": {"equal": true}},
@@ -72,11 +72,20 @@ encsyncd 0.1.0, up 2h5m, memory 12.0 MiB
 states 1,234: own 1,000, copies 234
 policy installed, refused 12 (bad_ttl 10, bad_length 2)
 
-PEER    STATE  IN STEP              SPI IN    SPI OUT   RECEIVED         SENT       REFUSED  HEARD
-minnie  up     yes, checked 2s ago  c0ffee01  deadbeef  1,234 (1.5 KiB)  5 (400 B)  3        1s ago
-goofy   down   no                   -         -         - (-)            - (-)      -        -
+PEER    STATE  ROLE     IN STEP              SPI IN    SPI OUT   RECEIVED         SENT       REFUSED  HEARD
+minnie  up     standby  yes, checked 2s ago  c0ffee01  deadbeef  1,234 (1.5 KiB)  5 (400 B)  3        1s ago
+goofy   down   -        no                   -         -         - (-)            - (-)      -        -
 goofy: no trusted key
 )");
+}
+
+TEST(Render, RolesThatDoNotFitAreNamed) {
+    EXPECT_TRUE(render_status(parse(R"({"node":"mickey","role":"active","ready":true,
+        "role_warning":"2 nodes are active: mickey, minnie"})"))
+                    .starts_with("mickey: active, ready\nWARNING: 2 nodes are active: mickey, "
+                                 "minnie\nencsyncd"));
+    EXPECT_EQ(render_status(parse(R"({"node":"mickey","role_warning":""})")).find("WARNING"),
+              std::string::npos);
 }
 
 TEST(Render, ADifferenceIsNotCalledInStep) {

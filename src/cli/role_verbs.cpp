@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: ISC
+// Telling this node's role: once, by an administrator or a script, or all that keepalived writes
+// into its FIFO. keepalived(8) says it once, so a role also reaches a daemon that is not there.
+#include "cli/render.hpp"
+#include "cli/verbs.hpp"
+#include "control/client.hpp"
+#include "control/request.hpp"
+#include "control/role_order.hpp"
+#include "control/vrrp_notice.hpp"
+#include "daemon/run_dir.hpp"
+#include "util/fd.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <optional>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <thread>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using control::Client;
+using control::RoleOrder;
+using control::VrrpNotice;
+using daemon::ToldRole;
+using sync::Role;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+json::object request_for(const ToldRole& told, const std::string& reason = {}) {
+    json::object request{
+        {"command", "role"}, {"role", sync::to_string(told.role)}, {"order", told.order.text()}};
+    if (!reason.empty())
+        request["reason"] = reason;
+    return request;
+}
+
+std::string_view text(const json::value& answer, std::string_view name) {
+    const auto* fields = answer.if_object();
+    return fields ? control::text(*fields, name) : std::string_view();
+}
+
+bool says(const json::value& answer, std::string_view name, bool what) {
+    const auto* fields = answer.if_object();
+    const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
+    return value && *value == what;
+}
+
+std::string overtaken(Role role, std::string_view now) {
+    return fmt::format("role {} was overtaken: '{}' was asked for later and stays",
+                       sync::to_string(role), clean(now));
+}
+
+// None: it will be found by the daemon that starts next. Else what was asked for later.
+Result<std::optional<ToldRole>> leave(const Options& options, const ToldRole& told) {
+    const daemon::RunDir run_dir(options.run_dir);
+    if (auto made = run_dir.prepare(); !made)
+        return made.error();
+    return run_dir.leave_role(told);
+}
+
+int report(const Options& options, Role role, const json::value& answer) {
+    if (says(answer, "overtaken", true)) {
+        fail(overtaken(role, text(answer, "role")));
+        return kOvertaken;
+    }
+    if (says(answer, "stored", false))
+        return fail(fmt::format("the role is {}, but will be lost if encsyncd is started again: {}",
+                                clean(text(answer, "role")), clean(text(answer, "why"))));
+    if (options.json)
+        return print_json(answer);
+    fmt::print("{}\n", clean(text(answer, "role")));
+    return 0;
+}
+
+} // namespace
+
+int set_role(const Options& options, const std::string& word) {
+    ToldRole told{.role = Role::automatic, .order = RoleOrder::of_caller()};
+    for (const Role role : {Role::active, Role::standby})
+        if (word == sync::to_string(role))
+            told.role = role;
+    // A daemon that begins meanwhile may have read what was left there before.
+    for (const bool left : {false, true}) {
+        auto client = Client::connect_if_running(options.run_dir);
+        if (!client)
+            return fail(client.error().text);
+        if (*client) {
+            auto answer = (*client)->call(request_for(told));
+            return answer ? report(options, told.role, *answer) : fail(answer.error().text);
+        }
+        if (left)
+            break;
+        auto later = leave(options, told);
+        if (!later)
+            return fail(later.error().text);
+        if (*later) {
+            fail(overtaken(told.role, sync::to_string((*later)->role)));
+            return kOvertaken;
+        }
+    }
+    if (options.json)
+        return print_json(json::object{{"role", word}, {"running", false}});
+    fmt::print("encsyncd is not running in {}; it will start as {}\n", options.run_dir, word);
+    return 0;
+}
+
+// ---- keepalived's FIFO -----------------------------------------------------------------------
+
+namespace {
+
+constexpr std::size_t kMaxLine = 4096; // as much as a write into a pipe keeps together
+constexpr std::size_t kMaxReason = 300;
+// keepalived kills what is still there a second after its SIGTERM.
+constexpr auto kLeave = 800ms;
+constexpr auto kRetry = 500ms;
+constexpr auto kLastTries = 5s; // when nobody is left who would start us again
+
+class Follower {
+  public:
+    Follower(const Options& options, const VrrpSource& source)
+        : options_(options), source_(source), keeper_(control::started_by_keepalived()) {
+        if (keeper_) // which gives its scripts /dev/null
+            ::openlog("encsync", LOG_PID, LOG_DAEMON);
+    }
+
+    int run() {
+        if (auto opened = open(); !opened) {
+            say(LOG_ERR, opened.error().text);
+            return 1;
+        }
+        while (!over_)
+            turn();
+        return status_;
+    }
+
+  private:
+    Result<void> open() {
+        const auto failed = [this](const char* what) {
+            return Error{fmt::format("{}: {}: {}", source_.fifo, what, std::strerror(errno))};
+        };
+        // Not blocking: keepalived opens its end after it has started us.
+        fifo_ = Fd(::open(source_.fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+        if (!fifo_)
+            return failed("cannot open the FIFO");
+        struct stat info {};
+        if (::fstat(fifo_.get(), &info) != 0)
+            return failed("cannot look at the FIFO");
+        if (!S_ISFIFO(info.st_mode))
+            return Error{fmt::format("{}: is no FIFO", source_.fifo)};
+        // keepalived sends SIGTERM before it writes STOP.
+        sigset_t term;
+        ::sigemptyset(&term);
+        ::sigaddset(&term, SIGTERM);
+        ::sigprocmask(SIG_BLOCK, &term, nullptr);
+        signals_ = Fd(::signalfd(-1, &term, SFD_NONBLOCK | SFD_CLOEXEC));
+        if (!signals_)
+            return failed("cannot wait for signals");
+        wait_for_former();
+        say(LOG_INFO,
+            fmt::format("{} \"{}\" of keepalived says the role of this node", kind(), name()));
+        return {};
+    }
+
+    // keepalived starts another one of us at a reload, while this one may have lines to tell.
+    void wait_for_former() {
+        const daemon::RunDir run_dir(options_.run_dir);
+        if (auto made = run_dir.prepare(); !made)
+            return say(LOG_WARNING, made.error().text);
+        const std::string path = options_.run_dir + "/keepalived.lock";
+        lock_ = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        for (const auto until = Clock::now() + 2 * kLastTries;
+             ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0;) {
+            if (errno != EWOULDBLOCK || Clock::now() > until)
+                return say(LOG_WARNING,
+                           fmt::format("{}: not locked: {}", path, std::strerror(errno)));
+            std::this_thread::sleep_for(20ms);
+        }
+    }
+
+    void turn() {
+        std::array<pollfd, 3> polled{{{fifo_.get(), POLLIN, 0},
+                                      {signals_.get(), POLLIN, 0},
+                                      {client_ ? client_->socket() : -1, POLLIN, 0}}};
+        std::optional<Clock::time_point> due = leave_at_;
+        if (latest_ && !client_)
+            due = std::min(due.value_or(Clock::time_point::max()), retry_at_);
+        int patience = -1;
+        if (due)
+            patience = static_cast<int>(std::max<std::int64_t>(
+                0, std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count()));
+        ::poll(polled.data(), polled.size(), patience);
+        if (signalfd_siginfo info{};
+            polled[1].revents != 0 && ::read(signals_.get(), &info, sizeof info) > 0 && !leave_at_)
+            leave_at_ = Clock::now() + kLeave;
+        if (polled[2].revents != 0)
+            client_.reset(); // it was idle for too long, or the daemon ends
+        if (polled[0].revents != 0)
+            read();
+        if (latest_ && !client_ && Clock::now() >= retry_at_)
+            tell();
+        if (last_ && (told_ || !latest_))
+            finish(0);
+        else if (leave_at_ && Clock::now() >= *leave_at_)
+            finish(told_ || !latest_ ? 0 : 1);
+    }
+
+    void read() {
+        std::array<char, kMaxLine> piece;
+        const ssize_t got = ::read(fifo_.get(), piece.data(), piece.size());
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (got <= 0) {
+            fifo_.reset();
+            return ended();
+        }
+        buffer_.append(piece.data(), static_cast<std::size_t>(got));
+        std::size_t begin = 0;
+        for (auto end = buffer_.find('\n'); end != buffer_.npos; end = buffer_.find('\n', begin)) {
+            take(std::string_view(buffer_).substr(begin, end - begin));
+            begin = end + 1;
+        }
+        buffer_.erase(0, begin);
+        if (buffer_.size() > kMaxLine) {
+            say(LOG_WARNING, fmt::format("a line of more than {} bytes is passed over", kMaxLine));
+            buffer_.clear();
+        }
+    }
+
+    void take(std::string_view line) {
+        auto notice = VrrpNotice::parse(line);
+        if (!notice)
+            return say(LOG_WARNING, fmt::format("keepalived: a line {}: '{}'", notice.error().text,
+                                                line.substr(0, 200)));
+        if (notice->group == source_.group.empty() || notice->name != name()) {
+            if (notice->group && !source_.group.empty() && notice->name != stranger_) {
+                stranger_ = notice->name;
+                say(LOG_WARNING,
+                    fmt::format("keepalived: a group \"{}\", which --group \"{}\" does "
+                                "not mean",
+                                notice->name, name()));
+            }
+            return;
+        }
+        if (notice->state == VrrpNotice::State::none)
+            return;
+        wish(notice->state == VrrpNotice::State::master ? Role::active : Role::standby,
+             fmt::format("keepalived: {} \"{}\" is {}", kind(), name(), notice->word));
+        stopped_ = last_ = notice->state == VrrpNotice::State::stop;
+    }
+
+    // keepalived has closed its end.
+    void ended() {
+        last_ = true;
+        leave_at_ = Clock::now() + kLastTries;
+        if (stopped_)
+            return;
+        if (!keeper_)
+            say(LOG_WARNING, "the FIFO was closed, and this process was not started by keepalived: "
+                             "whether that still runs is not known, and the role stays what it is");
+        else if (control::is_keepalived(*keeper_))
+            say(LOG_INFO, "keepalived has closed the FIFO for a reload");
+        else
+            wish(Role::standby, "keepalived is gone without STOP, its addresses may still be here");
+    }
+
+    void wish(Role role, std::string reason) {
+        latest_ = ToldRole{role, RoleOrder::now()};
+        // A name in the configuration of keepalived may be anything; a request is a short text.
+        std::ranges::replace_if(
+            reason, [](char c) { return c < ' ' || c > '~'; }, '?');
+        reason_ = reason.substr(0, kMaxReason);
+        told_ = false;
+        say(LOG_NOTICE, fmt::format("{}: role {}", reason_, sync::to_string(role)));
+        tell();
+    }
+
+    // The connection stays. When it is gone, encsyncd may have been started anew, so it is told
+    // again; one that knows takes no notice.
+    void tell() {
+        retry_at_ = Clock::now() + kRetry;
+        if (!client_) {
+            auto connected = Client::connect_if_running(options_.run_dir);
+            if (!connected)
+                return not_told(connected.error().text);
+            client_ = std::move(*connected);
+        }
+        if (!client_)
+            return leave_there();
+        auto answer = client_->call(request_for(*latest_, reason_));
+        if (!answer) {
+            client_.reset();
+            return not_told(answer.error().text);
+        }
+        if (says(*answer, "overtaken", true) && !told_)
+            say(LOG_WARNING, overtaken(latest_->role, text(*answer, "role")));
+        told_ = true;
+        complaint_.clear();
+    }
+
+    // encsyncd does not run: it finds the role when it starts.
+    void leave_there() {
+        if (told_)
+            return;
+        auto later = leave(options_, *latest_);
+        if (!later)
+            return not_told(later.error().text);
+        if (*later)
+            say(LOG_WARNING, overtaken(latest_->role, sync::to_string((*later)->role)));
+        told_ = true;
+    }
+
+    void not_told(const std::string& why) {
+        told_ = false;
+        if (why != complaint_)
+            say(LOG_ERR,
+                fmt::format("role {} is not told yet: {}", sync::to_string(latest_->role), why));
+        complaint_ = why;
+    }
+
+    void finish(int status) {
+        over_ = true;
+        status_ = status;
+    }
+
+    void say(int level, const std::string& line) const {
+        if (keeper_)
+            ::syslog(level, "%s", clean(line).c_str());
+        else
+            fmt::print(stderr, "encsync: {}\n", clean(line));
+    }
+
+    const char* kind() const { return source_.group.empty() ? "instance" : "group"; }
+    const std::string& name() const {
+        return source_.group.empty() ? source_.instance : source_.group;
+    }
+
+    const Options& options_;
+    const VrrpSource& source_;
+    const std::optional<pid_t> keeper_;
+    Fd fifo_, signals_, lock_;
+    std::string buffer_;
+    std::string stranger_; // a group of which it was said that it is not ours
+    std::optional<ToldRole> latest_;
+    std::string reason_;
+    bool told_ = false; // to encsyncd, or left for it
+    std::optional<Client> client_;
+    std::string complaint_;
+    Clock::time_point retry_at_{};
+    std::optional<Clock::time_point> leave_at_;
+    bool stopped_ = false; // keepalived has said STOP
+    bool last_ = false;    // nothing follows
+    bool over_ = false;
+    int status_ = 0;
+};
+
+} // namespace
+
+int keepalived(const Options& options, const VrrpSource& source) {
+    return Follower(options, source).run();
+}
+
+} // namespace encsync::cli
