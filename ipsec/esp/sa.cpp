@@ -216,13 +216,18 @@ Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t
     return seal(buffer, inner_size, wire_size, next_header_);
 }
 
-Sealed OutboundSa::seal_dummy(MutableBytes buffer, std::size_t wire_size) {
+Sealed OutboundSa::seal_dummy(MutableBytes buffer, std::size_t wire_size, Bytes content) {
     if (wire_size < sealed_size(0) || wire_size % kAlignment != 0)
         return {SealVerdict::bad_size, 0};
     if (buffer.size() < wire_size)
         return {SealVerdict::no_room, 0};
     const std::size_t inner_size = max_inner_size(wire_size);
+    if (content.size() > inner_size)
+        return {SealVerdict::bad_size, 0};
+    if (number_ > last_) // exhausted() is for packets that say something
+        return {SealVerdict::sequence_exhausted, 0};
     std::memset(buffer.data() + kHeaderSize, 0, inner_size);
+    std::ranges::copy(content, buffer.data() + kHeaderSize);
     return seal(buffer, inner_size, wire_size, kNextNone);
 }
 
@@ -308,7 +313,7 @@ Opened InboundSa::open(MutableBytes packet) {
         if (text[inner_size + i] != i + 1)
             return {Verdict::bad_padding, {}};
     if (found == kNextNone)
-        return {Verdict::dummy, {}};
+        return {Verdict::dummy, text.first(inner_size)};
     if (found != next_header_)
         return {Verdict::bad_next_header, {}};
     return {Verdict::ok, text.first(inner_size)};

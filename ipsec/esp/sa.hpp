@@ -83,7 +83,7 @@ std::string_view to_string(Verdict verdict); // "bad_tag"
 
 struct Opened {
     Verdict verdict;
-    MutableBytes inner; // empty unless ok
+    MutableBytes inner; // of ok, and the content of a dummy; else empty
 };
 
 // An AEAD keyed once, with its nonce: locked memory for what we hold, EVP's own for the key
@@ -122,8 +122,8 @@ class OutboundSa {
     // be reachable: see can_pad().
     Sealed seal(MutableBytes buffer, std::size_t inner_size, std::size_t wire_size = 0);
     // A dummy packet (RFC 4303 section 2.6) of exactly `wire_size` bytes, which must be what
-    // sealed_size() says of some packet. Whoever opens it drops it.
-    Sealed seal_dummy(MutableBytes buffer, std::size_t wire_size);
+    // sealed_size() says of some packet. Whoever opens it drops it. It begins with `content`.
+    Sealed seal_dummy(MutableBytes buffer, std::size_t wire_size, Bytes content = {});
     static constexpr bool can_pad(std::size_t inner_size, std::size_t wire_size) {
         const std::size_t least = kHeaderSize + inner_size + 2 + kIcvSize;
         return wire_size >= least && wire_size - least <= kMaxPadding &&

@@ -41,6 +41,9 @@ struct UserspaceLink::Peer {
     std::uint8_t* slot(std::size_t i) { return slots.data() + i * slot_size; }
     // In front of the payload in a slot.
     std::size_t inner_header() const { return conf.transport ? 0 : ip_header_size(inner_ipv6); }
+    std::size_t outer_size(std::size_t datagram) const {
+        return datagram + ip_header_size(conf.left.is_v6()) + 8;
+    }
     void clear_batch() {
         committed = next_run = 0;
         runs.clear();

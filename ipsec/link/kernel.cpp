@@ -361,6 +361,7 @@ void KernelLink::beat(Peer& peer) {
         peer.room_until = Clock::time_point::max();
         peer.room = peer.largest;
         peer.stats.mtu = peer.conf.mtu;
+        peer.stats.mtu_source = PathMtu::Source::configured;
         peer.stats.mtu_raised++;
     }
     for (Sa& sa : peer.sas) {
@@ -495,6 +496,7 @@ void KernelLink::told_too_big(Peer& peer) {
     peer.room = std::min(peer.room, static_cast<std::size_t>(mtu) - header);
     peer.room_until = Clock::now() + kBelieveSmallMtu;
     peer.stats.mtu = static_cast<std::uint16_t>(peer.conf.mtu - (peer.largest - peer.room));
+    peer.stats.mtu_source = PathMtu::Source::told;
     peer.stats.mtu_lowered++;
 }
 

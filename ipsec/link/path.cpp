@@ -58,6 +58,8 @@ bool UserspaceLink::believe(const PathError& error, Peer& peer) {
 
 void UserspaceLink::path_changed(Peer& peer, PathMtu::Change change) {
     const std::uint16_t before = std::exchange(peer.stats.mtu, peer.path.mtu());
+    peer.stats.mtu_source = peer.path.source();
+    peer.stats.mtu_answers = peer.path.answers();
     switch (change) {
     case PathMtu::Change::none:
         break;
@@ -69,14 +71,19 @@ void UserspaceLink::path_changed(Peer& peer, PathMtu::Change change) {
         log::warning("peer {}: packets of {} bytes are too big for the path: mtu is {} now",
                      peer.conf.name, before, peer.stats.mtu);
         break;
+    case PathMtu::Change::vanished:
+        peer.stats.mtu_lowered++;
+        log::warning("peer {}: packets of {} bytes vanish on the path, smaller ones arrive: mtu is "
+                     "{} now, and what passes is searched",
+                     peer.conf.name, before, peer.stats.mtu);
+        break;
     case PathMtu::Change::raised:
         peer.stats.mtu_raised++;
-        log::notice("peer {}: the path carries more again: mtu is {} now", peer.conf.name,
+        log::notice("peer {}: the path carries more: mtu is {} now", peer.conf.name,
                     peer.stats.mtu);
         break;
     }
-    if (change != PathMtu::Change::refused)
-        watch_paths();
+    watch_paths();
 }
 
 // One timer for all peers, set to when the first of them has something to do.
@@ -95,35 +102,57 @@ void UserspaceLink::watch_paths() {
             if (error || alive.expired())
                 return;
             for (const auto& peer : peers_) {
-                const auto due = peer ? peer->path.due(Clock::now()) : PathMtu::Due::nothing;
-                if (due == PathMtu::Due::probe)
-                    probe(*peer);
-                else if (due == PathMtu::Due::raised)
-                    path_changed(*peer, PathMtu::Change::raised);
+                const auto due = peer ? peer->path.due(Clock::now()) : PathMtu::Due{};
+                if (due.change != PathMtu::Change::none)
+                    path_changed(*peer, due.change);
+                if (due.probe)
+                    probe(*peer, *due.probe);
             }
             watch_paths();
         });
 }
 
-// A dummy packet as large as is configured. Nothing is lost if it does not arrive, and if it does
-// the peer drops it. No answer within the time means that it has not been too big.
-void UserspaceLink::probe(Peer& peer) {
-    OutboundEntry* entry = sas_.outbound(peer.conf.id);
-    const std::size_t largest = max_datagram(peer.path.configured(), peer.conf.left.is_v6());
+// A packet of the size in question, and a small one. Nothing is lost if they do not arrive.
+void UserspaceLink::probe(Peer& peer, const PathMtu::Probe& probe) {
+    const std::size_t largest = max_datagram(probe.size, peer.conf.left.is_v6());
     const std::size_t size = wire_size(esp::max_inner_size(largest), largest);
-    std::vector<std::uint8_t> buffer(size);
-    peer.path.put_off(Clock::now());
-    if (entry == nullptr || peer.blocked ||
-        entry->sa.seal_dummy(buffer, size).verdict != esp::SealVerdict::ok)
-        return;
-    const MutableBytes packet(buffer);
-    const SendResult result = peer.socket->udp.send(peer.endpoint, {&packet, 1});
-    if (result.status == SendStatus::sent || result.status == SendStatus::too_big) {
+    switch (send_dummy(peer, size, {false, probe.large_id})) {
+    case SendStatus::sent:
         peer.stats.mtu_probes++;
-        peer.path.probed(Clock::now());
-    }
-    if (result.status == SendStatus::too_big)
+        if (peer.conf.probes)
+            send_dummy(peer, wire_size(kProbeSize, largest), {false, probe.small_id});
+        break;
+    case SendStatus::too_big:
+        peer.stats.mtu_probes++;
         read_errors(*peer.socket);
+        break;
+    default:
+        peer.path.put_off(Clock::now());
+    }
+}
+
+SendStatus UserspaceLink::send_dummy(Peer& peer, std::size_t size, const PathProbe& content) {
+    OutboundEntry* entry = sas_.outbound(peer.conf.id);
+    std::vector<std::uint8_t> buffer(size);
+    if (entry == nullptr || peer.blocked ||
+        entry->sa.seal_dummy(buffer, size, write_probe(content)).verdict != esp::SealVerdict::ok)
+        return SendStatus::would_block;
+    entry->info.packets++;
+    if (entry->sa.soft_limit_reached())
+        tell_expiry(peer, *entry);
+    const MutableBytes packet(buffer);
+    return peer.socket->udp.send(peer.endpoint, {&packet, 1}).status;
+}
+
+// An answer is as small as a small probe: who is asked sends no more than who asks.
+void UserspaceLink::on_dummy(Peer& peer, Bytes content) {
+    const auto probe = read_probe(content);
+    if (!probe)
+        return;
+    if (probe->answer)
+        path_changed(peer, peer.path.answered(probe->id, Clock::now()));
+    else
+        send_dummy(peer, wire_size(kProbeSize, esp::kMaxPadding + 1), {true, probe->id});
 }
 
 } // namespace encsync::link

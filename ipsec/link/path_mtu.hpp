@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: ISC
-// What the path to a peer is believed to carry: what is configured, less where the path says so,
-// and after some minutes asked for anew (RFC 1191 section 6.3, RFC 8899 section 5.2).
+// What the path to a peer is believed to carry: what is configured, less where the path says so or
+// where probes show it, and after some minutes asked for anew (RFC 1191 section 6.3, RFC 8899).
 //
-//     PathMtu path(1500, kFloor);
-//     path.told(1300, now);                        // an ICMP error, checked by the caller
-//     if (path.due(now) == PathMtu::Due::probe)    // later: send a dummy of configured() bytes
-//         path.probed(now);                        // and see whether an error comes back
+//     PathMtu path(1500, kFloor, {}, true);  path.start(now);
+//     path.told(1300, now);                  // an ICMP error, checked by the caller
+//     if (path.sent(1400)) watch(path);      // a packet of this size left: is it to be confirmed?
+//     const auto [change, probe] = path.due(now);   // at next(): send what is in `probe`
+//     path.answered(id, now);                // the peer has answered the probe of this number
+//
+// A probe is a pair of packets that say nothing else: one of the size in question, and a small one
+// that shows that the path and the peer are there. A size has failed when several small ones were
+// answered and it was not; when nothing is answered, nothing is learned. While large packets are
+// sent the size in use is confirmed again and again. Where it fails, and no error says for what,
+// it falls to the floor at once, and what does pass is searched from there.
+//
+// A peer that answers no probes (another implementation, an older version) leaves what RFC 1191
+// has: errors lower the size, and the silence that follows a larger packet raises it.
 //
 // It reads no clock. Sizes are of whole outer IP packets, in bytes.
 #pragma once
@@ -21,42 +31,80 @@ class PathMtu {
   public:
     using Clock = std::chrono::steady_clock;
     struct Times {
-        Clock::duration raise_after = std::chrono::minutes(10); // RFC 8899: PMTU_RAISE_TIMER
-        Clock::duration answer_within = std::chrono::seconds(3);
+        Clock::duration raise_after = std::chrono::minutes(10);     // PMTU_RAISE_TIMER
+        Clock::duration answer_within = std::chrono::seconds(3);    // of errors, by a router
+        Clock::duration try_every = std::chrono::milliseconds(500); // PROBE_TIMER
+        Clock::duration confirm_every = std::chrono::seconds(1);    // CONFIRMATION_TIMER
+        Clock::duration ask_every = std::chrono::seconds(30); // likewise, where nobody answers
     };
     enum class Change : std::uint8_t {
-        none,    // nothing new
-        lowered, //
-        raised,  // the answer to a probe: more than was believed, less than is configured
-        refused, // below the floor: nobody's router says so
+        none,     // nothing new
+        lowered,  //
+        raised,   // more passes than was believed
+        vanished, // packets of the size in use do not arrive, and no error says so
+        refused,  // below the floor: nobody's router says so
     };
-    enum class Due : std::uint8_t { nothing, probe, raised };
+    enum class Source : std::uint8_t { configured, told, searched };
+    struct Probe {
+        std::uint16_t size;
+        std::uint32_t large_id, small_id;
+    };
+    struct Due {
+        Change change = Change::none;
+        std::optional<Probe> probe{};
+    };
 
-    // `floor` is taken down to `configured` where that is less.
-    PathMtu(std::uint16_t configured, std::uint16_t floor, Times times);
+    // `floor` is taken down to `configured` where that is less. `probes`: the peer may answer some.
+    PathMtu(std::uint16_t configured, std::uint16_t floor, Times times, bool probes);
 
     std::uint16_t mtu() const { return mtu_; }
     std::uint16_t configured() const { return configured_; }
-    bool probing() const { return probed_.has_value(); }
+    Source source() const { return source_; }
+    bool probing() const { return round_.has_value(); }
+    bool searching() const { return too_large_ != 0; }
+    bool answers() const { return answers_; } // the peer does answer probes
+
+    // The peer can be sent to (again): what passes is found out at once. Until then nothing is due.
+    void start(Clock::time_point now);
+    void stop();
 
     // A packet was too big for a hop that carries `reported` bytes.
     Change told(std::size_t reported, Clock::time_point now);
     // A packet was too big, and nobody says for what: a step down.
     Change too_big(Clock::time_point now);
+    // A packet of this size was sent. True: next() has changed.
+    bool sent(std::size_t size);
+    Change answered(std::uint32_t id, Clock::time_point now);
 
-    // When due() has something to say; nothing while the path carries what is configured.
+    // When due() has something to say. Nothing: not before something else happens.
     std::optional<Clock::time_point> next() const;
-    // `raised`: no error came back for a probe, mtu() is what is configured again.
     Due due(Clock::time_point now);
-    // The probe was sent, or cannot be sent now and is put off.
-    void probed(Clock::time_point now) { probed_ = now; }
-    void put_off(Clock::time_point now) { settled_ = now; }
+    // What due() wanted to have sent cannot be sent now: it asks again.
+    void put_off(Clock::time_point now);
 
   private:
+    struct Round { // probes of one size
+        std::uint16_t size;
+        std::uint32_t first_id;
+        unsigned tries = 0, small_answers = 0;
+        Clock::time_point last_try{};
+    };
+    std::uint16_t candidate() const;
+    Change passed(std::uint16_t size, Clock::time_point now);
+    Change failed(std::uint16_t size, Clock::time_point now);
+    void settle(Clock::time_point now);
+    void end_round(Clock::time_point now);
+
     Times times_;
     std::uint16_t configured_, floor_, mtu_;
-    Clock::time_point settled_;               // when mtu_ was found
-    std::optional<Clock::time_point> probed_; // when a probe was sent that may yet be answered
+    std::uint16_t too_large_ = 0; // in a search: the least size that has failed
+    Source source_ = Source::configured;
+    bool probes_, started_ = false, answers_ = false;
+    bool unconfirmed_ = false;  // packets larger than the floor left since the last round
+    std::uint32_t next_id_ = 0; // even: of a large probe, odd: of a small one
+    std::optional<Round> round_;
+    Clock::time_point settled_{};                // when mtu_ was found
+    std::optional<Clock::time_point> confirmed_; // when the last round ended
 };
 
 } // namespace encsync::link

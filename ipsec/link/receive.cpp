@@ -94,6 +94,7 @@ void UserspaceLink::on_esp(MutableBytes packet) {
         break;
     case esp::Verdict::dummy:
         stats.dummy++;
+        on_dummy(*peers_[id], opened.inner);
         return;
     case esp::Verdict::replayed:
     case esp::Verdict::too_old:

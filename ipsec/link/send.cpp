@@ -130,6 +130,8 @@ void UserspaceLink::send(Peer& peer) {
             peer.socket->udp.send(peer.endpoint, {&peer.sealed[run.first], run.count});
         for (std::size_t i = 0; i < result.packets; i++)
             peer.stats.tx_bytes += peer.inner_sizes[run.first + i];
+        if (result.packets > 0 && peer.path.sent(peer.outer_size(peer.sealed[run.first].size())))
+            watch_paths();
         peer.stats.tx_packets += result.packets;
         peer.stats.tx_calls += result.calls;
         run.first += result.packets;

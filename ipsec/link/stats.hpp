@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
+#include "ipsec/link/path_mtu.hpp"
 #include "util/peer_id.hpp"
 
 #include <array>
@@ -41,8 +42,10 @@ struct PeerStats {
     int last_errno = 0;
     std::uint64_t blocked = 0; // times the socket or the queue was full; nothing is lost by it
     std::uint16_t mtu = 0;     // of the path, as now believed
+    PathMtu::Source mtu_source = PathMtu::Source::configured;
+    bool mtu_answers = false; // the peer answers probes, so what is sent is known to arrive
     std::uint64_t mtu_lowered = 0, mtu_raised = 0;
-    std::uint64_t mtu_probes = 0;   // dummies sent to see whether the path carries more again
+    std::uint64_t mtu_probes = 0;   // dummies sent to see what the path carries
     std::uint64_t icmp_refused = 0; // "too big" about no packet of ours, or a size that is none
 
     std::uint64_t refused_total() const {

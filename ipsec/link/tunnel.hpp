@@ -27,6 +27,7 @@ struct LinkPeer {
     std::uint16_t mtu = 1500;      // of the path between them, at most: see path_mtu.hpp
     std::uint64_t lifepackets = 0; // that one outbound SA sends; 0: as many as are safe
     bool transport = false;        // mode of its SAs; else tunnel. Userspace only.
+    bool probes = false;           // it may answer probes of the path. Userspace only.
 };
 
 struct LinkHooks {

@@ -11,7 +11,7 @@ namespace encsync::link {
 UserspaceLink::Peer::Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket,
                           const Endpoint& right, PathMtu::Times times)
     : conf(peer), socket(std::move(nat_socket)), endpoint(right),
-      path(peer.mtu, path_floor(peer.left.is_v6()), times),
+      path(peer.mtu, path_floor(peer.left.is_v6()), times, peer.probes),
       slot_size((max_datagram(peer.mtu, peer.left.is_v6()) + 63) / 64 * 64),
       slots(slot_size * kMaxSegments) {
     stats.mtu = peer.mtu;
@@ -97,8 +97,11 @@ void UserspaceLink::set_endpoint(PeerId id, const Endpoint& endpoint) {
     if (peer == nullptr || endpoint.address().is_v6() != peer->conf.left.is_v6())
         return;
     if (std::exchange(peer->endpoint, endpoint) != endpoint) { // another path
-        peer->path = PathMtu(peer->conf.mtu, path_floor(peer->conf.left.is_v6()), options_.path);
-        peer->stats.mtu = peer->path.mtu();
+        peer->path = PathMtu(peer->conf.mtu, path_floor(peer->conf.left.is_v6()), options_.path,
+                             peer->conf.probes);
+        if (peer->up)
+            peer->path.start(Clock::now());
+        path_changed(*peer, PathMtu::Change::none);
     }
     if (auto ok = collect_sources(); !ok)
         log::warning("peer {}: {}", peer->conf.name, ok.error().text);
@@ -189,6 +192,8 @@ Result<void> UserspaceLink::add_sa(const esp::SaParams& params) {
     if (!peer->up) {
         peer->up = true;
         peer->refused = false;
+        peer->path.start(Clock::now());
+        watch_paths();
         receiver_.on_up(params.peer);
     } else if (!peer->blocked) {
         tell_writable(*peer); // the SA before was used up
@@ -203,6 +208,7 @@ bool UserspaceLink::delete_sa(PeerId id, std::uint32_t spi, esp::Direction direc
         expire_sas();
     } else if (Peer* peer = find(id); peer != nullptr && peer->up && sas_.outbound(id) == nullptr) {
         peer->up = false;
+        peer->path.stop();
         receiver_.on_down(id);
     }
     return true;
@@ -216,6 +222,7 @@ void UserspaceLink::drop_sas(PeerId id) {
     peer->stats.no_sa += peer->committed;
     peer->clear_batch();
     peer->blocked = false;
+    peer->path.stop();
     if (std::exchange(peer->up, false))
         receiver_.on_down(id);
 }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "ipsec/link/path_mtu.hpp"
+#include "ipsec/link/probe.hpp"
 #include "ipsec/link/tunnel.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -95,7 +96,9 @@ class UserspaceLink final : public Tunnel {
     bool believe(const PathError& error, Peer& peer);
     void path_changed(Peer& peer, PathMtu::Change change);
     void watch_paths();
-    void probe(Peer& peer);
+    void probe(Peer& peer, const PathMtu::Probe& probe);
+    SendStatus send_dummy(Peer& peer, std::size_t size, const PathProbe& content);
+    void on_dummy(Peer& peer, Bytes content);
     void tell_expiry(Peer& peer, OutboundEntry& entry);
     void tell_writable(Peer& peer);
     void expire_sas();

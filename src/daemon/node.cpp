@@ -212,7 +212,8 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
 
 Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
     auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
-                                  conn.lifepackets, conn.type == config::Type::transport});
+                                  conn.lifepackets, conn.type == config::Type::transport,
+                                  peer_options(conn).extended});
     if (!added)
         return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
     return {};

@@ -37,6 +37,18 @@ const char* cipher_name(esp::Cipher cipher) {
     return "chacha20poly1305";
 }
 
+const char* mtu_source(link::PathMtu::Source source) {
+    switch (source) {
+    case link::PathMtu::Source::configured:
+        break;
+    case link::PathMtu::Source::told:
+        return "told";
+    case link::PathMtu::Source::searched:
+        return "searched";
+    }
+    return "configured";
+}
+
 std::uint64_t resident_bytes() {
     std::ifstream statm("/proc/self/statm");
     std::uint64_t size = 0, resident = 0;
@@ -250,6 +262,8 @@ json::array Node::peers() const {
             o["mtu"] = stats->mtu;
             o["path"] = json::object{{"mtu", stats->mtu},
                                      {"configured", config_.conns[peer].mtu},
+                                     {"found", mtu_source(stats->mtu_source)},
+                                     {"confirmed", stats->mtu_answers},
                                      {"lowered", stats->mtu_lowered},
                                      {"raised", stats->mtu_raised},
                                      {"probes", stats->mtu_probes},

@@ -5,6 +5,7 @@
 //   mode 1: the rest is four bytes of changes (position 16 bits, value, spare), then an inner
 //           packet: sealed, changed, opened. Only the unchanged one may open.
 #include "ipsec/esp/sa.hpp"
+#include "ipsec/link/probe.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -46,8 +47,13 @@ void packet_from_network(std::uint8_t choice, Bytes input) {
     const bool authentic = opened.verdict == Verdict::ok || opened.verdict == Verdict::dummy ||
                            opened.verdict == Verdict::bad_padding ||
                            opened.verdict == Verdict::bad_next_header;
-    require((opened.verdict == Verdict::ok) == (opened.inner.data() != nullptr));
+    require((opened.verdict == Verdict::ok || opened.verdict == Verdict::dummy) ==
+            (opened.inner.data() != nullptr));
     require(authentic == (in->window().top() != top));
+    if (opened.verdict == Verdict::dummy)
+        if (const auto probe = link::read_probe(opened.inner))
+            require(std::ranges::equal(link::write_probe(*probe),
+                                       opened.inner.first(link::kProbeSize)));
     if (opened.verdict != Verdict::ok)
         return;
     require(opened.inner.size() + 34 <= packet.size());

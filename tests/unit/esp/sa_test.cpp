@@ -359,15 +359,19 @@ TEST(OutboundSa, DummiesAreToldFromPackets) {
     auto out = outbound(make_params(Direction::outbound));
     auto in = inbound(make_params(Direction::inbound));
     std::vector<std::uint8_t> buffer(1472);
-    const Sealed dummy = out.seal_dummy(buffer, 1472);
+    const std::vector<std::uint8_t> content{1, 2, 3};
+    const Sealed dummy = out.seal_dummy(buffer, 1472, content);
     ASSERT_EQ(SealVerdict::ok, dummy.verdict);
     EXPECT_EQ(1472u, dummy.size);
     const Opened opened = in.open(buffer);
     EXPECT_EQ(Verdict::dummy, opened.verdict);
-    EXPECT_TRUE(opened.inner.empty());
+    ASSERT_EQ(max_inner_size(1472), opened.inner.size());
+    EXPECT_TRUE(std::ranges::equal(content, opened.inner.first(3)));
+    EXPECT_EQ(0, opened.inner[3]);
     EXPECT_EQ(Verdict::replayed, in.open(buffer).verdict); // its number counts
     EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, 1470).verdict);
     EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, sealed_size(0) - 4).verdict);
+    EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, sealed_size(2), content).verdict);
     EXPECT_EQ(SealVerdict::no_room, out.seal_dummy(buffer, 1476).verdict);
     EXPECT_EQ(2u, out.next_number());
 }

@@ -130,6 +130,7 @@ class TwoNodes : public testing::Test {
         p.right = boost::asio::ip::make_address(r);
         p.mtu = mtu;
         p.transport = transport;
+        p.probes = probes;
         return p;
     }
 
@@ -168,7 +169,7 @@ class TwoNodes : public testing::Test {
     LinkOptions options;
     std::string left = "127.0.0.1", right = "127.0.0.2";
     std::uint16_t mtu = 1500;
-    bool transport = false;
+    bool transport = false, probes = false;
     std::optional<Node> mickey, minnie;
 };
 
