@@ -33,6 +33,7 @@ class KernelLink final : public Tunnel {
     KernelLink& operator=(const KernelLink&) = delete;
 
     Result<void> add_peer(const LinkPeer& peer) override;
+    Result<bool> move_peer(PeerId, const Address&, const Address&) override { return false; }
     void remove_peer(PeerId peer) override;
 
     Result<void> add_sa(const esp::SaParams& params) override;

@@ -10,6 +10,13 @@ constexpr int kErrorsPerTurn = 64;
 // A router complains about a packet sent just now, not about one long ago.
 constexpr std::uint32_t kRecent = 65536;
 
+// Of one socket's peers; the kernel does not always give the scope with an error.
+bool same(const Endpoint& a, const Endpoint& b) {
+    return a.address().is_v6() && b.address().is_v6()
+               ? a.address().to_v6().to_bytes() == b.address().to_v6().to_bytes()
+               : a.address() == b.address();
+}
+
 } // namespace
 
 // Our own kernel refused a packet. It says in the error queue what would have fitted, and about
@@ -30,8 +37,7 @@ void UserspaceLink::read_errors(Socket& socket) {
             continue;
         }
         for (const auto& peer : peers_) {
-            if (!peer || peer->socket.get() != &socket ||
-                peer->endpoint.address() != error->to.address())
+            if (!peer || peer->socket.get() != &socket || !same(peer->endpoint, error->to))
                 continue;
             const auto change = believe(*error, *peer) ? peer->path.told(error->mtu, Clock::now())
                                                        : PathMtu::Change::refused;
@@ -65,7 +71,7 @@ void UserspaceLink::path_changed(Peer& peer, PathMtu::Change change) {
         break;
     case PathMtu::Change::refused:
         peer.stats.icmp_refused++;
-        break;
+        return;
     case PathMtu::Change::lowered:
         peer.stats.mtu_lowered++;
         log::warning("peer {}: packets of {} bytes are too big for the path: mtu is {} now",

@@ -44,6 +44,9 @@ class Tunnel : public Link {
     // Opens the sockets of the peer's left address if no other peer has. On error nothing is left
     // open. The error names what is wrong ("UDP 192.0.2.1:500 is taken by charon (pid 7)").
     virtual Result<void> add_peer(const LinkPeer& peer) = 0;
+    // The same addresses with another scope: their interface was made anew. Its SAs stay. False:
+    // nothing has changed. On error neither.
+    virtual Result<bool> move_peer(PeerId peer, const Address& left, const Address& right) = 0;
     // Drops its SAs and closes sockets that no other peer needs. on_down is told.
     virtual void remove_peer(PeerId peer) = 0;
 

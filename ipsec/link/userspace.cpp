@@ -56,18 +56,9 @@ Result<void> UserspaceLink::add_peer(const LinkPeer& peer) {
     if (peer.mtu < kMinMtu)
         return Error{fmt::format("peer {}: mtu {} is below {}", peer.name, peer.mtu, kMinMtu)};
 
-    for (const bool nat : {false, true}) {
-        const Endpoint local(peer.left, nat ? options_.natport : options_.ikeport);
-        if (find_socket(local) != nullptr)
-            continue;
-        if (auto ok = open_socket(local, nat); !ok) {
-            close_unused_sockets();
-            return Error{fmt::format("peer {}: {}", peer.name, ok.error().text)};
-        }
-    }
-    const Endpoint local(peer.left, options_.natport);
-    const auto socket = std::find_if(sockets_.begin(), sockets_.end(),
-                                     [&](const auto& s) { return s->udp.local() == local; });
+    auto socket = open_sockets(peer.left);
+    if (!socket)
+        return Error{fmt::format("peer {}: {}", peer.name, socket.error().text)};
     peers_[peer.id] = std::make_unique<Peer>(peer, *socket, Endpoint(peer.right, options_.natport),
                                              options_.path);
     if (auto ok = collect_sources(); !ok) {
@@ -76,6 +67,39 @@ Result<void> UserspaceLink::add_peer(const LinkPeer& peer) {
         return Error{fmt::format("peer {}: {}", peer.name, ok.error().text)};
     }
     return {};
+}
+
+Result<bool> UserspaceLink::move_peer(PeerId id, const Address& left, const Address& right) {
+    Peer* peer = find(id);
+    if (peer == nullptr || (peer->conf.left == left && peer->conf.right == right))
+        return false;
+    auto socket = open_sockets(left);
+    if (!socket)
+        return socket.error();
+    peer->conf.left = left;
+    peer->conf.right = right;
+    peer->socket = std::move(*socket);
+    peer->stats.unreachable += peer->committed;
+    peer->clear_batch();
+    peer->blocked = false;
+    close_unused_sockets();
+    set_endpoint(id, {right, peer->endpoint.port()});
+    tell_writable(*peer);
+    return true;
+}
+
+Result<std::shared_ptr<UserspaceLink::Socket>> UserspaceLink::open_sockets(const Address& left) {
+    for (const bool nat : {false, true}) {
+        const Endpoint local(left, nat ? options_.natport : options_.ikeport);
+        if (find_socket(local) != nullptr)
+            continue;
+        if (auto ok = open_socket(local, nat); !ok) {
+            close_unused_sockets();
+            return ok.error();
+        }
+    }
+    const Endpoint local(left, options_.natport);
+    return *std::ranges::find_if(sockets_, [&](const auto& s) { return s->udp.local() == local; });
 }
 
 void UserspaceLink::remove_peer(PeerId id) {

@@ -44,6 +44,7 @@ class UserspaceLink final : public Tunnel {
     UserspaceLink& operator=(const UserspaceLink&) = delete;
 
     Result<void> add_peer(const LinkPeer& peer) override;
+    Result<bool> move_peer(PeerId peer, const Address& left, const Address& right) override;
     void remove_peer(PeerId peer) override;
     // Where ESP goes, if not to natport of the right address (a NAT in between).
     void set_endpoint(PeerId peer, const Endpoint& endpoint);
@@ -74,6 +75,8 @@ class UserspaceLink final : public Tunnel {
                   LinkOptions options);
     Peer* find(PeerId peer) const { return peer < kMaxPeers ? peers_[peer].get() : nullptr; }
     Socket* find_socket(const Endpoint& local) const;
+    // Those of an address that are not open yet. The one of natport.
+    Result<std::shared_ptr<Socket>> open_sockets(const Address& left);
     Result<void> open_socket(const Endpoint& local, bool nat);
     void close_unused_sockets();
     Result<void> collect_sources();

@@ -5,6 +5,7 @@
 #include "keys/store.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
@@ -43,6 +44,10 @@ std::optional<Address> read_address(const sockaddr* from) {
         const auto* in6 = reinterpret_cast<const sockaddr_in6*>(from);
         std::copy_n(in6->sin6_addr.s6_addr, out.bytes.size(), out.bytes.begin());
         out.ipv6 = true;
+        std::array<char, IF_NAMESIZE> scope{};
+        if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) &&
+            ::if_indextoname(in6->sin6_scope_id, scope.data()) != nullptr)
+            out.scope = scope.data();
         return out;
     }
     return std::nullopt;
@@ -55,7 +60,9 @@ std::vector<Own> own_addresses() {
     const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> all(first, ::freeifaddrs);
     std::vector<Own> out;
     for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next)
-        if (const auto address = read_address(at->ifa_addr)) {
+        if (auto address = read_address(at->ifa_addr)) {
+            if (address->ipv6 && address->bytes[0] == 0xfe && (address->bytes[1] & 0xc0) == 0x80)
+                address->scope = at->ifa_name; // link-local
             const bool broadcasts = (at->ifa_flags & IFF_BROADCAST) != 0;
             out.push_back({at->ifa_name, *address,
                            broadcasts ? read_address(at->ifa_broadaddr) : std::nullopt});
@@ -102,7 +109,10 @@ class LiveCheck {
     }
 
     void addresses(const config::Conn& conn) {
-        if (own(conn.left) == nullptr)
+        if (!conn.left.scope.empty() && ::if_nametoindex(conn.left.scope.c_str()) == 0)
+            fault("conn {}: left {}: this machine has no interface '{}'", conn.name,
+                  config::to_string(conn.left), conn.left.scope);
+        else if (own(conn.left) == nullptr)
             fault("conn {}: left {} is no address of this machine", conn.name,
                   config::to_string(conn.left));
         if (const Own* mine = own(conn.right))

@@ -27,6 +27,10 @@ unsigned width(const Address& address) {
 
 constexpr std::array<std::uint8_t, 16> kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
+bool is_link_local(const Address& address) {
+    return address.ipv6 && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
+}
+
 // Why an address cannot be one end of a sync link; nothing if it can.
 std::string_view not_a_host(const Address& address) {
     const auto& b = address.bytes;
@@ -35,8 +39,6 @@ std::string_view not_a_host(const Address& address) {
     if (address.ipv6) {
         if (b[0] == 0xff)
             return "this is a multicast address";
-        if (b[0] == 0xfe && (b[1] & 0xc0) == 0x80)
-            return "link-local addresses need a scope and are not supported";
         if (address.bytes == kLoopback6)
             return "a loopback address reaches no other machine";
         const bool zeros =
@@ -61,7 +63,7 @@ std::string_view not_a_host(const Address& address) {
 std::string to_string(const Address& address) {
     char text[INET6_ADDRSTRLEN] = {};
     ::inet_ntop(address.ipv6 ? AF_INET6 : AF_INET, address.bytes.data(), text, sizeof text);
-    return text;
+    return address.scope.empty() ? text : fmt::format("{}%{}", text, address.scope);
 }
 
 std::string to_string(const Prefix& prefix) {
@@ -77,19 +79,44 @@ bool Prefix::contains(const Address& address) const {
     return true;
 }
 
+namespace {
+
+Verdict read_scope(std::string_view text, std::string& out) {
+    if (text.empty())
+        return Problem{"an interface is missing behind the '%'", 0, {}};
+    if (text.find_first_not_of("0123456789") == std::string_view::npos)
+        return Problem{
+            "write the interface's name; its number changes when it goes and comes back", 0, {}};
+    return read_interface(text, out);
+}
+
+} // namespace
+
 Verdict read_address(std::string_view text, Address& out) {
     if (text[0] == '%')
         return Problem{fmt::format("'{}': encsync needs the address itself", text), 0, {}};
-    if (const std::size_t at = text.find('%'); at != std::string_view::npos)
-        return Problem{"addresses with a scope are not supported", at, {}};
     if (const std::size_t at = text.find('/'); at != std::string_view::npos)
         return Problem{"this is one address, without a prefix length", at, {}};
+    const std::size_t percent = text.find('%');
+    const std::string_view number = text.substr(0, percent);
     Address address;
-    if (!parse_numeric(text, address))
-        return Problem{fmt::format("'{}' is no IP address", text), 0,
+    if (!parse_numeric(number, address))
+        return Problem{fmt::format("'{}' is no IP address", number), 0,
                        "host names are not looked up; write 192.0.2.1 or 2001:db8::1"};
     if (const std::string_view reason = not_a_host(address); !reason.empty())
         return Problem{std::string(reason), 0, {}};
+    const bool scoped = percent != std::string_view::npos;
+    if (scoped && !is_link_local(address))
+        return Problem{"only a link-local address (fe80::/10) has a scope", percent, {}};
+    if (!scoped && is_link_local(address))
+        return Problem{"a link-local address needs a scope, the interface that it is on", 0,
+                       fmt::format("write {}%eth0", number)};
+    if (scoped) {
+        if (Verdict problem = read_scope(text.substr(percent + 1), address.scope)) {
+            problem->offset += percent + 1;
+            return problem;
+        }
+    }
     out = address;
     return {};
 }

@@ -65,6 +65,7 @@ class Checker {
         else if (conn_.left == conn_.right)
             fail({"left", "right"},
                  fmt::format("left and right are the same address, {}", to_string(conn_.left)));
+        scopes();
         // OpenBSD's pfsync listens on IPv4 only, FreeBSD's on IPv6 since 14.
         if (conn_.right.ipv6 && usable("wire") &&
             (conn_.wire == Wire::openbsd || conn_.wire == Wire::freebsd_1301))
@@ -76,6 +77,21 @@ class Checker {
         if (conn_.left.ipv6 && usable("mtu") && conn_.mtu < kLeastIpv6Mtu)
             fail({"mtu"}, fmt::format("mtu {} is too small for IPv6, which needs {}", conn_.mtu,
                                       kLeastIpv6Mtu));
+    }
+
+    void scopes() {
+        const std::string &left = conn_.left.scope, &right = conn_.right.scope;
+        if (conn_.left.ipv6 != conn_.right.ipv6 || (left.empty() && right.empty()))
+            return;
+        const std::string ends =
+            fmt::format("left {} and right {}", to_string(conn_.left), to_string(conn_.right));
+        if (left.empty() || right.empty())
+            fail({"left", "right"}, fmt::format("{} are not both link-local", ends));
+        else if (left != right)
+            fail({"left", "right"}, fmt::format("{} are on different interfaces", ends));
+        else if (setup_.ipsec == Ipsec::kernel)
+            fail({"left", "right"}, "link-local addresses need ipsec=userspace: the kernel's IPsec "
+                                    "states have no scope");
     }
 
     void lifetimes() {
@@ -169,13 +185,18 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
     for (std::size_t i = 0; i < conns.size(); i++) {
         Checker(setup, conns[i], report).run();
         const Conn& conn = conns[i].conn;
+        // By the number alone: IKE does not see the scope.
         const auto same_right = [](const Conn& a, const Conn& b) {
-            return a.right != Address{} && a.right == b.right;
+            return a.right != Address{} && a.right.ipv6 == b.right.ipv6 &&
+                   a.right.bytes == b.right.bytes;
         };
         const auto same_rightid = [](const Conn& a, const Conn& b) {
             return same_id(a.rightid, b.rightid);
         };
-        check_unique(conns, i, "right", to_string(conn.right), same_right, report);
+        check_unique(conns, i, "right",
+                     to_string(conn.right) +
+                         (conn.right.scope.empty() ? "" : ", whatever its scope,"),
+                     same_right, report);
         check_unique(conns, i, "rightid", conn.rightid, same_rightid, report);
     }
     if (conns.size() > kMaxPeers)

@@ -29,6 +29,7 @@ namespace encsync::config {
 struct Address {
     std::array<std::uint8_t, 16> bytes{};
     bool ipv6 = false;
+    std::string scope{}; // of a link-local address: the name of its interface
     bool operator==(const Address&) const = default;
 };
 std::string to_string(const Address& address);

@@ -41,7 +41,8 @@ struct Word {
 std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_number(std::string_view text, Limits limits, std::uint32_t& out);
 [[nodiscard]] Verdict read_word(std::string_view text, std::span<const Word> words, int& out);
-// One a host can have and be reached at: no name, no wildcard, no multicast, no scope.
+// One a host can have and be reached at: no name, no wildcard, no multicast. A scope is there if
+// it is link-local, and only then.
 [[nodiscard]] Verdict read_address(std::string_view text, Address& out);
 // A bare address is a whole-length prefix.
 [[nodiscard]] Verdict read_prefix(std::string_view text, Prefix& out);

@@ -47,9 +47,12 @@ Result<IpsecChoice> choose_ipsec(const config::Config& config) {
         return IpsecChoice{false, "auto", "it is faster, and needs no kernel support"};
     const bool transport = std::ranges::any_of(
         config.conns, [](const auto& c) { return c.type == config::Type::transport; });
-    if (const std::string no_kernel = transport
-                                          ? "the kernel's xfrm interfaces take no type=transport"
-                                          : kernel_lacks(config);
+    const bool link_local =
+        std::ranges::any_of(config.conns, [](const auto& c) { return !c.left.scope.empty(); });
+    if (const std::string no_kernel =
+            transport    ? "the kernel's xfrm interfaces take no type=transport"
+            : link_local ? "the kernel's IPsec states take no link-local addresses"
+                         : kernel_lacks(config);
         !no_kernel.empty())
         return Error{fmt::format("ipsec=auto: neither userspace nor kernel will do: {}; {}",
                                  no_userspace, no_kernel)};

@@ -43,6 +43,9 @@ std::string charon_user(const std::string& configured) {
 
 // The likeliest reason for silence that is on this side. None: we have our address.
 std::optional<std::string> lost_address(const config::Conn& conn) {
+    if (lacks_interface(conn.left))
+        return fmt::format("interface {} of left {} is gone", conn.left.scope,
+                           config::to_string(conn.left));
     if (link::is_own(outer(conn.left)))
         return {};
     return fmt::format("left {} is no address of this machine any more",
@@ -111,7 +114,8 @@ policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& co
         options.defer_queue = config_.setup.deferqueue;
     for (const config::Conn& conn : conns)
         options.tunnels.push_back(
-            {.family = family(conn.left),
+            {.interface = conn.left.scope,
+             .family = family(conn.left),
              .left = {conn.left.bytes},
              .right = {conn.right.bytes},
              .left_ports = ports,
@@ -211,6 +215,9 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
 }
 
 Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
+    if (lacks_interface(conn.left))
+        return Error{fmt::format("conn {}: left {}: this machine has no interface '{}'", conn.name,
+                                 config::to_string(conn.left), conn.left.scope)};
     auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
                                   conn.lifepackets, conn.type == config::Type::transport,
                                   peer_options(conn).extended});
@@ -327,6 +334,7 @@ void Node::every_second() {
                 .count()));
     if (!role_stored_)
         remember_role();
+    follow_interfaces();
     log_readiness();
     log_roles();
     second_timer_.expires_after(1s);
@@ -334,6 +342,19 @@ void Node::every_second() {
         if (!error)
             every_second();
     });
+}
+
+// An interface that has gone and come back has another number, and its sockets are dead.
+void Node::follow_interfaces() {
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        const config::Conn& conn = config_.conns[peer];
+        if (conn.left.scope.empty() || lacks_interface(conn.left))
+            continue;
+        if (auto moved = link_->move_peer(peer, outer(conn.left), outer(conn.right)); !moved)
+            failed(peer, moved.error().text);
+        else if (*moved)
+            log::notice("peer {}: interface {} is back", conn.name, conn.left.scope);
+    }
 }
 
 // ---- from the tunnel -----------------------------------------------------------------------
@@ -376,7 +397,13 @@ void Node::on_writable(PeerId) {
 // ---- from charon ---------------------------------------------------------------------------
 
 void Node::on_ike_out(const channel::IkeOut& datagram) {
-    link_->send_ike(endpoint(datagram.from), endpoint(datagram.to), datagram.datagram);
+    link::Endpoint from = endpoint(datagram.from), to = endpoint(datagram.to);
+    for (const config::Conn& conn : config_.conns)
+        if (!conn.right.scope.empty() && conn.right.bytes == datagram.to.address) {
+            from.address(outer(conn.left));
+            to.address(outer(conn.right));
+        }
+    link_->send_ike(from, to, datagram.datagram);
 }
 
 void Node::on_add_sa(const channel::AddSa& sa) {

@@ -120,6 +120,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void end_turn();
     void wait_for_deadline();
     void every_second();
+    void follow_interfaces();
 
     // link::Receiver
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override;

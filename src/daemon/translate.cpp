@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <net/if.h>
 
 namespace encsync::daemon {
 
@@ -14,7 +15,8 @@ esp::InnerAddress inner(const config::Address& address) {
 
 link::Address outer(const config::Address& address) {
     if (address.ipv6)
-        return asio::ip::address_v6(address.bytes);
+        return asio::ip::address_v6(
+            address.bytes, address.scope.empty() ? 0 : ::if_nametoindex(address.scope.c_str()));
     asio::ip::address_v4::bytes_type bytes{};
     std::copy_n(address.bytes.begin(), bytes.size(), bytes.begin());
     return asio::ip::address_v4(bytes);
@@ -35,6 +37,10 @@ channel::Endpoint endpoint(const link::Endpoint& from) {
 
 link::Endpoint endpoint(const channel::Endpoint& from) {
     return {outer({from.address, from.ipv6}), from.port};
+}
+
+bool lacks_interface(const config::Address& address) {
+    return !address.scope.empty() && outer(address).to_v6().scope_id() == 0;
 }
 
 state::Family family(const config::Address& address) {

@@ -12,7 +12,10 @@
 namespace encsync::daemon {
 
 esp::InnerAddress inner(const config::Address& address);
+// With the number that the interface of its scope has now; 0: there is none.
 link::Address outer(const config::Address& address);
+bool lacks_interface(const config::Address& address);
+// charon knows addresses without their scopes.
 channel::Endpoint endpoint(const config::Address& address, std::uint16_t port);
 channel::Endpoint endpoint(const link::Endpoint& from);
 link::Endpoint endpoint(const channel::Endpoint& from);

@@ -62,8 +62,12 @@ std::string untrack(const Tunnel& t, bool outbound) {
         outbound ? std::tie(t.left_ports, t.right_ports) : std::tie(t.right_ports, t.left_ports);
     if ((is_any(from) && is_any(to)) || (from_ports.empty() && to_ports.empty()))
         return {};
+    const std::string interface =
+        t.interface.empty()
+            ? ""
+            : fmt::format("{} \"{}\" ", outbound ? "oifname" : "iifname", t.interface);
     const char* family = t.family == state::Family::inet ? "ipv4" : "ipv6";
-    return fmt::format("        meta nfproto {} {}{}{}{}notrack\n", family,
+    return fmt::format("        {}meta nfproto {} {}{}{}{}notrack\n", interface, family,
                        match_address("saddr", from, t.family), match_address("daddr", to, t.family),
                        match_ports("sport", from_ports), match_ports("dport", to_ports));
 }
@@ -275,6 +279,9 @@ Result<Ruleset> Ruleset::install(RulesetOptions options) {
 Result<void> Ruleset::change(RulesetOptions options) {
     if (!is_interface_name(options.syncdev))
         return Error{fmt::format("nftables: \"{}\" is no interface name", options.syncdev)};
+    for (const Tunnel& t : options.tunnels)
+        if (!t.interface.empty() && !is_interface_name(t.interface))
+            return Error{fmt::format("nftables: \"{}\" is no interface name", t.interface)};
     const RulesetOptions old = std::exchange(impl_->options, std::move(options));
     auto done = reinstall();
     if (done)

@@ -49,6 +49,8 @@ void check_config(const Config& config) {
         check_rules(conn.nosync);
         require(conn.left.ipv6 == conn.right.ipv6 && conn.left != conn.right);
         require(conn.right != Address{} && conn.left != Address{});
+        require(conn.left.scope == conn.right.scope);
+        require(conn.left.scope.empty() || config.setup.ipsec != Ipsec::kernel);
         require(conn.leftid != conn.rightid && !conn.rightid.empty());
         require(conn.lifetime > conn.margintime && conn.ikelifetime >= conn.lifetime);
         require(conn.margintime.count() > 0 && conn.dpdtimeout >= conn.dpddelay);

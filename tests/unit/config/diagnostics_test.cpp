@@ -384,6 +384,33 @@ const Block kBlocks[] = {
      "t.conf:7:8: error: left and right are the same address, 192.0.2.1\n"
      "\tright=192.0.2.1\n"
      "\t      ^\n"},
+    {"Scopes",
+     "config setup\n\tipsec=userspace\n"
+     "conn %default\n\tleft=fe80::1%sync\n"
+     "conn good\n\tright=fe80::2%sync\n"
+     "conn a\n\tright=fe80::3%other\n"
+     "conn b\n\tright=2001:db8::1\n"
+     "conn c\n\tleft=fe80::1%other\n\tright=fe80::2%other\n"
+     "conn d\n\tright=fe80::1%sync\n",
+     "t.conf:8:8: error: left fe80::1%sync and right fe80::3%other are on different interfaces\n"
+     "\tright=fe80::3%other\n"
+     "\t      ^\n"
+     "t.conf:10:8: error: left fe80::1%sync and right 2001:db8::1 are not both link-local\n"
+     "\tright=2001:db8::1\n"
+     "\t      ^\n"
+     "t.conf:13:8: error: right fe80::2%other, whatever its scope, is already that of conn good "
+     "(line 5)\n"
+     "\tright=fe80::2%other\n"
+     "\t      ^\n"
+     "t.conf:15:8: error: left and right are the same address, fe80::1%sync\n"
+     "\tright=fe80::1%sync\n"
+     "\t      ^\n"},
+    {"ScopesInTheKernel",
+     "config setup\n\tipsec=kernel\nconn a\n\tleft=fe80::1%sync\n\tright=fe80::2%sync\n",
+     "t.conf:5:8: error: link-local addresses need ipsec=userspace: the kernel's IPsec states have "
+     "no scope\n"
+     "\tright=fe80::2%sync\n"
+     "\t      ^\n"},
     {"Lifetimes",
      "conn %default\n\tleft=192.0.2.1\n\tlifetime=5m\n\tmargintime=5m\nconn a\n\tright=192.0.2.2\n"
      "\tikelifetime=4m\nconn b\n\tright=192.0.2.3\n\tdpddelay=6s\n",

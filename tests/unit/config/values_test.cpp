@@ -106,7 +106,8 @@ TEST(WordValue, KnownLaterAndUnknown) {
 }
 
 TEST(AddressValue, RoundTrip) {
-    for (const char* text : {"192.168.1.100", "10.0.0.1", "2001:db8::1", "fd00::2"}) {
+    for (const char* text : {"192.168.1.100", "10.0.0.1", "2001:db8::1", "fd00::2", "fe80::1%eth0",
+                             "febf::2%br-sync.7"}) {
         Address out;
         EXPECT_FALSE(read_address(text, out)) << text;
         EXPECT_EQ(to_string(out), text);
@@ -119,6 +120,15 @@ TEST(AddressValue, RoundTrip) {
     EXPECT_EQ(out.bytes[4], 0);
 }
 
+TEST(AddressValue, TheScopeBelongsToIt) {
+    Address a, b;
+    EXPECT_FALSE(read_address("fe80::1%eth0", a));
+    EXPECT_FALSE(read_address("fe80::1%eth1", b));
+    EXPECT_EQ(a.scope, "eth0");
+    EXPECT_EQ(a.bytes, b.bytes);
+    EXPECT_NE(a, b);
+}
+
 TEST(AddressValue, WhatNoHostHas) {
     const std::pair<const char*, const char*> bad[] = {
         {"minnie", "'minnie' is no IP address"},
@@ -127,8 +137,16 @@ TEST(AddressValue, WhatNoHostHas) {
         {"2001:db8:::1", "'2001:db8:::1' is no IP address"},
         {"1.2.3.4/24", "this is one address, without a prefix length"},
         {"%any", "'%any': encsync needs the address itself"},
-        {"fe80::1%eth0", "addresses with a scope are not supported"},
-        {"fe80::1", "link-local addresses need a scope and are not supported"},
+        {"fe80::1", "a link-local address needs a scope, the interface that it is on"},
+        {"fe80::1%", "an interface is missing behind the '%'"},
+        {"fe80::1%2", "write the interface's name; its number changes when it goes and comes back"},
+        {"fe80::1%eth 0", "an interface's name has letters, digits, '.', '_' and '-' only"},
+        {"fe80::1%eth0%eth1", "an interface's name has letters, digits, '.', '_' and '-' only"},
+        {"fe80::1%eth0/64", "this is one address, without a prefix length"},
+        {"fec0::1%eth0", "only a link-local address (fe80::/10) has a scope"},
+        {"2001:db8::1%eth0", "only a link-local address (fe80::/10) has a scope"},
+        {"169.254.1.1%eth0", "only a link-local address (fe80::/10) has a scope"},
+        {"fe80::x%eth0", "'fe80::x' is no IP address"},
         {"0.0.0.0", "the unspecified address is nobody's"},
         {"::", "the unspecified address is nobody's"},
         {"0.0.0.1", "addresses in 0.0.0.0/8 are nobody's"},

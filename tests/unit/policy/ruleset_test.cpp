@@ -387,6 +387,12 @@ TEST(RulesetText, UntracksNoMoreThanTheTunnel) {
     EXPECT_NE(rules(t).find("ip saddr 10.0.0.2 ip daddr 10.0.0.1 udp sport { 500, 4500 } "
                             "udp dport { 500, 4500 } notrack"),
               std::string::npos);
+    t.interface = "sync"; // of a link-local address
+    EXPECT_NE(rules(t).find("iifname \"sync\" meta nfproto ipv4 ip saddr 10.0.0.2"),
+              std::string::npos);
+    EXPECT_NE(rules(t).find("oifname \"sync\" meta nfproto ipv4 ip saddr 10.0.0.1"),
+              std::string::npos);
+    t.interface = {};
     t.right = {};
     t.right_ports = {};
     EXPECT_NE(rules(t).find("ipv4 ip daddr 10.0.0.1 udp dport { 500, 4500 } notrack"),
