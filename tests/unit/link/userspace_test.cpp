@@ -431,8 +431,57 @@ TEST_F(TwoNodes, Ipv6OutsideAndInside) {
     write_inner_header(header.data(), in.inner_src, in.inner_dst, room);
     EXPECT_EQ(header,
               Buffer(minnie->packets[0].inner.begin(), minnie->packets[0].inner.begin() + 40));
+    EXPECT_EQ(255, minnie->packets[0].inner[7]); // its hop limit: RFC 8200 section 3
     EXPECT_TRUE(mickey->link->send_ike(endpoint(left, 4500), endpoint(right, 4500), text(28)));
     ASSERT_TRUE(until([&] { return minnie->ike.size() == 1; }));
+}
+
+// The hop limit of the next datagram that a plain socket is sent; -1: none waits.
+int next_hop_limit(const PlainSocket& socket) {
+    std::array<std::uint8_t, 2048> bytes;
+    alignas(cmsghdr) std::array<char, 256> control;
+    iovec vector{bytes.data(), bytes.size()};
+    msghdr header{};
+    header.msg_iov = &vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    if (recvmsg(socket.fd.get(), &header, 0) < 0)
+        return -1;
+    int hops = -1;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c))
+        if ((c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT) ||
+            (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL))
+            std::memcpy(&hops, CMSG_DATA(c), sizeof hops);
+    return hops;
+}
+
+// In transport mode that of the datagram is all there is, and pfsync takes no other than 255.
+TEST_F(TwoNodes, DatagramsBeginWithTheLargestHopLimit) {
+    shell("ip -6 addr add fd00::2/128 dev lo nodad");
+    for (const bool ipv6 : {false, true}) {
+        mickey.reset();
+        minnie.reset();
+        left = ipv6 ? "::1" : "127.0.0.1";
+        right = ipv6 ? "fd00::2" : "127.0.0.2";
+        const PlainSocket there(endpoint(right, 4500));
+        const int on = 1;
+        ASSERT_EQ(0, setsockopt(there.fd.get(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                                ipv6 ? IPV6_RECVHOPLIMIT : IP_RECVTTL, &on, sizeof on));
+        mickey.emplace(io, options);
+        ASSERT_TRUE(mickey->link->add_peer(peer("minnie", left, right)));
+        ASSERT_TRUE(mickey->link->add_sa(make_params(Direction::outbound, 0x1001)));
+        for (int i = 0; i < 3; i++)
+            ASSERT_TRUE(mickey->put(text(100)));
+        mickey->link->flush(); // in one call, which cuts them
+        ASSERT_TRUE(mickey->link->send_ike(endpoint(left, 4500), endpoint(right, 4500), text(28)));
+        for (int i = 0; i < 4; i++)
+            EXPECT_EQ(255, next_hop_limit(there));
+        // The twin: what others send begins with the system's.
+        PlainSocket(endpoint(left, 4501)).send(text(100), endpoint(right, 4500));
+        EXPECT_EQ(64, next_hop_limit(there));
+        EXPECT_EQ(-1, next_hop_limit(there));
+    }
 }
 
 TEST_F(TwoNodes, TransportModeSparesTheInnerHeader) {
