@@ -159,11 +159,15 @@ KernelLink::~KernelLink() {
 Result<void> KernelLink::add_peer(const LinkPeer& conf) {
     if (conf.transport)
         return Error{fmt::format("peer {}: an xfrm interface takes tunnel mode only", conf.name)};
+    if (conf.left.is_v6() && conf.left.to_v6().is_link_local())
+        return Error{
+            fmt::format("peer {}: the kernel's states take no link-local addresses", conf.name)};
     if (auto done = ike_->add_peer(conf); !done)
         return done;
     auto peer = std::make_shared<Peer>(io_, *this, conf,
                                        XfrmPair{conf.left, conf.right, options_.link.natport,
-                                                xfrm_reqid(options_.interface, conf.right)});
+                                                xfrm_reqid(options_.interface, conf.right),
+                                                conf.lifepackets});
     Result<void> done;
     if (peer->ipv6)
         done = xfrm_.add_route(conf.right);

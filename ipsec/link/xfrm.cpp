@@ -459,6 +459,8 @@ int Xfrm::sa(std::uint16_t type, const esp::SaParams& params, const XfrmPair& pa
     info->flags = static_cast<std::uint8_t>(params.esn ? XFRM_STATE_ESN : 0);
     no_limits(info->lft);
     info->lft.hard_add_expires_seconds = lifetime;
+    if (!is_inbound(params) && pair.lifepackets != 0)
+        info->lft.hard_packet_limit = pair.lifepackets;
     put_key(request, params);
     put_replay_window(request, params);
     xfrm_encap_tmpl encap{};

@@ -33,6 +33,7 @@ struct XfrmPair {
     boost::asio::ip::address left, right; // both of the outer and of the inner packets
     std::uint16_t natport = 4500;         // of both
     std::uint32_t reqid = 0;
+    std::uint64_t lifepackets = 0; // that an outbound state seals at most; 0: no limit
 };
 
 // What the kernel says of a state.

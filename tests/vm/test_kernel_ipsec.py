@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ import pytest
 
 import conntrack
 import sync
-from lab import PYTHON, wait_for
+from lab import PYTHON, kill, wait_for
 from mallory import Mallory, secrets
 from pair import SYNC, FirewallPair
 
@@ -181,6 +182,34 @@ def test_after_three_quarters_of_lifepackets_a_successor_comes(pair, instances):
     wait_for(lambda: mickey.peer("minnie")["spi_out"] not in (old, None, ""), PATIENCE,
              "a successor", 0.5)
     assert ": down" not in mickey.log()[len(log):]
+    conntrack.insert_many(pair.mickey, 20)
+    same(pair, 20)
+    mickey.each.clear()
+    mickey.reload()
+    sync.wait_in_step(*instances, timeout=PATIENCE)
+
+
+def test_the_kernel_stops_at_lifepackets(pair, instances):
+    """Where no successor comes: charon stands still for less time than makes it one that hangs."""
+    mickey, minnie = instances
+    mickey.each["minnie"] = {"lifepackets": "2000"}
+    mickey.reload()
+    sync.wait_in_step(*instances, timeout=PATIENCE)
+    old = mickey.peer("minnie")["spi_out"]
+    heard = minnie.peer("mickey")["rx_packets"]
+    for pid in mickey.charons():
+        kill(pid, signal.SIGSTOP)
+    try:
+        assert send(pair.mickey, SYNC["minnie"], "enc0", count=3000) == 3000
+        wait_for(lambda: f"0x{old}" not in states(pair.mickey), PATIENCE, "the state to end", 0.1)
+    finally:
+        for pid in mickey.charons():
+            kill(pid, signal.SIGCONT)
+    taken = minnie.peer("mickey")["rx_packets"] - heard
+    assert 1000 <= taken <= 2000
+    # A new pair goes on.
+    wait_for(lambda: mickey.peer("minnie")["spi_out"] not in (old, None, ""), PATIENCE,
+             "a successor", 0.5)
     conntrack.insert_many(pair.mickey, 20)
     same(pair, 20)
     mickey.each.clear()
