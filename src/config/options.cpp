@@ -282,7 +282,9 @@ constexpr std::array kOptions = {
     // ---- conn ------------------------------------------------------------------------------
     Option{"left", kConn, ValueType::address, "", "none: it must be given", "192.168.1.100",
            "This firewall's address towards the peer. It must be on one of its interfaces, and "
-           "not an address that moves on a takeover.",
+           "not an address that moves on a takeover. A link-local one is written with its "
+           "interface, `fe80::1%sync`; it takes `ipsec=userspace`, and a `right` on the same "
+           "interface.",
            store<&Conn::left>},
     Option{"right",
            kConn,
@@ -290,7 +292,8 @@ constexpr std::array kOptions = {
            "",
            "none: it must be given",
            "192.168.1.101",
-           "The peer's address, of the same family as `left`.",
+           "The peer's address, of the same family as `left`. Two peers differ in it, whatever "
+           "the interface.",
            store<&Conn::right>,
            {},
            {},
@@ -362,8 +365,8 @@ constexpr std::array kOptions = {
            "1000000000",
            "How many packets the keys that encrypt the states may seal. A successor is negotiated "
            "after three quarters of them; if there is none at the end, nothing more is sent. With "
-           "`ipsec=kernel` they are counted every three seconds, and the end is that of the "
-           "sequence numbers. `0` is as many as are safe: 2^34 packets until the successor, with "
+           "`ipsec=kernel` it is the kernel that stops, and encsyncd looks every three seconds "
+           "how many are left. `0` is as many as are safe: 2^34 packets until the successor, with "
            "`noesn` three quarters of 2^32.",
            store<&Conn::lifepackets>,
            {0, 4'000'000'000}},
@@ -485,7 +488,9 @@ constexpr std::array kOptions = {
            "",
            "1400",
            "The largest packet, in bytes, that the path to the peer carries whole. Encrypted "
-           "packets are made to fit. IPv6 needs 1280 at least.",
+           "packets are made to fit. IPv6 needs 1280 at least. A path that carries less is "
+           "recognised by its ICMP errors and, between encsync nodes with `ipsec=userspace`, by "
+           "probes; towards others, say it here.",
            store<&Conn::mtu>,
            {640, 9000}},
 };
