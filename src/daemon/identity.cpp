@@ -37,8 +37,12 @@ Result<Node::Keys> Node::read_keys(const std::vector<config::Conn>& conns) const
     return keys;
 }
 
-channel::Peer Node::charon_peer(PeerId id, const Keys& keys) const {
-    const config::Conn& conn = config_.conns[id];
+Node::Told::~Told() {
+    for (channel::Message& message : messages)
+        channel::wipe(message);
+}
+
+channel::Peer Node::charon_peer(PeerId id, const config::Conn& conn, const Keys& keys) const {
     const auto seconds = [](std::chrono::seconds span) {
         return static_cast<std::uint32_t>(span.count());
     };
@@ -73,21 +77,46 @@ channel::Peer Node::charon_peer(PeerId id, const Keys& keys) const {
     return peer;
 }
 
-Result<void> Node::take_keys(Keys keys) {
-    store_ = std::move(keys.store);
+Result<Node::Told> Node::prepare_charon(const Keys& keys,
+                                        const std::vector<config::Conn>& conns) const {
+    Told told;
+    told.messages.reserve(1 + conns.size()); // no copy of a secret is left behind
     channel::Identity identity{config_.setup.node, {}};
+    identity.seeds.reserve(keys.identities.size());
     for (const keys::Identity& mine : keys.identities) {
-        channel::Ed25519Seed seed;
+        channel::Ed25519Seed& seed = identity.seeds.emplace_back();
         std::ranges::copy(mine.seed.bytes(), seed.begin());
-        identity.seeds.push_back(seed);
-        sodium_memzero(seed.data(), seed.size());
     }
-    if (auto told = charon_->set_identity(std::move(identity)); !told)
-        return told;
-    for (PeerId id = 0; id < config_.conns.size(); id++) {
-        if (!used(id))
+    told.messages.emplace_back(std::move(identity));
+    for (PeerId id = 0; id < conns.size(); id++)
+        if (!conns[id].name.empty())
+            told.messages.emplace_back(charon_peer(id, conns[id], keys));
+    for (const channel::Message& message : told.messages) {
+        auto encoded = channel::encode(message);
+        if (!encoded) {
+            const auto* peer = std::get_if<channel::Peer>(&message);
+            return Error{fmt::format("{}: {}", peer ? "conn " + peer->name : "identity",
+                                     encoded.error().text)};
+        }
+        channel::wipe(*encoded);
+    }
+    return told;
+}
+
+// What charon is told has been found good before.
+void Node::take_keys(Keys keys, Told told) {
+    store_ = std::move(keys.store);
+    const auto say = [](const Result<void>& done) {
+        if (!done)
+            log::error("charon was not told: {}", done.error().text);
+    };
+    for (channel::Message& message : told.messages) {
+        if (auto* identity = std::get_if<channel::Identity>(&message)) {
+            say(charon_->set_identity(std::move(*identity)));
             continue;
-        channel::Peer peer = charon_peer(id, keys);
+        }
+        auto& peer = std::get<channel::Peer>(message);
+        const PeerId id = peer.id;
         PeerLife& life = lives_[id];
         const bool nobody = peer.trusted.empty() && peer.psk.empty() && peer.ca.empty();
         if (nobody) {
@@ -122,17 +151,19 @@ Result<void> Node::take_keys(Keys keys) {
             link_->drop_sas(id);
         if (replaced)
             charon_->remove_peer(id);
-        if (auto told = charon_->set_peer(std::move(peer)); !told)
-            return told;
+        say(charon_->set_peer(std::move(peer)));
     }
-    return {};
 }
 
 Result<void> Node::reload_keys() {
     auto keys = read_keys(config_.conns);
     if (!keys)
         return keys.error();
-    return take_keys(std::move(*keys));
+    auto told = prepare_charon(*keys, config_.conns);
+    if (!told)
+        return told.error();
+    take_keys(std::move(*keys), std::move(*told));
+    return {};
 }
 
 } // namespace encsync::daemon

@@ -86,6 +86,14 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         std::map<std::string, Proof> proofs; // by the name of the conn
     };
     struct Changes; // of a reload
+    // What charon is told: who we are, then of each peer. Wiped at the end.
+    struct Told {
+        Told() = default;
+        Told(Told&&) = default;
+        Told& operator=(Told&&) = default;
+        ~Told();
+        std::vector<channel::Message> messages;
+    };
 
     Node(boost::asio::io_context& io, config::Config config, const std::string& config_file,
          const std::string& run_dir);
@@ -106,12 +114,15 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     }
     policy::RulesetOptions ruleset_options(const std::vector<config::Conn>& conns) const;
     Result<void> add_to_link(PeerId peer, const config::Conn& conn);
-    channel::Peer charon_peer(PeerId peer, const Keys& keys) const;
+    channel::Peer charon_peer(PeerId peer, const config::Conn& conn, const Keys& keys) const;
     Result<Keys> read_keys(const std::vector<config::Conn>& conns) const;
-    Result<void> take_keys(Keys keys);
+    // Of conns by PeerId. An error: charon would not take it.
+    Result<Told> prepare_charon(const Keys& keys, const std::vector<config::Conn>& conns) const;
+    void take_keys(Keys keys, Told told);
 
     // reload.cpp
     Result<Changes> find_changes(const config::Config& fresh) const;
+    std::vector<config::Conn> conns_after(const Changes& changes) const;
     Result<void> prepare(const Changes& changes);
     void carry_out(const Changes& changes);
 

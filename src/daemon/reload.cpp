@@ -91,13 +91,16 @@ Result<Reloaded> Node::reload() {
     auto keys = read_keys(loaded.config->conns);
     if (!keys)
         return Error{"nothing was changed: " + keys.error().text};
+    auto told = prepare_charon(*keys, conns_after(*changes));
+    if (!told)
+        return Error{"nothing was changed: " + told.error().text};
     if (auto ready = prepare(*changes); !ready)
         return ready.error();
+    // From here on nothing fails.
     const config::Role role = config_.setup.role;
     carry_out(*changes);
     changes->told.role = take_configured_role(role).value_or("");
-    if (auto told = take_keys(std::move(*keys)); !told)
-        return told.error();
+    take_keys(std::move(*keys), std::move(*told));
     changes->told.warnings = config::render(loaded.diagnostics);
     log::notice("configuration reloaded: added {}, changed {}, removed {}", changes->told.added,
                 changes->told.changed, changes->told.removed);
@@ -166,7 +169,21 @@ Result<Node::Changes> Node::find_changes(const config::Config& fresh) const {
     return changes;
 }
 
-// Sockets and rules: what the system may refuse.
+// By PeerId, as carry_out() leaves them.
+std::vector<Conn> Node::conns_after(const Changes& changes) const {
+    std::vector<Conn> conns = config_.conns;
+    for (const PeerId peer : changes.removed)
+        conns[peer] = {};
+    for (const auto* some : {&changes.added, &changes.retold})
+        for (const auto& [peer, conn] : *some) {
+            if (conns.size() <= peer)
+                conns.resize(peer + 1U);
+            conns[peer] = conn;
+        }
+    return conns;
+}
+
+// Sockets and rules: what the system may refuse. If it does, it is as before.
 Result<void> Node::prepare(const Changes& changes) {
     Result<void> done;
     std::size_t n = 0;
@@ -190,23 +207,17 @@ void Node::carry_out(const Changes& changes) {
         charon_->remove_peer(peer);
         link_->remove_peer(peer);
         engine_->remove_peer(peer);
-        config_.conns[peer] = {};
         lives_[peer] = {};
         last_freed_ = peer;
     }
+    config_.conns = conns_after(changes);
+    lives_.resize(config_.conns.size());
+    selectors_.resize(config_.conns.size());
     for (const auto& [peer, conn] : changes.added) {
-        if (config_.conns.size() <= peer) {
-            config_.conns.resize(peer + 1U);
-            lives_.resize(peer + 1U);
-            selectors_.resize(peer + 1U);
-        }
-        config_.conns[peer] = conn;
         lives_[peer] = {};
         selectors_[peer] = selectors(conn);
         engine_->add_peer(peer, peer_options(conn));
     }
-    for (const auto& [peer, conn] : changes.retold)
-        config_.conns[peer] = conn;
 }
 
 } // namespace encsync::daemon

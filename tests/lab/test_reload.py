@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 
 import pytest
 
 import conntrack
 import sync
-from lab import wait_for
+from lab import PYTHON, wait_for
 from pair import SERVER, SYNC
 
 pytestmark = pytest.mark.daemon
@@ -76,6 +78,84 @@ def test_a_left_that_is_not_ours_changes_nothing(settled):
     mickey.write_config()
     refused(mickey, "donald", "192.168.77.7")
     assert "192.168.1.102" not in mickey.node.run("nft", "list", "table", "inet", "encsync").stdout
+
+
+HOLD = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 4500))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_port_that_is_taken_changes_nothing(pair, settled):
+    mickey, _ = settled
+    other = "192.168.1.110"
+    pair.mickey.ip(f"addr add {other}/24 dev sync")
+    holder = pair.mickey.start(PYTHON, "-c", HOLD, other, stdin=True)
+    wait_for(lambda: "held" in holder.output(), 10, "the port to be held")
+    mickey.peers["donald"] = SYNC["donald"]
+    mickey.each["donald"] = {"left": other}
+    mickey.conn["lifetime"] = "25m"  # of minnie, too: not taken up alone
+    mickey.write_config()
+    refused(mickey, "donald", f"{other}:4500 is taken")
+    # The twin.
+    holder.kill()
+    assert "added donald, changed minnie" in mickey.reload().stdout
+    mickey.peers.pop("donald"), mickey.each.clear()
+    mickey.reload()
+    pair.mickey.ip(f"addr del {other}/24 dev sync")
+
+
+@pytest.fixture
+def key_dir(settled, tmp_path):
+    """mickey's, as it was at the end."""
+    mickey, _ = settled
+    shutil.copytree(mickey.key_dir, tmp_path / "kept")
+    yield mickey.key_dir
+    shutil.rmtree(mickey.key_dir)
+    shutil.copytree(tmp_path / "kept", mickey.key_dir)
+    mickey.key_dir.chmod(0o700)
+
+
+def test_what_charon_cannot_take_changes_nothing(pair, settled):
+    """That is found out last, of all that is wrong with a conn."""
+    mickey, _ = settled
+    mickey.peers["donald"] = SYNC["donald"]
+    mickey.each["donald"] = {"ike": ",".join(["aes256gcm16-prfsha256-curve25519"] * 40)}
+    mickey.conn["lifetime"] = "26m"
+    mickey.write_config()
+    refused(mickey, "conn donald", "peer.ike", "too long")
+    assert SYNC["donald"] not in pair.mickey.run("nft", "list", "table", "inet", "encsync").stdout
+    # The twin.
+    mickey.each["donald"] = {"ike": ",".join(["aes256gcm16-prfsha256-curve25519"] * 20)}
+    assert "added donald, changed minnie" in mickey.reload().stdout
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda keys: keys.chmod(0o755),
+    lambda keys: [f.write_text("nonsense") for f in keys.iterdir() if f.is_file()],
+    shutil.rmtree,
+], ids=["mode", "content", "gone"])
+def test_a_bad_key_directory_changes_nothing(settled, key_dir, spoil, tmp_path):
+    mickey, _ = settled
+    mickey.peers["donald"] = SYNC["donald"]
+    mickey.write_config()
+    spoil(key_dir)
+    refused(mickey, "key")
+    key_dir.mkdir(exist_ok=True)
+
+
+def test_a_charon_that_is_dead_hears_of_it_when_it_is_back(settled):
+    mickey, minnie = settled
+    (charon,) = mickey.charons()
+    mickey.peers["donald"] = SYNC["donald"]
+    mickey.write_config()
+    os.kill(charon, signal.SIGKILL)
+    assert "added donald" in mickey.command("reload").stdout
+    sync.wait_in_step(mickey, minnie, timeout=60)
+    wait_for(lambda: mickey.peer("donald")["state"] == "connecting", 30, "donald to be called")
 
 
 def test_lifetimes_change_and_the_sas_stay(settled):
