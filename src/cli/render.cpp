@@ -246,6 +246,9 @@ std::string render_status(const json::value& status) {
                                         : "NOT INSTALLED",
                            refused(*policy));
     }
+    if (const auto* machine = member(status, "machine"))
+        for (const auto& complaint : array_of(*machine))
+            out += fmt::format("warning: {}\n", text(complaint, "text"));
     if (const auto* defer = member(status, "defer"))
         out += fmt::format(
             "first packets held {}: {} until all peers had the flow, {} for 20 ms; "

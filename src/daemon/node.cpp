@@ -4,6 +4,7 @@
 #include "daemon/translate.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "ipsec/link/userspace.hpp"
+#include "table/hooks.hpp"
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -157,6 +158,7 @@ Result<void> Node::open_table() {
     if (!conntrack)
         return conntrack.error();
     conntrack_ = std::move(*conntrack);
+    machine_.emplace(MachineOptions{.tracks_connections = table::tracks_connections});
     return {};
 }
 
@@ -335,6 +337,8 @@ void Node::every_second() {
     if (!role_stored_)
         remember_role();
     follow_interfaces();
+    look_at_machine();
+    watch_peers();
     log_readiness();
     log_roles();
     second_timer_.expires_after(1s);
@@ -357,6 +361,51 @@ void Node::follow_interfaces() {
     }
 }
 
+void Node::look_at_machine() {
+    if (!machine_)
+        return;
+    Known known{.now = Clock::now(),
+                .states = engine_->index().size(),
+                .removed_by_others = conntrack_->counters().removed_by_others,
+                .peers = {}};
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
+        if (used(peer)) {
+            const sync::Session& s = engine_->session(peer);
+            known.peers.push_back(
+                {config_.conns[peer].name, s.reachable() ? s.peer_states : 0, s.tracking});
+        }
+    machine_->look(known);
+    engine_->set_tracking(machine_->tracking());
+    if (machine_->missed_events())
+        conntrack_->request_dump();
+}
+
+// What no single packet tells.
+void Node::watch_peers() {
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        if (!used(peer))
+            continue;
+        const std::string& name = config_.conns[peer].name;
+        const sync::Session& session = engine_->session(peer);
+        PeerLife& life = lives_[peer];
+        std::string why;
+        engine_->misunderstood(peer, &why);
+        if (why != life.misunderstood) {
+            if (!why.empty())
+                log::warning("peer {}: {}", name, why);
+            else if (session.accepted)
+                log::notice("peer {}: is understood now", name);
+            life.misunderstood = std::move(why);
+        }
+        const bool taken_for_pf = session.assumed_plain && session.options.dialect;
+        if (taken_for_pf && !life.taken_for_pf)
+            log::warning("peer {}: says no hello, so it is taken for a pf firewall; wire=openbsd "
+                         "if it is one, otherwise its wire= differs from this node's",
+                         name);
+        life.taken_for_pf = taken_for_pf;
+    }
+}
+
 // ---- from the tunnel -----------------------------------------------------------------------
 
 void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
@@ -368,7 +417,11 @@ void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
         engine_->on_packet(peer, payload);
         return;
     }
-    lives_[peer].guard_refused++;
+    PeerLife& life = lives_[peer];
+    life.guard_refused++;
+    if (const sync::Session& session = engine_->session(peer); !session.accepted)
+        engine_->on_packet_refused(peer, policy::explain(verdict, inner_packet, selectors_[peer],
+                                                         session.options.dialect, life.spoken));
     log::debug("peer {}: packet of SA {:08x} refused: {}", config_.conns[peer].name, spi,
                policy::to_string(verdict));
 }

@@ -14,6 +14,7 @@
 #include "config/config.hpp"
 #include "control/server.hpp"
 #include "daemon/ipsec_choice.hpp"
+#include "daemon/machine.hpp"
 #include "daemon/proof.hpp"
 #include "daemon/run_dir.hpp"
 #include "ipsec/link/enc0.hpp"
@@ -76,6 +77,9 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         std::optional<Proof::Digest> proof;        // files that it may do so with
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
+        std::string misunderstood; // why nothing that it says is of use, while that is so
+        std::optional<pfsync::Dialect> spoken; // that packets have shown which were refused
+        bool taken_for_pf = false;             // of which the log has told
     };
 
     // What charon has to know of the key store.
@@ -132,6 +136,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void wait_for_deadline();
     void every_second();
     void follow_interfaces();
+    void watch_peers();
+    void look_at_machine();
 
     // link::Receiver
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override;
@@ -203,6 +209,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     policy::GuardCounters guard_;
     std::vector<policy::Selectors> selectors_; // by PeerId
     std::unique_ptr<table::Conntrack> conntrack_;
+    std::optional<Machine> machine_;            // with conntrack
     std::unique_ptr<table::Memory> memory_;     // one of the two
     std::unique_ptr<table::PacketQueue> queue_; // with defer
     IpsecChoice ipsec_;

@@ -146,6 +146,12 @@ bool Node::ready(std::string* why) const {
         *why = "the nftables ruleset is not in place";
         return false;
     }
+    if (machine_)
+        for (const Complaint& c : machine_->complaints())
+            if (c.breaks) {
+                *why = c.text;
+                return false;
+            }
     return engine_->ready(why);
 }
 
@@ -160,9 +166,10 @@ void Node::log_readiness() {
 }
 
 json::value Node::status() {
+    const auto ruleset = ruleset_->status();
+    policy_in_place_ = policy_in_place_ && ruleset && ruleset->installed;
     std::string why;
     const bool is_ready = ready(&why);
-    const auto ruleset = ruleset_->status();
     json::object out{{"node", config_.setup.node},
                      {"role", sync::to_string(engine_->role())},
                      {"role_warning", odd_roles()},
@@ -177,9 +184,15 @@ json::value Node::status() {
         {"mode", ipsec_.mode()}, {"configured", ipsec_.configured}, {"why", ipsec_.why}};
     out["peers"] = peers();
     out["policy"] =
-        json::object{{"installed", policy_in_place_ && ruleset && ruleset->installed},
+        json::object{{"installed", policy_in_place_},
                      {"refused", refused(ruleset ? *ruleset : policy::RulesetStatus{})}};
     out["table"] = table_counters();
+    json::array complaints;
+    if (machine_)
+        for (const Complaint& c : machine_->complaints())
+            complaints.push_back(
+                json::object{{"name", c.name}, {"text", c.text}, {"breaks_sync", c.breaks}});
+    out["machine"] = std::move(complaints);
     if (queue_)
         out["defer"] = deferral();
     out["charon"] = json::object{
@@ -229,7 +242,7 @@ json::array Node::peers() const {
             {"tx_bytes", stats != nullptr ? stats->tx_bytes : 0},
             {"refused", life.guard_refused + (stats != nullptr ? stats->refused_total() : 0)},
             {"since", seconds_since(life.since)},
-            {"last_error", life.last_error},
+            {"last_error", life.misunderstood.empty() ? life.last_error : life.misunderstood},
             {"bulk", std::move(bulk)}};
         const auto since = [&](const char* name, sync::Instant then) {
             if (then > sync::Instant::zero())
@@ -365,6 +378,7 @@ json::object Node::table_counters() const {
     const table::WriterCounters& w = conntrack_->writer_counters();
     out["own_echoes"] = c.own_echoes;
     out["overruns"] = c.overruns;
+    out["removed_by_others"] = c.removed_by_others;
     out["dumps"] = c.dumps;
     out["created"] = w.created;
     out["updated"] = w.updated;

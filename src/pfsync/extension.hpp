@@ -33,18 +33,22 @@ inline constexpr std::size_t size = 44;      //
 inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
 inline constexpr std::size_t heard = 8;      // u64: the session last heard from you, 0 = none
 inline constexpr std::size_t creatorid = 16; // u32
-inline constexpr std::size_t version = 20;   // u16: of this extension, 1
+inline constexpr std::size_t version = 20;   // u16: of this extension: kVersion
 inline constexpr std::size_t role = 22;      // u8: 0 auto, 1 active, 2 standby
 inline constexpr std::size_t flags = 23;     // u8: below; rest 0
 inline constexpr std::size_t states = 24;    // u64: states in my table
 inline constexpr std::size_t live = 32;      // u64: of those, the ones that are my own
 inline constexpr std::size_t checked = 40;   // u32: seconds since I found your flows and my
                                              // copies of them to be the same; kNever
+inline constexpr std::uint16_t kVersion = 1;
 inline constexpr std::uint32_t kNever = 0xffffffff;
-inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
-inline constexpr std::uint8_t kInStep = 0x02; // all that you told me in bulk has arrived
-inline constexpr std::uint8_t kLost = 0x08;   // I began without the table of my former life, and
-                                              // am not in step yet: what I don't name may live
+inline constexpr std::uint8_t kReady = 0x01;    // I may be promoted
+inline constexpr std::uint8_t kInStep = 0x02;   // all that you told me in bulk has arrived
+inline constexpr std::uint8_t kLost = 0x08;     // I began without the table of my former life, and
+                                                // am not in step yet: what I don't name may live
+inline constexpr std::uint8_t kTracking = 0x20; // the next two are told:
+inline constexpr std::uint8_t kLoose = 0x40;    // nf_conntrack_tcp_loose is on here
+inline constexpr std::uint8_t kLiberal = 0x80;  // nf_conntrack_tcp_be_liberal is on here
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.

@@ -4,6 +4,7 @@
 #include "pfsync/parse.hpp"
 
 #include <cstring>
+#include <fmt/format.h>
 
 namespace encsync::policy {
 
@@ -125,6 +126,67 @@ Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect)
     const Bytes payload = inner.subspan(header);
     const Verdict v = verdict_of(pfsync::check(payload, dialect));
     return {v, v == Verdict::accept ? payload : Bytes{}};
+}
+
+namespace {
+
+std::string text(const std::uint8_t* address, bool ipv6) {
+    state::Address a{};
+    std::memcpy(a.bytes.data(), address, ipv6 ? 16 : 4);
+    return state::to_string(a, ipv6 ? state::Family::inet6 : state::Family::inet);
+}
+
+std::string text(const esp::InnerAddress& address) {
+    return text(address.bytes.data(), address.ipv6);
+}
+
+std::string expected_version(pfsync::Expected dialect) {
+    if (!dialect)
+        return "versions 5 and 6 are known (wire=auto)";
+    return fmt::format("version {} was expected (wire={})", pfsync::version_of(*dialect),
+                       *dialect == pfsync::Dialect::openbsd ? "encsync or openbsd"
+                                                            : pfsync::to_string(*dialect));
+}
+
+std::string version_spoken(Bytes payload, std::optional<pfsync::Dialect>& spoken) {
+    const std::uint8_t version = payload[pfsync::common::header::version];
+    if (const auto shown = pfsync::detect(payload))
+        spoken = shown;
+    std::string_view name;
+    if (version == pfsync::openbsd::kVersion)
+        name = "encsync or openbsd";
+    else if (spoken && version == pfsync::version_of(*spoken))
+        name = pfsync::to_string(*spoken);
+    else if (version == pfsync::freebsd::kVersion)
+        name = "FreeBSD's";
+    return name.empty() ? fmt::format("{}", version) : fmt::format("{} ({})", version, name);
+}
+
+} // namespace
+
+std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
+                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken) {
+    const bool ipv6 = !inner.empty() && inner[0] >> 4U == 6;
+    switch (verdict) {
+    case Verdict::wrong_source:
+        return fmt::format("its packets are from {}, and {} was expected",
+                           text(&inner[ipv6 ? 8 : 12], ipv6), text(selectors.source));
+    case Verdict::wrong_destination:
+        return fmt::format("its packets are for {}, and {} was expected",
+                           text(&inner[ipv6 ? 24 : 16], ipv6), text(selectors.destination));
+    case Verdict::bad_ttl:
+        return fmt::format("its packets have TTL {}, and {} was expected", inner[ipv6 ? 7 : 8],
+                           pfsync::kTtl);
+    case Verdict::not_pfsync:
+        return fmt::format("its packets are of protocol {}, and pfsync's {} was expected",
+                           inner[ipv6 ? 6 : 9], pfsync::kProtocol);
+    case Verdict::pfsync_bad_version:
+        return fmt::format("it speaks pfsync version {}, and {}",
+                           version_spoken(inner.subspan(ipv6 ? kIp6Size : kIp4Size), spoken),
+                           expected_version(dialect));
+    default:
+        return fmt::format("its packets are malformed ({})", to_string(verdict));
+    }
 }
 
 std::uint64_t GuardCounters::refused() const {

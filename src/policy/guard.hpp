@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 
 namespace encsync::policy {
 
@@ -57,6 +58,12 @@ struct Checked {
 // `inner`: the whole packet from its IP header. `dialect`: what the peer may speak; none: any.
 Checked check(Bytes inner, const Selectors& selectors,
               pfsync::Expected dialect = pfsync::Dialect::openbsd);
+
+// For a person: what it is about a packet refused with this verdict. "it speaks pfsync version 5
+// (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)"
+// `spoken`: the dialect that packets of the peer have shown, which only those with full states do.
+std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
+                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken);
 
 class GuardCounters {
   public:

@@ -30,10 +30,10 @@ const char* to_string(Role role) {
 
 const char* to_string(Refused refused) {
     static constexpr const char* kNames[kRefused] = {
-        "fault",       "unknown_action", "short_message",     "own_creatorid", "id_clash",
-        "table_limit", "not_owner",      "no_sync",           "unknown_state", "foreign_session",
-        "bad_ack",     "bad_hello",      "expectation_limit", "too_often",     "foreign_bulk",
-        "bad_ask",     "unasked"};
+        "fault",        "unknown_action", "short_message", "own_creatorid",     "id_clash",
+        "table_limit",  "not_owner",      "no_sync",       "unknown_state",     "foreign_session",
+        "bad_ack",      "bad_hello",      "hello_version", "expectation_limit", "too_often",
+        "foreign_bulk", "bad_ask",        "unasked"};
     return kNames[static_cast<std::size_t>(refused)];
 }
 
@@ -174,6 +174,22 @@ bool Engine::holds_all_of(PeerId peer) const {
            (s.extended ? s.checks.equal > s.over_limit : now_ - s.over_limit > kPlainAgain);
 }
 
+// IKE says that the peer lives. One of ours would have said hello by now; a pf firewall may have
+// nothing to say.
+bool Engine::misunderstood(PeerId peer, std::string* why) const {
+    const Session& s = *sessions_[peer];
+    if (!s.link_up || s.accepted || now_ - std::max(s.up_since, s.last_heard) < Session::kSilence)
+        return false;
+    const bool says_nothing = s.refusal.empty();
+    const bool ours = s.options.extended && s.options.dialect;
+    if (says_nothing && (!ours || s.last_heard >= s.up_since))
+        return false;
+    if (why != nullptr)
+        *why = says_nothing ? "its SAs are up, but nothing that it says arrives"
+                            : "nothing that it says is understood: " + s.refusal;
+    return true;
+}
+
 bool Engine::ready(std::string* why) const {
     const auto not_yet = [why](std::string reason) {
         if (why != nullptr)
@@ -185,6 +201,10 @@ bool Engine::ready(std::string* why) const {
     for (const auto& s : sessions_)
         if (s->reachable() && !s->in_step && !s->pf.gave_up && options_.role != Role::active)
             return not_yet("the bulk update of " + s->options.name + " is not complete");
+    std::string refusal;
+    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++)
+        if (misunderstood(peer, &refusal))
+            return not_yet("peer " + sessions_[peer]->options.name + ": " + refusal);
     // One that serves, and whose process was only started again, has the table and goes on.
     const bool serving = options_.role == Role::active && options_.table_kept;
     if (!ever_in_step_ && !served_alone_ && !serving && has_peers())

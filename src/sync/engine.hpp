@@ -74,13 +74,14 @@ enum class Refused : std::uint8_t {
     foreign_session, // SEQ or ACK of a session that is over
     bad_ack,         // of packets that were never sent
     bad_hello,
+    hello_version,     // of our own messages: one that we do not know
     expectation_limit, // more expectations than a flow, or all of them, may have
     too_often,         // more requests than a pf peer is answered
     foreign_bulk,      // the end of a bulk update that began before we asked
     bad_ask,           // for sums of what is no node of the tree, or for too much at a time
     unasked,           // sums or a list that we did not ask for
 };
-inline constexpr int kRefused = 17;
+inline constexpr int kRefused = 18;
 const char* to_string(Refused refused);
 
 struct Counters {
@@ -132,6 +133,9 @@ class Engine : public table::Listener {
     void on_link_down(PeerId peer);
     // A pfsync payload that the policy has accepted, from its header on.
     void on_packet(PeerId peer, Bytes payload);
+    // The policy refused a packet of the peer, for this reason. To be called at least while nothing
+    // of the peer has been accepted.
+    void on_packet_refused(PeerId peer, std::string why);
     // Sends what waits, as far as the peers' windows and the link allow. True: one turn's worth
     // has left and there is more; to be called again soon.
     bool flush();
@@ -142,8 +146,12 @@ class Engine : public table::Listener {
     void remove_peer(PeerId peer);
     void set_role(Role role);
     Role role() const { return options_.role; }
+    // What peers are told of this machine.
+    void set_tracking(std::optional<TcpTracking> tracking) { tracking_ = tracking; }
     // Asks the peer for all its states.
     void request_bulk(PeerId peer);
+    // The peer is up, and nothing that it says is understood, or arrives: *why says which.
+    bool misunderstood(PeerId peer, std::string* why = nullptr) const;
     // In step: may be promoted. Otherwise *why says what is missing.
     bool ready(std::string* why = nullptr) const;
 
@@ -316,6 +324,7 @@ class Engine : public table::Listener {
     void end_bulk(PeerId peer);
 
     // receive.cpp
+    void read_packet(PeerId peer, Bytes payload);
     bool receive_number(PeerId peer, Bytes message);
     void receive_section(PeerId peer, const pfsync::Section& section);
     void receive_message(PeerId peer, const pfsync::Section& section, Bytes message);
@@ -333,7 +342,7 @@ class Engine : public table::Listener {
     void merge_into(PeerId peer, state::Slot slot, Said said);
     Said said_of(PeerId peer, pfsync::Dialect layout, const pfsync::FullState& full) const;
     void tell(PeerId peer, state::Slot slot);
-    void refuse(Refused why) { counters_.refused[static_cast<std::size_t>(why)]++; }
+    void refuse(Refused why);
     void refuse(pfsync::Fault fault);
 
     // pf_peer.cpp
@@ -394,6 +403,8 @@ class Engine : public table::Listener {
     Instant started_{-1};
     std::uint32_t now_s_ = 0;
     Counters counters_;
+    std::optional<TcpTracking> tracking_;
+    std::string_view refused_; // what was refused last of the packet that is being read
     std::size_t live_ = 0;
     std::array<std::size_t, kMaxPeers>
         withheld_live_{};      // of those, what each peer does not hear of

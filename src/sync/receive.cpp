@@ -27,6 +27,16 @@ constexpr Instant kAckDelay = 20ms;
 constexpr std::uint32_t kAckEvery = 64; // packets
 constexpr std::size_t kMaxRequests = 4096, kMaxInsertAcks = 4096;
 
+std::string in_words(const Session& s, std::string_view refused) {
+    if (refused == to_string(Refused::hello_version))
+        return "it speaks version " + std::to_string(s.hello_version) +
+               " of encsync's own messages, and version " + std::to_string(ext::hello::kVersion) +
+               " was expected";
+    if (refused == to_string(Refused::unknown_action) && !s.options.extended)
+        return "it says hello as an encsync node does, and a pf firewall was expected";
+    return "its packets are refused (" + std::string(refused) + ")";
+}
+
 // Our own messages, in version 6 only: the least size of one; 0: none of ours.
 std::size_t own_size(const Section& section) {
     if (section.layout != Dialect::openbsd)
@@ -57,9 +67,15 @@ std::size_t own_size(const Section& section) {
 
 } // namespace
 
+void Engine::refuse(Refused why) {
+    counters_.refused[static_cast<std::size_t>(why)]++;
+    refused_ = to_string(why);
+}
+
 void Engine::refuse(Fault fault) {
     refuse(Refused::fault);
     counters_.faults[static_cast<std::size_t>(fault)]++;
+    refused_ = pfsync::to_string(fault);
 }
 
 // ---- packets -------------------------------------------------------------------------------
@@ -67,6 +83,20 @@ void Engine::refuse(Fault fault) {
 void Engine::on_packet(PeerId peer, Bytes payload) {
     Session& s = *sessions_[peer];
     s.counters.rx_packets++;
+    refused_ = {};
+    read_packet(peer, payload);
+    if (!s.accepted && !refused_.empty())
+        on_packet_refused(peer, in_words(s, refused_));
+}
+
+void Engine::on_packet_refused(PeerId peer, std::string why) {
+    Session& s = *sessions_[peer];
+    if (!s.accepted)
+        s.refusal = std::move(why);
+}
+
+void Engine::read_packet(PeerId peer, Bytes payload) {
+    Session& s = *sessions_[peer];
     pfsync::Parser parser(payload, s.options.dialect);
     if (!s.options.dialect && parser.version() == pfsync::freebsd::kVersion) {
         if (s.remote != 0) { // it has said hello, in version 6

@@ -29,6 +29,12 @@ struct PeerOptions {
     std::uint8_t maxupd = 1; // changes of one state in one update; 0 and 1: none ever waits
 };
 
+// How a node's conntrack judges TCP: nf_conntrack_tcp_loose, nf_conntrack_tcp_be_liberal.
+struct TcpTracking {
+    bool loose = false, liberal = false;
+    bool operator==(const TcpTracking&) const = default;
+};
+
 struct PeerCounters {
     std::uint64_t rx_packets = 0, tx_packets = 0;
     std::uint64_t rx_messages = 0, tx_messages = 0;
@@ -62,6 +68,8 @@ struct Session {
     bool extended = false; // both said hello: SEQ, ACK and tails are in use
     bool assumed_plain = false;
     bool heard_plain = false; // it says something, but not hello
+    bool accepted = false;    // anything it said, since the link came up or it fell silent
+    std::string refusal;      // else why all that it says is refused; empty: it says nothing
     Instant up_since{0};      // of the link
     Instant last_heard{0};
     std::uint64_t local = 0;   // our session with it
@@ -70,9 +78,11 @@ struct Session {
     bool lost = false;         // and flows that it owned may be nobody's since
     bool remote_heard_us = false;
     std::uint32_t creatorid = 0; // 0: not known
+    std::uint16_t hello_version = 0;
     Role role = Role::automatic;
     bool peer_ready = false, peer_in_step = false;
     std::uint64_t peer_states = 0;
+    std::optional<TcpTracking> tracking; // of the peer
 
     // ---- what is still to be said ----------------------------------------------------------
     // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is

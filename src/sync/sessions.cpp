@@ -21,6 +21,8 @@ void Engine::on_link_up(PeerId peer) {
     Session& s = *sessions_[peer];
     s.link_up = true;
     s.up_since = now_;
+    s.accepted = false;
+    s.refusal.clear();
     s.hello_due = now_;
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
@@ -43,6 +45,8 @@ void Engine::on_link_down(PeerId peer) {
 void Engine::heard(PeerId peer) {
     Session& s = *sessions_[peer];
     s.last_heard = now_;
+    s.accepted = true;
+    s.refusal.clear();
     if (s.plain())
         ask_again_plain(peer);
     if (!s.silent)
@@ -57,6 +61,7 @@ void Engine::heard(PeerId peer) {
 void Engine::on_silent(PeerId peer) {
     Session& s = *sessions_[peer];
     s.silent = true;
+    s.accepted = false;
     s.role = Role::automatic; // what it says when it is back counts, not what it was
     reconcile_roles();
     lengthen(peer);
@@ -155,6 +160,11 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         refuse(Refused::unknown_action);
         return;
     }
+    s.hello_version = load_be<std::uint16_t>(&m[ext::hello::version]);
+    if (s.hello_version != ext::hello::kVersion) {
+        refuse(Refused::hello_version);
+        return;
+    }
     if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2) {
         refuse(Refused::bad_hello);
         return;
@@ -170,6 +180,9 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     s.creatorid = creatorid;
     s.peer_ready = (flags & ext::hello::kReady) != 0;
     s.peer_in_step = (flags & ext::hello::kInStep) != 0;
+    s.tracking.reset();
+    if ((flags & ext::hello::kTracking) != 0)
+        s.tracking = {(flags & ext::hello::kLoose) != 0, (flags & ext::hello::kLiberal) != 0};
     s.peer_states = load_be<std::uint64_t>(&m[ext::hello::states]);
     const auto checked = load_be<std::uint32_t>(&m[ext::hello::checked]);
     s.checks.peer_equal =

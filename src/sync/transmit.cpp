@@ -167,15 +167,17 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
 
 void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
+    const TcpTracking tracking = tracking_.value_or(TcpTracking{});
     std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
     store_be(m + ext::hello::session, s.local);
     store_be(m + ext::hello::heard, s.remote);
     store_be(m + ext::hello::creatorid, options_.creatorid);
-    store_be(m + ext::hello::version, std::uint16_t{1});
+    store_be(m + ext::hello::version, ext::hello::kVersion);
     m[ext::hello::role] = static_cast<std::uint8_t>(options_.role);
-    m[ext::hello::flags] = static_cast<std::uint8_t>((ready() ? ext::hello::kReady : 0) |
-                                                     (s.in_step ? ext::hello::kInStep : 0) |
-                                                     (lost ? ext::hello::kLost : 0));
+    m[ext::hello::flags] = static_cast<std::uint8_t>(
+        (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
+        (lost ? ext::hello::kLost : 0) | (tracking_ ? ext::hello::kTracking : 0) |
+        (tracking.loose ? ext::hello::kLoose : 0) | (tracking.liberal ? ext::hello::kLiberal : 0));
     store_be(m + ext::hello::states, std::uint64_t{index_.size()});
     store_be(m + ext::hello::live, std::uint64_t{live_for(peer)});
     store_be(m + ext::hello::checked,

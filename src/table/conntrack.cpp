@@ -256,6 +256,8 @@ struct Conntrack::Impl {
             return;
         }
         if (entry.kind == Entry::Kind::destroyed) {
+            if (entry.port != 0)
+                counters.removed_by_others++;
             hints.forget(entry.flow.key);
             listener->on_destroyed(entry.flow);
             return;

@@ -62,9 +62,10 @@ struct ConntrackOptions {
 };
 
 struct ConntrackCounters {
-    std::uint64_t events = 0;     // taken, own echoes not among them
-    std::uint64_t own_echoes = 0; // that came past the socket filter
-    std::uint64_t overruns = 0;   // events were lost; a dump follows
+    std::uint64_t events = 0;            // taken, own echoes not among them
+    std::uint64_t own_echoes = 0;        // that came past the socket filter
+    std::uint64_t removed_by_others = 0; // flows that another program has deleted
+    std::uint64_t overruns = 0;          // events were lost; a dump follows
     std::uint64_t dumps = 0, dump_entries = 0, dump_failures = 0;
     std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // messages refused
     std::array<std::uint64_t, kIgnored> ignored{};          // events of flows not to be synced

@@ -155,28 +155,56 @@ def test_auto_learns(pair, firewalls, wire):
         assert firewalls[0].peer("minnie")["wire"] == wire
 
 
-def test_two_versions_do_not_meet(pair, firewalls):
-    """The negative twin: an OpenBSD and a FreeBSD hear nothing of each other."""
+def says(instance, *words: str) -> bool:
+    """Of its one peer, wherever somebody looks."""
+    shown = (instance.command("status", check=False).stdout,
+             instance.command("status", "--ready", check=False).stderr,
+             instance.command("peers", check=False).stdout, instance.log())
+    return all(word in text for word in words for text in shown)
+
+
+@pytest.mark.parametrize("wires, spoken", [
+    (("encsync", "freebsd-1400"), ("version 5", "version 6 (encsync or openbsd)")),
+    (("openbsd", "freebsd-1400"), ("version 5", "version 6 (encsync or openbsd)")),
+])
+def test_two_versions_do_not_meet(pair, firewalls, wires, spoken):
+    """The negative twin: they hear nothing of each other, are not ready, whatever joinwait= says,
+    and say what the other speaks."""
     for node in pair.firewalls:
         conntrack.flush(node)
-    for instance, wire in zip(firewalls, ("openbsd", "freebsd-1400")):
+    for instance, wire in zip(firewalls, wires):
         instance.left = SYNC[instance.name]
         instance.peers = {name: SYNC[name] for name in instance.peers}
         instance.conn["wire"] = wire
+        instance.setup["joinwait"] = "1"
         instance.write_config()
         instance.start()
     try:
-        for instance in firewalls:
+        for instance, words, wire in zip(firewalls, spoken, wires):
             wait_for(lambda: instance.refused().get("pfsync_bad_version", 0) > 1, 20,
                      "packets of the other version to be refused")
+            wait_for(lambda: says(instance, f"speaks pfsync {words}", f"{wire})" if wire != "encsync"
+                                  else "wire=encsync"), 20, "it to say so")
             assert not instance.ready()
+            assert not any(peer["in_step"] for peer in instance.status()["peers"])
         conntrack.insert(pair.minnie, "10.0.0.30", SERVER[0], 2001, 443)
         before = firewalls[0].refused()["pfsync_bad_version"]
         wait_for(lambda: firewalls[0].refused()["pfsync_bad_version"] > before, 10,
                  "the flow to be refused")
         assert not any(f.orig.sport == 2001 for f in conntrack.table(pair.mickey))
+        # Full states show the dialect.
+        wait_for(lambda: says(firewalls[0], "freebsd-1400"), 20, "the dialect to be named")
+        assert not firewalls[0].ready()
+        # Whoever serves goes on serving.
+        firewalls[1].command("role", "active")
+        assert firewalls[1].ready()
+        # A peer that is dead keeps nobody from serving.
+        firewalls[1].kill()
+        wait_for(firewalls[0].ready, 60, "the survivor to be ready")
     finally:
         for instance in firewalls:
+            del instance.setup["joinwait"]
+            instance.command("role", "auto")
             if instance.daemon.running:
                 instance.stop()
 

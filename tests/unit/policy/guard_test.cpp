@@ -70,6 +70,55 @@ std::string verdict(const Packet& p, const Selectors& s) {
     return to_string(check(p, s).verdict);
 }
 
+std::string words(const Packet& p, pfsync::Expected dialect,
+                  std::optional<pfsync::Dialect>& spoken) {
+    const Checked checked = check(p, kFour, dialect);
+    return explain(checked.verdict, p, kFour, dialect, spoken);
+}
+
+std::string words(const Packet& p, pfsync::Expected dialect = pfsync::Dialect::openbsd) {
+    std::optional<pfsync::Dialect> spoken;
+    return words(p, dialect, spoken);
+}
+
+TEST(Guard, ExplainsWhatItRefuses) {
+    const Packet v5 = with(four(), 20, 5), v4 = with(four(), 20, 4);
+    EXPECT_EQ(words(v5), "it speaks pfsync version 5 (FreeBSD's), and version 6 was expected "
+                         "(wire=encsync or openbsd)");
+    EXPECT_EQ(words(four(), pfsync::Dialect::freebsd1400),
+              "it speaks pfsync version 6 (encsync or openbsd), and version 5 was expected "
+              "(wire=freebsd-1400)");
+    EXPECT_EQ(words(v4, std::nullopt),
+              "it speaks pfsync version 4, and versions 5 and 6 are known (wire=auto)");
+    EXPECT_EQ(words(with(four(), 8, 64)), "its packets have TTL 64, and 255 was expected");
+    EXPECT_EQ(words(with(four(), 15, 9)),
+              "its packets are from 192.168.1.9, and 192.168.1.101 was expected");
+    EXPECT_EQ(words(with(four(), 19, 9)),
+              "its packets are for 192.168.1.9, and 192.168.1.100 was expected");
+    EXPECT_EQ(words(with(four(), 9, 17)),
+              "its packets are of protocol 17, and pfsync's 240 was expected");
+    EXPECT_EQ(words({}), "its packets are malformed (short_packet)");
+    std::optional<pfsync::Dialect> spoken;
+    EXPECT_EQ(explain(Verdict::bad_ttl, with(six(), 7, 1), kSix, {}, spoken),
+              "its packets have TTL 1, and 255 was expected");
+    EXPECT_EQ(explain(Verdict::wrong_source, six(), kSix, {}, spoken),
+              "its packets are from 2001:db8::1, and 2001:db8::1 was expected");
+}
+
+// The dialect is named once a packet has shown it.
+TEST(Guard, NamesTheDialectOfAFullState) {
+    Packet payload(20 + 4 + pfsync::freebsd::kState1400Size);
+    payload[0] = 5;
+    store_be(&payload[2], static_cast<std::uint16_t>(payload.size()));
+    payload[20] = static_cast<std::uint8_t>(pfsync::freebsd::Action::ins_1400);
+    payload[23] = 1;
+    std::optional<pfsync::Dialect> spoken;
+    for (const Packet& packet : {four(payload), with(four(), 20, 5)})
+        EXPECT_EQ(words(packet, pfsync::Dialect::openbsd, spoken),
+                  "it speaks pfsync version 5 (freebsd-1400), and version 6 was expected "
+                  "(wire=encsync or openbsd)");
+}
+
 TEST(Guard, AcceptsWhatTheAssociationIsFor) {
     const Packet p4 = four(), p6 = six();
     const Checked c4 = check(p4, kFour);

@@ -51,7 +51,7 @@ Packet& Packet::hello(const Greeting& g) {
     store_be(m + ext::hello::session, g.session);
     store_be(m + ext::hello::heard, g.heard);
     store_be(m + ext::hello::creatorid, g.creatorid);
-    store_be(m + ext::hello::version, std::uint16_t{1});
+    store_be(m + ext::hello::version, g.version);
     m[ext::hello::role] = g.role;
     m[ext::hello::flags] = g.flags;
     store_be(m + ext::hello::live, g.live);
@@ -280,7 +280,10 @@ std::string Rig::describe(const pfsync::Section& section, Bytes m) {
         return "SEQ";
     if (section.action == ext::kHello)
         return std::string("HELLO") +
-               ((m[ext::hello::flags] & ext::hello::kLost) != 0 ? " lost" : "") + checked(m);
+               ((m[ext::hello::flags] & ext::hello::kLost) != 0 ? " lost" : "") +
+               ((m[ext::hello::flags] & ext::hello::kTracking) != 0 ? " tracking" : "") +
+               ((m[ext::hello::flags] & ext::hello::kLoose) != 0 ? " loose" : "") +
+               ((m[ext::hello::flags] & ext::hello::kLiberal) != 0 ? " liberal" : "") + checked(m);
     if (section.action == ext::kAck)
         return "ACK " + std::to_string(load_be<std::uint64_t>(&m[ext::ack::highest]));
     switch (section.action) {

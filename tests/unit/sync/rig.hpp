@@ -93,6 +93,7 @@ struct Greeting {
     std::uint32_t creatorid = kPeer;
     std::uint8_t role = 0, flags = 0;
     std::uint64_t live = 0;
+    std::uint16_t version = 1;
 };
 
 class Packet {

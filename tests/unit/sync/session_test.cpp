@@ -59,6 +59,37 @@ TEST(Hello, RefusedByName) {
     EXPECT_TRUE(rig.engine->session(0).reachable());
 }
 
+TEST(Hello, OfAnotherVersionIsRefusedByName) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    for (const std::uint16_t version : {0, 2, 65535})
+        rig.engine->on_packet(0, Packet().hello({.version = version}).bytes());
+    EXPECT_EQ(rig.refused(Refused::hello_version), 3u);
+    EXPECT_EQ(rig.engine->session(0).remote, 0u);
+    EXPECT_FALSE(rig.engine->session(0).reachable());
+}
+
+// Of conntrack's settings; a peer of the release before says nothing of them.
+TEST(Hello, TellsHowTcpIsJudged) {
+    namespace hello = pfsync::extension::hello;
+    Rig rig;
+    rig.start();
+    rig.greet(0);
+    EXPECT_EQ(rig.engine->session(0).tracking, std::nullopt);
+    rig.hello(0, {.flags = hello::kTracking | hello::kLoose});
+    EXPECT_EQ(rig.engine->session(0).tracking, (TcpTracking{.loose = true}));
+    rig.hello(0, {.flags = hello::kTracking | hello::kLiberal});
+    EXPECT_EQ(rig.engine->session(0).tracking, (TcpTracking{.liberal = true}));
+    EXPECT_EQ(rig.heard(0, true).find("tracking"), std::string::npos);
+    rig.engine->set_tracking(TcpTracking{.liberal = true});
+    rig.pass(2s);
+    EXPECT_NE(rig.heard(0, true).find("HELLO tracking liberal"), std::string::npos);
+    rig.engine->set_tracking(TcpTracking{.loose = true});
+    rig.pass(2s);
+    EXPECT_NE(rig.heard(0, true).find("HELLO tracking loose"), std::string::npos);
+}
+
 TEST(Hello, CutAnywhereChangesNothing) {
     Packet p;
     const auto whole = p.hello({}).bytes();
@@ -305,6 +336,70 @@ TEST(Ready, StepByStep) {
     rig.hello(1, {});
     EXPECT_EQ(why(rig), "the bulk update of goofy is not complete");
     rig.engine->on_link_down(1);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+// While its SAs are up, so that it lives. The twin is AloneAfterAWhile.
+TEST(Ready, NotWithAPeerThatIsNotUnderstood) {
+    Rig rig;
+    rig.options.join_wait = 30s;
+    rig.start();
+    rig.engine->on_link_up(0);
+    const auto hello = Packet().hello({.version = 2}).bytes();
+    for (int n = 0; n < 40; n++) {
+        rig.engine->on_packet(0, hello);
+        rig.pass(1s);
+    }
+    EXPECT_EQ(why(rig), "peer minnie: nothing that it says is understood: it speaks version 2 of "
+                        "encsync's own messages, and version 1 was expected");
+    // One that serves goes on.
+    rig.engine->set_role(Role::active);
+    EXPECT_EQ(why(rig), "ready");
+    rig.engine->set_role(Role::automatic);
+    // Upgraded, it is understood.
+    rig.greet(0);
+    EXPECT_EQ(why(rig), "ready");
+    // It is changed again while its SAs stay.
+    rig.pass(5s);
+    EXPECT_EQ(why(rig), "ready");
+    rig.engine->on_packet(0, hello);
+    EXPECT_NE(why(rig), "ready");
+    // It dies.
+    rig.engine->on_link_down(0);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+TEST(Ready, NotWithAPeerOfWhichThePolicyRefusesAll) {
+    Rig rig;
+    rig.options.peers[1].extended = false;
+    rig.start();
+    rig.engine->on_link_up(1); // a pf firewall: may have nothing to say
+    rig.pass(40s);
+    EXPECT_EQ(why(rig), "ready");
+    rig.engine->on_packet_refused(1, "its packets have TTL 64, and 255 was expected");
+    EXPECT_EQ(why(rig), "peer goofy: nothing that it says is understood: its packets have TTL 64, "
+                        "and 255 was expected");
+    rig.say_plain(1, [](Packet& p) { p.bulk(false).bulk(true); });
+    EXPECT_EQ(why(rig), "ready");
+    // Among what is understood, a packet that is not is nothing to speak of.
+    rig.engine->on_packet_refused(1, "its packets have TTL 64, and 255 was expected");
+    rig.pass(10s);
+    EXPECT_EQ(why(rig), "ready");
+}
+
+TEST(Ready, NotWithAPeerOfWhichNothingArrives) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_link_up(0);
+    rig.pass(3s);
+    EXPECT_EQ(why(rig), "no peer has been heard yet");
+    rig.pass(40s);
+    EXPECT_EQ(why(rig), "peer minnie: its SAs are up, but nothing that it says arrives");
+    rig.greet(0);
+    EXPECT_EQ(why(rig), "ready");
+    // One that was heard has died, for all we know: whoever is left must serve.
+    rig.pass(40s);
+    EXPECT_FALSE(rig.engine->session(0).reachable());
     EXPECT_EQ(why(rig), "ready");
 }
 
