@@ -236,6 +236,8 @@ std::string render_status(const json::value& status) {
                        number_as(duration, status, "uptime"), number_as(size, status, "memory"));
     out += fmt::format("states {}: own {}, copies {}\n", number_as(count, status, "states"),
                        number_as(count, status, "own"), number_as(count, status, "copies"));
+    if (const auto missing = number(status, "missing").value_or(0); missing != 0)
+        out += fmt::format("NOT in the kernel: {} of the copies\n", count(missing));
     if (const auto* ipsec = member(status, "ipsec"))
         out += fmt::format("ipsec {}: {}\n", text(*ipsec, "mode"), text(*ipsec, "why"));
     if (const auto* policy = member(status, "policy")) {

@@ -82,6 +82,7 @@ struct Setup {
     Role role{};
     std::uint16_t ikeport = 0, natport = 0; // host order
     std::chrono::seconds joinwait{};
+    std::chrono::seconds sweep{};
     std::string charonuser; // empty: the daemon chooses
     bool sandbox = true;
     log::Level loglevel{};

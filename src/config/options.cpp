@@ -190,6 +190,19 @@ constexpr std::array kOptions = {
            "cut can serve.",
            store<&Setup::joinwait>,
            {1, kHour}},
+    Option{
+        "sweep",
+        kSetup,
+        ValueType::duration,
+        "1m",
+        "",
+        "10s",
+        "How often all entries of the kernel are compared with what encsyncd knows, whatever the "
+        "kernel's events said: copies that are missing are put back, and changes and ends of "
+        "which no event told reach the peers. Less often where that would cost more than half a "
+        "percent of one core's time.",
+        store<&Setup::sweep>,
+        {5, kDay}},
     Option{"charonuser", kSetup, ValueType::user, "",
            "`encsync` if there is such a user, else `nobody`", "encsync",
            "The unprivileged user that charon, strongSwan's IKE daemon, runs as.",

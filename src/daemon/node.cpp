@@ -22,6 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
+constexpr std::uint32_t kClashesLogged = 10; // a second
+
 // The plugin lies beside the program: in the build tree and in an installation alike.
 Result<std::string> find_plugin() {
     if (const char* path = std::getenv("ENCSYNC_PLUGIN"))
@@ -154,6 +156,7 @@ Result<void> Node::open_table() {
     options.filter.sync_local = config_.setup.synclocal;
     std::ranges::transform(config_.setup.ignore, std::back_inserter(options.filter.ignore), prefix);
     options.filter.nosync = nosync(config_.setup.nosync);
+    options.sweep = config_.setup.sweep;
     auto conntrack = table::Conntrack::open(io_, std::move(options));
     if (!conntrack)
         return conntrack.error();
@@ -252,6 +255,9 @@ Result<void> Node::make_engine() {
     options.join_wait = config_.setup.joinwait;
     options.delay = config_.setup.delay;
     options.release = [this](std::uint32_t id) { queue_->accept(id); };
+    options.on_clash = [this](const state::Flow& ended, const state::Flow& other) {
+        log_clash(ended, other);
+    };
     for (const config::Conn& conn : config_.conns)
         options.peers.push_back(peer_options(conn));
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
@@ -341,6 +347,7 @@ void Node::every_second() {
     watch_peers();
     log_readiness();
     log_roles();
+    clashes_logged_ = 0;
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)
@@ -404,6 +411,13 @@ void Node::watch_peers() {
                          name);
         life.taken_for_pf = taken_for_pf;
     }
+}
+
+// `encsync status` counts those that are not logged.
+void Node::log_clash(const state::Flow& ended, const state::Flow& other) {
+    if (clashes_logged_++ < kClashesLogged)
+        log::warning("{} has ended: another node gave its NAT port to {}", state::to_string(ended),
+                     state::to_string(other));
 }
 
 // ---- from the tunnel -----------------------------------------------------------------------
@@ -598,6 +612,11 @@ void Node::on_unexpected(const state::Expectation& expectation) {
 
 void Node::on_refused(const state::Key& key, table::Refusal refusal) {
     engine_->on_refused(key, refusal);
+}
+
+void Node::on_clash(const state::Key& key, const state::Flow& holder, bool untouched) {
+    turn(); // which ends with another flush
+    engine_->on_clash(key, holder, untouched);
 }
 
 } // namespace encsync::daemon

@@ -138,6 +138,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void follow_interfaces();
     void watch_peers();
     void look_at_machine();
+    void log_clash(const state::Flow& ended, const state::Flow& other);
 
     // link::Receiver
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override;
@@ -164,6 +165,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_dump_entry(const state::Flow& flow, bool untouched) override;
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
+    void on_clash(const state::Key& key, const state::Flow& holder, bool untouched) override;
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
 
@@ -183,6 +185,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;
+    boost::json::object missing(PeerId peer) const;
     boost::json::array sas() const;
     boost::json::object policy();
     boost::json::object refused(const policy::RulesetStatus& ruleset) const;
@@ -221,6 +224,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     PeerId last_freed_ = kMaxPeers;
 
     boost::asio::steady_timer deadline_timer_, second_timer_;
+    std::uint32_t clashes_logged_ = 0; // in this second
     bool in_turn_ = false;
     bool stopping_ = false;
     bool failed_ = false;

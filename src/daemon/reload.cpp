@@ -40,6 +40,7 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::ikeport>("ikeport"),
     keyword<&Setup::natport>("natport"),
     keyword<&Setup::joinwait>("joinwait"),
+    keyword<&Setup::sweep>("sweep"),
     keyword<&Setup::charonuser>("charonuser"),
     keyword<&Setup::sandbox>("sandbox"),
     keyword<&Setup::synclocal>("synclocal"),

@@ -170,6 +170,9 @@ json::value Node::status() {
     policy_in_place_ = policy_in_place_ && ruleset && ruleset->installed;
     std::string why;
     const bool is_ready = ready(&why);
+    std::size_t missing = 0;
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
+        missing += used(peer) ? engine_->missing_of(peer) : 0;
     json::object out{{"node", config_.setup.node},
                      {"role", sync::to_string(engine_->role())},
                      {"role_warning", odd_roles()},
@@ -179,7 +182,8 @@ json::value Node::status() {
                      {"uptime", seconds_since(started_)},
                      {"states", engine_->index().size()},
                      {"own", engine_->live()},
-                     {"copies", engine_->index().size() - engine_->live()}};
+                     {"copies", engine_->index().size() - engine_->live()},
+                     {"missing", missing}};
     out["ipsec"] = json::object{
         {"mode", ipsec_.mode()}, {"configured", ipsec_.configured}, {"why", ipsec_.why}};
     out["peers"] = peers();
@@ -262,7 +266,7 @@ json::array Node::peers() const {
             o["key"] = keys::fingerprint(*life.key);
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
-        o["no_room"] = engine_->without_room_of(peer);
+        o["missing"] = missing(peer);
         o["withheld"] = engine_->live() - engine_->live_for(peer);
         o["rx_messages"] = s.counters.rx_messages;
         o["tx_messages"] = s.counters.tx_messages;
@@ -290,6 +294,17 @@ json::array Node::peers() const {
                 {"last_error", stats->last_errno != 0 ? std::strerror(stats->last_errno) : ""}};
         }
         out.push_back(std::move(o));
+    }
+    return out;
+}
+
+// Reason to count, of the peer's flows that the table here does not hold.
+json::object Node::missing(PeerId peer) const {
+    json::object out;
+    for (int n = 1; n < sync::kMissingReasons; n++) {
+        const auto why = static_cast<sync::Missing>(n);
+        if (const std::size_t flows = engine_->missing_of(peer, why); flows != 0)
+            out[sync::to_string(why)] = flows;
     }
     return out;
 }
@@ -368,7 +383,8 @@ json::object Node::table_counters() const {
     json::object out{
         {"events", counters.events},           {"refreshed", counters.refreshed},
         {"adopted", counters.adopted},         {"dropped_unclaimed", counters.dropped_unclaimed},
-        {"leases_over", counters.leases_over}, {"stranded", counters.stranded}};
+        {"leases_over", counters.leases_over}, {"stranded", counters.stranded},
+        {"put_back", counters.put_back},       {"clashes", counters.clashes}};
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];

@@ -42,7 +42,7 @@ struct SyncMarks {
     std::uint8_t epoch = 0;     // the bulk update of the owner in which it was last named
     std::uint8_t bits = 0;      // engine-private
     std::uint8_t changes = 0;   // in the update that waits
-    bool no_room = false;       // a copy that the table was too full for
+    std::uint8_t missing = 0;   // why the table does not hold this copy; 0: it does
 };
 
 // The part of a flow that changes, and the engine's marks.

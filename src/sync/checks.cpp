@@ -27,8 +27,6 @@ namespace {
 constexpr Instant kRootInterval = 1s;
 // Flows may be changing hands while one sum is taken; hardly so twice in a row.
 constexpr unsigned kDiffering = 2;
-// Nodes hear of a new role, or of a node that is gone, one after the other.
-constexpr Instant kRolesSettle = 3s;
 // Between searches that leave a difference: doubled each time.
 constexpr Instant kSearchPause = 1s, kMaxSearchPause = 32s;
 constexpr Instant kSearchTime = 5s; // then it has got stuck, and begins anew
@@ -253,8 +251,7 @@ void Engine::receive_absent(PeerId peer, Bytes m) {
         return;
     }
     remember_gone(index_.key(slot));
-    table_.remove(index_.flow(slot, now_s_));
-    forget(slot);
+    discard(slot);
     sessions_[peer]->counters.removed++;
 }
 

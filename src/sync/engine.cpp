@@ -54,8 +54,11 @@ void Engine::advance(Instant now) {
     now_ = std::max(now, now_);
     now_s_ =
         static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_).count());
-    for (PeerId peer = 0; peer < peer_count(); peer++)
+    for (PeerId peer = 0; peer < peer_count(); peer++) {
         advance_session(peer);
+        put_back_vanished(peer);
+    }
+    put_clashing();
     come_of_age(now_);
     forget_former(now_);
     advance_deferred();
@@ -112,6 +115,11 @@ Instant Engine::deadline() const {
         next = std::min(next, stranded_.front().due);
     if (!masters_.empty())
         next = std::min(next, masters_.front().due);
+    if (!clashing_.empty())
+        next = std::min(next, clashing_.front().due);
+    for (PeerId peer = 0; peer < peer_count(); peer++)
+        if (may_put_back(peer))
+            next = std::min(next, now_);
     if (!ever_in_step_ && !served_alone_)
         next =
             std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));
@@ -168,7 +176,7 @@ void Engine::request_bulk(PeerId peer) {
 // compare nothing; they will have named it again.
 bool Engine::holds_all_of(PeerId peer) const {
     const Session& s = *sessions_[peer];
-    if (no_room_[peer] != 0)
+    if (lacks(peer))
         return false;
     return s.over_limit < Instant::zero() ||
            (s.extended ? s.checks.equal > s.over_limit : now_ - s.over_limit > kPlainAgain);
@@ -215,10 +223,12 @@ bool Engine::ready(std::string* why) const {
         const Session& s = *sessions_[peer];
         if (!s.reachable() || holds_all_of(peer))
             continue;
-        if (no_room_[peer] != 0)
-            return not_yet("the state table has no room for " + std::to_string(no_room_[peer]) +
-                           " states of " + s.options.name +
-                           ": raise net.netfilter.nf_conntrack_max");
+        if (const std::size_t n = missing_of(peer, Missing::no_room); n != 0)
+            return not_yet("the state table has no room for " + std::to_string(n) + " states of " +
+                           s.options.name + ": raise net.netfilter.nf_conntrack_max");
+        if (lacks(peer))
+            return not_yet("the state table does not hold " + std::to_string(missing_of(peer)) +
+                           " states of " + s.options.name);
         return not_yet(s.options.name + " has more states than the " +
                        std::to_string(options_.max_states) + " that this node can keep");
     }

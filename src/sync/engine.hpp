@@ -17,8 +17,9 @@
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
 // address leaves), sessions.cpp (hello, acks, bulk updates), receive.cpp, word.cpp (what our own
-// nodes say), transmit.cpp, checks.cpp and digest (both sides hold the same), pf_peer.cpp,
-// pf_bulk.cpp and pf_states.cpp (what is different with a pf firewall), reliability, merge.
+// nodes say), transmit.cpp, checks.cpp and digest (both sides hold the same), missing.cpp
+// (what the table does not hold), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different
+// with a pf firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -56,6 +57,8 @@ struct Options {
     std::size_t max_states = 8'000'000; // what peers may make us hold
     // Lets the packet go that defer() has taken by this token.
     std::function<void(std::uint32_t token)> release{};
+    // A flow of ours has ended, for another node gave the same NAT port to that one.
+    std::function<void(const state::Flow& ended, const state::Flow& other)> on_clash{};
     Instant delay{0};               // a flow must have lived so long before peers hear of it
     std::vector<PeerOptions> peers; // by PeerId
 };
@@ -84,12 +87,25 @@ enum class Refused : std::uint8_t {
 inline constexpr int kRefused = 18;
 const char* to_string(Refused refused);
 
+// Why the table does not hold a copy whose owner lives (missing.cpp).
+enum class Missing : std::uint8_t {
+    no,
+    vanished, // it was there
+    no_room,
+    clash,   // another entry has the same reply tuple
+    refused, // for another reason
+};
+inline constexpr int kMissingReasons = 5;
+const char* to_string(Missing missing);
+
 struct Counters {
     std::uint64_t events = 0;
     std::array<std::uint64_t, kRefused> refused{};
     std::array<std::uint64_t, pfsync::kFaults> faults{};
     std::array<std::uint64_t, table::kRefusals> table_refused{};
     std::uint64_t refreshed = 0; // copies re-armed
+    std::uint64_t put_back = 0;  // copies that had vanished
+    std::uint64_t clashes = 0;   // own flows that ended, as their NAT port was another flow's
     std::uint64_t adopted = 0;   // flows taken over
     std::uint64_t dropped_unclaimed = 0;
     // Packets that waited, and what ended it: all peers had the flow, or time was up.
@@ -120,6 +136,7 @@ class Engine : public table::Listener {
     void on_dump_entry(const state::Flow& flow, bool untouched) override;
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
+    void on_clash(const state::Key& key, const state::Flow& holder, bool untouched) override;
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
 
@@ -168,9 +185,12 @@ class Engine : public table::Listener {
     std::size_t live_for(PeerId peer) const { return live_ - withheld_live_[peer]; }
     // States whose owner is `peer`.
     std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
-    // Of those, the ones for which the table has no room.
-    std::size_t without_room_of(PeerId peer) const { return no_room_[peer]; }
-    // All that the peer has told us has a place here.
+    // Of those, the ones that the table does not hold.
+    std::size_t missing_of(PeerId peer, Missing why) const {
+        return missing_[peer][static_cast<std::size_t>(why)];
+    }
+    std::size_t missing_of(PeerId peer) const;
+    // All that the peer has told us is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return counters_; }
     bool table_known() const { return table_known_; }
@@ -194,7 +214,6 @@ class Engine : public table::Listener {
 
     // ownership.cpp
     void count(const state::Record& record, int by);
-    void set_room(state::Record& record, bool room);
     void set_owner(state::Slot slot, std::uint8_t owner);
     bool owner_alive(std::uint8_t owner) const;
     std::uint8_t sole_active() const;
@@ -210,6 +229,7 @@ class Engine : public table::Listener {
     void settle_unclaimed_later();
     state::Slot adopt_new(const state::Flow& flow, std::uint8_t owner);
     void forget(state::Slot slot);
+    void discard(state::Slot slot);
     void remember_term(state::Slot slot);
     void forget_former(Instant until);
 
@@ -251,7 +271,9 @@ class Engine : public table::Listener {
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
     void mark_present(state::Record& record);
-    void mark_absent(state::Record& record, std::uint32_t seconds);
+    void mark_named(state::Record& record) const;
+    bool is_named(const state::Record& record) const;
+    bool look_at_unnamed();
     void refresh(state::Slot slot);
     void refresh_round();
     void watch_orphans();
@@ -278,6 +300,26 @@ class Engine : public table::Listener {
     bool is_young(const Timed& young) const;
     bool is_over(state::Slot slot) const;
     void come_of_age(Instant until);
+
+    // missing.cpp
+    struct Vanished {             // of one owner
+        std::deque<Timed> copies; // `due`: when
+        Instant put_back_since{0};
+        std::size_t put_back = 0;               // since then
+        Instant missing_since = Instant::max(); // any, for any reason
+    };
+    void set_missing(state::Record& record, Missing why);
+    void mark_absent(state::Slot slot, Missing why);
+    void note_missing();
+    bool lacks(PeerId peer) const;
+    bool may_put_back(PeerId peer) const;
+    void put_back_vanished(PeerId peer);
+    void put_clashing();
+    bool is_missing(const Timed& copy, Missing why) const;
+    std::uint32_t creatorid_of(std::uint8_t owner) const;
+    bool outranks(state::Slot slot, state::Slot other) const;
+    void end_clashing(state::Slot slot, const state::Flow& other);
+    void settle_clash(state::Slot slot, state::Slot held);
 
     // expect.cpp
     void look_at_masters();
@@ -407,9 +449,10 @@ class Engine : public table::Listener {
     std::string_view refused_; // what was refused last of the packet that is being read
     std::size_t live_ = 0;
     std::array<std::size_t, kMaxPeers>
-        withheld_live_{};      // of those, what each peer does not hear of
-    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
-    std::array<std::size_t, 256> copies_{}, no_room_{}; // by owner
+        withheld_live_{};                   // of those, what each peer does not hear of
+    std::uint32_t births_ = 0;              // of flows named here; its low bits end their names
+    std::array<std::size_t, 256> copies_{}; // by owner
+    std::array<std::array<std::size_t, kMissingReasons>, 256> missing_{}; // likewise, by reason
 
     bool any_nosync_ = false; // of a peer
     std::deque<Timed> young_; // in the order in which they come of age
@@ -417,13 +460,18 @@ class Engine : public table::Listener {
     std::deque<Deferred> deferred_; // in the order of time
     std::deque<Timed> unconfirmed_; // likewise
     std::deque<Timed> stranded_;    // likewise
-    std::deque<Timed> masters_;     // likewise: whose helper may be about to move sequence numbers
+    std::deque<Timed> clashing_;    // likewise: copies that are to be tried again
+    std::deque<Timed> unnamed_;     // own flows that the last dump did not name
+    std::array<Vanished, kMaxPeers> vanished_;
+    std::deque<Timed> masters_; // likewise: whose helper may be about to move sequence numbers
 
     // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
     // to hear of, and of each peer's copies.
     bool digesting_ = false; // a peer may be one of ours
     Digest live_digest_;
     std::array<Digest, kMaxPeers> withheld_digest_, copies_digest_;
+    // Nodes hear of a new role, or of a node that is gone, one after the other.
+    static constexpr Instant kRolesSettle = std::chrono::seconds(3);
     Instant reconciled_{0};               // when roles, or who is within reach, changed last
     state::Slot edited_ = state::kNoSlot; // out of the sums while it changes
 

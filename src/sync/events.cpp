@@ -27,9 +27,7 @@ constexpr std::size_t kMaxRemovals = 500'000;
 constexpr std::size_t kMaxGone = 500'000;
 // The table is read again this long after a node has vanished, then ever less often.
 constexpr Instant kFirstOrphans = 5s, kMaxOrphans = 10min;
-// Seconds before a copy that is missing is made again: longer than a dead peer is taken for alive,
-// and long enough for a full table to have room.
-constexpr std::uint32_t kAbsence = 6, kRefusedPause = 60;
+constexpr std::size_t kLooksAtATime = 2000;
 constexpr std::int32_t kVerdict = 5;    // seconds in which a table says that it refused
 constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
 
@@ -94,16 +92,15 @@ void Engine::retract_from(PeerId peer, Slot slot) {
 // ---- changes -------------------------------------------------------------------------------
 
 void Engine::mark_present(Record& record) {
-    set_room(record, true);
-    record.sync.bits =
-        static_cast<std::uint8_t>((record.sync.bits & kYoung) | (dump_mark_ ? kDumpMark : 0));
+    set_missing(record, Missing::no);
+    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & (kYoung | kGiven));
+    mark_named(record);
 }
 
-// A copy lives where it belongs, so a refresh round brings it back here. Not at once: a full table
-// that evicts it would make that a loop, and its owner may be about to be found dead.
-void Engine::mark_absent(Record& record, std::uint32_t seconds) {
-    record.sync.bits |= kAbsent;
-    record.expires = now_s_ + seconds;
+// As what the running dump names, or the last one.
+void Engine::mark_named(Record& record) const {
+    record.sync.bits =
+        static_cast<std::uint8_t>((record.sync.bits & ~kDumpMark) | (dump_mark_ ? kDumpMark : 0));
 }
 
 void Engine::local_change(const state::Flow& flow, Timer timer) {
@@ -197,7 +194,7 @@ void Engine::on_destroyed(const state::Flow& flow) {
         retract(slot);
         forget(slot);
     } else if (owner_alive(owner)) {
-        mark_absent(record, kAbsence);
+        mark_absent(slot, Missing::vanished);
         if (options_.role != Role::standby && !table_.address_left(index_.flow(slot, now_s_)))
             record.sync.bits |= kEnded;
     } else {
@@ -208,8 +205,15 @@ void Engine::on_destroyed(const state::Flow& flow) {
 // ---- dumps ---------------------------------------------------------------------------------
 
 void Engine::on_dump_begin() {
+    for (const Timed& flow : std::exchange(unnamed_, {}))
+        if (index_.used(flow.slot) && index_.record(flow.slot).id == flow.id)
+            mark_named(index_.record(flow.slot)); // this one will tell
     dumping_ = true;
     dump_mark_ = !dump_mark_;
+}
+
+bool Engine::is_named(const Record& record) const {
+    return ((record.sync.bits & kDumpMark) != 0) == dump_mark_;
 }
 
 // Has traffic used this copy? Packets set its timer to the natural one, so it is neither what a
@@ -252,19 +256,20 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
 void Engine::on_dump_end() {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         Record& record = index_.record(slot);
-        if (((record.sync.bits & kDumpMark) != 0) == dump_mark_ ||
-            (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
+        if (is_named(record) || (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
             continue;
         if (record.sync.owner == kHere) {
-            if (strand(slot))
-                continue;
-            retract(slot);
+            if ((record.sync.bits & kAbsent) != 0)
+                mark_named(record); // it has been taken over, and is not there yet
+            else
+                unnamed_.push_back({now_, slot, record.id});
         } else if (owner_alive(record.sync.owner)) {
-            mark_present(record);
-            mark_absent(record, kAbsence);
-            continue;
+            mark_named(record);
+            if ((record.sync.bits & kAbsent) == 0)
+                mark_absent(slot, Missing::vanished);
+        } else {
+            forget(slot);
         }
-        forget(slot);
     }
     dumping_ = false;
     forget_gone();
@@ -273,6 +278,32 @@ void Engine::on_dump_end() {
         settle_unclaimed_later();
     if (orphans_due_ == Instant::max())
         watch_orphans();
+}
+
+// A dump may miss an entry (while the kernel's hash table grows, for one), and the end of a flow of
+// ours is its end everywhere. So what a dump did not name is looked at once more. True: there is
+// more.
+bool Engine::look_at_unnamed() {
+    std::vector<Timed> some;
+    for (; some.size() < kLooksAtATime && !unnamed_.empty(); unnamed_.pop_front()) {
+        const Timed& flow = unnamed_.front();
+        if (!index_.used(flow.slot) || index_.record(flow.slot).id != flow.id ||
+            is_named(index_.record(flow.slot)) || index_.record(flow.slot).sync.owner != kHere)
+            continue;
+        table_.look(index_.flow(flow.slot, now_s_));
+        some.push_back(flow);
+    }
+    if (some.empty())
+        return false;
+    table_.flush(); // and so the answers are in
+    for (const Timed& flow : some) {
+        if (!index_.used(flow.slot) || index_.record(flow.slot).id != flow.id ||
+            is_named(index_.record(flow.slot)) || strand(flow.slot))
+            continue;
+        retract(flow.slot);
+        forget(flow.slot);
+    }
+    return !unnamed_.empty();
 }
 
 // A bulk update that we have asked for, or are going to, may name what has ended since.
@@ -333,9 +364,9 @@ void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
         return;
     Record& record = index_.record(slot);
     if (record.sync.owner != kHere) {
-        mark_absent(record, kRefusedPause);
-        if (refusal == table::Refusal::table_full)
-            set_room(record, false);
+        mark_absent(slot, refusal == table::Refusal::table_full ? Missing::no_room
+                          : refusal == table::Refusal::clash    ? Missing::clash
+                                                                : Missing::refused);
     } else if ((record.sync.bits & kAbsent) != 0) { // taken over, and nowhere to put it
         retract(slot);
         forget(slot);
@@ -355,9 +386,11 @@ void Engine::put_copy(Slot slot) {
     }
     const bool anew = (record.sync.bits & kAbsent) != 0;
     table_.put(flow, table::Lifetime::copy);
-    set_room(record, true); // or it will be refused once more
-    if (anew)
+    set_missing(record, Missing::no); // or it will be refused once more
+    if (anew) {
+        mark_named(record); // a dump that runs may have passed its place
         put_expectations(slot);
+    }
     record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
     record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
 }
@@ -380,6 +413,7 @@ void Engine::refresh(Slot slot) {
             bits = static_cast<std::uint8_t>(bits & ~kLent);
         } else if (left < static_cast<std::int32_t>(natural) - kVerdict) {
             bits = static_cast<std::uint8_t>(bits & ~kAbsent); // the table took it
+            set_missing(record, Missing::no);
         }
         return;
     }
@@ -398,9 +432,11 @@ void Engine::refresh(Slot slot) {
     if ((bits & kAbsent) != 0 ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
-    set_room(record, true); // likewise
-    if ((bits & kAbsent) != 0)
+    set_missing(record, Missing::no); // likewise
+    if ((bits & kAbsent) != 0) {
+        mark_named(record);
         put_expectations(slot);
+    }
     record.expires = now_s_ + natural + table::kCopyExtra;
     bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
     counters_.refreshed++;

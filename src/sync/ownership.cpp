@@ -52,8 +52,7 @@ void Engine::count(const Record& record, int by) {
     const auto n = static_cast<std::size_t>(by);
     if (record.sync.owner != kHere) {
         copies_[record.sync.owner] += n;
-        if (record.sync.no_room)
-            no_room_[record.sync.owner] += n;
+        missing_[record.sync.owner][record.sync.missing] += n;
         return;
     }
     live_ += n;
@@ -62,21 +61,11 @@ void Engine::count(const Record& record, int by) {
             withheld_live_[peer] += n;
 }
 
-// Whether the table has room for this copy.
-void Engine::set_room(Record& record, bool room) {
-    if (record.sync.no_room != room)
-        return;
-    count(record, -1);
-    record.sync.no_room = !room;
-    count(record, 1);
-}
-
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     count(record, -1);
     record.sync.owner = owner;
-    record.sync.no_room = false;
     count(record, 1);
     record.sync.bits &=
         static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed | kStranded));
@@ -127,6 +116,14 @@ void Engine::forget(Slot slot) {
     book_.forget(slot);
     pf_states_.erase(slot);
     index_.erase(slot);
+}
+
+// No longer to be in the table either.
+void Engine::discard(Slot slot) {
+    if (dumping_)
+        remember_gone(index_.key(slot));
+    table_.remove(index_.flow(slot, now_s_));
+    forget(slot);
 }
 
 // A tuple may be used again at once. A node that still takes its former life for its own must not
@@ -255,19 +252,20 @@ void Engine::reconcile_roles() {
     const std::uint8_t taker = sole_active();
     if (taker == kUnclaimed)
         return;
-    bool gave = false;
+    bool hurry = false;
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         const state::SyncMarks& sync = index_.record(slot).sync;
         if (sync.owner == taker || !gives_way(sync.owner))
             continue;
         if (taker == kHere) {
+            hurry = hurry || (sync.bits & kAbsent) != 0; // its traffic comes here
             take(slot);
         } else if (sync.owner == kHere ? has(sync.known, taker) : sync.owner != kUnclaimed) {
             give(slot, taker); // it cannot have taken over what it was never told of
-            gave = true;
+            hurry = true;      // its timer is a natural one, and no traffic re-arms it any more
         }
     }
-    if (gave) { // their timers are natural ones, and no traffic re-arms them any more
+    if (hurry) {
         refresh_hurry_ = true;
         refresh_cursor_ = kNoSlot;
         refresh_due_ = now_;
@@ -306,8 +304,7 @@ void Engine::settle_unclaimed(bool waited) {
             claim(slot);
             continue;
         }
-        table_.remove(index_.flow(slot, now_s_));
-        forget(slot);
+        discard(slot);
         counters_.dropped_unclaimed++;
     }
     unclaimed_due_ = Instant::max();

@@ -27,6 +27,7 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     sessions_[peer] = std::move(fresh);
     if (sessions_[peer]->options.extended)
         begin_digests();
+    vanished_[peer] = {};
     begin_session(peer); // what the place's last holder left in the marks
     any_nosync_ =
         std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });

@@ -135,8 +135,7 @@ void Engine::clear_plain(PeerId peer, const pfsync::Clear& what) {
         if (!wanted)
             continue;
         pass_removal_on(peer, slot);
-        table_.remove(index_.flow(slot, now_s_));
-        forget(slot);
+        discard(slot);
     }
 }
 

@@ -313,8 +313,7 @@ void Engine::pf_turn(Slot slot) {
     if (pf_owned) {
         const PfStates::Lease* lease = pf_states_.lease(slot);
         if (lease != nullptr && static_cast<std::int32_t>(now_s_ - lease->until) >= 0) {
-            table_.remove(index_.flow(slot, now_s_));
-            forget(slot);
+            discard(slot);
             counters_.leases_over++;
             return;
         }

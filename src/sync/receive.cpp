@@ -531,8 +531,7 @@ void Engine::receive_removal(PeerId peer, state::StateId id, std::uint8_t term) 
     else
         pass_removal_on(peer, slot);
     remember_gone(index_.key(slot));
-    table_.remove(index_.flow(slot, now_s_));
-    forget(slot);
+    discard(slot);
 }
 
 void Engine::receive_clear(PeerId peer, Bytes message) {
@@ -553,8 +552,7 @@ void Engine::receive_clear(PeerId peer, Bytes message) {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         const Record& record = index_.record(slot);
         if (record.sync.owner == peer && record.id.creatorid == clear_all.creatorid) {
-            table_.remove(index_.flow(slot, now_s_));
-            forget(slot);
+            discard(slot);
         }
     }
 }

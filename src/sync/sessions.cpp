@@ -133,8 +133,7 @@ void Engine::end_bulk(PeerId peer) {
             const state::SyncMarks& sync = index_.record(slot).sync;
             if (sync.owner != peer || sync.epoch == s.epoch)
                 continue;
-            table_.remove(index_.flow(slot, now_s_));
-            forget(slot);
+            discard(slot);
             s.counters.swept++;
         }
     s.bulk_arriving = s.bulk_requested = false;

@@ -103,7 +103,7 @@ void Engine::say_again(PeerId peer, const Item& item) {
 }
 
 bool Engine::flush() {
-    bool more = false;
+    bool more = look_at_unnamed();
     // An INS_ACK says that the table has it: who waits for it lets a packet go.
     if (std::ranges::any_of(sessions_, [](const auto& s) { return !s->insert_acks.empty(); }))
         table_.flush();
@@ -111,6 +111,7 @@ bool Engine::flush() {
         more = transmit(peer) || more;
     link_.flush();
     table_.flush();
+    note_missing();
     return more;
 }
 

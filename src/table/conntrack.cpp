@@ -23,6 +23,7 @@ namespace {
 namespace asio = boost::asio;
 using ctnetlink::Entry;
 using ctnetlink::Fault;
+using Clock = std::chrono::steady_clock;
 
 // One turn of the loop: as much as takes about a millisecond.
 constexpr std::size_t kEventsPerCall = 64, kCallsPerTurn = 4, kDumpDatagramsPerTurn = 4;
@@ -30,6 +31,7 @@ constexpr std::size_t kEventSize = 4096;        // the largest are some hundred 
 constexpr std::size_t kDumpSize = 65536;        // the kernel fills up to 32 KiB
 constexpr std::size_t kAnswerBuffer = 4U << 20; // the errors of a whole batch, and answers
 constexpr std::chrono::seconds kTick{5};
+constexpr int kSweepPause = 200; // times as long as the last dump took
 
 constexpr const char* kEventsSwitch = "/proc/sys/net/netfilter/nf_conntrack_events";
 
@@ -185,8 +187,8 @@ struct Conntrack::Impl {
 
     void on_tick() {
         timeouts.reload();
-        const auto since = std::chrono::steady_clock::now() - dumped;
-        const bool due = options.dump_interval.count() != 0 && since >= options.dump_interval;
+        const auto since = Clock::now() - dumped;
+        const bool due = since >= std::max<Clock::duration>(options.sweep, kSweepPause * dump_took);
         if (dump_failed || (due && !dump_running))
             request_dump();
     }
@@ -311,6 +313,7 @@ struct Conntrack::Impl {
     void send_dump_request() {
         dump_failed = dump_again = false;
         listener->on_dump_begin();
+        dump_began = Clock::now();
         std::array<std::uint8_t, 64> request{};
         const std::size_t size = ctnetlink::build_dump(request, ++dump_seq, marks_to_dump);
         if (const int error = dump.send(Bytes(request).first(size)); error != 0)
@@ -379,7 +382,8 @@ struct Conntrack::Impl {
 
     void end_dump() {
         counters.dumps++;
-        dumped = std::chrono::steady_clock::now();
+        dumped = Clock::now();
+        dump_took = dumped - dump_began;
         dump_running = false;
         addresses_current = false;
         listener->on_dump_end();
@@ -407,7 +411,13 @@ struct Conntrack::Impl {
     }
 
     void flush() {
-        writer.flush(*listener);
+        writer.flush([this](const Writer::Refused& refused) {
+            if (refused.holder && !filter.ignored(*refused.holder))
+                listener->on_clash(refused.key, *refused.holder,
+                                   timeouts.is_untouched(*refused.holder));
+            else
+                listener->on_refused(refused.key, refused.refusal);
+        });
         expectations->flush(); // whose masters are there now
     }
 
@@ -436,7 +446,8 @@ struct Conntrack::Impl {
     bool asked = false;             // questions wait for the end of the turn
     bool dump_running = false, dump_again = false, dump_failed = false;
     std::uint32_t dump_seq = 0;
-    std::chrono::steady_clock::time_point dumped = std::chrono::steady_clock::now();
+    Clock::time_point dump_began, dumped = Clock::now(); // the last one
+    Clock::duration dump_took{};
 };
 
 Conntrack::Conntrack(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

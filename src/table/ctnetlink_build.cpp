@@ -163,9 +163,13 @@ void put_labels(Writer& w, state::Labels labels) {
     w.put(CTA_LABELS, labels.data(), labels.size());
 }
 
+bool gets(Request request) {
+    return request == Request::get || request == Request::get_by_reply;
+}
+
 std::uint16_t message_type(Request request) {
     const int type = request == Request::remove ? IPCTNL_MSG_CT_DELETE
-                     : request == Request::get  ? IPCTNL_MSG_CT_GET
+                     : gets(request)            ? IPCTNL_MSG_CT_GET
                                                 : IPCTNL_MSG_CT_NEW;
     return static_cast<std::uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | type);
 }
@@ -177,10 +181,13 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
     const int flags = NLM_F_REQUEST | (request == Request::create ? NLM_F_CREATE | NLM_F_EXCL : 0);
     Writer w(buffer, message_type(request), static_cast<std::uint16_t>(flags), seq);
     w.plain(nfgenmsg{system_family(flow.key.family), NFNETLINK_V0, 0});
-    put_tuple(w, CTA_TUPLE_ORIG, flow.key.orig, flow.key);
+    if (request == Request::get_by_reply)
+        put_tuple(w, CTA_TUPLE_REPLY, flow.reply, flow.key);
+    else
+        put_tuple(w, CTA_TUPLE_ORIG, flow.key.orig, flow.key);
     if (flow.key.zone != 0)
         w.put_be(CTA_ZONE, flow.key.zone);
-    if (request == Request::remove || request == Request::get)
+    if (request == Request::remove || gets(request))
         return w.finish();
     w.put_be(CTA_TIMEOUT, timeout);
     if (request == Request::rearm)

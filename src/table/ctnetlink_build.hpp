@@ -29,7 +29,8 @@ enum class Request : std::uint8_t {
     update_progress, // the same without status, some bits of which can only be set
     rearm,           // timeout only
     remove,
-    get, // the answer is a message for parse()
+    get,          // the answer is a message for parse()
+    get_by_reply, // likewise: whichever entry has the flow's reply tuple, in either direction
 };
 
 inline constexpr std::size_t kMaxRequest = 512;

@@ -49,8 +49,13 @@ void Memory::remove(const state::Flow& flow) {
 void Memory::flush() {
     if (std::exchange(telling_, true))
         return; // called out of a refusal: what it asked for waits for the next flush
-    for (const auto& [key, refusal] : std::exchange(refusals_, {}))
-        listener_->on_refused(key, refusal);
+    for (const auto& [key, refusal, holder] : std::exchange(refusals_, {})) {
+        const auto other = holder ? find(*holder) : std::nullopt;
+        if (other)
+            listener_->on_clash(key, *other, timeouts_.is_untouched(*other));
+        else
+            listener_->on_refused(key, refusal);
+    }
     telling_ = false;
 }
 
@@ -71,10 +76,13 @@ void Memory::write(const state::Flow& flow, Lifetime lifetime) {
     }
     if (at == entries_.end()) {
         const bool full = entries_.size() >= options_.capacity;
-        if (full || reply_taken(flow)) {
+        const auto other = holder(flow);
+        if (full || other != entries_.end()) {
             const Refusal why = full ? Refusal::table_full : Refusal::clash;
             refused_[static_cast<std::size_t>(why)]++;
-            refusals_.emplace_back(flow.key, why);
+            refusals_.push_back({flow.key, why, {}});
+            if (!full)
+                refusals_.back().holder = other->first;
             return;
         }
         at = insert(flow);
@@ -94,7 +102,7 @@ void Memory::write(const state::Flow& flow, Lifetime lifetime) {
 bool Memory::packet(const state::Flow& flow) {
     auto at = entries_.find(flow.key);
     const bool fresh = at == entries_.end();
-    if (fresh && (entries_.size() >= options_.capacity || reply_taken(flow)))
+    if (fresh && (entries_.size() >= options_.capacity || holder(flow) != entries_.end()))
         return false;
     if (fresh)
         at = insert(flow);
@@ -195,9 +203,11 @@ void Memory::erase(Entries::iterator at) {
     entries_.erase(at);
 }
 
-bool Memory::reply_taken(const state::Flow& flow) const {
-    return by_reply_.contains(reply_key(flow)) || entries_.contains(reply_key(flow)) ||
-           by_reply_.contains(flow.key);
+Memory::Entries::const_iterator Memory::holder(const state::Flow& flow) const {
+    for (const state::Key& tuple : {reply_key(flow), flow.key})
+        if (const auto at = by_reply_.find(tuple); at != by_reply_.end())
+            return entries_.find(at->second);
+    return entries_.find(reply_key(flow));
 }
 
 state::Flow Memory::seen_now(const Entry& entry) const {

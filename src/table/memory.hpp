@@ -71,7 +71,8 @@ class Memory final : public Table {
     void write(const state::Flow& flow, Lifetime lifetime);
     void dump();
     state::Flow seen_now(const Entry& entry) const;
-    bool reply_taken(const state::Flow& flow) const;
+    // The entry that has one of the flow's tuples and is not the flow; end().
+    Entries::const_iterator holder(const state::Flow& flow) const;
     Entries::iterator insert(const state::Flow& flow);
 
     MemoryOptions options_;
@@ -81,7 +82,12 @@ class Memory final : public Table {
     std::set<std::pair<std::uint64_t, state::Key>> by_expiry_;
     // Replies by what a flow in that direction would be called, so that a clash is found.
     std::map<state::Key, state::Key> by_reply_;
-    std::vector<std::pair<state::Key, Refusal>> refusals_;
+    struct Refused {
+        state::Key key;
+        Refusal refusal;
+        std::optional<state::Key> holder; // of a clash
+    };
+    std::vector<Refused> refusals_;
     std::array<std::uint64_t, kRefusals> refused_{};
     std::uint64_t now_ = 0, operations_ = 0;
     bool dump_wanted_ = false, losing_ = false, lost_ = false, telling_ = false;

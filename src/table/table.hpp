@@ -27,7 +27,7 @@ enum class Lifetime : std::uint8_t {
 // Why the table did not carry out an operation.
 enum class Refusal : std::uint8_t {
     table_full, // no room (ENOMEM, ENFILE): asked again only by the engine's slow refresh
-    clash,      // another entry holds one of its tuples
+    clash,      // another entry holds one of its tuples, and is none to be told of
     invalid,    // the table does not take such a state
     other,      // the system said something else; logged once a second at most
 };
@@ -68,6 +68,11 @@ class Listener {
 
     // An operation on this key failed.
     virtual void on_refused(const state::Key& key, Refusal refusal) = 0;
+    // Likewise, because this flow holds one of its tuples. `untouched` as in a dump.
+    virtual void on_clash(const state::Key& key, const state::Flow& holder, bool untouched) {
+        static_cast<void>(holder), static_cast<void>(untouched);
+        on_refused(key, Refusal::clash);
+    }
 };
 
 class Table {

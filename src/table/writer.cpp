@@ -21,9 +21,9 @@ namespace {
 constexpr std::size_t kBatch = 256;
 // Where the answers to a batch were lost it is sent again in pieces whose answers surely fit.
 constexpr std::size_t kSmallBatch = 16;
-// The longest way of one operation: rearm, create, without its helper, look, replace, without
-// labels, and once more from lost answers.
-constexpr int kMaxRounds = 8;
+// The longest way of one operation: rearm, create, without its helper, look, look by reply, the
+// last three again, replace, without labels, and once more from lost answers.
+constexpr int kMaxRounds = 12;
 constexpr std::size_t kMaxMissing = 100; // names that the log tells of
 
 } // namespace
@@ -70,23 +70,22 @@ void Writer::ask(const state::Flow& flow) {
 }
 
 void Writer::add(const state::Flow& flow, std::uint32_t timeout, Step step) {
-    pending_.push_back({flow, hints_.hash(flow.key), timeout, step});
+    pending_.push_back({flow, hints_.hash(flow.key), timeout, step, false});
     if (pending_.size() >= kBatch && !working_)
         work();
 }
 
-void Writer::flush(Listener& listener) {
+void Writer::flush(const std::function<void(const Refused&)>& tell) {
     if (working_)
         return; // called out of an answer or a refusal: that one waits for the next flush
     if (!pending_.empty())
         work();
     if (refusals_.empty())
         return;
-    // A listener that asks for the same thing again must not be refused again in here.
+    // Who asks for the same thing again must not be refused again in here.
     working_ = true;
-    const auto refusals = std::exchange(refusals_, {});
-    for (const auto& [key, refusal] : refusals)
-        listener.on_refused(key, refusal);
+    for (const Refused& refused : std::exchange(refusals_, {}))
+        tell(refused);
     working_ = false;
 }
 
@@ -136,7 +135,7 @@ std::size_t Writer::send_batch(const std::vector<std::uint32_t>& round, std::siz
             again(op, work_[op].step);
         else if (error != 0)
             refuse(op, Refusal::other, error);
-        else if (work_[op].step == Step::look)
+        else if (work_[op].step == Step::look || work_[op].step == Step::look_by_reply)
             refuse(op, Refusal::clash, EEXIST); // no answer
         else
             count_done(work_[op]);
@@ -162,6 +161,8 @@ void Writer::encode(std::uint32_t operation) {
         return write(Request::update_progress);
     case Step::look:
         return write(Request::get);
+    case Step::look_by_reply:
+        return write(Request::get_by_reply);
     case Step::replace:
         write(Request::remove, true);
         return write(Request::create);
@@ -224,7 +225,12 @@ void Writer::on_error(std::uint32_t operation, int error) {
             return again(operation, Step::create);
         break;
     case Step::look:
-        // Another entry has our reply tuple.
+        if (gone) // another entry has our reply tuple
+            return again(operation, Step::look_by_reply);
+        break;
+    case Step::look_by_reply:
+        if (gone && !std::exchange(work_[operation].free, true))
+            return again(operation, Step::create); // it went meanwhile
         return refuse(operation, gone ? Refusal::clash : refusal_of(error), error);
     case Step::remove:
         if (gone) {
@@ -233,6 +239,9 @@ void Writer::on_error(std::uint32_t operation, int error) {
         }
         break;
     case Step::replace:
+        if (error == EEXIST)
+            return again(operation, Step::look_by_reply);
+        break;
     case Step::ask:
         break;
     }
@@ -271,9 +280,9 @@ void Writer::on_entry(std::uint32_t operation, const ctnetlink::Entry& entry) {
     if (op.step == Step::ask) {
         outcome_[operation] = Outcome::settled;
         answer_(entry);
-    } else if (op.step == Step::look) {
+    } else if (op.step == Step::look || op.step == Step::look_by_reply) {
         if (entry.flow.key != op.flow.key)
-            refuse(operation, Refusal::clash, EEXIST); // found by its reply direction
+            refuse(operation, Refusal::clash, EEXIST, &entry.flow);
         else
             again(operation, entry.flow.reply == op.flow.reply ? Step::update : Step::replace);
     }
@@ -298,14 +307,16 @@ bool Writer::superseded(std::uint32_t operation) const {
     });
 }
 
-void Writer::refuse(std::uint32_t operation, Refusal refusal, int error) {
+void Writer::refuse(std::uint32_t operation, Refusal refusal, int error,
+                    const state::Flow* holder) {
     outcome_[operation] = Outcome::settled;
     const Operation& op = work_[operation];
     if (op.step == Step::ask)
         return; // nobody waits for it
     hints_.forget(op.flow.key);
     counters_.refused[static_cast<std::size_t>(refusal)]++;
-    refusals_.emplace_back(op.flow.key, refusal);
+    refusals_.push_back(
+        {op.flow.key, refusal, holder != nullptr ? std::optional(*holder) : std::nullopt});
     if (refusal != Refusal::other)
         return;
     const auto now = std::chrono::duration_cast<std::chrono::seconds>(
@@ -336,6 +347,7 @@ void Writer::count_done(const Operation& op) {
         counters_.deleted++;
         break;
     case Step::look:
+    case Step::look_by_reply:
     case Step::ask:
         break;
     }

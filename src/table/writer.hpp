@@ -12,7 +12,9 @@
 //                                         -> EBUSY: update without status
 //              otherwise:          create -> EEXIST: look at what is there
 //                                              same NAT: update; other NAT: delete and create
-//                                              none of that original tuple: refused as a clash
+//                                              none of that original tuple: look by the reply
+//                                                  none: create once more
+//                                                  another: refused as a clash with that
 //     a helper that is not here:   the same without it; likewise labels that nothing here uses
 //     refresh                      rearm  -> ENOENT: create
 //     remove                       ENOENT is what was wanted
@@ -30,6 +32,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -56,6 +59,11 @@ struct WriterCounters {
 
 class Writer {
   public:
+    struct Refused {
+        state::Key key;
+        Refusal refusal;
+        std::optional<state::Flow> holder; // of a clash: the entry that stands in the way
+    };
     // Answers to ask(), whole and unfiltered.
     using Answer = std::function<void(const ctnetlink::Entry&)>;
 
@@ -67,9 +75,9 @@ class Writer {
     // Asks for the whole entry of this key.
     void ask(const state::Flow& flow);
 
-    // Carries out what waits; then tells the listener of what was refused, once all is done.
-    // Operations queued meanwhile wait for the next flush.
-    void flush(Listener& listener);
+    // Carries out what waits; then tells of what was refused, once all is done. Operations queued
+    // meanwhile wait for the next flush.
+    void flush(const std::function<void(const Refused&)>& tell);
     bool empty() const { return pending_.empty() && refusals_.empty(); }
     const WriterCounters& counters() const { return counters_; }
 
@@ -82,6 +90,7 @@ class Writer {
         update,
         update_progress,
         look,
+        look_by_reply,
         replace,
         rearm,
         remove,
@@ -92,6 +101,7 @@ class Writer {
         std::uint64_t hash = 0; // of its key
         std::uint32_t timeout = 0;
         Step step = Step::create;
+        bool free = false; // nothing had its reply tuple, when last looked
     };
     enum class Outcome : std::uint8_t { done, again, settled };
     struct Sent {                    // by sequence number - first_seq_
@@ -108,7 +118,8 @@ class Writer {
     void on_entry(std::uint32_t operation, const ctnetlink::Entry& entry);
     void again(std::uint32_t operation, Step step);
     bool without_extras(std::uint32_t operation, int error);
-    void refuse(std::uint32_t operation, Refusal refusal, int error);
+    void refuse(std::uint32_t operation, Refusal refusal, int error,
+                const state::Flow* holder = nullptr);
     void count_done(const Operation& op);
     bool superseded(std::uint32_t operation) const;
 
@@ -120,7 +131,7 @@ class Writer {
     std::vector<Operation> pending_, work_;
     std::vector<Outcome> outcome_;    // of work_, in the running round
     std::vector<std::uint32_t> next_; // of work_, for the next round
-    std::vector<std::pair<state::Key, Refusal>> refusals_;
+    std::vector<Refused> refusals_;
     std::vector<Sent> sent_;
     std::vector<std::uint8_t> buffer_;
     std::size_t used_ = 0;

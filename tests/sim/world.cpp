@@ -13,6 +13,17 @@ using namespace std::chrono_literals;
 
 // ---- Kernel --------------------------------------------------------------------------------
 
+namespace {
+
+// The reply direction, as if it were a flow of its own.
+state::Key reply_key(const state::Flow& flow) {
+    state::Key key = flow.key;
+    key.orig = flow.reply;
+    return key;
+}
+
+} // namespace
+
 std::uint32_t Kernel::natural_timeout(const state::Flow& flow) const {
     if (flow.key.proto == IPPROTO_TCP)
         return flow.src_state == 4 && flow.dst_state == 4 ? 432000 : 60;
@@ -24,14 +35,71 @@ void Kernel::put(const state::Flow& flow, table::Lifetime lifetime) {
     const Instant expires =
         now + std::chrono::seconds(natural_timeout(flow) + (copy ? table::kCopyExtra : 0));
     auto it = entries.find(flow.key);
-    if (it == entries.end()) {
-        if (entries.size() >= capacity) {
-            listener->on_refused(flow.key, table::Refusal::table_full);
+    std::set<std::uint16_t> expected;
+    if (it != entries.end()) {
+        expected = std::move(it->second.expected);
+        if (it->second.flow.reply != flow.reply)
+            erase(flow.key); // NAT cannot be changed
+    }
+    if (!entries.contains(flow.key)) {
+        const bool full = entries.size() >= capacity;
+        if (full || holder(flow) != entries.end()) {
+            refused_.push_back(
+                {flow.key, full ? table::Refusal::table_full : table::Refusal::clash, flow});
             return;
         }
-        it = entries.emplace(flow.key, Entry{}).first;
+        replies_[reply_key(flow)] = flow.key;
     }
-    it->second = {flow, expires, copy, std::move(it->second.expected)};
+    entries[flow.key] = {flow, expires, copy, std::move(expected)};
+}
+
+void Kernel::flush() {
+    if (std::exchange(telling_, true))
+        return;
+    for (const auto& [key, why, flow] : std::exchange(refused_, {})) {
+        const auto other = why == table::Refusal::clash ? holder(flow) : entries.end();
+        if (other == entries.end()) {
+            listener->on_refused(key, why);
+            continue;
+        }
+        const state::Flow seen = dumped(other->second);
+        listener->on_clash(key, seen, seen.timeout > natural_timeout(seen));
+    }
+    telling_ = false;
+}
+
+void Kernel::look(const state::Flow& flow) {
+    if (const auto it = entries.find(flow.key); it != entries.end())
+        listener->on_updated(dumped(it->second));
+}
+
+void Kernel::erase(const state::Key& key) {
+    if (const auto it = entries.find(key); it != entries.end()) {
+        replies_.erase(reply_key(it->second.flow));
+        entries.erase(it);
+    }
+}
+
+void Kernel::clear() {
+    entries.clear();
+    replies_.clear();
+    refused_.clear();
+}
+
+std::map<state::Key, Kernel::Entry>::const_iterator Kernel::holder(const state::Flow& flow) const {
+    for (const state::Key& tuple : {reply_key(flow), flow.key})
+        if (const auto it = replies_.find(tuple); it != replies_.end() && it->second != flow.key)
+            return entries.find(it->second);
+    const auto it = entries.find(reply_key(flow));
+    return it != entries.end() && it->first != flow.key ? it : entries.end();
+}
+
+// As the kernel tells it.
+state::Flow Kernel::dumped(const Entry& entry) const {
+    state::Flow flow = entry.flow;
+    flow.id = {};
+    flow.timeout = static_cast<std::uint32_t>((entry.expires - now) / 1s);
+    return flow;
 }
 
 namespace {
@@ -81,14 +149,18 @@ void Kernel::traffic(const state::Flow& flow) {
     told.id = {};
     told.timeout = natural_timeout(flow);
     if (it == entries.end()) {
-        if (entries.size() >= capacity)
+        while (state::has_snat(told) && holder(told) != entries.end())
+            (told.key.proto == IPPROTO_ICMP ? told.reply.sport : told.reply.dport)++;
+        if (entries.size() >= capacity || holder(told) != entries.end())
             return;
+        replies_[reply_key(told)] = told.key;
         entries[flow.key] = {told, expires, false};
         if (listener != nullptr)
             listener->on_created(told);
         return;
     }
     const state::Flow& had = it->second.flow;
+    told.reply = had.reply; // its first packet has decided that
     const bool news = had.src_state != flow.src_state || had.dst_state != flow.dst_state ||
                       had.mark != flow.mark || had.extras.labels != flow.extras.labels;
     it->second = {told, expires, false, std::move(it->second.expected)};
@@ -103,7 +175,7 @@ void Kernel::close(const state::Key& key) {
     if (it == entries.end())
         return;
     const state::Flow flow = it->second.flow;
-    entries.erase(it);
+    erase(key);
     if (listener != nullptr)
         listener->on_destroyed(flow);
 }
@@ -123,9 +195,7 @@ void Kernel::answer_dump() {
     dump_wanted = false;
     listener->on_dump_begin();
     for (const auto& [key, entry] : entries) {
-        state::Flow flow = entry.flow;
-        flow.id = {};
-        flow.timeout = static_cast<std::uint32_t>((entry.expires - now) / 1s);
+        const state::Flow flow = dumped(entry);
         listener->on_dump_entry(flow, flow.timeout > natural_timeout(flow));
     }
     listener->on_dump_end();
@@ -185,7 +255,7 @@ void Node::stop() {
 
 void Node::power_off() {
     stop();
-    kernel.entries.clear();
+    kernel.clear();
     table_kept = false;
 }
 

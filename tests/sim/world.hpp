@@ -33,25 +33,40 @@ class Kernel : public table::Table {
 
     void put(const state::Flow& flow, table::Lifetime lifetime) override;
     void refresh(const state::Flow& flow, table::Lifetime lifetime) override;
-    void remove(const state::Flow& flow) override { entries.erase(flow.key); }
+    void remove(const state::Flow& flow) override { erase(flow.key); }
+    void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;
     void unexpect(const state::Expectation& expectation) override;
-    void flush() override {}
+    void flush() override; // tells of refusals
     void request_dump() override { dump_wanted = true; }
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
     // A packet of the flow comes by: makes or moves the entry on, and tells the listener what a
     // kernel would (nothing, if only the timer moved). In a flow with a helper it begins or ends
-    // an expectation.
+    // an expectation. NAT takes the next port if the one that it would take is another flow's.
     void traffic(const state::Flow& flow);
     void close(const state::Key& key); // the flow ends here, as seen from traffic
     void run_timers();
+    // What no event tells: an entry is gone, or all are.
+    void erase(const state::Key& key);
+    void clear();
+    // The entry that has one of the flow's tuples, and is not the flow; end().
+    std::map<state::Key, Entry>::const_iterator holder(const state::Flow& flow) const;
     void answer_dump();
 
     std::map<state::Key, Entry> entries;
     bool dump_wanted = false;
 
   private:
+    state::Flow dumped(const Entry& entry) const;
+    std::map<state::Key, state::Key> replies_; // as keys, to the keys of their entries
+    struct Refused {
+        state::Key key;
+        table::Refusal why;
+        state::Flow flow;
+    };
+    std::vector<Refused> refused_;
+    bool telling_ = false;
     void help(const state::Flow& flow, Entry& entry);
 };
 

@@ -136,6 +136,7 @@ TEST(Load, Defaults) {
     setup.ikeport = 500;
     setup.natport = 4500;
     setup.joinwait = seconds(30);
+    setup.sweep = seconds(60);
     setup.loglevel = log::Level::info;
     setup.deferqueue = 240;
     EXPECT_EQ(loaded.config->setup, setup);

@@ -36,7 +36,8 @@ class RecordingTable : public table::Table {
     };
     std::vector<Op> ops;
     unsigned dumps = 0;
-    bool left = false; // the address that replies go to is elsewhere
+    bool left = false;                               // the address that replies go to is elsewhere
+    std::function<void(const state::Flow&)> on_look; // answers
 
     void put(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
@@ -45,7 +46,11 @@ class RecordingTable : public table::Table {
         ops.push_back({'f', f.key, l, f.src_state, f.dst_state});
     }
     void remove(const state::Flow& f) override { ops.push_back({'m', f.key}); }
-    void look(const state::Flow& f) override { ops.push_back({'l', f.key}); }
+    void look(const state::Flow& f) override {
+        ops.push_back({'l', f.key});
+        if (on_look)
+            on_look(f);
+    }
     void expect(const state::Expectation& e, const state::Name&) override {
         ops.push_back({'e', {e.tuple, 0, e.proto, e.master.family}});
     }

@@ -244,8 +244,25 @@ TEST_F(KernelTest, ATakenReplyTupleIsAClash) {
     put(snat(tcp(3004), "198.51.100.1", 40003));
     ASSERT_EQ(our_.refused.size(), 1U);
     EXPECT_EQ(our_.refused[0], std::pair(tcp(3004).key, Refusal::clash));
+    EXPECT_EQ(our_.holders, (std::vector{tcp(3003).key}));
     EXPECT_FALSE(is_there(tcp(3004).key));
     EXPECT_TRUE(is_there(tcp(3003).key));
+}
+
+TEST_F(KernelTest, AClashIsOneOfTheSameZoneAlsoOfIcmp) {
+    state::Flow first = snat(ping(3003), "198.51.100.1", 77), second = first, elsewhere = first;
+    second.key.orig.sport = 3004;
+    elsewhere.key.orig.sport = 3005;
+    first.key.zone = second.key.zone = 5;
+    put(first);
+    put(elsewhere);
+    EXPECT_TRUE(our_.refused.empty());
+    put(second);
+    ASSERT_EQ(our_.refused.size(), 1U);
+    EXPECT_EQ(our_.holders, (std::vector{first.key}));
+    ours_->remove(first);
+    put(second);
+    EXPECT_TRUE(is_there(second.key));
 }
 
 TEST_F(KernelTest, AnEntryOfTheOppositeDirectionIsAClash) {
@@ -255,6 +272,7 @@ TEST_F(KernelTest, AnEntryOfTheOppositeDirectionIsAClash) {
     put(tcp(3005));
     ASSERT_EQ(our_.refused.size(), 1U);
     EXPECT_EQ(our_.refused[0].second, Refusal::clash);
+    EXPECT_EQ(our_.holders, (std::vector{reverse.key}));
     EXPECT_TRUE(is_there(reverse.key));
 }
 

@@ -79,6 +79,7 @@ TEST_F(MemoryTest, ATakenReplyIsAClashAndOtherNatReplaces) {
     table_.flush();
     ASSERT_EQ(seen_.refused.size(), 1U);
     EXPECT_EQ(seen_.refused[0].second, Refusal::clash);
+    EXPECT_EQ(seen_.holders, (std::vector{tcp(1).key}));
     table_.put(tcp(1), Lifetime::copy);
     EXPECT_EQ(table_.find(tcp(1).key)->reply, tcp(1).reply);
     table_.put(snat(tcp(2), "198.51.100.1", 40000), Lifetime::copy); // free again

@@ -24,6 +24,7 @@ struct Recorder : Listener {
     std::vector<std::pair<state::Key, Refusal>> refused;
     std::vector<std::pair<state::Expectation, bool>> expected; // and whether it was fresh
     std::vector<state::Expectation> unexpected;
+    std::vector<state::Key> holders; // of clashes
     int dumps_begun = 0, dumps_ended = 0;
 
     void on_created(const state::Flow& f) override { created.push_back(f); }
@@ -40,6 +41,10 @@ struct Recorder : Listener {
     void on_dump_end() override { dumps_ended++; }
     void on_refused(const state::Key& key, Refusal refusal) override {
         refused.emplace_back(key, refusal);
+    }
+    void on_clash(const state::Key& key, const state::Flow& holder, bool) override {
+        holders.push_back(holder.key);
+        on_refused(key, Refusal::clash);
     }
     void on_expected(const state::Expectation& e, bool fresh) override {
         expected.emplace_back(e, fresh);

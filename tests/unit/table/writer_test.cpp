@@ -139,13 +139,19 @@ using Kinds = std::vector<Answers::Kind>;
 class WriterTest : public testing::Test {
   protected:
     void put(const state::Flow& f) { writer_.put(f, 600); }
-    void flush() { writer_.flush(refusals_); }
+    void flush() {
+        writer_.flush([this](const Writer::Refused& refused) {
+            holders_.push_back(refused.holder);
+            refusals_.on_refused(refused.key, refused.refusal);
+        });
+    }
 
     Answers kernel_;
     Hints hints_;
     int answered_ = 0;
     Writer writer_{kernel_, hints_, [this](const ctnetlink::Entry&) { answered_++; }};
     Refusals refusals_;
+    std::vector<std::optional<state::Flow>> holders_; // of each
 };
 
 TEST_F(WriterTest, CreatesWhatItDoesNotKnowAndUpdatesWhatItDoes) {
@@ -252,10 +258,31 @@ TEST_F(WriterTest, NoAnswerToALookIsAClash) {
     };
     put(tcp(1));
     flush();
+    // By the original tuple, by the reply, and once more, for it may have gone meanwhile.
+    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::look, Answers::look,
+                                      Answers::create, Answers::look, Answers::look}));
+    EXPECT_FALSE(holders_.at(0));
     ASSERT_EQ(refusals_.all.size(), 1U);
     EXPECT_EQ(refusals_.all[0], std::pair(tcp(1).key, Refusal::clash));
     EXPECT_EQ(writer_.counters().refused[static_cast<std::size_t>(Refusal::clash)], 1U);
     EXPECT_FALSE(hints_.holds(tcp(1)));
+}
+
+TEST_F(WriterTest, AClashNamesWhoHoldsTheReply) {
+    int looks = 0;
+    kernel_.answer = [&](const auto& r) {
+        return r.kind == Answers::create                     ? EEXIST
+               : r.kind == Answers::look && looks++ % 2 == 0 ? ENOENT
+                                                             : 0;
+    };
+    kernel_.found = [](const auto&) { return tcp(2); };
+    put(tcp(1));
+    flush();
+    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::look, Answers::look}));
+    ASSERT_EQ(holders_.size(), 1U);
+    ASSERT_TRUE(holders_[0]);
+    EXPECT_EQ(holders_[0]->key, tcp(2).key);
+    EXPECT_EQ(refusals_.all[0], std::pair(tcp(1).key, Refusal::clash));
 }
 
 TEST_F(WriterTest, StatusBitsThatCannotBeClearedAreLeft) {
