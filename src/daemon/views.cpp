@@ -384,7 +384,8 @@ json::object Node::table_counters() const {
         {"events", counters.events},           {"refreshed", counters.refreshed},
         {"adopted", counters.adopted},         {"dropped_unclaimed", counters.dropped_unclaimed},
         {"leases_over", counters.leases_over}, {"stranded", counters.stranded},
-        {"put_back", counters.put_back},       {"clashes", counters.clashes}};
+        {"put_back", counters.put_back},       {"clashes", counters.clashes},
+        {"relaxed", counters.relaxed}};
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];

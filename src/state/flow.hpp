@@ -77,6 +77,9 @@ struct Flow {
     // Not all events tell the labels; then those known before stay.
     bool labels_known = true;
     bool seq_adjust_known = true; // likewise
+    // conntrack takes its TCP packets whatever their sequence numbers are. False: it does not, or
+    // nobody has said.
+    bool liberal = false;
     Extras extras;
 
     bool operator==(const Flow&) const = default;

@@ -32,17 +32,18 @@ inline constexpr Slot kNoSlot = UINT32_MAX;
 // What the sync engine remembers beside each flow (src/sync says what it means). Bit n of a
 // mask is peer n.
 struct SyncMarks {
-    std::uint16_t known = 0;    // peers that have been told of this flow
-    std::uint16_t queued = 0;   // peers to which something about it waits to be sent
-    std::uint16_t full = 0;     // of those, who needs the full state and not the short update
-    std::uint16_t waiting = 0;  // of those queued, whose update may wait for more changes
-    std::uint16_t withheld = 0; // peers that are not to hear of it, or not yet
-    std::uint8_t owner = 0xff;  // the peer whose flow this copy is; 0xff: live here
-    std::uint8_t term = 0;      // how often it has changed hands
-    std::uint8_t epoch = 0;     // the bulk update of the owner in which it was last named
-    std::uint8_t bits = 0;      // engine-private
-    std::uint8_t changes = 0;   // in the update that waits
-    std::uint8_t missing = 0;   // why the table does not hold this copy; 0: it does
+    std::uint16_t known = 0;      // peers that have been told of this flow
+    std::uint16_t queued = 0;     // peers to which something about it waits to be sent
+    std::uint16_t full = 0;       // of those, who needs the full state and not the short update
+    std::uint16_t waiting = 0;    // of those queued, whose update may wait for more changes
+    std::uint16_t withheld = 0;   // peers that are not to hear of it, or not yet
+    std::uint8_t owner = 0xff;    // the peer whose flow this copy is; 0xff: live here
+    std::uint8_t term = 0;        // how often it has changed hands
+    std::uint8_t epoch = 0;       // the bulk update of the owner in which it was last named
+    std::uint8_t bits = 0;        // engine-private
+    std::uint8_t changes = 0;     // in the update that waits
+    std::uint8_t missing : 4 = 0; // why the table does not hold this copy; 0: it does
+    bool liberal : 1 = false;     // its entry checks no TCP sequence numbers
 };
 
 // The part of a flow that changes, and the engine's marks.

@@ -66,6 +66,8 @@ void Engine::advance(Instant now) {
     look_at_masters();
     if (now_ >= refresh_due_)
         refresh_round();
+    if (now_ >= relax_due_)
+        relax_round();
     if (now_ >= pf_due_)
         pf_round();
     if (now_ >= orphans_due_)
@@ -104,7 +106,7 @@ void Engine::advance_session(PeerId peer) {
 }
 
 Instant Engine::deadline() const {
-    Instant next = std::min({refresh_due_, orphans_due_, unclaimed_due_, pf_due_});
+    Instant next = std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_});
     if (!young_.empty())
         next = std::min(next, young_.front().due);
     if (!deferred_.empty())
@@ -149,6 +151,7 @@ Instant Engine::deadline() const {
 
 void Engine::set_role(Role role) {
     const bool promoted = role == Role::active && options_.role != Role::active;
+    const bool other_role = role != options_.role;
     options_.role = role;
     if (role == Role::standby) // who takes over wants those, too
         come_of_age(Instant::max());
@@ -157,6 +160,8 @@ void Engine::set_role(Role role) {
     for (auto& s : sessions_)
         s->hello_now = s->link_up && s->greets();
     reconcile_roles();
+    if (other_role)
+        relax_all();
     watch_orphans();
 }
 

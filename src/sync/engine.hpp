@@ -16,9 +16,10 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
-// address leaves), sessions.cpp (hello, acks, bulk updates), receive.cpp, word.cpp (what our own
-// nodes say), transmit.cpp, checks.cpp and digest (both sides hold the same), missing.cpp
-// (what the table does not hold), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different
+// address leaves), liberal.cpp (sequence numbers that are not checked), sessions.cpp (hello, acks,
+// bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
+// digest (both sides hold the same), missing.cpp (what the table does not hold), pf_peer.cpp,
+// pf_bulk.cpp and pf_states.cpp (what is different
 // with a pf firewall), reliability, merge.
 #pragma once
 
@@ -106,6 +107,7 @@ struct Counters {
     std::uint64_t refreshed = 0; // copies re-armed
     std::uint64_t put_back = 0;  // copies that had vanished
     std::uint64_t clashes = 0;   // own flows that ended, as their NAT port was another flow's
+    std::uint64_t relaxed = 0;   // flows whose TCP sequence numbers are no longer checked
     std::uint64_t adopted = 0;   // flows taken over
     std::uint64_t dropped_unclaimed = 0;
     // Packets that waited, and what ended it: all peers had the flow, or time was up.
@@ -282,6 +284,12 @@ class Engine : public table::Listener {
     void remember_gone(const state::Key& key);
     void forget_gone();
     bool joining() const;
+
+    // liberal.cpp
+    bool others_may_serve() const;
+    void relax(state::Slot slot);
+    void relax_all();
+    void relax_round();
 
     // extras.cpp
     bool learn_extras(state::Slot slot, const state::Flow& flow, Timer timer);
@@ -493,6 +501,9 @@ class Engine : public table::Listener {
     state::Slot refresh_cursor_ = state::kNoSlot;
     Instant refresh_due_{0};
     bool refresh_hurry_ = false;
+    state::Slot relax_cursor_ = state::kNoSlot;
+    Instant relax_due_{0};
+    bool relax_hurry_ = false;
     // Flows of which pf peers must hear in time; a round visits each once.
     PfStates pf_states_;
     state::Slot pf_cursor_ = state::kNoSlot;

@@ -143,6 +143,7 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     }
     record.expires = now_s_ + flow.timeout;
     mark_present(record);
+    record.sync.liberal = is_liberal(flow);
     if (other)
         review(slot);
     // A change of hands of which the owner is not to hear would make two owners.
@@ -251,6 +252,7 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
         return;
     }
     mark_present(record);
+    record.sync.liberal = is_liberal(flow);
 }
 
 void Engine::on_dump_end() {
@@ -273,6 +275,8 @@ void Engine::on_dump_end() {
     }
     dumping_ = false;
     forget_gone();
+    if (!table_known_)
+        relax_all();
     table_known_ = true;
     if (copies_[kUnclaimed] != 0)
         settle_unclaimed_later();
@@ -381,11 +385,13 @@ void Engine::put_copy(Slot slot) {
         if ((record.sync.bits & kAbsent) == 0)
             now.extras.seq_adjust = {}; // the table follows them itself
         table_.put(now, table::Lifetime::natural);
+        record.sync.liberal = true;
         record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);
         return;
     }
     const bool anew = (record.sync.bits & kAbsent) != 0;
     table_.put(flow, table::Lifetime::copy);
+    record.sync.liberal = true;
     set_missing(record, Missing::no); // or it will be refused once more
     if (anew) {
         mark_named(record); // a dump that runs may have passed its place
@@ -432,6 +438,7 @@ void Engine::refresh(Slot slot) {
     if ((bits & kAbsent) != 0 ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
+    record.sync.liberal = true;
     set_missing(record, Missing::no); // likewise
     if ((bits & kAbsent) != 0) {
         mark_named(record);

@@ -5,6 +5,8 @@
 #include "state/index.hpp"
 #include "util/peer_id.hpp"
 
+#include <netinet/in.h>
+
 namespace encsync::sync {
 
 // SyncMarks::owner, beside PeerIds.
@@ -22,6 +24,11 @@ inline constexpr std::uint8_t kYoung = 0x20; // live here, but for less than `de
 inline constexpr std::uint8_t kUnconfirmed = 0x40; // announced before the table has it
 inline constexpr std::uint8_t kStranded =
     0x80; // live here, but its table entry left with an address
+
+// SyncMarks::liberal
+inline bool is_liberal(const state::Flow& flow) {
+    return flow.liberal || flow.key.proto != IPPROTO_TCP;
+}
 
 // SyncMarks::term: a counter modulo 128, compared like a sequence number.
 constexpr std::uint8_t next_term(std::uint8_t term) {

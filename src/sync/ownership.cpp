@@ -99,6 +99,7 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
     count(record, 1); // as SyncMarks are born: live here
     sum(slot, true);
     mark_present(record);
+    record.sync.liberal = is_liberal(flow);
     if (owner != kHere)
         set_owner(slot, owner);
     else

@@ -324,6 +324,8 @@ void Engine::merge_into(PeerId peer, Slot slot, Said said) {
                          before.extras != after.extras;
     if (changed || (ours && record.sync.owner != kHere))
         put_copy(slot);
+    else if (ours && s.plain())
+        relax(slot); // its packets may pass there, too
     if (changed || merged.windows_moved)
         pass_on(peer, slot);
     if (merged.any_stale() && !said.second_name)

@@ -56,6 +56,7 @@ void Engine::heard(PeerId peer) {
         renew_leases(peer);
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     reconcile_roles();
+    relax_all();
 }
 
 void Engine::on_silent(PeerId peer) {
@@ -198,6 +199,8 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     }
     if (fresh || other_role)
         reconcile_roles();
+    if (other_role)
+        relax_all();
 
     s.remote_heard_us = load_be<std::uint64_t>(&m[ext::hello::heard]) == s.local;
     if (!s.remote_heard_us) {

@@ -504,6 +504,10 @@ void Conntrack::refresh(const state::Flow& flow, Lifetime lifetime) {
     impl_->writer.refresh(flow, impl_->lifetime_of(flow, lifetime));
 }
 
+void Conntrack::relax(const state::Flow& flow) {
+    impl_->writer.relax(flow);
+}
+
 void Conntrack::remove(const state::Flow& flow) {
     impl_->writer.remove(flow);
 }

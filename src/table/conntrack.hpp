@@ -83,6 +83,7 @@ class Conntrack final : public Table {
 
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
+    void relax(const state::Flow& flow) override;
     void remove(const state::Flow& flow) override;
     void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;

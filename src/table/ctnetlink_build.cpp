@@ -115,12 +115,16 @@ void put_status(Writer& w, const Flow& flow) {
 
 void put_protoinfo(Writer& w, const Flow& flow, Request request) {
     const Progress progress{flow.src_state, flow.dst_state};
+    const bool flags_only = request == Request::rearm || request == Request::relax;
+    if (flags_only && flow.key.proto != IPPROTO_TCP)
+        return;
     const std::size_t nest = w.begin(CTA_PROTOINFO);
     if (flow.key.proto == IPPROTO_TCP) {
         constexpr std::uint8_t bits = IP_CT_TCP_FLAG_BE_LIBERAL | IP_CT_TCP_FLAG_SACK_PERM;
         const nf_ct_tcp_flags flags{bits, bits};
         const std::size_t tcp = w.begin(CTA_PROTOINFO_TCP);
-        w.put_be(CTA_PROTOINFO_TCP_STATE, tcp_conntrack(progress));
+        if (!flags_only)
+            w.put_be(CTA_PROTOINFO_TCP_STATE, tcp_conntrack(progress));
         w.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &flags, sizeof flags);
         w.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &flags, sizeof flags);
         w.end(tcp);
@@ -189,9 +193,12 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
         w.put_be(CTA_ZONE, flow.key.zone);
     if (request == Request::remove || gets(request))
         return w.finish();
-    w.put_be(CTA_TIMEOUT, timeout);
-    if (request == Request::rearm)
+    if (request != Request::relax)
+        w.put_be(CTA_TIMEOUT, timeout);
+    if (request == Request::rearm || request == Request::relax) {
+        put_protoinfo(w, flow, request);
         return w.finish();
+    }
     if (request == Request::create) {
         const Tuple inverse = state::inverse(flow.key);
         put_tuple(w, CTA_TUPLE_REPLY, inverse, flow.key);

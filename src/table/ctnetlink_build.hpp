@@ -12,7 +12,10 @@
 // Labels replace those that are there, but no labels leave them: of an entry that has never had any
 // the kernel takes none, so most flows had better not mention them.
 //
-// TCP. Sequence windows are not known, so both directions get the liberal-window flag.
+// TCP. Sequence windows are not known, so both directions get the liberal-window flag: at creation,
+// with each update and whenever the timer is set. An entry that was made by traffic would keep the
+// windows of the packets that it has seen, and refuse those that come back after others passed
+// elsewhere.
 #pragma once
 
 #include "state/nosync.hpp"
@@ -27,7 +30,8 @@ enum class Request : std::uint8_t {
     create,          // with NAT and helper; EEXIST if its original or reply tuple is taken
     update,          // timeout, status, progress, mark, labels
     update_progress, // the same without status, some bits of which can only be set
-    rearm,           // timeout only
+    rearm,           // timeout, and the liberal-window flags of TCP
+    relax,           // those flags only
     remove,
     get,          // the answer is a message for parse()
     get_by_reply, // likewise: whichever entry has the flow's reply tuple, in either direction
@@ -35,7 +39,7 @@ enum class Request : std::uint8_t {
 
 inline constexpr std::size_t kMaxRequest = 512;
 
-// Writes one request; returns its size. `timeout` in seconds; not used by remove and get.
+// Writes one request; returns its size. `timeout` in seconds; not used by relax, remove and get.
 std::size_t build(MutableBytes buffer, Request request, const state::Flow& flow,
                   std::uint32_t timeout, std::uint32_t seq);
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <ctime>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <string>
@@ -154,6 +155,23 @@ Fault parse_state(Bytes nest, int attribute, std::uint8_t states, std::uint8_t& 
     return end_of(a);
 }
 
+// Whether the packets of both directions pass whatever their sequence numbers are.
+Fault parse_liberal(Bytes nest, bool& out) {
+    bool original = false, reply = false;
+    Attributes a(nest);
+    while (a.next()) {
+        const bool first = a.type() == CTA_PROTOINFO_TCP_FLAGS_ORIGINAL;
+        if (!first && a.type() != CTA_PROTOINFO_TCP_FLAGS_REPLY)
+            continue;
+        if (a.value().size() < sizeof(nf_ct_tcp_flags))
+            return Fault::bad_size;
+        const auto flags = netlink::load<nf_ct_tcp_flags>(a.value().data());
+        (first ? original : reply) = (flags.flags & IP_CT_TCP_FLAG_BE_LIBERAL) != 0;
+    }
+    out = original && reply;
+    return end_of(a);
+}
+
 Fault parse_protoinfo(Bytes nest, Entry& out) {
     Attributes a(nest);
     while (a.next()) {
@@ -164,6 +182,8 @@ Fault parse_protoinfo(Bytes nest, Entry& out) {
         if (a.type() == CTA_PROTOINFO_TCP) {
             fault = parse_state(a.value(), CTA_PROTOINFO_TCP_STATE, kTcpStates, state, found);
             progress = tcp_progress(state);
+            if (fault == Fault::none)
+                fault = parse_liberal(a.value(), out.flow.liberal);
         } else if (a.type() == CTA_PROTOINFO_SCTP) {
             // Kernels before 6.0 have a tenth state, HEARTBEAT_ACKED: established by now.
             fault = parse_state(a.value(), CTA_PROTOINFO_SCTP_STATE, kSctpStates + 1, state, found);

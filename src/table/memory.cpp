@@ -37,7 +37,14 @@ void Memory::refresh(const state::Flow& flow, Lifetime lifetime) {
     if (at == entries_.end())
         return write(flow, lifetime);
     operations_++;
+    at->second.flow.liberal = true;
     arm(at, now_ + natural_timeout(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0));
+}
+
+void Memory::relax(const state::Flow& flow) {
+    operations_++;
+    if (const auto at = entries_.find(flow.key); at != entries_.end())
+        at->second.flow.liberal = true;
 }
 
 void Memory::remove(const state::Flow& flow) {
@@ -93,6 +100,7 @@ void Memory::write(const state::Flow& flow, Lifetime lifetime) {
     const state::StateId no_id; // the kernel keeps none
     at->second.flow = flow;
     at->second.flow.id = no_id;
+    at->second.flow.liberal = true;
     at->second.flow.flags = implied_flags(flow) | sticky;
     arm(at, now_ + natural_timeout(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0));
 }

@@ -34,6 +34,7 @@ class Memory final : public Table {
 
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
+    void relax(const state::Flow& flow) override;
     void remove(const state::Flow& flow) override;
     void flush() override; // tells of refusals
     void request_dump() override;

@@ -79,10 +79,13 @@ class Table {
   public:
     virtual ~Table() = default;
 
-    // Creates the entry, or brings the one that is there to the same state.
+    // Creates the entry, or brings the one that is there to the same state. Its TCP sequence
+    // numbers are not checked from then on: they may have moved elsewhere.
     virtual void put(const state::Flow& flow, Lifetime lifetime) = 0;
-    // Re-arms the timeout of an entry; makes it anew if it has gone.
+    // Re-arms the timeout of an entry; makes it anew if it has gone. Likewise liberal from then on.
     virtual void refresh(const state::Flow& flow, Lifetime lifetime) = 0;
+    // No more than that: the TCP entry becomes liberal. One that has gone is not made anew.
+    virtual void relax(const state::Flow& flow) { static_cast<void>(flow); }
     virtual void remove(const state::Flow& flow) = 0;
     // Asks how the entry is by now; the answer comes as on_updated(), or not at all.
     virtual void look(const state::Flow& flow) { static_cast<void>(flow); }

@@ -60,6 +60,10 @@ void Writer::refresh(const state::Flow& flow, std::uint32_t timeout) {
     add(flow, timeout, Step::rearm);
 }
 
+void Writer::relax(const state::Flow& flow) {
+    add(flow, 0, Step::relax);
+}
+
 void Writer::remove(const state::Flow& flow) {
     add(flow, 0, Step::remove);
     hints_.forget(flow.key);
@@ -168,6 +172,8 @@ void Writer::encode(std::uint32_t operation) {
         return write(Request::create);
     case Step::rearm:
         return write(Request::rearm);
+    case Step::relax:
+        return write(Request::relax);
     case Step::remove:
         return write(Request::remove);
     case Step::ask:
@@ -232,6 +238,7 @@ void Writer::on_error(std::uint32_t operation, int error) {
         if (gone && !std::exchange(work_[operation].free, true))
             return again(operation, Step::create); // it went meanwhile
         return refuse(operation, gone ? Refusal::clash : refusal_of(error), error);
+    case Step::relax:
     case Step::remove:
         if (gone) {
             outcome_[operation] = Outcome::settled;
@@ -301,9 +308,9 @@ void Writer::again(std::uint32_t operation, Step step) {
 bool Writer::superseded(std::uint32_t operation) const {
     const Operation& op = work_[operation];
     return std::any_of(work_.begin() + operation + 1, work_.end(), [&](const Operation& later) {
-        // Re-arming says nothing of the state.
+        // Re-arming and relaxing say nothing of the state.
         return later.hash == op.hash && later.step != Step::ask && later.step != Step::rearm &&
-               later.flow.key == op.flow.key;
+               later.step != Step::relax && later.flow.key == op.flow.key;
     });
 }
 
@@ -342,6 +349,9 @@ void Writer::count_done(const Operation& op) {
         break;
     case Step::rearm:
         counters_.refreshed++;
+        break;
+    case Step::relax:
+        counters_.relaxed++;
         break;
     case Step::remove:
         counters_.deleted++;

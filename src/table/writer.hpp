@@ -17,6 +17,7 @@
 //                                                  another: refused as a clash with that
 //     a helper that is not here:   the same without it; likewise labels that nothing here uses
 //     refresh                      rearm  -> ENOENT: create
+//     relax                        ENOENT: let it be gone
 //     remove                       ENOENT is what was wanted
 //     no room anywhere             refused as table_full, and left at that
 //
@@ -50,7 +51,7 @@ class Transport {
 };
 
 struct WriterCounters {
-    std::uint64_t created = 0, updated = 0, refreshed = 0, deleted = 0;
+    std::uint64_t created = 0, updated = 0, refreshed = 0, relaxed = 0, deleted = 0;
     std::uint64_t replaced = 0; // deleted and created, as NAT cannot be changed
     std::uint64_t without_helper = 0, without_labels = 0; // created or updated all the same
     std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
@@ -71,6 +72,7 @@ class Writer {
 
     void put(const state::Flow& flow, std::uint32_t timeout);
     void refresh(const state::Flow& flow, std::uint32_t timeout);
+    void relax(const state::Flow& flow);
     void remove(const state::Flow& flow);
     // Asks for the whole entry of this key.
     void ask(const state::Flow& flow);
@@ -93,6 +95,7 @@ class Writer {
         look_by_reply,
         replace,
         rearm,
+        relax,
         remove,
         ask,
     };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A takeover that no client notices, shown on real parts: ./run demo
+"""Two takeovers that no client notices, there and back, shown on real parts: ./run demo
 
     demo.py [--without-sync] [--json FILE] [--keep]
     demo.py --teardown          takes away what --keep left
@@ -104,6 +104,7 @@ class Figures:
     forged_accepted: int = 0
     forged_refused: int = 0  # as counted by encsync
     takeover_ms: int = 0
+    return_ms: int = 0  # the second takeover, back to mickey
     seen: Seen = field(default_factory=Seen)
     frames_lost: int = 0
 
@@ -124,6 +125,7 @@ class Figures:
             "udp_ok": self.outcome.udp_ok,
             "longest_stall_ms": self.outcome.longest_stall_ms,
             "takeover_ms": self.takeover_ms,
+            "return_ms": self.return_ms,
             "states_before": self.states_before,
             "states_after": self.states_after,
             "forged_sent": self.forged_sent,
@@ -152,8 +154,8 @@ def accepted_forgeries(pair: FirewallPair, instances: list[sync.Encsync],
 
 def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, str] | None = None,
          rate: int = 4_000_000, patience: float = 1) -> Figures:
-    """setup: of encsync. rate: bytes a second of the download, which takes seven. patience: on a
-    machine that is so much slower, things take so much longer."""
+    """setup: of encsync. rate: bytes a second of the download. patience: on a machine that is so
+    much slower, things take so much longer."""
     figures = Figures()
     mickey, minnie = pair.mickey, pair.minnie
     mallory = Mallory(pair)
@@ -175,7 +177,8 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
         pair.start_keepalived(minnie)
     teller.step(f"keepalived: mickey holds {VIP_OUTSIDE[0]}, minnie stands by.")
 
-    sessions = Sessions(pair, size=round(7 * rate * patience), rate=rate)
+    # With sync it lasts as long as mickey needs to come back; then the rest comes faster.
+    sessions = Sessions(pair, size=round((40 if with_sync else 7) * rate * patience), rate=rate)
     sessions.start()
 
     def tick() -> None:
@@ -208,7 +211,7 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
     before = pair.flows(mickey)
     figures.states_before = {node.name: len(pair.flows(node)) for node in pair.firewalls}
     teller.step("States: " + _by_node(figures.states_before) + ".")
-    while sessions.got() < sessions.size * 0.4:  # the cut shall hit the middle
+    while sessions.got() < 2.8 * rate * patience:  # the cut shall hit the middle
         tick()
         time.sleep(0.05)
     if sessions.download.last("end"):
@@ -224,9 +227,13 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
 
     wait_for(taken_over, 15, "minnie to take over")
     figures.takeover_ms = round((time.monotonic() - cut_at) * 1000)
-    teller.step(f"minnie holds the addresses, {figures.takeover_ms} ms later. The idle sessions "
-                "speak up;")
-    teller.detail("the next UDP question comes from the server.")
+    teller.step(f"minnie holds the addresses, {figures.takeover_ms} ms later.")
+    if with_sync:
+        figures.return_ms = come_back(pair, instances, teller, patience, tick)
+        if sessions.download.last("end"):
+            raise LabError("the download was over before mickey took over again")
+        sessions.hurry()
+    teller.step("The idle sessions speak up; the next UDP question comes from the server.")
     figures.outcome = sessions.finish(timeout=20 if with_sync else 7, on_tick=tick)
     tick()
     teller.step("The download is complete." if figures.outcome.download_ok
@@ -234,17 +241,50 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
     for note in figures.outcome.notes:
         teller.detail(note)
 
-    after = pair.flows(minnie)
-    figures.states_after = {"mickey": 0, "minnie": len(after)}
+    serving = mickey if with_sync else minnie
+    after = pair.flows(serving)
+    figures.states_after = {node.name: len(pair.flows(node)) for node in pair.firewalls}
     # Closed TCP flows and the short ones may have gone meanwhile; the sessions' must be there.
     figures.to_keep = len(wanted := sessions.lasting(before))
     figures.kept = len(wanted & conntrack.keys(after))
-    survivors = [i for i in instances if i.node is minnie]
-    figures.forged_accepted += sum(f.involves(FORGED_INSIDE) for f in conntrack.table(minnie))
-    figures.forged_accepted += sum(i.states_text().count('"10.66.') for i in survivors)
+    for node in pair.firewalls:
+        figures.forged_accepted += sum(f.involves(FORGED_INSIDE) for f in conntrack.table(node))
+    figures.forged_accepted += sum(i.states_text().count('"10.66.') for i in instances)
     figures.frames_lost = mallory.lost()
     figures.seen = mallory.look(secrets(before | after))
     return figures
+
+
+def come_back(pair: FirewallPair, instances: list[sync.Encsync], teller: Teller,
+              patience: float, tick) -> int:
+    """mickey has power again and stands by; then minnie's keepalived is stopped, as for maintenance.
+    How many ms until mickey holds the addresses."""
+    mickey, minnie = instances
+    pair.power_on(pair.mickey)
+    mickey.start()
+    sync.wait_in_step(*instances, timeout=30 * patience)
+    pair.start_keepalived(pair.mickey, ready=mickey.argv("status", "--ready"),
+                          role=mickey.argv("role"))
+
+    def told() -> bool:
+        tick()
+        return mickey.status()["role"] == "standby" and minnie.status()["own"] > 0
+
+    wait_for(told, 20 * patience, "mickey to stand by")
+    teller.step("mickey has power again, has learned all states from minnie, and stands by.")
+    stopped_at = time.monotonic()
+    pair.keepalived["minnie"].stop()
+    minnie.command("role", "standby")
+    teller.alarm("minnie goes into maintenance: her keepalived is stopped.")
+
+    def back() -> bool:
+        tick()
+        return pair.owner() is pair.mickey
+
+    wait_for(back, 15 * patience, "mickey to take over again")
+    took = round((time.monotonic() - stopped_at) * 1000)
+    teller.step(f"mickey holds the addresses again, {took} ms later. Still the same download.")
+    return took
 
 
 def _try(predicate, timeout: float) -> bool:
@@ -271,7 +311,8 @@ def report(figures: Figures, teller: Teller, with_sync: bool) -> None:
          + ("" if outcome.download_ok else ", and no end"), None),
         ("states before", _by_node(figures.states_before),
          figures.same_before if with_sync else None),
-        ("states after", _by_node(figures.states_after) + " (mickey is dead)",
+        ("states after", _by_node(figures.states_after)
+         + ("" if with_sync else " (mickey is dead)"),
          figures.kept == figures.to_keep if with_sync else None),
     ]
     other = ", ".join(f"{count} {name}" for name, count in seen.other.items())

@@ -50,6 +50,8 @@ def test_with_sync_nobody_notices(tmp_path):
     assert figures["states_before"]["mickey"] == figures["states_before"]["minnie"] > 100
     assert figures["forged_accepted"] == 0 and figures["clear_pfsync_packets_seen"] == 0
     assert figures["esp_packets_seen"] > 0
+    assert figures["return_ms"] > 0 and "Still the same download." in done.stdout
+    assert figures["states_after"]["mickey"] > 0
 
 
 def test_without_the_programs_it_says_so_in_one_line(tmp_path):

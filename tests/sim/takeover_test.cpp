@@ -58,6 +58,64 @@ TEST(Sim, TakeoverWithRoles) {
     });
 }
 
+// Traffic moves to the other node, and back: by a handover, while a sync process is killed, or in a
+// split in which both are active. Nobody's entry is strict and behind when it arrives.
+std::uint64_t invalid_after_moves(std::uint64_t seed, bool stays_strict) {
+    World world(seed, 2);
+    world.quality = bad_link(world);
+    for (auto& node : world.nodes)
+        node->kernel.stays_strict = stays_strict;
+    Churn churn{world};
+    const bool roles = world.chance(0.5);
+    const auto tell = [&](unsigned node, Role role) {
+        if (roles)
+            world.set_role(node, role);
+    };
+    unsigned at = 0;
+    tell(0, Role::active);
+    tell(1, Role::standby);
+    churn.wait(at, 6s);
+    for (int moves = 0; moves < 6; moves++) {
+        churn.step(at, 60);
+        churn.wait(at, 12s);
+        const unsigned from = at, to = 1 - at;
+        const auto way = world.below(3);
+        if (way == 0) {
+            tell(from, Role::standby);
+            tell(to, Role::active);
+            churn.wait(to, 12s);
+            at = to;
+        } else if (way == 1) {
+            world.nodes[from]->stop();
+            tell(to, Role::active);
+            tell(from, Role::standby);
+            churn.wait(to, 12s);
+            world.nodes[from]->start();
+            churn.wait(to, 12s);
+            at = to;
+        } else {
+            world.connect(0, 1, false);
+            churn.wait(from, 6s);
+            tell(to, Role::active);
+            for (const unsigned node : {to, from, to, from})
+                churn.wait(node, 12s);
+            world.connect(0, 1, true);
+            churn.wait(from, 12s);
+            tell(to, Role::standby);
+            churn.wait(from, 12s);
+        }
+    }
+    return world.nodes[0]->kernel.invalid + world.nodes[1]->kernel.invalid;
+}
+
+TEST(Sim, WhatComesBackIsTaken) {
+    for_seeds(60, [](std::uint64_t seed) { EXPECT_EQ(invalid_after_moves(seed, false), 0u); });
+}
+
+TEST(Sim, WhatComesBackToAnEntryThatStaysStrictIsNot) {
+    EXPECT_GT(invalid_after_moves(1, true), 0u);
+}
+
 TEST(Sim, ThreeNodes) {
     for_seeds(80, [](std::uint64_t seed) {
         World world(seed, 3);

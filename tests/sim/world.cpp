@@ -50,7 +50,10 @@ void Kernel::put(const state::Flow& flow, table::Lifetime lifetime) {
         }
         replies_[reply_key(flow)] = flow.key;
     }
-    entries[flow.key] = {flow, expires, copy, std::move(expected)};
+    Entry& entry = entries[flow.key];
+    const bool strict = stays_strict && entry.seen != 0 && !entry.flow.liberal;
+    entry = {flow, expires, copy, std::move(expected), entry.seen};
+    entry.flow.liberal = !strict;
 }
 
 void Kernel::flush() {
@@ -102,6 +105,11 @@ state::Flow Kernel::dumped(const Entry& entry) const {
     return flow;
 }
 
+void Kernel::relax(const state::Flow& flow) {
+    if (const auto it = entries.find(flow.key); it != entries.end() && !stays_strict)
+        it->second.flow.liberal = true;
+}
+
 namespace {
 
 state::Expectation expectation(const state::Key& master, std::uint16_t port) {
@@ -148,13 +156,15 @@ void Kernel::traffic(const state::Flow& flow) {
     state::Flow told = flow;
     told.id = {};
     told.timeout = natural_timeout(flow);
+    told.liberal = it != entries.end() && it->second.flow.liberal;
+    std::uint64_t& passed = (*packets)[flow.key];
     if (it == entries.end()) {
         while (state::has_snat(told) && holder(told) != entries.end())
             (told.key.proto == IPPROTO_ICMP ? told.reply.sport : told.reply.dport)++;
         if (entries.size() >= capacity || holder(told) != entries.end())
             return;
         replies_[reply_key(told)] = told.key;
-        entries[flow.key] = {told, expires, false};
+        entries[flow.key] = {told, expires, false, {}, ++passed};
         if (listener != nullptr)
             listener->on_created(told);
         return;
@@ -163,7 +173,10 @@ void Kernel::traffic(const state::Flow& flow) {
     told.reply = had.reply; // its first packet has decided that
     const bool news = had.src_state != flow.src_state || had.dst_state != flow.dst_state ||
                       had.mark != flow.mark || had.extras.labels != flow.extras.labels;
-    it->second = {told, expires, false, std::move(it->second.expected)};
+    // Before and after it is established, a connection's few packets fit into any window.
+    invalid += flow.key.proto == IPPROTO_TCP && std::min(flow.src_state, flow.dst_state) == 4 &&
+               !told.liberal && it->second.seen != passed;
+    it->second = {told, expires, false, std::move(it->second.expected), ++passed};
     if (news && listener != nullptr) {
         listener->on_updated(told);
         help(told, it->second);
@@ -267,6 +280,7 @@ World::World(std::uint64_t seed, unsigned count) : now(1000s), random(seed) {
     cut.assign(count, std::vector<bool>(count, false));
     for (auto& node : nodes) {
         node->kernel.now = now;
+        node->kernel.packets = &packets;
         node->start();
     }
 }

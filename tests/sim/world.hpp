@@ -25,14 +25,21 @@ class Kernel : public table::Table {
         Instant expires;
         bool copy = false; // not touched by traffic since the sync process put it there
         std::set<std::uint16_t> expected{}; // ports to which its helper expects a connection
+        std::uint64_t seen = 0;             // the flow's last packet that passed here
     };
 
     table::Listener* listener = nullptr;
     Instant now{0};
     std::size_t capacity = SIZE_MAX;
+    // How many packets each flow has had anywhere; one who has not seen them all and is strict
+    // takes the next one for invalid.
+    std::map<state::Key, std::uint64_t>* packets = nullptr;
+    std::uint64_t invalid = 0;
+    bool stays_strict = false; // flags of entries that are there cannot be changed
 
     void put(const state::Flow& flow, table::Lifetime lifetime) override;
     void refresh(const state::Flow& flow, table::Lifetime lifetime) override;
+    void relax(const state::Flow& flow) override;
     void remove(const state::Flow& flow) override { erase(flow.key); }
     void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;
@@ -127,6 +134,7 @@ class World {
     std::vector<std::unique_ptr<Node>> nodes;
     std::map<unsigned, Machine*> machines; // the nodes of these numbers are stopped
     std::vector<std::vector<bool>> cut;    // cut[a][b]: nothing gets from a to b
+    std::map<state::Key, std::uint64_t> packets;
 
     // What arrives is handed to this first: what a fault in a program might do to it.
     std::function<void(unsigned from, unsigned to, MutableBytes packet)> forge;

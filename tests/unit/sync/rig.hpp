@@ -35,6 +35,7 @@ class RecordingTable : public table::Table {
         std::uint8_t src_state = 0, dst_state = 0;
     };
     std::vector<Op> ops;
+    std::vector<std::uint16_t> relaxed; // ports
     unsigned dumps = 0;
     bool left = false;                               // the address that replies go to is elsewhere
     std::function<void(const state::Flow&)> on_look; // answers
@@ -45,6 +46,7 @@ class RecordingTable : public table::Table {
     void refresh(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'f', f.key, l, f.src_state, f.dst_state});
     }
+    void relax(const state::Flow& f) override { relaxed.push_back(f.key.orig.sport); }
     void remove(const state::Flow& f) override { ops.push_back({'m', f.key}); }
     void look(const state::Flow& f) override {
         ops.push_back({'l', f.key});

@@ -92,6 +92,8 @@ TEST_F(KernelTest, EveryKindOfFlowReadsBackAsItWasPut) {
         EXPECT_GT(back.timeout, ours_->natural_timeout(f));
         EXPECT_LE(back.timeout, ours_->natural_timeout(f) + kCopyExtra);
         back.timeout = f.timeout;
+        EXPECT_EQ(back.liberal, f.key.proto == IPPROTO_TCP);
+        back.liberal = f.liberal;
         EXPECT_EQ(back, f);
         ours_->remove(f);
         ours_->flush();
@@ -143,6 +145,45 @@ TEST_F(KernelTest, EntriesHaveTheLiberalWindowFlag) {
                     if (t.type() == 4 || t.type() == 5) // flags, both directions
                         liberal += (t.value()[0] & 0x08) != 0 ? 1 : 0;
     EXPECT_EQ(liberal, 2);
+}
+
+// As an entry that was made by traffic is.
+void make_strict(const state::Flow& flow) {
+    std::array<std::uint8_t, 512> request{};
+    const std::size_t size = ctnetlink::build(request, ctnetlink::Request::relax, flow, 0, 1);
+    for (std::size_t n = 4; n + 1 < size; n++)
+        if (request[n - 4] == 6 && (request[n - 2] == 4 || request[n - 2] == 5) &&
+            request[n] == 0x0a && request[n + 1] == 0x0a) // flags and mask of one direction
+            request[n] = 0;
+    auto socket = netlink::Socket::open(NETLINK_NETFILTER, "test");
+    ASSERT_TRUE(socket);
+    ASSERT_EQ(socket->send(Bytes(request).first(size)), 0);
+}
+
+TEST_F(KernelTest, AnEntryBecomesLiberalAndNothingElseChanges) {
+    put(tcp(1), Lifetime::natural);
+    state::Flow before = read_back(tcp(1).key);
+    EXPECT_TRUE(before.liberal);
+    make_strict(tcp(1));
+    EXPECT_FALSE(read_back(tcp(1).key).liberal);
+    state::Flow behind = tcp(1);
+    behind.src_state = behind.dst_state = 0;
+    ours_->relax(behind);
+    ours_->flush();
+    state::Flow after = read_back(tcp(1).key);
+    before.timeout = after.timeout = 0;
+    before.age = after.age = 0;
+    EXPECT_EQ(after, before);
+    make_strict(tcp(1));
+    ours_->refresh(tcp(1), Lifetime::copy);
+    ours_->flush();
+    EXPECT_TRUE(read_back(tcp(1).key).liberal);
+    // One that has gone is not made anew.
+    other_->remove(tcp(1));
+    other_->flush();
+    ours_->relax(tcp(1));
+    ours_->flush();
+    EXPECT_FALSE(is_there(tcp(1).key));
 }
 
 // ---- put on what is there --------------------------------------------------------------------

@@ -84,6 +84,30 @@ TEST(Parse, ReadsAWholeEvent) {
     EXPECT_EQ(e.kind, Entry::Kind::destroyed);
 }
 
+TEST(Parse, AFlowIsLiberalIfBothDirectionsAre) {
+    const auto parsed = [](std::uint8_t original, std::uint8_t reply, std::size_t size = 2) {
+        Entry e;
+        const Fault fault = parse(event(tcp(1),
+                                        [&](Writer& w) {
+                                            const auto info = w.begin(CTA_PROTOINFO);
+                                            const auto nest = w.begin(CTA_PROTOINFO_TCP);
+                                            w.put_be(CTA_PROTOINFO_TCP_STATE, std::uint8_t{3});
+                                            const std::uint8_t first[] = {original, 0};
+                                            const std::uint8_t second[] = {reply, 0};
+                                            w.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, first, 2);
+                                            w.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, second, size);
+                                            w.end(nest);
+                                            w.end(info);
+                                        }),
+                                  e);
+        return std::pair(fault, e.flow.liberal);
+    };
+    EXPECT_EQ(parsed(0x0b, 0x08), std::pair(Fault::none, true));
+    EXPECT_EQ(parsed(0x0b, 0x03), std::pair(Fault::none, false));
+    EXPECT_EQ(parsed(0x03, 0x08), std::pair(Fault::none, false));
+    EXPECT_EQ(parsed(0x08, 0x08, 1).first, Fault::bad_size);
+}
+
 TEST(Parse, KnowsWhetherItWasToldLabels) {
     Entry e;
     ASSERT_EQ(parse(event(udp(1), [](Writer&) {}), e), Fault::none);
@@ -246,6 +270,7 @@ TEST(Build, WhatIsCreatedReadsBackWithoutItsNat) {
         EXPECT_EQ(e.flow.timeout, 700U);
         EXPECT_EQ(e.flow.src_state, f.src_state);
         EXPECT_EQ(e.flow.flags, f.flags);
+        EXPECT_EQ(e.flow.liberal, f.key.proto == IPPROTO_TCP);
     }
 }
 

@@ -329,6 +329,19 @@ TEST_F(WriterTest, RefreshOfWhatIsGoneCreates) {
     EXPECT_EQ(writer_.counters().created, 1U);
 }
 
+TEST_F(WriterTest, RelaxingWhatIsGoneDoesNothing) {
+    kernel_.answer = [](const auto&) { return ENOENT; };
+    writer_.relax(tcp(1));
+    flush();
+    EXPECT_EQ(kernel_.kinds(), Kinds{Answers::change});
+    EXPECT_TRUE(refusals_.all.empty());
+    EXPECT_EQ(writer_.counters().relaxed, 0U);
+    kernel_.answer = [](const auto&) { return 0; };
+    writer_.relax(tcp(1));
+    flush();
+    EXPECT_EQ(writer_.counters().relaxed, 1U);
+}
+
 TEST_F(WriterTest, RemovingWhatIsGoneIsNoRefusal) {
     kernel_.answer = [](const auto&) { return ENOENT; };
     writer_.remove(tcp(1));
