@@ -118,7 +118,7 @@ local STATE_TAIL = {
 }
 local STATE_MORE = {
     {"labels", 0, "bytes16"}, {"helper", 16, "name"}, {"lifetime", 32, "u32"},
-    {"expectations", 36, "u8"},
+    {"expectations", 36, "u8"}, {"more_flags", 37, "u8"}, {"reply_zone", 38, "u16"},
     {"orig_seq_position", 40, "u32"}, {"orig_seq_before", 44, "u32"},
     {"orig_seq_after", 48, "u32"}, {"reply_seq_position", 52, "u32"},
     {"reply_seq_before", 56, "u32"}, {"reply_seq_after", 60, "u32"},
@@ -375,7 +375,13 @@ local function add_field(tree, message, field, version)
     elseif kind == "tail" then
         if message:len() == at + more[1] or message:len() == at + more[1] + (more[3] or 0) then
             local range = message(at, more[1])
-            add_fields(tree:add(pfsync, range, name), range, more[2], version)
+            local branch = tree:add(pfsync, range, name)
+            add_fields(branch, range, more[2], version)
+            -- One direction alone has a zone: the one of the tail's is the original's.
+            if name == "more" and range(37, 1):bitfield(7) == 1 and
+                (range(38, 2):uint() == 0) == (message(at - 4, 2):uint() == 0) then
+                note(branch, "bad_zone")
+            end
         end
     else
         local size = WIDTH[kind]

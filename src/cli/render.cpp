@@ -342,6 +342,11 @@ std::string extras_of(const json::value& state, std::string_view separator) {
             numbers += " " + json::serialize(label);
         add("labels" + numbers);
     }
+    if (member(state, "reply_zone") != nullptr)
+        add("original zone " + number_as(plain, state, "zone") + ", reply zone " +
+            number_as(plain, state, "reply_zone"));
+    else if (member(state, "zone") != nullptr && number_as(plain, state, "zone") != "0")
+        add("zone " + number_as(plain, state, "zone"));
     if (member(state, "lifetime") != nullptr)
         add("lifetime " + number_as(duration, state, "lifetime"));
     if (const auto* adjust = member(state, "seq_adjust"); adjust != nullptr)

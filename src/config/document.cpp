@@ -68,7 +68,8 @@ std::vector<Block> grammar_blocks() {
                      "port 6000-6100       it was opened to a port of this range\n"
                      "proto udp            tcp, udp, icmp, icmp6, sctp, dccp, udplite, gre or the "
                      "number\n"
-                     "zone 7               its conntrack zone is 7\n"},
+                     "zone 7               its conntrack zone is 7, for both directions or "
+                     "for one\n"},
         {Kind::text, "So `nosync=mark 0x10/0x10, proto udp and port 53` leaves out whatever has "
                      "that bit in its mark, and DNS. Addresses and ports count both as they were "
                      "before address translation and as they are after it: each end has two "

@@ -41,6 +41,8 @@ boost::json::object describe(const state::Flow& flow, std::string_view owner) {
     out["age"] = flow.age;
     out["expires"] = flow.timeout;
     const state::Extras& extras = flow.extras;
+    if (extras.reply_zone)
+        out["reply_zone"] = *extras.reply_zone;
     if (extras.labels != state::Labels{})
         out["labels"] = boost::json::value_from(state::numbers(extras.labels));
     if (!extras.helper.empty())

@@ -252,7 +252,7 @@ class FilterParser {
         if (word == "proto")
             return equal_term<std::uint8_t>(value, [](const Flow& f) { return f.key.proto; });
         if (word == "zone")
-            return equal_term<std::uint16_t>(value, [](const Flow& f) { return f.key.zone; });
+            return equal_term<std::uint16_t>(value, [](const Flow& f) { return zone_id(f); });
         if (word == "mark")
             return equal_term<std::uint32_t>(value, [](const Flow& f) { return f.mark; });
         if (word == "creatorid")

@@ -3,6 +3,7 @@
 #include "control/describe.hpp"
 #include "control/filter.hpp"
 #include "daemon/node.hpp"
+#include "daemon/table_view.hpp"
 
 #include <cstring>
 #include <fmt/format.h>
@@ -268,6 +269,7 @@ json::array Node::peers() const {
         o["copies"] = engine_->copies_of(peer);
         o["missing"] = missing(peer);
         o["withheld"] = engine_->live() - engine_->live_for(peer);
+        o["zone_withheld"] = s.counters.zone_withheld;
         o["rx_messages"] = s.counters.rx_messages;
         o["tx_messages"] = s.counters.tx_messages;
         o["collapsed"] = s.counters.collapsed;
@@ -391,32 +393,12 @@ json::object Node::table_counters() const {
             counters.table_refused[static_cast<std::size_t>(n)];
     if (!conntrack_)
         return out;
-    const table::ConntrackCounters& c = conntrack_->counters();
-    const table::WriterCounters& w = conntrack_->writer_counters();
-    out["own_echoes"] = c.own_echoes;
-    out["overruns"] = c.overruns;
-    out["removed_by_others"] = c.removed_by_others;
-    out["dumps"] = c.dumps;
-    out["created"] = w.created;
-    out["updated"] = w.updated;
-    out["deleted"] = w.deleted;
-    const table::ExpectationCounters& e = conntrack_->expectation_counters();
-    out["without_helper"] = w.without_helper;
-    out["without_labels"] = w.without_labels;
-    out["expectations"] = json::object{{"known", engine_->expectations().size()},
-                                       {"events", e.events},
-                                       {"overruns", e.overruns},
-                                       {"made", e.made},
-                                       {"removed", e.removed},
-                                       {"no_master", e.no_master},
-                                       {"no_helper", e.no_helper},
-                                       {"no_room", e.no_room},
-                                       {"refused", e.refused}};
-    json::object ignored;
-    for (int n = 0; n < table::kIgnored; n++)
-        ignored[table::to_string(static_cast<table::Ignored>(n))] =
-            c.ignored[static_cast<std::size_t>(n)];
-    out["ignored"] = std::move(ignored);
+    for (auto& [name, value] : describe(conntrack_->counters(), conntrack_->writer_counters(),
+                                        conntrack_->expectation_counters()))
+        out[name] = std::move(value);
+    json::object& expectations = out["expectations"].as_object();
+    expectations["known"] = engine_->expectations().size();
+    expectations["ambiguous_master"] = counters.ambiguous_masters;
     return out;
 }
 
@@ -433,7 +415,8 @@ json::object Node::deferral() const {
             {"timed_out", counters.defer_timed_out},
             {"over_limit", counters.defer_over_limit},
             {"unconfirmed", counters.defer_unconfirmed},
-            {"unreadable", unreadable}};
+            {"unreadable", unreadable},
+            {"faults", describe(c.faults)}};
 }
 
 Result<control::Generator> Node::states(std::string_view text) const {

@@ -279,6 +279,21 @@ void Reader::check_icmp(const json::object& state, std::span<const Field> list) 
     }
 }
 
+// Of a flow's zone for one direction only, as pfsync::read() has it.
+void check_zone(const json::object& state, std::uint32_t offset, Wrong& wrong) {
+    namespace more = extension::more;
+    const auto* tail = state.if_contains("tail");
+    const auto* rest = state.if_contains("more");
+    if (tail == nullptr || rest == nullptr)
+        return;
+    const auto number = [](const json::value& of, const char* name) {
+        return of.at(name).to_number<unsigned>();
+    };
+    if ((number(*rest, "more_flags") & more::kReplyZone) != 0 &&
+        (number(*rest, "reply_zone") == 0) == (number(*tail, "zone") == 0))
+        wrong.note("bad_zone", offset + more::reply_zone);
+}
+
 } // namespace
 
 std::string to_hex(Bytes bytes) {
@@ -289,6 +304,7 @@ json::object read_message(std::uint8_t version, const Message& message, Bytes by
     Reader reader(version, bytes, wrong);
     json::object out = reader.fields(message.fields);
     reader.check_icmp(out, message.fields);
+    check_zone(out, pfsync::openbsd::kStateSize + extension::tail::size, wrong);
     return out;
 }
 

@@ -153,6 +153,8 @@ constexpr Field kMore[] = {
     {"helper", extension::more::helper, Kind::name},
     {"lifetime", extension::more::lifetime, Kind::u32},
     {"expectations", extension::more::expectations, Kind::u8},
+    {"more_flags", extension::more::flags, Kind::u8},
+    {"reply_zone", extension::more::reply_zone, Kind::u16},
     {"orig_seq_position", kAdjustOrig + extension::more::adjust::position, Kind::u32},
     {"orig_seq_before", kAdjustOrig + extension::more::adjust::before, Kind::u32},
     {"orig_seq_after", kAdjustOrig + extension::more::adjust::after, Kind::u32},

@@ -42,13 +42,14 @@ inline constexpr std::size_t checked = 40;   // u32: seconds since I found your 
                                              // copies of them to be the same; kNever
 inline constexpr std::uint16_t kVersion = 1;
 inline constexpr std::uint32_t kNever = 0xffffffff;
-inline constexpr std::uint8_t kReady = 0x01;    // I may be promoted
-inline constexpr std::uint8_t kInStep = 0x02;   // all that you told me in bulk has arrived
-inline constexpr std::uint8_t kLost = 0x08;     // I began without the table of my former life, and
-                                                // am not in step yet: what I don't name may live
-inline constexpr std::uint8_t kTracking = 0x20; // the next two are told:
-inline constexpr std::uint8_t kLoose = 0x40;    // nf_conntrack_tcp_loose is on here
-inline constexpr std::uint8_t kLiberal = 0x80;  // nf_conntrack_tcp_be_liberal is on here
+inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
+inline constexpr std::uint8_t kInStep = 0x02; // all that you told me in bulk has arrived
+inline constexpr std::uint8_t kLost = 0x08;   // I began without the table of my former life, and
+                                              // am not in step yet: what I don't name may live
+inline constexpr std::uint8_t kReadsReplyZone = 0x10; // I read more::reply_zone
+inline constexpr std::uint8_t kTracking = 0x20;       // the next two are told:
+inline constexpr std::uint8_t kLoose = 0x40;          // nf_conntrack_tcp_loose is on here
+inline constexpr std::uint8_t kLiberal = 0x80;        // nf_conntrack_tcp_be_liberal is on here
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.
@@ -67,7 +68,7 @@ inline constexpr std::size_t highest = 0, session = 8, bitmap = 16, max_bitmap =
 namespace tail {                                  // 12 bytes
 inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
-    zone = 8,                                     // u16
+    zone = 8,                                     // u16: of the original direction
     flags = 10,                                   // u8: kLive, and the term above it
     status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy, and kElsewhere
 inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
@@ -86,7 +87,11 @@ inline constexpr std::size_t size = 64;
 inline constexpr std::size_t labels = 0;        // 16 bytes: label n is bit n % 8 of byte n / 8
 inline constexpr std::size_t helper = 16;       // 16 bytes: name, padded with NULs
 inline constexpr std::size_t lifetime = 32;     // u32: seconds that a packet gives it; 0: natural
-inline constexpr std::size_t expectations = 36; // u8: EXPECT messages that follow; rest 0
+inline constexpr std::size_t expectations = 36; // u8: EXPECT messages that follow
+inline constexpr std::size_t flags = 37;        // u8: below; rest 0
+inline constexpr std::size_t reply_zone = 38;   // u16: said to who reads it only (hello::flags)
+// reply_zone holds: the zone is for one direction only, and of it and that of the tail one is 0.
+inline constexpr std::uint8_t kReplyZone = 0x01;
 // 2 of 12 bytes, of the original direction and of replies: state::SeqAdjust.
 inline constexpr std::size_t seq_adjust = 40;
 namespace adjust { // 12 bytes

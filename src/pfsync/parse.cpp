@@ -51,6 +51,8 @@ std::string_view to_string(Fault fault) {
         return "bad_protocol";
     case Fault::bad_name:
         return "bad_name";
+    case Fault::bad_zone:
+        return "bad_zone";
     case Fault::bad_expectation:
         return "bad_expectation";
     }

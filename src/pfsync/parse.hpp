@@ -45,12 +45,13 @@ enum class Fault : std::uint8_t {
     bad_icmp_type,   // above 255
     bad_protocol,    // two protocols that differ
     bad_name,        // a helper's name without NUL, or of characters that no name has
+    bad_zone,        // of replies, that the zone of the original direction does not allow
     bad_expectation, // one beyond those that there are, or more than a flow may have
     // of version 5, which has no message length to skip by:
     bad_action, // no such message, so the rest cannot be read
     bad_eof,    // the end mark is not the end
 };
-inline constexpr int kFaults = 22;
+inline constexpr int kFaults = 23;
 std::string_view to_string(Fault fault); // "bad_length"
 
 using Expected = std::optional<Dialect>; // none: any

@@ -112,6 +112,11 @@ Fault read_more(const std::uint8_t* t, FullState& out) {
     extras.helper = *helper;
     extras.lifetime = load_be<std::uint32_t>(t + more::lifetime);
     out.expectations = t[more::expectations];
+    if ((t[more::flags] & more::kReplyZone) != 0) {
+        extras.reply_zone = load_be<std::uint16_t>(t + more::reply_zone);
+        if ((*extras.reply_zone == 0) == (out.flow.key.zone == 0))
+            return Fault::bad_zone;
+    }
     const std::uint8_t* at = t + more::seq_adjust;
     for (state::SeqAdjust& adjust : extras.seq_adjust) {
         adjust.position = load_be<std::uint32_t>(at + more::adjust::position);

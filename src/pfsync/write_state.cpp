@@ -63,6 +63,10 @@ void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expec
     std::memcpy(t + more::helper, extras.helper.padded().data(), state::Name::kSize);
     store_be(t + more::lifetime, extras.lifetime);
     t[more::expectations] = expectations;
+    if (extras.reply_zone) {
+        t[more::flags] = more::kReplyZone;
+        store_be(t + more::reply_zone, *extras.reply_zone);
+    }
     std::uint8_t* at = t + more::seq_adjust;
     for (const state::SeqAdjust& adjust : extras.seq_adjust) {
         store_be(at + more::adjust::position, adjust.position);

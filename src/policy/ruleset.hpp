@@ -35,7 +35,7 @@ namespace encsync::policy {
 
 // The outer datagrams between a conn's left and right.
 struct Tunnel {
-    std::string interface{}; // on which alone they come and go; empty: on any
+    std::string interface {}; // on which alone they come and go; empty: on any
     state::Family family = state::Family::inet;
     state::Address left, right; // all zero: any
     std::vector<std::uint16_t> left_ports{500, 4500};

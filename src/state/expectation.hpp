@@ -17,7 +17,8 @@ struct Expectation {
     // Flags, as conntrack has them.
     static constexpr std::uint8_t kPermanent = 0x01, kInactive = 0x02;
 
-    Key master; // in whose zone and family all of this is
+    Key master;             // in whose zone and family all of this is
+    std::uint16_t zone = 0; // zone_id() of the master: the kernel finds an expectation by it
     // What the first packet must be: the destination exactly, of the source what the mask has.
     Tuple tuple;
     Address mask;

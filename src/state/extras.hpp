@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What only a few flows have: labels, a helper, a lifetime of their own.
+// What only a few flows have: labels, a helper, a lifetime of their own, a zone for replies.
 //
 //     flow.extras.labels = with_label(flow.extras.labels, 3);
 //     flow.extras.helper = *Name::of("ftp");
@@ -77,6 +77,9 @@ struct Extras {
     // under a timeout policy, or its helper wants it so. 0: the natural timeout.
     std::uint32_t lifetime = 0;
     SeqAdjusts seq_adjust{};
+    // The conntrack zone of replies, where it is not Key::zone. The kernel gives an entry one zone,
+    // for both directions or for one, so that one of the two is 0.
+    std::optional<std::uint16_t> reply_zone;
 
     bool empty() const { return *this == Extras{}; }
     bool operator==(const Extras&) const = default;

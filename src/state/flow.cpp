@@ -70,6 +70,14 @@ Tuple inverse(const Key& key) {
     return out;
 }
 
+std::uint16_t zone_id(std::uint16_t original, const Extras& extras) {
+    return original != 0 ? original : extras.reply_zone.value_or(0);
+}
+
+std::uint16_t zone_id(const Flow& flow) {
+    return zone_id(flow.key.zone, flow.extras);
+}
+
 bool has_snat(const Flow& flow) {
     const Tuple there = translated(flow);
     return there.src != flow.key.orig.src || there.sport != flow.key.orig.sport;

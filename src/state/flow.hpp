@@ -34,7 +34,7 @@ struct Tuple {
 // What makes two flows the same one: the original direction, before any NAT.
 struct Key {
     Tuple orig;
-    std::uint16_t zone = 0; // conntrack zone
+    std::uint16_t zone = 0; // conntrack zone of the original direction
     std::uint8_t proto = 0; // IP protocol number
     Family family = Family::inet;
     auto operator<=>(const Key&) const = default;
@@ -87,6 +87,10 @@ struct Flow {
 
 // key.orig turned round as a reply without NAT carries it (ICMP types become their answers).
 Tuple inverse(const Key& key);
+
+// The conntrack zone, be it for both directions or for one of them.
+std::uint16_t zone_id(std::uint16_t original, const Extras& extras);
+std::uint16_t zone_id(const Flow& flow);
 
 // Source NAT: replies go to another address or port than the original came from.
 bool has_snat(const Flow& flow);

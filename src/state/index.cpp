@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <cassert>
+#include <map>
 #include <sodium/crypto_shorthash.h>
 #include <tuple>
 #include <unordered_map>
@@ -146,8 +147,9 @@ struct Index::Impl {
     Seed seed;
     HashTable by_key, by_id;
     std::vector<Chunk> chunks;
-    std::unordered_map<Slot, Extras> extras; // none that is empty
-    Slot free4 = kNoSlot, free6 = kNoSlot;   // heads of the free lists
+    std::unordered_map<Slot, Extras> extras;    // none that is empty
+    std::map<std::uint16_t, std::size_t> zones; // flows in each zone but 0
+    Slot free4 = kNoSlot, free6 = kNoSlot;      // heads of the free lists
 
     explicit Impl(const Seed& s) : seed(s) {}
 
@@ -254,6 +256,8 @@ std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
     impl_->by_id.insert(id_hash, slot);
     if (!flow.extras.empty())
         impl_->extras.emplace(slot, flow.extras);
+    if (flow.key.zone != 0)
+        impl_->zones[flow.key.zone]++;
     return {slot, true};
 }
 
@@ -261,9 +265,13 @@ void Index::erase(Slot slot) {
     assert(used(slot));
     const std::uint32_t id_hash = bucket_hash(impl_->record(slot).id, impl_->seed);
     impl_->by_id.prefetch(id_hash);
-    impl_->by_key.erase(bucket_hash(impl_->key(slot), impl_->seed), slot);
+    const Key key = impl_->key(slot);
+    impl_->by_key.erase(bucket_hash(key, impl_->seed), slot);
     impl_->by_id.erase(id_hash, slot);
     impl_->extras.erase(slot);
+    if (key.zone != 0)
+        if (const auto zone = impl_->zones.find(key.zone); --zone->second == 0)
+            impl_->zones.erase(zone);
     impl_->give_back(slot);
 }
 
@@ -308,6 +316,13 @@ const Extras& Index::extras(Slot slot) const {
     return at == impl_->extras.end() ? none : at->second;
 }
 
+std::vector<std::uint16_t> Index::zones() const {
+    std::vector<std::uint16_t> out;
+    for (const auto& [zone, flows] : impl_->zones)
+        out.push_back(zone);
+    return out;
+}
+
 std::vector<Slot> Index::with_extras() const {
     std::vector<Slot> out;
     out.reserve(impl_->extras.size());
@@ -329,6 +344,12 @@ const Record& Index::record(Slot slot) const {
 Key Index::key(Slot slot) const {
     assert(used(slot));
     return impl_->key(slot);
+}
+
+std::uint16_t Index::zone(Slot slot) const {
+    assert(used(slot));
+    const Chunk& c = impl_->chunk(slot);
+    return c.v4 ? c.v4[Impl::place(slot)].zone : c.v6[Impl::place(slot)].zone;
 }
 
 Index::Fingerprint Index::fingerprint(Slot slot) const {

@@ -84,8 +84,11 @@ class Index {
     Record& record(Slot slot);
     const Record& record(Slot slot) const;
     Key key(Slot slot) const;
+    std::uint16_t zone(Slot slot) const; // of its key
     Tuple reply(Slot slot) const;
     const Extras& extras(Slot slot) const;
+    // The zones other than 0 of the flows' original directions, in ascending order.
+    std::vector<std::uint16_t> zones() const;
     // The flows that have extras, in no order.
     std::vector<Slot> with_extras() const;
     // The whole flow at the engine's second `now`: timeout and age are computed from it.

@@ -30,7 +30,7 @@ bool NoSyncRule::matches(const Flow& flow) const {
         return false;
     if (proto && *proto != flow.key.proto)
         return false;
-    if (zone && *zone != flow.key.zone)
+    if (zone && *zone != zone_id(flow))
         return false;
     if (ports && !(has_ports(flow.key.proto) &&
                    (ports->contains(orig.dport) || ports->contains(reply.sport))))

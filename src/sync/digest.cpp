@@ -32,6 +32,8 @@ std::uint64_t mix(const state::Extras& extras) {
         for (const state::SeqAdjust& adjust : extras.seq_adjust)
             sum = fold(sum ^ adjust.position,
                        (std::uint64_t{adjust.before} << 32 | adjust.after) ^ state::kMix[1]);
+    if (extras.reply_zone)
+        sum = fold(sum ^ *extras.reply_zone, state::kMix[0]);
     return sum;
 }
 

@@ -93,6 +93,7 @@ void Engine::advance_session(PeerId peer) {
     if (s.options.extended && s.heard_plain && s.remote == 0 && !s.assumed_plain &&
         now_ - s.up_since > kPlainAfter) {
         s.assumed_plain = true;
+        review_zones(peer);
         request_bulk(peer);
     }
     if (!s.silent && now_ >= s.outstanding.deadline())

@@ -115,6 +115,7 @@ struct Counters {
     std::uint64_t defer_over_limit = 0;  // did not wait: too many did
     std::uint64_t defer_unconfirmed = 0; // flows that never began
     std::uint64_t leases_over = 0;       // copies of which a pf peer spoke no more
+    std::uint64_t ambiguous_masters = 0; // expectations of one of two flows, nobody knows which
     std::uint64_t stranded = 0;          // flows that the table forgot when their address left
 };
 
@@ -303,6 +304,8 @@ class Engine : public table::Listener {
         state::StateId id;
     };
     std::uint16_t kept_from(state::Slot slot) const;
+    std::uint16_t deaf_to_zone_of(state::Slot slot) const;
+    void review_zones(PeerId peer);
     void review(state::Slot slot);
     void keep_back(state::Slot slot);
     bool is_young(const Timed& young) const;
@@ -330,6 +333,9 @@ class Engine : public table::Listener {
     void settle_clash(state::Slot slot, state::Slot held);
 
     // expect.cpp
+    state::Expectation of_master(state::Expectation expectation, state::Slot slot) const;
+    std::vector<state::Slot> masters_of(const state::Expectation& expectation) const;
+    void expect_of(state::Slot slot, const state::Expectation& expectation, bool fresh);
     void look_at_masters();
     void put_expectations(state::Slot slot);
     void unexpect(const std::vector<state::Expectation>& gone);

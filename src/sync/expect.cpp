@@ -9,6 +9,7 @@
 #include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
+#include <algorithm>
 #include <netinet/in.h>
 
 namespace encsync::sync {
@@ -28,10 +29,54 @@ constexpr std::size_t kMaxMasters = 4096;                  // beyond, the next e
 
 // ---- the table's side ----------------------------------------------------------------------
 
-void Engine::on_expected(const Expectation& expectation, bool fresh) {
-    const Slot slot = index_.find(expectation.master);
-    if (slot == kNoSlot)
-        return; // not to be synced, or not known yet: then a dump follows
+// The same expectation, of the flow that is its master.
+Expectation Engine::of_master(Expectation expectation, Slot slot) const {
+    expectation.master = index_.key(slot);
+    expectation.zone = zone_id(expectation.master.zone, index_.extras(slot));
+    return expectation;
+}
+
+// The flows that may be the master: the table does not tell its zone.
+std::vector<Slot> Engine::masters_of(const Expectation& expectation) const {
+    std::vector<Slot> out;
+    const auto look = [&](std::uint16_t zone) {
+        state::Key master = expectation.master;
+        master.zone = zone;
+        if (const Slot slot = index_.find(master); slot != kNoSlot)
+            out.push_back(slot);
+    };
+    look(0);
+    for (const std::uint16_t zone : index_.zones())
+        look(zone);
+    return out;
+}
+
+void Engine::on_expected(const Expectation& said, bool fresh) {
+    // Not to be synced, or not known yet: then a dump follows.
+    std::vector<Slot> masters = masters_of(said);
+    if (!index_.zones().empty())
+        std::erase_if(masters, [&](Slot slot) { return !table_.expects(of_master(said, slot)); });
+    // The table tells zones apart, but not for which directions they are.
+    const auto clashes = [&](Slot slot) {
+        return std::ranges::count_if(masters, [&](Slot other) {
+                   return of_master(said, other).zone == of_master(said, slot).zone;
+               }) > 1;
+    };
+    if (std::ranges::any_of(masters, clashes)) {
+        counters_.ambiguous_masters++;
+        std::erase_if(masters, clashes);
+    }
+    for (const Slot slot : masters) {
+        const auto& known = book_.of(slot);
+        const bool news =
+            masters.size() == 1 || std::ranges::none_of(known, [&](const auto& entry) {
+                return entry.expectation.name() == said.name();
+            });
+        expect_of(slot, of_master(said, slot), fresh && news);
+    }
+}
+
+void Engine::expect_of(Slot slot, const Expectation& expectation, bool fresh) {
     // A helper has read a packet of it: it moves here.
     if (fresh && index_.record(slot).sync.owner != kHere)
         local_change(index_.flow(slot, now_s_), Timer::ours);
@@ -45,13 +90,16 @@ void Engine::on_expected(const Expectation& expectation, bool fresh) {
         announce(slot, true);
 }
 
-void Engine::on_unexpected(const Expectation& expectation) {
-    const Slot slot = index_.find(expectation.master);
-    if (slot == kNoSlot)
-        return;
-    const Edit edit(*this, slot);
-    if (book_.remove(slot, expectation) && index_.record(slot).sync.owner == kHere)
-        announce(slot, true);
+void Engine::on_unexpected(const Expectation& said) {
+    const std::vector<Slot> masters = masters_of(said);
+    for (const Slot slot : masters) {
+        // One of the same name may be another master's.
+        if (masters.size() > 1 && table_.expects(of_master(said, slot)))
+            continue;
+        const Edit edit(*this, slot);
+        if (book_.remove(slot, said) && index_.record(slot).sync.owner == kHere)
+            announce(slot, true);
+    }
 }
 
 // The helper expects first, and then writes the translated address into the packet, which may move
@@ -144,8 +192,7 @@ void Engine::receive_expect(PeerId peer, Bytes message) {
         return;
     }
     const state::Record& record = index_.record(slot);
-    Expectation& expectation = said.expectation;
-    expectation.master = index_.key(slot);
+    const Expectation expectation = of_master(said.expectation, slot);
     if (said.family != expectation.master.family) {
         refuse(Fault::bad_family);
         return;

@@ -45,8 +45,14 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
     }
     if (now == known)
         return false;
-    const Edit edit(*this, slot);
-    return index_.set_extras(slot, now);
+    const bool other_zone = now.reply_zone != known.reply_zone;
+    {
+        const Edit edit(*this, slot);
+        index_.set_extras(slot, now);
+    }
+    if (other_zone)
+        review(slot);
+    return true;
 }
 
 // Copies whose owner has vanished run out as the owner's table would have let them.

@@ -161,6 +161,7 @@ void Engine::learn_dialect(PeerId peer, Bytes payload) {
         s.dialect = shown.value_or(pfsync::kOldestFreebsd);
     if (!s.assumed_plain) {
         s.assumed_plain = true;
+        review_zones(peer);
         request_bulk(peer);
     }
 }
@@ -316,7 +317,8 @@ void Engine::merge_into(PeerId peer, Slot slot, Said said) {
             index_.set_reply(slot, *said.reply);
     }
     const state::Flow after = index_.flow(slot, now_s_);
-    if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags)
+    if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags ||
+        before.extras.reply_zone != after.extras.reply_zone)
         review(slot);
     const bool changed = before.src_state != after.src_state ||
                          before.dst_state != after.dst_state || before.flags != after.flags ||

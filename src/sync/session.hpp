@@ -35,6 +35,13 @@ struct TcpTracking {
     bool operator==(const TcpTracking&) const = default;
 };
 
+// What a wire can say of the conntrack zone of a flow.
+enum class Zones : std::uint8_t {
+    none,            // pfsync has none
+    both_directions, // encsync before it knew of zones for one direction
+    each_direction,
+};
+
 struct PeerCounters {
     std::uint64_t rx_packets = 0, tx_packets = 0;
     std::uint64_t rx_messages = 0, tx_messages = 0;
@@ -44,10 +51,11 @@ struct PeerCounters {
     std::uint64_t late_packets = 0; // out of order or seen before: taken as lost
     std::uint64_t lost_packets = 0; // of ours
     std::uint64_t bulks_sent = 0, bulks_received = 0, swept = 0;
-    std::uint64_t checks = 0;    // sums of the peer's flows compared with those of our copies
-    std::uint64_t repairs = 0;   // searches begun because they differed
-    std::uint64_t differing = 0; // states asked for because of that
-    std::uint64_t removed = 0;   // of those, the ones that the peer did not have
+    std::uint64_t checks = 0;        // sums of the peer's flows compared with those of our copies
+    std::uint64_t repairs = 0;       // searches begun because they differed
+    std::uint64_t differing = 0;     // states asked for because of that
+    std::uint64_t removed = 0;       // of those, the ones that the peer did not have
+    std::uint64_t zone_withheld = 0; // flows whose zone its wire cannot say
 };
 
 struct Session {
@@ -55,7 +63,7 @@ struct Session {
 
     explicit Session(PeerOptions o, bool is_there = true)
         : options(std::move(o)), present(is_there),
-          dialect(options.dialect.value_or(pfsync::Dialect::openbsd)) {}
+          dialect(options.dialect.value_or(pfsync::Dialect::openbsd)), zones(zones_of_wire()) {}
 
     PeerOptions options;
     bool present; // false: a number that no peer has just now; its link is never up
@@ -75,7 +83,9 @@ struct Session {
     std::uint64_t local = 0;   // our session with it
     std::uint64_t remote = 0;  // its session; 0: not heard yet
     std::uint64_t lost_in = 0; // its session in which it told us that its table was lost
-    bool lost = false;         // and flows that it owned may be nobody's since
+    bool reads_reply_zone = false;
+    Zones zones = Zones::both_directions; // as zones_of_wire() was when it was last looked at
+    bool lost = false;                    // and flows that it owned may be nobody's since
     bool remote_heard_us = false;
     std::uint32_t creatorid = 0; // 0: not known
     std::uint16_t hello_version = 0;
@@ -132,6 +142,11 @@ struct Session {
     bool reachable() const { return link_up && !silent; }
     // Standard pfsync only: as configured, or because the peer never said hello.
     bool plain() const { return !options.extended || assumed_plain; }
+    Zones zones_of_wire() const {
+        return plain()            ? Zones::none
+               : reads_reply_zone ? Zones::each_direction
+                                  : Zones::both_directions;
+    }
     // Peers that were never heard get everything in bulk; the others hear of news when they can.
     bool listens() const { return extended || (plain() && link_up); }
     bool joining() const { return link_up && !in_step; }

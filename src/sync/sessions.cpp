@@ -27,6 +27,7 @@ void Engine::on_link_up(PeerId peer) {
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
     s.dialect = s.options.dialect.value_or(pfsync::Dialect::openbsd);
+    review_zones(peer);
     if (s.plain())
         request_bulk(peer);
 }
@@ -177,6 +178,8 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         s.dialect = pfsync::Dialect::openbsd;
         s.hello_now = true;
     }
+    s.reads_reply_zone = (flags & ext::hello::kReadsReplyZone) != 0;
+    review_zones(peer);
     s.creatorid = creatorid;
     s.peer_ready = (flags & ext::hello::kReady) != 0;
     s.peer_in_step = (flags & ext::hello::kInStep) != 0;

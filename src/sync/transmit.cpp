@@ -177,8 +177,9 @@ void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     m[ext::hello::role] = static_cast<std::uint8_t>(options_.role);
     m[ext::hello::flags] = static_cast<std::uint8_t>(
         (ready() ? ext::hello::kReady : 0) | (s.in_step ? ext::hello::kInStep : 0) |
-        (lost ? ext::hello::kLost : 0) | (tracking_ ? ext::hello::kTracking : 0) |
-        (tracking.loose ? ext::hello::kLoose : 0) | (tracking.liberal ? ext::hello::kLiberal : 0));
+        ext::hello::kReadsReplyZone | (lost ? ext::hello::kLost : 0) |
+        (tracking_ ? ext::hello::kTracking : 0) | (tracking.loose ? ext::hello::kLoose : 0) |
+        (tracking.liberal ? ext::hello::kLiberal : 0));
     store_be(m + ext::hello::states, std::uint64_t{index_.size()});
     store_be(m + ext::hello::live, std::uint64_t{live_for(peer)});
     store_be(m + ext::hello::checked,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: ISC
 // Of which flows a peer is not to hear. One that pf calls no-sync: no peer. One that fits a rule
-// of a conn's `nosync`: that peer. One that has not lived for `delay` yet: no peer, until then; and
-// none at all if its connection is closed by then, however long the table remembers it.
+// of a conn's `nosync`: that peer. One whose conntrack zone the peer's wire cannot say, for it
+// would make another flow of it: that peer. One that has not lived for `delay` yet: no peer, until
+// then; and none at all if its connection is closed by then, however long the table remembers it.
 //
 // SyncMarks::withheld says it of each flow, so that whoever is about to say something only has to
 // look. It changes in review() alone, which tells the peers what follows from it: who may hear of
@@ -13,9 +14,11 @@
 
 #include <algorithm>
 #include <netinet/in.h>
+#include <utility>
 
 namespace encsync::sync {
 
+using state::kNoSlot;
 using state::Record;
 using state::Slot;
 
@@ -23,7 +26,7 @@ std::uint16_t Engine::kept_from(Slot slot) const {
     const Record& record = index_.record(slot);
     if ((record.flags & state::kNoSync) != 0 || (record.sync.bits & kYoung) != 0)
         return all_peers();
-    std::uint16_t peers = 0;
+    std::uint16_t peers = deaf_to_zone_of(slot);
     if (!any_nosync_)
         return peers;
     const state::Flow flow = index_.flow(slot, now_s_);
@@ -31,6 +34,27 @@ std::uint16_t Engine::kept_from(Slot slot) const {
         if (sessions_[peer]->options.nosync.matches(flow))
             set(peers, peer);
     return peers;
+}
+
+std::uint16_t Engine::deaf_to_zone_of(Slot slot) const {
+    std::uint16_t peers = 0;
+    const bool zone = index_.zone(slot) != 0;
+    const bool one_way = index_.extras(slot).reply_zone.has_value();
+    if (zone || one_way)
+        for (PeerId peer = 0; peer < peer_count(); peer++)
+            if (sessions_[peer]->zones < (one_way ? Zones::each_direction : Zones::both_directions))
+                set(peers, peer);
+    return peers;
+}
+
+// To be called when the peer shows itself to speak another wire than before.
+void Engine::review_zones(PeerId peer) {
+    Session& s = *sessions_[peer];
+    if (std::exchange(s.zones, s.zones_of_wire()) == s.zones_of_wire())
+        return;
+    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+        if (index_.zone(slot) != 0 || index_.extras(slot).reply_zone)
+            review(slot);
 }
 
 void Engine::review(Slot slot) {
@@ -46,7 +70,9 @@ void Engine::review(Slot slot) {
     // A copy is its owner's to tell of and to withdraw.
     if (sync.owner != kHere || (before == 0 && after == 0))
         return;
+    const std::uint16_t deaf = before != after ? deaf_to_zone_of(slot) : std::uint16_t{0};
     for (PeerId peer = 0; peer < peer_count(); peer++) {
+        sessions_[peer]->counters.zone_withheld += has(deaf, peer);
         if (has(after, peer)) {
             if (has(sync.known, peer))
                 retract_from(peer, slot);

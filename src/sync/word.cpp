@@ -70,7 +70,8 @@ void Engine::take_word(PeerId peer, Slot slot, const Said& said) {
                          before.dst_state != after.dst_state || before.flags != after.flags ||
                          before.mark != after.mark || before.reply != after.reply ||
                          before.extras != after.extras;
-    if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags)
+    if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags ||
+        before.extras.reply_zone != after.extras.reply_zone)
         review(slot);
     if (changed || (owner == kHere && record.sync.owner != kHere))
         put_copy(slot);

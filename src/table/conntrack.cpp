@@ -520,6 +520,9 @@ void Conntrack::expect(const state::Expectation& expectation, const state::Name&
 void Conntrack::unexpect(const state::Expectation& expectation) {
     impl_->expectations->unexpect(expectation);
 }
+bool Conntrack::expects(const state::Expectation& expectation) {
+    return impl_->expectations->holds(expectation);
+}
 void Conntrack::flush() {
     impl_->flush();
 }

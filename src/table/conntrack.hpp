@@ -88,6 +88,7 @@ class Conntrack final : public Table {
     void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;
     void unexpect(const state::Expectation& expectation) override;
+    bool expects(const state::Expectation& expectation) override;
     void flush() override;
     void request_dump() override;
     bool address_left(const state::Flow& flow) const override;

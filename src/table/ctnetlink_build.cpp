@@ -44,7 +44,7 @@ void put_address(Writer& w, int type, const Address& address, Family family) {
 
 } // namespace
 
-void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key) {
+void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key, std::uint16_t zone) {
     const bool v4 = key.family == Family::inet;
     const std::size_t nest = w.begin(type);
     const std::size_t ip = w.begin(CTA_TUPLE_IP);
@@ -68,6 +68,8 @@ void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key) {
         w.put_be(CTA_PROTO_DST_PORT, tuple.dport);
     }
     w.end(proto);
+    if (zone != 0)
+        w.put_be(CTA_TUPLE_ZONE, zone);
     w.end(nest);
 }
 
@@ -185,12 +187,18 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
     const int flags = NLM_F_REQUEST | (request == Request::create ? NLM_F_CREATE | NLM_F_EXCL : 0);
     Writer w(buffer, message_type(request), static_cast<std::uint16_t>(flags), seq);
     w.plain(nfgenmsg{system_family(flow.key.family), NFNETLINK_V0, 0});
-    if (request == Request::get_by_reply)
+    // What is there is found by the zone of the direction that is asked for, however that is told.
+    // With a zone for one direction the kernel takes no other one.
+    const bool one_way = request == Request::create && flow.extras.reply_zone;
+    const bool by_reply = request == Request::get_by_reply;
+    const std::uint16_t zone =
+        by_reply ? flow.extras.reply_zone.value_or(flow.key.zone) : flow.key.zone;
+    if (by_reply)
         put_tuple(w, CTA_TUPLE_REPLY, flow.reply, flow.key);
     else
-        put_tuple(w, CTA_TUPLE_ORIG, flow.key.orig, flow.key);
-    if (flow.key.zone != 0)
-        w.put_be(CTA_ZONE, flow.key.zone);
+        put_tuple(w, CTA_TUPLE_ORIG, flow.key.orig, flow.key, one_way ? zone : std::uint16_t{0});
+    if (zone != 0 && !one_way)
+        w.put_be(CTA_ZONE, zone);
     if (request == Request::remove || gets(request))
         return w.finish();
     if (request != Request::relax)
@@ -201,7 +209,8 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
     }
     if (request == Request::create) {
         const Tuple inverse = state::inverse(flow.key);
-        put_tuple(w, CTA_TUPLE_REPLY, inverse, flow.key);
+        put_tuple(w, CTA_TUPLE_REPLY, inverse, flow.key,
+                  flow.extras.reply_zone.value_or(std::uint16_t{0}));
         if (flow.reply != inverse)
             put_nat(w, flow);
     }

@@ -78,7 +78,7 @@ Fault parse_attribute(const Attributes& a, Expectation& e, unsigned& tuples) {
     case CTA_EXPECT_TIMEOUT:
         return number(a.value(), e.timeout);
     case CTA_EXPECT_ZONE:
-        return number(a.value(), e.master.zone);
+        return number(a.value(), e.zone);
     case CTA_EXPECT_FLAGS:
         fault = number(a.value(), word);
         e.flags = word & (Expectation::kPermanent | Expectation::kInactive);
@@ -131,17 +131,19 @@ Fault parse(Bytes message, ExpectEntry& out) {
 std::size_t build(MutableBytes buffer, ExpectRequest request, const Expectation& e,
                   const state::Name& helper, std::uint32_t seq) {
     const bool create = request == ExpectRequest::create;
-    Writer w(
-        buffer,
-        message_type(request == ExpectRequest::remove ? IPCTNL_MSG_EXP_DELETE : IPCTNL_MSG_EXP_NEW),
-        static_cast<std::uint16_t>(NLM_F_REQUEST | (create ? NLM_F_CREATE : 0)), seq);
+    Writer w(buffer,
+             message_type(request == ExpectRequest::remove ? IPCTNL_MSG_EXP_DELETE
+                          : request == ExpectRequest::get  ? IPCTNL_MSG_EXP_GET
+                                                           : IPCTNL_MSG_EXP_NEW),
+             static_cast<std::uint16_t>(NLM_F_REQUEST | (create ? NLM_F_CREATE : 0)), seq);
     w.plain(nfgenmsg{system_family(e.master.family), NFNETLINK_V0, 0});
     state::Key key = e.master;
     key.proto = e.proto;
     put_tuple(w, CTA_EXPECT_TUPLE, e.tuple, key);
-    if (e.master.zone != 0)
-        w.put_be(CTA_EXPECT_ZONE, e.master.zone);
-    if (request == ExpectRequest::remove)
+    // To make one the kernel looks for its master in the zone of the original direction.
+    if (const std::uint16_t zone = create ? e.master.zone : e.zone; zone != 0)
+        w.put_be(CTA_EXPECT_ZONE, zone);
+    if (request == ExpectRequest::remove || request == ExpectRequest::get)
         return w.finish();
     Tuple mask{e.mask, {}, e.mask_port, UINT16_MAX};
     mask.dst.bytes.fill(0xff);

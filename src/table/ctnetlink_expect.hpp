@@ -6,7 +6,7 @@
 //     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
 //     std::size_t n = build(buffer, ExpectRequest::create, expectation, seq);
 //
-// The kernel does not tell the zone of an expectation: it reads as 0.
+// The kernel does not tell the zone of an expectation or of its master: both read as 0.
 #pragma once
 
 #include "state/expectation.hpp"
@@ -25,6 +25,7 @@ enum class ExpectRequest : std::uint8_t {
     create, // or change the timeout of the one that is there
     change, // of the one that is there; ENOENT without it
     remove,
+    get, // ENOENT without it
 };
 inline constexpr std::size_t kMaxExpectRequest = 640;
 

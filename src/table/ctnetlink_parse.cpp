@@ -112,7 +112,7 @@ Fault parse_protocol(Bytes nest, std::uint8_t& proto, Tuple& out) {
 
 } // namespace
 
-Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out) {
+Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out, std::uint16_t* zone) {
     bool addresses = false, protocol = false;
     Attributes a(nest);
     while (a.next()) {
@@ -123,8 +123,8 @@ Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out) {
         } else if (a.type() == CTA_TUPLE_PROTO) {
             fault = parse_protocol(a.value(), proto, out);
             protocol = true;
-        } else if (a.type() == CTA_TUPLE_ZONE) {
-            fault = Fault::directional_zone;
+        } else if (a.type() == CTA_TUPLE_ZONE && zone != nullptr) {
+            fault = read(a.value(), *zone) ? Fault::none : Fault::bad_size;
         }
         if (fault != Fault::none)
             return fault;
@@ -274,10 +274,10 @@ const char* to_string(Fault fault) {
         return "bad_tuple";
     case Fault::bad_state:
         return "bad_state";
-    case Fault::directional_zone:
+    case Fault::bad_zone:
         break;
     }
-    return "directional_zone";
+    return "bad_zone";
 }
 
 Fault parse(Bytes message, Entry& out) {
@@ -315,6 +315,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
 
     bool orig = false, reply = false;
     std::uint8_t reply_proto = 0;
+    std::uint16_t zone = 0, orig_zone = 0, reply_zone = 0; // of both directions, or of one
     bool adjusts = false;
     std::uint32_t status = 0;
     Attributes a(attributes);
@@ -323,11 +324,12 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
         bool sized = true;
         switch (a.type()) {
         case CTA_TUPLE_ORIG:
-            fault = parse_tuple(a.value(), flow.key.family, flow.key.proto, flow.key.orig);
+            fault =
+                parse_tuple(a.value(), flow.key.family, flow.key.proto, flow.key.orig, &orig_zone);
             orig = true;
             break;
         case CTA_TUPLE_REPLY:
-            fault = parse_tuple(a.value(), flow.key.family, reply_proto, flow.reply);
+            fault = parse_tuple(a.value(), flow.key.family, reply_proto, flow.reply, &reply_zone);
             reply = true;
             break;
         case CTA_STATUS:
@@ -340,7 +342,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
             sized = read(a.value(), flow.mark);
             break;
         case CTA_ZONE:
-            sized = read(a.value(), flow.key.zone);
+            sized = read(a.value(), zone);
             break;
         case CTA_PROTOINFO:
             fault = parse_protoinfo(a.value(), out);
@@ -375,6 +377,11 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
         return Fault::missing_tuple;
     if (flow.key.proto != reply_proto)
         return Fault::bad_tuple;
+    if ((zone != 0) + (orig_zone != 0) + (reply_zone != 0) > 1)
+        return Fault::bad_zone;
+    flow.key.zone = zone != 0 ? zone : orig_zone;
+    if (orig_zone != reply_zone)
+        flow.extras.reply_zone = reply_zone;
 
     if ((status & IPS_SEEN_REPLY) != 0)
         flow.flags |= state::kSeenReply;

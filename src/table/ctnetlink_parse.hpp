@@ -20,15 +20,15 @@ namespace encsync::table::ctnetlink {
 
 enum class Fault : std::uint8_t {
     none,
-    short_message,    // no room for its headers, or its length beyond the bytes
-    not_conntrack,    // another subsystem, or a type that is no entry
-    bad_family,       // neither IPv4 nor IPv6
-    bad_attribute,    // an attribute's length reaches beyond its nest
-    bad_size,         // a number or address of the wrong size
-    missing_tuple,    // no original or no reply direction
-    bad_tuple,        // a direction without addresses or protocol, or not of one protocol
-    bad_state,        // a protocol state that the kernel does not have
-    directional_zone, // a zone for one direction only: a flow here has one zone
+    short_message, // no room for its headers, or its length beyond the bytes
+    not_conntrack, // another subsystem, or a type that is no entry
+    bad_family,    // neither IPv4 nor IPv6
+    bad_attribute, // an attribute's length reaches beyond its nest
+    bad_size,      // a number or address of the wrong size
+    missing_tuple, // no original or no reply direction
+    bad_tuple,     // a direction without addresses or protocol, or not of one protocol
+    bad_state,     // a protocol state that the kernel does not have
+    bad_zone,      // more than one zone
 };
 inline constexpr int kFaults = 10;
 const char* to_string(Fault fault);

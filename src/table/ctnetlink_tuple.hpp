@@ -9,9 +9,12 @@
 
 namespace encsync::table::ctnetlink {
 
-Fault parse_tuple(Bytes nest, state::Family family, std::uint8_t& proto, state::Tuple& out);
-// `key` says the family and the protocol.
-void put_tuple(netlink::Writer& w, int type, const state::Tuple& tuple, const state::Key& key);
+// `zone`: where to put the zone that is for this direction only, if there is one.
+Fault parse_tuple(Bytes nest, state::Family family, std::uint8_t& proto, state::Tuple& out,
+                  std::uint16_t* zone = nullptr);
+// `key` says the family and the protocol. `zone`: one for this direction only; 0: none.
+void put_tuple(netlink::Writer& w, int type, const state::Tuple& tuple, const state::Key& key,
+               std::uint16_t zone = 0);
 
 // The family as nfgenmsg has it.
 std::uint8_t system_family(state::Family family);

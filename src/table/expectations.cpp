@@ -158,6 +158,38 @@ struct Expectations::Impl {
 
     // ---- requests --------------------------------------------------------------------------
 
+    bool holds(const Expectation& e) {
+        std::array<std::uint8_t, ctnetlink::kMaxExpectRequest> request{};
+        first_seq += 2 * kBatch;
+        const std::size_t size = ctnetlink::build(request, ExpectRequest::get, e, {}, first_seq);
+        if (const int error = requests.send(Bytes(request).first(size)); error != 0)
+            return false;
+        // `buffer` has the event that this is about. The answer is there when the request has been
+        // sent.
+        std::array<std::uint8_t, 4096> answer{};
+        for (;;) {
+            const ssize_t got =
+                ::recv(requests.fd(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_TRUNC);
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0)
+                return false;
+            const Bytes datagram =
+                Bytes(answer).first(std::min(static_cast<std::size_t>(got), answer.size()));
+            for (netlink::Messages m(datagram); m.next();) {
+                if (m.header().nlmsg_seq != first_seq)
+                    continue;
+                ExpectEntry entry;
+                if (m.header().nlmsg_type == NLMSG_ERROR ||
+                    ctnetlink::parse(m.message(), entry) != Fault::none)
+                    return false;
+                const Expectation& there = entry.expectation;
+                return there.name() == e.name() && there.master.proto == e.master.proto &&
+                       there.master.orig == e.master.orig;
+            }
+        }
+    }
+
     void flush() {
         for (std::size_t from = 0; from < pending.size(); from += kBatch)
             send(from, std::min(kBatch, pending.size() - from));
@@ -287,6 +319,9 @@ void Expectations::expect(const Expectation& expectation, const state::Name& hel
 }
 void Expectations::unexpect(const Expectation& expectation) {
     impl_->pending.push_back({expectation, {}, true});
+}
+bool Expectations::holds(const Expectation& expectation) {
+    return impl_->holds(expectation);
 }
 void Expectations::flush() {
     impl_->flush();

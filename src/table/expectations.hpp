@@ -40,6 +40,8 @@ class Expectations {
     void request_dump();
     void expect(const state::Expectation& expectation, const state::Name& helper);
     void unexpect(const state::Expectation& expectation);
+    // Whether the kernel has it, of this master, in the master's zone: asked at once.
+    bool holds(const state::Expectation& expectation);
     void flush();
     const ExpectationCounters& counters() const;
 

@@ -48,14 +48,16 @@ std::uint64_t Hints::hash(const state::Key& key) const {
     return siphash(key, seed_);
 }
 
-std::uint32_t Hints::mark(std::uint64_t key_hash, const state::Tuple& reply) const {
+std::uint32_t Hints::mark(std::uint64_t key_hash, const state::Flow& flow) const {
+    // The zones are both directions' or one's: that there is one of replies tells them apart.
+    const std::uint64_t one_way = flow.extras.reply_zone ? ~std::uint64_t{0} : 0;
     // Never 0: that is a free slot.
-    return static_cast<std::uint32_t>((key_hash ^ siphash(reply, seed_)) >> 32) | 1U;
+    return static_cast<std::uint32_t>((key_hash ^ siphash(flow.reply, seed_) ^ one_way) >> 32) | 1U;
 }
 
 void Hints::set(const state::Flow& flow) {
     const std::uint64_t h = hash(flow.key);
-    slots_[h % kSlots] = mark(h, flow.reply);
+    slots_[h % kSlots] = mark(h, flow);
 }
 
 void Hints::forget(const state::Key& key) {
@@ -64,7 +66,7 @@ void Hints::forget(const state::Key& key) {
 
 bool Hints::holds(const state::Flow& flow) const {
     const std::uint64_t h = hash(flow.key);
-    return slots_[h % kSlots] == mark(h, flow.reply);
+    return slots_[h % kSlots] == mark(h, flow);
 }
 
 } // namespace encsync::table

@@ -21,7 +21,7 @@ class Hints {
     void set(const state::Flow& flow);
     void forget(const state::Key& key);
     void forget_all();
-    // There, with this very reply.
+    // There, with this very reply, in the same zones.
     bool holds(const state::Flow& flow) const;
     // Short name of a key, to compare with others.
     std::uint64_t hash(const state::Key& key) const;
@@ -32,7 +32,7 @@ class Hints {
     struct Free {
         void operator()(std::uint32_t* p) const;
     };
-    std::uint32_t mark(std::uint64_t key_hash, const state::Tuple& reply) const;
+    std::uint32_t mark(std::uint64_t key_hash, const state::Flow& flow) const;
 
     std::unique_ptr<std::uint32_t[], Free> slots_;
     std::array<unsigned char, 16> seed_{}; // nobody outside chooses slots

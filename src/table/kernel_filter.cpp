@@ -195,6 +195,19 @@ void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
     p.store(slot);
 }
 
+// Of both directions, or within the tuple of the one that it is for.
+void find_zone(Program& p) {
+    find_number(p, CTA_ZONE, BPF_H, kZone);
+    for (const std::uint32_t tuple : {CTA_TUPLE_ORIG, CTA_TUPLE_REPLY}) {
+        p.find(tuple);
+        p.pass_if_missing();
+        p.find_within(CTA_TUPLE_ZONE);
+        p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0);
+        p.fetch(BPF_H, kHeader);
+        p.store(kZone);
+    }
+}
+
 void find_what_is_asked_for(Program& p, std::span<const NoSyncRule> rules) {
     bool addresses = false, protocol = false, ports = false, mark = false, zone = false;
     for (const NoSyncRule& rule : rules) {
@@ -214,7 +227,7 @@ void find_what_is_asked_for(Program& p, std::span<const NoSyncRule> rules) {
     if (mark)
         find_number(p, CTA_MARK, BPF_W, kMark);
     if (zone)
-        find_number(p, CTA_ZONE, BPF_H, kZone);
+        find_zone(p);
 }
 
 // ---- comparing -------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Listener {
     virtual void on_withdrawn(const state::Flow& flow) { on_destroyed(flow); }
 
     // An expectation appeared, or was found again (`fresh` false); one is gone: used, timed out or
-    // removed. The master may be unknown, and its zone is not told (0).
+    // removed. The master may be unknown. Its zone is not told (0): Table::expects() knows.
     virtual void on_expected(const state::Expectation&, bool fresh) { static_cast<void>(fresh); }
     virtual void on_unexpected(const state::Expectation&) {}
 
@@ -96,6 +96,8 @@ class Table {
         static_cast<void>(helper);
     }
     virtual void unexpect(const state::Expectation&) {}
+    // Whether it has this expectation, of a master in this very zone.
+    virtual bool expects(const state::Expectation&) { return true; }
     // Operations may be batched until this is called.
     virtual void flush() = 0;
 

@@ -26,6 +26,11 @@ constexpr std::size_t kSmallBatch = 16;
 constexpr int kMaxRounds = 12;
 constexpr std::size_t kMaxMissing = 100; // names that the log tells of
 
+// Which no update can change.
+bool same_reply(const state::Flow& a, const state::Flow& b) {
+    return a.reply == b.reply && a.extras.reply_zone == b.extras.reply_zone;
+}
+
 } // namespace
 
 Writer::Writer(Transport& transport, Hints& hints, Answer answer)
@@ -202,8 +207,11 @@ void Writer::read_answers() {
                     on_error(sent_[at].operation, code);
             } else if (m.header().nlmsg_type >> 8 == NFNL_SUBSYS_CTNETLINK) {
                 ctnetlink::Entry entry;
-                if (ctnetlink::parse(m.message(), entry) == ctnetlink::Fault::none)
+                const ctnetlink::Fault fault = ctnetlink::parse(m.message(), entry);
+                if (fault == ctnetlink::Fault::none)
                     on_entry(sent_[at].operation, entry);
+                else
+                    counters_.faults[static_cast<std::size_t>(fault)]++;
             }
         }
     }
@@ -291,7 +299,7 @@ void Writer::on_entry(std::uint32_t operation, const ctnetlink::Entry& entry) {
         if (entry.flow.key != op.flow.key)
             refuse(operation, Refusal::clash, EEXIST, &entry.flow);
         else
-            again(operation, entry.flow.reply == op.flow.reply ? Step::update : Step::replace);
+            again(operation, same_reply(entry.flow, op.flow) ? Step::update : Step::replace);
     }
 }
 

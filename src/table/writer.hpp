@@ -56,6 +56,7 @@ struct WriterCounters {
     std::uint64_t without_helper = 0, without_labels = 0; // created or updated all the same
     std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
     std::array<std::uint64_t, kRefusals> refused{};
+    std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // answers that could not be read
 };
 
 class Writer {

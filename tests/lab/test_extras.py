@@ -47,6 +47,15 @@ table inet extras {{
 }}
 """
 
+ZONE = """
+table inet zone {
+    chain prerouting {
+        type filter hook prerouting priority raw
+        iifname { "inside", "outside" } ct zone set 10
+    }
+}
+"""
+
 ECHO = """
 import select, socket, sys
 sockets = []
@@ -114,10 +123,10 @@ while port:
 """
 
 
-def start(fresh, nat: bool = True, **options):
+def start(fresh, nat: bool = True, rules: str = "", **options):
     pair = FirewallPair(fresh, nat=nat)
     for firewall in pair.firewalls[:2]:
-        firewall.nft(RULES if firewall is pair.mickey else SEES_LABELS)
+        firewall.nft((RULES if firewall is pair.mickey else SEES_LABELS) + rules)
     instances = sync.equip(pair, **options)
     for instance in instances:
         instance.start()
@@ -194,14 +203,16 @@ def ftp(pair: FirewallPair, port: int) -> tuple[Process, Process]:
     return server, client
 
 
-@pytest.mark.parametrize("nat", [True, False], ids=["nat", "routed"])
-def test_an_expected_connection_comes_after_the_takeover(fresh, nat):
-    pair, (mickey, minnie) = start(fresh, nat)
+@pytest.mark.parametrize("nat, rules", [(True, ""), (False, ""), (True, ZONE), (False, ZONE)],
+                         ids=["nat", "routed", "nat in a zone", "routed in a zone"])
+def test_an_expected_connection_comes_after_the_takeover(fresh, nat, rules):
+    pair, (mickey, minnie) = start(fresh, nat, rules)
     server, client = ftp(pair, 51210)
     assert len(expectations(pair.mickey)) == 1
     wait_for(lambda: len(expectations(pair.minnie)) == 1, 10, "the expectation's copy")
     assert "helper=ftp" in in_kernel(pair.minnie, FTP)
     assert state(minnie, FTP)["expectations"] == 1
+    assert state(minnie, FTP)["zone"] == (10 if rules else 0)
     take_over(pair)
     server.say("connect")
     wait_for(lambda: "sent" in server.output() or "failed" in server.output(), 10, "an end")

@@ -65,8 +65,10 @@ def tail(mark=0, timeout=0, zone=0, live=True, status=0):
     return struct.pack(">IIHBB", mark, timeout, zone, 1 if live else 0, status)
 
 
-def more(labels=b"", helper=b"", lifetime=0, expectations=0, orig=(0, 0, 0), reply=(0, 0, 0)):
-    return struct.pack(">16s16sIB3x6I", labels, helper, lifetime, expectations, *orig, *reply)
+def more(labels=b"", helper=b"", lifetime=0, expectations=0, orig=(0, 0, 0), reply=(0, 0, 0),
+         reply_zone=None):
+    return struct.pack(">16s16sIBBH6I", labels, helper, lifetime, expectations,
+                       reply_zone is not None, reply_zone or 0, *orig, *reply)
 
 
 def tdb(spi=0x1000, dst="192.0.2.9", rpl=17, count=123456789012, sproto=ESP, rdomain=0, af=None):
@@ -153,6 +155,18 @@ def ours():
                                 rest="tail live labels [3 127] helper [ftp] lifetime 72000"
                                 " expectations 2 from 1000 on 2 instead of 0"
                                 " from 2000 on 3 instead of 4294967295")))
+    vector("ours-ins-original-zone",
+           packet(section(INS, state(flags=2, tail=tail(0, 86400, 10, True, 3)
+                                     + more(reply_zone=0)))),
+           *said(INS, 340, flow(plain, back, flags=both, zone=10,
+                                rest="tail live labels [] helper [] lifetime 0 expectations 0"
+                                " reply zone 0")))
+    vector("ours-ins-reply-zone",
+           packet(section(INS, state(flags=2, tail=tail(0, 86400, 0, True, 3)
+                                     + more(reply_zone=10)))),
+           *said(INS, 340, flow(plain, back, flags=both,
+                                rest="tail live labels [] helper [] lifetime 0 expectations 0"
+                                " reply zone 10")))
     vector("ours-upd-tail-copy",
            packet(section(UPD, state(flags=2 | 16, tail=tail(1, 86400, 0, False, 9)))),
            *said(UPD, 276, flow(plain, back, flags="seen_reply sloppy", mark=1,
@@ -299,6 +313,9 @@ def bad():
     for label, helper in (("long", b"x" * 16), ("letter", b"f/p"), ("rest", b"ftp\0x")):
         refused(f"helper-{label}", "bad_name", UPD,
                 state(tail=tail() + more(helper=helper)))
+    for label, zone, reply_zone in (("none", 0, 0), ("two", 10, 20), ("same", 10, 10)):
+        refused(f"zone-{label}", "bad_zone", UPD,
+                state(tail=tail(zone=zone) + more(reply_zone=reply_zone)))
     refused("upd-c-creatorid", "bad_creatorid", UPD_C, upd_c(creatorid=0))
     refused("upd-c-state", "bad_peer_state", UPD_C, upd_c(src=peer(13)))
     refused("upd-c-timeout", "bad_timeout", UPD_C, upd_c(timeout=20))

@@ -47,7 +47,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         ctnetlink::Entry again;
         if (n == 0 || ctnetlink::parse(Bytes(buffer).first(n), again) != ctnetlink::Fault::none ||
             again.flow.key.proto != entry.flow.key.proto ||
-            again.flow.key.orig.src != entry.flow.key.orig.src)
+            again.flow.key.orig.src != entry.flow.key.orig.src ||
+            again.flow.key.zone != entry.flow.key.zone ||
+            again.flow.extras.reply_zone != entry.flow.extras.reply_zone)
             std::abort();
     }
     return 0;

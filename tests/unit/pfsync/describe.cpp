@@ -50,6 +50,8 @@ std::string show(const FullState& s) {
         out += fmt::format(" labels [{}] helper [{}] lifetime {} expectations {}",
                            fmt::join(state::numbers(e.labels), " "), e.helper.text(), e.lifetime,
                            s.expectations);
+    if (f.extras.reply_zone)
+        out += fmt::format(" reply zone {}", *f.extras.reply_zone);
     for (const state::SeqAdjust& adjust : f.extras.seq_adjust)
         if (adjust != state::SeqAdjust{})
             out += fmt::format(" from {} on {} instead of {}", adjust.position, adjust.after,

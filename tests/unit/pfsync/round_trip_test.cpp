@@ -152,7 +152,8 @@ TEST(RoundTripTail, StateWithTail) {
                 flow.extras = {{1, 2, 3},
                                *state::Name::of("a-name.of_15-ch"),
                                UINT32_MAX,
-                               {{{UINT32_MAX, 1, 2}, {3, UINT32_MAX, 4}}}};
+                               {{{UINT32_MAX, 1, 2}, {3, UINT32_MAX, 4}}},
+                               flags == 1 ? std::optional<std::uint16_t>(0) : std::nullopt};
             std::vector<std::uint8_t> m(openbsd::kStateSize + extension::tail::size +
                                         (more ? extension::more::size : 0));
             write_state(m.data(), flow,

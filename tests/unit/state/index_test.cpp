@@ -90,6 +90,23 @@ TEST(Index, TellsKeysApart) {
     }
 }
 
+TEST(Index, KnowsWhichZonesAreInUse) {
+    Index index(kSeed);
+    std::vector<Slot> slots;
+    for (const std::uint16_t zone : {7, 0, 3, 7}) {
+        Flow f = make(static_cast<std::uint32_t>(slots.size() + 1));
+        f.key.zone = zone;
+        slots.push_back(index.insert(f, 1, 1).first);
+        EXPECT_EQ(index.zone(slots.back()), zone);
+    }
+    EXPECT_EQ(index.zones(), (std::vector<std::uint16_t>{3, 7}));
+    index.erase(slots[0]);
+    index.erase(slots[2]);
+    EXPECT_EQ(index.zones(), std::vector<std::uint16_t>{7});
+    index.erase(slots[3]);
+    EXPECT_TRUE(index.zones().empty());
+}
+
 TEST(Index, WhatStandsInTheWayIsNamedAndStays) {
     Index index(kSeed);
     const Flow a = make(1), b = make(2);

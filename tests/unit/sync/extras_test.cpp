@@ -147,6 +147,60 @@ TEST(Extras, ATranslatedMasterIsLookedAtOnceItsHelperHasWritten) {
 
 // ---- expectations --------------------------------------------------------------------------
 
+// The table does not tell the zone of a master (0), but knows when asked.
+struct TwoZones : Met {
+    state::Slot slots[2]{};
+    explicit TwoZones(state::Flow a, state::Flow b) {
+        engine->on_created(a);
+        engine->on_created(b);
+        slots[0] = engine->index().find(a.key);
+        slots[1] = engine->index().find(b.key);
+    }
+    std::size_t expected(int n) const { return engine->expectations().of(slots[n]).size(); }
+};
+
+state::Flow in_zone(std::uint16_t zone, std::optional<std::uint16_t> reply_zone = {}) {
+    state::Flow f = flow(1);
+    f.key.zone = zone;
+    f.extras.reply_zone = reply_zone;
+    return f;
+}
+
+TEST(Expectations, AreOfTheMasterInTheZoneThatHasThem) {
+    TwoZones rig(in_zone(10), in_zone(20, 0));
+    rig.table.has = [](const state::Expectation& e) { return e.zone == 20 && e.master.zone == 20; };
+    rig.engine->on_expected(expectation(1, 1001), true);
+    EXPECT_EQ(rig.expected(0), 0u);
+    ASSERT_EQ(rig.expected(1), 1u);
+    EXPECT_EQ(rig.engine->expectations().of(rig.slots[1])[0].expectation.master.zone, 20);
+    // Of one name in both zones.
+    rig.table.has = [](const auto&) { return true; };
+    rig.engine->on_expected(expectation(1, 1001), true);
+    EXPECT_EQ(rig.expected(0), 1u);
+    EXPECT_EQ(rig.expected(1), 1u);
+    rig.table.has = [](const state::Expectation& e) { return e.zone == 10; };
+    rig.engine->on_unexpected(expectation(1, 1001));
+    EXPECT_EQ(rig.expected(0), 1u);
+    EXPECT_EQ(rig.expected(1), 0u);
+    EXPECT_EQ(rig.engine->counters().ambiguous_masters, 0u);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Expectations, AreNobodysIfTheTableCannotTellWhose) {
+    TwoZones rig(in_zone(10, 0), in_zone(0, 10));
+    rig.engine->on_expected(expectation(1, 1001), true);
+    EXPECT_EQ(rig.expected(0), 0u);
+    EXPECT_EQ(rig.expected(1), 0u);
+    EXPECT_EQ(rig.engine->counters().ambiguous_masters, 1u);
+}
+
+TEST(Expectations, OfAZoneThatIsNotSyncedAreNotTakenForAnothers) {
+    TwoZones rig(in_zone(0), in_zone(10));
+    rig.table.has = [](const auto&) { return false; };
+    rig.engine->on_expected(expectation(1, 1001), true);
+    EXPECT_EQ(rig.expected(0) + rig.expected(1), 0u);
+}
+
 TEST(Expectations, AreToldBehindTheirMaster) {
     Met rig;
     rig.engine->on_created(flow(1));

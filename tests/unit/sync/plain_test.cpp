@@ -180,6 +180,22 @@ TEST(Plain, NoTailIsReadOfIt) {
     EXPECT_EQ(rig.engine->index().record(rig.engine->index().find(f.id)).mark, 0u);
 }
 
+TEST(Plain, ItIsNotToldOfZonesItsWireHasNot) {
+    PlainRig rig;
+    rig.finish_bulk();
+    rig.flush();
+    rig.heard(0);
+    state::Flow zoned = flow(1), one_way = flow(2);
+    zoned.key.zone = 5;
+    one_way.extras.reply_zone = 5;
+    for (const state::Flow& f : {zoned, one_way, flow(3)})
+        rig.engine->on_created(f);
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 3 4:4");
+    EXPECT_EQ(rig.engine->session(0).counters.zone_withheld, 2u);
+    EXPECT_EQ(rig.engine->live_for(0), 1u);
+}
+
 TEST(Plain, LinkDownEndsItAllAtOnce) {
     PlainRig rig;
     rig.finish_bulk();

@@ -39,6 +39,8 @@ class RecordingTable : public table::Table {
     unsigned dumps = 0;
     bool left = false;                               // the address that replies go to is elsewhere
     std::function<void(const state::Flow&)> on_look; // answers
+    // Whether it has an expectation, where the engine must ask.
+    std::function<bool(const state::Expectation&)> has = [](const auto&) { return true; };
 
     void put(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
@@ -59,6 +61,7 @@ class RecordingTable : public table::Table {
     void unexpect(const state::Expectation& e) override {
         ops.push_back({'u', {e.tuple, 0, e.proto, e.master.family}});
     }
+    bool expects(const state::Expectation& e) override { return has(e); }
     void flush() override {}
     void request_dump() override { dumps++; }
     bool address_left(const state::Flow&) const override { return left; }

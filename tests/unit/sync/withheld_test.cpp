@@ -23,6 +23,82 @@ state::Flow with_mark(std::uint16_t port, std::uint32_t mark) {
     return f;
 }
 
+state::Flow in_zone(std::uint16_t port, std::uint16_t zone,
+                    std::optional<std::uint16_t> reply_zone = {}) {
+    state::Flow f = flow(port);
+    f.key.zone = zone;
+    f.extras.reply_zone = reply_zone;
+    return f;
+}
+
+// ---- zones of one direction ----------------------------------------------------------------
+
+// minnie (0) reads them; goofy (1) is of the release before.
+struct Zoned : Rig {
+    Zoned() {
+        start();
+        greet(0, {.flags = pfsync::extension::hello::kReadsReplyZone});
+        greet(1);
+        flush();
+        heard(0), heard(1);
+    }
+};
+
+TEST(ZonesOfOneDirection, AreSaidToWhoReadsThem) {
+    Zoned rig;
+    rig.engine->on_created(in_zone(1, 10, 0));
+    rig.engine->on_created(in_zone(2, 0, 10));
+    rig.engine->on_created(in_zone(3, 10));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0, INS 2 4:4 live 0, INS 3 4:4 live 0");
+    EXPECT_EQ(rig.heard(1), "INS 3 4:4 live 0");
+    EXPECT_EQ(rig.engine->live_for(0), 3u);
+    EXPECT_EQ(rig.engine->live_for(1), 1u);
+    EXPECT_EQ(rig.engine->session(0).counters.zone_withheld, 0u);
+    EXPECT_EQ(rig.engine->session(1).counters.zone_withheld, 2u);
+    EXPECT_TRUE(rig.engine->digests_hold());
+    // Nor is anything else said of them.
+    state::Flow moved = in_zone(1, 10, 0);
+    moved.src_state = 5;
+    rig.engine->on_updated(moved);
+    rig.engine->on_destroyed(moved);
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(ZonesOfOneDirection, AreSaidOnceThePeerIsNewer) {
+    Zoned rig;
+    rig.engine->on_created(in_zone(1, 10, 0));
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "");
+    rig.hello(1, {.flags = pfsync::extension::hello::kReadsReplyZone});
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.engine->live_for(1), 1u);
+    EXPECT_TRUE(rig.engine->digests_hold());
+    // And taken back from one that has become older.
+    rig.hello(1, {});
+    rig.flush();
+    EXPECT_EQ(rig.heard(1), "DEL_C 1");
+    EXPECT_EQ(rig.engine->live_for(1), 0u);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(ZonesOfOneDirection, ArriveWithTheFlow) {
+    Zoned rig;
+    state::Flow f = in_zone(1, 10, 0);
+    f.id = {1, kPeer};
+    rig.say(0, [&](Packet& p) { p.full(f, {.more = true}); });
+    const state::Slot slot = rig.engine->index().find(f.id);
+    ASSERT_NE(slot, state::kNoSlot);
+    EXPECT_EQ(rig.engine->index().key(slot), f.key);
+    EXPECT_EQ(rig.engine->index().extras(slot).reply_zone, 0);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+// ---- rules ---------------------------------------------------------------------------------
+
 // goofy (1) is not told of what is marked 0x10; minnie (0) is.
 struct WithRule : Rig {
     explicit WithRule(const std::vector<state::Flow>& goofys = {}) {

@@ -45,6 +45,45 @@ class ExpectKernelTest : public TwoTables {
     }
 };
 
+TEST_F(ExpectKernelTest, OfAMasterInAZoneIsMadeFoundAndRemoved) {
+    struct Case {
+        std::uint16_t zone;
+        std::optional<std::uint16_t> reply_zone;
+    };
+    for (const Case& c : {Case{10, {}}, Case{20, 0}, Case{0, 30}}) {
+        state::Flow master = control();
+        master.key.zone = c.zone;
+        master.extras.reply_zone = c.reply_zone;
+        SCOPED_TRACE(state::zone_id(master));
+        state::Expectation e = expectation(master, 1001);
+        e.zone = state::zone_id(master);
+        EXPECT_FALSE(ours_->expects(e));
+        others_.expected.clear();
+        others_.unexpected.clear();
+        make(master, {e});
+        EXPECT_EQ(heard().master.zone, 0); // it is not told
+        EXPECT_EQ(heard().zone, 0);
+        EXPECT_TRUE(other_->expects(e));
+        state::Expectation elsewhere = e;
+        elsewhere.zone = 11;
+        EXPECT_FALSE(other_->expects(elsewhere));
+        elsewhere = e;
+        elsewhere.master.orig.sport++;
+        EXPECT_FALSE(other_->expects(elsewhere)) << "of another master";
+        others_.expected.clear();
+        dump(*other_, others_);
+        EXPECT_LE(heard().timeout, 100U) << "what was asked for, not the helper's";
+        ours_->unexpect(e);
+        ours_->flush();
+        ASSERT_TRUE(run_until([&] { return !others_.unexpected.empty(); }));
+        EXPECT_FALSE(other_->expects(e));
+        ours_->remove(master);
+        ours_->flush();
+    }
+    EXPECT_EQ(ours_->expectation_counters().no_master, 0U);
+    EXPECT_EQ(ours_->expectation_counters().refused, 0U);
+}
+
 TEST_F(ExpectKernelTest, ReadsBackAsItWasMade) {
     for (const bool v6 : {false, true}) {
         others_.expected.clear();

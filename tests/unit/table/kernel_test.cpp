@@ -78,6 +78,18 @@ std::vector<std::pair<std::string, state::Flow>> flows_of_every_kind() {
     state::Flow zoned_nat = snat(tcp(1112), "198.51.100.1", 40012);
     zoned_nat.key.zone = 9;
     out.emplace_back("zone snat", zoned_nat);
+    const auto one_way = [](state::Flow f, std::uint16_t original, std::uint16_t reply) {
+        f.key.zone = original;
+        f.extras.reply_zone = reply;
+        return f;
+    };
+    out.emplace_back("original zone", one_way(tcp(1113), 10, 0));
+    out.emplace_back("reply zone", one_way(tcp(1114), 0, 10));
+    out.emplace_back("original zone snat", one_way(snat(udp(1115), "198.51.100.1", 40015), 10, 0));
+    out.emplace_back("reply zone both",
+                     one_way(snat(dnat(tcp(1116, "10.1.0.2", "198.51.100.1"), "10.9.0.80", 8080),
+                                  "10.9.0.1", 50001),
+                             0, 0xffff));
     return out;
 }
 
@@ -101,6 +113,54 @@ TEST_F(KernelTest, EveryKindOfFlowReadsBackAsItWasPut) {
     }
     EXPECT_EQ(ours_->writer_counters().created, all.size());
     EXPECT_EQ(ours_->writer_counters().deleted, all.size());
+}
+
+TEST_F(KernelTest, OneTupleLivesInSeveralZones) {
+    std::vector<state::Flow> all;
+    for (const std::uint16_t zone : {0, 10, 20}) {
+        all.push_back(tcp(1300));
+        all.back().key.zone = zone;
+        all.back().mark = zone + 1U;
+        if (zone == 20) // replies in 0 would be those of the first
+            all.back() = snat(all.back(), "198.51.100.1", 40000);
+        if (zone == 20)
+            all.back().extras.reply_zone = 0;
+        put(all.back());
+    }
+    ASSERT_TRUE(our_.refused.empty());
+    for (const state::Flow& f : all)
+        EXPECT_EQ(read_back(f.key).mark, f.mark);
+    ours_->remove(all[1]);
+    ours_->flush();
+    EXPECT_TRUE(is_there(all[0].key) && !is_there(all[1].key) && is_there(all[2].key));
+}
+
+TEST_F(KernelTest, TheDirectionsOfAZoneAreReplacedLikeAReply) {
+    state::Flow f = tcp(1301);
+    f.key.zone = 10;
+    put(f);
+    f.extras.reply_zone = 0;
+    put(f);
+    ASSERT_TRUE(our_.refused.empty());
+    EXPECT_EQ(read_back(f.key).extras.reply_zone, 0);
+    EXPECT_EQ(ours_->writer_counters().replaced, 1U);
+    // And stays, whatever is updated.
+    f.mark = 5;
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.reply_zone, 0);
+    EXPECT_EQ(read_back(f.key).mark, 5U);
+    EXPECT_EQ(ours_->writer_counters().replaced, 1U);
+}
+
+// An entry has one zone. So no flow with two of them can come from a kernel, and none is made.
+TEST_F(KernelTest, TwoZonesAreMoreThanAnEntryHas) {
+    state::Flow f = tcp(1302);
+    f.key.zone = 10;
+    f.extras.reply_zone = 20;
+    put(f);
+    ASSERT_EQ(our_.refused.size(), 1U);
+    EXPECT_EQ(our_.refused.back().second, Refusal::invalid);
+    EXPECT_FALSE(is_there(f.key));
 }
 
 TEST_F(KernelTest, DccpIsPutWhetherTheKernelFollowsItOrNot) {
@@ -250,6 +310,7 @@ TEST_F(KernelTest, PutBringsAnEntryThatIsThereToTheSameState) {
     EXPECT_EQ(ours_->writer_counters().updated, 1U);
     state::Flow back = read_back(f.key);
     back.timeout = 0;
+    later.liberal = true;
     EXPECT_EQ(back, later);
 }
 

@@ -214,10 +214,10 @@ TEST(Parse, RefusesByName) {
               Fault::bad_tuple);
     EXPECT_EQ(with([](Writer& w) {
                   const auto t = w.begin(CTA_TUPLE_ORIG);
-                  w.put_be(CTA_TUPLE_ZONE, std::uint16_t{1});
+                  w.put_be(CTA_TUPLE_ZONE, std::uint32_t{1});
                   w.end(t);
               }),
-              Fault::directional_zone);
+              Fault::bad_size);
     EXPECT_EQ(with([](Writer& w) { w.end(w.begin(CTA_TUPLE_ORIG)); }), Fault::bad_tuple);
     EXPECT_EQ(with([](Writer& w) {
                   const auto t = w.begin(CTA_TUPLE_ORIG);

@@ -29,6 +29,11 @@ state::Flow in_zone(state::Flow f, std::uint16_t zone) {
     f.key.zone = zone;
     return f;
 }
+state::Flow in_zones(state::Flow f, std::uint16_t original, std::uint16_t reply) {
+    f.key.zone = original;
+    f.extras.reply_zone = reply;
+    return f;
+}
 state::Flow marked(state::Flow f, std::uint32_t mark) {
     f.mark = mark;
     return f;
@@ -51,7 +56,8 @@ std::vector<std::uint8_t> message(const state::Flow& f, Event event, std::uint32
     w.plain(nfgenmsg{
         static_cast<std::uint8_t>(f.key.family == state::Family::inet ? AF_INET : AF_INET6),
         NFNETLINK_V0, 0});
-    const auto tuple = [&](int attribute, const state::Tuple& t) {
+    const bool one_way = f.extras.reply_zone.has_value();
+    const auto tuple = [&](int attribute, const state::Tuple& t, std::uint16_t zone) {
         const bool v4 = f.key.family == state::Family::inet;
         const std::size_t size = v4 ? 4 : 16;
         const std::size_t nest = w.begin(attribute);
@@ -69,11 +75,13 @@ std::vector<std::uint8_t> message(const state::Flow& f, Event event, std::uint32
             w.put_be(CTA_PROTO_DST_PORT, t.dport);
         }
         w.end(proto);
+        if (one_way && zone != 0)
+            w.put_be(CTA_TUPLE_ZONE, zone);
         w.end(nest);
     };
-    tuple(CTA_TUPLE_ORIG, f.key.orig);
-    tuple(CTA_TUPLE_REPLY, f.reply);
-    if (f.key.zone != 0)
+    tuple(CTA_TUPLE_ORIG, f.key.orig, f.key.zone);
+    tuple(CTA_TUPLE_REPLY, f.reply, f.extras.reply_zone.value_or(0));
+    if (f.key.zone != 0 && !one_way)
         w.put_be(CTA_ZONE, f.key.zone);
     w.put_be(CTA_ID, std::uint32_t{0x12345678});
     w.put_be(CTA_STATUS, std::uint32_t{0xe});
@@ -195,8 +203,14 @@ std::vector<Case> cases() {
          {tcp(1), sctp},
          {ping(9), ping(9, "2001:db8:1::2", "2001:db8:2::80"), gre(9), ospf}},
         {"proto", {.proto = IPPROTO_UDP}, {udp(1)}, {tcp(1), ping(1)}},
-        {"zone", {.zone = 7}, {in_zone(tcp(1), 7)}, {tcp(1), in_zone(tcp(1), 0x700)}},
-        {"no zone", {.zone = 0}, {tcp(1)}, {in_zone(tcp(1), 1)}},
+        {"zone",
+         {.zone = 7},
+         {in_zone(tcp(1), 7), in_zones(tcp(1), 7, 0), in_zones(tcp(1), 0, 7)},
+         {tcp(1), in_zone(tcp(1), 0x700), in_zones(tcp(1), 8, 0), in_zones(tcp(1), 0, 8)}},
+        {"no zone",
+         {.zone = 0},
+         {tcp(1)},
+         {in_zone(tcp(1), 1), in_zones(tcp(1), 1, 0), in_zones(tcp(1), 0, 1)}},
         {"all at once",
          {.mark = MarkMatch{1, 1},
           .src = prefix("10.1.0.0/16"),
@@ -310,7 +324,10 @@ TEST(KernelFilter, ManyRulesOnManyFlows) {
             f = snat(f, some_address(v6), port());
         if (maybe())
             f = dnat(f, some_address(v6), port());
-        return in_zone(marked(f, pick(4)), static_cast<std::uint16_t>(pick(2)));
+        f = in_zone(marked(f, pick(4)), static_cast<std::uint16_t>(pick(2)));
+        if (maybe())
+            f.extras.reply_zone = f.key.zone == 0 ? 1 : 0;
+        return f;
     };
     int dropped = 0, passed = 0;
     for (int round = 0; round < 300; round++) {
