@@ -52,7 +52,7 @@ enum class KeyExchange { ikev2 };
 enum class Type { tunnel, transport };
 enum class Authby { pubkey, psk };
 
-// A rule of nosync: the flows that meet all of its conditions. At least one is there.
+// A rule of nosync or refuse: the flows that meet all of its conditions. At least one is there.
 struct NoSync {
     struct Mark {
         std::uint32_t value = 0, mask = 0xffffffff; // no bit of value is outside of mask
@@ -88,7 +88,7 @@ struct Setup {
     log::Level loglevel{};
     bool synclocal = false;
     std::vector<Prefix> ignore;
-    std::vector<NoSync> nosync;
+    std::vector<NoSync> nosync, refuse;
     std::chrono::milliseconds delay{}; // how old a flow must be to be announced
     bool defer = false;
     std::uint16_t deferqueue = 0; // of NFQUEUE
@@ -106,7 +106,7 @@ struct Conn {
     std::chrono::seconds dpddelay{}, dpdtimeout{};
     std::uint8_t maxupd = 0;
     Wire wire{};
-    std::vector<NoSync> nosync; // besides those of the setup
+    std::vector<NoSync> nosync, refuse; // besides those of the setup
     Auto startup{};             // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};

@@ -57,8 +57,9 @@ std::vector<Block> grammar_blocks() {
                      "looked up."},
         {Kind::heading, "Flows that stay at home"},
         {Kind::text,
-         "`nosync` takes rules, parted by commas. A flow that fits any of them is not sent. A "
-         "rule is made of conditions joined by `and`, all of which must hold:"},
+         "`nosync` and `refuse` take rules, parted by commas. A flow that fits any of them is not "
+         "sent, or not taken from a peer. A rule is made of conditions joined by `and`, all of "
+         "which must hold:"},
         {Kind::code, "mark 0x10/0xf0       its conntrack mark, masked by 0xf0, is 0x10\n"
                      "mark 16              its conntrack mark is 16 (0x10)\n"
                      "src 10.1.0.0/16      who opened it has an address in this prefix\n"

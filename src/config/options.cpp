@@ -245,14 +245,24 @@ constexpr std::array kOptions = {
            kYesNo},
     Option{"ignore", kSetup, ValueType::prefixes, "", "nothing", "10.9.0.0/24, 2001:db8:9::/64",
            "Flows with an address in one of these prefixes are not kept in step: a management "
-           "network, say, or a link that is each node's own.",
+           "network, say, or a link that is each node's own. No peer is told of them, and what a "
+           "peer tells of them is not taken.",
            store<&Setup::ignore>},
     Option{"nosync", kSetup, ValueType::nosync, "", "nothing",
            "mark 0x10/0x10, proto udp and port 53",
            "Flows that no peer is told of, by rules that are explained above. As far as they can "
            "be, they are left out by the kernel already. What a peer tells of such a flow is "
-           "taken nonetheless, as in pf: `nosync` is about what this node sends.",
+           "taken nonetheless, as in pf: `nosync` is about what this node sends, `refuse` about "
+           "what it takes.",
            store<&Setup::nosync>},
+    Option{"refuse", kSetup, ValueType::nosync, "", "nothing", "dst 10.9.0.0/24, zone 7",
+           "Flows that are taken from no peer, by rules like those of `nosync`. Such a flow is "
+           "not put into the state table, also not by a takeover. `encsync peers --json` counts "
+           "what is not taken, by reason (`refused_states`). Whatever is said here, no peer can "
+           "make a state of a flow that begins or ends on this firewall itself (but with "
+           "`synclocal=yes`, and never of its IKE and ESP), of loopback, multicast or unspecified "
+           "addresses, or of the protocols of firewalls (VRRP, pfsync, ESP, AH, IGMP).",
+           store<&Setup::refuse>},
     Option{
         "delay",
         kSetup,
@@ -440,6 +450,11 @@ constexpr std::array kOptions = {
         "hear of it is told to drop. A flow of the peer's own that fits stays the peer's, whatever "
         "of it passes through this node, as long as the peer is there.",
         store<&Conn::nosync>},
+    Option{"refuse", kConn, ValueType::nosync, "", "nothing", "proto udp and port 53",
+           "Flows that are not taken from this peer, besides those of `refuse` in `config setup`. "
+           "They are held against what the peer tells whenever it changes. After a `reload` the "
+           "copies that are there and fit are removed once the peer names them again.",
+           store<&Conn::refuse>},
     Option{"auto",
            kConn,
            ValueType::word,

@@ -259,7 +259,7 @@ Result<void> Node::make_engine() {
         log_clash(ended, other);
     };
     for (const config::Conn& conn : config_.conns)
-        options.peers.push_back(peer_options(conn));
+        options.peers.push_back(peer_options(config_.setup, conn));
     table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
     engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
     return {};
@@ -348,6 +348,7 @@ void Node::every_second() {
     log_readiness();
     log_roles();
     clashes_logged_ = 0;
+    log_refused_states();
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)
@@ -617,6 +618,11 @@ void Node::on_refused(const state::Key& key, table::Refusal refusal) {
 void Node::on_clash(const state::Key& key, const state::Flow& holder, bool untouched) {
     turn(); // which ends with another flush
     engine_->on_clash(key, holder, untouched);
+}
+
+void Node::on_addresses_changed() {
+    turn();
+    engine_->on_addresses_changed();
 }
 
 } // namespace encsync::daemon

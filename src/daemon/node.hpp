@@ -33,6 +33,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -78,8 +79,9 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
         std::string misunderstood; // why nothing that it says is of use, while that is so
-        std::optional<pfsync::Dialect> spoken; // that packets have shown which were refused
-        bool taken_for_pf = false;             // of which the log has told
+        std::optional<pfsync::Dialect> spoken;   // that packets have shown which were refused
+        bool taken_for_pf = false;               // of which the log has told
+        std::set<table::Ignored> refused_states; // kinds of which the log has told
     };
 
     // What charon has to know of the key store.
@@ -166,6 +168,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
     void on_clash(const state::Key& key, const state::Flow& holder, bool untouched) override;
+    void on_addresses_changed() override;
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
 
@@ -182,6 +185,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void offer_commands();
     bool ready(std::string* why) const;
     void log_readiness();
+    void log_refused_states();
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;

@@ -32,23 +32,15 @@ constexpr Keyword keyword(const char* name) {
 
 // What is built into the rooms when they are opened.
 constexpr Keyword kNeedRestart[] = {
-    keyword<&Setup::node>("node"),
-    keyword<&Setup::table>("table"),
-    keyword<&Setup::syncdev>("syncdev"),
-    keyword<&Setup::ipsec>("ipsec"),
-    keyword<&Setup::keydir>("keydir"),
-    keyword<&Setup::ikeport>("ikeport"),
-    keyword<&Setup::natport>("natport"),
-    keyword<&Setup::joinwait>("joinwait"),
-    keyword<&Setup::sweep>("sweep"),
-    keyword<&Setup::charonuser>("charonuser"),
-    keyword<&Setup::sandbox>("sandbox"),
-    keyword<&Setup::synclocal>("synclocal"),
-    keyword<&Setup::ignore>("ignore"),
-    keyword<&Setup::nosync>("nosync"),
-    keyword<&Setup::delay>("delay"),
-    keyword<&Setup::defer>("defer"),
-    keyword<&Setup::deferqueue>("deferqueue"),
+    keyword<&Setup::node>("node"),       keyword<&Setup::table>("table"),
+    keyword<&Setup::syncdev>("syncdev"), keyword<&Setup::ipsec>("ipsec"),
+    keyword<&Setup::keydir>("keydir"),   keyword<&Setup::ikeport>("ikeport"),
+    keyword<&Setup::natport>("natport"), keyword<&Setup::joinwait>("joinwait"),
+    keyword<&Setup::sweep>("sweep"),     keyword<&Setup::charonuser>("charonuser"),
+    keyword<&Setup::sandbox>("sandbox"), keyword<&Setup::synclocal>("synclocal"),
+    keyword<&Setup::ignore>("ignore"),   keyword<&Setup::nosync>("nosync"),
+    keyword<&Setup::refuse>("refuse"),   keyword<&Setup::delay>("delay"),
+    keyword<&Setup::defer>("defer"),     keyword<&Setup::deferqueue>("deferqueue"),
 };
 
 std::vector<std::string> names_of(const std::vector<Conn>& conns) {
@@ -217,7 +209,7 @@ void Node::carry_out(const Changes& changes) {
     for (const auto& [peer, conn] : changes.added) {
         lives_[peer] = {};
         selectors_[peer] = selectors(conn);
-        engine_->add_peer(peer, peer_options(conn));
+        engine_->add_peer(peer, peer_options(config_.setup, conn));
     }
 }
 

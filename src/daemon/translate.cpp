@@ -95,9 +95,11 @@ std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
 
 } // namespace
 
-sync::PeerOptions peer_options(const config::Conn& conn) {
+sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& conn) {
     const auto [extended, dialect] = speaks(conn.wire);
-    return {conn.name, extended, dialect, nosync(conn.nosync), conn.maxupd};
+    std::vector<config::NoSync> refuse = setup.refuse;
+    refuse.insert(refuse.end(), conn.refuse.begin(), conn.refuse.end());
+    return {conn.name, extended, dialect, nosync(conn.nosync), conn.maxupd, nosync(refuse)};
 }
 
 sync::Role role_of(config::Role role) {

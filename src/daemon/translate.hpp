@@ -22,7 +22,7 @@ link::Endpoint endpoint(const channel::Endpoint& from);
 state::Family family(const config::Address& address);
 state::Prefix prefix(const config::Prefix& p);
 state::NoSync nosync(const std::vector<config::NoSync>& rules);
-sync::PeerOptions peer_options(const config::Conn& conn);
+sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& conn);
 sync::Role role_of(config::Role role);
 policy::Selectors selectors(const config::Conn& conn);
 

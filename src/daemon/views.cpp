@@ -166,6 +166,25 @@ void Node::log_readiness() {
     was_ready_ = now;
 }
 
+// The first of a kind from each peer; the rest is counted. What the configuration says is no news.
+void Node::log_refused_states() {
+    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
+        if (!used(peer))
+            continue;
+        const auto& counts = engine_->session(peer).counters.refused_states;
+        for (int n = 0; n < table::kIgnored; n++) {
+            const auto why = static_cast<table::Ignored>(n);
+            if (counts[static_cast<std::size_t>(n)] == 0 ||
+                !lives_[peer].refused_states.insert(why).second)
+                continue;
+            const bool configured = why == table::Ignored::prefix || why == table::Ignored::refuse;
+            log::write(configured ? log::Level::info : log::Level::warning,
+                       fmt::format("peer {}: tells of flows that are not taken from a peer: {}",
+                                   config_.conns[peer].name, table::to_string(why)));
+        }
+    }
+}
+
 json::value Node::status() {
     const auto ruleset = ruleset_->status();
     policy_in_place_ = policy_in_place_ && ruleset && ruleset->installed;
@@ -268,6 +287,11 @@ json::array Node::peers() const {
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
         o["missing"] = missing(peer);
+        json::object refused_states{{"now", engine_->refused_of(peer)}};
+        for (int n = 0; n < table::kIgnored; n++)
+            if (const auto count = s.counters.refused_states[static_cast<std::size_t>(n)])
+                refused_states[table::to_string(static_cast<table::Ignored>(n))] = count;
+        o["refused_states"] = std::move(refused_states);
         o["withheld"] = engine_->live() - engine_->live_for(peer);
         o["zone_withheld"] = s.counters.zone_withheld;
         o["rx_messages"] = s.counters.rx_messages;
@@ -399,6 +423,7 @@ json::object Node::table_counters() const {
     json::object& expectations = out["expectations"].as_object();
     expectations["known"] = engine_->expectations().size();
     expectations["ambiguous_master"] = counters.ambiguous_masters;
+    expectations["not_taken"] = conntrack_->counters().expectations_ignored;
     return out;
 }
 
@@ -440,6 +465,8 @@ Result<control::Generator> Node::states(std::string_view text) const {
                 name = filter_name = "nobody";
             if (filter.matches(flow, filter_name)) {
                 json::object state = control::describe(flow, name);
+                if (const std::uint8_t why = engine_->index().record(slot).refused; why != 0)
+                    state["refused"] = table::to_string(static_cast<table::Ignored>(why - 1));
                 if (const auto& all = engine_->expectations().of(slot); !all.empty())
                     state["expectations"] = all.size();
                 return state;

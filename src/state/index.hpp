@@ -54,6 +54,7 @@ struct Record {
     std::uint32_t created = 0; // second of the engine's clock; may be "negative" (wraps)
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
+    std::uint8_t refused = 0; // a copy that is kept out of the table: 1 + table::Ignored
     SyncMarks sync;
 };
 static_assert(sizeof(Record) == 48);

@@ -15,6 +15,7 @@
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
+// refused.cpp (what is not taken from peers),
 // collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
 // address leaves), liberal.cpp (sequence numbers that are not checked), sessions.cpp (hello, acks,
 // bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
@@ -140,6 +141,7 @@ class Engine : public table::Listener {
     void on_dump_end() override;
     void on_refused(const state::Key& key, table::Refusal refusal) override;
     void on_clash(const state::Key& key, const state::Flow& holder, bool untouched) override;
+    void on_addresses_changed() override;
     void on_expected(const state::Expectation& expectation, bool fresh) override;
     void on_unexpected(const state::Expectation& expectation) override;
 
@@ -193,6 +195,8 @@ class Engine : public table::Listener {
         return missing_[peer][static_cast<std::size_t>(why)];
     }
     std::size_t missing_of(PeerId peer) const;
+    // Of its states, those that are not taken from it.
+    std::size_t refused_of(PeerId peer) const { return refused_copies_[peer]; }
     // All that the peer has told us is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return counters_; }
@@ -221,6 +225,7 @@ class Engine : public table::Listener {
     bool owner_alive(std::uint8_t owner) const;
     std::uint8_t sole_active() const;
     bool gives_way(std::uint8_t owner) const;
+    bool falls_to_us(PeerId peer, state::Slot slot) const;
     bool take(state::Slot slot);
     bool claim(state::Slot slot);
     void give(state::Slot slot, PeerId taker);
@@ -297,6 +302,15 @@ class Engine : public table::Listener {
     std::uint32_t own_lifetime(const state::Flow& flow) const;
     void lengthen(PeerId vanished);
 
+    // refused.cpp
+    std::optional<table::Ignored> refuses(std::uint8_t owner, const state::Flow& flow) const;
+    void judge(state::Slot slot, bool copy);
+    bool judge_again(state::Slot slot);
+    bool is_refused(state::Slot slot) const;
+    void count_refused(std::uint8_t owner, table::Ignored why);
+    void hold_back(state::Slot slot);
+    void discard(state::Slot slot);
+
     // withheld.cpp
     struct Timed {
         Instant due;
@@ -307,6 +321,7 @@ class Engine : public table::Listener {
     std::uint16_t deaf_to_zone_of(state::Slot slot) const;
     void review_zones(PeerId peer);
     void review(state::Slot slot);
+    void withhold(state::Slot slot);
     void keep_back(state::Slot slot);
     bool is_young(const Timed& young) const;
     bool is_over(state::Slot slot) const;
@@ -338,7 +353,7 @@ class Engine : public table::Listener {
     void expect_of(state::Slot slot, const state::Expectation& expectation, bool fresh);
     void look_at_masters();
     void put_expectations(state::Slot slot);
-    void unexpect(const std::vector<state::Expectation>& gone);
+    void unexpect(state::Slot slot, const std::vector<state::Expectation>& gone);
     std::uint8_t expectations_of(const Session& s, state::Slot slot) const;
     bool say_expectations(Session& s, pfsync::Builder& packet);
     void begin_expectations(PeerId peer, const pfsync::FullState& full);
@@ -463,9 +478,9 @@ class Engine : public table::Listener {
     std::string_view refused_; // what was refused last of the packet that is being read
     std::size_t live_ = 0;
     std::array<std::size_t, kMaxPeers>
-        withheld_live_{};                   // of those, what each peer does not hear of
-    std::uint32_t births_ = 0;              // of flows named here; its low bits end their names
-    std::array<std::size_t, 256> copies_{}; // by owner
+        withheld_live_{};      // of those, what each peer does not hear of
+    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
+    std::array<std::size_t, 256> copies_{}, refused_copies_{};            // by owner
     std::array<std::array<std::size_t, kMissingReasons>, 256> missing_{}; // likewise, by reason
 
     bool any_nosync_ = false; // of a peer
@@ -510,6 +525,7 @@ class Engine : public table::Listener {
     state::Slot relax_cursor_ = state::kNoSlot;
     Instant relax_due_{0};
     bool relax_hurry_ = false;
+    bool judging_ = false; // in this round: the machine's addresses have changed
     // Flows of which pf peers must hear in time; a round visits each once.
     PfStates pf_states_;
     state::Slot pf_cursor_ = state::kNoSlot;

@@ -114,6 +114,8 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
         announce(slot, false);
         return;
     }
+    if (is_refused(slot))
+        return;
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     bool other = record.mark != flow.mark; // for rules of nosync
@@ -185,7 +187,7 @@ void Engine::on_destroyed(const state::Flow& flow) {
     counters_.events++;
     remember_gone(flow.key);
     const Slot slot = index_.find(flow.key);
-    if (slot == kNoSlot)
+    if (slot == kNoSlot || index_.record(slot).refused != 0)
         return;
     Record& record = index_.record(slot);
     const std::uint8_t owner = record.sync.owner;
@@ -251,6 +253,8 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
             record.sync.bits |= kLent;
         return;
     }
+    if (record.refused != 0)
+        return;
     mark_present(record);
     record.sync.liberal = is_liberal(flow);
 }
@@ -258,7 +262,8 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
 void Engine::on_dump_end() {
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
         Record& record = index_.record(slot);
-        if (is_named(record) || (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
+        if (is_named(record) || record.refused != 0 ||
+            (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
             continue;
         if (record.sync.owner == kHere) {
             if ((record.sync.bits & kAbsent) != 0)
@@ -378,8 +383,10 @@ void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
 }
 
 void Engine::put_copy(Slot slot) {
-    const state::Flow flow = index_.flow(slot, now_s_);
     Record& record = index_.record(slot);
+    if (record.refused != 0)
+        return hold_back(slot);
+    const state::Flow flow = index_.flow(slot, now_s_);
     if (record.sync.owner == kHere) {
         state::Flow now = flow;
         if ((record.sync.bits & kAbsent) == 0)
@@ -404,6 +411,8 @@ void Engine::put_copy(Slot slot) {
 // One flow's turn: what was taken over lives as its traffic wills from now on; a copy whose owner
 // lives is re-armed before it runs out, and made again if it is missing from the table.
 void Engine::refresh(Slot slot) {
+    if (judging_ && !judge_again(slot))
+        return;
     Record& record = index_.record(slot);
     std::uint8_t& bits = record.sync.bits;
     const auto left = static_cast<std::int32_t>(record.expires - now_s_);
@@ -428,6 +437,8 @@ void Engine::refresh(Slot slot) {
             forget(slot); // no table will tell that its time is over
         return;
     }
+    if (record.refused != 0)
+        return hold_back(slot);
     const state::Flow flow = index_.flow(slot, now_s_);
     const std::uint32_t natural = table_.natural_timeout(flow);
     if ((bits & kAbsent) == 0)
@@ -456,7 +467,7 @@ void Engine::refresh_round() {
     while (budget-- > 0) {
         refresh_cursor_ = index_.next(refresh_cursor_);
         if (refresh_cursor_ == kNoSlot) {
-            refresh_hurry_ = false;
+            refresh_hurry_ = judging_ = false;
             break;
         }
         refresh(refresh_cursor_);

@@ -42,7 +42,7 @@ std::vector<Slot> Engine::masters_of(const Expectation& expectation) const {
     const auto look = [&](std::uint16_t zone) {
         state::Key master = expectation.master;
         master.zone = zone;
-        if (const Slot slot = index_.find(master); slot != kNoSlot)
+        if (const Slot slot = index_.find(master); slot != kNoSlot && !is_refused(slot))
             out.push_back(slot);
     };
     look(0);
@@ -115,7 +115,7 @@ void Engine::look_at_masters() {
 
 // What a copy expects, into the table.
 void Engine::put_expectations(Slot slot) {
-    if (book_.of(slot).empty())
+    if (book_.of(slot).empty() || index_.record(slot).refused != 0)
         return;
     const Edit edit(*this, slot);
     book_.expire(slot, now_s_);
@@ -128,7 +128,9 @@ void Engine::put_expectations(Slot slot) {
     }
 }
 
-void Engine::unexpect(const std::vector<Expectation>& gone) {
+void Engine::unexpect(Slot slot, const std::vector<Expectation>& gone) {
+    if (index_.record(slot).refused != 0)
+        return; // never put there
     for (const Expectation& expectation : gone)
         table_.unexpect(expectation);
 }
@@ -173,7 +175,7 @@ void Engine::begin_expectations(PeerId peer, const pfsync::FullState& full) {
     if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
         return;
     const Edit edit(*this, slot);
-    unexpect(book_.begin(slot, full.expectations));
+    unexpect(slot, book_.begin(slot, full.expectations));
 }
 
 void Engine::receive_expect(PeerId peer, Bytes message) {
@@ -213,7 +215,7 @@ void Engine::receive_expect(PeerId peer, Bytes message) {
     case ExpectationBook::Added::same:
         break;
     }
-    unexpect(book_.told(slot, said.index, said.count, expectation));
+    unexpect(slot, book_.told(slot, said.index, said.count, expectation));
 }
 
 } // namespace encsync::sync

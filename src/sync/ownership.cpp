@@ -53,6 +53,8 @@ void Engine::count(const Record& record, int by) {
     if (record.sync.owner != kHere) {
         copies_[record.sync.owner] += n;
         missing_[record.sync.owner][record.sync.missing] += n;
+        if (record.refused != 0)
+            refused_copies_[record.sync.owner] += n;
         return;
     }
     live_ += n;
@@ -64,6 +66,7 @@ void Engine::count(const Record& record, int by) {
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
+    const bool copy = record.sync.owner != kHere;
     count(record, -1);
     record.sync.owner = owner;
     count(record, 1);
@@ -74,7 +77,8 @@ void Engine::set_owner(Slot slot, std::uint8_t owner) {
         record.sync.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();
     else if (owner < sessions_.size())
         record.sync.epoch = sessions_[owner]->epoch;
-    review(slot);
+    judge(slot, copy);
+    withhold(slot);
 }
 
 Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
@@ -149,8 +153,13 @@ void Engine::forget_former(Instant until) {
 
 // ---- changing hands ------------------------------------------------------------------------
 
-// A copy becomes our own. False: it had ended here already, which now is news.
+// A copy becomes our own. False: it had ended here already, which now is news; or it is one that is
+// not taken from its owner, which knows better than to call it ours.
 bool Engine::take(Slot slot) {
+    if (index_.record(slot).refused != 0 && (index_.record(slot).sync.bits & kGiven) == 0) {
+        forget(slot);
+        return false;
+    }
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     const std::uint8_t former = record.sync.owner;
@@ -224,7 +233,7 @@ bool Engine::settle(PeerId peer, Slot slot, const Said& said) {
         record.sync.term = next_term(record.sync.term);
     if (owner != peer)
         set_owner(slot, peer);
-    return sole_active() != kHere || !gives_way(peer) || claim(slot);
+    return !falls_to_us(peer, slot) || claim(slot);
 }
 
 // ---- roles ---------------------------------------------------------------------------------
@@ -248,6 +257,11 @@ bool Engine::gives_way(std::uint8_t owner) const {
     return !owner_alive(owner) || sessions_[owner]->role == Role::standby;
 }
 
+// By the roles, what this peer has just called its own.
+bool Engine::falls_to_us(PeerId peer, Slot slot) const {
+    return sole_active() == kHere && gives_way(peer) && index_.record(slot).refused == 0;
+}
+
 void Engine::reconcile_roles() {
     reconciled_ = now_;
     const std::uint8_t taker = sole_active();
@@ -259,6 +273,8 @@ void Engine::reconcile_roles() {
         if (sync.owner == taker || !gives_way(sync.owner))
             continue;
         if (taker == kHere) {
+            if (index_.record(slot).refused != 0)
+                continue;
             hurry = hurry || (sync.bits & kAbsent) != 0; // its traffic comes here
             take(slot);
         } else if (sync.owner == kHere ? has(sync.known, taker) : sync.owner != kUnclaimed) {

@@ -32,7 +32,7 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     any_nosync_ =
         std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });
     for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
-        review(slot);
+        withhold(slot);
 }
 
 // To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes
@@ -43,9 +43,14 @@ void Engine::remove_peer(PeerId peer) {
         on_link_down(peer);
     begin_session(peer);
     if (copies_[peer] != 0)
-        for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
-            if (index_.record(slot).sync.owner == peer)
+        for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+            if (index_.record(slot).sync.owner != peer)
+                continue;
+            if (index_.record(slot).refused != 0)
+                forget(slot);
+            else
                 set_owner(slot, kGone);
+        }
     sessions_[peer] = std::make_unique<Session>(PeerOptions{}, false);
     options_.session += kSessionStep; // if it comes back, it must see that we begin anew
     settle_unclaimed();               // it may have been the last one that had not named them

@@ -389,6 +389,10 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
         }
         if (options_.table_kept || ever_in_step_)
             return;
+        if (const auto why = refuses(peer, full.flow)) {
+            count_refused(peer, *why);
+            return;
+        }
     }
     if (index_.size() >= options_.max_states) {
         refuse(Refused::table_limit);
@@ -404,11 +408,12 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
     set(record.sync.known, peer);
     keep_pf(peer, slot, full);
     // Who is told that traffic passes here owns what a pf peer still holds of before.
-    if (sessions_[peer]->plain() && sessions_[peer]->bulk_arriving && options_.role == Role::active)
+    if (sessions_[peer]->plain() && sessions_[peer]->bulk_arriving &&
+        options_.role == Role::active && record.refused == 0)
         take(slot);
     put_copy(slot);
     pass_on(peer, slot);
-    if (full.live && sole_active() == kHere && gives_way(peer))
+    if (full.live && falls_to_us(peer, slot))
         claim(slot);
 }
 
@@ -447,7 +452,7 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
     keep_pf(peer, slot, full);
     put_copy(slot);
     pass_on(peer, slot);
-    if (sole_active() == kHere && gives_way(peer))
+    if (falls_to_us(peer, slot))
         claim(slot);
 }
 

@@ -7,8 +7,10 @@
 #include "sync/checks.hpp"
 #include "sync/pf_session.hpp"
 #include "sync/reliability.hpp"
+#include "table/ignored.hpp"
 #include "util/peer_id.hpp"
 
+#include <array>
 #include <deque>
 #include <optional>
 #include <string>
@@ -27,6 +29,7 @@ struct PeerOptions {
     std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
     state::NoSync nosync{};  // what this peer is not told of
     std::uint8_t maxupd = 1; // changes of one state in one update; 0 and 1: none ever waits
+    state::NoSync refuse{};  // what is not taken from it
 };
 
 // How a node's conntrack judges TCP: nf_conntrack_tcp_loose, nf_conntrack_tcp_be_liberal.
@@ -56,6 +59,7 @@ struct PeerCounters {
     std::uint64_t differing = 0;     // states asked for because of that
     std::uint64_t removed = 0;       // of those, the ones that the peer did not have
     std::uint64_t zone_withheld = 0; // flows whose zone its wire cannot say
+    std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
 };
 
 struct Session {

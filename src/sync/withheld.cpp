@@ -5,7 +5,7 @@
 // then; and none at all if its connection is closed by then, however long the table remembers it.
 //
 // SyncMarks::withheld says it of each flow, so that whoever is about to say something only has to
-// look. It changes in review() alone, which tells the peers what follows from it: who may hear of
+// look. It changes in withhold() alone, which tells the peers what follows from it: who may hear of
 // the flow from now on is told, who may no longer loses the copy.
 #include "sync/engine.hpp"
 
@@ -24,7 +24,8 @@ using state::Slot;
 
 std::uint16_t Engine::kept_from(Slot slot) const {
     const Record& record = index_.record(slot);
-    if ((record.flags & state::kNoSync) != 0 || (record.sync.bits & kYoung) != 0)
+    if ((record.flags & state::kNoSync) != 0 || (record.sync.bits & kYoung) != 0 ||
+        record.refused != 0)
         return all_peers();
     std::uint16_t peers = deaf_to_zone_of(slot);
     if (!any_nosync_)
@@ -58,6 +59,11 @@ void Engine::review_zones(PeerId peer) {
 }
 
 void Engine::review(Slot slot) {
+    judge(slot, index_.record(slot).sync.owner != kHere);
+    withhold(slot);
+}
+
+void Engine::withhold(Slot slot) {
     Record& record = index_.record(slot);
     state::SyncMarks& sync = record.sync;
     const std::uint16_t before = sync.withheld, after = kept_from(slot);

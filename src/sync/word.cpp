@@ -124,7 +124,7 @@ bool Engine::owners_word(PeerId peer, Slot slot, const Said& said) {
     if (owner != peer)
         set_owner(slot, peer);
     record.sync.epoch = s.epoch;
-    return sole_active() != kHere || !gives_way(peer) || claim(slot);
+    return !falls_to_us(peer, slot) || claim(slot);
 }
 
 bool Engine::bystanders_word(PeerId peer, Slot slot, const Said& said) {

@@ -149,6 +149,7 @@ struct Conntrack::Impl {
 
     void start(Listener& to) {
         listener = &to;
+        addresses_told = filter.addresses().changes();
         expectations->start(to);
         wait_for_events();
         wait_for_dump();
@@ -172,6 +173,7 @@ struct Conntrack::Impl {
     void wait_for_addresses() {
         when_readable(addresses_ready, [](Impl& i) {
             i.addresses->on_readable();
+            i.tell_of_addresses();
             i.wait_for_addresses();
         });
     }
@@ -405,9 +407,21 @@ struct Conntrack::Impl {
     bool address_left(const state::Flow& flow) {
         if (!state::has_snat(flow))
             return false;
-        if (!std::exchange(addresses_current, true))
+        if (!std::exchange(addresses_current, true)) {
             addresses->on_readable();
+            // Not from inside the caller.
+            asio::post(io_context, [this, watch = std::weak_ptr<int>(alive)] {
+                if (!watch.expired())
+                    tell_of_addresses();
+            });
+        }
         return filter.addresses().has_left(flow.reply.dst, flow.key.family);
+    }
+
+    void tell_of_addresses() {
+        const std::uint64_t now = filter.addresses().changes();
+        if (std::exchange(addresses_told, now) != now)
+            listener->on_addresses_changed();
     }
 
     void flush() {
@@ -443,7 +457,8 @@ struct Conntrack::Impl {
     EventBuffers buffers;
     std::vector<std::uint8_t> dump_buffer = std::vector<std::uint8_t>(kDumpSize);
     bool addresses_current = false; // as of the events at hand
-    bool asked = false;             // questions wait for the end of the turn
+    std::uint64_t addresses_told = 0;
+    bool asked = false; // questions wait for the end of the turn
     bool dump_running = false, dump_again = false, dump_failed = false;
     std::uint32_t dump_seq = 0;
     Clock::time_point dump_began, dumped = Clock::now(); // the last one
@@ -515,7 +530,10 @@ void Conntrack::look(const state::Flow& flow) {
     impl_->writer.ask(flow);
 }
 void Conntrack::expect(const state::Expectation& expectation, const state::Name& helper) {
-    impl_->expectations->expect(expectation, helper);
+    if (impl_->filter.refused(expectation))
+        impl_->counters.expectations_ignored++;
+    else
+        impl_->expectations->expect(expectation, helper);
 }
 void Conntrack::unexpect(const state::Expectation& expectation) {
     impl_->expectations->unexpect(expectation);
@@ -540,6 +558,10 @@ std::uint32_t Conntrack::natural_timeout(const state::Flow& flow) const {
 
 bool Conntrack::reports(const state::Flow& flow) const {
     return !impl_->filter.ignored(flow);
+}
+
+std::optional<Ignored> Conntrack::refuses(const state::Flow& flow) const {
+    return impl_->filter.refused(flow);
 }
 
 const ConntrackCounters& Conntrack::counters() const {

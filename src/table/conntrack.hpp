@@ -70,6 +70,7 @@ struct ConntrackCounters {
     std::uint64_t dumps = 0, dump_entries = 0, dump_failures = 0;
     std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // messages refused
     std::array<std::uint64_t, kIgnored> ignored{};          // events of flows not to be synced
+    std::uint64_t expectations_ignored = 0; // of peers: of connections to this firewall itself
 };
 
 class Conntrack final : public Table {
@@ -92,6 +93,7 @@ class Conntrack final : public Table {
     void flush() override;
     void request_dump() override;
     bool address_left(const state::Flow& flow) const override;
+    std::optional<Ignored> refuses(const state::Flow& flow) const override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
     // Whether a flow is one to be reported: none of those that the options leave out.

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: ISC
 // Which flows are not to be synced. Asked of each event and dump entry before anybody else
-// hears of it.
+// hears of it, and of each flow that a peer tells of.
 //
 //     if (auto why = filter.ignored(flow)) counters.ignored[*why]++;
+//     if (auto why = filter.refused(flow)) ...    // a peer's
 #pragma once
 
+#include "state/expectation.hpp"
 #include "state/nosync.hpp"
+#include "table/ignored.hpp"
 
 #include <cstdint>
 #include <map>
@@ -13,18 +16,6 @@
 #include <vector>
 
 namespace encsync::table {
-
-enum class Ignored : std::uint8_t {
-    protocol, // VRRP, pfsync, ESP, AH, IGMP: between the firewalls themselves
-    loopback,
-    multicast,   // to a multicast or broadcast address
-    local,       // begins or ends on this firewall: of no use to another
-    prefix,      // an address that the configuration says to ignore
-    nosync,      // fits a rule of nosync by what never changes in a flow
-    nosync_mark, // fits one by its mark, which may change
-};
-inline constexpr int kIgnored = 7;
-const char* to_string(Ignored why);
 
 // This machine's own addresses, whatever interface they are on.
 class LocalAddresses {
@@ -44,6 +35,8 @@ class LocalAddresses {
     // Was here, and has gone or is on an interface that is down. The last kMaxLeft are known.
     bool has_left(const state::Address& address, state::Family family) const;
     std::size_t size() const { return local_.size(); }
+    // Grows whenever an address comes or leaves.
+    std::uint64_t changes() const { return changes_; }
 
     static constexpr std::size_t kMaxLeft = 1024;
 
@@ -55,6 +48,7 @@ class LocalAddresses {
     void leave(const Name& name);
     Set local_, broadcast_;
     std::vector<Name> left_; // the latest at the end
+    std::uint64_t changes_ = 0;
 };
 
 struct FilterOptions {
@@ -68,10 +62,19 @@ class Filter {
     explicit Filter(FilterOptions options) : options_(std::move(options)) {}
 
     std::optional<Ignored> ignored(const state::Flow& flow) const;
+    // A peer's word is a permission to pass: never one to talk to this firewall itself. An address
+    // that was here counts as here: a shared one may come back at any moment. `nosync` is about
+    // what is sent.
+    std::optional<Ignored> refused(const state::Flow& flow) const;
+    // Likewise, of a connection that a peer expects.
+    std::optional<Ignored> refused(const state::Expectation& expectation) const;
     LocalAddresses& addresses() { return addresses_; }
     const LocalAddresses& addresses() const { return addresses_; }
 
   private:
+    bool was_local(const state::Address& address, state::Family family) const;
+    std::optional<Ignored> by_addresses(const state::Flow& flow, bool local) const;
+
     FilterOptions options_;
     LocalAddresses addresses_;
 };

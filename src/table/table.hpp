@@ -8,8 +8,10 @@
 
 #include "state/expectation.hpp"
 #include "state/flow.hpp"
+#include "table/ignored.hpp"
 
 #include <cstdint>
+#include <optional>
 
 namespace encsync::table {
 
@@ -66,6 +68,9 @@ class Listener {
     virtual void on_dump_entry(const state::Flow& flow, bool untouched) = 0;
     virtual void on_dump_end() = 0;
 
+    // What Table::refuses() says may be another answer now.
+    virtual void on_addresses_changed() {}
+
     // An operation on this key failed.
     virtual void on_refused(const state::Key& key, Refusal refusal) = 0;
     // Likewise, because this flow holds one of its tuples. `untouched` as in a dump.
@@ -111,6 +116,12 @@ class Table {
     virtual bool address_left(const state::Flow& flow) const {
         static_cast<void>(flow);
         return false;
+    }
+
+    // Why this flow is not to be taken from a peer, whoever that is.
+    virtual std::optional<Ignored> refuses(const state::Flow& flow) const {
+        static_cast<void>(flow);
+        return std::nullopt;
     }
 
     // Seconds an entry of this protocol and progress lives without traffic.

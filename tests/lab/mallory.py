@@ -37,17 +37,18 @@ ACTION_CLR, ACTION_UPD_C, ACTION_UPD_REQ, ACTION_DEL, ACTION_DEL_C = 0, 4, 5, 6,
 ACTION_BUS, ACTION_INS, ACTION_UPD = 10, 13, 14
 
 
-def full_state(number: int, creator: int) -> bytes:
-    """An established TCP flow that any receiver would take for real."""
+def full_state(number: int, creator: int, src: str | None = None, dst: str = FORGED_OUTSIDE,
+               dport: int = 443, proto: int = 6, answers: str | None = None) -> bytes:
+    """An established TCP flow that any receiver would take for real. answers: who answers is
+    another one (destination NAT)."""
     state = bytearray(264)
     struct.pack_into("!Q", state, 0, 0x6666000000000000 + number)
     state[8:12] = b"all\0"
-    src = socket.inet_aton(f"10.66.{number >> 8 & 255}.{number & 255}")
-    dst = socket.inet_aton(FORGED_OUTSIDE)
-    for key in (24, 64):  # wire and stack side are the same: no NAT
-        state[key : key + 4] = src
-        state[key + 16 : key + 20] = dst
-        struct.pack_into("!HH", state, key + 32, 10000 + number, 443)
+    source = socket.inet_aton(src or f"10.66.{number >> 8 & 255}.{number & 255}")
+    for key, end in ((24, dst), (64, answers or dst)):  # wire and stack side
+        state[key : key + 4] = source
+        state[key + 16 : key + 20] = socket.inet_aton(end)
+        struct.pack_into("!HH", state, key + 32, 10000 + number, dport)
         state[key + 38] = 2  # AF_INET
     for peer in (104, 136):
         struct.pack_into("!III", state, peer + 8, 1000, 70000, 0)
@@ -57,7 +58,7 @@ def full_state(number: int, creator: int) -> bytes:
     struct.pack_into("!II", state, 196, 10, 3600)
     struct.pack_into("!I", state, 236, creator)
     struct.pack_into("!ii", state, 240, -1, -1)
-    state[250:253] = bytes((2, 6, 1))  # AF_INET, TCP, in
+    state[250:253] = bytes((2, proto, 1))  # AF_INET, TCP, in
     state[255] = 2  # TCP established
     struct.pack_into("!H", state, 260, 0x0002)  # sloppy
     return bytes(state)

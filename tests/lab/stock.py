@@ -73,16 +73,22 @@ KERNEL_ESP = "aes256gcm16-curve25519-esn"
 PFSYNC = """
 import json, socket, sys, threading
 own, peer, device = sys.argv[1:4]
-raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)
+six = ":" in own
+raw = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, 240)
 raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-raw.setsockopt(socket.SOL_IP, socket.IP_TTL, 255)
-raw.setsockopt(socket.SOL_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: don't fragment
+if six:
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+else:
+    raw.setsockopt(socket.SOL_IP, socket.IP_TTL, 255)
+    raw.setsockopt(socket.SOL_IP, 12, 1)  # IP_RECVTTL
+    raw.setsockopt(socket.SOL_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO: don't fragment
 raw.bind((own, 0))
 def receive():
     while True:
-        packet = raw.recv(65536)
-        print(json.dumps({"ttl": packet[8], "from": socket.inet_ntoa(packet[12:16]),
-                          "payload": packet[20:].hex()}), flush=True)
+        packet, more, _, sender = raw.recvmsg(65536, 256)
+        print(json.dumps({"ttl": int.from_bytes(more[0][2], sys.byteorder), "from": sender[0],
+                          "payload": packet[0 if six else 20:].hex()}), flush=True)
 threading.Thread(target=receive, daemon=True).start()
 for line in sys.stdin:
     raw.sendto(bytes.fromhex(line), (peer, 0))
@@ -130,12 +136,13 @@ class Stock:
                   left_id: str | None = None, right_id: str | None = None, ike: str = IKE,
                   esp: str | None = None, local_ts: str | None = None,
                   remote_ts: str | None = None, mode: str = "tunnel", more: str = "") -> None:
+        bits = 128 if ":" in self.left else 32
         text = SWANCTL_CONF.format(
             name=name, left=self.left, right=right, local=local, remote=remote,
             left_id=left_id or self.node.name, right_id=right_id or name, ike=ike,
             esp=esp or (KERNEL_ESP if self.kernel else ESP), mode=mode,
-            local_ts=local_ts or f"{self.left}/32[240]",
-            remote_ts=remote_ts or f"{right}/32[240]", more=more)
+            local_ts=local_ts or f"{self.left}/{bits}[240]",
+            remote_ts=remote_ts or f"{right}/{bits}[240]", more=more)
         if secrets:
             text += f"secrets {{\n{secrets}\n}}\n"
         self.config.write_text(text)
@@ -144,6 +151,10 @@ class Stock:
     def initiate(self, name: str, check: bool = True) -> bool:
         done = self.swanctl("--initiate", "--child", name, "--timeout", "20", check=check)
         return done.returncode == 0
+
+    def rekey(self, what: str, name: str) -> None:
+        """what: "child" or "ike"."""
+        self.swanctl("--rekey", f"--{what}", name)
 
     def sas(self) -> str:
         return self.swanctl("--list-sas").stdout

@@ -26,28 +26,34 @@ pytestmark = [
 ]
 
 MICKEY, MINNIE = "192.168.1.100", "192.168.1.101"
+MICKEY6, MINNIE6 = "2001:db8:1::100", "2001:db8:1::101"
 CREATOR = 0x0A0B0C0D
-CONN = {"wire": "openbsd"}
 # Its userspace ESP has no 64-bit sequence numbers.
 NO_ESN = {"esp": "aes256gcm16-curve25519-noesn"}
+# In an emulated processor nobody is dead because he is slow.
+PATIENT = {"dpddelay": "10s", "dpdtimeout": "2m"}
 
 
 class Meeting:
     """Both, configured for one way to authenticate; who calls, and what is wrong, as asked."""
 
-    def __init__(self, lab, initiator: str, kernel: bool = False):
+    def __init__(self, lab, initiator: str, kernel: bool = False, ipv6: bool = False):
         switch = lab.switch("syncsw")
         self.nodes = [lab.node(name) for name in ("mickey", "minnie")]
-        for node, address in zip(self.nodes, (MICKEY, MINNIE)):
-            lab.plug(node, "sync", switch, f"{address}/24")
+        self.addresses = (MICKEY6, MINNIE6) if ipv6 else (MICKEY, MINNIE)
+        for node, address in zip(self.nodes, self.addresses):
+            lab.plug(node, "sync", switch, f"{address}/{64 if ipv6 else 24}")
         self.initiator = initiator
         self.dir = lab.dir
         start = "start" if initiator == "mickey" else "add"
-        self.mickey = sync.Encsync(self.nodes[0], {"minnie": MINNIE}, left=MICKEY,
-                                   conn=CONN if kernel else {**CONN, **NO_ESN},
+        self.poll = 0.5 if kernel else 0.02
+        self.mickey = sync.Encsync(self.nodes[0], {"minnie": self.addresses[1]},
+                                   left=self.addresses[0],
+                                   conn={"wire": "auto" if ipv6 else "openbsd",
+                                         **(PATIENT if kernel else NO_ESN)},
                                    each={"minnie": {"auto": start}})
         self.mickey.init_keys()
-        self.minnie = Stock(self.nodes[1], MINNIE, kernel)
+        self.minnie = Stock(self.nodes[1], self.addresses[1], kernel)
 
     def set(self, **keywords: str) -> None:
         self.mickey.each["minnie"].update(keywords)
@@ -126,14 +132,17 @@ class Meeting:
     # -- meeting --
 
     def begin(self, theirs: dict) -> None:
-        self.minnie.configure("mickey", MICKEY, **theirs)
+        self.minnie.configure("mickey", self.addresses[0], **theirs)
         self.mickey.start()
         if self.initiator == "minnie":
             self.minnie.initiate("mickey", check=False)
 
     def up(self, timeout: float = 20) -> None:
-        wait_for(lambda: self.mickey.peer("minnie")["state"] == "up", timeout,
-                 "the tunnel to be up")
+        # With wire=auto a peer is up once it has shown what it speaks.
+        auto = self.mickey.conn["wire"] == "auto"
+        wait_for(lambda: len(self.mickey.spis()) == 2 if auto else
+                 self.mickey.peer("minnie")["state"] == "up", timeout,
+                 "the tunnel to be up", self.poll)
         assert "mickey" in self.minnie.sas() and "ESTABLISHED" in self.minnie.sas()
 
     def last_error(self) -> str:
@@ -175,6 +184,102 @@ def test_states_go_both_ways(fresh, way, initiator):
     ident = mallory.full_state(7, CREATOR)[:8] + CREATOR.to_bytes(4, "big")
     minnie.send(mallory.pfsync(mallory.ACTION_DEL_C, ident))
     wait_for(lambda: "10.66.0.7" not in mickey.states_text(), 10, "its end")
+
+
+# What an insider would plant to be let in: source, destination, port, protocol, who answers.
+STRANGER, VIP = "10.66.7.7", "203.0.113.1"
+DOORS = {
+    "local": [(STRANGER, MICKEY, 22, 6, None), (MICKEY, STRANGER, 22, 6, None),
+              (STRANGER, MICKEY, 161, 17, None), (STRANGER, VIP, 443, 6, MICKEY)],
+    "ipsec": [(STRANGER, MICKEY, 500, 17, None), (STRANGER, MICKEY, 4500, 17, None)],
+    "loopback": [(STRANGER, "127.0.0.1", 22, 6, None), (STRANGER, VIP, 22, 6, "127.0.0.1")],
+    "unspecified": [(STRANGER, "0.0.0.0", 22, 6, None)],
+    "multicast": [(STRANGER, "224.0.0.18", 22, 17, None)],
+    "protocol": [(STRANGER, MINNIE, 0, proto, None) for proto in (50, 112, 240)],
+}
+# Forwarded flows: what a peer is there for. The last one is a port forwarded by this firewall.
+WAYS = [(STRANGER, "198.51.100.9", 443, 6, None), (STRANGER, "198.51.100.9", 4500, 17, None),
+        (STRANGER, MICKEY, 8080, 6, "10.0.0.80")]
+
+
+@pytest.mark.parametrize("synclocal", ["no", "yes"])
+def test_an_insider_opens_no_door(fresh, synclocal):
+    """minnie has valid keys and says what she likes: nothing of it is a permission to talk to
+    mickey himself. With synclocal=yes his own flows are, but for his IKE and ESP."""
+    meeting = Meeting(fresh, "mickey")
+    meeting.mickey.setup["synclocal"] = synclocal
+    meeting.begin(meeting.psk())
+    meeting.up()
+    mickey, node, minnie = meeting.mickey, meeting.nodes[0], meeting.minnie
+    minnie.talk(MICKEY)
+    allowed = ["local"] if synclocal == "yes" else []
+    number, taken, refused = 100, set(), {}
+    for why, flows in [*DOORS.items(), ("", WAYS), ("later", [(STRANGER, VIP, 22, 6, None)])]:
+        for src, dst, dport, proto, answers in flows:
+            number += 1
+            minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(
+                number, CREATOR, src, dst, dport, proto, answers)))
+            if why in ("", "later", *allowed):
+                taken.add(number)
+            else:
+                refused[why] = refused.get(why, 0) + 1
+
+    def planted() -> set[int]:
+        return {flow.orig.sport - 10000 for flow in conntrack.table(node)
+                if flow.involves(STRANGER)}
+
+    wait_for(lambda: planted() >= taken, 10, "what may be planted to be in mickey's kernel")
+    states = mickey.peer("minnie")["refused_states"]
+    if allowed:  # as sources of packets of protocol 17 and 6 alike
+        refused.pop("local", None)
+    assert states == {"now": sum(refused.values()), **refused}
+    assert planted() == taken
+    assert "tells of flows that are not taken from a peer: loopback" in mickey.log()
+    assert mickey.ready()
+    # An address that comes makes a door of what was a way before.
+    node.ip(f"addr add {VIP}/32 dev sync")
+    if allowed:
+        wait_for(lambda: mickey.peer("minnie")["refused_states"] == states, 5, "no change")
+        assert planted() == taken
+        return
+    wait_for(lambda: planted() == taken - {number}, 10, "the door to be closed")
+    # It stays closed when the address has gone: it may come back at any moment.
+    node.ip(f"addr del {VIP}/32 dev sync")
+    minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(
+        number + 1, CREATOR, STRANGER, VIP, 22)))
+    minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number + 2, CREATOR)))
+    wait_for(lambda: any(f.orig.sport == 10000 + number + 2 for f in conntrack.table(node)), 10,
+             "what is said last to be there")
+    assert planted() == taken - {number}
+
+
+def test_refuse_is_about_what_this_peer_tells(fresh):
+    meeting = Meeting(fresh, "mickey")
+    meeting.set(refuse="dst 198.51.100.64/26 and proto tcp")
+    meeting.begin(meeting.psk())
+    meeting.up()
+    mickey, node, minnie = meeting.mickey, meeting.nodes[0], meeting.minnie
+    minnie.talk(MICKEY)
+
+    def say(number: int, dst: str) -> None:
+        minnie.send(mallory.pfsync(mallory.ACTION_INS,
+                                   mallory.full_state(number, CREATOR, dst=dst)))
+
+    def there() -> set[int]:
+        return {flow.orig.sport - 10000 for flow in conntrack.table(node)
+                if flow.involves("198.51.100.0/24")}
+
+    say(1, "198.51.100.100")
+    say(2, "198.51.100.200")
+    wait_for(lambda: there() == {2}, 10, "what fits no rule to be there")
+    assert mickey.peer("minnie")["refused_states"] == {"now": 1, "refuse": 1}
+    # A rule that comes by reload holds for what is there, once minnie names it again.
+    meeting.mickey.each["minnie"]["refuse"] = "dst 198.51.100.192/26"
+    assert "changed minnie" in mickey.reload().stdout
+    meeting.up()
+    say(1, "198.51.100.100")
+    say(2, "198.51.100.200")
+    wait_for(lambda: there() == {1}, 10, "the new rule to hold")
 
 
 def test_the_documents_show_what_is_used_here(fresh):

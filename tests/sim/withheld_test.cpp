@@ -151,5 +151,74 @@ TEST(Sim, WhatOnePeerIsNotTold) {
     });
 }
 
+// node2 takes no UDP from node0 and, for it is its own, none of some other flows from anybody. It
+// holds none of them, everybody is content, and a takeover by node2 gives it nothing of them.
+TEST(Sim, WhatOneNodeDoesNotTake) {
+    for_seeds(80, [](std::uint64_t seed) {
+        World world(seed, 3);
+        world.quality = bad_link(world);
+        world.nodes[2]->stop();
+        state::NoSyncRule udp;
+        udp.proto = IPPROTO_UDP;
+        world.nodes[2]->refuse[0] = state::NoSync({udp});
+        for (std::uint32_t n = 1; n < 500; n += 7)
+            world.nodes[2]->kernel.own.insert(flow_number(n).key);
+        world.nodes[2]->start();
+        world.set_role(0, Role::active);
+        for (const unsigned standby : {1U, 2U})
+            world.set_role(standby, Role::standby);
+        Churn churn{world};
+        churn.wait_until_in_step(0);
+        for (int n = 0; n < 30; n++) {
+            churn.step(0, 20);
+            churn.wait(0, std::chrono::milliseconds(world.below(1000)));
+        }
+        churn.wait(0, 15s);
+        EXPECT_EQ(churn.missing(1), "");
+        const auto refused = [&](const state::Flow& flow) {
+            return udp.matches(flow) || world.nodes[2]->kernel.own.contains(flow.key);
+        };
+        const auto holds_none = [&] {
+            for (const auto& [key, entry] : world.nodes[2]->kernel.entries)
+                EXPECT_FALSE(refused(entry.flow)) << to_string(entry.flow);
+        };
+        std::size_t kept_out = 0;
+        for (const auto& [number, flow] : churn.alive) {
+            EXPECT_EQ(world.nodes[2]->kernel.entries.contains(flow.key), !refused(flow))
+                << to_string(flow);
+            kept_out += refused(flow);
+        }
+        EXPECT_GT(kept_out, 0u);
+        holds_none();
+        EXPECT_EQ(world.nodes[2]->engine->refused_of(0), kept_out);
+        EXPECT_TRUE(world.nodes[2]->engine->ready());
+        const sync::Session& s = world.nodes[2]->engine->session(0);
+        const auto repairs = s.counters.repairs;
+        churn.wait(0, 10s);
+        EXPECT_EQ(s.counters.repairs, repairs);
+        EXPECT_GE(s.checks.equal, world.now - 3s);
+
+        if (world.chance(0.5))
+            world.nodes[0]->power_off();
+        else
+            world.set_role(0, Role::standby);
+        world.set_role(2, Role::active);
+        std::erase_if(churn.alive, [&](const auto& each) { return refused(each.second); });
+        EXPECT_EQ(churn.missing(2), "");
+        churn.wait(2, 60s);
+        EXPECT_EQ(churn.missing(2), "");
+        holds_none();
+        if (!world.nodes[0]->engine)
+            return;
+        // What it did not take stays with the node that had it, and no search goes on for ever.
+        const auto searches = [&] {
+            return s.counters.repairs + world.nodes[0]->engine->session(1).counters.repairs;
+        };
+        const auto before = searches();
+        churn.wait(2, 20s);
+        EXPECT_EQ(searches(), before);
+    });
+}
+
 } // namespace
 } // namespace encsync::sim

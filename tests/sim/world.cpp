@@ -244,7 +244,10 @@ void Node::start() {
     for (unsigned n = 0; n < world.nodes.size(); n++)
         if (n != index) {
             options.peers.push_back(
-                {.name = "node" + std::to_string(n), .nosync = nosync[n], .maxupd = 128});
+                {.name = "node" + std::to_string(n),
+                 .nosync = nosync[n],
+                 .maxupd = 128,
+                 .refuse = refuse[n]});
             if (wire.contains(n)) {
                 options.peers.back().extended = false;
                 options.peers.back().dialect = wire[n];

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,9 @@ class Kernel : public table::Table {
     void flush() override; // tells of refusals
     void request_dump() override { dump_wanted = true; }
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
+    std::optional<table::Ignored> refuses(const state::Flow& flow) const override {
+        return own.contains(flow.key) ? std::optional(table::Ignored::local) : std::nullopt;
+    }
 
     // A packet of the flow comes by: makes or moves the entry on, and tells the listener what a
     // kernel would (nothing, if only the timer moved). In a flow with a helper it begins or ends
@@ -62,6 +66,7 @@ class Kernel : public table::Table {
     void answer_dump();
 
     std::map<state::Key, Entry> entries;
+    std::set<state::Key> own; // flows that are this machine's, and not to be taken from a peer
     bool dump_wanted = false;
 
   private:
@@ -107,7 +112,7 @@ class Node : public link::Link {
     bool table_kept = false;
     Instant delay{0};
     std::function<void(std::uint32_t)> release{}; // of deferred packets
-    std::map<unsigned, state::NoSync> nosync{};   // by node
+    std::map<unsigned, state::NoSync> nosync{}, refuse{}; // by node
     std::map<unsigned, pfsync::Dialect> wire{};   // by node: to whom it speaks plain pfsync
     Instant clock{0};                             // what its clock is ahead of the world's
 

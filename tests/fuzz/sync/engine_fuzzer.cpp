@@ -30,9 +30,13 @@ void check(bool holds) {
 class NullTable : public table::Table {
   public:
     bool dump_wanted = false;
+    std::uint16_t local = 60; // flows from there on are this machine's own
     void put(const state::Flow&, table::Lifetime) override {}
     void refresh(const state::Flow&, table::Lifetime) override {}
     void remove(const state::Flow&) override {}
+    std::optional<table::Ignored> refuses(const state::Flow& flow) const override {
+        return flow.key.orig.sport >= local ? std::optional(table::Ignored::local) : std::nullopt;
+    }
     void flush() override {}
     void request_dump() override { dump_wanted = true; }
     std::uint32_t natural_timeout(const state::Flow&) const override { return 60; }
@@ -108,6 +112,10 @@ class Run {
   private:
     void step() {
         const std::uint8_t what = script_.byte();
+        if (what == 249) {
+            table_.local = script_.byte() & 63;
+            return engine_->on_addresses_changed();
+        }
         if (what >= 250)
             return (what & 1) != 0 ? engine_->on_expected(expectation(), (what & 2) != 0)
                                    : engine_->on_unexpected(expectation());

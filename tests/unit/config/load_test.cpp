@@ -31,6 +31,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\tright=192.168.1.101\n"
                                    "\tmaxupd=255\n"
                                    "\tnosync=net 10.9.0.0/24 and zone 7\n"
+                                   "\trefuse=dst 10.9.0.0/24\n"
                                    "\twire=openbsd\n"
                                    "conn goofy\n"
                                    "\talso=slow\n"
@@ -47,7 +48,8 @@ const std::map<std::string, std::string> kRichFiles = {
                    "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
                    "\tjoinwait=1m\n\tcharonuser=_charon\n\tsandbox=no\n\tipsec=auto\n\tdelay="
                    "1500ms\n\tdeferqueue=7\n"
-                   "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"}};
+                   "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"
+                   "\trefuse=zone 9, proto udp\n"}};
 
 TEST(Load, EveryValueArrives) {
     const Loaded loaded = parse_text(kRich, kRichFiles);
@@ -75,6 +77,8 @@ TEST(Load, EveryValueArrives) {
     ASSERT_EQ(setup.nosync.size(), 2u);
     EXPECT_EQ(setup.nosync[0].mark, (NoSync::Mark{0x10, 0xf0}));
     EXPECT_EQ(setup.nosync[1].proto, 17);
+    ASSERT_EQ(setup.refuse.size(), 2u);
+    EXPECT_EQ(setup.refuse[0].zone, 9);
     EXPECT_EQ(setup.nosync[1].ports, (NoSync::Ports{53, 53}));
 
     ASSERT_EQ(loaded.config->conns.size(), 2u);
@@ -92,6 +96,8 @@ TEST(Load, EveryValueArrives) {
     ASSERT_EQ(minnie.nosync.size(), 1u);
     EXPECT_EQ(to_string(minnie.nosync[0].nets.at(0)), "10.9.0.0/24");
     EXPECT_EQ(minnie.nosync[0].zone, 7);
+    ASSERT_EQ(minnie.refuse.size(), 1u);
+    EXPECT_EQ(to_string(minnie.refuse[0].dst.value()), "10.9.0.0/24");
     EXPECT_EQ(minnie.wire, Wire::openbsd);
     EXPECT_EQ(minnie.startup, Auto::start);
     EXPECT_EQ(minnie.dpdtimeout, seconds(5));
@@ -109,6 +115,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(goofy.mtu, 640);
     EXPECT_EQ(goofy.maxupd, 128);
     EXPECT_TRUE(goofy.nosync.empty());
+    EXPECT_TRUE(goofy.refuse.empty());
 }
 
 TEST(Load, CutShortAnywhereItIsAConfigOrADiagnostic) {

@@ -15,6 +15,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ class RecordingTable : public table::Table {
     std::function<void(const state::Flow&)> on_look; // answers
     // Whether it has an expectation, where the engine must ask.
     std::function<bool(const state::Expectation&)> has = [](const auto&) { return true; };
+    std::set<std::uint16_t> local; // ports of flows that are this machine's own
 
     void put(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
@@ -64,6 +66,10 @@ class RecordingTable : public table::Table {
     bool expects(const state::Expectation& e) override { return has(e); }
     void flush() override {}
     void request_dump() override { dumps++; }
+    std::optional<table::Ignored> refuses(const state::Flow& f) const override {
+        return local.contains(f.key.orig.sport) ? std::optional(table::Ignored::local)
+                                                : std::nullopt;
+    }
     bool address_left(const state::Flow&) const override { return left; }
     std::uint32_t natural_timeout(const state::Flow&) const override { return 100; }
     // "put 1 copy 4:4, remove 2, expect to 3": ports and what was done since the last call.

@@ -75,6 +75,82 @@ TEST(Filter, PrefixesAreIgnoredAtEitherEnd) {
     EXPECT_FALSE(f.ignored(tcp(1, "2001:db8:9::2", "2001:db8:8::1")));
 }
 
+// What a peer tells.
+
+TEST(Filter, APeersForwardedFlowsAreTaken) {
+    const Filter f = firewall();
+    EXPECT_FALSE(f.refused(tcp(1)));
+    EXPECT_FALSE(f.refused(snat(tcp(1), "198.51.100.1", 40000)));
+    EXPECT_FALSE(f.refused(dnat(tcp(1, "203.0.113.5", "198.51.100.1"), "10.1.0.80", 80)));
+    // IKE and ESP in UDP of a host behind the firewall, masqueraded.
+    EXPECT_FALSE(f.refused(snat(udp(4500, "10.1.0.2", "192.0.2.9", 4500), "198.51.100.1", 4500)));
+}
+
+TEST(Filter, APeerCannotOpenTheFirewallItself) {
+    for (const bool sync_local : {false, true}) {
+        const Filter f = firewall({sync_local, {}, {}});
+        const auto local = sync_local ? std::nullopt : std::optional(Ignored::local);
+        EXPECT_EQ(f.refused(tcp(1, "203.0.113.5", "198.51.100.1", 22)), local);
+        EXPECT_EQ(f.refused(tcp(22, "198.51.100.1", "203.0.113.5", 1)), local);
+        EXPECT_EQ(f.refused(tcp(1, "2001:db8:5::5", "2001:db8:1::1", 22)), local);
+        EXPECT_EQ(f.refused(dnat(tcp(1), "10.1.0.1", 3128)), local);
+        for (const std::uint16_t port : {500, 4500})
+            EXPECT_EQ(f.refused(udp(port, "203.0.113.5", "198.51.100.1", port)), Ignored::ipsec);
+        EXPECT_EQ(f.refused(udp(9, "203.0.113.5", "127.0.0.1")), Ignored::loopback);
+        EXPECT_EQ(f.refused(dnat(tcp(1), "127.0.0.1", 22)), Ignored::loopback);
+        EXPECT_EQ(f.refused(udp(9, "203.0.113.5", "0.0.0.0")), Ignored::unspecified);
+        EXPECT_EQ(f.refused(tcp(9, "::", "2001:db8::1")), Ignored::unspecified);
+        EXPECT_EQ(f.refused(udp(9, "203.0.113.5", "224.0.0.18")), Ignored::multicast);
+        EXPECT_EQ(f.refused(udp(9, "224.0.0.18", "203.0.113.5")), Ignored::multicast);
+        for (const std::uint8_t proto : {112, 240, 50, 51, 2}) {
+            state::Flow flow = udp(1);
+            flow.key.proto = proto;
+            EXPECT_EQ(f.refused(flow), Ignored::protocol) << int{proto};
+        }
+    }
+}
+
+TEST(Filter, NorAnAddressThatWasHere) {
+    Filter f = firewall();
+    const state::Flow flow = tcp(1, "203.0.113.5", "198.51.100.7", 22);
+    EXPECT_FALSE(f.refused(flow));
+    f.addresses().add(kInet, address("198.51.100.7"), 3);
+    EXPECT_EQ(f.refused(flow), Ignored::local);
+    f.addresses().remove(kInet, address("198.51.100.7"), 3);
+    EXPECT_EQ(f.refused(flow), Ignored::local);
+    EXPECT_FALSE(f.ignored(flow)); // one that passes through
+    EXPECT_FALSE(f.refused(snat(tcp(1), "198.51.100.7", 40000)));
+}
+
+TEST(Filter, IgnoreIsForBothDirectionsAndNoSyncForOne) {
+    const state::NoSyncRule dns{.ports = state::PortRange{53, 53}};
+    const Filter f = firewall({false, {prefix("192.0.2.64/27")}, state::NoSync({dns})});
+    EXPECT_EQ(f.refused(tcp(1, "10.1.0.2", "192.0.2.80")), Ignored::prefix);
+    EXPECT_FALSE(f.refused(udp(1)));
+    EXPECT_EQ(f.ignored(udp(1)), Ignored::nosync);
+}
+
+TEST(Filter, NorMayAPeerExpectAConnectionToTheFirewall) {
+    const Filter f = firewall();
+    state::Expectation e;
+    e.master = tcp(1).key;
+    e.proto = IPPROTO_TCP;
+    e.tuple = {address("192.0.2.80"), address("198.51.100.1"), 0, 22};
+    EXPECT_EQ(f.refused(e), Ignored::local);
+    e.has_nat = true; // and nothing that does it
+    e.nat_address = address("10.1.0.2");
+    EXPECT_EQ(f.refused(e), Ignored::local);
+    e.function = state::FunctionName::of("nat-follow-master").value();
+    EXPECT_FALSE(f.refused(e));
+    e.nat_address = address("127.0.0.1");
+    EXPECT_EQ(f.refused(e), Ignored::loopback);
+    e = {};
+    e.master = tcp(1).key;
+    e.proto = IPPROTO_TCP;
+    e.tuple = {{}, address("10.1.0.2"), 0, 5000}; // from wherever
+    EXPECT_FALSE(f.refused(e));
+}
+
 TEST(Filter, NoSyncIsAskedLast) {
     state::NoSyncRule marked{.mark = state::MarkMatch{1, 1}},
         dns{.ports = state::PortRange{53, 53}};
