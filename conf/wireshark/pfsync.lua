@@ -102,7 +102,7 @@ local OLD_TDB = {
 local HELLO = {
     {"session", 0, "hex64"}, {"heard", 8, "hex64"}, {"creatorid", 16, "hex32"},
     {"hello_version", 20, "u16"}, {"role", 22, "u8"}, {"flags", 23, "u8"},
-    {"states", 24, "u64"}, {"live", 32, "u64"}, {"checked", 40, "u32"},
+    {"states", 24, "u64"}, {"live", 32, "u64"}, {"checked", 40, "u32"}, {"hears", 44, "rest"},
 }
 local SEQ = {{"number", 0, "u64"}, {"session", 8, "hex64"}}
 local ACK = {{"highest", 0, "u64"}, {"session", 8, "hex64"}, {"bitmap", 16, "rest"}}
@@ -361,7 +361,9 @@ local function add_field(tree, message, field, version)
     elseif kind == "u32as64" then
         tree:add(made[name], message(at, 4), UInt64(message(at, 4):uint()))
     elseif kind == "rest" then
-        tree:add(made[name], message(at))
+        if at < message:len() then
+            tree:add(made[name], message(at))
+        end
     elseif kind == "bytes16" then
         tree:add(made[name], message(at, 16))
     elseif kind == "name" or kind == "function" then

@@ -349,6 +349,7 @@ void Node::every_second() {
     log_roles();
     clashes_logged_ = 0;
     log_refused_states();
+    log_missing_edges();
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)

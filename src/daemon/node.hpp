@@ -186,6 +186,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     bool ready(std::string* why) const;
     void log_readiness();
     void log_refused_states();
+    void log_missing_edges();
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;
@@ -207,8 +208,9 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<control::Server> control_;
     std::optional<policy::Ruleset> ruleset_;
     bool policy_in_place_ = false;
-    bool was_ready_ = false;            // of which the log has told
-    std::optional<ToldRole> told_role_; // none: the configuration's is in force
+    bool was_ready_ = false;              // of which the log has told
+    std::set<std::string> missing_edges_; // likewise
+    std::optional<ToldRole> told_role_;   // none: the configuration's is in force
     bool role_stored_ = true;
     std::string role_not_stored_; // why
     std::string odd_roles_;       // since so many seconds

@@ -166,6 +166,17 @@ void Node::log_readiness() {
     was_ready_ = now;
 }
 
+// Also of a node that serves, whose readiness does not depend on it.
+void Node::log_missing_edges() {
+    std::set<std::string> missing;
+    for (const auto& edge : engine_->missing_edges())
+        missing.insert(engine_->describe(edge));
+    for (const std::string& edge : missing)
+        if (!missing_edges_.contains(edge))
+            log::warning("{}", edge);
+    missing_edges_ = std::move(missing);
+}
+
 // The first of a kind from each peer; the rest is counted. What the configuration says is no news.
 void Node::log_refused_states() {
     for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
@@ -204,6 +215,10 @@ json::value Node::status() {
                      {"own", engine_->live()},
                      {"copies", engine_->index().size() - engine_->live()},
                      {"missing", missing}};
+    json::array edges;
+    for (const auto& edge : engine_->missing_edges())
+        edges.emplace_back(engine_->describe(edge));
+    out["missing_edges"] = std::move(edges);
     out["ipsec"] = json::object{
         {"mode", ipsec_.mode()}, {"configured", ipsec_.configured}, {"why", ipsec_.why}};
     out["peers"] = peers();
@@ -287,6 +302,13 @@ json::array Node::peers() const {
         o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
         o["copies"] = engine_->copies_of(peer);
         o["missing"] = missing(peer);
+        json::array hears;
+        for (const sync::Neighbour& node : s.neighbours)
+            hears.push_back(json::object{{"name", node.name},
+                                         {"creatorid", hex(node.creatorid)},
+                                         {"role", sync::to_string(node.role)},
+                                         {"owns", node.owns}});
+        o["hears"] = std::move(hears);
         json::object refused_states{{"now", engine_->refused_of(peer)}};
         for (int n = 0; n < table::kIgnored; n++)
             if (const auto count = s.counters.refused_states[static_cast<std::size_t>(n)])

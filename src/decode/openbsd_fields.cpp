@@ -100,6 +100,7 @@ constexpr Field kHello[] = {
     {"states", extension::hello::states, Kind::u64},
     {"live", extension::hello::live, Kind::u64},
     {"checked", extension::hello::checked, Kind::u32},
+    {"hears", extension::hello::count, Kind::rest},
 };
 
 constexpr Field kSeq[] = {

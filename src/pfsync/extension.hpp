@@ -27,8 +27,9 @@ namespace encsync::pfsync::extension {
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
                               kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8;
 
-// HELLO: when the link comes up, every second, and in answer to a hello of a new session.
-namespace hello {                            // 44 bytes
+// HELLO: when the link comes up, every second, and in answer to a hello of a new session. Behind
+// its 44 bytes, which are all that older nodes say and read: the nodes that I hear, you excepted.
+namespace hello {                            // 44 bytes, or 48 and 20 for each node
 inline constexpr std::size_t size = 44;      //
 inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
 inline constexpr std::size_t heard = 8;      // u64: the session last heard from you, 0 = none
@@ -50,6 +51,18 @@ inline constexpr std::uint8_t kReadsReplyZone = 0x10; // I read more::reply_zone
 inline constexpr std::uint8_t kTracking = 0x20;       // the next two are told:
 inline constexpr std::uint8_t kLoose = 0x40;          // nf_conntrack_tcp_loose is on here
 inline constexpr std::uint8_t kLiberal = 0x80;        // nf_conntrack_tcp_be_liberal is on here
+inline constexpr std::size_t count = 44;              // u8: nodes that follow; 3 bytes 0
+inline constexpr std::size_t nodes = 48;
+namespace node {                            // 20 bytes
+inline constexpr std::size_t size = 20;     //
+inline constexpr std::size_t creatorid = 0; // u32
+inline constexpr std::size_t role = 4;      // u8: as above
+inline constexpr std::size_t flags = 5;     // u8: kOwns; rest 0
+inline constexpr std::size_t name = 6;      // 14 bytes: as I call it, cut, padded with NULs
+inline constexpr std::uint8_t kOwns = 0x01; // flows are its own
+} // namespace node
+// So many, the ones that matter first: SEQ, HELLO and ACK fit into any packet.
+inline constexpr std::size_t max_nodes = 13;
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.

@@ -238,6 +238,9 @@ bool Engine::ready(std::string* why) const {
         return not_yet(s.options.name + " has more states than the " +
                        std::to_string(options_.max_states) + " that this node can keep");
     }
+    if (options_.role != Role::active)
+        if (const auto missing = missing_edges(); !missing.empty())
+            return not_yet(describe(missing.front()));
     return true;
 }
 

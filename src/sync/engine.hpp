@@ -16,12 +16,12 @@
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
 // refused.cpp (what is not taken from peers),
-// collapse.cpp (how many changes make a message), defer.cpp (first packets), stranded.cpp (an
-// address leaves), liberal.cpp (sequence numbers that are not checked), sessions.cpp (hello, acks,
-// bulk updates), receive.cpp, word.cpp (what our own nodes say), transmit.cpp, checks.cpp and
-// digest (both sides hold the same), missing.cpp (what the table does not hold), pf_peer.cpp,
-// pf_bulk.cpp and pf_states.cpp (what is different
-// with a pf firewall), reliability, merge.
+// neighbours.cpp (whom the peers hear), collapse.cpp (how many changes make a message), defer.cpp
+// (first packets), stranded.cpp (an address leaves), liberal.cpp (sequence numbers that are not
+// checked), sessions.cpp (hello, acks, bulk updates), receive.cpp, word.cpp (what our own nodes
+// say), transmit.cpp, checks.cpp and digest (both sides hold the same), missing.cpp (what the table
+// does not hold), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different with a pf
+// firewall), reliability, merge.
 #pragma once
 
 #include "ipsec/link/link.hpp"
@@ -201,6 +201,13 @@ class Engine : public table::Listener {
     bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return counters_; }
     bool table_known() const { return table_known_; }
+    // A node with flows that a peer hears and this one does not.
+    struct MissingEdge {
+        PeerId peer;
+        const Neighbour* node; // of the peer's session
+    };
+    std::vector<MissingEdge> missing_edges() const;
+    std::string describe(const MissingEdge& edge) const;
     // For tests: the digests are what the index holds.
     bool digests_hold() const;
 
@@ -218,6 +225,10 @@ class Engine : public table::Listener {
 
     // peers.cpp
     bool has_peers() const;
+
+    // neighbours.cpp
+    std::vector<Neighbour> neighbours_for(PeerId peer) const;
+    bool hears(std::uint32_t creatorid) const;
 
     // ownership.cpp
     void count(const state::Record& record, int by);

@@ -14,6 +14,7 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace encsync::sync {
 
@@ -62,6 +63,22 @@ struct PeerCounters {
     std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
 };
 
+// A node that a peer hears.
+struct Neighbour {
+    std::uint32_t creatorid = 0;
+    Role role = Role::automatic;
+    bool owns = false; // flows
+    std::string name;  // as the peer calls it
+
+    // A takeover that does not know its flows loses them.
+    bool matters() const { return role == Role::active || owns; }
+};
+using NeighbourName = state::BasicName<14>;
+
+// Behind a HELLO at `m` (pfsync/extension.hpp).
+void write_neighbours(std::uint8_t* m, const std::vector<Neighbour>& nodes);
+bool read_neighbours(Bytes m, std::vector<Neighbour>& out); // false: it is malformed
+
 struct Session {
     static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
 
@@ -97,6 +114,7 @@ struct Session {
     bool peer_ready = false, peer_in_step = false;
     std::uint64_t peer_states = 0;
     std::optional<TcpTracking> tracking; // of the peer
+    std::vector<Neighbour> neighbours;   // whom it hears
 
     // ---- what is still to be said ----------------------------------------------------------
     // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is

@@ -166,7 +166,9 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         refuse(Refused::hello_version);
         return;
     }
-    if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2) {
+    std::vector<Neighbour> neighbours;
+    if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2 ||
+        !read_neighbours(m, neighbours)) {
         refuse(Refused::bad_hello);
         return;
     }
@@ -181,6 +183,7 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     s.reads_reply_zone = (flags & ext::hello::kReadsReplyZone) != 0;
     review_zones(peer);
     s.creatorid = creatorid;
+    s.neighbours = std::move(neighbours);
     s.peer_ready = (flags & ext::hello::kReady) != 0;
     s.peer_in_step = (flags & ext::hello::kInStep) != 0;
     s.tracking.reset();

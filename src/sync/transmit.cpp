@@ -169,7 +169,9 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
 void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
     const TcpTracking tracking = tracking_.value_or(TcpTracking{});
-    std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
+    const std::vector<Neighbour> nodes = neighbours_for(peer);
+    std::uint8_t* m =
+        packet.add(ext::kHello, ext::hello::nodes + nodes.size() * ext::hello::node::size);
     store_be(m + ext::hello::session, s.local);
     store_be(m + ext::hello::heard, s.remote);
     store_be(m + ext::hello::creatorid, options_.creatorid);
@@ -186,6 +188,7 @@ void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
              s.checks.equal < Instant::zero()
                  ? ext::hello::kNever
                  : static_cast<std::uint32_t>((now_ - s.checks.equal) / 1s));
+    write_neighbours(m, nodes);
     s.hello_now = false;
     s.hello_due = now_ + (s.extended || s.assumed_plain ? kHelloInterval : kFirstHellos);
 }

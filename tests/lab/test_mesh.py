@@ -75,7 +75,10 @@ def test_one_is_taken_out_and_put_back_and_no_other_notices(mesh):
         assert instance.spis() == before[instance.name]
     assert n8.spis(*rest) == {sa for sa in before["n8"] if sa[0] in rest}
     assert ports(n1) == held
-    assert n1.ready()
+    # The others still hear n8, who has flows: n1 is not to be promoted without it.
+    wait_for(lambda: " hears n8, which has flows" in n1.status()["why"], 20, "n1 to miss n8")
+    wait_for(lambda: n8.status()["missing_edges"], 20, "n8 to miss n1")
+    assert n2.ready()
 
     # The twin: n8's changes no longer come here, but everywhere else; n2's do.
     make_flow(n8, 3008)
@@ -94,3 +97,18 @@ def test_one_is_taken_out_and_put_back_and_no_other_notices(mesh):
     conntrack.delete(n8.node, "10.0.0.30", SERVER[0], 3008, 443)
     conntrack.delete(n8.node, "10.0.0.30", SERVER[0], 2008, 443)
     wait_ports(mesh, (held | {3002}) - {2008})
+
+
+def test_one_cut_link_of_many_is_named_by_both_its_ends(mesh):
+    n1, n2, *rest = mesh
+    n1.node.nft("""table inet cut {
+        chain from_it { type filter hook input priority -400; ip saddr 192.168.1.2 drop; }
+        chain to_it { type filter hook output priority -400; ip daddr 192.168.1.2 drop; }
+    }""")
+    for one, other in ((n1, n2), (n2, n1)):
+        wait_for(lambda: f" hears {other.name}, which has flows" in one.status()["why"], 40,
+                 f"{one.name} to miss {other.name}")
+    assert all(instance.ready() for instance in rest)
+    assert len(n1.status()["missing_edges"]) == len(rest)
+    n1.node.run("nft", "delete", "table", "inet", "cut")
+    sync.wait_in_step(*mesh, timeout=60)

@@ -9,7 +9,7 @@ import conntrack
 import sync
 from conntrack import keys
 from lab import wait_for
-from pair import SERVER, FirewallPair
+from pair import SERVER, SYNC, FirewallPair
 from traffic import Sessions
 
 pytestmark = pytest.mark.daemon
@@ -60,3 +60,69 @@ def test_three_nodes_are_one(fresh):
     wait_for(lambda: any(f.orig.sport == 2500 for f in pair.flows(rest[1])), 10,
              "a new flow to reach donald")
     assert lasting <= keys(pair.flows(rest[1]))
+
+
+def why(instance) -> str:
+    return (instance.status() or {}).get("why", "")
+
+
+def test_a_chain_is_not_ready(fresh):
+    """mickey, who has the flows, and donald know minnie only. donald gets no word of them that
+    counts, and says so; nor do mickey and minnie lack anything."""
+    pair = FirewallPair(fresh, donald=True)
+    mickey, minnie, donald = instances = sync.equip(pair)
+    address = {one.name: one.peers.pop(other.name)
+               for one, other in ((mickey, donald), (donald, mickey))}
+    conntrack.insert_many(pair.mickey, 300)
+    for instance in instances:
+        instance.write_config()
+        instance.start()
+    sync.wait_in_step(mickey, minnie)
+    wait_for(lambda: "minnie hears mickey, which has flows" in why(donald), 20,
+             "donald to miss mickey")
+    assert not donald.ready() and mickey.ready() and minnie.ready()
+    assert "minnie hears mickey" in donald.log()
+    assert [each["name"] for each in donald.peer("minnie")["hears"]] == ["mickey"]
+    assert len(donald.status()["missing_edges"]) == 1
+    # Whoever serves goes on, and is told all the same.
+    donald.command("role", "active")
+    assert donald.ready() and donald.status()["missing_edges"]
+    donald.command("role", "standby")
+    # The twin: with that edge all is well.
+    mickey.peers["donald"], donald.peers["mickey"] = address["mickey"], address["donald"]
+    for instance in (mickey, donald):
+        instance.reload()
+    sync.wait_in_step(*instances, timeout=40)
+    wait_all_equal(pair, pair.firewalls, 300)
+    assert donald.status()["missing_edges"] == []
+
+
+def cut(instance, other: str) -> None:
+    instance.node.nft(f"""table inet cut {{
+        chain from_it {{ type filter hook input priority -400; ip saddr {SYNC[other]} drop; }}
+        chain to_it {{ type filter hook output priority -400; ip daddr {SYNC[other]} drop; }}
+    }}""")
+
+
+def test_a_cut_link_is_not_ready(fresh):
+    """minnie is active; donald cannot hear her, and mickey hears both."""
+    pair = FirewallPair(fresh, donald=True)
+    mickey, minnie, donald = instances = sync.equip(pair)
+    for instance in instances:
+        instance.start()
+        instance.command("role", "active" if instance is minnie else "standby")
+    sync.wait_in_step(*instances)
+    conntrack.insert_many(pair.minnie, 50)
+    wait_all_equal(pair, pair.firewalls, 50)
+    cut(donald, "minnie")
+    wait_for(lambda: "mickey hears minnie, which is active" in why(donald), 30,
+             "donald to miss minnie")
+    assert mickey.ready() and minnie.ready() and not donald.ready()
+    donald.node.run("nft", "delete", "table", "inet", "cut")
+    sync.wait_in_step(*instances, timeout=40)
+    # Once nobody hears her any more, nobody is to wait for her.
+    cut(donald, "minnie")
+    wait_for(lambda: not donald.ready(), 30, "donald to miss minnie again")
+    pair.power_off(pair.minnie)
+    wait_for(lambda: donald.ready() and mickey.ready(), 30, "the other two to go on")
+    assert donald.status()["missing_edges"] == []

@@ -417,10 +417,13 @@ class Run {
     }
 
     void hello(pfsync::Builder& packet, PeerId p) {
-        std::uint8_t* m = packet.add(ext::kHello, ext::hello::size);
+        const std::uint8_t bits = script_.byte();
+        const std::size_t nodes = (bits & 8) != 0 ? script_.byte() % 15u : 0u;
+        std::uint8_t* m = packet.add(
+            ext::kHello, (bits & 8) != 0 ? ext::hello::nodes + nodes * ext::hello::node::size
+                                         : ext::hello::size);
         if (m == nullptr)
             return;
-        const std::uint8_t bits = script_.byte();
         const sync::Session& s = engine_->session(p);
         store_be(m + ext::hello::session,
                  (bits & 1) != 0 || s.remote == 0 ? std::uint64_t{script_.byte()} : s.remote);
@@ -430,6 +433,16 @@ class Run {
         m[ext::hello::role] = bits >> 4 & 3;
         m[ext::hello::flags] = script_.byte();
         store_be(m + ext::hello::live, std::uint64_t{script_.byte()});
+        if ((bits & 8) == 0)
+            return;
+        m[ext::hello::count] = static_cast<std::uint8_t>(nodes);
+        for (std::size_t n = 0; n < nodes; n++) {
+            std::uint8_t* node = m + ext::hello::nodes + n * ext::hello::node::size;
+            store_be(node + ext::hello::node::creatorid, 0x1000u + script_.byte() % 8);
+            node[ext::hello::node::role] = script_.byte() & 3;
+            node[ext::hello::node::flags] = script_.byte();
+            node[ext::hello::node::name] = script_.byte();
+        }
     }
 
     void ack(pfsync::Builder& packet, PeerId p) {
