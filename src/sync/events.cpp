@@ -285,6 +285,8 @@ void Engine::on_dump_end() {
     table_known_ = true;
     if (copies_[kUnclaimed] != 0)
         settle_unclaimed_later();
+    else
+        settle_unclaimed();
     if (orphans_due_ == Instant::max())
         watch_orphans();
 }

@@ -303,18 +303,21 @@ void Engine::take_lost(PeerId peer) {
 // table cannot tell what has: then they are ours, and live as long as their traffic wills.
 void Engine::settle_unclaimed(bool waited) {
     unclaimed_due_ = Instant::max();
-    if (copies_[kUnclaimed] == 0 || !has_peers())
+    const bool any = copies_[kUnclaimed] != 0;
+    if (!has_peers() || (!any && !table_known_))
         return;
-    settle_unclaimed_later();
+    if (any)
+        settle_unclaimed_later();
     bool lost = false;
     for (const auto& s : sessions_) {
         if (s->present && (!s->reachable() || !s->in_step || s->plain()))
             return; // until it is; what a pf firewall did not name may have been lost on the way
         lost = lost || s->lost;
     }
-    if (lost && !waited)
+    if (any && lost && !waited)
         return; // it may be about to tell what has ended in its present life
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (Slot slot = any ? index_.next(kNoSlot) : kNoSlot; slot != kNoSlot;
+         slot = index_.next(slot)) {
         if (index_.record(slot).sync.owner != kUnclaimed)
             continue;
         if (lost) {

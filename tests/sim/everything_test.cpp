@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: ISC
 // Everything at once, from one seed: two to four nodes; links that lose, delay, reorder, duplicate
 // and damage, and are cut; flows of two protocols and families, with NAT, zones and marks, that
-// begin, move on and end; processes that are killed and started again, nodes that lose power and
-// come back without their table; roles that change in either order. In the end all nodes hold what
-// lives and nothing else, they know it of each other, and the books balance.
+// begin, move on and end, all at once, too; peers that are forgotten and trusted again; processes
+// that are killed and started again, nodes that lose power and come back without their table; roles
+// that change in either order. In the end all nodes hold what lives and nothing else, they know it
+// of each other, and the books balance.
 #include "churn.hpp"
 
 #include <gtest/gtest.h>
@@ -59,7 +60,7 @@ class Everything {
     void wait(Instant span) { churn_.wait(active_, span); }
 
     void happen(bool roles) {
-        switch (world_.below(roles ? 6 : 4)) {
+        switch (world_.below(roles ? 8 : 6)) {
         case 0:
             world_.quality = worst_link();
             return wait(up_to(3s));
@@ -70,6 +71,10 @@ class Everything {
         case 3:
             return lose_power(other());
         case 4:
+            return forget();
+        case 5:
+            return flush();
+        case 6:
             return hand_over();
         default:
             return die();
@@ -90,6 +95,33 @@ class Everything {
         for (unsigned n = 0; n < count(); n++)
             world_.connect(n, lonely, true);
         wait(up_to(2s));
+    }
+    // `encsync keys forget` and `trust`: one of the two has no SA for a while, and the other none
+    // soon after. Perhaps all flows end meanwhile, or right afterwards.
+    void forget() {
+        const unsigned lonely = other();
+        const unsigned peer =
+            (lonely + 1 + static_cast<unsigned>(world_.below(count() - 1))) % count();
+        world_.connect(lonely, peer, false);
+        traffic();
+        world_.link(lonely, peer, false);
+        for (int n = 0; n < 3; n++) {
+            traffic();
+            wait(up_to(4s));
+        }
+        if (world_.chance(0.3))
+            flush();
+        world_.link(lonely, peer, true);
+        wait(up_to(2s));
+        if (world_.chance(0.3))
+            flush();
+    }
+    // `conntrack -F` where the traffic is.
+    void flush() {
+        for (const auto& [number, flow] : churn_.alive)
+            world_.nodes[active_]->kernel.close(flow.key);
+        churn_.alive.clear();
+        traffic();
     }
     void restart(unsigned node) {
         world_.nodes[node]->stop();
@@ -173,6 +205,52 @@ class Everything {
     Churn churn_;
     unsigned active_ = 0;
 };
+
+// A node that never forwards loses sight of the active one, which is forgotten and trusted again,
+// for seconds or for as long as a copy lives; and at some moment all flows end (`conntrack -F`).
+// Nobody takes any of them for its own.
+TEST(Sim, ForgottenAndTrustedAgain) {
+    for_seeds(300, [](std::uint64_t seed) {
+        const unsigned count = 2 + static_cast<unsigned>(seed % 3);
+        World world(seed, count);
+        world.quality = bad_link(world);
+        for (unsigned n = 0; n < count; n++)
+            world.set_role(n, n == 0              ? Role::active
+                              : world.chance(0.5) ? Role::standby
+                                                  : Role::automatic);
+        Churn churn{world};
+        churn.wait_until_in_step(0);
+        churn.step(0, 150);
+        churn.wait(0, 5s);
+        const std::uint64_t when = world.below(5);
+        const auto moment = [&](std::uint64_t now) {
+            if (now != when)
+                return;
+            for (const auto& [number, flow] : churn.alive)
+                world.nodes[0]->kernel.close(flow.key);
+            churn.alive.clear();
+            churn.step(0, 20);
+        };
+        const unsigned lonely = 1 + static_cast<unsigned>(world.below(count - 1));
+        moment(0);
+        world.connect(0, lonely, false);
+        churn.wait(0, std::chrono::milliseconds(world.below(6000)));
+        world.link(0, lonely, false);
+        moment(1);
+        churn.wait(0, std::chrono::seconds(1 + world.below(world.chance(0.2) ? 1500 : 60)));
+        moment(2);
+        churn.step(0, 30);
+        churn.wait(0, 1s);
+        world.link(0, lonely, true);
+        moment(3);
+        churn.wait(0, std::chrono::milliseconds(world.below(8000)));
+        moment(4);
+        churn.wait(0, 30s);
+        churn.expect_all_agree();
+        for (unsigned n = 1; n < count; n++)
+            EXPECT_EQ(world.nodes[n]->engine->live(), 0u) << "node " << n;
+    });
+}
 
 constexpr unsigned kParts = 4, kSeedsAPart = 400;
 

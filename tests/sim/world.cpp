@@ -243,11 +243,10 @@ void Node::start() {
     table_kept = true;
     for (unsigned n = 0; n < world.nodes.size(); n++)
         if (n != index) {
-            options.peers.push_back(
-                {.name = "node" + std::to_string(n),
-                 .nosync = nosync[n],
-                 .maxupd = 128,
-                 .refuse = refuse[n]});
+            options.peers.push_back({.name = "node" + std::to_string(n),
+                                     .nosync = nosync[n],
+                                     .maxupd = 128,
+                                     .refuse = refuse[n]});
             if (wire.contains(n)) {
                 options.peers.back().extended = false;
                 options.peers.back().dialect = wire[n];
@@ -290,6 +289,18 @@ World::World(std::uint64_t seed, unsigned count) : now(1000s), random(seed) {
 
 void World::connect(unsigned a, unsigned b, bool up) {
     cut[a][b] = cut[b][a] = !up;
+}
+
+void World::link(unsigned a, unsigned b, bool up) {
+    connect(a, b, up);
+    for (const auto& [self, other] : {std::pair(a, b), std::pair(b, a)})
+        if (sync::Engine* engine = nodes[self]->engine.get()) {
+            engine->advance(now + nodes[self]->clock);
+            if (up)
+                engine->on_link_up(peer_of(self, other));
+            else
+                engine->on_link_down(peer_of(self, other));
+        }
 }
 
 void World::set_role(unsigned node, sync::Role role) {

@@ -111,10 +111,10 @@ class Node : public link::Link {
     sync::Role role = sync::Role::automatic;
     bool table_kept = false;
     Instant delay{0};
-    std::function<void(std::uint32_t)> release{}; // of deferred packets
+    std::function<void(std::uint32_t)> release{};         // of deferred packets
     std::map<unsigned, state::NoSync> nosync{}, refuse{}; // by node
-    std::map<unsigned, pfsync::Dialect> wire{};   // by node: to whom it speaks plain pfsync
-    Instant clock{0};                             // what its clock is ahead of the world's
+    std::map<unsigned, pfsync::Dialect> wire{};           // by node: to whom it speaks plain pfsync
+    Instant clock{0};                                     // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};
@@ -147,6 +147,8 @@ class World {
     void run(Instant span);
     void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);
     void connect(unsigned a, unsigned b, bool up); // both ways
+    // The tunnel between them: its SAs go, and come.
+    void link(unsigned a, unsigned b, bool up);
     void set_role(unsigned node, sync::Role role);
     bool chance(double p) { return std::uniform_real_distribution<>(0, 1)(random) < p; }
     std::uint64_t below(std::uint64_t n) { return random() % n; }

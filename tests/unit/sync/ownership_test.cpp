@@ -335,6 +335,38 @@ TEST(LostTable, OneThatKeptItsTableNamesWhatLives) { // the twin
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
+// What the table shows long after all were in step is nothing that such a node might have owned.
+TEST(LostTable, IsForgottenOnceAllAreInStep) {
+    Rig rig;
+    rig.options.role = Role::standby;
+    rig.start();
+    rig.greet(0, {.flags = pfsync::extension::hello::kLost});
+    rig.greet(1);
+    const auto show = [&] {
+        rig.engine->on_dump_begin();
+        rig.engine->on_dump_entry(flow(1), true);
+        rig.engine->on_dump_end();
+    };
+    const auto later = [&](std::uint64_t session0, std::uint64_t session1) {
+        for (int n = 0; n < 6; n++) {
+            rig.pass(1s);
+            rig.hello(0, {.session = session0});
+            rig.hello(1, {.session = session1});
+        }
+    };
+    show();
+    EXPECT_EQ(rig.owner(1), "unclaimed");
+    later(77, 77);
+    EXPECT_EQ(rig.owner(1), "unknown");
+    // The twin: one that comes without its table now may have owned it.
+    rig.engine->on_link_down(1);
+    rig.greet(0, {.session = 99, .flags = pfsync::extension::hello::kLost});
+    show();
+    rig.greet(1, {.session = 98});
+    later(99, 98);
+    EXPECT_EQ(rig.owner(1), "here term 1");
+}
+
 TEST(LostTable, IsSaidUntilInStep) {
     Rig rig;
     rig.start();
