@@ -4,44 +4,92 @@ and a node with ipsec=userspace. Both have 64-bit sequence numbers. See tests/la
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import conntrack
 import mallory
 from lab import wait_for
 from pair import SERVER
-from test_stock_peer import CREATOR, MICKEY, Meeting, decoded
+from test_stock_peer import CREATOR, Meeting, decoded
 
-PATIENCE = 60
+PATIENCE = 90
 
 
-@pytest.mark.parametrize("way, initiator, mode", [("psk", "minnie", "tunnel"),
-                                                  ("ed25519", "mickey", "transport")])
-def test_states_go_both_ways(fresh, way, initiator, mode):
-    meeting = Meeting(fresh, initiator, kernel=True)
+def exchange(meeting: Meeting, number: int) -> None:
+    """A state each way; each has a number of its own."""
+    mickey = meeting.nodes[0]
+    meeting.minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number, CREATOR)))
+    wait_for(lambda: any(f.orig.src == f"10.66.0.{number}" for f in conntrack.table(mickey)),
+             PATIENCE, "minnie's state to be in mickey's kernel", 0.5)
+    wait_for(lambda: meeting.mickey.peer("minnie")["state"] == "up", PATIENCE, "minnie to be up",
+             0.5)
+    conntrack.insert(mickey, f"10.0.0.{number}", SERVER[0], 2000, 443)
+    wait_for(lambda: f'"10.0.0.{number}"' in decoded(meeting), PATIENCE,
+             "mickey's flow to reach minnie", 0.5)
+
+
+@pytest.mark.parametrize("way, initiator, mode, ipv6", [
+    ("psk", "minnie", "tunnel", False), ("ed25519", "mickey", "transport", False),
+    ("x509", "mickey", "tunnel", True), ("x509", "minnie", "transport", True)])
+def test_states_go_both_ways(fresh, way, initiator, mode, ipv6):
+    meeting = Meeting(fresh, initiator, kernel=True, ipv6=ipv6)
     theirs = getattr(meeting, way)()
     meeting.set(type=mode)
     meeting.begin({**theirs, "mode": mode})
     meeting.up(PATIENCE)
-    mickey, minnie = meeting.nodes
+    minnie = meeting.nodes[1]
     assert {sa["mode"] for sa in meeting.mickey.json("sas")} == {mode}
     states = minnie.run("ip", "xfrm", "state").stdout
     for each in ("proto esp", f"mode {mode}", "encap type espinudp", "esn context"):
         assert states.count(each) == 2, states
-    meeting.minnie.talk(MICKEY)
-    meeting.minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(7, CREATOR)))
-    wait_for(lambda: any(f.orig.src == "10.66.0.7" for f in conntrack.table(mickey)), PATIENCE,
-             "minnie's state to be in mickey's kernel", 0.5)
-    conntrack.insert(mickey, "10.0.0.30", SERVER[0], 2000, 443)
-    wait_for(lambda: '"10.0.0.30"' in decoded(meeting), PATIENCE, "mickey's flow to reach minnie",
-             0.5)
-    assert all(packet["ttl"] == 255 for packet in meeting.minnie.received())
+    meeting.minnie.talk(meeting.addresses[0])
+    exchange(meeting, 7)
+    assert all(packet["ttl"] == 255 and packet["from"] == meeting.addresses[0]
+               for packet in meeting.minnie.received())
 
 
-def test_who_cannot_prove_it_stays_out(fresh):
-    meeting = Meeting(fresh, "minnie", kernel=True)
-    meeting.begin(meeting.psk(wrong=True))
-    wait_for(lambda: "its preshared key is not ours" in meeting.last_error(), PATIENCE,
+def test_rekeying_from_either_side_keeps_it_going(fresh):
+    """The SAs of ESP, and IKE's own: new ones come and the old ones go, in the kernel, too."""
+    meeting = Meeting(fresh, "minnie", kernel=True, ipv6=True)
+    meeting.begin(meeting.x509())
+    meeting.up(PATIENCE)
+    mickey, minnie = meeting.mickey, meeting.minnie
+    minnie.talk(meeting.addresses[0])
+    exchange(meeting, 1)
+
+    def kernel_spis() -> set[str]:
+        states = meeting.nodes[1].run("ip", "xfrm", "state").stdout
+        return set(re.findall(r"spi 0x([0-9a-f]{8})", states))
+
+    def spis() -> set[str]:
+        return {sa["spi"] for sa in mickey.json("sas") if not sa["retiring"]}
+
+    steps = [lambda: minnie.rekey("child", "mickey"),
+             lambda: mickey.command("keys", "rotate", "--what", "sa"),
+             lambda: minnie.rekey("ike", "mickey"),
+             lambda: minnie.rekey("child", "mickey")]
+    for number, rekey in enumerate(steps, 2):
+        before, ike = spis(), minnie.sas().splitlines()[0]
+        assert kernel_spis() == before
+        rekey()
+        if number == 4:
+            wait_for(lambda: minnie.sas().splitlines()[0] != ike, PATIENCE, "a new IKE SA", 0.5)
+        else:
+            wait_for(lambda: len(spis()) == 2 and not spis() & before, PATIENCE, "new SAs", 0.5)
+            wait_for(lambda: kernel_spis() == spis(), PATIENCE, "the old ones to go", 0.5)
+        exchange(meeting, number)
+        assert mickey.peer("minnie")["state"] == "up"
+
+
+@pytest.mark.parametrize("way, says, ipv6", [
+    ("psk", "its preshared key is not ours", False),
+    ("x509", "no valid certificate for 'minnie' that the authority in rightca", True)])
+def test_who_cannot_prove_it_stays_out(fresh, way, says, ipv6):
+    meeting = Meeting(fresh, "minnie", kernel=True, ipv6=ipv6)
+    meeting.begin(getattr(meeting, way)(wrong=True))
+    wait_for(lambda: says in meeting.last_error(), PATIENCE,
              "minnie to be refused", 0.5)
     assert meeting.mickey.spis() == set()
     assert "proto esp" not in meeting.nodes[1].run("ip", "xfrm", "state").stdout
