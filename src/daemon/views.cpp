@@ -446,6 +446,9 @@ json::object Node::table_counters() const {
     expectations["known"] = engine_->expectations().size();
     expectations["ambiguous_master"] = counters.ambiguous_masters;
     expectations["not_taken"] = conntrack_->counters().expectations_ignored;
+    expectations["early"] = engine_->early_expectations();
+    expectations["without_master"] = counters.expectations_without_master;
+    expectations["over_limit"] = counters.expectations_over_limit;
     return out;
 }
 

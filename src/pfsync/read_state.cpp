@@ -89,6 +89,10 @@ std::uint8_t status_of(const Flow& flow, Dialect dialect) {
     return flags;
 }
 
+std::uint32_t read_tag(const std::uint8_t* p) {
+    return p[peer::scrub_valid] == kScrubValid ? load_be<std::uint32_t>(p + peer::scrub_ts_mod) : 0;
+}
+
 void read_tail(const std::uint8_t* t, FullState& out) {
     using namespace extension;
     constexpr std::uint8_t kStatus = state::kSeenReply | state::kAssured | state::kSloppy;
@@ -232,6 +236,8 @@ Fault read_state(Bytes message, FullState& out) {
         if (message.size() >= L.size + extension::tail::size) {
             out.has_tail = true;
             read_tail(m + L.size, out);
+            if (proto == IPPROTO_SCTP)
+                flow.extras.verification_tags = {read_tag(m + L.src), read_tag(m + L.dst)};
             constexpr std::size_t more = L.size + extension::tail::size;
             if (message.size() >= more + extension::more::size)
                 return read_more(m + more, out);

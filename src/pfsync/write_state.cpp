@@ -45,6 +45,14 @@ void write_peer(std::uint8_t* p, Dialect dialect, std::uint8_t proto, std::uint8
         p[peer::scrub_valid] = kScrubValid;
 }
 
+// Where FreeBSD's pf has it. OpenBSD's follows no SCTP.
+void write_tag(std::uint8_t* p, std::uint32_t verification_tag) {
+    if (verification_tag == 0)
+        return;
+    p[peer::scrub_valid] = kScrubValid;
+    store_be(p + peer::scrub_ts_mod, verification_tag);
+}
+
 void write_tail(std::uint8_t* t, const Flow& flow, const StateOptions& options) {
     using namespace extension;
     store_be(t + tail::mark, flow.mark);
@@ -120,8 +128,11 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
 
     assert(!options.tail || L.dialect == Dialect::openbsd);
     if constexpr (L.dialect == Dialect::openbsd)
-        if (options.tail)
+        if (options.tail) {
             write_tail(m + L.size, flow, options);
+            write_tag(m + L.src, flow.extras.verification_tags[0]);
+            write_tag(m + L.dst, flow.extras.verification_tags[1]);
+        }
     if constexpr (L.dialect == Dialect::openbsd)
         if (options.tail && options.more)
             write_more(m + L.size + extension::tail::size, flow.extras, options.expectations);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
-// What only a few flows have: labels, a helper, a lifetime of their own, a zone for replies.
+// What only a few flows have: labels, a helper, a lifetime of their own, a zone for replies, SCTP's
+// verification tags.
 //
 //     flow.extras.labels = with_label(flow.extras.labels, 3);
 //     flow.extras.helper = *Name::of("ftp");
@@ -80,6 +81,8 @@ struct Extras {
     // The conntrack zone of replies, where it is not Key::zone. The kernel gives an entry one zone,
     // for both directions or for one, so that one of the two is 0.
     std::optional<std::uint16_t> reply_zone;
+    // Of SCTP: what packets of the original direction and replies carry; 0: not known yet.
+    std::array<std::uint32_t, 2> verification_tags{};
 
     bool empty() const { return *this == Extras{}; }
     bool operator==(const Extras&) const = default;

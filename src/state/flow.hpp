@@ -74,9 +74,13 @@ struct Flow {
     std::uint32_t age = 0;     // seconds since creation, when last heard of
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
-    // Not all events tell the labels; then those known before stay.
+    // What a table did not tell of a flow stays as it was known before. An event tells what has
+    // changed; nothing tells the progress and the timeout of a flow whose packets bypass the table.
+    bool progress_known = true;
+    bool timeout_known = true;
+    bool mark_known = true;
     bool labels_known = true;
-    bool seq_adjust_known = true; // likewise
+    bool seq_adjust_known = true;
     // conntrack takes its TCP packets whatever their sequence numbers are. False: it does not, or
     // nobody has said.
     bool liberal = false;

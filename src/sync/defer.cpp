@@ -45,6 +45,7 @@ bool Engine::defer(const state::Flow& flow, std::uint32_t token) {
     learn_extras(slot, flow, Timer::full);
     state::Record& record = index_.record(slot);
     record.sync.bits |= kUnconfirmed;
+    meet_expectations(slot);
     announce(slot, false);
     unconfirmed_.push_back({now_ + kBeginsWithin, slot, record.id});
     waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.sync.withheld);

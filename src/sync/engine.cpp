@@ -64,6 +64,7 @@ void Engine::advance(Instant now) {
     advance_deferred();
     settle_stranded();
     look_at_masters();
+    give_up_masters();
     if (now_ >= refresh_due_)
         refresh_round();
     if (now_ >= relax_due_)
@@ -107,7 +108,8 @@ void Engine::advance_session(PeerId peer) {
 }
 
 Instant Engine::deadline() const {
-    Instant next = std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_});
+    Instant next =
+        std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_, early_due_});
     if (!young_.empty())
         next = std::min(next, young_.front().due);
     if (!deferred_.empty())

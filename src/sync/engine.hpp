@@ -118,6 +118,9 @@ struct Counters {
     std::uint64_t leases_over = 0;       // copies of which a pf peer spoke no more
     std::uint64_t ambiguous_masters = 0; // expectations of one of two flows, nobody knows which
     std::uint64_t stranded = 0;          // flows that the table forgot when their address left
+    // Expectations that came before their master: it never came, or is not to be synced; or too
+    // many of them waited.
+    std::uint64_t expectations_without_master = 0, expectations_over_limit = 0;
 };
 
 class Engine : public table::Listener {
@@ -181,7 +184,8 @@ class Engine : public table::Listener {
     const state::Index& index() const { return index_; }
     const PfStates& pf_states() const { return pf_states_; }
     const ExpectationBook& expectations() const { return book_; }
-    std::uint32_t seconds() const { return now_s_; } // the clock of index records
+    std::size_t early_expectations() const { return early_.size(); } // that wait for their master
+    std::uint32_t seconds() const { return now_s_; }                 // the clock of index records
     const Session& session(PeerId peer) const { return *sessions_[peer]; }
     bool has_peer(PeerId peer) const;
     // States that are live here.
@@ -286,7 +290,7 @@ class Engine : public table::Listener {
     void enqueue(Session& s, PeerId peer, state::Slot slot, bool full);
     void retract(state::Slot slot);
     void retract_from(PeerId peer, state::Slot slot);
-    void local_change(const state::Flow& flow, Timer timer);
+    bool local_change(const state::Flow& flow, Timer timer);
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
     void mark_present(state::Record& record);
@@ -362,6 +366,14 @@ class Engine : public table::Listener {
     state::Expectation of_master(state::Expectation expectation, state::Slot slot) const;
     std::vector<state::Slot> masters_of(const state::Expectation& expectation) const;
     void expect_of(state::Slot slot, const state::Expectation& expectation, bool fresh);
+    struct Early {
+        Instant due;
+        std::uint32_t expires; // second of the clock
+        state::Expectation expectation;
+    };
+    void await_master(const state::Expectation& expectation);
+    void meet_expectations(state::Slot master);
+    void give_up_masters();
     void look_at_masters();
     void put_expectations(state::Slot slot);
     void unexpect(state::Slot slot, const std::vector<state::Expectation>& gone);
@@ -504,6 +516,9 @@ class Engine : public table::Listener {
     std::deque<Timed> unnamed_;     // own flows that the last dump did not name
     std::array<Vanished, kMaxPeers> vanished_;
     std::deque<Timed> masters_; // likewise: whose helper may be about to move sequence numbers
+
+    std::multimap<state::Key, Early> early_; // by their master, which is not known yet
+    Instant early_due_ = Instant::max();     // of the first of them
 
     // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
     // to hear of, and of each peer's copies.

@@ -31,6 +31,15 @@ constexpr std::size_t kLooksAtATime = 2000;
 constexpr std::int32_t kVerdict = 5;    // seconds in which a table says that it refused
 constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
 
+// One that is not told is at least what the table says, and as far as we have seen it come.
+std::pair<std::uint8_t, std::uint8_t> progress_of(const state::Flow& told, const Record& known) {
+    const bool behind =
+        std::min(known.src_state, known.dst_state) < std::min(told.src_state, told.dst_state);
+    if (told.progress_known || behind)
+        return {told.src_state, told.dst_state};
+    return {known.src_state, known.dst_state};
+}
+
 } // namespace
 
 // ---- telling the peers ---------------------------------------------------------------------
@@ -103,31 +112,35 @@ void Engine::mark_named(Record& record) const {
         static_cast<std::uint8_t>((record.sync.bits & ~kDumpMark) | (dump_mark_ ? kDumpMark : 0));
 }
 
-void Engine::local_change(const state::Flow& flow, Timer timer) {
+// True: it was not known.
+bool Engine::local_change(const state::Flow& flow, Timer timer) {
     Slot slot = index_.find(flow.key);
     if (slot == kNoSlot) {
         slot = adopt_new(flow, kHere);
         if (slot == kNoSlot)
-            return;
+            return false;
         learn_extras(slot, flow, timer);
         keep_back(slot);
+        meet_expectations(slot);
         announce(slot, false);
-        return;
+        return true;
     }
     if (is_refused(slot))
         return;
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
-    bool other = record.mark != flow.mark; // for rules of nosync
+    const auto [src_state, dst_state] = progress_of(flow, record);
+    const std::uint32_t mark = flow.mark_known ? flow.mark : record.mark;
+    bool other = record.mark != mark; // for rules of nosync
     bool full = learn_extras(slot, flow, timer) || other;
     // It had gone from the table, and what it expected with it.
     if ((record.sync.bits & (kAbsent | kStranded)) != 0 && book_.forget(slot))
         full = true;
-    bool changed = full || record.src_state != flow.src_state || record.dst_state != flow.dst_state;
+    bool changed = full || record.src_state != src_state || record.dst_state != dst_state;
     const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);
-    record.src_state = flow.src_state;
-    record.dst_state = flow.dst_state;
-    record.mark = flow.mark;
+    record.src_state = src_state;
+    record.dst_state = dst_state;
+    record.mark = mark;
     if (over && !is_over(slot))
         keep_back(slot); // it lives again, and its time begins anew
     const bool established = (~record.flags & flow.flags & state::kAssured) != 0;
@@ -135,7 +148,7 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     if (const auto news = static_cast<std::uint8_t>(status & ~record.flags); news != 0) {
         record.flags = static_cast<std::uint8_t>(record.flags | news);
         // A short update carries no flags, only the progress that they follow from.
-        const std::uint8_t follow = progress_flags(flow.key.proto, flow.src_state, flow.dst_state);
+        const std::uint8_t follow = progress_flags(flow.key.proto, src_state, dst_state);
         full = full || !changed || (news & ~follow) != 0;
         changed = true;
     }
@@ -143,7 +156,8 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
         index_.set_reply(slot, flow.reply);
         full = changed = other = true;
     }
-    record.expires = now_s_ + flow.timeout;
+    record.expires =
+        now_s_ + (flow.timeout_known ? flow.timeout : own_lifetime(index_.flow(slot, now_s_)));
     mark_present(record);
     record.sync.liberal = is_liberal(flow);
     if (other)
@@ -151,16 +165,18 @@ void Engine::local_change(const state::Flow& flow, Timer timer) {
     // A change of hands of which the owner is not to hear would make two owners.
     const std::uint8_t owner = record.sync.owner;
     if (owner < sessions_.size() && has(record.sync.withheld, owner) && owner_alive(owner))
-        return;
+        return false;
     if (owner != kHere) {
         record.sync.term = next_term(record.sync.term);
         set_owner(slot, kHere);
         full = changed = true;
     }
+    meet_expectations(slot);
     if (full || established)
         announce(slot, full);
     else if (changed)
         announce_change(slot);
+    return false;
 }
 
 void Engine::on_created(const state::Flow& flow) {
@@ -168,9 +184,12 @@ void Engine::on_created(const state::Flow& flow) {
     local_change(flow, Timer::full);
 }
 
+// Of a flow that is not known, and not new: one that was withheld by its mark, say. What has not
+// changed an event does not tell.
 void Engine::on_updated(const state::Flow& flow) {
     counters_.events++;
-    local_change(flow, Timer::full);
+    if (local_change(flow, Timer::full) && !flow.labels_known && table_known_ && !dumping_)
+        table_.look(flow);
 }
 
 // It lives on here, but is no longer for others. One that a peer owns is the peer's to withdraw.
@@ -220,10 +239,12 @@ bool Engine::is_named(const Record& record) const {
 }
 
 // Has traffic used this copy? Packets set its timer to the natural one, so it is neither what a
-// copy has nor what it was when we set it last.
+// copy has nor what it was when we set it last. One without a timer was used a moment ago: its
+// packets take the way through a flowtable.
 bool Engine::touched(const Record& record, const state::Flow& flow, bool untouched) const {
     const auto expected = static_cast<std::int32_t>(record.expires - now_s_);
-    return !untouched && std::abs(static_cast<std::int32_t>(flow.timeout) - expected) > kTimerSlack;
+    return !flow.timeout_known || (!untouched && std::abs(static_cast<std::int32_t>(flow.timeout) -
+                                                          expected) > kTimerSlack);
 }
 
 void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
@@ -240,6 +261,7 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
         if (untouched)
             index_.record(slot).sync.bits |= kLent;
         learn_extras(slot, flow, untouched ? Timer::ours : Timer::partly_used);
+        meet_expectations(slot);
         announce(slot, false);
         return;
     }
@@ -392,7 +414,7 @@ void Engine::put_copy(Slot slot) {
     if (record.sync.owner == kHere) {
         state::Flow now = flow;
         if ((record.sync.bits & kAbsent) == 0)
-            now.extras.seq_adjust = {}; // the table follows them itself
+            now.extras.seq_adjust = {}, now.extras.verification_tags = {}; // the table knows
         table_.put(now, table::Lifetime::natural);
         record.sync.liberal = true;
         record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);

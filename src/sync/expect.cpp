@@ -24,6 +24,8 @@ namespace {
 
 constexpr Instant kMangled{std::chrono::milliseconds{50}}; // when the packet has left for certain
 constexpr std::size_t kMaxMasters = 4096;                  // beyond, the next event or dump tells
+constexpr Instant kMasterWithin{std::chrono::seconds{10}}; // a program may hold its first packet
+constexpr std::size_t kMaxEarly = 1024;
 
 } // namespace
 
@@ -52,8 +54,9 @@ std::vector<Slot> Engine::masters_of(const Expectation& expectation) const {
 }
 
 void Engine::on_expected(const Expectation& said, bool fresh) {
-    // Not to be synced, or not known yet: then a dump follows.
     std::vector<Slot> masters = masters_of(said);
+    if (masters.empty()) // not to be synced, or not known yet
+        return await_master(said);
     if (!index_.zones().empty())
         std::erase_if(masters, [&](Slot slot) { return !table_.expects(of_master(said, slot)); });
     // The table tells zones apart, but not for which directions they are.
@@ -92,6 +95,15 @@ void Engine::expect_of(Slot slot, const Expectation& expectation, bool fresh) {
 
 void Engine::on_unexpected(const Expectation& said) {
     const std::vector<Slot> masters = masters_of(said);
+    if (masters.empty()) {
+        const auto [begin, end] = early_.equal_range(said.master);
+        const auto at = std::find_if(begin, end, [&](const auto& early) {
+            return early.second.expectation.name() == said.name();
+        });
+        if (at != end)
+            early_.erase(at);
+        return;
+    }
     for (const Slot slot : masters) {
         // One of the same name may be another master's.
         if (masters.size() > 1 && table_.expects(of_master(said, slot)))
@@ -100,6 +112,46 @@ void Engine::on_unexpected(const Expectation& said) {
         if (book_.remove(slot, said) && index_.record(slot).sync.owner == kHere)
             announce(slot, true);
     }
+}
+
+// A flow's first packet may make an expectation: a TFTP request, an INVITE of SIP over UDP. The
+// helper reads it before the flow is confirmed, so the table tells of the expectation first.
+void Engine::await_master(const Expectation& expectation) {
+    on_unexpected(expectation); // of that name the last one counts
+    if (early_.size() >= kMaxEarly) {
+        counters_.expectations_over_limit++;
+        return;
+    }
+    const Early early{now_ + kMasterWithin, now_s_ + expectation.timeout, expectation};
+    early_.emplace(expectation.master, early);
+    early_due_ = std::min(early_due_, early.due);
+}
+
+void Engine::meet_expectations(Slot master) {
+    if (early_.empty())
+        return;
+    state::Key key = index_.key(master);
+    key.zone = 0; // the table does not tell it of an expectation
+    const auto [begin, end] = early_.equal_range(key);
+    std::vector<Early> met;
+    for (auto at = begin; at != end; ++at)
+        met.push_back(at->second);
+    early_.erase(begin, end);
+    for (Early& early : met) {
+        const auto left = static_cast<std::int32_t>(early.expires - now_s_);
+        early.expectation.timeout = static_cast<std::uint32_t>(std::max(left, 1));
+        on_expected(early.expectation, true);
+    }
+}
+
+void Engine::give_up_masters() {
+    if (now_ < early_due_)
+        return;
+    counters_.expectations_without_master +=
+        std::erase_if(early_, [&](const auto& early) { return early.second.due <= now_; });
+    early_due_ = Instant::max();
+    for (const auto& [master, early] : early_)
+        early_due_ = std::min(early_due_, early.due);
 }
 
 // The helper expects first, and then writes the translated address into the packet, which may move

@@ -33,8 +33,12 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
         now.labels = known.labels;
     if (!flow.seq_adjust_known)
         now.seq_adjust = known.seq_adjust;
+    if (!flow.progress_known) // they are told together
+        now.verification_tags = known.verification_tags;
     now.lifetime = known.lifetime;
     const std::uint32_t natural = table_.natural_timeout(flow);
+    if (!flow.timeout_known)
+        timer = Timer::ours;
     if (timer != Timer::ours && flow.timeout > natural + kTimerSlack) {
         if (timer == Timer::full || flow.timeout > known.lifetime)
             now.lifetime = flow.timeout;

@@ -92,7 +92,8 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
             named.id.id = hash | (++births_ & kLifeMask);
         while (index_.find(named.id) != kNoSlot);
     }
-    const auto [slot, fresh] = index_.insert(named, now_s_ + flow.timeout, now_s_ - flow.age);
+    const std::uint32_t left = flow.timeout_known ? flow.timeout : own_lifetime(flow);
+    const auto [slot, fresh] = index_.insert(named, now_s_ + left, now_s_ - flow.age);
     if (!fresh)
         return kNoSlot;
     gone_lately_.erase(flow.key);

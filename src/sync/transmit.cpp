@@ -267,7 +267,9 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
     if (!say_expectations(s, packet)) // of the flow before
         return false;
     const std::uint8_t expectations = expectations_of(s, slot);
-    const bool more = s.extended && (expectations != 0 || !index_.extras(slot).empty());
+    state::Extras extras = index_.extras(slot);
+    extras.verification_tags = {}; // which stand in the peer blocks
+    const bool more = s.extended && (expectations != 0 || !extras.empty());
     const std::size_t extra = (s.extended ? ext::tail::size : 0) + (more ? ext::more::size : 0);
     std::uint8_t* m = packet.add(begins ? Kind::insert : Kind::update, extra);
     if (m == nullptr)

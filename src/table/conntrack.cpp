@@ -289,11 +289,11 @@ struct Conntrack::Impl {
     }
 
     void on_answer(Entry entry) {
-        entry.flow.labels_known = true;
+        entry.name_whole();
         const auto why = filter.ignored(entry.flow);
         if (why == Ignored::nosync_mark)
             withdraw(entry);
-        else if (!why && entry.has_progress)
+        else if (!why)
             listener->on_updated(entry.flow);
     }
 
@@ -378,7 +378,7 @@ struct Conntrack::Impl {
         if (filter.ignored(entry.flow))
             return;
         hints.set(entry.flow);
-        entry.flow.labels_known = true;
+        entry.name_whole();
         listener->on_dump_entry(entry.flow, timeouts.is_untouched(entry.flow));
     }
 

@@ -9,6 +9,7 @@
 // Before linux/in.h, which then leaves its own copy out.
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -130,13 +131,16 @@ void put_protoinfo(Writer& w, const Flow& flow, Request request) {
         w.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &flags, sizeof flags);
         w.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &flags, sizeof flags);
         w.end(tcp);
-    } else if (flow.key.proto == IPPROTO_SCTP && request == Request::create) {
-        // The kernel wants both verification tags with a state, and a flow doesn't carry them.
-        // 0 lets the next heartbeat of each side teach it. An update would wipe learned ones.
+    } else if (flow.key.proto == IPPROTO_SCTP &&
+               (request == Request::create ||
+                std::ranges::find(flow.extras.verification_tags, 0U) ==
+                    flow.extras.verification_tags.end())) {
+        // The kernel wants both verification tags with a state. A new entry learns one of 0 from
+        // the next heartbeat of that side; in an update it would wipe what has been learned.
         const std::size_t sctp = w.begin(CTA_PROTOINFO_SCTP);
         w.put_be(CTA_PROTOINFO_SCTP_STATE, sctp_conntrack(progress));
-        w.put_be(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, std::uint32_t{0});
-        w.put_be(CTA_PROTOINFO_SCTP_VTAG_REPLY, std::uint32_t{0});
+        w.put_be(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, flow.extras.verification_tags[0]);
+        w.put_be(CTA_PROTOINFO_SCTP_VTAG_REPLY, flow.extras.verification_tags[1]);
         w.end(sctp);
     } else if (flow.key.proto == IPPROTO_DCCP) {
         const std::size_t dccp = w.begin(CTA_PROTOINFO_DCCP);

@@ -172,6 +172,18 @@ Fault parse_liberal(Bytes nest, bool& out) {
     return end_of(a);
 }
 
+Fault parse_verification_tags(Bytes nest, std::array<std::uint32_t, 2>& out) {
+    Attributes a(nest);
+    while (a.next()) {
+        const int type = a.type();
+        if (type != CTA_PROTOINFO_SCTP_VTAG_ORIGINAL && type != CTA_PROTOINFO_SCTP_VTAG_REPLY)
+            continue;
+        if (!read(a.value(), out[type == CTA_PROTOINFO_SCTP_VTAG_REPLY]))
+            return Fault::bad_size;
+    }
+    return end_of(a);
+}
+
 Fault parse_protoinfo(Bytes nest, Entry& out) {
     Attributes a(nest);
     while (a.next()) {
@@ -190,6 +202,8 @@ Fault parse_protoinfo(Bytes nest, Entry& out) {
             progress = state == kSctpStates
                            ? Progress{state::tcp::kEstablished, state::tcp::kEstablished}
                            : sctp_progress(state);
+            if (fault == Fault::none)
+                fault = parse_verification_tags(a.value(), out.flow.extras.verification_tags);
         } else if (a.type() == CTA_PROTOINFO_DCCP) {
             // IGNORE and INVALID are never an entry's state.
             fault = parse_state(a.value(), CTA_PROTOINFO_DCCP_STATE, kDccpStates, state, found);
@@ -200,7 +214,7 @@ Fault parse_protoinfo(Bytes nest, Entry& out) {
         if (found) {
             out.flow.src_state = progress.src;
             out.flow.dst_state = progress.dst;
-            out.has_progress = true;
+            out.has_progress = out.flow.progress_known = true;
         }
     }
     return end_of(a);
@@ -307,7 +321,7 @@ Fault parse(Bytes message, Entry& out) {
 
 Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     state::Flow& flow = out.flow;
-    flow.labels_known = false;
+    flow.progress_known = flow.timeout_known = flow.mark_known = flow.labels_known = false;
     const auto family = family_of_system(system_family);
     if (!family)
         return Fault::bad_family;
@@ -317,7 +331,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     std::uint8_t reply_proto = 0;
     std::uint16_t zone = 0, orig_zone = 0, reply_zone = 0; // of both directions, or of one
     bool adjusts = false;
-    std::uint32_t status = 0;
+    std::optional<std::uint32_t> told_status;
     Attributes a(attributes);
     while (a.next()) {
         Fault fault = Fault::none;
@@ -333,13 +347,13 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
             reply = true;
             break;
         case CTA_STATUS:
-            sized = read(a.value(), status);
+            sized = read(a.value(), told_status.emplace());
             break;
         case CTA_TIMEOUT:
-            sized = read(a.value(), flow.timeout);
+            sized = flow.timeout_known = read(a.value(), flow.timeout);
             break;
         case CTA_MARK:
-            sized = read(a.value(), flow.mark);
+            sized = flow.mark_known = read(a.value(), flow.mark);
             break;
         case CTA_ZONE:
             sized = read(a.value(), zone);
@@ -383,22 +397,39 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     if (orig_zone != reply_zone)
         flow.extras.reply_zone = reply_zone;
 
+    const std::uint32_t status = told_status.value_or(0);
     if ((status & IPS_SEEN_REPLY) != 0)
         flow.flags |= state::kSeenReply;
     if ((status & IPS_ASSURED) != 0)
         flow.flags |= state::kAssured;
     // Events do not tell them. An adjustment of nothing is none.
-    flow.seq_adjust_known = adjusts || (status & IPS_SEQ_ADJUST) == 0;
+    flow.seq_adjust_known = adjusts || (told_status && (status & IPS_SEQ_ADJUST) == 0);
     for (state::SeqAdjust& adjust : flow.extras.seq_adjust)
         if (adjust.before == 0 && adjust.after == 0)
             adjust = {};
+    const bool offloaded = (status & (IPS_OFFLOAD | IPS_HW_OFFLOAD)) != 0;
+    if (offloaded)
+        flow.timeout_known = false; // it is the flowtable's, and no packet's
     if (!has_states(flow.key.proto)) {
         const Progress progress = datagram_progress(flow.key.proto, flow.flags);
         flow.src_state = progress.src;
         flow.dst_state = progress.dst;
-        out.has_progress = true;
+        out.has_progress = flow.progress_known = told_status.has_value();
+    } else if (offloaded && !flow.progress_known) {
+        out.take_for_established();
     }
     return Fault::none;
+}
+
+void Entry::take_for_established() {
+    flow.src_state = flow.dst_state = state::tcp::kEstablished;
+    has_progress = true;
+}
+
+void Entry::name_whole() {
+    flow.mark_known = flow.labels_known = true;
+    if (!has_progress)
+        take_for_established();
 }
 
 } // namespace encsync::table::ctnetlink

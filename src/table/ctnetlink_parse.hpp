@@ -36,14 +36,19 @@ const char* to_string(Fault fault);
 struct Entry {
     enum class Kind : std::uint8_t { created, updated, destroyed };
     Kind kind = Kind::updated; // dumps and answers: updated
-    // id is not set. timeout is 0 and age is 0 where the message doesn't say. labels_known: the
-    // message has labels. One without them that names the whole entry says that there are none.
+    // id is not set. age is 0 where the message doesn't say; flow's *_known are what it does say.
     state::Flow flow;
     std::uint32_t port = 0; // who caused it: the netlink port id, 0 = the kernel
     std::uint32_t seq = 0;
-    // The progress is known: the protocol has no states, or the message gave one. Updates that
-    // change something else (the mark) come without.
+    // The flow's progress is told, or follows: the protocol has no states, or the flow is offloaded
+    // to a flowtable, which only established flows are (flow.progress_known is false then). Updates
+    // that change something else (the mark) come without.
     bool has_progress = false;
+
+    // A dump or an answer names the whole entry: marks and labels that it leaves out are none. If it
+    // leaves the progress out, the flow was offloaded after its status was written.
+    void name_whole();
+    void take_for_established();
 };
 
 // The kernel keeps labels in words of the host's order. Turns them into bytes, low bit first, and

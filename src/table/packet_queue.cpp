@@ -168,7 +168,7 @@ struct PacketQueue::Impl {
         if (fault != ctnetlink::Fault::none)
             counters.faults[static_cast<std::size_t>(fault)]++;
         // Before an entry is confirmed the kernel counts its timeout from another beginning.
-        parsed.flow.timeout = 0;
+        parsed.flow.timeout_known = false;
         on_packet(id,
                   fault == ctnetlink::Fault::none && parsed.has_progress ? &parsed.flow : nullptr);
     }

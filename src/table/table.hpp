@@ -46,8 +46,8 @@ class Listener {
     // A state is gone. Only flow.key is to be relied on.
     virtual void on_destroyed(const state::Flow& flow) = 0;
 
-    // Of created and updated: where flow.labels_known is false, the labels are those of before;
-    // likewise flow.seq_adjust_known.
+    // Where one of flow's *_known is false, that is as it was before. A progress that is not known
+    // is told as the least that it can be, for flows that were not known either.
     // flow.extras.lifetime is never told.
 
     // The flow is still there, but is no longer to be synced: its mark has come to fit a rule of

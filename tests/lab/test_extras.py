@@ -15,18 +15,20 @@ from pair import CLIENT, SERVER, FirewallPair
 
 pytestmark = pytest.mark.daemon
 
-FTP, LABELLED, LONG, SHORT, PLAIN = 21, 5300, 5310, 5320, 5330
+FTP, TFTP, LABELLED, LONG, SHORT, PLAIN = 21, 69, 5300, 5310, 5320, 5330
 MORE = 100  # questions so long give their flow another label
 
 RULES = f"""
 table inet extras {{
     ct helper ftp {{ type "ftp" protocol tcp; }}
+    ct helper tftp {{ type "tftp" protocol udp; }}
     ct timeout long {{ protocol udp; l3proto ip; policy = {{ unreplied: 72000, replied: 72000 }}; }}
     ct timeout short {{ protocol udp; l3proto ip; policy = {{ unreplied: 5, replied: 5 }}; }}
     counter labelled {{ }}
     chain prerouting {{
         type filter hook prerouting priority filter
         tcp dport {FTP} ct helper set "ftp"
+        udp dport {TFTP} ct helper set "tftp"
         udp dport {LONG} ct timeout set "long"
         udp dport {SHORT} ct timeout set "short"
         udp dport {LABELLED} ct label set 3
@@ -120,6 +122,32 @@ while port:
     if data in select.select([data, sys.stdin], [], [])[0]:
         print("got", data.accept()[0].recv(99).decode(), flush=True)
     port = int(sys.stdin.readline() or 0)
+"""
+
+# TFTP's first two packets: the request, and what comes from another port.
+TFTP_SERVER = """
+import socket, sys
+requests = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+requests.bind(("", 69))
+print("ready", flush=True)
+request, client = requests.recvfrom(999)
+print("asked", flush=True)
+assert sys.stdin.readline() == "send\\n"
+data = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+data.settimeout(3)
+data.sendto(b"\\0\\3\\0\\1the file", client)
+try:
+    print("acknowledged", data.recv(99), flush=True)
+except OSError as e:
+    print("failed", e, flush=True)
+"""
+TFTP_CLIENT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"\\0\\1file\\0octet\\0", (sys.argv[1], 69))
+data, server = s.recvfrom(999)
+s.sendto(b"\\0\\4\\0\\1", server)
+print("got", data[4:].decode(), flush=True)
 """
 
 
@@ -233,6 +261,42 @@ def test_without_the_expectation_the_connection_is_refused(fresh):
     assert expectations(pair.minnie) == []
     server.say("connect")
     wait_for(lambda: "failed" in server.output(), 10, "the connection to fail")
+    assert "got" not in client.output()
+
+
+def tftp(pair: FirewallPair) -> tuple[Process, Process]:
+    """A transfer up to where the server may answer the request."""
+    server = pair.server.start(PYTHON, "-c", TFTP_SERVER, name="tftpd", stdin=True)
+    wait_for(lambda: "ready" in server.output(), 10, "the TFTP server")
+    client = pair.client.start(PYTHON, "-c", TFTP_CLIENT, SERVER[0], name="tftp")
+    wait_for(lambda: "asked" in server.output(), 10, "the request")
+    return server, client
+
+
+@pytest.mark.parametrize("nat", [True, False], ids=["nat", "routed"])
+def test_what_the_first_packet_expects_comes_after_the_takeover(fresh, nat):
+    pair, (mickey, minnie) = start(fresh, nat)
+    server, client = tftp(pair)
+    assert len(expectations(pair.mickey)) == 1
+    wait_for(lambda: len(expectations(pair.minnie)) == 1, 10, "the expectation's copy")
+    assert state(minnie, TFTP)["expectations"] == 1
+    take_over(pair)
+    server.say("send")
+    wait_for(lambda: "acknowledged" in server.output() or "failed" in server.output(), 10, "an end")
+    assert "got the file" in client.output() and "acknowledged" in server.output()
+    counts = minnie.status()["table"]["expectations"]
+    assert counts["early"] == 0 and counts["without_master"] == 0
+
+
+def test_without_what_the_first_packet_expects_the_data_is_refused(fresh):
+    pair, (mickey, minnie) = start(fresh, nat=False, conn={"wire": "openbsd"})
+    server, client = tftp(pair)
+    assert len(expectations(pair.mickey)) == 1
+    wait_for(lambda: state(minnie, TFTP), 10, "the request's copy")
+    take_over(pair)
+    assert expectations(pair.minnie) == []
+    server.say("send")
+    wait_for(lambda: "failed" in server.output(), 10, "the transfer to fail")
     assert "got" not in client.output()
 
 

@@ -167,6 +167,13 @@ def ours():
            *said(INS, 340, flow(plain, back, flags=both,
                                 rest="tail live labels [] helper [] lifetime 0 expectations 0"
                                 " reply zone 10")))
+    # SCTP's verification tags stand where FreeBSD has them.
+    tagged = [peer(4, scrub=struct.pack(">HBBI", 0, 0, 1, tag)) for tag in (0x11223344, 0x55667788)]
+    vector("ours-ins-sctp-tags",
+           packet(section(INS, state(proto=SCTP, orig=(C, 1, S, 2), src=tagged[0], dst=tagged[1],
+                                     timeout=13, expire=60, tail=tail(0, 60, 0, True, 3)))),
+           *said(INS, 276, flow((C, 1, S, 2), (S, 2, C, 1), proto=SCTP, flags=both, timeout=60,
+                                rest="tail live tags 11223344 55667788")))
     vector("ours-upd-tail-copy",
            packet(section(UPD, state(flags=2 | 16, tail=tail(1, 86400, 0, False, 9)))),
            *said(UPD, 276, flow(plain, back, flags="seen_reply sloppy", mark=1,

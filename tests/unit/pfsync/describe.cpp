@@ -46,12 +46,17 @@ std::string show(const FullState& s) {
         f.src_state, f.dst_state, show_flags(f.flags), f.timeout, f.age, f.mark, f.key.zone);
     if (s.has_tail)
         out += s.live ? " tail live" : " tail copy";
-    if (const state::Extras& e = f.extras; !e.empty() || s.expectations != 0)
+    state::Extras e = f.extras;
+    e.verification_tags = {};
+    if (!e.empty() || s.expectations != 0)
         out += fmt::format(" labels [{}] helper [{}] lifetime {} expectations {}",
                            fmt::join(state::numbers(e.labels), " "), e.helper.text(), e.lifetime,
                            s.expectations);
     if (f.extras.reply_zone)
         out += fmt::format(" reply zone {}", *f.extras.reply_zone);
+    if (f.extras.verification_tags != decltype(f.extras.verification_tags){})
+        out += fmt::format(" tags {:x} {:x}", f.extras.verification_tags[0],
+                           f.extras.verification_tags[1]);
     for (const state::SeqAdjust& adjust : f.extras.seq_adjust)
         if (adjust != state::SeqAdjust{})
             out += fmt::format(" from {} on {} instead of {}", adjust.position, adjust.after,

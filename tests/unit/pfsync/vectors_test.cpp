@@ -238,6 +238,12 @@ TEST(Vectors, TailsAreWrittenByteForByte) {
         write_state(m, f, {.tail = true, .more = true, .expectations = 2});
     });
 
+    Flow sctp = make(132, "10.0.0.2", 1, "192.0.2.1", 2, 4, 4, 60);
+    sctp.flags = state::kSeenReply | state::kAssured;
+    sctp.extras.verification_tags = {0x11223344, 0x55667788};
+    expect_written("ours-ins-sctp-tags", Kind::insert, 12,
+                   [&](std::uint8_t* m) { write_state(m, sctp, {.tail = true}); });
+
     f.extras = {};
     f.mark = 1;
     f.flags = state::kSeenReply | state::kSloppy;

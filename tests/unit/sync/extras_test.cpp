@@ -16,7 +16,17 @@ struct Met : Rig {
     const state::Extras& extras(std::uint16_t port) const {
         return engine->index().extras(engine->index().find(flow(port).key));
     }
+    state::Flow known(std::uint16_t port) const {
+        return engine->index().flow(engine->index().find(flow(port).key), engine->seconds());
+    }
     std::size_t expected() const { return engine->expectations().size(); }
+    // The table is read, and holds these.
+    void dump(const std::vector<state::Flow>& flows = {}, bool untouched = false) {
+        engine->on_dump_begin();
+        for (const state::Flow& f : flows)
+            engine->on_dump_entry(f, untouched);
+        engine->on_dump_end();
+    }
     // Flow 1, peer 0's, with what it expects.
     void peer_expects(const std::vector<std::uint16_t>& ports) {
         const auto count = static_cast<std::uint8_t>(ports.size());
@@ -50,6 +60,129 @@ TEST(Extras, AnEventWithoutLabelsLeavesThemAsTheyWere) {
     rig.flush();
     EXPECT_EQ(rig.extras(1).labels, state::Labels{});
     EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+}
+
+TEST(Extras, WhatAnEventDoesNotTellStaysAsItWas) {
+    Met rig;
+    state::Flow f = flow(1);
+    f.mark = 7;
+    f.timeout = 100;
+    rig.engine->on_created(f);
+    rig.acknowledge(0);
+    rig.heard(0);
+    state::Flow event = f;
+    event.mark = event.timeout = event.src_state = event.dst_state = 0;
+    event.mark_known = event.timeout_known = event.progress_known = false;
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.known(1).mark, 7U);
+    EXPECT_EQ(rig.known(1).timeout, 100U);
+    EXPECT_EQ(rig.known(1).src_state, 4);
+    // The twin is told zeros.
+    event.mark_known = event.timeout_known = event.progress_known = true;
+    rig.engine->on_updated(event);
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 1 0:0 live 0");
+    EXPECT_EQ(rig.known(1).mark, 0U);
+    EXPECT_EQ(rig.known(1).timeout, 0U);
+}
+
+// As a dump tells of it: without timeout and progress. It is established, for others are not
+// offloaded.
+state::Flow offloaded(std::uint16_t port) {
+    state::Flow f = flow(port);
+    f.timeout = 0;
+    f.timeout_known = f.progress_known = false;
+    return f;
+}
+
+TEST(Extras, AnOffloadedFlowThatOnlyADumpTellsOfIsEstablished) {
+    Met rig;
+    rig.engine->set_role(Role::active);
+    rig.dump({offloaded(1)});
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.known(1).timeout, 100U);
+}
+
+TEST(Extras, ADumpTakesAnOffloadedFlowNoStepBack) {
+    for (const auto [src, dst, then] : {std::tuple(7, 4, ""), // its FIN has been seen
+                                        std::tuple(4, 2, "UPD_C 1 4:4")}) {
+        Met rig;
+        rig.engine->on_created(flow(1, 0, static_cast<std::uint8_t>(src),
+                                    static_cast<std::uint8_t>(dst)));
+        rig.acknowledge(0);
+        rig.heard(0);
+        rig.dump({offloaded(1)});
+        rig.flush();
+        rig.pass(1s);
+        EXPECT_EQ(rig.heard(0), then);
+    }
+}
+
+TEST(Extras, VerificationTagsStandInThePeerBlocks) {
+    Met rig;
+    state::Flow f = flow(1, kPeer);
+    f.key.proto = 132;
+    f.extras.verification_tags = {0x11223344, 0x55667788};
+    rig.say(0, [&](Packet& p) { p.full(f); });
+    const auto tags = [&] {
+        return rig.engine->index().extras(rig.engine->index().find(f.key)).verification_tags;
+    };
+    EXPECT_EQ(tags(), f.extras.verification_tags);
+    f.extras.verification_tags = {0x11223344, 0x99aabbcc};
+    rig.say(0, [&](Packet& p) { p.full(f); });
+    EXPECT_EQ(tags(), f.extras.verification_tags);
+    // An event tells them with the progress, or not at all.
+    f.extras.verification_tags = {};
+    f.progress_known = false;
+    rig.engine->on_updated(f);
+    EXPECT_EQ(tags()[1], 0x99aabbccU);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Extras, ALifetimeIsNotLearnedFromAnOffloadedFlow) {
+    Met rig;
+    state::Flow f = flow(1);
+    f.timeout = 86400; // the flowtable's
+    f.timeout_known = false;
+    rig.engine->on_created(f);
+    EXPECT_EQ(rig.extras(1).lifetime, 0U);
+    f.timeout_known = true;
+    rig.engine->on_updated(f);
+    EXPECT_EQ(rig.extras(1).lifetime, 86400U);
+}
+
+TEST(Extras, ACopyThatIsOffloadedHasTrafficHere) {
+    for (const bool bypassed : {true, false}) {
+        Met rig;
+        rig.say(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
+        rig.engine->on_link_down(0);
+        state::Flow f = bypassed ? offloaded(1) : flow(1);
+        if (!bypassed)
+            f.timeout = 700; // as it was put here
+        rig.dump({f}, !bypassed);
+        EXPECT_EQ(rig.engine->live(), bypassed ? 1U : 0U);
+    }
+}
+
+TEST(Extras, LabelsOfAFlowThatAnUpdateTellsOfFirstAreAskedFor) {
+    Met rig;
+    rig.dump();
+    state::Flow f = flow(1);
+    f.labels_known = false;
+    rig.engine->on_updated(f);
+    EXPECT_EQ(rig.table.take(), "look 1");
+    // What begins now has told all; and a dump will.
+    f = flow(2);
+    f.labels_known = false;
+    rig.engine->on_created(f);
+    rig.engine->on_dump_begin();
+    f = flow(3);
+    f.labels_known = false;
+    rig.engine->on_updated(f);
+    EXPECT_EQ(rig.table.take(), "");
 }
 
 TEST(Extras, LifetimeIsWhatAPacketGivesBeyondTheNaturalOne) {
@@ -222,6 +355,61 @@ TEST(Expectations, AreToldBehindTheirMaster) {
     rig.flush();
     EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
     EXPECT_EQ(rig.expected(), 0U);
+}
+
+TEST(Expectations, WaitForTheirMaster) {
+    Met rig;
+    rig.engine->on_expected(expectation(1, 1001), true);
+    rig.engine->on_expected(expectation(1, 1002), true);
+    rig.engine->on_expected(expectation(1, 1003), true);
+    rig.engine->on_expected(expectation(1, 1003), true); // once more: still one
+    rig.engine->on_expected(expectation(2, 1004), true);
+    rig.engine->on_unexpected(expectation(1, 1002)); // before it was of any use
+    EXPECT_EQ(rig.engine->early_expectations(), 3U);
+    rig.engine->on_created(flow(1));
+    rig.flush();
+    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1003");
+    EXPECT_EQ(rig.engine->early_expectations(), 1U);
+    rig.dump({flow(1), flow(2)}); // which tells of the other master
+    rig.acknowledge(0);
+    rig.flush();
+    EXPECT_EQ(rig.engine->early_expectations(), 0U);
+    EXPECT_EQ(rig.expected(), 3U);
+    EXPECT_EQ(rig.engine->counters().expectations_without_master, 0U);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Expectations, WhoseMasterThePeerNamesFirstWaitForItToMoveHere) {
+    Met rig;
+    rig.engine->on_expected(expectation(1, 1001), true);
+    rig.say(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
+    EXPECT_EQ(rig.expected(), 0U); // what the peer's flow expects is the peer's to say
+    rig.engine->on_updated(flow(1));
+    EXPECT_EQ(rig.expected(), 1U);
+    EXPECT_EQ(rig.owner(1), "here 1");
+}
+
+TEST(Expectations, OfAMasterThatNeverComesAreGivenUp) {
+    Met rig;
+    rig.engine->on_expected(expectation(7, 1001), true);
+    rig.pass(6s);
+    rig.engine->on_expected(expectation(8, 1002), true);
+    rig.pass(6s);
+    EXPECT_EQ(rig.engine->early_expectations(), 1U);
+    EXPECT_EQ(rig.engine->counters().expectations_without_master, 1U);
+    rig.pass(6s);
+    EXPECT_EQ(rig.engine->early_expectations(), 0U);
+    EXPECT_EQ(rig.engine->counters().expectations_without_master, 2U);
+    rig.engine->on_created(flow(7));
+    EXPECT_EQ(rig.expected(), 0U);
+}
+
+TEST(Expectations, OnlySoManyWaitForTheirMasters) {
+    Met rig;
+    for (std::uint16_t n = 1; n <= 1030; n++)
+        rig.engine->on_expected(expectation(n, 2000), true);
+    EXPECT_EQ(rig.engine->early_expectations(), 1024U);
+    EXPECT_EQ(rig.engine->counters().expectations_over_limit, 6U);
 }
 
 TEST(Expectations, OfAnEndedMasterAreForgotten) {

@@ -276,6 +276,22 @@ TEST_F(KernelTest, SequenceAdjustmentsReadBack) {
     EXPECT_TRUE(our_.refused.empty());
 }
 
+TEST_F(KernelTest, VerificationTagsReadBack) {
+    state::Flow f = tcp(23);
+    f.key.proto = 132;
+    f.extras.verification_tags = {0x11223344, 0x55667788};
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
+    state::Flow without = f;
+    without.extras.verification_tags = {};
+    put(without); // an update that does not know them leaves them
+    EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
+    f.extras.verification_tags = {0x99aabbcc, 0xddeeff00}; // and one that does changes them
+    put(f);
+    EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
+    EXPECT_TRUE(our_.refused.empty());
+}
+
 TEST_F(KernelTest, LabelsReadBackWhereARuleUsesThem) {
     state::Flow f = udp(30);
     f.extras.labels = state::with_label(state::with_label({}, 3), 100);

@@ -168,10 +168,95 @@ TEST(Parse, KnowsWhetherItWasToldTheProgress) {
     ASSERT_EQ(parse(event(tcp(1), [](Writer& w) { w.put_be(CTA_MARK, std::uint32_t{1}); }), e),
               Fault::none);
     EXPECT_FALSE(e.has_progress);
-    ASSERT_EQ(parse(event(udp(1), [](Writer& w) { w.put_be(CTA_MARK, std::uint32_t{1}); }), e),
+    ASSERT_EQ(parse(event(udp(1), [](Writer& w) { w.put_be(CTA_STATUS, std::uint32_t{0}); }), e),
               Fault::none);
     EXPECT_TRUE(e.has_progress);
     EXPECT_EQ(e.flow.src_state, 1);
+}
+
+// ---- flows whose packets take the way through a flowtable: IPS_OFFLOAD is 1 << 14 -----------
+
+constexpr std::uint32_t kAssured = 2 | 4 | 8; // IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED
+constexpr std::uint32_t kOffloaded = kAssured | 1 << 14, kInHardware = kOffloaded | 1 << 15;
+
+template<class F>
+Entry told(const state::Flow& f, F more) {
+    Entry e;
+    EXPECT_EQ(parse(event(f, more), e), Fault::none);
+    return e;
+}
+
+auto status(std::uint32_t bits) {
+    return [=](Writer& w) { w.put_be(CTA_STATUS, bits); };
+}
+
+TEST(Parse, TakesAnOffloadedFlowForEstablished) {
+    for (const std::uint32_t bits : {kOffloaded, kInHardware}) {
+        const Entry e = told(tcp(1), status(bits)); // as dumps and answers have it
+        EXPECT_TRUE(e.has_progress);
+        EXPECT_FALSE(e.flow.progress_known);
+        EXPECT_FALSE(e.flow.timeout_known);
+        EXPECT_EQ(e.flow.src_state, state::tcp::kEstablished);
+        EXPECT_EQ(e.flow.dst_state, state::tcp::kEstablished);
+        EXPECT_EQ(e.flow.flags, state::kSeenReply | state::kAssured);
+    }
+    const Entry e = told(udp(1), status(kOffloaded));
+    EXPECT_TRUE(e.flow.progress_known); // it follows from the status
+    EXPECT_EQ(e.flow.src_state, state::datagram::kMultiple);
+    EXPECT_FALSE(told(tcp(1), status(kAssured)).has_progress); // the twin
+}
+
+TEST(Parse, LearnsNoTimeoutFromAnOffloadedFlow) {
+    const auto with_timeout = [](std::uint32_t bits) {
+        return [=](Writer& w) { // as events have it
+            w.put_be(CTA_STATUS, bits);
+            w.put_be(CTA_TIMEOUT, std::uint32_t{86400});
+        };
+    };
+    EXPECT_FALSE(told(udp(1), with_timeout(kOffloaded)).flow.timeout_known);
+    EXPECT_TRUE(told(udp(1), with_timeout(kAssured)).flow.timeout_known);
+}
+
+TEST(Parse, ADumpWithoutProgressIsOfAFlowThatWasOffloadedMeanwhile) {
+    Entry e = told(tcp(1), status(kAssured));
+    e.name_whole();
+    EXPECT_TRUE(e.has_progress);
+    EXPECT_FALSE(e.flow.progress_known);
+    EXPECT_EQ(e.flow.src_state, state::tcp::kEstablished);
+    e = told(tcp(1), whole_tcp);
+    e.name_whole();
+    EXPECT_TRUE(e.flow.progress_known);
+}
+
+TEST(Parse, KnowsWhetherItWasToldAMark) {
+    Entry e = told(udp(1), status(kAssured));
+    EXPECT_FALSE(e.flow.mark_known);
+    e.name_whole(); // a dump: then it has none
+    EXPECT_TRUE(e.flow.mark_known);
+    const auto none = [](Writer& w) { w.put_be(CTA_MARK, std::uint32_t{0}); };
+    EXPECT_TRUE(told(udp(1), none).flow.mark_known);
+}
+
+TEST(Parse, WithoutAStatusNothingFollowsFromIt) {
+    const Entry e = told(udp(1), [](Writer&) {});
+    EXPECT_FALSE(e.has_progress);
+    EXPECT_FALSE(e.flow.seq_adjust_known);
+}
+
+TEST(Build, NeverOffloads) {
+    std::array<std::uint8_t, 1024> buffer{};
+    for (const Request request : {Request::create, Request::update}) {
+        const Entry from = told(tcp(1), status(kInHardware));
+        const std::size_t size = build(buffer, request, from.flow, 60, 1);
+        netlink::Messages m(Bytes(buffer).first(size));
+        ASSERT_TRUE(m.next());
+        netlink::Attributes a(m.payload().subspan(4));
+        std::uint32_t bits = 0;
+        while (a.next())
+            if (a.type() == CTA_STATUS)
+                bits = load_be<std::uint32_t>(a.value().data());
+        EXPECT_EQ(bits, kAssured);
+    }
 }
 
 TEST(Parse, IsNotFooledByACutAtAnyByte) {
@@ -288,6 +373,24 @@ TEST(Build, SequenceAdjustmentsReadBack) {
         ASSERT_EQ(parse(Bytes(buffer).first(size), e), Fault::none);
         EXPECT_EQ(e.flow.extras.seq_adjust, f.extras.seq_adjust);
     }
+}
+
+// The kernel takes a state of SCTP with both verification tags only (nlattr_to_sctp).
+TEST(Build, VerificationTagsReadBack) {
+    constexpr std::uint8_t kSctp = 132;
+    state::Flow f = tcp(1);
+    f.key.proto = kSctp;
+    std::array<std::uint8_t, kMaxRequest> buffer{};
+    const std::size_t update = build(buffer, Request::update, f, 700, 5);
+    f.extras.verification_tags = {0x11223344, 0};
+    EXPECT_EQ(build(buffer, Request::update, f, 700, 5), update); // it would wipe the other
+    f.extras.verification_tags = {0x11223344, 0x55667788};
+    EXPECT_GT(build(buffer, Request::update, f, 700, 5), update);
+    const std::size_t size = build(buffer, Request::create, f, 700, 5);
+    Entry e;
+    ASSERT_EQ(parse(Bytes(buffer).first(size), e), Fault::none);
+    EXPECT_EQ(e.flow.extras.verification_tags, f.extras.verification_tags);
+    EXPECT_EQ(e.flow.src_state, f.src_state);
 }
 
 TEST(Build, NoRequestIsLargerThanSaid) {
