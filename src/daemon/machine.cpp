@@ -80,7 +80,6 @@ void Machine::complain(std::string name, std::string text, bool breaks) {
 void Machine::look(const Known& known) {
     const auto before = std::exchange(complaints_, {});
     look_at_events();
-    look_at_hooks();
     look_at_room(known);
     look_at_tracking(known);
     look_at_reverse_path();
@@ -120,22 +119,6 @@ void Machine::look_at_events() {
                  "net.netfilter.nf_conntrack_events is 0 and cannot be set from here: the kernel "
                  "tells of no new flow; sysctl -w net.netfilter.nf_conntrack_events=1",
                  true);
-}
-
-void Machine::look_at_hooks() {
-    if (!options_.tracks_connections)
-        return;
-    const auto tracks = options_.tracks_connections();
-    if (!tracks) {
-        log::info("this kernel cannot tell whether connection tracking is at work "
-                  "(nfnetlink_hook)");
-        options_.tracks_connections = {};
-    } else if (!*tracks) {
-        complain("conntrack",
-                 "connection tracking is not at work in this network namespace: no rule uses it "
-                 "(ct, NAT), so no flow is seen; is the firewall's ruleset loaded?",
-                 true);
-    }
 }
 
 void Machine::look_at_room(const Known& known) {

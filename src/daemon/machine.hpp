@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 // How the machine is set, as far as it can make syncing incomplete without a word: conntrack's
-// sysctls, connection tracking that is not at work, packets that the kernel drops, whoever else
-// changes the table.
+// sysctls, packets that the kernel drops, whoever else changes the table.
 //
 //     Machine machine({});            // before the sandbox: what it sets back is opened here
 //     once a second: machine.look(known); if (machine.missed_events()) ...; machine.complaints()
@@ -15,7 +14,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +28,6 @@ struct Complaint {
 
 struct MachineOptions {
     std::string proc = "/proc";
-    std::function<std::optional<bool>()> tracks_connections; // none: not asked
 };
 
 // What the node knows beside it.
@@ -60,7 +57,6 @@ class Machine {
   private:
     std::optional<std::uint64_t> netfilter(const char* name) const;
     void look_at_events();
-    void look_at_hooks();
     void look_at_room(const Known& known);
     void look_at_tracking(const Known& known);
     void look_at_reverse_path();

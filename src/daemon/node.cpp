@@ -4,7 +4,6 @@
 #include "daemon/translate.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "ipsec/link/userspace.hpp"
-#include "table/hooks.hpp"
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -161,7 +160,7 @@ Result<void> Node::open_table() {
     if (!conntrack)
         return conntrack.error();
     conntrack_ = std::move(*conntrack);
-    machine_.emplace(MachineOptions{.tracks_connections = table::tracks_connections});
+    machine_.emplace(MachineOptions{});
     return {};
 }
 
@@ -225,7 +224,7 @@ Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
                                  config::to_string(conn.left), conn.left.scope)};
     auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
                                   conn.lifepackets, conn.type == config::Type::transport,
-                                  peer_options(conn).extended});
+                                  peer_options(config_.setup, conn).extended});
     if (!added)
         return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
     return {};

@@ -80,7 +80,7 @@ struct Extras {
     SeqAdjusts seq_adjust{};
     // The conntrack zone of replies, where it is not Key::zone. The kernel gives an entry one zone,
     // for both directions or for one, so that one of the two is 0.
-    std::optional<std::uint16_t> reply_zone;
+    std::optional<std::uint16_t> reply_zone{};
     // Of SCTP: what packets of the original direction and replies carry; 0: not known yet.
     std::array<std::uint32_t, 2> verification_tags{};
 

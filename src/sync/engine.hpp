@@ -324,7 +324,6 @@ class Engine : public table::Listener {
     bool is_refused(state::Slot slot) const;
     void count_refused(std::uint8_t owner, table::Ignored why);
     void hold_back(state::Slot slot);
-    void discard(state::Slot slot);
 
     // withheld.cpp
     struct Timed {

@@ -126,7 +126,7 @@ bool Engine::local_change(const state::Flow& flow, Timer timer) {
         return true;
     }
     if (is_refused(slot))
-        return;
+        return false;
     const Edit edit(*this, slot);
     Record& record = index_.record(slot);
     const auto [src_state, dst_state] = progress_of(flow, record);
@@ -413,8 +413,10 @@ void Engine::put_copy(Slot slot) {
     const state::Flow flow = index_.flow(slot, now_s_);
     if (record.sync.owner == kHere) {
         state::Flow now = flow;
-        if ((record.sync.bits & kAbsent) == 0)
-            now.extras.seq_adjust = {}, now.extras.verification_tags = {}; // the table knows
+        if ((record.sync.bits & kAbsent) == 0) { // the table follows them itself
+            now.extras.seq_adjust = {};
+            now.extras.verification_tags = {};
+        }
         table_.put(now, table::Lifetime::natural);
         record.sync.liberal = true;
         record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);

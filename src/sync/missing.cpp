@@ -3,9 +3,10 @@
 // them back.
 //
 // - vanished: deleted here by somebody, pushed out of a full table, or found missing by a dump.
-//   Each is put back as soon as its owner is heard of again, for otherwise the owner may be about
-//   to be found dead, and then the flow's end was news. Not over and over again: in a full table
-//   each one that is put back may push out another.
+//   On a standby each is put back as soon as its owner is heard of again. Elsewhere its traffic may
+//   have ended here while its owner is about to be found dead, and then that is news: it waits for
+//   longer than that takes. Not over and over again: in a full table each one that is put back may
+//   push out another.
 // - no_room, refused: asked again by the refresh round, once a minute.
 // - clash: another entry has the same reply tuple in the same zone, because two nodes gave the same
 //   NAT port to different flows. One of the two goes, by rules that all nodes follow alike:
@@ -119,6 +120,9 @@ void Engine::put_back_vanished(PeerId peer) {
         v.copies.pop_front();
         if (!is_missing(copy, Missing::vanished) || index_.record(copy.slot).sync.owner != peer)
             continue;
+        // A packet of a dead owner may be on its way still; the refresh round waits for longer.
+        if ((index_.record(copy.slot).sync.bits & kEnded) != 0)
+            continue;
         if (v.put_back >= kPutBackTimes * copies_[peer] + kPutBackMore) {
             index_.record(copy.slot).expires = now_s_ + kRefusedPause;
             continue;
@@ -209,7 +213,7 @@ void Engine::settle_clash(Slot slot, Slot held) {
     }
     if (owner != other.sync.owner && now_ - reconciled_ < kRolesSettle) {
         if (owner == kHere)
-            record.sync.bits |= kLent; // the refresh round tries again
+            record.sync.bits |= kLent | kAbsent; // the refresh round tries again
         else
             on_refused(index_.key(slot), table::Refusal::clash);
         return;
@@ -225,7 +229,7 @@ void Engine::settle_clash(Slot slot, Slot held) {
     }
     if (owner != kHere)
         on_refused(index_.key(slot), table::Refusal::clash);
-    else if ((record.sync.bits & kAbsent) != 0) // taken over, and nowhere to put it
+    else // taken over, and nowhere to put it
         end_clashing(slot, held_flow);
 }
 

@@ -124,11 +124,12 @@ void Engine::forget(Slot slot) {
     index_.erase(slot);
 }
 
-// No longer to be in the table either.
+// Out of the table as well, if we have put it there.
 void Engine::discard(Slot slot) {
     if (dumping_)
         remember_gone(index_.key(slot));
-    table_.remove(index_.flow(slot, now_s_));
+    if (index_.record(slot).refused == 0)
+        table_.remove(index_.flow(slot, now_s_));
     forget(slot);
 }
 

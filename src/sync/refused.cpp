@@ -70,13 +70,6 @@ void Engine::hold_back(Slot slot) {
     record.expires = now_s_ + table_.natural_timeout(index_.flow(slot, now_s_)) + table::kCopyExtra;
 }
 
-// Out of the index, and out of the table if we have put it there.
-void Engine::discard(Slot slot) {
-    if (index_.record(slot).refused == 0)
-        table_.remove(index_.flow(slot, now_s_));
-    forget(slot);
-}
-
 // Copies are held against the addresses that this machine has now, and so is what was taken over
 // and is the firewall's own by now. In slices (refresh_round).
 void Engine::on_addresses_changed() {

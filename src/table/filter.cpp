@@ -208,7 +208,8 @@ std::optional<Ignored> Filter::refused(const state::Flow& flow) const {
                         was_local(flow.key.orig.src, family) || was_local(flow.reply.src, family));
 }
 
-// One that a function translates goes on to somebody behind the firewall.
+// One that a function translates goes on to somebody behind the firewall: to an address that is
+// told, or to that end of the master which is not its sender.
 std::optional<Ignored> Filter::refused(const state::Expectation& expectation) const {
     state::Flow flow;
     flow.key = {expectation.tuple, expectation.master.zone, expectation.proto,
@@ -216,7 +217,9 @@ std::optional<Ignored> Filter::refused(const state::Expectation& expectation) co
     if (is_unspecified(flow.key.orig.src)) // whoever it will be
         flow.key.orig.src = expectation.master.orig.src;
     if (expectation.has_nat && !expectation.function.empty())
-        flow.key.orig.dst = expectation.nat_address;
+        flow.key.orig.dst = !is_unspecified(expectation.nat_address) ? expectation.nat_address
+                            : expectation.nat_reply                  ? expectation.master.orig.src
+                                                                     : expectation.master.orig.dst;
     flow.reply = state::inverse(flow.key);
     return refused(flow);
 }

@@ -66,7 +66,7 @@ def test_an_interface_that_comes_back_is_followed(pair, instances):
     node.ip("link del sync")
     wait_for(lambda: "interface sync of left fe80::1%sync is gone" in mickey.log(), PATIENCE,
              "the log to say so", 0.2)
-    conntrack.insert_many(node, 301)
+    conntrack.insert_many(node, 1, proto="udp")
     node.ip("link add filler type veth peer name filler2")
     pair.lab.plug(node, "sync", pair.sync_switch, f"{ADDRESS['mickey']}/64")
     node.ip("link del filler")

@@ -52,7 +52,7 @@ def test_a_path_that_drops_nothing_keeps_its_mtu(pair, instances):
 def test_what_passes_is_found(pair, instances):
     mickey, minnie = instances
     for node in pair.firewalls:
-        node.nft('table inet hole { chain all { type filter hook prerouting priority -500;'
+        node.nft('table inet hole { chain drops { type filter hook prerouting priority -500;'
                  f' iifname "sync" meta length > {PASSES} counter drop; }}; }}')
     conntrack.insert_many(pair.mickey, 2000)
     wait_for(lambda: equal(pair), PATIENCE, "both to hold the same flows")
@@ -64,7 +64,7 @@ def test_what_passes_is_found(pair, instances):
     minnie.restart()
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
     assert equal(pair)
-    assert all(peer["no_room"] == 0 for instance in instances for peer in instance.json("peers"))
+    assert not any(peer["missing"] for instance in instances for peer in instance.json("peers"))
 
 
 def test_a_path_that_carries_more_again_is_found(pair, instances):
@@ -75,5 +75,5 @@ def test_a_path_that_carries_more_again_is_found(pair, instances):
     minnie.restart()  # or ten minutes
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
     wait_for(lambda: path(mickey)["mtu"] == 1500, PATIENCE, "the configured mtu")
-    assert path(mickey)["found"] == "configured" and path(mickey)["confirmed"]
+    assert path(mickey)["found"] == "configured"
     flush(pair, instances)

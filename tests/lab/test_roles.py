@@ -327,7 +327,7 @@ def test_scripts_in_keepalived_s_order(fresh):
     # The twin: in time, each is carried out; and that keepalived stops.
     fault.unlink()
     wait_roles([mickey], "active")
-    assert "active 0" in told.read_text()
+    wait_for(lambda: "active 0" in told.read_text(), 20, "its script to end")
     assert pair.keepalived["mickey"].stop() == 0
     wait_roles([mickey], "standby")
 

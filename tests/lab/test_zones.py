@@ -27,7 +27,7 @@ def rules(way: str) -> str:
     return ("table inet zones { chain prerouting {\n"
             "type filter hook prerouting priority raw\n"
             + "\n".join(f'udp dport {PORT} iifname "inside" {line}' if way != "reply"
-                        else line for line in lines) + "\n} }\n")
+                        else line for line in lines) + "\n}\n}\n")
 
 
 # Says from where it was asked, so that a mapping that has changed is noticed.

@@ -429,7 +429,7 @@ class Run {
                  (bits & 1) != 0 || s.remote == 0 ? std::uint64_t{script_.byte()} : s.remote);
         store_be(m + ext::hello::heard, (bits & 2) != 0 ? 0 : s.local);
         store_be(m + ext::hello::creatorid, 0x0fffu + p + ((bits & 4) != 0 ? 0u : 2u));
-        store_be(m + ext::hello::version, std::uint16_t{bits >> 6 == 3 ? 2u : 1u});
+        store_be(m + ext::hello::version, static_cast<std::uint16_t>(bits >> 6 == 3 ? 2 : 1));
         m[ext::hello::role] = bits >> 4 & 3;
         m[ext::hello::flags] = script_.byte();
         store_be(m + ext::hello::live, std::uint64_t{script_.byte()});

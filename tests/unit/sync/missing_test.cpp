@@ -37,7 +37,7 @@ struct Met : Rig {
 // ---- vanished ------------------------------------------------------------------------------
 
 TEST(Missing, ACopyIsPutBackOnceItsOwnerIsHeardOfAgain) {
-    Met rig;
+    Met rig(Role::standby);
     rig.copy(1);
     rig.table.take();
     rig.pass(100ms);
@@ -55,6 +55,21 @@ TEST(Missing, ACopyIsPutBackOnceItsOwnerIsHeardOfAgain) {
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:4");
     EXPECT_EQ(rig.engine->missing_of(0), 0u);
     EXPECT_EQ(rig.engine->counters().put_back, 1u);
+}
+
+// Traffic may pass here, and the owner be about to be found dead: then it is the flow's end.
+TEST(Missing, ACopyThatMayHaveEndedHereWaitsForLonger) {
+    Met rig(Role::automatic);
+    rig.copy(1);
+    rig.pass(100ms);
+    rig.engine->on_destroyed(flow(1));
+    rig.table.take();
+    rig.second(3);
+    EXPECT_EQ(rig.table.take(), "");
+    EXPECT_EQ(rig.engine->missing_of(0, Missing::vanished), 1u);
+    rig.second(70);
+    EXPECT_NE(rig.table.take(), "");
+    EXPECT_EQ(rig.engine->missing_of(0), 0u);
 }
 
 TEST(Missing, ACopyWhoseOwnerIsFoundDeadIsNot) {
@@ -85,7 +100,7 @@ TEST(Missing, WhatADumpDoesNotNameIsPutBack) {
 }
 
 TEST(Missing, ATableThatPushesOutWhatIsPutBackMakesNoLoop) {
-    Met rig;
+    Met rig(Role::standby);
     constexpr std::uint16_t kFlows = 2000;
     for (std::uint16_t port = 1; port <= kFlows; port++)
         rig.copy(port);
@@ -119,7 +134,7 @@ TEST(Missing, ACopyOfAPeerThatTakesOverIsPutAtOnce) {
 }
 
 TEST(Missing, BearsOnReadinessIfItIsMoreThanAFewOrLasts) {
-    Met rig;
+    Met rig(Role::standby);
     for (std::uint16_t port = 1; port <= 30; port++)
         rig.copy(port);
     rig.second();

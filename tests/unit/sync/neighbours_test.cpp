@@ -31,6 +31,7 @@ struct Meeting : Rig {
         store_be(&m[ext::hello::session], std::uint64_t{77} + peer);
         store_be(&m[ext::hello::heard], engine->session(peer).local);
         store_be(&m[ext::hello::creatorid], kPeer + peer);
+        store_be(&m[ext::hello::version], ext::hello::kVersion);
         say_plain(peer, [&](Packet& p) { p.raw(ext::kHello, m); });
     }
     std::string why() const {
