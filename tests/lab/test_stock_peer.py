@@ -234,8 +234,8 @@ def test_an_insider_opens_no_door(fresh, synclocal):
         refused.pop("local", None)
     assert states == {"now": sum(refused.values()), **refused}
     assert planted() == taken
-    assert "tells of flows that are not taken from a peer: loopback" in mickey.log()
-    assert mickey.ready()
+    wait_for(lambda: "tells of flows that are not taken from a peer: loopback" in mickey.log(), 10,
+             "the log to say so")
     # An address that comes makes a door of what was a way before.
     node.ip(f"addr add {VIP}/32 dev sync")
     if allowed:
