@@ -97,6 +97,8 @@ Result<std::vector<TrustedKey>> read_trusted(std::string_view text);
 
 // "SHA256:" and the base64 of the raw key's SHA-256, without padding: the form of OpenSSH.
 std::string fingerprint(const RawKey& key);
+// Its first 8 bytes, as peers tell one another whose key they trust.
+std::uint64_t key_print(const RawKey& key);
 // Its first twelve characters after the "SHA256:", to tell keys apart in a table. Not for
 // comparing by eye whether a key is the right one.
 std::string short_fingerprint(const RawKey& key);

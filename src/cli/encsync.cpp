@@ -20,7 +20,7 @@ struct Words {
     std::string file, name, peer, role, write, what = "sa";
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
-    bool ready = false, pem = false, live = false;
+    bool ready = false, pem = false, live = false, force = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -125,9 +125,11 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     });
     rotate->add_option("--peer", w.peer, "Default: all");
     rotate->add_option("--what", w.what, "Default: sa")->check(CLI::IsMember({"sa", "identity"}));
-    add("retire", "Drop the older of two identities, or of a peer's two trusted keys", [&] {
-        return cli::keys_retire(o, w.peer);
-    })->add_option("--peer", w.peer);
+    auto* retire =
+        add("retire", "Drop the older of two identities, or of a peer's two trusted keys",
+            [&] { return cli::keys_retire(o, w.peer, w.force); });
+    retire->add_option("--peer", w.peer);
+    retire->add_flag("--force", w.force, "Even if that cuts a peer off");
     add("forget", "Trust the keys of a name no longer", [&] { return cli::keys_forget(o, w.name); })
         ->add_option("NAME", w.name)
         ->required();

@@ -4,6 +4,7 @@
 #include "config/config.hpp"
 #include "config/disk.hpp"
 #include "control/client.hpp"
+#include "control/request.hpp"
 #include "keys/files.hpp"
 #include "keys/store.hpp"
 
@@ -113,6 +114,65 @@ Result<json::array> describe_trusted(const keys::Store& store) {
                         {"since", keys::to_text(key.since)},
                         {"age", age(key)}});
     return list;
+}
+
+// The peers as encsyncd sees them; none if it does not run.
+Result<std::optional<json::array>> ask_peers(const Options& options) {
+    auto client = control::Client::connect_if_running(options.run_dir);
+    if (!client)
+        return client.error();
+    if (!*client)
+        return std::optional<json::array>();
+    auto peers = (*client)->call({{"command", "peers"}});
+    if (!peers)
+        return peers.error();
+    auto* list = peers->if_array();
+    if (list == nullptr)
+        return Error{"encsyncd has answered with something else than peers"};
+    return std::optional(std::move(*list));
+}
+
+std::string text(const json::value& peer, std::string_view name) {
+    return std::string(control::text(peer.as_object(), name));
+}
+
+// Without the older identity every peer must take the newer one. The error names those that have
+// not shown that they do.
+Result<void> may_retire(const Options& options, const keys::Identity& newer) {
+    auto peers = ask_peers(options);
+    if (!peers)
+        return peers.error();
+    if (!*peers)
+        return Error{"encsyncd does not run, so it is not known whether the peers trust the new "
+                     "key"};
+    const json::value print(keys::fingerprint(newer.key));
+    std::vector<std::string> missing;
+    for (const json::value& peer : **peers) {
+        const auto* accepts = peer.as_object().if_contains("accepts");
+        const auto* prints = accepts != nullptr ? accepts->if_array() : nullptr;
+        if (prints == nullptr || std::ranges::find(*prints, print) == prints->end())
+            missing.push_back(text(peer, "name"));
+    }
+    if (missing.empty())
+        return {};
+    return Error{fmt::format("{} {} not shown that the new key is trusted there: take it to the "
+                             "peer (encsync keys export) and run encsync keys trust",
+                             fmt::join(missing, ", "), missing.size() == 1 ? "has" : "have")};
+}
+
+// Nobody may be connected with the older key of a peer, which would cut it off.
+Result<void> may_retire(const Options& options, const keys::TrustedKey& older) {
+    auto peers = ask_peers(options);
+    if (!peers)
+        return peers.error();
+    const std::string print = keys::fingerprint(older.key);
+    if (*peers)
+        for (const json::value& peer : **peers)
+            if (text(peer, "state") == "up" && text(peer, "key") == print)
+                return Error{fmt::format("{} is connected with the older key, {}: run encsync keys "
+                                         "retire there first",
+                                         text(peer, "name"), print)};
+    return {};
 }
 
 // The whole file, or as much of it as shows that it is too long.
@@ -263,11 +323,18 @@ int keys_rotate_identity(const Options& options) {
     return reload_daemon(options, std::move(*shown));
 }
 
-int keys_retire(const Options& options, const std::string& peer) {
+int keys_retire(const Options& options, const std::string& peer, bool force) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
     if (!peer.empty()) {
+        auto trusted = store->trusted();
+        if (!trusted)
+            return fail(trusted.error().text);
+        const auto older = std::ranges::find(*trusted, peer, &keys::TrustedKey::name);
+        if (older != trusted->end() && !force)
+            if (auto ok = may_retire(options, *older); !ok)
+                return fail(ok.error().text + "; --force cuts it off");
         if (auto ok = store->retire_peer(peer); !ok)
             return fail(ok.error().text);
         auto list = describe_trusted(*store);
@@ -277,6 +344,12 @@ int keys_retire(const Options& options, const std::string& peer) {
             std::fputs(render_trusted(*list).c_str(), stdout);
         return reload_daemon(options, {{"trusted", std::move(*list)}});
     }
+    auto identities = store->identities();
+    if (!identities)
+        return fail(identities.error().text);
+    if (identities->size() == 2 && !force)
+        if (auto ok = may_retire(options, identities->back()); !ok)
+            return fail(ok.error().text + "; --force retires the old key all the same");
     if (auto ok = store->retire(); !ok)
         return fail(ok.error().text);
     auto shown = describe_identities(*store);

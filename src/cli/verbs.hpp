@@ -75,7 +75,9 @@ int keys_export(const Options& options, bool pem);
 int keys_trust(const Options& options, const std::string& file, const std::string& name);
 int keys_list(const Options& options);
 int keys_rotate_identity(const Options& options);
-int keys_retire(const Options& options, const std::string& peer);
+// The older of a peer's two keys, or without a peer, of this node's two identities. Refused while
+// that would cut somebody off, unless forced.
+int keys_retire(const Options& options, const std::string& peer, bool force);
 int keys_forget(const Options& options, const std::string& name);
 
 } // namespace encsync::cli

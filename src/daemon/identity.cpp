@@ -106,6 +106,9 @@ Result<Node::Told> Node::prepare_charon(const Keys& keys,
 // What charon is told has been found good before.
 void Node::take_keys(Keys keys, Told told) {
     store_ = std::move(keys.store);
+    own_keys_.clear();
+    for (const keys::Identity& mine : keys.identities)
+        own_keys_.push_back(mine.key);
     const auto say = [](const Result<void>& done) {
         if (!done)
             log::error("charon was not told: {}", done.error().text);
@@ -128,7 +131,18 @@ void Node::take_keys(Keys keys, Told told) {
         const auto is_for = [&peer](const keys::Identity& mine) {
             return keys::certifies(peer.certificate, mine.key);
         };
-        if (!peer.certificate.empty() && std::ranges::none_of(keys.identities, is_for)) {
+        // A peer with our passphrase does not ask for a key, one with our CA takes what that
+        // signed.
+        life.vouched.clear();
+        for (const keys::Identity& mine : keys.identities)
+            if (!peer.psk.empty() || (!peer.certificate.empty() && is_for(mine)))
+                life.vouched.push_back(mine.key);
+        std::vector<sync::KeyPrint> trusted;
+        for (const auto& key : peer.trusted)
+            trusted.push_back(keys::key_print(key));
+        turn();
+        engine_->set_trusted(id, std::move(trusted));
+        if (!peer.certificate.empty() && life.vouched.empty()) {
             life.last_error = fmt::format("{} is not for this node's key; certify the one that "
                                           "encsync keys export --pem prints",
                                           config_.conns[id].leftcert);

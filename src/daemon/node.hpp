@@ -76,6 +76,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         std::string last_error;
         std::optional<channel::Ed25519Public> key; // what it proved itself with last
         std::optional<Proof::Digest> proof;        // files that it may do so with
+        std::vector<keys::RawKey> vouched; // keys of ours that need no trust of it: see take_keys()
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
         std::string misunderstood; // why nothing that it says is of use, while that is so
@@ -191,6 +192,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     boost::json::value status();
     boost::json::array peers() const;
     boost::json::object missing(PeerId peer) const;
+    boost::json::array accepted_keys(PeerId peer) const;
     boost::json::array sas() const;
     boost::json::object policy();
     boost::json::object refused(const policy::RulesetStatus& ruleset) const;
@@ -203,6 +205,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     const std::string config_file_;
     RunDir run_dir_;
     std::optional<keys::Store> store_;
+    std::vector<keys::RawKey> own_keys_; // the public ones, oldest first
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 
     std::unique_ptr<control::Server> control_;

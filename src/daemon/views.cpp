@@ -303,12 +303,13 @@ json::array Node::peers() const {
         o["copies"] = engine_->copies_of(peer);
         o["missing"] = missing(peer);
         json::array hears;
-        for (const sync::Neighbour& node : s.neighbours)
+        for (const sync::Neighbour& node : s.told.neighbours)
             hears.push_back(json::object{{"name", node.name},
                                          {"creatorid", hex(node.creatorid)},
                                          {"role", sync::to_string(node.role)},
                                          {"owns", node.owns}});
         o["hears"] = std::move(hears);
+        o["accepts"] = accepted_keys(peer);
         json::object refused_states{{"now", engine_->refused_of(peer)}};
         for (int n = 0; n < table::kIgnored; n++)
             if (const auto count = s.counters.refused_states[static_cast<std::size_t>(n)])
@@ -354,6 +355,18 @@ json::object Node::missing(PeerId peer) const {
         if (const std::size_t flows = engine_->missing_of(peer, why); flows != 0)
             out[sync::to_string(why)] = flows;
     }
+    return out;
+}
+
+// Those of this node's keys with which the peer is known to let it in.
+json::array Node::accepted_keys(PeerId peer) const {
+    json::array out;
+    const auto& vouched = lives_[peer].vouched;
+    const auto& trusted = engine_->session(peer).told.trusted;
+    for (const keys::RawKey& key : own_keys_)
+        if (std::ranges::find(vouched, key) != vouched.end() ||
+            std::ranges::find(trusted, keys::key_print(key)) != trusted.end())
+            out.emplace_back(keys::fingerprint(key));
     return out;
 }
 

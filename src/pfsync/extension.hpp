@@ -28,8 +28,9 @@ inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0
                               kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8;
 
 // HELLO: when the link comes up, every second, and in answer to a hello of a new session. Behind
-// its 44 bytes, which are all that older nodes say and read: the nodes that I hear, you excepted.
-namespace hello {                            // 44 bytes, or 48 and 20 for each node
+// its 44 bytes, which are all that older nodes say and read: the nodes that I hear, you excepted,
+// and the keys of yours that I trust.
+namespace hello {                            // 44 bytes, or 48, 20 for each node, 8 for each key
 inline constexpr std::size_t size = 44;      //
 inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
 inline constexpr std::size_t heard = 8;      // u64: the session last heard from you, 0 = none
@@ -51,7 +52,8 @@ inline constexpr std::uint8_t kReadsReplyZone = 0x10; // I read more::reply_zone
 inline constexpr std::uint8_t kTracking = 0x20;       // the next two are told:
 inline constexpr std::uint8_t kLoose = 0x40;          // nf_conntrack_tcp_loose is on here
 inline constexpr std::uint8_t kLiberal = 0x80;        // nf_conntrack_tcp_be_liberal is on here
-inline constexpr std::size_t count = 44;              // u8: nodes that follow; 3 bytes 0
+inline constexpr std::size_t count = 44;              // u8: nodes that follow
+inline constexpr std::size_t keys = 45;               // u8: keys that follow them; 2 bytes 0
 inline constexpr std::size_t nodes = 48;
 namespace node {                            // 20 bytes
 inline constexpr std::size_t size = 20;     //
@@ -62,7 +64,9 @@ inline constexpr std::size_t name = 6;      // 14 bytes: as I call it, cut, padd
 inline constexpr std::uint8_t kOwns = 0x01; // flows are its own
 } // namespace node
 // So many, the ones that matter first: SEQ, HELLO and ACK fit into any packet.
-inline constexpr std::size_t max_nodes = 13;
+inline constexpr std::size_t max_nodes = 12;
+// A key is its print, u64: the first 8 bytes of the SHA-256 of the public key.
+inline constexpr std::size_t key_size = 8, max_keys = 2;
 } // namespace hello
 
 // SEQ: number of this packet within my session, from 1.

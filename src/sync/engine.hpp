@@ -169,6 +169,8 @@ class Engine : public table::Listener {
     // The number must be free, or taken by a peer, respectively; others do not notice.
     void add_peer(PeerId peer, PeerOptions options);
     void remove_peer(PeerId peer);
+    // The keys that the peer may prove itself with, of which it is told: two at most.
+    void set_trusted(PeerId peer, std::vector<KeyPrint> keys);
     void set_role(Role role);
     Role role() const { return options_.role; }
     // What peers are told of this machine.

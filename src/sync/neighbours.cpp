@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: ISC
-// Whom the peers hear. Only a node's own word makes its flows known, so every node must hear every
-// other one; where a peer hears a node that has flows, and this node does not, a conn or a path is
-// missing, and a takeover would lose those flows.
+// What a hello tells beside the state of its sender: whom that hears, and which keys it trusts.
+// Only a node's own word makes its flows known, so every node must hear every other one; where a
+// peer hears a node that has flows, and this node does not, a conn or a path is missing, and a
+// takeover would lose those flows.
 #include "sync/engine.hpp"
 
 #include "pfsync/extension.hpp"
@@ -36,38 +37,52 @@ std::vector<Neighbour> Engine::neighbours_for(PeerId peer) const {
     return out;
 }
 
-void write_neighbours(std::uint8_t* m, const std::vector<Neighbour>& nodes) {
-    m[hello::count] = static_cast<std::uint8_t>(nodes.size());
-    for (m += hello::nodes; const Neighbour& node : nodes) {
+std::size_t HelloTail::hello_size() const {
+    return hello::nodes + neighbours.size() * hello::node::size + trusted.size() * hello::key_size;
+}
+
+void HelloTail::write(std::uint8_t* m) const {
+    m[hello::count] = static_cast<std::uint8_t>(neighbours.size());
+    m[hello::keys] = static_cast<std::uint8_t>(trusted.size());
+    m += hello::nodes;
+    for (const Neighbour& node : neighbours) {
         store_be(m + hello::node::creatorid, node.creatorid);
         m[hello::node::role] = static_cast<std::uint8_t>(node.role);
         m[hello::node::flags] = node.owns ? hello::node::kOwns : 0;
         std::memcpy(m + hello::node::name, node.name.data(), node.name.size());
         m += hello::node::size;
     }
+    for (const KeyPrint key : trusted) {
+        store_be(m, key);
+        m += hello::key_size;
+    }
 }
 
 // ---- hearing -------------------------------------------------------------------------------
 
-bool read_neighbours(Bytes m, std::vector<Neighbour>& out) {
-    out.clear();
+std::optional<HelloTail> HelloTail::read(Bytes m) {
+    HelloTail out;
     if (m.size() < hello::nodes) // of a node that does not tell
-        return true;
-    const std::size_t count = m[hello::count];
-    if (count > hello::max_nodes || m.size() < hello::nodes + count * hello::node::size)
-        return false;
+        return out;
+    const std::size_t count = m[hello::count], keys = m[hello::keys];
+    const std::size_t keys_at = hello::nodes + count * hello::node::size;
+    if (count > hello::max_nodes || keys > hello::max_keys ||
+        m.size() < keys_at + keys * hello::key_size)
+        return std::nullopt;
     for (std::size_t n = 0; n < count; n++) {
         const std::uint8_t* at = &m[hello::nodes + n * hello::node::size];
         const auto creatorid = load_be<std::uint32_t>(at + hello::node::creatorid);
         const auto name = NeighbourName::read(at + hello::node::name);
         const std::uint8_t role = at[hello::node::role];
         if (creatorid == 0 || role > 2 || !name)
-            return false;
-        out.push_back({creatorid, static_cast<Role>(role),
-                       (at[hello::node::flags] & hello::node::kOwns) != 0,
-                       std::string(name->text())});
+            return std::nullopt;
+        out.neighbours.push_back({creatorid, static_cast<Role>(role),
+                                  (at[hello::node::flags] & hello::node::kOwns) != 0,
+                                  std::string(name->text())});
     }
-    return true;
+    for (std::size_t n = 0; n < keys; n++)
+        out.trusted.push_back(load_be<KeyPrint>(&m[keys_at + n * hello::key_size]));
+    return out;
 }
 
 // It is within reach, or was a moment ago: then the peer may not have noticed yet.
@@ -84,7 +99,7 @@ std::vector<Engine::MissingEdge> Engine::missing_edges() const {
     for (PeerId peer = 0; peer < peer_count(); peer++) {
         if (!sessions_[peer]->reachable())
             continue;
-        for (const Neighbour& node : sessions_[peer]->neighbours)
+        for (const Neighbour& node : sessions_[peer]->told.neighbours)
             if (node.matters() && !hears(node.creatorid))
                 out.push_back({peer, &node});
     }

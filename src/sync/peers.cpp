@@ -2,6 +2,7 @@
 // Peers that come and go while the others go on.
 #include "sync/engine.hpp"
 
+#include "pfsync/extension.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -55,6 +56,15 @@ void Engine::remove_peer(PeerId peer) {
     options_.session += kSessionStep; // if it comes back, it must see that we begin anew
     settle_unclaimed();               // it may have been the last one that had not named them
     watch_orphans();
+}
+
+void Engine::set_trusted(PeerId peer, std::vector<KeyPrint> keys) {
+    Session& s = *sessions_[peer];
+    keys.resize(std::min(keys.size(), pfsync::extension::hello::max_keys));
+    if (s.options.trusted == keys)
+        return;
+    s.options.trusted = std::move(keys);
+    s.hello_now = s.extended;
 }
 
 bool Engine::has_peer(PeerId peer) const {

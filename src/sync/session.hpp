@@ -21,6 +21,9 @@ namespace encsync::sync {
 enum class Role : std::uint8_t { automatic = 0, active = 1, standby = 2 };
 const char* to_string(Role role); // "auto", "active", "standby"
 
+// The first 8 bytes of the SHA-256 of a public key.
+using KeyPrint = std::uint64_t;
+
 struct PeerOptions {
     std::string name;
     // Say hello, and use our own messages once the peer says hello too (wire=encsync, auto).
@@ -28,9 +31,10 @@ struct PeerOptions {
     bool extended = true;
     // None: whatever the peer shows itself to speak (wire=auto).
     std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
-    state::NoSync nosync{};  // what this peer is not told of
-    std::uint8_t maxupd = 1; // changes of one state in one update; 0 and 1: none ever waits
-    state::NoSync refuse{};  // what is not taken from it
+    state::NoSync nosync{};          // what this peer is not told of
+    std::uint8_t maxupd = 1;         // changes of one state in one update; 0 and 1: none ever waits
+    state::NoSync refuse{};          // what is not taken from it
+    std::vector<KeyPrint> trusted{}; // the keys that this node lets it prove itself with
 };
 
 // How a node's conntrack judges TCP: nf_conntrack_tcp_loose, nf_conntrack_tcp_be_liberal.
@@ -75,9 +79,15 @@ struct Neighbour {
 };
 using NeighbourName = state::BasicName<14>;
 
-// Behind a HELLO at `m` (pfsync/extension.hpp).
-void write_neighbours(std::uint8_t* m, const std::vector<Neighbour>& nodes);
-bool read_neighbours(Bytes m, std::vector<Neighbour>& out); // false: it is malformed
+// What follows the first 44 bytes of a HELLO (pfsync/extension.hpp).
+struct HelloTail {
+    std::vector<Neighbour> neighbours; // whom the sender hears
+    std::vector<KeyPrint> trusted;     // the receiver's keys that the sender trusts
+
+    std::size_t hello_size() const;
+    void write(std::uint8_t* hello) const;
+    static std::optional<HelloTail> read(Bytes hello); // none: it is malformed
+};
 
 struct Session {
     static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
@@ -114,7 +124,7 @@ struct Session {
     bool peer_ready = false, peer_in_step = false;
     std::uint64_t peer_states = 0;
     std::optional<TcpTracking> tracking; // of the peer
-    std::vector<Neighbour> neighbours;   // whom it hears
+    HelloTail told;                      // with its last hello
 
     // ---- what is still to be said ----------------------------------------------------------
     // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is

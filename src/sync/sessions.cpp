@@ -166,9 +166,8 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         refuse(Refused::hello_version);
         return;
     }
-    std::vector<Neighbour> neighbours;
-    if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2 ||
-        !read_neighbours(m, neighbours)) {
+    auto told = HelloTail::read(m);
+    if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2 || !told) {
         refuse(Refused::bad_hello);
         return;
     }
@@ -183,7 +182,7 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
     s.reads_reply_zone = (flags & ext::hello::kReadsReplyZone) != 0;
     review_zones(peer);
     s.creatorid = creatorid;
-    s.neighbours = std::move(neighbours);
+    s.told = std::move(*told);
     s.peer_ready = (flags & ext::hello::kReady) != 0;
     s.peer_in_step = (flags & ext::hello::kInStep) != 0;
     s.tracking.reset();

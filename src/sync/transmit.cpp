@@ -169,9 +169,8 @@ std::size_t Engine::build(Session& s, PeerId peer, MutableBytes room) {
 void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
     const bool lost = !options_.table_kept && !ever_in_step_ && !served_alone_;
     const TcpTracking tracking = tracking_.value_or(TcpTracking{});
-    const std::vector<Neighbour> nodes = neighbours_for(peer);
-    std::uint8_t* m =
-        packet.add(ext::kHello, ext::hello::nodes + nodes.size() * ext::hello::node::size);
+    const HelloTail tail{neighbours_for(peer), s.options.trusted};
+    std::uint8_t* m = packet.add(ext::kHello, tail.hello_size());
     store_be(m + ext::hello::session, s.local);
     store_be(m + ext::hello::heard, s.remote);
     store_be(m + ext::hello::creatorid, options_.creatorid);
@@ -188,7 +187,7 @@ void Engine::say_hello(Session& s, PeerId peer, pfsync::Builder& packet) {
              s.checks.equal < Instant::zero()
                  ? ext::hello::kNever
                  : static_cast<std::uint32_t>((now_ - s.checks.equal) / 1s));
-    write_neighbours(m, nodes);
+    tail.write(m);
     s.hello_now = false;
     s.hello_due = now_ + (s.extended || s.assumed_plain ? kHelloInterval : kFirstHellos);
 }

@@ -78,16 +78,27 @@ def test_a_retired_key_is_cut_off_at_once(fresh):
     old = minnie.peer("mickey")["key"]
     assert old in mickey.command("keys", "show", "--json").stdout
     mickey.command("keys", "rotate", "--what", "identity")
+    early = mickey.command("keys", "retire", check=False)
+    assert early.returncode == 1
+    assert "minnie has not shown that the new key is trusted there" in early.stderr
+    assert len(mickey.json("keys", "show")["identities"]) == 2
     minnie.trust(mickey.export_key())
+    wait_for(lambda: len(mickey.peer("minnie")["accepts"]) == 2, 10, "minnie to say it")
     spis = minnie.spis()
     assert minnie.peer("mickey")["state"] == "up"
-    minnie.command("keys", "retire", "--peer", "mickey")
+    refused = minnie.command("keys", "retire", "--peer", "mickey", check=False)
+    assert refused.returncode == 1
+    assert refused.stderr == (f"encsync: mickey is connected with the older key, {old}: run encsync "
+                              "keys retire there first; --force cuts it off\n")
+    assert minnie.spis() == spis
+    minnie.command("keys", "retire", "--peer", "mickey", "--force")
     assert not spis & minnie.spis()  # the command has not returned before they were gone
     assert f"cut off, as the key it proved itself with, {old}" in minnie.log()
     # mickey still has no other key to show.
     wait_for(lambda: complaints(minnie), 25, "minnie to refuse the old key")
     assert minnie.spis() == set()
     conntrack.insert(pair.mickey, "10.0.0.10", SERVER[0], 1, 2)
+    # Before it was cut off, minnie said that she trusts the new one.
     mickey.command("keys", "retire")
     sync.wait_in_step(mickey, minnie, timeout=30)
     assert minnie.peer("mickey")["key"] != old

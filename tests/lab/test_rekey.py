@@ -111,7 +111,8 @@ def test_rotation_of_the_identity_under_load_loses_nothing(pair, instances):
         mickey.command("keys", "rotate", "--what", "identity")
         minnie.trust(mickey.export_key())
         shown = minnie.peer("mickey")["key"]
-        mickey.command("keys", "retire")
+        wait_for(lambda: mickey.command("keys", "retire", check=False).returncode == 0, 10,
+                 "minnie to say that she trusts the new key", 0.1)
         # The new identity is shown at once, so that nothing rests on the old one any more.
         wait_for(lambda: minnie.peer("mickey")["key"] != shown, 10, "minnie to see the new key")
         minnie.command("keys", "retire", "--peer", "mickey")

@@ -511,6 +511,25 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
 
     write(dir_ / "mickey.pub", run({"keys", "export"}).out);
     EXPECT_EQ(as_minnie({"keys", "trust", dir_ / "mickey.pub"}).status, 0);
+    stop();
+
+    const auto peers_trust = [&](json::array minnie, json::array goofy) {
+        start({{"reload-keys", nullptr},
+               {"peers", json::array{{{"name", "minnie"}, {"accepts", std::move(minnie)}},
+                                     {{"name", "goofy"}, {"accepts", std::move(goofy)}}}}});
+    };
+    const json::value next = both.at(1).at("fingerprint");
+    EXPECT_NE(run({"keys", "retire"}).err.find("encsyncd does not run"), std::string::npos);
+    peers_trust({first, next}, {first});
+    const auto early = run({"keys", "retire"});
+    EXPECT_EQ(early.status, 1);
+    EXPECT_EQ(early.err,
+              "encsync: goofy has not shown that the new key is trusted there: take it to the peer "
+              "(encsync keys export) and run encsync keys trust; --force retires the old key all "
+              "the same\n");
+    EXPECT_EQ(run_json({"keys", "show"}).at("identities").as_array().size(), 2u);
+    stop();
+    peers_trust({first, next}, {next});
     EXPECT_EQ(run({"keys", "retire"}).status, 0);
     EXPECT_EQ(as_minnie({"keys", "retire", "--peer", "mickey"}).status, 0);
     EXPECT_EQ(as_minnie({"keys", "retire", "--peer", "mickey"}).status, 1);
@@ -518,7 +537,12 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
     EXPECT_NE(left.find(std::string(both.at(1).at("fingerprint").as_string())), std::string::npos);
     EXPECT_EQ(left.find(std::string(first.as_string())), std::string::npos);
     stop();
-    EXPECT_EQ(asked_.size(), 4u); // each change once, and no refused one
+    // Each change once, and no refused one.
+    EXPECT_EQ(std::ranges::count(asked_, R"({"command":"reload-keys"})"), 4);
+    // A peer that will never say so.
+    ASSERT_EQ(run({"keys", "rotate", "--what", "identity"}).status, 0);
+    EXPECT_EQ(run({"keys", "retire"}).status, 1);
+    EXPECT_EQ(run({"keys", "retire", "--force"}).status, 0);
 }
 
 TEST_F(Command, SaysIfTheDaemonDoesNotTakeTheKeys) {

@@ -13,9 +13,9 @@ namespace ext = pfsync::extension;
 
 constexpr std::uint32_t kStranger = 0x7777;
 
-std::vector<std::uint8_t> bytes_of(const std::vector<Neighbour>& nodes) {
-    std::vector<std::uint8_t> m(ext::hello::nodes + nodes.size() * ext::hello::node::size);
-    write_neighbours(m.data(), nodes);
+std::vector<std::uint8_t> bytes_of(const HelloTail& tail) {
+    std::vector<std::uint8_t> m(tail.hello_size());
+    tail.write(m.data());
     return m;
 }
 
@@ -27,7 +27,10 @@ struct Meeting : Rig {
         greet(0), greet(1);
     }
     void hello_with(const std::vector<Neighbour>& nodes, PeerId peer = 0) {
-        std::vector<std::uint8_t> m = bytes_of(nodes);
+        hello_of({nodes, {}}, peer);
+    }
+    void hello_of(const HelloTail& tail, PeerId peer = 0) {
+        std::vector<std::uint8_t> m = bytes_of(tail);
         store_be(&m[ext::hello::session], std::uint64_t{77} + peer);
         store_be(&m[ext::hello::heard], engine->session(peer).local);
         store_be(&m[ext::hello::creatorid], kPeer + peer);
@@ -57,7 +60,7 @@ TEST(Neighbours, OneWithoutFlowsIsNot) {
     rig.hello_with({{kStranger, Role::standby, false, "donald"},
                     {kStranger + 1, Role::automatic, false, "daisy"}});
     EXPECT_EQ(rig.why(), "");
-    EXPECT_EQ(rig.engine->session(0).neighbours.size(), 2u);
+    EXPECT_EQ(rig.engine->session(0).told.neighbours.size(), 2u);
 }
 
 TEST(Neighbours, NorOneThatIsHeardNorThisNodeItself) {
@@ -98,9 +101,8 @@ TEST(Neighbours, AreToldToEachPeerWithoutItself) {
     for (const auto& [peer, packet] : rig.link.sent) {
         pfsync::Parser parser{Bytes(packet)};
         while (const pfsync::Section* section = parser.next())
-            if (section->action == ext::kHello) {
-                EXPECT_TRUE(read_neighbours(section->message(0), told[peer]));
-            }
+            if (section->action == ext::kHello)
+                told[peer] = HelloTail::read(section->message(0)).value().neighbours;
     }
     ASSERT_EQ(told[0].size(), 1u);
     EXPECT_EQ(told[0][0].name, "goofy");
@@ -119,12 +121,36 @@ TEST(Neighbours, AnOlderNodesHelloTellsOfNone) {
     EXPECT_EQ(rig.refused(Refused::bad_hello), 0u);
 }
 
-TEST(Neighbours, MalformedOnesAreRefused) {
-    const std::vector<Neighbour> one{{kStranger, Role::active, true, "donald"}};
-    const auto refused = [](std::vector<std::uint8_t> m) {
-        std::vector<Neighbour> out;
-        return !read_neighbours(m, out);
+TEST(Neighbours, APeerIsToldWhichOfItsKeysAreTrusted) {
+    Meeting rig;
+    const auto told = [&](PeerId to) {
+        std::optional<std::vector<KeyPrint>> keys;
+        for (const auto& [peer, packet] : rig.link.sent) {
+            pfsync::Parser parser{Bytes(packet)};
+            while (const pfsync::Section* section = parser.next())
+                if (peer == to && section->action == ext::kHello)
+                    keys = HelloTail::read(section->message(0)).value().trusted;
+        }
+        return keys;
     };
+    rig.link.sent.clear();
+    rig.engine->set_trusted(1, {7, 8});
+    rig.flush(); // at once
+    EXPECT_EQ(told(1), (std::vector<KeyPrint>{7, 8}));
+    EXPECT_EQ(told(0), std::nullopt);
+    rig.pass(1500ms);
+    EXPECT_EQ(told(0), std::vector<KeyPrint>{});
+
+    rig.hello_of({{}, {99}});
+    EXPECT_EQ(rig.engine->session(0).told.trusted, std::vector<KeyPrint>{99});
+    // What was trusted once is not trusted for ever.
+    rig.hello_of({});
+    EXPECT_TRUE(rig.engine->session(0).told.trusted.empty());
+}
+
+TEST(Neighbours, MalformedOnesAreRefused) {
+    const HelloTail one{{{kStranger, Role::active, true, "donald"}}, {42}};
+    const auto refused = [](const std::vector<std::uint8_t>& m) { return !HelloTail::read(m); };
     const std::vector<std::uint8_t> good = bytes_of(one);
     EXPECT_FALSE(refused(good));
     const auto with = [&](std::size_t at, std::uint8_t value) {
@@ -135,6 +161,8 @@ TEST(Neighbours, MalformedOnesAreRefused) {
     using namespace ext::hello;
     EXPECT_TRUE(refused(with(count, 2)));   // more than there are
     EXPECT_TRUE(refused(with(count, 255))); // more than there may be
+    EXPECT_TRUE(refused(with(keys, 2)));
+    EXPECT_TRUE(refused(with(keys, 255)));
     EXPECT_TRUE(refused(with(nodes + node::role, 3)));
     EXPECT_TRUE(refused(with(nodes + node::name, '\n')));
     EXPECT_TRUE(refused(with(nodes + node::size - 1, 'x'))); // no end
@@ -161,9 +189,8 @@ TEST(Neighbours, MoreThanFitAreCutAndTheImportantKept) {
     for (const auto& [peer, packet] : rig.link.sent) {
         pfsync::Parser parser{Bytes(packet)};
         while (const pfsync::Section* section = parser.next())
-            if (peer == 0 && section->action == ext::kHello) {
-                EXPECT_TRUE(read_neighbours(section->message(0), told));
-            }
+            if (peer == 0 && section->action == ext::kHello)
+                told = HelloTail::read(section->message(0)).value().neighbours;
     }
     ASSERT_EQ(told.size(), ext::hello::max_nodes);
     EXPECT_EQ(told[0].role, Role::active);

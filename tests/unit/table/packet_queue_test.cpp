@@ -91,7 +91,7 @@ TEST_F(PacketQueueTest, APacketWaitsWithTheFlowThatItBegins) {
     EXPECT_EQ(flow.reply, state::inverse(flow.key));
     EXPECT_EQ(std::pair(flow.src_state, flow.dst_state),
               std::pair(std::uint8_t{1}, std::uint8_t{0}));
-    EXPECT_EQ(flow.timeout, 0U);
+    EXPECT_FALSE(flow.timeout_known);
     // The kernel has no entry before the packet has left.
     dump(*table, recorder);
     EXPECT_TRUE(recorder.dump.empty());
