@@ -346,7 +346,7 @@ def keep(lab: Lab, with_sync: bool) -> None:
     if with_sync:
         run = lab.nodes["minnie"].dir
         print(f"    ip netns exec {lab.nodes['minnie'].netns} {sync.bin_dir()}/encsync "
-              f"--config {run}/encsync.conf --run-dir {run}/run status")
+              f"--config {run}/encsync.conf --run-dir {run}/run/encsync status")
     print(f"Files: {lab.dir}\nTo take it down: ./run demo --teardown")
 
 

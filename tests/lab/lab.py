@@ -208,7 +208,8 @@ class Node:
         self.lab, self.name = lab, name
         self.netns = f"{lab.prefix}{name}"
         self.dir = lab.dir / name
-        self.dir.mkdir(mode=0o755)
+        self.volatile = self.dir / "run"  # stands for /run: empty after a power cut
+        self.volatile.mkdir(mode=0o755, parents=True)
         self.processes: list[Process] = []
 
     def __repr__(self) -> str:

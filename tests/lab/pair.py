@@ -29,6 +29,7 @@ TCP connections midway. So without their states on the other node, sessions brea
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -180,7 +181,7 @@ class FirewallPair:
         role: a command that takes "active" or "standby" as last word, called at each change."""
         script = notify = fifo = ""
         if follow:
-            fifo = (f"    vrrp_notify_fifo {node.dir}/vrrp.fifo\n"
+            fifo = (f"    vrrp_notify_fifo {node.volatile}/vrrp.fifo\n"
                     f'    vrrp_notify_fifo_script "{" ".join(map(str, follow))}"\n'
                     "    fifo_write_vrrp_states_on_reload\n")
         if ready:
@@ -202,8 +203,8 @@ class FirewallPair:
                                             fifo=fifo, instances=instances))
         self.keepalived[node.name] = node.start(
             "keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
-            "--use-file", config, "--pid", node.dir / "keepalived.pid",
-            "--vrrp_pid", node.dir / "keepalived-vrrp.pid")
+            "--use-file", config, "--pid", node.volatile / "keepalived.pid",
+            "--vrrp_pid", node.volatile / "keepalived-vrrp.pid")
 
     def owner(self) -> Node | None:
         """The firewall that holds both virtual addresses; None while none or two hold some."""
@@ -223,7 +224,8 @@ class FirewallPair:
 
     def power_off(self, node: Node) -> int:
         """Links down and SIGKILL to all of its processes in one instant, as when the power
-        fails; what its kernel knew is forgotten. Returns the number of processes."""
+        fails; what its kernel knew is forgotten, and /run is empty. Returns the number of
+        processes."""
         # Frozen first: nobody shall say good-bye while the others die, as keepalived does when a
         # link goes down. That would be an orderly shutdown, and no test.
         pids = node.tree()
@@ -234,6 +236,8 @@ class FirewallPair:
             kill(pid, signal.SIGKILL)
         node.kill_all()  # waits, and catches what was born meanwhile
         conntrack.flush(node)
+        shutil.rmtree(node.volatile)
+        node.volatile.mkdir(mode=0o755)
         self._off |= {node.name}
         return len(pids)
 

@@ -34,7 +34,7 @@ class Encsync:
         self.setup, self.conn, self.each = dict(setup or {}), dict(conn or {}), dict(each or {})
         self.name = node.name
         self.config = node.dir / "encsync.conf"
-        self.run_dir = node.dir / "run"
+        self.run_dir = node.volatile / "encsync"
         self.key_dir = node.dir / "keys"
         self.run_dir.mkdir(exist_ok=True)
         self.daemon: Process | None = None
