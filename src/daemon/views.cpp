@@ -266,6 +266,16 @@ json::array Node::peers() const {
         json::object bulk{{"sending", s.sending_bulk},     {"arriving", s.bulk_arriving},
                           {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
                           {"swept", s.counters.swept},     {"gave_up", s.pf.gave_up}};
+        // How far it is: states, of about so many.
+        if (s.sending_bulk)
+            bulk["sending_states"] =
+                json::object{{"sent", s.bulk_sent}, {"of", engine_->index().size()}};
+        if (s.bulk_arriving) {
+            json::object arriving{{"received", s.bulk_received}};
+            if (s.extended) // pfsync does not tell how many there are
+                arriving["of"] = s.peer_states;
+            bulk["arriving_states"] = std::move(arriving);
+        }
         json::object o{
             {"name", config_.conns[peer].name},
             {"state", state},

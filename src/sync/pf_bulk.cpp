@@ -30,6 +30,7 @@ void Engine::receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status) {
     Session& s = *sessions_[peer];
     if (!status.end) {
         s.bulk_arriving = true;
+        s.bulk_received = 0;
         s.bulk_retry = now_ + kBulkQuiet;
         return;
     }

@@ -220,6 +220,7 @@ void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
     case Kind::insert:
     case Kind::update: // an unknown one is an insert (pfsync(4))
         receive_full(peer, section.layout, m);
+        sessions_[peer]->bulk_received += sessions_[peer]->bulk_arriving ? 1 : 0;
         if (section.kind == Kind::update && sessions_[peer]->plain())
             plain_bulk_state(*sessions_[peer]);
         return;

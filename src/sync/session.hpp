@@ -153,6 +153,8 @@ struct Session {
     // ---- bulk updates ----------------------------------------------------------------------
     bool sending_bulk = false;
     bool bulk_walked = false;                 // every slot was said once
+    std::size_t bulk_sent = 0;                // states of it that were said
+    std::size_t bulk_received = 0;            // full states, since a bulk update of the peer began
     state::Slot bulk_cursor = state::kNoSlot; // the slot said last
     std::deque<state::Slot> bulk_again;       // lost on the way, to be said before the end is
     Instant bulk_pause{0};                    // plain peers: the next burst not before

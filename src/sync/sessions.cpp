@@ -121,6 +121,7 @@ void Engine::receive_bulk_status(PeerId peer, Bytes message) {
         return receive_plain_bulk(peer, status);
     if (!status.end) {
         s.bulk_arriving = true;
+        s.bulk_received = 0;
         s.epoch++;
     } else if (s.bulk_arriving) {
         end_bulk(peer);

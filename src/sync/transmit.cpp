@@ -32,6 +32,7 @@ void Engine::start_bulk(PeerId peer) {
     Session& s = *sessions_[peer];
     s.sending_bulk = true;
     s.bulk_walked = false;
+    s.bulk_sent = 0;
     s.bulk_cursor = kNoSlot;
     s.bulk_again.clear();
     s.bulk_start_now = true;
@@ -341,9 +342,11 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
             if (s.bulk_walked)
                 break;
             const Record& record = index_.record(slot);
-            if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0 &&
-                !say_state(s, peer, packet, slot, Item::Kind::bulk))
-                return false;
+            if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0) {
+                if (!say_state(s, peer, packet, slot, Item::Kind::bulk))
+                    return false;
+                s.bulk_sent++;
+            }
             s.bulk_cursor = slot;
         }
     }
