@@ -112,6 +112,7 @@ policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& co
     policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
     const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
     options.own_ports = ports;
+    options.track = config_.setup.table == config::Table::conntrack;
     if (config_.setup.defer)
         options.defer_queue = config_.setup.deferqueue;
     for (const config::Conn& conn : conns)

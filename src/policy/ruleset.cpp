@@ -116,6 +116,11 @@ std::string defer(const RulesetOptions& options) {
     return chain("first_packets", "postrouting", kBehindNat, rules);
 }
 
+// No packet passes through it; that it is there makes the kernel register conntrack's hooks.
+std::string track(const RulesetOptions& options) {
+    return options.track ? "    chain track {\n        ct state invalid\n    }\n" : "";
+}
+
 using Counts = std::map<std::string, std::uint64_t>;
 
 // {"nftables": [{"metainfo": ...}, {"counter": {"name": ..., "packets": ...}}, ...]}
@@ -171,7 +176,7 @@ std::string ruleset_text(const RulesetOptions& options) {
            chain("send", "output", kFirst,
                  through_tunnel(options, true) + drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
-           chain("own_tunnel_out", "output", kRaw, out) + defer(options) + "}\n";
+           chain("own_tunnel_out", "output", kRaw, out) + defer(options) + track(options) + "}\n";
 }
 
 struct Ruleset::Impl {

@@ -52,6 +52,9 @@ struct RulesetOptions {
     // they pass. Not those of loopback, to groups, of pfsync, or from these UDP ports.
     std::optional<std::uint16_t> defer_queue{};
     std::vector<std::uint16_t> own_ports{};
+    // The kernel tracks flows of a network namespace only while some rule there asks for it: here
+    // is one.
+    bool track = false;
 };
 
 struct RulesetStatus {

@@ -244,6 +244,24 @@ TEST_F(RulesetTest, OwnTunnelMakesNoConntrackEntries) {
     EXPECT_EQ(entries_after(4501), 1);
 }
 
+// The namespace is a new one, in which nobody has asked for conntrack yet.
+TEST_F(RulesetTest, MakesTheKernelTrackFlowsWhereItIsAsked) {
+    const auto tracked = [this](const char* address) {
+        const Host to(address, 4000);
+        const Fd from = socket_in(here_, to.family, SOCK_DGRAM, 0);
+        EXPECT_TRUE(send(from, to, "hello"));
+        return run(fmt::format("conntrack -L -f {} -p udp -d {} 2>&1 | grep -q dport=4000",
+                               to.family == AF_INET ? "ipv4" : "ipv6", address));
+    };
+    install();
+    EXPECT_FALSE(tracked("10.0.0.2"));
+    EXPECT_FALSE(tracked("fd00::2"));
+    Ruleset ruleset = install({.tunnels = {}, .track = true});
+    EXPECT_TRUE(tracked("10.0.0.2"));
+    EXPECT_TRUE(tracked("fd00::2"));
+    EXPECT_TRUE(*ruleset.verify());
+}
+
 TEST_F(RulesetTest, VerifyNoticesWhatAnAdministratorDoes) {
     for (const char* change :
          {"flush ruleset", "delete table inet encsync", "flush chain inet encsync receive",
