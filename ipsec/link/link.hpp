@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
-// How a payload reaches a peer. The daemon sees this face only, whether packets travel in
-// userspace ESP or (later) through the kernel's.
+// How a payload reaches a peer: one face for ESP in userspace and for the kernel's.
 //
 // Sending lends buffers so that a packet is built where it is sealed:
 //     MutableBytes room = link.acquire(peer);     // empty: no SA, or the socket is full

@@ -79,7 +79,6 @@ class Outstanding {
     void resume(const Lost& lost);
 
     std::uint64_t lost_packets() const { return lost_packets_; }
-    Instant round_trip() const { return round_trip_; }
 
   private:
     struct Packet {

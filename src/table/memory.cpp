@@ -36,19 +36,16 @@ void Memory::refresh(const state::Flow& flow, Lifetime lifetime) {
     const auto at = entries_.find(flow.key);
     if (at == entries_.end())
         return write(flow, lifetime);
-    operations_++;
     at->second.flow.liberal = true;
     arm(at, now_ + natural_timeout(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0));
 }
 
 void Memory::relax(const state::Flow& flow) {
-    operations_++;
     if (const auto at = entries_.find(flow.key); at != entries_.end())
         at->second.flow.liberal = true;
 }
 
 void Memory::remove(const state::Flow& flow) {
-    operations_++;
     if (const auto at = entries_.find(flow.key); at != entries_.end())
         erase(at);
 }
@@ -75,7 +72,6 @@ std::uint32_t Memory::natural_timeout(const state::Flow& flow) const {
 }
 
 void Memory::write(const state::Flow& flow, Lifetime lifetime) {
-    operations_++;
     auto at = entries_.find(flow.key);
     if (at != entries_.end() && at->second.flow.reply != flow.reply) {
         erase(at); // NAT cannot be changed in place

@@ -58,7 +58,6 @@ class Memory final : public Table {
     std::optional<state::Flow> find(const state::Key& key) const;
     bool is_untouched(const state::Key& key) const;
     const std::array<std::uint64_t, kRefusals>& refused() const { return refused_; }
-    std::uint64_t operations() const { return operations_; }
 
   private:
     struct Entry {
@@ -90,7 +89,7 @@ class Memory final : public Table {
     };
     std::vector<Refused> refusals_;
     std::array<std::uint64_t, kRefusals> refused_{};
-    std::uint64_t now_ = 0, operations_ = 0;
+    std::uint64_t now_ = 0;
     bool dump_wanted_ = false, losing_ = false, lost_ = false, telling_ = false;
 };
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Where states live. One face for the kernel's conntrack, a pf firewall behind a relay, and a
-// table in memory for tests and simulation.
+// Where states live: one face for the kernel's conntrack and for a table in memory.
 //
 // A Table reports to its Listener what happened to states that others made, and carries out
 // what the sync engine asks for. It never reports what it did itself.

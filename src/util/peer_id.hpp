@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
-// A peer's index in the running configuration: the order of its conn section, from 0.
+// A peer's number while encsyncd runs, from 0. A reload gives the number of a removed conn to a new
+// one, so it is not the order of the conn sections.
 #pragma once
 
 #include <cstdint>
