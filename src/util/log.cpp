@@ -2,6 +2,9 @@
 #include "util/log.hpp"
 
 #include <cstdlib>
+#include <ctime>
+#include <fmt/chrono.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -10,7 +13,22 @@ namespace encsync::log {
 namespace {
 Level threshold = Level::info;
 bool syslog_only = false;
-const bool to_journal = std::getenv("JOURNAL_STREAM") != nullptr;
+
+// The variable is inherited, also by those whose stderr goes somewhere else: systemd.exec(5).
+bool is_journal(int fd) {
+    const char* stream = std::getenv("JOURNAL_STREAM");
+    struct stat file = {};
+    return stream != nullptr && ::fstat(fd, &file) == 0 &&
+           fmt::format("{}:{}", file.st_dev, file.st_ino) == stream;
+}
+
+std::string local_time() {
+    const std::time_t now = std::time(nullptr);
+    std::tm fields{};
+    ::localtime_r(&now, &fields);
+    return fmt::format("{:%Y-%m-%dT%H:%M:%S%z}", fields);
+}
+
 } // namespace
 
 void set_level(Level level) { threshold = level; }
@@ -29,8 +47,9 @@ void write(Level level, std::string_view line) {
         ::syslog(static_cast<int>(level), "%.*s", static_cast<int>(line.size()), line.data());
         return;
     }
+    static const bool to_journal = is_journal(STDERR_FILENO);
     const std::string out = to_journal ? fmt::format("<{}>{}\n", static_cast<int>(level), line)
-                                       : fmt::format("encsyncd: {}\n", line);
+                                       : fmt::format("{} encsyncd: {}\n", local_time(), line);
     // One write per line, so that lines of several processes don't mix. A log that cannot be
     // written has nowhere to be reported.
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, out.data(), out.size());

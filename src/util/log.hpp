@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // One line to stderr per call, with the syslog level that journald reads off its front when
-// stderr is the journal (sd-daemon(3)), and plain words otherwise.
+// stderr is the journal (sd-daemon(3)), and with the local time otherwise:
+// "2026-11-27T18:21:48+0100 encsyncd: peer minnie: up".
 //
 //     log::info("peer {}: up", name);
 #pragma once
