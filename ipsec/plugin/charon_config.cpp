@@ -62,7 +62,7 @@ std::string charon_config(const CharonOptions& options) {
     }}
 }}
 )",
-                       tries, options.debug ? 1 : 0);
+                       tries, options.debug ? 1 : -1);
 }
 
 } // namespace encsync::supervisor

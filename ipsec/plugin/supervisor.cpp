@@ -295,7 +295,7 @@ void Supervisor::refuse(const std::string& reason) {
 
 void Supervisor::handle(channel::Message& message) {
     if (auto* line = std::get_if<channel::LogLine>(&message))
-        return owner_.on_log(*line);
+        return log(line->level, "charon: " + line->text);
     if (auto* hello = std::get_if<channel::Hello>(&message))
         return greet(*hello);
     if (!up_)

@@ -531,7 +531,7 @@ void Node::failed(PeerId peer, std::string why) {
 }
 
 void Node::on_log(const channel::LogLine& line) {
-    log::write(static_cast<log::Level>(std::clamp<int>(line.level, 3, 7)), "charon: " + line.text);
+    log::write(static_cast<log::Level>(std::clamp<int>(line.level, 3, 7)), line.text);
 }
 
 void Node::on_charon_up(const std::string& version) {

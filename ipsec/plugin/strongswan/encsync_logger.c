@@ -10,8 +10,7 @@
 /** length of a line */
 #define MAX_LINE 1000
 
-/** levels of syslog */
-#define SYSLOG_INFO 6
+/** a level of syslog */
 #define SYSLOG_DEBUG 7
 
 typedef struct private_encsync_logger_t private_encsync_logger_t;
@@ -27,7 +26,8 @@ struct private_encsync_logger_t {
 	encsync_logger_t public;
 
 	/**
-	 * What of charon's log is passed on
+	 * What of charon's log is passed on: normally nothing, for anybody can make
+	 * it talk, and what matters is reported as an event
 	 */
 	level_t level;
 };
@@ -40,10 +40,9 @@ METHOD(logger_t, log_, void,
 	peer_cfg_t *cfg;
 
 	cfg = ike_sa ? ike_sa->get_peer_cfg(ike_sa) : NULL;
-	snprintf(text, sizeof(text), "%s%scharon %s: %s",
-			 cfg ? cfg->get_name(cfg) : "", cfg ? ": " : "",
-			 enum_to_name(debug_names, group), message);
-	encsync_core_log(level < LEVEL_CTRL ? SYSLOG_INFO : SYSLOG_DEBUG, text);
+	snprintf(text, sizeof(text), "%s%s%s", cfg ? cfg->get_name(cfg) : "",
+			 cfg ? ": " : "", message);
+	encsync_core_log(SYSLOG_DEBUG, text);
 }
 
 METHOD(logger_t, get_level, level_t,
@@ -75,7 +74,7 @@ encsync_logger_t *encsync_logger_create()
 			.destroy = _destroy,
 		},
 		.level = lib->settings->get_int(lib->settings, "%s.plugins.encsync.log",
-										LEVEL_AUDIT, lib->ns),
+										LEVEL_SILENT, lib->ns),
 	);
 	charon->bus->add_logger(charon->bus, &this->public.logger);
 
