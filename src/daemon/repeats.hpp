@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: ISC
+// What the log is told of something that fails again and again: each reason at once, then after a
+// minute, two, four, up to an hour, with how often it happened meanwhile. Anybody may be able to
+// cause it and to vary the reason, so there is room for few of them; the rest is only counted.
+//
+//     if (auto line = repeats.line("no trusted key", Clock::now()))
+//         log::warning("{}", *line);              // "no trusted key (14 more times)"
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace encsync::daemon {
+
+class Repeats {
+  public:
+    using Time = std::chrono::steady_clock::time_point;
+
+    explicit Repeats(std::size_t room = 4) : room_(room) {}
+    // None: not now.
+    std::optional<std::string> line(const std::string& reason, Time now);
+    // It works again: the next failure is news.
+    void forget() { reasons_.clear(); }
+
+  private:
+    struct Reason {
+        std::string text;
+        Time next{}; // not before
+        std::chrono::seconds pause{};
+        std::uint64_t more = 0;
+    };
+    std::vector<Reason> reasons_;
+    std::size_t room_;
+    std::uint64_t others_ = 0; // of which no room was left
+};
+
+} // namespace encsync::daemon
