@@ -9,6 +9,7 @@ namespace {
 // The filter of a UDP socket sees a datagram from its UDP header on; the IP header is behind
 // SKF_NET_OFF. With GRO it sees a train of datagrams as one, and the first stands for all.
 constexpr std::uint32_t kUdpHeader = 8;
+constexpr std::uint32_t kResponderSpi = 8; // of an IKE header
 constexpr std::uint32_t kIpv4Source = 12, kIpv6Source = 8;
 constexpr auto kFromIpHeader = static_cast<std::uint32_t>(SKF_NET_OFF);
 constexpr std::uint32_t kWhole = 0xffffffff, kNothing = 0;
@@ -60,9 +61,26 @@ Program shape(bool nat) {
     return program;
 }
 
+// For what comes from no peer.
+Program strangers(bool callers) {
+    Program program;
+    if (callers) {
+        load_length(program);
+        if_least(program, kUdpHeader + kIkeHeaderSize, 0, 5);
+        load_word(program, kUdpHeader + kResponderSpi);
+        if_equal(program, 0, 0, 3);
+        load_word(program, kUdpHeader + kResponderSpi + 4);
+        if_equal(program, 0, 0, 1);
+        give(program, kUdpHeader + kIkeHeaderSize);
+    }
+    give(program, kNothing);
+    return program;
+}
+
 } // namespace
 
-std::vector<sock_filter> filter_program(std::span<const Address> sources, bool ipv6, bool nat) {
+std::vector<sock_filter> filter_program(std::span<const Address> sources, bool ipv6, bool nat,
+                                        bool callers) {
     // One block an address: compare, and go on with the shape if it is that one.
     std::vector<Program> blocks;
     for (const Address& source : sources) {
@@ -84,7 +102,8 @@ std::vector<sock_filter> filter_program(std::span<const Address> sources, bool i
         blocks.push_back(std::move(block));
     }
     Program program;
-    std::size_t left = 1; // instructions from the end of a block to the shape: the last drop
+    const Program others = strangers(callers && !nat);
+    std::size_t left = others.size(); // instructions from the end of a block to the shape
     for (const Program& block : blocks)
         left += block.size() + 1;
     for (const Program& block : blocks) {
@@ -93,7 +112,7 @@ std::vector<sock_filter> filter_program(std::span<const Address> sources, bool i
         // The only jump that may be far: a conditional one reaches 255 instructions.
         program.push_back(BPF_STMT(BPF_JMP | BPF_JA, static_cast<std::uint32_t>(left)));
     }
-    give(program, kNothing);
+    program.insert(program.end(), others.begin(), others.end());
     const Program end = shape(nat);
     program.insert(program.end(), end.begin(), end.end());
     return program;

@@ -129,7 +129,9 @@ Result<std::unique_ptr<KernelLink>> KernelLink::open(asio::io_context& io, Recei
     LinkOptions ike = link->options_.link;
     ike.socket.kernel_esp = true;
     auto sockets = UserspaceLink::open(
-        io, link->nobody_, {.on_ike = link->hooks_.on_ike, .on_expire = {}}, std::move(ike));
+        io, link->nobody_,
+        {.on_ike = link->hooks_.on_ike, .on_stranger = link->hooks_.on_stranger, .on_expire = {}},
+        std::move(ike));
     if (!sockets)
         return sockets.error();
     link->ike_ = std::move(*sockets);

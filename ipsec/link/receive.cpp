@@ -2,6 +2,7 @@
 // From the wire to the receiver.
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/internal.hpp"
+#include "util/log.hpp"
 
 #include <algorithm>
 
@@ -33,6 +34,7 @@ void UserspaceLink::on_readable(Socket& socket) {
             const std::size_t segment = std::max<std::size_t>(message.segment, 1);
             stats_.unknown_source +=
                 std::max<std::size_t>((message.bytes.size() + segment - 1) / segment, 1);
+            on_stranger(socket, message.from, message.bytes);
             continue;
         }
         std::size_t at = 0;
@@ -42,6 +44,27 @@ void UserspaceLink::on_readable(Socket& socket) {
             at += size;
         } while (at < message.bytes.size() && socket.wait.is_open());
     }
+}
+
+// They may be a flood: a few that came at once are told of, then the kernel drops them for a while.
+void UserspaceLink::on_stranger(Socket& socket, const Endpoint& from, MutableBytes datagram) {
+    if (socket.nat || !hooks_.on_stranger || datagram.size() < kIkeHeaderSize)
+        return;
+    if (!std::exchange(deaf_, true)) {
+        const auto set_deaf = [this](bool deaf) {
+            deaf_ = deaf;
+            if (auto ok = collect_sources(); !ok)
+                log::warning("{}", ok.error().text);
+        };
+        set_deaf(true);
+        deaf_timer_.expires_after(options_.deaf);
+        deaf_timer_.async_wait(
+            [set_deaf, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+                if (!error && !alive.expired())
+                    set_deaf(false);
+            });
+    }
+    hooks_.on_stranger(from, socket.udp.local(), datagram.first(kIkeHeaderSize));
 }
 
 void UserspaceLink::on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram) {

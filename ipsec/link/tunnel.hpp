@@ -34,6 +34,9 @@ struct LinkHooks {
     // A UDP payload of IKE, without the non-ESP marker, from a peer's address. Valid during the
     // call only.
     std::function<void(const Endpoint& from, const Endpoint& to, Bytes datagram)> on_ike;
+    // The first 28 bytes of one that begins a negotiation, from an address that is no peer's of
+    // this `to`. A few are seen, at most every five seconds: it is for the log.
+    std::function<void(const Endpoint& from, const Endpoint& to, Bytes header)> on_stranger;
     // The outbound SA is used up or soon will be: rekey. `spi` is the peer's newest inbound one,
     // by which IKE knows the pair. Once an SA.
     std::function<void(PeerId peer, std::uint32_t spi)> on_expire;

@@ -31,7 +31,7 @@ Result<std::unique_ptr<UserspaceLink>> UserspaceLink::open(boost::asio::io_conte
 UserspaceLink::UserspaceLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
                              LinkOptions options)
     : io_(io), receiver_(receiver), hooks_(std::move(hooks)), options_(options), grace_timer_(io),
-      path_timer_(io) {}
+      path_timer_(io), deaf_timer_(io) {}
 
 UserspaceLink::~UserspaceLink() {
     for (auto& socket : sockets_)
@@ -181,7 +181,8 @@ Result<void> UserspaceLink::collect_sources() {
                 for (const Address& address : {peer->conf.right, peer->endpoint.address()})
                     if (std::find(admitted.begin(), admitted.end(), address) == admitted.end())
                         admitted.push_back(address);
-        if (auto ok = socket->udp.set_filter(filter_program(admitted, local.is_v6(), socket->nat));
+        if (auto ok = socket->udp.set_filter(
+                filter_program(admitted, local.is_v6(), socket->nat, hooks_.on_stranger && !deaf_));
             !ok)
             return ok;
         sources_.insert(sources_.end(), admitted.begin(), admitted.end());

@@ -31,6 +31,7 @@ struct LinkOptions {
     std::uint16_t ikeport = 500, natport = 4500;
     SocketOptions socket;
     Clock::duration grace = std::chrono::seconds(5); // of deleted inbound SAs
+    Clock::duration deaf = std::chrono::seconds(5);  // to strangers, after one was heard
     PathMtu::Times path;
     std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
 };
@@ -86,6 +87,7 @@ class UserspaceLink final : public Tunnel {
     void try_again_soon(const std::shared_ptr<Socket>& socket);
     static auto when_there_is_room(const std::shared_ptr<Socket>& socket);
     void on_readable(Socket& socket);
+    void on_stranger(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_esp(MutableBytes packet);
     Bytes with_header(const esp::InnerAddress& src, const esp::InnerAddress& dst, Bytes payload);
@@ -118,7 +120,8 @@ class UserspaceLink final : public Tunnel {
     std::vector<std::shared_ptr<Socket>> sockets_;
     std::vector<Address> sources_;   // addresses of peers
     std::uint64_t closed_drops_ = 0; // of sockets that are closed
-    boost::asio::steady_timer grace_timer_, path_timer_;
+    boost::asio::steady_timer grace_timer_, path_timer_, deaf_timer_;
+    bool deaf_ = false; // no stranger passes
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
     Enc0* enc0_ = nullptr;
 };

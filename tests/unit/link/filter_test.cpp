@@ -12,10 +12,11 @@ class Filter : public testing::Test {
         if (!enter_namespace())
             GTEST_SKIP() << "no network namespace to be had";
     }
-    static UdpSocket open(const char* address, std::span<const Address> sources, bool nat = true) {
+    static UdpSocket open(const char* address, std::span<const Address> sources, bool nat = true,
+                          bool callers = false) {
         const Endpoint local = endpoint(address, 4500);
-        auto socket =
-            UdpSocket::open(local, {}, filter_program(sources, local.address().is_v6(), nat));
+        auto socket = UdpSocket::open(
+            local, {}, filter_program(sources, local.address().is_v6(), nat, callers));
         EXPECT_TRUE(socket) << socket.error().text;
         return std::move(*socket);
     }
@@ -81,6 +82,61 @@ TEST_F(Filter, KnowsTheShapes) {
     EXPECT_TRUE(passes(ike, peer, Buffer(kIkeHeaderSize)));
     EXPECT_FALSE(passes(ike, peer, Buffer(kIkeHeaderSize - 1)));
     EXPECT_FALSE(passes(ike, peer, {kNatKeepalive}));
+}
+
+Buffer ike_init(std::size_t size = 300) {
+    Buffer datagram = text(size);
+    std::fill_n(datagram.begin() + 8, 8, std::uint8_t{0}); // the responder's SPI
+    datagram[17] = 0x20;
+    return datagram;
+}
+
+TEST_F(Filter, WhoBeginsANegotiationPassesCutShort) {
+    const auto peers = addresses({"127.0.0.2"});
+    UdpSocket ike = open("127.0.0.1", peers, false, true);
+    UdpSocket nat = open("127.0.0.7", peers, true, true);
+    UdpSocket closed = open("127.0.0.8", peers, false, false);
+    const PlainSocket stranger(endpoint("127.0.0.3", 0)), peer(endpoint("127.0.0.2", 0));
+    const auto received = [](UdpSocket& socket, const PlainSocket& from, const Buffer& bytes) {
+        from.send(bytes, socket.local());
+        ReceiveRing ring;
+        return socket.receive(ring) == 1 ? UdpSocket::message(ring, 0).bytes.size() : 0;
+    };
+    EXPECT_EQ(kIkeHeaderSize, received(ike, stranger, ike_init()));
+    EXPECT_EQ(kIkeHeaderSize, received(ike, stranger, ike_init(kIkeHeaderSize)));
+    EXPECT_EQ(300U, received(ike, peer, ike_init()));
+    // The twins.
+    EXPECT_EQ(0U, received(ike, stranger, ike_init(kIkeHeaderSize - 1)));
+    EXPECT_EQ(0U, received(ike, stranger, text(300)));
+    for (const std::size_t at : {8, 15}) { // a negotiation that goes on
+        Buffer later = ike_init();
+        later[at] = 1;
+        EXPECT_EQ(0U, received(ike, stranger, later));
+    }
+    EXPECT_EQ(0U, received(nat, stranger, ike_init()));
+    EXPECT_EQ(0U, received(closed, stranger, ike_init()));
+    EXPECT_EQ(300U, received(closed, peer, ike_init()));
+}
+
+// One of them is told of; of a flood that follows nothing is received for a while.
+TEST_F(TwoNodes, ACallerThatIsNoPeerIsToldOf) {
+    options.deaf = std::chrono::milliseconds(200);
+    make();
+    connect_both();
+    const PlainSocket goofy(endpoint("127.0.0.9", 500));
+    goofy.send(ike_init(), endpoint("127.0.0.2", 500));
+    ASSERT_TRUE(until([&] { return minnie->strangers.size() == 1; }));
+    EXPECT_EQ("127.0.0.9:500 to 127.0.0.2:500, 28 bytes", minnie->strangers.front());
+    EXPECT_EQ(0U, minnie->link->stats().ike_in);
+    for (int i = 0; i < 1000; i++)
+        goofy.send(ike_init(), endpoint("127.0.0.2", 500));
+    EXPECT_EQ(1000U, minnie->link->kernel_drops());
+    EXPECT_EQ(1U, minnie->strangers.size());
+    ASSERT_TRUE(until([&] {
+        goofy.send(ike_init(), endpoint("127.0.0.2", 500));
+        return minnie->strangers.size() == 2;
+    }));
+    EXPECT_TRUE(mickey->strangers.empty());
 }
 
 // A flood of strangers wakes nobody: not one turn of the loop is theirs, and what a peer says

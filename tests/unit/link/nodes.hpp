@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <deque>
+#include <fmt/format.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
@@ -73,6 +74,10 @@ struct Node final : Receiver {
         hooks.on_ike = [this](const Endpoint& from, const Endpoint& to, Bytes datagram) {
             ike.push_back({from, to, {datagram.begin(), datagram.end()}});
         };
+        hooks.on_stranger = [this](const Endpoint& from, const Endpoint& to, Bytes header) {
+            strangers.push_back(fmt::format("{} to {}, {} bytes", encsync::link::to_string(from),
+                                            encsync::link::to_string(to), header.size()));
+        };
         hooks.on_expire = [this](PeerId, std::uint32_t spi) { expired.push_back(spi); };
         auto opened = UserspaceLink::open(io, *this, std::move(hooks), options);
         EXPECT_TRUE(opened);
@@ -101,6 +106,7 @@ struct Node final : Receiver {
     std::unique_ptr<UserspaceLink> link;
     std::deque<Packet> packets;
     std::vector<Ike> ike;
+    std::vector<std::string> strangers;
     std::vector<std::uint32_t> expired;
     int ups = 0, downs = 0, writables = 0;
 };

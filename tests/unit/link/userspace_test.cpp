@@ -229,7 +229,7 @@ TEST_F(TwoNodes, AnUnknownSourceIsDroppedAtOnce) {
     const Buffer sealed = relay.receive_all().at(0);
     mallory.send(sealed, endpoint("127.0.0.2", 4500)); // even if it were authentic
     Buffer ike(28);
-    ike[0] = 1;
+    ike[8] = 1; // not the first of a negotiation, which is told of
     mallory.send(ike, endpoint("127.0.0.2", 500));
     mallory.send({}, endpoint("127.0.0.2", 500));
     settle();
