@@ -117,12 +117,12 @@ struct DeleteSa {
 enum class PeerEventKind : std::uint8_t {
     connecting = 1,
     up = 2,           // IKE and CHILD SA established
-    down = 3,         // last CHILD_SA gone
+    down = 3,         // the last CHILD_SA goes; text: why, if it was not us who closed it
     rekeyed = 4,      // one more CHILD_SA that is sent on from now
     auth_failed = 5,  // text: why (unknown key, wrong id, ...)
     no_proposal = 6,  // text: ours against theirs where known
     unreachable = 7,  // no answer; tried again with back-off
-    peer_deleted = 8, // the peer closed the SA
+    peer_deleted = 8, // the peer closed the SA: down follows
 };
 struct PeerEvent {
     PeerId peer = kNoPeer; // kNoPeer: from a peer we don't know; text says who

@@ -434,6 +434,11 @@ void encsync_core_event(uint8_t id, encsync_event_t kind, const char* text, uint
         event.ike_spi_r = hex(ike_spi_r);
     }
     std::lock_guard lock(core().mutex);
+    if (event.kind == channel::PeerEventKind::unreachable)
+        core().peers.unanswered(id);
+    // encsyncd counts what is repeated, but anybody can make it come fast.
     if (core().peers.worth_telling(event, Clock::now()))
         send(event);
+    else if (event.kind != channel::PeerEventKind::connecting)
+        send(event, Delivery::may_be_lost);
 }

@@ -184,7 +184,7 @@ void encsync_core_closed_by_peer(uint8_t peer);
  */
 bool encsync_core_due(uint8_t peer, bool connecting, bool established);
 
-/** The same event with the same text is not repeated within a minute. */
+/** Within a minute the same event with the same text may be lost, and attempts are not told of. */
 void encsync_core_event(uint8_t peer, encsync_event_t kind, const char *text,
 						uint64_t ike_spi_i, uint64_t ike_spi_r);
 

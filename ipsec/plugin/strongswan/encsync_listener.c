@@ -84,6 +84,34 @@ static void get_name(ike_sa_t *ike_sa, char *buf, size_t len)
 }
 
 /**
+ * Whose attempt it is that fails: anybody can call in the peer's name
+ */
+static void get_caller(ike_sa_t *ike_sa, char *buf, size_t len)
+{
+	identification_t *id;
+	ike_sa_id_t *sa_id;
+	char name[128];
+
+	sa_id = ike_sa->get_id(ike_sa);
+	id = ike_sa->get_other_id(ike_sa);
+	if (sa_id->is_initiator(sa_id))
+	{
+		get_name(ike_sa, name, sizeof(name));
+		snprintf(buf, len, "%s, called by us at %H", name,
+				 ike_sa->get_other_host(ike_sa));
+	}
+	else if (id && id->get_type(id) != ID_ANY)
+	{
+		snprintf(buf, len, "a caller from %H as '%Y'",
+				 ike_sa->get_other_host(ike_sa), id);
+	}
+	else
+	{
+		snprintf(buf, len, "a caller from %H", ike_sa->get_other_host(ike_sa));
+	}
+}
+
+/**
  * Get a rule of how an end has to prove itself; NULL if we do not know whom
  * we talk to, or if there is no such rule
  */
@@ -121,11 +149,11 @@ static bool with_psk(ike_sa_t *ike_sa)
  */
 static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
-	char name[128], keys[512], text[MAX_TEXT];
+	char who[256], keys[512], shown[64], text[MAX_TEXT];
+	uint8_t peer, key[ENCSYNC_KEY_SIZE];
 	identification_t *id, *expected;
-	uint8_t peer;
 
-	get_name(ike_sa, name, sizeof(name));
+	get_caller(ike_sa, who, sizeof(who));
 	id = ike_sa->get_other_id(ike_sa);
 	expected = get_rule(ike_sa, FALSE, AUTH_RULE_IDENTITY);
 	peer = encsync_peer_of(ike_sa);
@@ -133,32 +161,39 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 
 	if (!expected)
 	{
-		snprintf(text, sizeof(text), "%s: it calls itself '%Y', and no conn "
-				 "with its address has that rightid", name, id);
+		snprintf(text, sizeof(text), "%s: no conn with its address has that "
+				 "rightid", who);
 	}
 	else if (!id->equals(id, expected))
 	{
 		snprintf(text, sizeof(text), "%s: it calls itself '%Y', not '%Y' as "
-				 "rightid says", name, id, expected);
+				 "rightid says", who, id, expected);
 	}
 	else if (with_psk(ike_sa))
 	{
-		snprintf(text, sizeof(text), "%s: its preshared key is not ours", name);
+		snprintf(text, sizeof(text), "%s: its preshared key is not ours", who);
 	}
 	else if (encsync_core_has_ca(peer))
 	{
 		snprintf(text, sizeof(text), "%s: it showed no valid certificate for "
-				 "'%Y' that the authority in rightca has issued", name, id);
+				 "'%Y' that the authority in rightca has issued", who, id);
 	}
 	else if (!encsync_core_trusted(peer))
 	{
 		snprintf(text, sizeof(text), "%s: no key of it is trusted here "
-				 "(encsync keys trust FILE)", name);
+				 "(encsync keys trust FILE)", who);
+	}
+	else if (encsync_get_key(ike_sa, FALSE, key))
+	{
+		encsync_fingerprint(key, shown, sizeof(shown));
+		snprintf(text, sizeof(text), "%s: it proved itself with the key %s, "
+				 "which is trusted for another peer (trusted: %s)", who, shown,
+				 keys);
 	}
 	else
 	{
 		snprintf(text, sizeof(text), "%s: no trusted key matches the one it "
-				 "signed with (trusted: %s)", name, keys);
+				 "signed with (trusted: %s)", who, keys);
 	}
 	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
 }
@@ -210,14 +245,14 @@ static void unreachable(ike_sa_t *ike_sa)
  */
 static void no_proposal(ike_sa_t *ike_sa, bool ike, linked_list_t *theirs)
 {
-	char name[128], text[MAX_TEXT];
+	char who[256], text[MAX_TEXT];
 	enumerator_t *enumerator;
 	linked_list_t *ours = NULL;
 	child_cfg_t *child;
 	ike_cfg_t *ike_cfg;
 	peer_cfg_t *cfg;
 
-	get_name(ike_sa, name, sizeof(name));
+	get_caller(ike_sa, who, sizeof(who));
 	cfg = ike_sa->get_peer_cfg(ike_sa);
 	if (ike)
 	{
@@ -239,13 +274,13 @@ static void no_proposal(ike_sa_t *ike_sa, bool ike, linked_list_t *theirs)
 	if (ours)
 	{
 		snprintf(text, sizeof(text), "%s: no common proposal for %s: it offers "
-				 "%#P, we accept %#P", name, ike ? "ike" : "esp", theirs, ours);
+				 "%#P, we accept %#P", who, ike ? "ike" : "esp", theirs, ours);
 		ours->destroy_offset(ours, offsetof(proposal_t, destroy));
 	}
 	else
 	{
 		snprintf(text, sizeof(text), "%s: no common proposal for %s: it offers "
-				 "%#P", name, ike ? "ike" : "esp", theirs);
+				 "%#P", who, ike ? "ike" : "esp", theirs);
 	}
 	report(ike_sa, ENCSYNC_NO_PROPOSAL, text);
 }
@@ -255,7 +290,7 @@ METHOD(listener_t, alert, bool,
 	va_list args)
 {
 	linked_list_t *list, *other;
-	char name[128], text[MAX_TEXT];
+	char name[256], text[MAX_TEXT];
 
 	if (!ike_sa)
 	{
@@ -288,7 +323,7 @@ METHOD(listener_t, alert, bool,
 		case ALERT_TS_MISMATCH:
 			list = va_arg(args, linked_list_t*);
 			other = va_arg(args, linked_list_t*);
-			get_name(ike_sa, name, sizeof(name));
+			get_caller(ike_sa, name, sizeof(name));
 			snprintf(text, sizeof(text), "%s: it wants to sync between other "
 					 "addresses: %#R === %#R", name, list, other);
 			report(ike_sa, ENCSYNC_NO_PROPOSAL, text);

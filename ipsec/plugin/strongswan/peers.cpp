@@ -97,8 +97,10 @@ bool Peers::goes_first(PeerId id) const {
 }
 
 void Peers::renewed(PeerId id) {
-    if (PeerEntry* e = entry(id))
+    if (PeerEntry* e = entry(id)) {
         e->renewals++;
+        e->unanswered = false;
+    }
 }
 
 std::uint32_t Peers::renewals(PeerId id) const {
@@ -108,21 +110,23 @@ std::uint32_t Peers::renewals(PeerId id) const {
 void Peers::up(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->up = true;
-        e->closed_by_peer = false;
+        e->closed_by_peer = e->unanswered = false;
         e->attempts = 0;
         told_[id] = {};
     }
 }
 
-bool Peers::down(PeerId id, Clock::time_point now) {
+End Peers::down(PeerId id, Clock::time_point now) {
     PeerEntry* e = entry(id);
     if (!e)
-        return false;
+        return End::ours;
     e->up = false;
     e->attempts = 0;
     e->childless = {};
     e->next = now + head_start(e->config);
-    return std::exchange(e->closed_by_peer, false);
+    const bool closed = std::exchange(e->closed_by_peer, false);
+    const bool unanswered = std::exchange(e->unanswered, false);
+    return closed ? End::closed_by_peer : unanswered ? End::unanswered : End::ours;
 }
 
 void Peers::closed_by_peer(PeerId id) {
@@ -130,9 +134,14 @@ void Peers::closed_by_peer(PeerId id) {
         e->closed_by_peer = true;
 }
 
+void Peers::unanswered(PeerId id) {
+    if (PeerEntry* e = entry(id))
+        e->unanswered = true;
+}
+
 void Peers::still_up(PeerId id) {
     if (PeerEntry* e = entry(id))
-        e->closed_by_peer = false;
+        e->closed_by_peer = e->unanswered = false;
 }
 
 bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {

@@ -16,9 +16,9 @@ namespace encsync::plugin {
 using Clock = std::chrono::steady_clock;
 
 struct PeerChange {
-    std::string old_name;        // empty: the peer is new
-    bool restart = false;        // its SAs are to be closed
-    bool withdrawn = false;      // a key of it is no longer trusted
+    std::string old_name;   // empty: the peer is new
+    bool restart = false;   // its SAs are to be closed
+    bool withdrawn = false; // a key of it is no longer trusted
 };
 
 // How one peer fares. (Not nested: clang 14 refuses an optional of a nested aggregate.)
@@ -27,11 +27,14 @@ struct PeerEntry {
     bool removed = false;
     bool up = false;
     bool closed_by_peer = false;
+    bool unanswered = false;
     std::uint32_t renewals = 0;    // outbound SAs put to use so far
     unsigned attempts = 0;         // since it was last up
     Clock::time_point next{};      // attempt, not before
     Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
 };
+// Why a peer is down.
+enum class End { ours, closed_by_peer, unanswered };
 // What was last told of it.
 struct Told {
     channel::PeerEventKind kind{};
@@ -57,13 +60,15 @@ class Peers {
 
     // Outbound SAs come and go: this says whether the peer is up.
     void up(PeerId id);
-    // Returns whether the peer has closed the SA itself.
-    bool down(PeerId id, Clock::time_point now);
-    // The peer closes an SA: news only if that turns out to be the last one.
+    // Returns whose doing it was.
+    End down(PeerId id, Clock::time_point now);
+    // The peer closes an SA, or does not answer: news only if that turns out to be the end.
     void closed_by_peer(PeerId id);
+    void unanswered(PeerId id);
     void still_up(PeerId id);
 
     bool due(PeerId id, bool connecting, bool established, Clock::time_point now);
+    // Whether it is news.
     bool worth_telling(const channel::PeerEvent& event, Clock::time_point now);
 
   private:

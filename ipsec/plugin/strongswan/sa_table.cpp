@@ -95,21 +95,28 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
     if (!used)
         return reports; // encsyncd never heard of it
 
-    reports.emplace_back(channel::DeleteSa{sa.spi, sa.direction, sa.peer});
+    // Why comes before the fact.
     if (sa.direction == esp::Direction::outbound && in_use(sa.peer) > 0) {
         peers.still_up(sa.peer);
     } else if (sa.direction == esp::Direction::outbound) {
         channel::PeerEvent event;
         event.peer = sa.peer;
-        if (peers.down(sa.peer, Clock::now())) {
+        switch (peers.down(sa.peer, Clock::now())) {
+        case End::closed_by_peer:
             event.kind = channel::PeerEventKind::peer_deleted;
-            event.text = "the peer closed its SAs";
             reports.emplace_back(event);
-            event.text.clear();
+            event.text = "the peer closed its SAs";
+            break;
+        case End::unanswered:
+            event.text = "it does not answer (dead peer detection)";
+            break;
+        case End::ours:
+            break;
         }
         event.kind = channel::PeerEventKind::down;
         reports.emplace_back(std::move(event));
     }
+    reports.emplace_back(channel::DeleteSa{sa.spi, sa.direction, sa.peer});
     return reports;
 }
 

@@ -123,8 +123,8 @@ TEST_F(Pair, ResponderRefusesAWrongKey) {
         return minnie.count(PeerEventKind::auth_failed) && mickey.count(PeerEventKind::auth_failed);
     }));
     const std::string text = minnie.text(PeerEventKind::auth_failed);
-    EXPECT_TRUE(contains(text, "mickey: no trusted key matches the one it signed with"
-                               " (trusted: SHA256:"))
+    EXPECT_TRUE(contains(text, "a caller from 192.168.1.100 as 'mickey': no trusted key matches "
+                               "the one it signed with (trusted: SHA256:"))
         << text;
     EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed), "minnie refused us"));
     go_on(milliseconds(3000));
@@ -140,8 +140,8 @@ TEST_F(Pair, InitiatorRefusesAWrongKey) {
     ASSERT_TRUE(eventually([&] {
         return minnie.count(PeerEventKind::auth_failed) && mickey.count(PeerEventKind::auth_failed);
     }));
-    EXPECT_TRUE(
-        contains(mickey.text(PeerEventKind::auth_failed), "minnie: no trusted key matches"));
+    EXPECT_TRUE(contains(mickey.text(PeerEventKind::auth_failed),
+                         "minnie, called by us at 192.168.1.101: no trusted key matches"));
     EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey refused us"));
     go_on(milliseconds(3000));
     // minnie had accepted mickey, but never sends before mickey has accepted her.
@@ -155,8 +155,8 @@ TEST_F(Pair, NoTrustedKeyIsRefusedUntilThereIsOne) {
     start(mickey, peer_of(mickey));
     start(minnie, wary);
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
-    EXPECT_TRUE(
-        contains(minnie.text(PeerEventKind::auth_failed), "mickey: no key of it is trusted here"));
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed),
+                         "'mickey': no key of it is trusted here"));
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
     ASSERT_TRUE(minnie.ike.set_peer(peer_of(minnie)));
     EXPECT_TRUE(eventually([&] { return connected(); }));
@@ -187,7 +187,7 @@ TEST_F(Pair, PresharedKeysThatDiffer) {
     start(mickey, one);
     start(minnie, two);
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
-    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey: its preshared key"))
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "'mickey': its preshared key"))
         << minnie.text(PeerEventKind::auth_failed);
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
 }
@@ -200,7 +200,9 @@ TEST_F(Pair, UnknownIdIsRefused) {
     ASSERT_TRUE(mickey.ike.start());
     start(minnie, peer_of(minnie));
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
-    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "calls itself 'goofy'"))
+    EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed),
+                         "a caller from 192.168.1.100 as 'goofy': no conn with its address has "
+                         "that rightid"))
         << minnie.text(PeerEventKind::auth_failed);
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
 }
@@ -394,9 +396,46 @@ TEST_F(Pair, ARemovedPeerIsToldAndGone) {
     ASSERT_TRUE(eventually([&] { return !minnie.sending() && !mickey.sending(); }));
     EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 1U);
     EXPECT_EQ(mickey.count(PeerEventKind::down), 1U);
+    EXPECT_EQ(mickey.text(PeerEventKind::down), "the peer closed its SAs");
+    EXPECT_EQ(minnie.text(PeerEventKind::down), ""); // our own doing
     go_on(milliseconds(3000));
     EXPECT_FALSE(minnie.sending());
     EXPECT_FALSE(mickey.sending());
+}
+
+// A refusal is told each time: who is told of it counts.
+TEST_F(Pair, EachRefusalIsTold) {
+    auto wary = peer_of(minnie);
+    wary.trusted = {public_key(seed(9))};
+    wary.initiate = false;
+    start(mickey, peer_of(mickey));
+    start(minnie, wary);
+    EXPECT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed) >= 3; }));
+    EXPECT_EQ(minnie.count(PeerEventKind::connecting), 0U);
+}
+
+// charon's own log, of which nothing is passed on but here.
+struct Debug {
+    Debug() { ::setenv("ENCSYNC_TEST_DEBUG", "1", 1); }
+};
+class Talkative : private Debug, public Pair {
+  protected:
+    Talkative() { ::unsetenv("ENCSYNC_TEST_DEBUG"); }
+};
+
+TEST_F(Talkative, LinesSayOnceWhoseTheyAre) {
+    connect();
+    EXPECT_TRUE(std::ranges::any_of(mickey.log, [](const std::string& line) {
+        return line.starts_with("charon: minnie: initiating IKE_SA minnie[");
+    }));
+    EXPECT_TRUE(std::ranges::none_of(
+        mickey.log, [](const std::string& line) { return contains(line, "charon IKE"); }));
+}
+
+TEST_F(Pair, LinesAreNotPassedOn) {
+    connect();
+    EXPECT_TRUE(std::ranges::none_of(
+        mickey.log, [](const std::string& line) { return contains(line, "IKE_SA"); }));
 }
 
 // ---- failures ------------------------------------------------------------------------------
@@ -411,6 +450,7 @@ TEST_F(Pair, SilentPeerIsNoticedAndComesBack) {
     EXPECT_TRUE(contains(mickey.text(PeerEventKind::unreachable), "minnie"));
     EXPECT_TRUE(contains(mickey.text(PeerEventKind::unreachable), "does not answer"));
     EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 0U);
+    EXPECT_EQ(mickey.text(PeerEventKind::down), "it does not answer (dead peer detection)");
     // Long enough for several tries to fail.
     const auto sent = mickey.datagrams;
     ASSERT_TRUE(eventually([&] { return mickey.datagrams > sent + 8; }));

@@ -58,6 +58,8 @@ std::string line(const std::vector<Report>& reports) {
                 break;
             case channel::PeerEventKind::down:
                 out += "down";
+                if (const auto& why = std::get<channel::PeerEvent>(report).text; !why.empty())
+                    out += fmt::format("({})", why);
                 break;
             case channel::PeerEventKind::rekeyed:
                 out += "rekeyed";
@@ -85,7 +87,7 @@ TEST_F(Table, FirstOutboundSaIsUpAndTheLastIsDown) {
     EXPECT_EQ(line(sas.add(sa(2, true), peers)), "+o2 up");
     EXPECT_EQ(line(sas.add(sa(3, true), peers)), "+o3 rekeyed");
     EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
-    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "-o3 down");
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3");
     EXPECT_EQ(line(sas.remove(1, kLeft, peers)), "-i1");
     EXPECT_EQ(line(sas.remove(1, kLeft, peers)), "");
 }
@@ -138,16 +140,32 @@ TEST_F(Table, WhoClosedItIsSaidOnlyForTheLast) {
     sas.add(sa(3, true), peers);
     peers.closed_by_peer(2);
     EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
-    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "-o3 down"); // of something else, later
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3"); // of something else, later
     sas.add(sa(4, true), peers);
     peers.closed_by_peer(2);
-    EXPECT_EQ(line(sas.remove(4, kRight, peers)), "-o4 deleted down");
+    EXPECT_EQ(line(sas.remove(4, kRight, peers)), "deleted down(the peer closed its SAs) -o4");
+}
+
+TEST_F(Table, ThatItDoesNotAnswerIsSaidOnlyForTheLast) {
+    const std::string dead = "down(it does not answer (dead peer detection)) ";
+    sas.add(sa(2, true), peers);
+    peers.unanswered(2);
+    EXPECT_EQ(line(sas.remove(2, kRight, peers)), dead + "-o2");
+    // An attempt that failed before it came up, and one whose successor did not.
+    peers.unanswered(2);
+    sas.add(sa(3, true), peers);
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3");
+    sas.add(sa(4, true), peers);
+    peers.unanswered(2);
+    sas.add(sa(5, true), peers);
+    sas.remove(4, kRight, peers);
+    EXPECT_EQ(line(sas.remove(5, kRight, peers)), "down -o5");
 }
 
 TEST_F(Table, TheSameSpiEachWayIsTwoSas) {
     sas.add(sa(5, false), peers);
     sas.add(sa(5, true), peers);
-    EXPECT_EQ(line(sas.remove(5, kRight, peers)), "-o5 down");
+    EXPECT_EQ(line(sas.remove(5, kRight, peers)), "down -o5");
     encsync_address_t dst{};
     EXPECT_TRUE(sas.inbound(5, dst));
     EXPECT_EQ(line(sas.remove(5, kLeft, peers)), "-i5");
@@ -269,7 +287,7 @@ TEST(Peers, AreFoundByNameAndAddress) {
     EXPECT_EQ(peers.by_address(kRight), 4);
 }
 
-TEST(Peers, TheSameNewsIsToldOnce) {
+TEST(Peers, TheSameIsNewsOnce) {
     Peers peers;
     peers.set(minnie());
     const auto now = Clock::now();
