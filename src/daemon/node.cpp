@@ -54,6 +54,14 @@ std::optional<std::string> lost_address(const config::Conn& conn) {
                        config::to_string(conn.left));
 }
 
+// Since when nothing was heard of a peer that was.
+std::chrono::seconds silence(const sync::Session& session) {
+    if (session.last_heard == sync::Instant::zero())
+        return 0s;
+    return std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch() -
+                                                            session.last_heard);
+}
+
 } // namespace
 
 // ---- opening -------------------------------------------------------------------------------
@@ -179,6 +187,9 @@ Result<void> Node::open_link() {
     link::LinkHooks hooks;
     hooks.on_ike = [this](const link::Endpoint& from, const link::Endpoint& to, Bytes datagram) {
         charon_->ike_in(endpoint(from), endpoint(to), datagram);
+    };
+    hooks.on_stranger = [this](const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
+        on_stranger(from, to, header);
     };
     hooks.on_expire = [this](PeerId, std::uint32_t spi) { charon_->expire(spi); };
     if (auto opened = ipsec_.kernel ? open_kernel_link(std::move(hooks))
@@ -444,7 +455,6 @@ void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
 
 void Node::on_up(PeerId peer) {
     turn();
-    lives_[peer].last_error.clear();
     lives_[peer].since = Clock::now();
     log::notice("peer {}: up", config_.conns[peer].name);
     engine_->on_link_up(peer);
@@ -452,11 +462,16 @@ void Node::on_up(PeerId peer) {
 
 void Node::on_down(PeerId peer) {
     turn();
-    lives_[peer].since = Clock::now();
-    log::notice("peer {}: down", config_.conns[peer].name);
-    engine_->on_link_down(peer);
+    PeerLife& life = lives_[peer];
+    life.since = Clock::now();
+    std::string why = std::exchange(life.end, {});
     if (auto lost = lost_address(config_.conns[peer]))
-        failed(peer, std::move(*lost));
+        why = std::move(*lost);
+    log::notice("peer {}: down{}{}", config_.conns[peer].name, why.empty() ? "" : ": ", why);
+    engine_->on_link_down(peer);
+    life.connecting = false;
+    if (!why.empty())
+        life.last_error = std::move(why);
 }
 
 void Node::on_writable(PeerId) {
@@ -487,7 +502,8 @@ void Node::on_delete_sa(const channel::DeleteSa& sa) {
 void Node::on_peer_event(const channel::PeerEvent& event) {
     using Kind = channel::PeerEventKind;
     if (!used(event.peer)) {
-        log::warning("IKE: {}", event.text);
+        if (auto line = strangers_.line(event.text, Clock::now()))
+            log::warning("IKE: {}", *line);
         return;
     }
     PeerLife& life = lives_[event.peer];
@@ -499,6 +515,9 @@ void Node::on_peer_event(const channel::PeerEvent& event) {
     case Kind::up:
     case Kind::rekeyed:
         life.connecting = false;
+        life.last_error.clear();
+        life.failures.forget();
+        life.end.clear();
         life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
         log::info("peer {}: {} {}", name, event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA",
                   event.ike_spi_i);
@@ -510,24 +529,44 @@ void Node::on_peer_event(const channel::PeerEvent& event) {
         failed(event.peer, "no proposal in common: " + event.text);
         break;
     case Kind::unreachable:
-        failed(event.peer, lost_address(config_.conns[event.peer])
-                               .value_or(event.text.empty() ? "does not answer" : event.text));
+        // If it was up, what ends says so.
+        if (!engine_->session(event.peer).link_up)
+            failed(event.peer, lost_address(config_.conns[event.peer])
+                                   .value_or(event.text.empty() ? "does not answer" : event.text));
         break;
     case Kind::down:
+        life.end = event.text;
+        if (const auto silent = silence(engine_->session(event.peer)); silent >= 2s)
+            life.end += fmt::format("{}nothing heard for {} s", event.text.empty() ? "" : ", ",
+                                    silent.count());
+        break;
     case Kind::peer_deleted:
-        log::info("peer {}: {}", name, event.text.empty() ? "SA closed" : event.text);
         break;
     }
 }
 
-// Anybody can send what makes a negotiation fail: it is no state of a peer that is up.
+// Anybody can send what makes a negotiation fail, so nothing but words follows from it; those are
+// kept while the peer is up as well, until its next negotiation succeeds.
 void Node::failed(PeerId peer, std::string why) {
     PeerLife& life = lives_[peer];
     life.connecting = false;
-    if (why != life.last_error)
-        log::warning("peer {}: {}", config_.conns[peer].name, why);
-    if (!engine_->session(peer).link_up)
-        life.last_error = std::move(why);
+    if (auto line = life.failures.line(why, Clock::now()))
+        log::warning("peer {}: {}", config_.conns[peer].name, *line);
+    life.last_error = std::move(why);
+}
+
+// Who it claims to be is not known: IKE says that in its second exchange, and we don't answer.
+void Node::on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
+    constexpr std::size_t kVersion = 17; // RFC 7296 section 3.1
+    const int version = header[kVersion] >> 4;
+    if (version != 1 && version != 2)
+        return;
+    if (auto line = strangers_.line(
+            fmt::format("a caller from {} began IKEv{} with {}: no conn of that left has its "
+                        "address as right, so it gets no answer",
+                        from.address().to_string(), version, to.address().to_string()),
+            Clock::now()))
+        log::warning("{}", *line);
 }
 
 void Node::on_log(const channel::LogLine& line) {
@@ -541,9 +580,13 @@ void Node::on_charon_up(const std::string& version) {
 void Node::on_charon_lost(const std::string& reason) {
     log::write(stopping_ ? log::Level::info : log::Level::warning,
                fmt::format("charon is gone: {}; all SAs are dropped", reason));
+    for (PeerLife& life : lives_) {
+        life.connecting = false;
+        life.end = "charon is gone: " + reason;
+    }
     link_->drop_all();
     for (PeerLife& life : lives_)
-        life.connecting = false;
+        life.end.clear(); // of those that were down
 }
 
 void Node::on_charon_impossible(const std::string& reason) {

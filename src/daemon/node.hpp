@@ -16,6 +16,7 @@
 #include "daemon/ipsec_choice.hpp"
 #include "daemon/machine.hpp"
 #include "daemon/proof.hpp"
+#include "daemon/repeats.hpp"
 #include "daemon/run_dir.hpp"
 #include "ipsec/link/enc0.hpp"
 #include "ipsec/link/tunnel.hpp"
@@ -74,6 +75,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     struct PeerLife {
         bool connecting = false;
         std::string last_error;
+        Repeats failures;                          // as the log is told of them
+        std::string end;                           // why its SAs go
         std::optional<channel::Ed25519Public> key; // what it proved itself with last
         std::optional<Proof::Digest> proof;        // files that it may do so with
         std::vector<keys::RawKey> vouched; // keys of ours that need no trust of it: see take_keys()
@@ -155,6 +158,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_delete_sa(const channel::DeleteSa& sa) override;
     void on_peer_event(const channel::PeerEvent& event) override;
     void failed(PeerId peer, std::string why);
+    void on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header);
     void on_log(const channel::LogLine& line) override;
     void on_charon_up(const std::string& version) override;
     void on_charon_lost(const std::string& reason) override;
@@ -191,6 +195,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;
+    std::string last_error(PeerId peer) const;
     boost::json::object missing(PeerId peer) const;
     boost::json::array accepted_keys(PeerId peer) const;
     boost::json::array sas() const;
@@ -230,6 +235,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<sync::Engine> engine_;
     std::unique_ptr<supervisor::Supervisor> charon_;
     std::vector<PeerLife> lives_; // by PeerId
+    Repeats strangers_{16};
     PeerId last_freed_ = kMaxPeers;
 
     boost::asio::steady_timer deadline_timer_, second_timer_;

@@ -19,7 +19,8 @@ class Repeats {
   public:
     using Time = std::chrono::steady_clock::time_point;
 
-    explicit Repeats(std::size_t room = 4) : room_(room) {}
+    Repeats() = default;
+    explicit Repeats(std::size_t room) : room_(room) {}
     // None: not now.
     std::optional<std::string> line(const std::string& reason, Time now);
     // It works again: the next failure is news.
@@ -33,7 +34,7 @@ class Repeats {
         std::uint64_t more = 0;
     };
     std::vector<Reason> reasons_;
-    std::size_t room_;
+    std::size_t room_ = 4;
     std::uint64_t others_ = 0; // of which no room was left
 };
 

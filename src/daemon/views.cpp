@@ -241,6 +241,19 @@ json::value Node::status() {
     return out;
 }
 
+std::string Node::last_error(PeerId peer) const {
+    const PeerLife& life = lives_[peer];
+    const sync::Session& s = engine_->session(peer);
+    if (!life.misunderstood.empty())
+        return life.misunderstood;
+    if (s.link_up && s.extended && s.silent && s.last_heard > s.up_since)
+        return fmt::format("nothing heard for {} s, though its SAs are up",
+                           std::chrono::duration_cast<std::chrono::seconds>(
+                               Clock::now().time_since_epoch() - s.last_heard)
+                               .count());
+    return life.last_error;
+}
+
 json::array Node::peers() const {
     json::array out;
     const auto all = link_->sas();
@@ -291,7 +304,7 @@ json::array Node::peers() const {
             {"tx_bytes", stats != nullptr ? stats->tx_bytes : 0},
             {"refused", life.guard_refused + (stats != nullptr ? stats->refused_total() : 0)},
             {"since", seconds_since(life.since)},
-            {"last_error", life.misunderstood.empty() ? life.last_error : life.misunderstood},
+            {"last_error", last_error(peer)},
             {"bulk", std::move(bulk)}};
         const auto since = [&](const char* name, sync::Instant then) {
             if (then > sync::Instant::zero())

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: ISC
+"""Why a peer is down, and who was refused: in one line of the log, and in `encsync peers`."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+import sync
+from lab import wait_for
+from pair import SYNC, FirewallPair
+
+pytestmark = pytest.mark.daemon
+
+STRANGER = "192.168.1.9"
+
+
+def lines(instance, *words: str) -> list[str]:
+    return [line for line in instance.log().splitlines() if all(word in line for word in words)]
+
+
+def error(instance, peer: str) -> str:
+    return (instance.peer(peer) or {}).get("last_error", "")
+
+
+def test_a_peer_that_vanishes_and_one_that_leaves(fresh):
+    pair = FirewallPair(fresh)
+    mickey, minnie = sync.equip(pair)
+    for instance in (mickey, minnie):
+        instance.start()
+    sync.wait_in_step(mickey, minnie)
+    assert error(mickey, "minnie") == ""
+    pair.minnie.ip("link set sync down")
+    wait_for(lambda: mickey.peer("minnie")["state"] == "down", 30, "the silence to be noticed")
+    assert re.search(r"does not answer", error(mickey, "minnie"))
+    assert mickey.command("peers").stdout.count("does not answer") == 1
+    (line,) = lines(mickey, "peer minnie: down")
+    assert re.search(r"does not answer \(dead peer detection\), nothing heard for \d+ s$", line)
+    # While it lasts the reason stays, and the log is not filled with it.
+    time.sleep(8)
+    assert "does not answer" in error(mickey, "minnie")
+    assert len(lines(mickey, "does not answer")) <= 2
+    pair.minnie.ip("link set sync up")
+    sync.wait_in_step(mickey, minnie, timeout=30)
+    assert error(mickey, "minnie") == ""
+    # The twin: it says goodbye.
+    minnie.stop()
+    wait_for(lambda: mickey.peer("minnie")["state"] != "up", 20, "the end to be noticed")
+    assert lines(mickey, "peer minnie: down")[1].endswith("down: the peer closed its SAs")
+
+
+def test_who_is_refused_is_named_once(fresh):
+    """A caller from no peer's address, and one with minnie's address and another key."""
+    pair = FirewallPair(fresh)
+    mickey, minnie = sync.equip(pair)
+    stranger = sync.Encsync(fresh.node("stranger"), {"minnie": SYNC["minnie"]}, left=STRANGER)
+    fresh.plug(stranger.node, "sync", pair.sync_switch, f"{STRANGER}/24")
+    stranger.init_keys()
+    stranger.trust(minnie.export_key())
+    for instance in (mickey, minnie):
+        instance.start()
+    sync.wait_in_step(mickey, minnie)
+    assert not lines(minnie, "a caller from")
+    stranger.start()
+    wait_for(lambda: lines(minnie, f"a caller from {STRANGER} began IKEv2"), 20,
+             "the stranger to be named")
+    time.sleep(12)
+    assert len(lines(minnie, STRANGER)) == 1
+    assert error(minnie, "mickey") == ""
+    stranger.stop()
+    # mickey comes back with a key that nobody trusts: his SAs stay, the refusal is said.
+    old = minnie.peer("mickey")["key"]
+    minnie_log = len(minnie.log())
+    mickey.command("keys", "rotate", "--what", "identity")
+    mickey.command("keys", "retire")
+    refusal = f"a caller from {SYNC['mickey']} as 'mickey': no trusted key matches"
+    wait_for(lambda: refusal in error(minnie, "mickey"), 30, "the refusal")
+    assert minnie.peer("mickey")["state"] == "up" and minnie.ready()
+    assert minnie.peer("mickey")["key"] == old
+    time.sleep(10)
+    said = minnie.log()[minnie_log:].splitlines()
+    assert len([line for line in said if "no trusted key matches" in line]) == 1, said
+    assert len(said) < 6, said
+    minnie.trust(mickey.export_key())
+    wait_for(lambda: error(minnie, "mickey") == "", 60, "the next success to clear it")
+    assert minnie.peer("mickey")["key"] != old
+
+
+def test_each_line_has_its_time(fresh):
+    pair = FirewallPair(fresh)
+    mickey, minnie = sync.equip(pair)
+    mickey.start()
+    time_and_name = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} encsyncd: ")
+    assert mickey.log() and all(time_and_name.match(line) for line in mickey.log().splitlines())
+    assert "charon IKE" not in mickey.log()
