@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // Keeps one charon running as encsyncd's IKE daemon: starts it, feeds it the identity and the
 // peers, notices when it dies or hangs, starts it again. What it negotiates comes back through
 // the Owner. Single-threaded: everything happens on the io_context given.

@@ -31,9 +31,13 @@ std::string local_time() {
 
 } // namespace
 
-void set_level(Level level) { threshold = level; }
+void set_level(Level level) {
+    threshold = level;
+}
 
-bool enabled(Level level) { return level <= threshold; }
+bool enabled(Level level) {
+    return level <= threshold;
+}
 
 void to_syslog() {
     ::openlog("encsyncd", LOG_PID, LOG_DAEMON);
