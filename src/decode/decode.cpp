@@ -26,8 +26,7 @@ class Walker {
     bool read_header();
     // False: the end, or no way to go on.
     bool read_section();
-    json::array messages(const Message& message, std::size_t at, std::size_t stride,
-                         std::size_t count);
+    json::array messages(const Found& found, std::size_t at, std::size_t stride, std::size_t count);
 
     Bytes payload_;
     std::size_t end_ = 0, offset_ = 0; // of what the length field covers; of the next section
@@ -63,7 +62,7 @@ bool Walker::read_header() {
         return false;
     }
     packet_["pfcksum"] = to_hex(payload_.subspan(header::pfcksum, 16));
-    if (version_ != kOpenbsd && version_ != kFreebsd) {
+    if (pfsync::dialects_of(version_).empty()) {
         wrong_.note("bad_version", 0);
         return false;
     }
@@ -93,29 +92,30 @@ bool Walker::read_section() {
     }
     const std::uint8_t number = rest[subheader::action];
     const std::size_t count = load_be<std::uint16_t>(&rest[subheader::count]);
-    const Message* message = find(version_, number);
-    const bool v6 = version_ == kOpenbsd;
-    const std::size_t stride = v6                   ? std::size_t{rest[subheader::words]} * 4
+    const Found found = find(version_, number);
+    const Message* message = found.message;
+    const bool by_length = found.dialect->message_lengths;
+    const std::size_t stride = by_length            ? std::size_t{rest[subheader::words]} * 4
                                : message != nullptr ? message->size
                                                     : 0;
 
     json::object section{{"action", message != nullptr ? message->action : "UNKNOWN"},
                          {"number", number},
                          {"count", count}};
-    if (v6 || message != nullptr)
+    if (by_length || message != nullptr)
         section["stride"] = stride;
     // Version 6 passes over what it doesn't read; version 5 has no length to do it by.
     const bool known = message != nullptr && !message->unused;
     const bool skipped =
-        v6 ? !known && (message == nullptr || message->size == 0 || stride < message->size)
-           : !known;
+        by_length ? !known && (message == nullptr || message->size == 0 || stride < message->size)
+                  : !known;
     const std::size_t space = rest.size() - kSubheaderSize;
     bool sound = false;
-    if (!v6 && !known)
+    if (!by_length && !known)
         wrong_.note("bad_action", offset_);
     else if (count == 0)
         wrong_.note("zero_count", offset_);
-    else if (v6 && stride == 0)
+    else if (by_length && stride == 0)
         wrong_.note("zero_stride", offset_);
     else if (count * stride > space)
         wrong_.note("section_overrun", offset_);
@@ -126,15 +126,16 @@ bool Walker::read_section() {
         section["skipped"] = true;
     // Of one that is too long, those messages that are there.
     const std::size_t whole = skipped || stride == 0 ? 0 : std::min(count, space / stride);
-    section["messages"] = whole == 0 ? json::array() : messages(*message, body, stride, whole);
+    section["messages"] = whole == 0 ? json::array() : messages(found, body, stride, whole);
     sections_.push_back(std::move(section));
     offset_ = body + count * stride;
-    ended_ = !v6 && known && message->size == 0;
+    ended_ = !by_length && known && message->size == 0;
     return sound; // else nobody knows where the next one begins
 }
 
-json::array Walker::messages(const Message& message, std::size_t at, std::size_t stride,
+json::array Walker::messages(const Found& found, std::size_t at, std::size_t stride,
                              std::size_t count) {
+    const Message& message = *found.message;
     json::array out;
     if (stride < message.size) {
         wrong_.note("short_message", at);
@@ -143,7 +144,7 @@ json::array Walker::messages(const Message& message, std::size_t at, std::size_t
     for (std::size_t n = 0; n < count; n++, at += stride) {
         Wrong here;
         const Bytes bytes = payload_.subspan(at, stride);
-        json::object object = read_message(version_, message, bytes, here);
+        json::object object = read_message(found, bytes, here);
         if (here && !message.unused) { // nobody reads those
             object["error"] = here.error;
             object["offset"] = at + here.offset;

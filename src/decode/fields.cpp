@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: ISC
 #include "decode/fields.hpp"
 
-#include "decode/tables.hpp"
-#include "pfsync/freebsd.hpp"
-#include "pfsync/openbsd.hpp"
-
 #include <algorithm>
 
 namespace encsync::decode {
 
-const Message* find(std::uint8_t version, std::uint8_t number) {
-    const auto table = version == kOpenbsd ? openbsd_messages() : freebsd_messages();
+namespace {
+
+const Message* find_in(std::span<const Message> table, std::uint8_t number) {
     const auto found = std::ranges::find(table, number, &Message::number);
     return found == table.end() ? nullptr : &*found;
 }
 
-std::uint8_t family_inet6(std::uint8_t version) {
-    return version == kOpenbsd ? pfsync::openbsd::kAfInet6 : pfsync::freebsd::kAfInet6;
+} // namespace
+
+// Of several dialects the newest that has any use for it: one may say what another must not.
+Found find(std::uint8_t version, std::uint8_t number) {
+    Found found{};
+    for (const pfsync::Dialect each : pfsync::dialects_of(version)) {
+        const pfsync::DialectTraits& dialect = pfsync::traits(each);
+        const Message* message = find_in(dialect.messages, number);
+        if (message == nullptr && dialect.extensible())
+            message = find_in(extension_messages(), number);
+        if (found.message == nullptr || (message != nullptr && !message->unused))
+            found = {&dialect, message};
+    }
+    return found;
 }
 
 } // namespace encsync::decode

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "decode/message.hpp"
 
+#include "pfsync/dialects/openbsd.hpp"
 #include "pfsync/extension.hpp"
-#include "pfsync/openbsd.hpp"
 #include "state/extras.hpp"
 
 #include <algorithm>
@@ -41,8 +41,8 @@ json::string to_text_bytes(Bytes bytes) {
 
 class Reader {
   public:
-    Reader(std::uint8_t version, Bytes bytes, Wrong& wrong)
-        : version_(version), bytes_(bytes), wrong_(wrong) {}
+    Reader(const pfsync::Layout& layout, Bytes bytes, Wrong& wrong)
+        : layout_(layout), bytes_(bytes), wrong_(wrong) {}
 
     json::value value(const Field& field);
     json::object fields(std::span<const Field> fields);
@@ -74,7 +74,7 @@ class Reader {
     json::value one_of(std::size_t offset, std::string_view first, std::string_view second,
                        std::string_view error);
 
-    std::uint8_t version_;
+    const pfsync::Layout& layout_; // of the dialect's states
     Bytes bytes_;
     Wrong& wrong_;
 };
@@ -95,7 +95,7 @@ json::value Reader::family(std::size_t offset) {
     const std::uint8_t af = bytes_[offset];
     if (af == kAfInet)
         return "inet";
-    if (af == family_inet6(version_))
+    if (af == layout_.af_inet6)
         return "inet6";
     wrong_.note("bad_family", offset);
     return af;
@@ -106,7 +106,7 @@ json::value Reader::address(std::size_t offset, std::uint8_t af) const {
     // Family 0 stands with the address of a route that there is not.
     if (af == kAfInet || af == 0)
         return inet_ntop(AF_INET, &bytes_[offset], out.data(), out.size());
-    if (af == family_inet6(version_))
+    if (af == layout_.af_inet6)
         return inet_ntop(AF_INET6, &bytes_[offset], out.data(), out.size());
     return json::string(to_hex(bytes_.subspan(offset, 16)));
 }
@@ -130,23 +130,20 @@ json::object Reader::peer_block(std::size_t offset) {
 }
 
 json::object Reader::key(std::size_t offset, std::uint8_t af) const {
-    namespace k = pfsync::openbsd::key; // FreeBSD's has the same front
-    return {{"addr", {address(offset + k::addr0, af), address(offset + k::addr1, af)}},
-            {"port", pair<std::uint16_t>(offset + k::port0)}};
+    return {{"addr", {address(offset + layout_.addr0, af), address(offset + layout_.addr1, af)}},
+            {"port", pair<std::uint16_t>(offset + layout_.port0)}};
 }
 
 json::object Reader::key_with_family(std::size_t offset, std::size_t family_of_state) {
-    namespace k = pfsync::openbsd::key;
     // Old senders leave the keys' families 0, both of them.
-    const std::uint8_t own = bytes_[offset + k::af], state = bytes_[family_of_state];
-    namespace full = pfsync::openbsd::full;
-    if (own != bytes_[full::wire + k::af] || (own != 0 && own != state))
-        wrong_.note("bad_family", offset + k::af);
+    const std::uint8_t own = bytes_[offset + layout_.key_af], state = bytes_[family_of_state];
+    if (own != bytes_[layout_.wire + layout_.key_af] || (own != 0 && own != state))
+        wrong_.note("bad_family", offset + layout_.key_af);
     json::object out = key(offset, own == 0 ? state : own);
-    out["rdomain"] = number<std::uint16_t>(offset + k::rdomain);
-    out["af"] = own == kAfInet                  ? json::value("inet")
-                : own == family_inet6(version_) ? json::value("inet6")
-                                                : json::value(own);
+    out["rdomain"] = number<std::uint16_t>(offset + pfsync::openbsd::key::rdomain);
+    out["af"] = own == kAfInet            ? json::value("inet")
+                : own == layout_.af_inet6 ? json::value("inet6")
+                                          : json::value(own);
     return out;
 }
 
@@ -154,7 +151,7 @@ json::object Reader::socket_address(std::size_t offset) {
     json::object out{{"len", bytes_[offset + sockaddr::length]},
                      {"af", family(offset + sockaddr::family)}};
     const std::uint8_t af = bytes_[offset + sockaddr::family];
-    if (af == kAfInet || af == family_inet6(version_))
+    if (af == kAfInet || af == layout_.af_inet6)
         out["addr"] = address(offset + (af == kAfInet ? sockaddr::addr4 : sockaddr::addr6), af);
     return out;
 }
@@ -175,67 +172,67 @@ json::value Reader::one_of(std::size_t offset, std::string_view first, std::stri
 json::value Reader::value(const Field& f) {
     const std::size_t at = f.offset;
     switch (f.kind) {
-    case Kind::u8:
-    case Kind::role:
+    case FieldKind::u8:
+    case FieldKind::role:
         return bytes_[at];
-    case Kind::u16:
+    case FieldKind::u16:
         return number<std::uint16_t>(at);
-    case Kind::u32:
+    case FieldKind::u32:
         return number<std::uint32_t>(at);
-    case Kind::u64:
+    case FieldKind::u64:
         return number<std::uint64_t>(at);
-    case Kind::i32:
+    case FieldKind::i32:
         return number_i32(at);
-    case Kind::u8_pair:
+    case FieldKind::u8_pair:
         return pair<std::uint8_t>(at);
-    case Kind::u64_pair:
+    case FieldKind::u64_pair:
         return pair<std::uint64_t>(at);
-    case Kind::i32_pair:
+    case FieldKind::i32_pair:
         return {number_i32(at), number_i32(at + 4)};
-    case Kind::creatorid:
+    case FieldKind::creatorid:
         if (number<std::uint32_t>(at) == 0)
             wrong_.note("bad_creatorid", at);
         [[fallthrough]];
-    case Kind::hex32:
+    case FieldKind::hex32:
         return json::string(hex32(at));
-    case Kind::hex64:
+    case FieldKind::hex64:
         return json::string(fmt::format("{:016x}", number<std::uint64_t>(at)));
-    case Kind::ifname:
-    case Kind::tag:
+    case FieldKind::ifname:
+    case FieldKind::tag:
         return text(at, width(f.kind));
-    case Kind::peer:
+    case FieldKind::peer:
         return peer_block(at);
-    case Kind::key40:
+    case FieldKind::key40:
         return key_with_family(at, f.aux);
-    case Kind::key36:
+    case FieldKind::key36:
         return key(at, bytes_[f.aux]);
-    case Kind::address:
+    case FieldKind::address:
         return address(at, bytes_[f.aux]);
-    case Kind::route_family:
+    case FieldKind::route_family:
         return bytes_[at] == 0 ? json::value(0) : family(at);
-    case Kind::family:
+    case FieldKind::family:
         return family(at);
-    case Kind::direction:
+    case FieldKind::direction:
         return one_of(at, "in", "out", "bad_direction");
-    case Kind::bus_status:
+    case FieldKind::bus_status:
         return one_of(at, {}, {}, "bad_bus_status");
-    case Kind::timeout:
+    case FieldKind::timeout:
         if (bytes_[at] >= f.aux)
             wrong_.note("bad_timeout", at);
         return bytes_[at];
-    case Kind::sockaddr:
+    case FieldKind::sockaddr:
         return socket_address(at);
-    case Kind::name:
-    case Kind::function:
-        if (f.kind == Kind::name ? !state::Name::read(&bytes_[at])
-                                 : !state::FunctionName::read(&bytes_[at]))
+    case FieldKind::name:
+    case FieldKind::function:
+        if (f.kind == FieldKind::name ? !state::Name::read(&bytes_[at])
+                                      : !state::FunctionName::read(&bytes_[at]))
             wrong_.note("bad_name", at);
         return to_text_bytes(until_nul(bytes_.subspan(at, width(f.kind))));
-    case Kind::bytes16:
+    case FieldKind::bytes16:
         return json::string(to_hex(bytes_.subspan(at, width(f.kind))));
-    case Kind::rest:
+    case FieldKind::rest:
         return json::string(to_hex(bytes_.subspan(at)));
-    case Kind::extension_tail:
+    case FieldKind::extension_tail:
         break; // not a value: fields() sees to it
     }
     return nullptr;
@@ -244,12 +241,12 @@ json::value Reader::value(const Field& f) {
 json::object Reader::fields(std::span<const Field> list) {
     json::object out;
     for (const Field& f : list) {
-        if (f.kind != Kind::extension_tail) {
+        if (f.kind != FieldKind::extension_tail) {
             out[f.name] = value(f);
         } else if (const std::size_t end = std::size_t{f.offset} + f.aux;
                    bytes_.size() == end || (f.aux == extension::tail::size &&
                                             bytes_.size() == end + extension::more::size)) {
-            Reader tail(version_, bytes_.subspan(f.offset, f.aux), wrong_);
+            Reader tail(layout_, bytes_.subspan(f.offset, f.aux), wrong_);
             out[f.name] = tail.fields(extension_tail_fields(f.aux));
         }
     }
@@ -259,7 +256,6 @@ json::object Reader::fields(std::span<const Field> list) {
 // Where a port should be stands the ICMP type, opposite to the id, which is the source's. FreeBSD
 // before 15, whose states have one family for all, put the id into both.
 void Reader::check_icmp(const json::object& state, std::span<const Field> list) {
-    namespace k = pfsync::openbsd::key; // FreeBSD's has the same front
     const auto* proto = state.if_contains("proto");
     const auto* direction = state.if_contains("direction");
     if (proto == nullptr || direction == nullptr)
@@ -267,12 +263,12 @@ void Reader::check_icmp(const json::object& state, std::span<const Field> list) 
     const auto number_of = proto->to_number<int>();
     if (number_of != IPPROTO_ICMP && number_of != IPPROTO_ICMPV6)
         return;
-    const bool id_twice = version_ == kFreebsd && !state.contains("wire_af");
+    const bool id_twice = layout_.icmp == pfsync::Layout::Icmp::id_twice;
     for (const Field& f : list) {
-        if (f.kind != Kind::key40 && f.kind != Kind::key36)
+        if (f.kind != FieldKind::key40 && f.kind != FieldKind::key36)
             continue;
-        const std::size_t type = f.offset + (*direction == "out" ? k::port0 : k::port1);
-        const std::size_t id = f.offset + (*direction == "out" ? k::port1 : k::port0);
+        const std::size_t type = f.offset + (*direction == "out" ? layout_.port0 : layout_.port1);
+        const std::size_t id = f.offset + (*direction == "out" ? layout_.port1 : layout_.port0);
         const auto value = number<std::uint16_t>(type);
         if (value > 255 && !(id_twice && value == number<std::uint16_t>(id)))
             wrong_.note("bad_icmp_type", type);
@@ -280,7 +276,7 @@ void Reader::check_icmp(const json::object& state, std::span<const Field> list) 
 }
 
 // Of a flow's zone for one direction only, as pfsync::read() has it.
-void check_zone(const json::object& state, std::uint32_t offset, Wrong& wrong) {
+void check_zone(const json::object& state, std::size_t offset, Wrong& wrong) {
     namespace more = extension::more;
     const auto* tail = state.if_contains("tail");
     const auto* rest = state.if_contains("more");
@@ -300,11 +296,12 @@ std::string to_hex(Bytes bytes) {
     return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
-json::object read_message(std::uint8_t version, const Message& message, Bytes bytes, Wrong& wrong) {
-    Reader reader(version, bytes, wrong);
-    json::object out = reader.fields(message.fields);
-    reader.check_icmp(out, message.fields);
-    check_zone(out, pfsync::openbsd::kStateSize + extension::tail::size, wrong);
+json::object read_message(const Found& found, Bytes bytes, Wrong& wrong) {
+    const pfsync::Layout& layout = found.dialect->state;
+    Reader reader(layout, bytes, wrong);
+    json::object out = reader.fields(found.message->fields);
+    reader.check_icmp(out, found.message->fields);
+    check_zone(out, layout.size + extension::tail::size, wrong);
     return out;
 }
 

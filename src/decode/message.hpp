@@ -26,8 +26,7 @@ struct Wrong {
 };
 
 // `bytes` has at least the message's size. Offsets in `wrong` are within the message.
-boost::json::object read_message(std::uint8_t version, const Message& message, Bytes bytes,
-                                 Wrong& wrong);
+boost::json::object read_message(const Found& found, Bytes bytes, Wrong& wrong);
 
 std::string to_hex(Bytes bytes);
 

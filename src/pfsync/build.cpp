@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "pfsync/build.hpp"
 
+#include "pfsync/write_state.hpp"
+
 #include <algorithm>
 #include <cassert>
 
@@ -10,15 +12,15 @@ using namespace common;
 
 namespace {
 
-constexpr std::size_t kMaxPacketV6 = 65532, // the length field, in whole words
-    kMaxPacketV5 = 65535;
+constexpr std::size_t kMaxPacket = 65535, kMaxPacketInWords = 65532;
 constexpr std::uint16_t kMaxCount = 65535;
-constexpr std::size_t kMaxStrideV6 = 255 * 4;
+constexpr std::size_t kMaxStride = 255 * 4;
 
+// Of version 5, without the room for EOF.
 MutableBytes usable(MutableBytes buffer, Dialect dialect) {
-    if (!is_freebsd(dialect))
-        return buffer.first(std::min(buffer.size(), kMaxPacketV6));
-    return buffer.first(std::min(buffer.size(), kMaxPacketV5) - kSubheaderSize);
+    if (traits(dialect).message_lengths)
+        return buffer.first(std::min(buffer.size(), kMaxPacketInWords));
+    return buffer.first(std::min(buffer.size(), kMaxPacket) - kSubheaderSize);
 }
 
 } // namespace
@@ -31,7 +33,8 @@ Builder::Builder(MutableBytes buffer, Dialect dialect)
 }
 
 bool Builder::fits(std::uint8_t action, std::size_t size) const {
-    assert(size > 0 && (is_freebsd(dialect_) || (size % 4 == 0 && size <= kMaxStrideV6)));
+    assert(size > 0);
+    assert(!traits(dialect_).message_lengths || (size % 4 == 0 && size <= kMaxStride));
     const bool joins = section_ != 0 && buffer_[section_ + subheader::action] == action &&
                        stride_ == size && count_ < kMaxCount;
     return used_ + (joins ? 0 : kSubheaderSize) + size <= buffer_.size();
@@ -46,8 +49,9 @@ std::uint8_t* Builder::add(std::uint8_t action, std::size_t size) {
         stride_ = size;
         count_ = 0;
         buffer_[section_ + subheader::action] = action;
-        buffer_[section_ + subheader::words] =
-            is_freebsd(dialect_) ? std::uint8_t{0} : static_cast<std::uint8_t>(size / 4);
+        buffer_[section_ + subheader::words] = traits(dialect_).message_lengths
+                                                   ? static_cast<std::uint8_t>(size / 4)
+                                                   : std::uint8_t{0};
         used_ += kSubheaderSize;
     }
     count_++;
@@ -60,7 +64,7 @@ std::uint8_t* Builder::add(std::uint8_t action, std::size_t size) {
 
 std::uint8_t* Builder::add(Kind kind, std::size_t extra) {
     const auto action = action_of(dialect_, kind);
-    assert(action && (extra == 0 || !is_freebsd(dialect_)));
+    assert(action && (extra == 0 || traits(dialect_).message_lengths));
     return add(*action, message_size({kind, dialect_}) + extra);
 }
 
@@ -76,10 +80,10 @@ bool Builder::empty() const {
 
 std::size_t Builder::finish() {
     std::size_t size = used_;
-    if (is_freebsd(dialect_)) {
+    if (const auto eof = action_of(dialect_, Kind::eof)) {
         // Behind buffer_'s end there may be nothing but the room kept for this.
         std::uint8_t* end = buffer_.data() + used_;
-        end[subheader::action] = static_cast<std::uint8_t>(freebsd::Action::eof);
+        end[subheader::action] = *eof;
         end[subheader::words] = 0;
         store_be(end + subheader::count, std::uint16_t{1});
         size += kSubheaderSize;
@@ -108,29 +112,49 @@ void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, 
 }
 
 void write_tdb(std::uint8_t* m, const Tdb& tdb) {
-    write_tdb(Dialect::openbsd, m, tdb);
+    write_tdb(kOwnDialect, m, tdb);
 }
 
 void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb) {
-    const bool v5 = is_freebsd(dialect);
+    const TdbLayout& layout = traits(dialect).tdb;
     const bool inet = tdb.family == state::Family::inet;
-    std::uint8_t* to = m + openbsd::tdb::sockaddr;
+    std::uint8_t* to = m + tdb_front::sockaddr;
     to[bsd_sockaddr::length] =
         static_cast<std::uint8_t>(inet ? bsd_sockaddr::size4 : bsd_sockaddr::size6);
-    to[bsd_sockaddr::family] = inet ? kAfInet : v5 ? freebsd::kAfInet6 : openbsd::kAfInet6;
+    to[bsd_sockaddr::family] = inet ? kAfInet : traits(dialect).state.af_inet6;
     std::memcpy(to + (inet ? bsd_sockaddr::addr4 : bsd_sockaddr::addr6), tdb.dst.bytes.data(),
                 inet ? 4 : 16);
-    store_be(m + openbsd::tdb::spi, tdb.spi);
-    if (v5) {
-        store_be(m + freebsd::tdb::rpl, static_cast<std::uint32_t>(tdb.rpl));
-        store_be(m + freebsd::tdb::bytes, tdb.bytes);
-        m[freebsd::tdb::sproto] = tdb.sproto;
-    } else {
-        store_be(m + openbsd::tdb::rpl, tdb.rpl);
-        store_be(m + openbsd::tdb::bytes, tdb.bytes);
-        m[openbsd::tdb::sproto] = tdb.sproto;
-        store_be(m + openbsd::tdb::rdomain, tdb.rdomain);
-    }
+    store_be(m + tdb_front::spi, tdb.spi);
+    if (layout.wide_rpl)
+        store_be(m + layout.rpl, tdb.rpl);
+    else
+        store_be(m + layout.rpl, static_cast<std::uint32_t>(tdb.rpl));
+    store_be(m + layout.bytes, tdb.bytes);
+    m[layout.sproto] = tdb.sproto;
+    if (layout.rdomain != 0)
+        store_be(m + layout.rdomain, tdb.rdomain);
+}
+
+void write_state(Dialect dialect, std::uint8_t* m, const state::Flow& flow,
+                 const StateOptions& options) {
+    traits(dialect).write_state(m, flow, options);
+}
+
+void write_state(std::uint8_t* m, const state::Flow& flow, const StateOptions& options) {
+    write_state(kOwnDialect, m, flow, options);
+}
+
+void write_upd_c(Dialect dialect, std::uint8_t* m, const state::Flow& flow, Bytes src, Bytes dst) {
+    const Layout& layout = traits(dialect).state;
+    store_be(m + upd_c::id, flow.id.id);
+    store_be(m + upd_c::creatorid, flow.id.creatorid);
+    detail::write_peer(m + upd_c::src, layout, flow.key.proto, flow.src_state, src);
+    detail::write_peer(m + upd_c::dst, layout, flow.key.proto, flow.dst_state, dst);
+    m[upd_c::timeout] = static_cast<std::uint8_t>(timeout_index(layout, flow));
+}
+
+void write_upd_c(std::uint8_t* m, const state::Flow& flow, Bytes src, Bytes dst) {
+    write_upd_c(kOwnDialect, m, flow, src, dst);
 }
 
 } // namespace encsync::pfsync

@@ -19,7 +19,7 @@ class Builder {
     // Room for at least kMinRoom bytes; pfcksum is zero. Version 5 packets end with an EOF
     // section, for which there is always room left.
     static constexpr std::size_t kMinRoom = common::kHeaderSize + common::kSubheaderSize;
-    explicit Builder(MutableBytes buffer, Dialect dialect = Dialect::openbsd);
+    explicit Builder(MutableBytes buffer, Dialect dialect = kOwnDialect);
 
     // Room for one more message of this kind, zeroed, or null if the packet would outgrow the
     // buffer. The dialect must have such a message (action_of()). Version 6: `extra` bytes more,
@@ -72,7 +72,7 @@ void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid
 void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, bool end);
 void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb); // v5: rpl's low 32 bits
 
-// Of Dialect::openbsd.
+// Of kOwnDialect.
 void write_state(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
 void write_upd_c(std::uint8_t* m, const state::Flow& flow, Bytes src = {}, Bytes dst = {});
 void write_tdb(std::uint8_t* m, const Tdb& tdb);

@@ -42,6 +42,9 @@ inline constexpr std::size_t ifname = 0, creatorid = 16;
 namespace bus { // 12 bytes
 inline constexpr std::size_t creatorid = 0, endtime = 4, status = 8;
 }
+namespace tdb_front { // of both lengths
+inline constexpr std::size_t spi = 0, sockaddr = 4;
+}
 namespace bsd_sockaddr { // 28 bytes: sockaddr_in or sockaddr_in6 with BSD's length byte in front
 inline constexpr std::size_t length = 0, family = 1, addr4 = 4, addr6 = 8, size4 = 16, size6 = 28;
 }

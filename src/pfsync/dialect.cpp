@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: ISC
 #include "pfsync/dialect.hpp"
 
+#include <algorithm>
+
 namespace encsync::pfsync {
 
 namespace {
-
-constexpr std::array<std::string_view, kDialects> kDialectNames{
-    "openbsd",
-    "freebsd-1301",
-    "freebsd-1400",
-    "freebsd-1500",
-};
 
 constexpr std::array<std::string_view, kKinds> kKindNames{
     "unknown", "error", "clr",   "ins", "ins_ack", "upd", "upd_c",
@@ -19,15 +14,24 @@ constexpr std::array<std::string_view, kKinds> kKindNames{
 
 } // namespace
 
-std::string_view to_string(Dialect dialect) {
-    return kDialectNames[static_cast<std::size_t>(dialect)];
+std::optional<Dialect> dialect_named(std::string_view name) {
+    const auto found =
+        std::ranges::find(kAllDialects, name, [](Dialect d) { return to_string(d); });
+    return found == kAllDialects.end() ? std::nullopt : std::optional(*found);
 }
 
-std::optional<Dialect> dialect_named(std::string_view name) {
-    for (std::size_t n = 0; n < kDialectNames.size(); n++)
-        if (kDialectNames[n] == name)
-            return Dialect{static_cast<std::uint8_t>(n)};
-    return std::nullopt;
+std::span<const Dialect> dialects_of(std::uint8_t version) {
+    const auto speaks = [&](Dialect d) { return version_of(d) == version; };
+    const auto begin = std::ranges::find_if(kAllDialects, speaks);
+    return {begin, std::find_if_not(begin, kAllDialects.end(), speaks)};
+}
+
+Meaning detail::meaning_elsewhere(Dialect dialect, std::uint8_t action) {
+    for (const Dialect other : dialects_of(version_of(dialect)))
+        if (const Kind kind = traits(other).actions.kinds[action];
+            kind == Kind::insert || kind == Kind::update)
+            return {kind, other};
+    return {Kind::unknown, dialect};
 }
 
 std::string_view to_string(Kind kind) {

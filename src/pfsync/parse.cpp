@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "pfsync/parse.hpp"
 
+#include "pfsync/read_state.hpp"
+
 #include <algorithm>
 
 namespace encsync::pfsync {
@@ -63,14 +65,17 @@ std::size_t message_size(std::uint8_t action, Dialect dialect) {
     return message_size(meaning(dialect, action));
 }
 
-Parser::Parser(Bytes payload, Expected expected) : expected_(expected) {
+Parser::Parser(Bytes payload, Expected expected)
+    : dialect_(expected.value_or(kOwnDialect)), any_(!expected) {
     if (payload.size() < kHeaderSize) {
         fault_ = Fault::short_header;
         return;
     }
     const std::uint8_t version = payload[header::version];
-    if (expected ? version != version_of(*expected)
-                 : version != openbsd::kVersion && version != freebsd::kVersion) {
+    if (any_)
+        if (const auto known = dialects_of(version); !known.empty())
+            dialect_ = known.back();
+    if (version != version_of(dialect_)) {
         fault_ = Fault::bad_version;
         return;
     }
@@ -84,7 +89,7 @@ Parser::Parser(Bytes payload, Expected expected) : expected_(expected) {
     next_ = kHeaderSize;
 }
 
-const Section* Parser::next_v6() {
+const Section* Parser::next_by_length() {
     if (fault_ != Fault::none)
         return nullptr;
     offset_ = next_;
@@ -94,7 +99,8 @@ const Section* Parser::next_v6() {
     if (rest.size() < kSubheaderSize)
         return fail(Fault::short_subheader);
     section_.action = rest[subheader::action];
-    section_.kind = kind(Dialect::openbsd, section_.action);
+    section_.kind = traits(dialect_).actions.kinds[section_.action];
+    section_.layout = dialect_;
     section_.stride = static_cast<std::uint16_t>(rest[subheader::words] * 4);
     section_.count = load_be<std::uint16_t>(&rest[subheader::count]);
     // 65,535 times 1,020 fits.
@@ -110,7 +116,7 @@ const Section* Parser::next_v6() {
     return &section_;
 }
 
-const Section* Parser::next_v5() {
+const Section* Parser::next_by_action() {
     if (fault_ != Fault::none)
         return nullptr;
     offset_ = next_;
@@ -122,9 +128,9 @@ const Section* Parser::next_v5() {
     if (rest.size() < kSubheaderSize)
         return fail(Fault::short_subheader);
     section_.action = rest[subheader::action];
-    Meaning m = meaning(expected_.value_or(Dialect::freebsd1500), section_.action);
-    if (m.kind == Kind::error && !expected_) // DEL, if the sender is a FreeBSD 13
-        m = meaning(Dialect::freebsd1301, section_.action);
+    Meaning m = meaning(dialect_, section_.action);
+    if (m.kind == Kind::error && any_) // an older release may send it
+        m = meaning(dialects_of(version_).front(), section_.action);
     if (m.kind == Kind::unknown || m.kind == Kind::error)
         return fail(Fault::bad_action);
     section_.kind = m.kind;
@@ -157,7 +163,8 @@ std::optional<Dialect> detect(Bytes payload) {
             out = std::max(out, Expected(s->layout)); // of several, the newest
     if (parser.fault() != Fault::none && parser.fault() != Fault::bad_action)
         return std::nullopt;
-    return parser.version() == openbsd::kVersion ? Dialect::openbsd : out;
+    const auto known = dialects_of(parser.version());
+    return known.size() == 1 ? known.front() : out;
 }
 
 state::StateId read_id(Bytes message) {
@@ -184,40 +191,33 @@ Fault read(Bytes message, Clear& out) {
 }
 
 Fault read(Dialect dialect, Bytes message, Tdb& out) {
-    const bool v5 = is_freebsd(dialect);
-    if (message.size() < (v5 ? freebsd::kTdbSize : openbsd::kTdbSize))
+    const TdbLayout& layout = traits(dialect).tdb;
+    if (message.size() < layout.size)
         return Fault::short_message;
-    static_assert(freebsd::tdb::sockaddr == openbsd::tdb::sockaddr &&
-                  freebsd::tdb::spi == openbsd::tdb::spi);
-    const Bytes to = message.subspan(openbsd::tdb::sockaddr, bsd_sockaddr::size6);
+    const Bytes to = message.subspan(tdb_front::sockaddr, bsd_sockaddr::size6);
     const std::uint8_t family = to[bsd_sockaddr::family];
     out.dst = {};
     if (family == kAfInet) {
         out.family = state::Family::inet;
         std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr4], 4);
-    } else if (family == (v5 ? freebsd::kAfInet6 : openbsd::kAfInet6)) {
+    } else if (family == traits(dialect).state.af_inet6) {
         out.family = state::Family::inet6;
         std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr6], 16);
     } else {
         return Fault::bad_family;
     }
-    out.spi = load_be<std::uint32_t>(&message[openbsd::tdb::spi]);
-    if (v5) {
-        out.rpl = load_be<std::uint32_t>(&message[freebsd::tdb::rpl]);
-        out.bytes = load_be<std::uint64_t>(&message[freebsd::tdb::bytes]);
-        out.sproto = message[freebsd::tdb::sproto];
-        out.rdomain = 0;
-    } else {
-        out.rpl = load_be<std::uint64_t>(&message[openbsd::tdb::rpl]);
-        out.bytes = load_be<std::uint64_t>(&message[openbsd::tdb::bytes]);
-        out.sproto = message[openbsd::tdb::sproto];
-        out.rdomain = load_be<std::uint16_t>(&message[openbsd::tdb::rdomain]);
-    }
+    out.spi = load_be<std::uint32_t>(&message[tdb_front::spi]);
+    const std::uint8_t* rpl = &message[layout.rpl];
+    out.rpl = layout.wide_rpl ? load_be<std::uint64_t>(rpl) : load_be<std::uint32_t>(rpl);
+    out.bytes = load_be<std::uint64_t>(&message[layout.bytes]);
+    out.sproto = message[layout.sproto];
+    out.rdomain =
+        layout.rdomain == 0 ? std::uint16_t{0} : load_be<std::uint16_t>(&message[layout.rdomain]);
     return Fault::none;
 }
 
 Fault read(Bytes message, Tdb& out) {
-    return read(Dialect::openbsd, message, out);
+    return read(kOwnDialect, message, out);
 }
 
 Fault read(Bytes message, BulkStatus& out) {
@@ -230,6 +230,32 @@ Fault read(Bytes message, BulkStatus& out) {
     out.endtime = load_be<std::uint32_t>(&message[bus::endtime]);
     out.end = status == kBusEnd;
     return Fault::none;
+}
+
+Fault read(Dialect layout, Bytes message, FullState& out) {
+    return traits(layout).read_state(message, out);
+}
+
+Fault read(Bytes message, FullState& out) {
+    return read(kOwnDialect, message, out);
+}
+
+Fault read(Dialect dialect, Bytes message, CompressedUpdate& out) {
+    if (message.size() < kUpdCSize)
+        return Fault::short_message;
+    out.id = {load_be<std::uint64_t>(&message[upd_c::id]),
+              load_be<std::uint32_t>(&message[upd_c::creatorid])};
+    if (out.id.creatorid == 0)
+        return Fault::bad_creatorid;
+    out.src.bytes = message.subspan(upd_c::src, peer::size);
+    out.dst.bytes = message.subspan(upd_c::dst, peer::size);
+    out.timeout = message[upd_c::timeout];
+    return detail::check_progress(out.src.state(), out.dst.state(), out.timeout,
+                                  traits(dialect).state.timeout_max);
+}
+
+Fault read(Bytes message, CompressedUpdate& out) {
+    return read(kOwnDialect, message, out);
 }
 
 } // namespace encsync::pfsync

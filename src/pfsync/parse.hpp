@@ -61,7 +61,7 @@ struct Section {
     Kind kind = Kind::unknown;
     // Which dialect's read() its messages want: that of the size of state they carry, or the
     // expected one.
-    Dialect layout = Dialect::openbsd;
+    Dialect layout = kOwnDialect;
     std::uint16_t count = 0;
     // Bytes from one message to the next: in version 6 as the sender says, in version 5 the
     // message's size, which is 0 for EOF.
@@ -74,18 +74,22 @@ struct Section {
 class Parser {
   public:
     // Checks the header; bytes behind its length field are not looked at.
-    explicit Parser(Bytes payload, Expected expected = Dialect::openbsd);
+    explicit Parser(Bytes payload, Expected expected = kOwnDialect);
     // The next section, or null at the end or at the first fault.
-    const Section* next() { return version_ == openbsd::kVersion ? next_v6() : next_v5(); }
+    const Section* next() {
+        return traits(dialect_).message_lengths ? next_by_length() : next_by_action();
+    }
     Fault fault() const { return fault_; }
     std::size_t offset() const { return offset_; } // of the section being read, or of the fault
 
     // As the version byte says; 0 if the header is bad.
     std::uint8_t version() const { return version_; }
+    // The dialect expected; of any, the newest of the version.
+    Dialect dialect() const { return dialect_; }
 
   private:
-    const Section* next_v6();
-    const Section* next_v5();
+    const Section* next_by_length();
+    const Section* next_by_action();
     const Section* fail(Fault fault) {
         fault_ = fault;
         return nullptr;
@@ -93,7 +97,8 @@ class Parser {
 
     Bytes payload_; // up to its length field
     std::size_t offset_ = 0, next_ = 0;
-    Expected expected_;
+    Dialect dialect_;
+    bool any_; // dialect
     Fault fault_ = Fault::none;
     std::uint8_t version_ = 0;
     bool ended_ = false; // EOF seen
@@ -102,13 +107,13 @@ class Parser {
 
 // The size of this action's message, 0 if the dialect doesn't know it, no longer uses it or gives
 // it no body. In version 6 a longer message is read as its known front, a shorter one is skipped.
-std::size_t message_size(std::uint8_t action, Dialect dialect = Dialect::openbsd);
+std::size_t message_size(std::uint8_t action, Dialect dialect = kOwnDialect);
 
 // Structure only: the header and every section of the packet. Messages that are unknown or too
 // short for their action are no fault of a version 6 packet (pfsync(4): skipped by their length);
 // nor is an unknown action of a version 5 packet: as in FreeBSD, what came before it counts, and
 // Parser stops at it with bad_action.
-Fault check(Bytes payload, Expected expected = Dialect::openbsd);
+Fault check(Bytes payload, Expected expected = kOwnDialect);
 
 // The dialect that the sender of this packet shows itself to speak. A version 5 packet without a
 // full state doesn't tell; nor does a packet that check() refuses.
@@ -117,14 +122,14 @@ std::optional<Dialect> detect(Bytes payload);
 // Peer blocks, kept for pf peers, which want them back as they sent them.
 struct PeerBlock {
     Bytes bytes; // 32
-    std::uint8_t state() const { return bytes[openbsd::peer::state]; }
-    std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqlo]); }
-    std::uint32_t seqhi() const { return load_be<std::uint32_t>(&bytes[openbsd::peer::seqhi]); }
+    std::uint8_t state() const { return bytes[common::peer::state]; }
+    std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[common::peer::seqlo]); }
+    std::uint32_t seqhi() const { return load_be<std::uint32_t>(&bytes[common::peer::seqhi]); }
 };
 
 // A message of INS, UPD or DEL as a flow. Fills everything the wire has; in version 6 mark, zone,
 // timeout and status come from the tail if the message is long enough to carry one, so hand in no
-// more than kStateSize bytes of a peer that doesn't speak the extension. On a fault `out` is
+// more than state_size() bytes of a peer that doesn't speak the extension. On a fault `out` is
 // undefined. Views point into the message. The flow's states are flow_state() of the blocks'
 // (pfsync/progress.hpp).
 //
@@ -147,7 +152,7 @@ struct FullState {
     bool outgoing = false;    // pf has it of a packet that went out, not of one that came in
 };
 Fault read(Dialect layout, Bytes message, FullState& out);
-Fault read(Bytes message, FullState& out); // of Dialect::openbsd
+Fault read(Bytes message, FullState& out); // of kOwnDialect
 
 // Without knowing the flow, the blocks' states cannot be translated: flow_state() does that.
 struct CompressedUpdate {
@@ -156,7 +161,7 @@ struct CompressedUpdate {
     std::uint8_t timeout = 0;
 };
 Fault read(Dialect dialect, Bytes message, CompressedUpdate& out);
-Fault read(Bytes message, CompressedUpdate& out); // of Dialect::openbsd
+Fault read(Bytes message, CompressedUpdate& out); // of kOwnDialect
 
 // UPD_REQ, DEL_C, INS_ACK. A message too short to hold one gives creatorid 0, which is invalid.
 state::StateId read_id(Bytes message);
@@ -179,7 +184,7 @@ struct Tdb {
     bool operator==(const Tdb&) const = default;
 };
 Fault read(Dialect dialect, Bytes message, Tdb& out);
-Fault read(Bytes message, Tdb& out); // of Dialect::openbsd
+Fault read(Bytes message, Tdb& out); // of kOwnDialect
 
 struct BulkStatus {
     std::uint32_t creatorid = 0;

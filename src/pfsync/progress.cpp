@@ -11,8 +11,11 @@ using state::Flow;
 
 namespace {
 
-constexpr bool knows_sctp(Dialect d) {
-    return d == Dialect::freebsd1400 || d == Dialect::freebsd1500;
+// What pf keeps of an SCTP association's side (netinet/sctp.h). The states of its end are above
+// kMaxPeerState: FreeBSD refuses its own messages that carry one.
+namespace sctp {
+constexpr std::uint8_t kClosed = 0x00, kCookieWait = 0x02, kCookieEchoed = 0x04,
+                       kEstablished = 0x08;
 }
 
 Timeout tcp_timeout(std::uint8_t src, std::uint8_t dst) {
@@ -44,44 +47,43 @@ Timeout sctp_timeout(std::uint8_t src, std::uint8_t dst) {
 
 } // namespace
 
-static_assert(renumbers(Dialect::freebsd1301, IPPROTO_SCTP) &&
-              renumbers(Dialect::freebsd1500, IPPROTO_DCCP));
-
-std::uint8_t renumbered_from(Dialect dialect, std::uint8_t proto, std::uint8_t wire) {
+std::uint8_t renumbered_from(Numbering numbering, std::uint8_t wire) {
     using namespace state::tcp;
-    if (proto == IPPROTO_SCTP && knows_sctp(dialect)) {
-        using namespace freebsd;
+    if (numbering == Numbering::association)
         return wire >= sctp::kEstablished    ? state::tcp::kEstablished
                : wire >= sctp::kCookieEchoed ? kSynReceived
                : wire >= sctp::kCookieWait   ? kSynSent
                                              : state::tcp::kClosed;
-    }
     return wire >= state::datagram::kMultiple ? kEstablished
            : wire == state::datagram::kSingle ? kSynSent
                                               : kClosed;
 }
 
-std::uint8_t renumbered_to(Dialect dialect, std::uint8_t proto, std::uint8_t flow) {
+std::uint8_t renumbered_to(Numbering numbering, std::uint8_t flow) {
     using namespace state::tcp;
-    if (proto == IPPROTO_SCTP && knows_sctp(dialect))
-        return flow >= kEstablished   ? freebsd::sctp::kEstablished
-               : flow >= kSynReceived ? freebsd::sctp::kCookieEchoed
-               : flow > kClosed       ? freebsd::sctp::kCookieWait
-                                      : freebsd::sctp::kClosed;
+    if (numbering == Numbering::association)
+        return flow >= kEstablished   ? sctp::kEstablished
+               : flow >= kSynReceived ? sctp::kCookieEchoed
+               : flow > kClosed       ? sctp::kCookieWait
+                                      : sctp::kClosed;
     return flow >= kEstablished ? state::datagram::kMultiple
            : flow > kClosed     ? state::datagram::kSingle
                                 : state::datagram::kNoTraffic;
 }
 
 Timeout timeout_index(Dialect dialect, const Flow& flow) {
+    return timeout_index(traits(dialect).state, flow);
+}
+
+Timeout timeout_index(const Layout& layout, const Flow& flow) {
     using namespace state::datagram;
     const std::uint8_t proto = flow.key.proto;
     if (proto == IPPROTO_TCP)
         return tcp_timeout(flow.src_state, flow.dst_state);
-    if (proto == IPPROTO_SCTP && knows_sctp(dialect))
+    if (proto == IPPROTO_SCTP && layout.sctp == Numbering::association)
         return sctp_timeout(flow.src_state, flow.dst_state);
-    const std::uint8_t src = wire_state(dialect, proto, flow.src_state);
-    const std::uint8_t dst = wire_state(dialect, proto, flow.dst_state);
+    const std::uint8_t src = wire_state(layout, proto, flow.src_state);
+    const std::uint8_t dst = wire_state(layout, proto, flow.dst_state);
     const bool answered = dst != kNoTraffic;
     const bool lively = src >= kMultiple && dst >= kMultiple;
     switch (proto) {
@@ -106,7 +108,7 @@ std::uint32_t default_timeout(std::uint8_t index) {
 }
 
 Timeout timeout_index(const Flow& flow) {
-    return timeout_index(Dialect::openbsd, flow);
+    return timeout_index(kOwnDialect, flow);
 }
 
 } // namespace encsync::pfsync

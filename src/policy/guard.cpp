@@ -5,6 +5,8 @@
 
 #include <cstring>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <set>
 
 namespace encsync::policy {
 
@@ -140,25 +142,35 @@ std::string text(const esp::InnerAddress& address) {
     return text(address.bytes.data(), address.ipv6);
 }
 
+// The words of `wire` that stand for a dialect.
+std::string wires(pfsync::Dialect dialect) {
+    const auto name = pfsync::to_string(dialect);
+    return dialect == pfsync::kOwnDialect ? fmt::format("encsync or {}", name) : std::string(name);
+}
+
 std::string expected_version(pfsync::Expected dialect) {
-    if (!dialect)
-        return "versions 5 and 6 are known (wire=auto)";
+    if (!dialect) {
+        std::set<unsigned> versions;
+        for (const pfsync::Dialect each : pfsync::kAllDialects)
+            versions.insert(pfsync::version_of(each));
+        return fmt::format("versions {} are known (wire=auto)", fmt::join(versions, " and "));
+    }
     return fmt::format("version {} was expected (wire={})", pfsync::version_of(*dialect),
-                       *dialect == pfsync::Dialect::openbsd ? "encsync or openbsd"
-                                                            : pfsync::to_string(*dialect));
+                       wires(*dialect));
 }
 
 std::string version_spoken(Bytes payload, std::optional<pfsync::Dialect>& spoken) {
     const std::uint8_t version = payload[pfsync::common::header::version];
     if (const auto shown = pfsync::detect(payload))
         spoken = shown;
-    std::string_view name;
-    if (version == pfsync::openbsd::kVersion)
-        name = "encsync or openbsd";
-    else if (spoken && version == pfsync::version_of(*spoken))
-        name = pfsync::to_string(*spoken);
-    else if (version == pfsync::freebsd::kVersion)
-        name = "FreeBSD's";
+    const auto known = pfsync::dialects_of(version);
+    std::string name;
+    if (spoken && version == pfsync::version_of(*spoken))
+        name = wires(*spoken);
+    else if (known.size() == 1)
+        name = wires(known.front());
+    else if (!known.empty())
+        name = fmt::format("{}'s", traits(known.front()).system);
     return name.empty() ? fmt::format("{}", version) : fmt::format("{} ({})", version, name);
 }
 

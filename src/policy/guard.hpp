@@ -57,7 +57,7 @@ struct Checked {
 
 // `inner`: the whole packet from its IP header. `dialect`: what the peer may speak; none: any.
 Checked check(Bytes inner, const Selectors& selectors,
-              pfsync::Expected dialect = pfsync::Dialect::openbsd);
+              pfsync::Expected dialect = pfsync::kOwnDialect);
 
 // For a person: what it is about a packet refused with this verdict. "it speaks pfsync version 5
 // (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)"

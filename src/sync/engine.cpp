@@ -177,7 +177,7 @@ void Engine::request_bulk(PeerId peer) {
     s.pf.bulk_asked = now_;
     if (s.plain())
         pf_due_ = std::min(pf_due_, now_);
-    s.bulk_retry = now_ + (s.plain() ? plain_retry(s) : Instant(kBulkRetry));
+    s.bulk_retry = now_ + (s.plain() ? traits(s.dialect).bulk.retry : Instant(kBulkRetry));
 }
 
 // What was refused for want of room in the index is there once a comparison says so. pf peers

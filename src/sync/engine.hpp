@@ -423,7 +423,7 @@ class Engine : public table::Listener {
     bool receive_number(PeerId peer, Bytes message);
     void receive_section(PeerId peer, const pfsync::Section& section);
     void receive_message(PeerId peer, const pfsync::Section& section, Bytes message);
-    void learn_dialect(PeerId peer, Bytes payload);
+    void learn_dialect(PeerId peer, std::uint8_t version, Bytes payload);
     void receive_own(PeerId peer, std::uint8_t action, Bytes message);
     void receive_full(PeerId peer, pfsync::Dialect layout, Bytes message);
     void receive_other_name(PeerId peer, state::Slot slot, const pfsync::FullState& full);
@@ -467,7 +467,6 @@ class Engine : public table::Listener {
     void receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status);
     void plain_bulk_state(Session& s);
     void retry_plain_bulk(PeerId peer);
-    static Instant plain_retry(const Session& s);
     void ask_again_plain(PeerId peer);
     void request_from_plain(PeerId peer, state::StateId id);
     std::uint32_t bulk_endtime(const Session& s) const;

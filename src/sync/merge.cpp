@@ -27,9 +27,13 @@ bool src_stale(const Side& ours, const Side& theirs) {
 bool dst_stale(pfsync::Dialect rule, const Side& ours, const Side& theirs) {
     if (ours.state > theirs.state)
         return true;
-    const bool compares =
-        is_freebsd(rule) ? ours.state >= state::tcp::kSynSent : ours.state == theirs.state;
-    return compares && behind(ours, theirs);
+    switch (traits(rule).dst_stale) {
+    case pfsync::DstStale::equal_states:
+        return ours.state == theirs.state && behind(ours, theirs);
+    case pfsync::DstStale::since_syn_sent:
+        return ours.state >= state::tcp::kSynSent && behind(ours, theirs);
+    }
+    return false;
 }
 
 Merge merge(state::Record& record, std::uint8_t their_src, std::uint8_t their_dst) {

@@ -5,7 +5,7 @@
 //     if (src_stale({4, 1000}, {4, 999})) ...    // ours first; seqlo where both know it
 //
 // Sequence numbers are in it only for TCP flows of a pf peer; all else goes by how far a side has
-// come. OpenBSD's and FreeBSD's rules differ in the dst side.
+// come. The rules of pf's systems differ in the dst side.
 #pragma once
 
 #include "pfsync/dialect.hpp"
@@ -28,7 +28,7 @@ struct Said {
     std::uint8_t term = 0;
     bool elsewhere = false; // a copy of a third node's
     // As it stood on the wire, for the rule between pf peers. The blocks view into the packet.
-    pfsync::Dialect layout = pfsync::Dialect::openbsd;
+    pfsync::Dialect layout = pfsync::kOwnDialect;
     pfsync::PeerBlock src{}, dst{};
     std::uint8_t timeout = 0;
     bool second_name = false; // of the other state that pf has of the flow

@@ -13,9 +13,7 @@ using state::Slot;
 
 namespace {
 
-// Requests for all states: as OpenBSD and FreeBSD repeat theirs, and how often.
-constexpr Instant kOpenbsdRetry = 2s, kFreebsdRetry = 5s;
-constexpr unsigned kBulkTries = 12;
+constexpr unsigned kBulkTries = 12; // requests for all states, as pf repeats its own
 // After BUS start, and after each state since: then the end counts as lost. So the wait grows with
 // the table, whatever the peer's pace.
 constexpr Instant kBulkQuiet = 4s;
@@ -41,7 +39,7 @@ void Engine::receive_plain_bulk(PeerId peer, const pfsync::BulkStatus& status) {
         return;
     }
     const Instant took = std::chrono::seconds(status.endtime);
-    if (is_freebsd(s.dialect) && took > now_ - s.pf.bulk_asked + 1s) {
+    if (traits(s.dialect).bulk.endtime && took > now_ - s.pf.bulk_asked + 1s) {
         refuse(Refused::foreign_bulk);
         return;
     }
@@ -61,7 +59,7 @@ void Engine::retry_plain_bulk(PeerId peer) {
         return;
     if (++s.bulk_tries < kBulkTries) {
         s.bulk_request_now = true;
-        s.bulk_retry = now_ + plain_retry(s);
+        s.bulk_retry = now_ + traits(s.dialect).bulk.retry;
         return;
     }
     // pf pretends then that it has all. We don't; but nobody waits for it any longer.
@@ -69,10 +67,6 @@ void Engine::retry_plain_bulk(PeerId peer) {
     s.pf.gave_up = served_alone_ = true;
     s.pf.gave_up_at = now_;
     forget_gone();
-}
-
-Instant Engine::plain_retry(const Session& s) {
-    return is_freebsd(s.dialect) ? kFreebsdRetry : kOpenbsdRetry;
 }
 
 void Engine::ask_again_plain(PeerId peer) {
@@ -93,9 +87,7 @@ void Engine::request_from_plain(PeerId peer, state::StateId id) {
         s.pf.bulk_not_before = now_ + kBulkRest;
         s.pf.bulk_began = now_;
         start_bulk(peer);
-        // An OpenBSD with an empty table says the end only.
-        if (index_.size() == 0 && !is_freebsd(s.dialect))
-            s.bulk_start_now = false;
+        s.bulk_start_now = index_.size() != 0 || traits(s.dialect).bulk.empty_start;
         return;
     }
     const Slot slot = index_.find(id);
@@ -112,7 +104,7 @@ void Engine::request_from_plain(PeerId peer, state::StateId id) {
 }
 
 std::uint32_t Engine::bulk_endtime(const Session& s) const {
-    if (!s.plain() || !is_freebsd(s.dialect))
+    if (!s.plain() || !traits(s.dialect).bulk.endtime)
         return 0;
     return static_cast<std::uint32_t>(
         std::chrono::duration_cast<std::chrono::seconds>(now_ - s.pf.bulk_began).count());

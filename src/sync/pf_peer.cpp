@@ -62,7 +62,7 @@ Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
         if (known) {
             merged.windows_moved =
                 pf_states_.keep(slot, theirs, !merged.src_stale, !merged.dst_stale);
-            if (is_freebsd(said.layout))
+            if (traits(said.layout).copies_stale_dst)
                 pf_states_.heard_dst(slot, theirs.dst);
         }
         if (!merged.src_stale)
@@ -236,7 +236,7 @@ void Engine::write_pf_update(const Session& s, std::uint8_t* m, Slot slot) {
 bool Engine::pf_windows(const Session& s, Slot slot, Windows& out) const {
     const Windows* kept = pf_states_.windows(slot);
     if (kept != nullptr)
-        out = is_freebsd(s.dialect) ? pf_states_.for_freebsd(slot, *kept) : *kept;
+        out = traits(s.dialect).copies_stale_dst ? pf_states_.with_latest_dst(slot, *kept) : *kept;
     return kept != nullptr;
 }
 

@@ -15,7 +15,7 @@
 namespace encsync::sync {
 
 // Of two versions each drops what the other says.
-constexpr bool hear_each_other(pfsync::Dialect a, pfsync::Dialect b) {
+inline bool hear_each_other(pfsync::Dialect a, pfsync::Dialect b) {
     return version_of(a) == version_of(b);
 }
 

@@ -57,7 +57,7 @@ void PfStates::heard_dst(Slot slot, const Windows::Block& dst) {
         it->second = dst;
 }
 
-Windows PfStates::for_freebsd(Slot slot, const Windows& kept) const {
+Windows PfStates::with_latest_dst(Slot slot, const Windows& kept) const {
     Windows out = kept;
     const auto it = ahead_.find(slot);
     if (it != ahead_.end() && seq_after(Windows::seqlo(it->second), Windows::seqlo(kept.dst)))

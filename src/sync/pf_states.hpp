@@ -48,10 +48,10 @@ class PfStates {
     const Windows* windows(state::Slot slot) const;
     // Takes the sides that are not stale; the first time, both. False: it knew them already.
     bool keep(state::Slot slot, const Windows& theirs, bool src, bool dst);
-    // A FreeBSD copies the dst side of an update even if its own is ahead, as long as src is
-    // behind; so it is never sent one that is older than the last it told us.
+    // A peer that copies the dst side of an update even if its own is ahead
+    // (DialectTraits::copies_stale_dst) is never sent one that is older than the last it told us.
     void heard_dst(state::Slot slot, const Windows::Block& dst);
-    Windows for_freebsd(state::Slot slot, const Windows& kept) const;
+    Windows with_latest_dst(state::Slot slot, const Windows& kept) const;
     // That a pf peer was told of them, and whether it was so lately that it may yet answer.
     void told(state::Slot slot, std::uint32_t now);
     bool told_since(state::Slot slot, std::uint32_t then) const;

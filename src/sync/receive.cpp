@@ -37,9 +37,9 @@ std::string in_words(const Session& s, std::string_view refused) {
     return "its packets are refused (" + std::string(refused) + ")";
 }
 
-// Our own messages, in version 6 only: the least size of one; 0: none of ours.
+// Our own messages: the least size of one; 0: none of ours.
 std::size_t own_size(const Section& section) {
-    if (section.layout != Dialect::openbsd)
+    if (!traits(section.layout).extensible())
         return 0;
     switch (section.action) {
     case ext::kHello:
@@ -98,17 +98,18 @@ void Engine::on_packet_refused(PeerId peer, std::string why) {
 void Engine::read_packet(PeerId peer, Bytes payload) {
     Session& s = *sessions_[peer];
     pfsync::Parser parser(payload, s.options.dialect);
-    if (!s.options.dialect && parser.version() == pfsync::freebsd::kVersion) {
-        if (s.remote != 0) { // it has said hello, in version 6
+    if (!s.options.dialect && parser.version() != 0 && !traits(parser.dialect()).extensible()) {
+        if (s.remote != 0) { // it has said hello, in our own dialect
             refuse(Fault::bad_version);
             return;
         }
-        learn_dialect(peer, payload);
+        learn_dialect(peer, parser.version(), payload);
     }
     const Section* section = parser.next();
     bool numbered = false;
-    if (section != nullptr && section->action == ext::kSeq && section->layout == Dialect::openbsd &&
-        section->stride >= ext::seq::size && s.options.extended) {
+    if (section != nullptr && section->action == ext::kSeq &&
+        traits(section->layout).extensible() && section->stride >= ext::seq::size &&
+        s.options.extended) {
         if (!receive_number(peer, section->message(0)))
             return;
         numbered = true;
@@ -153,12 +154,12 @@ bool Engine::receive_number(PeerId peer, Bytes m) {
     return true;
 }
 
-// A FreeBSD peer of wire=auto. Until it has sent a full state, it gets what every release reads.
-void Engine::learn_dialect(PeerId peer, Bytes payload) {
+// A pf peer of wire=auto. Until it has sent a full state, it gets what every release reads.
+void Engine::learn_dialect(PeerId peer, std::uint8_t version, Bytes payload) {
     Session& s = *sessions_[peer];
     const auto shown = pfsync::detect(payload);
-    if (!is_freebsd(s.dialect) || shown)
-        s.dialect = shown.value_or(pfsync::kOldestFreebsd);
+    if (shown || version_of(s.dialect) != version)
+        s.dialect = shown.value_or(pfsync::dialects_of(version).front());
     if (!s.assumed_plain) {
         s.assumed_plain = true;
         review_zones(peer);

@@ -30,7 +30,7 @@ struct PeerOptions {
     // Otherwise what the dialect has, and not a byte more.
     bool extended = true;
     // None: whatever the peer shows itself to speak (wire=auto).
-    std::optional<pfsync::Dialect> dialect = pfsync::Dialect::openbsd;
+    std::optional<pfsync::Dialect> dialect = pfsync::kOwnDialect;
     state::NoSync nosync{};          // what this peer is not told of
     std::uint8_t maxupd = 1;         // changes of one state in one update; 0 and 1: none ever waits
     state::NoSync refuse{};          // what is not taken from it
@@ -94,12 +94,12 @@ struct Session {
 
     explicit Session(PeerOptions o, bool is_there = true)
         : options(std::move(o)), present(is_there),
-          dialect(options.dialect.value_or(pfsync::Dialect::openbsd)), zones(zones_of_wire()) {}
+          dialect(options.dialect.value_or(pfsync::kOwnDialect)), zones(zones_of_wire()) {}
 
     PeerOptions options;
     bool present; // false: a number that no peer has just now; its link is never up
     PeerCounters counters;
-    pfsync::Dialect dialect = pfsync::Dialect::openbsd; // what we say is in
+    pfsync::Dialect dialect = pfsync::kOwnDialect; // what we say is in
 
     // ---- the path and the peer -------------------------------------------------------------
     bool link_up = false;  // there is an SA to send with
@@ -184,8 +184,8 @@ struct Session {
     // Peers that were never heard get everything in bulk; the others hear of news when they can.
     bool listens() const { return extended || (plain() && link_up); }
     bool joining() const { return link_up && !in_step; }
-    // A FreeBSD would not read on behind a hello.
-    bool greets() const { return options.extended && !is_freebsd(dialect); }
+    // Others would not read on behind a hello.
+    bool greets() const { return options.extended && traits(dialect).extensible(); }
     // A peer that has fallen silent gets hellos only: it may be gone.
     bool may_talk() const { return extended ? !silent && outstanding.room() : plain(); }
     bool bulk_can_end() const {

@@ -26,7 +26,7 @@ void Engine::on_link_up(PeerId peer) {
     s.hello_due = now_;
     s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
     s.heard_plain = s.assumed_plain = false;
-    s.dialect = s.options.dialect.value_or(pfsync::Dialect::openbsd);
+    s.dialect = s.options.dialect.value_or(pfsync::kOwnDialect);
     review_zones(peer);
     if (s.plain())
         request_bulk(peer);
@@ -177,7 +177,7 @@ void Engine::receive_hello(PeerId peer, Bytes m) {
         begin_session(peer);
         s.remote = session;
         s.assumed_plain = false;
-        s.dialect = pfsync::Dialect::openbsd;
+        s.dialect = pfsync::kOwnDialect;
         s.hello_now = true;
     }
     s.reads_reply_zone = (flags & ext::hello::kReadsReplyZone) != 0;

@@ -2,8 +2,8 @@
 // Differences that no loss can make, only a fault: digests find and repair them, and nothing else
 // does.
 #include "churn.hpp"
+#include "pfsync/dialects/openbsd.hpp"
 #include "pfsync/extension.hpp"
-#include "pfsync/openbsd.hpp"
 
 #include <gtest/gtest.h>
 

@@ -140,17 +140,18 @@ void PfFirewall::ask() {
     if (tries_++ == 0)
         asked_ = world_.now;
     send(Kind::request, [](std::uint8_t* m) { pfsync::write_id(m, {}); });
-    retry_ = world_.now + (is_freebsd(dialect_) ? 5s : 2s);
+    retry_ = world_.now + traits(dialect_).bulk.retry;
 }
 
 void PfFirewall::send_bulk() {
     const auto status = [&](bool end) {
         const auto took = static_cast<std::uint32_t>((world_.now - bulk_began_) / 1s);
         send(Kind::bulk, [&](std::uint8_t* m) {
-            pfsync::write_bus(m, 0xbbbb0000u + self_, is_freebsd(dialect_) ? took : 0, end);
+            pfsync::write_bus(m, 0xbbbb0000u + self_, traits(dialect_).bulk.endtime ? took : 0,
+                              end);
         });
     };
-    if (bulk_began_ == world_.now && (!bulk_.empty() || is_freebsd(dialect_)))
+    if (bulk_began_ == world_.now && (!bulk_.empty() || traits(dialect_).bulk.empty_start))
         status(false);
     for (int n = 0; n < 5 && !bulk_.empty(); bulk_.pop_front())
         if (const auto it = states.find(bulk_.front()); it != states.end()) {
@@ -197,11 +198,12 @@ void PfFirewall::update(State& s, const pfsync::PeerBlock& src, const pfsync::Pe
     if (proto == IPPROTO_TCP) {
         src_behind =
             src_behind || (s.flow.src_state == src_state && after(seqlo(s.src), src.seqlo()));
-        const bool compares =
-            is_freebsd(dialect_) ? s.flow.dst_state >= 2 : s.flow.dst_state == dst_state;
+        const bool compares = traits(dialect_).dst_stale == pfsync::DstStale::since_syn_sent
+                                  ? s.flow.dst_state >= state::tcp::kSynSent
+                                  : s.flow.dst_state == dst_state;
         dst_behind = dst_behind || (compares && after(seqlo(s.dst), dst.seqlo()));
     }
-    const bool bug = is_freebsd(dialect_) && src_behind != dst_behind;
+    const bool bug = traits(dialect_).copies_stale_dst && src_behind != dst_behind;
     if (!src_behind) {
         s.flow.src_state = src_state;
         std::copy_n(src.bytes.begin(), 32, s.src.begin());
@@ -259,8 +261,8 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
                 });
             return;
         }
-        if (bulk_next_ != Instant::max() && !is_freebsd(dialect_))
-            return; // OpenBSD notes it; a FreeBSD begins anew
+        if (bulk_next_ != Instant::max() && !traits(dialect_).bulk.restarts)
+            return;
         bulk_.clear();
         for (const auto& [known, s] : states)
             bulk_.push_back(known);
@@ -278,7 +280,8 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
             return;
         if (!status.end) {
             retry_ = world_.now + 10s;
-        } else if (!is_freebsd(dialect_) || (world_.now / 1s) - status.endtime >= asked_ / 1s) {
+        } else if (!traits(dialect_).bulk.endtime ||
+                   (world_.now / 1s) - status.endtime >= asked_ / 1s) {
             retry_ = Instant::max();
             in_step = true;
         }

@@ -13,9 +13,6 @@ namespace {
 
 using pfsync::Dialect;
 
-constexpr Dialect kDialects[] = {Dialect::openbsd, Dialect::freebsd1301, Dialect::freebsd1400,
-                                 Dialect::freebsd1500};
-
 bool is_tcp(const state::Flow& flow) {
     return flow.key.proto == IPPROTO_TCP;
 }
@@ -104,7 +101,7 @@ struct Load {
 };
 
 TEST(SimPf, WherePacketsPassThePeerKnows) {
-    for (const Dialect dialect : kDialects)
+    for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(dialect));
             World world(seed, 2);
@@ -142,7 +139,7 @@ TEST(SimPf, WithoutThePathTheyDiffer) { // the twin
 
 // Established flows raise no events here; pf keeps its copies only if it hears of them.
 TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
-    for (const Dialect dialect : kDialects)
+    for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(2, [&](std::uint64_t seed) {
             World world(seed, 2);
             PfFirewall pf(world, 1, dialect);
@@ -166,7 +163,7 @@ TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
 
 // pf falls silent for good, and node0 is told that it is the active one: nothing of pf's is lost.
 TEST(SimPf, ATakeoverLosesNothing) {
-    for (const Dialect dialect : kDialects)
+    for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(5, [&](std::uint64_t seed) {
             World world(seed, 2);
             PfFirewall pf(world, 1, dialect);
@@ -193,7 +190,7 @@ TEST(SimPf, ATakeoverLosesNothing) {
 }
 
 TEST(SimPf, TwoThatCannotHearEachOther) {
-    for (const Dialect freebsd : {Dialect::freebsd1301, Dialect::freebsd1400, Dialect::freebsd1500})
+    for (const Dialect freebsd : pfsync::dialects_of(5))
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(freebsd));
             World world(seed, 3);
@@ -226,7 +223,7 @@ TEST(SimPf, TwoThatCannotHearEachOther) {
 }
 
 TEST(SimPf, TwoNodesOfOursInEveryDialect) {
-    for (const Dialect dialect : kDialects)
+    for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(dialect));
             World world(seed, 2);

@@ -119,11 +119,9 @@ void add(std::string_view name, Spoken spoken) {
 } // namespace
 
 int main(int argc, char** argv) {
-    add("encsync", {Dialect::openbsd, true});
-    for (int n = 0; n < kDialects; n++) {
-        const Dialect dialect{static_cast<std::uint8_t>(n)};
+    add("encsync", {kOwnDialect, true});
+    for (const Dialect dialect : kAllDialects)
         add(to_string(dialect), {dialect, false});
-    }
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv))
         return 1;

@@ -4,8 +4,8 @@
 // to find and repair differences, and to keep the sums that show them.
 //
 //     sync_bench [--benchmark_filter=Churn]
+#include "pfsync/dialects/openbsd.hpp"
 #include "pfsync/extension.hpp"
-#include "pfsync/openbsd.hpp"
 #include "sync/digest.hpp"
 #include "sync/engine.hpp"
 
@@ -62,7 +62,7 @@ struct Node {
         sync::Options options;
         options.creatorid = creatorid;
         options.session = creatorid;
-        options.peers = {{"other", true, pfsync::Dialect::openbsd}};
+        options.peers = {{"other", true, pfsync::kOwnDialect}};
         engine = std::make_unique<sync::Engine>(options, table, wire);
         engine->on_dump_begin();
         engine->on_dump_end();

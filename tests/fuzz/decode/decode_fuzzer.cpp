@@ -22,7 +22,7 @@ void demand(bool truth) {
 
 bool too_short(const pfsync::Section& s) {
     using namespace pfsync::extension;
-    if (s.layout != pfsync::Dialect::openbsd)
+    if (!traits(s.layout).message_lengths)
         return false; // the size is the action's
     switch (s.action) {
     case kHello:
@@ -68,11 +68,11 @@ bool refused(const pfsync::Section& s, Bytes message) {
 
 // af-to: good, but not for a daemon whose flows have one family and one protocol.
 bool translates_family(const pfsync::Section& s, Bytes message) {
-    using namespace pfsync::freebsd;
+    const pfsync::Layout& at = traits(s.layout).state;
     return (s.kind == pfsync::Kind::insert || s.kind == pfsync::Kind::update) &&
-           s.layout == pfsync::Dialect::freebsd1500 &&
-           (message[full1500::wire_af] != message[full1500::stack_af] ||
-            message[full1500::wire_proto] != message[full1500::stack_proto]);
+           message.size() >= at.size &&
+           (message[at.wire_af] != message[at.stack_af] ||
+            message[at.wire_proto] != message[at.stack_proto]);
 }
 
 enum class Verdict { good, bad, unsure };

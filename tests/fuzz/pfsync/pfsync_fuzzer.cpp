@@ -15,8 +15,8 @@ namespace {
 using namespace encsync;
 using namespace encsync::pfsync;
 
-constexpr Dialect kAll[] = {Dialect::openbsd, Dialect::freebsd1301, Dialect::freebsd1400,
-                            Dialect::freebsd1500};
+// Holds a state of any dialect, with all that may follow it.
+constexpr std::size_t kRoom = 1024;
 
 void demand(bool truth, int line = __builtin_LINE()) {
     if (truth)
@@ -30,7 +30,7 @@ bool is_icmp(const state::Flow& flow) {
 }
 
 bool loses_icmp_type(Dialect d) {
-    return d == Dialect::freebsd1301 || d == Dialect::freebsd1400;
+    return traits(d).state.icmp == Layout::Icmp::id_twice;
 }
 
 bool same(Bytes a, Bytes b) {
@@ -38,7 +38,7 @@ bool same(Bytes a, Bytes b) {
 }
 
 void same_message(Dialect d, const FullState& in) {
-    std::array<std::uint8_t, freebsd::kState1500Size> buffer{};
+    std::array<std::uint8_t, kRoom> buffer{};
     const bool more = in.has_tail && (in.expectations != 0 || !in.flow.extras.empty());
     const std::size_t size = state_size(d) + (in.has_tail ? extension::tail::size : 0) +
                              (more ? extension::more::size : 0);
@@ -65,7 +65,7 @@ void same_message(Dialect d, const FullState& in) {
 
 // To another system: who it is, what it is of, and where it stands must arrive.
 void other_dialect(Dialect to, const FullState& in) {
-    std::array<std::uint8_t, freebsd::kState1500Size> buffer{};
+    std::array<std::uint8_t, kRoom> buffer{};
     write_state(to, buffer.data(), in.flow, {.src = in.src.bytes, .dst = in.dst.bytes});
     FullState out;
     demand(read(to, Bytes(buffer).first(state_size(to)), out) == Fault::none);
@@ -84,7 +84,7 @@ void full_state(Dialect d, Bytes message) {
         return;
     (void)to_string(in.flow);
     same_message(d, in);
-    for (const Dialect to : kAll)
+    for (const Dialect to : kAllDialects)
         other_dialect(to, in);
 }
 
@@ -130,8 +130,8 @@ void small(Dialect d, Bytes message) {
 void packet(Bytes payload, Expected expected) {
     const Fault whole = check(payload, expected);
     Parser parser(payload, expected);
-    const bool v5 = parser.version() == freebsd::kVersion;
-    const Dialect d = expected.value_or(v5 ? Dialect::freebsd1500 : Dialect::openbsd);
+    const Dialect d = parser.dialect();
+    const bool by_length = traits(d).message_lengths;
     std::array<std::uint8_t, 65535> buffer;
     Builder builder(buffer, d);
     std::size_t messages = 0;
@@ -142,7 +142,7 @@ void packet(Bytes payload, Expected expected) {
                 break;
             // By its action, and as if it were each of the others.
             full_state(s->layout, message);
-            for (const Dialect layout : kAll)
+            for (const Dialect layout : kAllDialects)
                 full_state(layout, message);
             compressed(d, message);
             small(d, message);
@@ -152,17 +152,17 @@ void packet(Bytes payload, Expected expected) {
         }
     }
     const Fault fault = parser.fault();
-    demand(fault == whole || (fault == Fault::bad_action && v5 && whole == Fault::none));
+    demand(fault == whole || (fault == Fault::bad_action && !by_length && whole == Fault::none));
     demand(parser.offset() <= payload.size());
     // The same messages in a packet of our own: as many, and no fault.
     const std::size_t length = builder.finish();
-    Parser again(Bytes(buffer).first(length), v5 ? Expected() : Expected(d));
+    Parser again(Bytes(buffer).first(length), by_length ? Expected(d) : Expected());
     std::size_t found = 0;
     while (const Section* s = again.next())
         found += s->kind == Kind::eof ? 0 : s->count;
     demand(again.fault() == Fault::none);
-    demand(found <= messages && (fault != Fault::none || found == messages ||
-                                 length + freebsd::kState1500Size > buffer.size()));
+    demand(found <= messages &&
+           (fault != Fault::none || found == messages || length + kRoom > buffer.size()));
 }
 
 } // namespace
@@ -170,7 +170,7 @@ void packet(Bytes payload, Expected expected) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const Bytes payload(data, size);
     packet(payload, std::nullopt);
-    for (const Dialect d : kAll)
+    for (const Dialect d : kAllDialects)
         packet(payload, d);
     if (const auto d = detect(payload))
         demand(check(payload, *d) == Fault::none);

@@ -94,7 +94,7 @@ class Run {
         options.session = 4711;
         options.max_states = 40;
         options.table_kept = (script_.byte() & 1) != 0;
-        options.peers = {{"ours", true, Dialect::openbsd},
+        options.peers = {{"ours", true, pfsync::kOwnDialect},
                          {"any", true, std::nullopt},
                          {"pf", false, Dialect::openbsd}};
         engine_ = std::make_unique<sync::Engine>(options, table_, link_);
@@ -207,9 +207,9 @@ class Run {
         std::array<std::uint8_t, 2048> room{};
         const Dialect dialect = (options & 0x80) != 0
                                     ? static_cast<Dialect>(script_.byte() % pfsync::kDialects)
-                                    : Dialect::openbsd;
+                                    : pfsync::kOwnDialect;
         pfsync::Builder packet(room, dialect);
-        if ((options & 1) == 0 && dialect == Dialect::openbsd) {
+        if ((options & 1) == 0 && traits(dialect).extensible()) {
             std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
             // Now and then one is missing, or comes again.
             number_[p] += (options & 2) != 0 ? script_.byte() % 4 : 1u;
@@ -228,13 +228,13 @@ class Run {
 
     void message(pfsync::Builder& packet, PeerId p, Dialect dialect) {
         const std::uint8_t which = script_.byte(), what = which % 12;
-        if (which >= 250 && dialect == Dialect::openbsd)
+        if (which >= 250 && traits(dialect).extensible())
             return expect(packet);
-        if (which >= 240 && dialect == Dialect::openbsd)
+        if (which >= 240 && traits(dialect).extensible())
             return digest(packet, p, which / 2 % 5);
-        if (what == 0 && dialect == Dialect::openbsd)
+        if (what == 0 && traits(dialect).extensible())
             return hello(packet, p);
-        if (what == 1 && dialect == Dialect::openbsd)
+        if (what == 1 && traits(dialect).extensible())
             return ack(packet, p);
         if (what <= 5)
             return full(packet, dialect);
@@ -260,7 +260,7 @@ class Run {
         default: {
             const state::Flow f = flow();
             const state::StateId id = (script_.byte() & 7) == 0 ? state::StateId{} : name(f);
-            const bool tail = what == 9 && dialect == Dialect::openbsd;
+            const bool tail = what == 9 && traits(dialect).extensible();
             std::uint8_t* m = packet.add(what == 11 ? Kind::request : Kind::remove_c,
                                          tail ? ext::removal::size : 0);
             if (m == nullptr)
@@ -276,7 +276,7 @@ class Run {
         state::Flow f = flow();
         f.id = name(f);
         const std::uint8_t flags = script_.byte();
-        const bool tail = (flags & 1) == 0 && dialect == Dialect::openbsd;
+        const bool tail = (flags & 1) == 0 && traits(dialect).extensible();
         const bool more = tail && (f.key.orig.sport & 4) != 0;
         std::uint8_t* m = packet.add((flags & 2) != 0 ? Kind::insert : Kind::update,
                                      (tail ? ext::tail::size : 0) + (more ? ext::more::size : 0));

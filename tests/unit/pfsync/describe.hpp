@@ -10,7 +10,7 @@
 
 namespace encsync::pfsync {
 
-std::string describe(Bytes packet, Expected expected = Dialect::openbsd);
+std::string describe(Bytes packet, Expected expected = kOwnDialect);
 std::string describe_message(Meaning meaning, Bytes message);
 inline std::string describe_message(const Section& s, Bytes message) {
     return describe_message(Meaning{s.kind, s.layout}, message);
@@ -22,12 +22,7 @@ struct Vector {
     std::vector<std::uint8_t> packet;
     std::string expect;
 };
-std::vector<Vector> load_vectors(Dialect dialect = Dialect::openbsd);
-Vector load_vector(const std::string& name, Dialect dialect = Dialect::openbsd);
-
-inline constexpr Dialect kAllDialects[] = {Dialect::openbsd, Dialect::freebsd1301,
-                                           Dialect::freebsd1400, Dialect::freebsd1500};
-inline constexpr Dialect kFreebsdDialects[] = {Dialect::freebsd1301, Dialect::freebsd1400,
-                                               Dialect::freebsd1500};
+std::vector<Vector> load_vectors(Dialect dialect = kOwnDialect);
+Vector load_vector(const std::string& name, Dialect dialect = kOwnDialect);
 
 } // namespace encsync::pfsync

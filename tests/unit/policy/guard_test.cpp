@@ -76,7 +76,7 @@ std::string words(const Packet& p, pfsync::Expected dialect,
     return explain(checked.verdict, p, kFour, dialect, spoken);
 }
 
-std::string words(const Packet& p, pfsync::Expected dialect = pfsync::Dialect::openbsd) {
+std::string words(const Packet& p, pfsync::Expected dialect = pfsync::kOwnDialect) {
     std::optional<pfsync::Dialect> spoken;
     return words(p, dialect, spoken);
 }
@@ -107,10 +107,10 @@ TEST(Guard, ExplainsWhatItRefuses) {
 
 // The dialect is named once a packet has shown it.
 TEST(Guard, NamesTheDialectOfAFullState) {
-    Packet payload(20 + 4 + pfsync::freebsd::kState1400Size);
+    Packet payload(20 + 4 + state_size(pfsync::Dialect::freebsd1400));
     payload[0] = 5;
     store_be(&payload[2], static_cast<std::uint16_t>(payload.size()));
-    payload[20] = static_cast<std::uint8_t>(pfsync::freebsd::Action::ins_1400);
+    payload[20] = *action_of(pfsync::Dialect::freebsd1400, pfsync::Kind::insert);
     payload[23] = 1;
     std::optional<pfsync::Dialect> spoken;
     for (const Packet& packet : {four(payload), with(four(), 20, 5)})

@@ -55,7 +55,7 @@ TEST(PfRequests, AreAnsweredWithUpdSoManyASecond) {
 }
 
 TEST(PfRequests, UpdateOfTheUnknownGoesThroughTheSameChecks) {
-    for (const Dialect d : kAll)
+    for (const Dialect d : kAllDialects)
         for (const Kind kind : {Kind::insert, Kind::update}) {
             PfRig rig({d});
             state::Flow bad = flow(1, kPeer);
@@ -68,12 +68,13 @@ TEST(PfRequests, UpdateOfTheUnknownGoesThroughTheSameChecks) {
 
 // ---- bulk updates --------------------------------------------------------------------------
 
-TEST(PfBulk, AnEmptyTableOfAnOpenbsdIsItsEndOnly) {
-    for (const Dialect d : kAll) {
+TEST(PfBulk, AnEmptyTableIsItsEndOnlyWhereThatIsAll) {
+    for (const Dialect d : kAllDialects) {
         PfRig rig({d});
         rig.say_id(0, Kind::request, {});
         rig.flush();
-        EXPECT_EQ(rig.told(0), is_freebsd(d) ? "bus start, bus end" : "bus end") << to_string(d);
+        EXPECT_EQ(rig.told(0), traits(d).bulk.empty_start ? "bus start, bus end" : "bus end")
+            << to_string(d);
         rig.engine->on_created(flow(1));
         rig.flush();
         rig.told(0);
@@ -148,9 +149,9 @@ TEST(PfBulk, AFreebsdsEndMustBeOfOurRequest) {
 }
 
 TEST(PfBulk, AnEndThatIsLostIsAskedForAgain) {
-    for (const Dialect d : kAll) {
+    for (const Dialect d : kAllDialects) {
         Joining rig(d);
-        const Instant retry = is_freebsd(d) ? 5s : 2s;
+        const Instant retry = traits(d).bulk.retry;
         rig.say_bulk(0, false);
         rig.pass(3900ms);
         EXPECT_EQ(rig.told(0), "") << to_string(d);
@@ -194,7 +195,7 @@ TEST(PfBulk, ClaimsTheCopiesThatARestartHasFound) {
 // ---- CLR -----------------------------------------------------------------------------------
 
 TEST(PfClear, ByCreatorAndInterface) {
-    for (const Dialect d : kAll) {
+    for (const Dialect d : kAllDialects) {
         PfRig rig({d, d});
         const auto fill = [&] {
             rig.say(0, Kind::insert, {.flow = flow(1, kPeer), .ifname = "em0"});
@@ -259,7 +260,7 @@ TEST(PfNoSync, IsKeptAndNeverSentOn) {
 }
 
 TEST(PfAck, OnlyForWhatIsHere) {
-    for (const Dialect d : kAll) {
+    for (const Dialect d : kAllDialects) {
         PfRig rig({d});
         rig.say(0, Kind::insert, {.flow = flow(1, kPeer), .wants_ack = true});
         rig.flush();

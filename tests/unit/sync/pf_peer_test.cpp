@@ -79,7 +79,7 @@ TEST(PfTimers, ANodeOfOursNeedsNoAnnouncements) { // the twin
 }
 
 TEST(PfTimers, ACopyLivesAsItsPeerSays) {
-    for (const Dialect d : kAll) {
+    for (const Dialect d : kAllDialects) {
         PfRig rig({d});
         rig.say(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 40});
         rig.table.take();

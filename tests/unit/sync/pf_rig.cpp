@@ -75,8 +75,8 @@ void PfRig::say(PeerId peer, Kind kind, const PfState& said) {
     pfsync::write_state(d, m, flow, as);
     std::memset(m + 8, 0, 16);
     std::memcpy(m + 8, said.ifname, std::strlen(said.ifname));
-    if (d == Dialect::openbsd)
-        m[pfsync::openbsd::full::state_flags + 1] |= static_cast<std::uint8_t>(said.flags);
+    const pfsync::Layout& at = traits(d).state;
+    m[at.state_flags + (at.wide_flags ? 1 : 0)] |= static_cast<std::uint8_t>(said.flags);
     send(peer, builder);
 }
 

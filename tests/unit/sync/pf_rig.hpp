@@ -12,9 +12,7 @@
 
 namespace encsync::sync::test {
 
-inline constexpr pfsync::Dialect kAll[] = {pfsync::Dialect::openbsd, pfsync::Dialect::freebsd1301,
-                                           pfsync::Dialect::freebsd1400,
-                                           pfsync::Dialect::freebsd1500};
+using pfsync::kAllDialects;
 
 // Answered, unless `dst` says less.
 state::Flow udp(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 2,

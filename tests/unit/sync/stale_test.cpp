@@ -12,7 +12,7 @@ using pfsync::Dialect;
 
 struct Row {
     Side ours, theirs;
-    bool src, dst_openbsd, dst_freebsd;
+    bool src, dst_equal_states, dst_since_syn_sent;
 };
 
 // Sequence numbers: behind, level, ahead, and across 2^32.
@@ -61,9 +61,12 @@ TEST(StaleRule, EachCell) {
                                  std::to_string(row.theirs.state) + "@" +
                                  std::to_string(row.theirs.seqlo.value_or(0));
         EXPECT_EQ(src_stale(row.ours, row.theirs), row.src) << name;
-        EXPECT_EQ(dst_stale(Dialect::openbsd, row.ours, row.theirs), row.dst_openbsd) << name;
-        for (const Dialect d : {Dialect::freebsd1301, Dialect::freebsd1400, Dialect::freebsd1500})
-            EXPECT_EQ(dst_stale(d, row.ours, row.theirs), row.dst_freebsd) << name;
+        for (const Dialect d : pfsync::kAllDialects) {
+            const bool equal = traits(d).dst_stale == pfsync::DstStale::equal_states;
+            EXPECT_EQ(dst_stale(d, row.ours, row.theirs),
+                      equal ? row.dst_equal_states : row.dst_since_syn_sent)
+                << name;
+        }
     }
 }
 

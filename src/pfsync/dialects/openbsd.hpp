@@ -46,9 +46,9 @@ inline constexpr std::size_t id = 0, ifname = 8, wire = 24, stack = 64, src = 10
                              min_ttl = 258, set_tos = 259, state_flags = 260, set_prio = 262;
 }
 namespace tdb { // 52 bytes
-inline constexpr std::size_t spi = 0, sockaddr = 4, rpl = 32, bytes = 40, sproto = 48, updates = 49,
-                             rdomain = 50;
-}
+using tdb_front::sockaddr, tdb_front::spi;
+inline constexpr std::size_t rpl = 32, bytes = 40, sproto = 48, updates = 49, rdomain = 50;
+} // namespace tdb
 
 inline constexpr std::uint8_t kAfInet6 = 24;
 inline constexpr std::uint8_t kTimeoutMax = 20;

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: ISC
-// Full states and compressed updates, from the wire.
+// Private to the room: a full state from the wire, by its layout.
+#pragma once
+
 #include "pfsync/extension.hpp"
-#include "pfsync/layout.hpp"
 #include "pfsync/parse.hpp"
 #include "pfsync/progress.hpp"
 
-#include <algorithm>
+#include <cstring>
 #include <netinet/in.h>
 
 namespace encsync::pfsync {
+
+namespace detail {
 
 using namespace common;
 using state::Family;
 using state::Flow;
 using state::Tuple;
 
-namespace {
-
-bool has_ports(std::uint8_t proto) {
+inline bool has_ports(std::uint8_t proto) {
     switch (proto) {
     case IPPROTO_TCP:
     case IPPROTO_UDP:
@@ -33,9 +34,9 @@ bool has_ports(std::uint8_t proto) {
     }
 }
 
-constexpr std::uint8_t kIcmpEcho = 8, kIcmp6Echo = 128; // RFC 792, RFC 4443
+inline constexpr std::uint8_t kIcmpEcho = 8, kIcmp6Echo = 128; // RFC 792, RFC 4443
 
-bool is_icmp(std::uint8_t proto) {
+inline bool is_icmp(std::uint8_t proto) {
     return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
 }
 
@@ -68,11 +69,10 @@ Fault read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8
 }
 
 // What conntrack's status would be, as far as pf's two states tell.
-std::uint8_t status_of(const Flow& flow, Dialect dialect) {
+inline std::uint8_t status_of(const Flow& flow, const Layout& layout) {
     using namespace state::tcp;
     const std::uint8_t proto = flow.key.proto;
-    const bool phases = proto == IPPROTO_TCP || (dialect != Dialect::openbsd &&
-                                                 (proto == IPPROTO_SCTP || proto == IPPROTO_DCCP));
+    const bool phases = proto == IPPROTO_TCP || renumbers(layout, proto);
     std::uint8_t flags = 0;
     if (phases) {
         const auto open = [](std::uint8_t s) { return s >= kEstablished && s <= kTimeWait; };
@@ -89,11 +89,11 @@ std::uint8_t status_of(const Flow& flow, Dialect dialect) {
     return flags;
 }
 
-std::uint32_t read_tag(const std::uint8_t* p) {
+inline std::uint32_t read_tag(const std::uint8_t* p) {
     return p[peer::scrub_valid] == kScrubValid ? load_be<std::uint32_t>(p + peer::scrub_ts_mod) : 0;
 }
 
-void read_tail(const std::uint8_t* t, FullState& out) {
+inline void read_tail(const std::uint8_t* t, FullState& out) {
     using namespace extension;
     constexpr std::uint8_t kStatus = state::kSeenReply | state::kAssured | state::kSloppy;
     out.flow.mark = load_be<std::uint32_t>(t + tail::mark);
@@ -106,7 +106,7 @@ void read_tail(const std::uint8_t* t, FullState& out) {
         static_cast<std::uint8_t>((out.flow.flags & ~kStatus) | (t[tail::status] & kStatus));
 }
 
-Fault read_more(const std::uint8_t* t, FullState& out) {
+inline Fault read_more(const std::uint8_t* t, FullState& out) {
     using namespace extension;
     state::Extras& extras = out.flow.extras;
     std::memcpy(extras.labels.data(), t + more::labels, extras.labels.size());
@@ -133,8 +133,8 @@ Fault read_more(const std::uint8_t* t, FullState& out) {
 
 // One validator for everything that carries peer blocks and a timeout: what a message may not
 // say, it may not say in any other form either.
-Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout,
-                     std::uint8_t timeout_max) {
+inline Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout,
+                            std::uint8_t timeout_max) {
     if (src_state > kMaxPeerState || dst_state > kMaxPeerState)
         return Fault::bad_peer_state;
     if (timeout >= timeout_max)
@@ -212,9 +212,9 @@ Fault read_state(Bytes message, FullState& out) {
     flow.mark = 0;
     flow.timeout = load_be<std::uint32_t>(m + L.expire);
     flow.age = load_be<std::uint32_t>(m + L.creation);
-    flow.src_state = flow_state(L.dialect, proto, out.src.state());
-    flow.dst_state = flow_state(L.dialect, proto, out.dst.state());
-    flow.flags = status_of(flow, L.dialect);
+    flow.src_state = flow_state(L, proto, out.src.state());
+    flow.dst_state = flow_state(L, proto, out.dst.state());
+    flow.flags = status_of(flow, L);
     const std::uint16_t state_flags =
         L.wide_flags ? load_be<std::uint16_t>(m + L.state_flags) : m[L.state_flags];
     if ((state_flags & kFlagSloppy) != 0)
@@ -232,7 +232,7 @@ Fault read_state(Bytes message, FullState& out) {
     out.elsewhere = false;
     out.expectations = 0;
     flow.extras = {};
-    if constexpr (L.dialect == Dialect::openbsd)
+    if constexpr (L.tail)
         if (message.size() >= L.size + extension::tail::size) {
             out.has_tail = true;
             read_tail(m + L.size, out);
@@ -245,41 +245,5 @@ Fault read_state(Bytes message, FullState& out) {
     return Fault::none;
 }
 
-} // namespace
-
-Fault read(Bytes message, FullState& out) {
-    return read_state<kOpenbsdLayout>(message, out);
-}
-
-Fault read(Dialect layout, Bytes message, FullState& out) {
-    switch (layout) {
-    case Dialect::openbsd:
-        break;
-    case Dialect::freebsd1301:
-        return read_state<kFreebsd1301Layout>(message, out);
-    case Dialect::freebsd1400:
-        return read_state<kFreebsd1400Layout>(message, out);
-    case Dialect::freebsd1500:
-        return read_state<kFreebsd1500Layout>(message, out);
-    }
-    return read_state<kOpenbsdLayout>(message, out);
-}
-
-Fault read(Bytes message, CompressedUpdate& out) {
-    return read(Dialect::openbsd, message, out);
-}
-
-Fault read(Dialect dialect, Bytes message, CompressedUpdate& out) {
-    if (message.size() < kUpdCSize)
-        return Fault::short_message;
-    out.id = {load_be<std::uint64_t>(&message[upd_c::id]),
-              load_be<std::uint32_t>(&message[upd_c::creatorid])};
-    if (out.id.creatorid == 0)
-        return Fault::bad_creatorid;
-    out.src.bytes = message.subspan(upd_c::src, peer::size);
-    out.dst.bytes = message.subspan(upd_c::dst, peer::size);
-    out.timeout = message[upd_c::timeout];
-    return check_progress(out.src.state(), out.dst.state(), out.timeout, timeout_max(dialect));
-}
-
+} // namespace detail
 } // namespace encsync::pfsync

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: ISC
-// Full states and compressed updates, onto the wire.
+// Private to the room: a full state onto the wire, by its layout.
+#pragma once
+
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
-#include "pfsync/layout.hpp"
 #include "pfsync/progress.hpp"
 
 #include <cassert>
+#include <cstring>
 #include <netinet/in.h>
 
 namespace encsync::pfsync {
+
+namespace detail {
 
 using namespace common;
 using state::Family;
 using state::Flow;
 using state::Tuple;
-
-namespace {
 
 // One of the two keys; `source` is the index (0 or 1) at which its source is to stand.
 template<const Layout& L>
@@ -33,27 +35,27 @@ void write_key(std::uint8_t* k, const Tuple& tuple, unsigned source, const state
         k[L.key_af] = of.family == Family::inet ? kAfInet : L.af_inet6;
 }
 
-void write_peer(std::uint8_t* p, Dialect dialect, std::uint8_t proto, std::uint8_t state,
-                Bytes as_received) {
+inline void write_peer(std::uint8_t* p, const Layout& layout, std::uint8_t proto,
+                       std::uint8_t state, Bytes as_received) {
     assert(as_received.empty() || as_received.size() == peer::size);
     if (as_received.size() == peer::size)
         std::memcpy(p, as_received.data(), peer::size);
-    p[peer::state] = wire_state(dialect, proto, state);
-    // FreeBSD takes no SCTP state without this block; a verification tag of 0 in it is learned
-    // from the next packet.
-    if (proto == IPPROTO_SCTP && is_freebsd(dialect) && dialect != Dialect::freebsd1301)
+    p[peer::state] = wire_state(layout, proto, state);
+    // Who follows associations takes no state without this block; a verification tag of 0 in it is
+    // learned from the next packet.
+    if (proto == IPPROTO_SCTP && layout.sctp == Numbering::association)
         p[peer::scrub_valid] = kScrubValid;
 }
 
 // Where FreeBSD's pf has it. OpenBSD's follows no SCTP.
-void write_tag(std::uint8_t* p, std::uint32_t verification_tag) {
+inline void write_tag(std::uint8_t* p, std::uint32_t verification_tag) {
     if (verification_tag == 0)
         return;
     p[peer::scrub_valid] = kScrubValid;
     store_be(p + peer::scrub_ts_mod, verification_tag);
 }
 
-void write_tail(std::uint8_t* t, const Flow& flow, const StateOptions& options) {
+inline void write_tail(std::uint8_t* t, const Flow& flow, const StateOptions& options) {
     using namespace extension;
     store_be(t + tail::mark, flow.mark);
     store_be(t + tail::timeout, flow.timeout);
@@ -65,7 +67,7 @@ void write_tail(std::uint8_t* t, const Flow& flow, const StateOptions& options) 
         (options.elsewhere ? tail::kElsewhere : 0));
 }
 
-void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expectations) {
+inline void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expectations) {
     using namespace extension;
     std::memcpy(t + more::labels, extras.labels.data(), extras.labels.size());
     std::memcpy(t + more::helper, extras.helper.padded().data(), state::Name::kSize);
@@ -85,7 +87,7 @@ void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_t expec
 }
 
 template<const Layout& L>
-void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
+void write_state(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     // A flow with nothing but source NAT is, to pf, one translated on its way out; one with
     // destination NAT, one translated on its way in.
     const state::Key& k = flow.key;
@@ -103,8 +105,8 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     std::memcpy(m + L.ifname, "all", 4); // floating: not bound to an interface
     if constexpr (L.orig_ifname != 0)
         std::memcpy(m + L.orig_ifname, "all", 4);
-    write_peer(m + L.src, L.dialect, k.proto, flow.src_state, options.src);
-    write_peer(m + L.dst, L.dialect, k.proto, flow.dst_state, options.dst);
+    write_peer(m + L.src, L, k.proto, flow.src_state, options.src);
+    write_peer(m + L.dst, L, k.proto, flow.dst_state, options.dst);
     store_be(m + L.rule, kNoRule);
     store_be(m + L.anchor, kNoRule);
     store_be(m + L.nat_rule, kNoRule);
@@ -112,7 +114,7 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     store_be(m + L.expire, flow.timeout);
     for (std::size_t n = 0; n < L.rtableid_count; n++)
         store_be(m + L.rtableids[n], std::uint32_t{0xffffffff}); // -1: none
-    m[L.timeout] = static_cast<std::uint8_t>(timeout_index(L.dialect, flow));
+    m[L.timeout] = static_cast<std::uint8_t>(timeout_index(L, flow));
 
     // pf would hold windows of zero against every segment, unless told not to look (sloppy).
     const bool knows_sequence = !options.src.empty() && !options.dst.empty();
@@ -126,47 +128,17 @@ void write(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
     else
         m[L.state_flags] = static_cast<std::uint8_t>(flags);
 
-    assert(!options.tail || L.dialect == Dialect::openbsd);
-    if constexpr (L.dialect == Dialect::openbsd)
+    assert(!options.tail || L.tail);
+    if constexpr (L.tail)
         if (options.tail) {
             write_tail(m + L.size, flow, options);
             write_tag(m + L.src, flow.extras.verification_tags[0]);
             write_tag(m + L.dst, flow.extras.verification_tags[1]);
         }
-    if constexpr (L.dialect == Dialect::openbsd)
+    if constexpr (L.tail)
         if (options.tail && options.more)
             write_more(m + L.size + extension::tail::size, flow.extras, options.expectations);
 }
 
-} // namespace
-
-void write_state(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
-    write<kOpenbsdLayout>(m, flow, options);
-}
-
-void write_state(Dialect dialect, std::uint8_t* m, const Flow& flow, const StateOptions& options) {
-    switch (dialect) {
-    case Dialect::openbsd:
-        return write<kOpenbsdLayout>(m, flow, options);
-    case Dialect::freebsd1301:
-        return write<kFreebsd1301Layout>(m, flow, options);
-    case Dialect::freebsd1400:
-        return write<kFreebsd1400Layout>(m, flow, options);
-    case Dialect::freebsd1500:
-        return write<kFreebsd1500Layout>(m, flow, options);
-    }
-}
-
-void write_upd_c(std::uint8_t* m, const Flow& flow, Bytes src, Bytes dst) {
-    write_upd_c(Dialect::openbsd, m, flow, src, dst);
-}
-
-void write_upd_c(Dialect dialect, std::uint8_t* m, const Flow& flow, Bytes src, Bytes dst) {
-    store_be(m + upd_c::id, flow.id.id);
-    store_be(m + upd_c::creatorid, flow.id.creatorid);
-    write_peer(m + upd_c::src, dialect, flow.key.proto, flow.src_state, src);
-    write_peer(m + upd_c::dst, dialect, flow.key.proto, flow.dst_state, dst);
-    m[upd_c::timeout] = static_cast<std::uint8_t>(timeout_index(dialect, flow));
-}
-
+} // namespace detail
 } // namespace encsync::pfsync

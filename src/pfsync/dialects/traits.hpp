@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: ISC
+// What differs between dialects, as data: everybody asks for a trait by its meaning, nobody asks
+// which system it is of.
+//
+//     if (traits(session.dialect).bulk.endtime) ...      // pfsync/dialect.hpp
+#pragma once
+
+#include "pfsync/dialects/registry.hpp"
+#include "pfsync/message.hpp"
+#include "util/bytes.hpp"
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace encsync::state {
+struct Flow;
+}
+
+namespace encsync::pfsync {
+
+enum class Fault : std::uint8_t; // parse.hpp
+struct FullState;
+struct StateOptions; // build.hpp
+
+// How it numbers the progress of a side where a Flow counts phases (state::tcp) but pf may not.
+enum class Numbering : std::uint8_t {
+    phases,      // as a Flow does
+    seen,        // "seen" and "answered" (state::datagram)
+    association, // as netinet/sctp.h does; with timeouts of its own
+};
+
+// A full state. Offsets and sizes in bytes. One template each reads and writes all layouts, and
+// these numbers are constants in it.
+struct Layout {
+    struct Name { // NUL-terminated within its bytes; size 0: none
+        std::size_t at = 0, size = 0;
+    };
+    // Of an ICMP query: its id in one port and its type in the other, or its id in both.
+    enum class Icmp : std::uint8_t { id_and_type, id_twice };
+
+    std::size_t size = 0;
+    // the front: as far as `creatorid` in the same order everywhere
+    std::size_t id = 0, ifname = 0, wire = 0, stack = 0, src = 0, dst = 0, rule = 0, anchor = 0,
+                nat_rule = 0, creation = 0, expire = 0, creatorid = 0;
+    // in a key; the same everywhere, but for the family
+    std::size_t addr0 = 0, addr1 = 0, port0 = 0, port1 = 0;
+    std::size_t key_af = 0; // 0: none in keys
+    // Where wire and stack side have one of each; the same offset twice where they share it.
+    std::size_t wire_af = 0, stack_af = 0, wire_proto = 0, stack_proto = 0;
+    std::size_t direction = 0, timeout = 0, state_flags = 0;
+    bool wide_flags = false; // two bytes, or one
+    std::array<std::size_t, 2> rtableids{};
+    std::size_t rtableid_count = 0;
+    std::array<Name, 4> names{}; // ifname among them
+    std::size_t orig_ifname = 0; // 0: none
+    Icmp icmp = Icmp::id_and_type;
+    std::uint8_t af_inet6 = 0;
+    std::uint8_t timeout_max = 0; // PFTM_MAX
+    Numbering sctp = Numbering::phases, dccp = Numbering::phases;
+    bool tail = false; // ours may follow (extension.hpp)
+};
+
+// TDB, behind the SPI and the address.
+struct TdbLayout {
+    std::size_t size, rpl;
+    bool wide_rpl;                      // 64 bits, or 32
+    std::size_t bytes, sproto, rdomain; // rdomain 0: none
+};
+
+// The messages by their numbers, and the other way round.
+struct Actions {
+    static constexpr std::uint8_t kNone = 0xff;
+    std::array<Kind, 256> kinds{};
+    std::array<std::uint8_t, kKinds> numbers{};
+    std::array<std::uint16_t, kKinds> sizes{};
+
+    constexpr explicit Actions(std::span<const Message> messages) {
+        numbers.fill(kNone);
+        for (const Message& m : messages) {
+            kinds[m.number] = m.kind;
+            if (m.kind == Kind::unknown || m.kind == Kind::error)
+                continue;
+            numbers[static_cast<std::size_t>(m.kind)] = m.number;
+            sizes[static_cast<std::size_t>(m.kind)] = m.size;
+        }
+    }
+};
+
+// When an update's dst side is behind by its sequence number, in a state that is not: only if the
+// two sides' states are equal, or whenever ours has sent a SYN.
+enum class DstStale : std::uint8_t { equal_states, since_syn_sent };
+
+struct BulkTraits {
+    std::chrono::seconds retry; // after a request that brought nothing
+    bool endtime;               // BUS says for how many seconds it has been under way; else 0
+    bool empty_start;           // BUS start comes before the end even if there are no states
+    bool restarts;              // a request begins anew the one under way
+};
+
+struct DialectTraits {
+    std::string_view name;     // "freebsd-1400": the word of `wire`
+    std::string_view system;   // "FreeBSD"
+    std::string_view releases; // "FreeBSD 14": those that speak it unless told otherwise
+    std::uint8_t version;      // of the header
+    // A subheader says how long its messages are: unknown ones are skipped, and of longer ones the
+    // known front is read. Otherwise an unknown one ends the reading, and EOF ends the packet.
+    bool message_lengths;
+    bool ipv6; // its system receives pfsync over IPv6
+
+    std::span<const Message> messages; // that it sends, or knows as errors
+    Actions actions;
+    Layout state;
+    TdbLayout tdb;
+
+    DstStale dst_stale;
+    // If src is behind, an update's dst side is copied even if it is older than its own.
+    bool copies_stale_dst;
+    BulkTraits bulk;
+
+    // Of `state`. See pfsync::read() and write_state().
+    Fault (*read_state)(Bytes message, FullState& out);
+    void (*write_state)(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
+
+    // Our own messages and tails (extension.hpp) do not disturb it.
+    constexpr bool extensible() const { return message_lengths; }
+};
+
+} // namespace encsync::pfsync
