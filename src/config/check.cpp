@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "config/check.hpp"
 
+#include "config/options.hpp"
 #include "config/values.hpp"
 #include "util/peer_id.hpp"
 
@@ -66,13 +67,10 @@ class Checker {
             fail({"left", "right"},
                  fmt::format("left and right are the same address, {}", to_string(conn_.left)));
         scopes();
-        // OpenBSD's pfsync listens on IPv4 only, FreeBSD's on IPv6 since 14.
-        if (conn_.right.ipv6 && usable("wire") &&
-            (conn_.wire == Wire::openbsd || conn_.wire == Wire::freebsd_1301))
-            fail({"right", "wire"},
-                 fmt::format("{} speaks pfsync over IPv4 only, and right is {}",
-                             conn_.wire == Wire::openbsd ? "OpenBSD" : "FreeBSD before 14",
-                             to_string(conn_.right)));
+        const auto dialect = dialect_of(conn_.wire);
+        if (conn_.right.ipv6 && usable("wire") && dialect && !traits(*dialect).ipv6)
+            fail({"right", "wire"}, fmt::format("{} speaks pfsync over IPv4 only, and right is {}",
+                                                traits(*dialect).releases, to_string(conn_.right)));
         constexpr std::uint16_t kLeastIpv6Mtu = 1280; // RFC 8200, section 5
         if (conn_.left.ipv6 && usable("mtu") && conn_.mtu < kLeastIpv6Mtu)
             fail({"mtu"}, fmt::format("mtu {} is too small for IPv6, which needs {}", conn_.mtu,

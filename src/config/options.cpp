@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "config/options.hpp"
 
+#include <algorithm>
 #include <array>
 #include <fmt/core.h>
 #include <type_traits>
@@ -556,6 +557,11 @@ std::vector<std::string_view> option_names(SectionKind section) {
     if (section == SectionKind::conn)
         names.push_back("also");
     return names;
+}
+
+std::optional<pfsync::Dialect> dialect_of(Wire wire) {
+    const auto* word = std::ranges::find(kWireWords, static_cast<int>(wire), &Word::value);
+    return pfsync::dialect_named(word->text);
 }
 
 std::string describe_type(const Option& option) {

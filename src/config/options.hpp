@@ -8,6 +8,7 @@
 
 #include "config/grammar.hpp"
 #include "config/values.hpp"
+#include "pfsync/dialect.hpp"
 
 namespace encsync::config {
 
@@ -54,6 +55,9 @@ std::span<const Option> options();
 // By name or alias; nullptr: none of this section.
 const Option* find_option(SectionKind section, std::string_view name);
 std::vector<std::string_view> option_names(SectionKind section);
+
+// The dialect of a pf firewall, which the word of `wire` names; none of `encsync` and `auto`.
+std::optional<pfsync::Dialect> dialect_of(Wire wire);
 
 // "duration, 2s to 1d": for the documentation.
 std::string describe_type(const Option& option);
