@@ -94,7 +94,9 @@ TEST(PfStates, KeepsTheSidesThatAreNotStale) {
 TEST(PfStates, AFreebsdHearsNoOlderDstThanItsOwn) {
     PfStates states;
     states.keep(3, windows(10, 20), true, true);
-    const auto dst = [&] { return Windows::seqlo(states.for_freebsd(3, *states.windows(3)).dst); };
+    const auto dst = [&] {
+        return Windows::seqlo(states.with_latest_dst(3, *states.windows(3)).dst);
+    };
     states.heard_dst(3, windows(0, 19).dst); // behind ours: nothing
     EXPECT_EQ(dst(), 20u);
     states.heard_dst(3, windows(0, 30).dst);
