@@ -2,6 +2,9 @@
 """The lab's fixtures, for tests that need Debian's stock kernel. They run inside the guest:
 
     python3 tests/vm/guest.py python3 -m pytest tests/vm/test_kernel.py
+
+All files share one guest. Each test says its name to the guest's kernel, so that the console tells
+which one a complaint belongs to.
 """
 
 from __future__ import annotations
@@ -23,8 +26,17 @@ pytest_runtest_makereport = _lab.pytest_runtest_makereport
 lab, fresh, pair, mallory = _lab.lab, _lab.fresh, _lab.pair, _lab.mallory
 
 
+INSIDE = Path("/run/host/command").exists()
+collect_ignore_glob = ["*_on_host.py"] if INSIDE else []
+
+
 def pytest_collection_modifyitems(items):
-    inside = Path("/run/host/command").exists()
     for item in items:
-        if inside == item.path.name.endswith("_on_host.py"):
-            pytest.exit(f"{item.path.name} runs {'out' if inside else 'in'}side the guest", 4)
+        if INSIDE == item.path.name.endswith("_on_host.py"):
+            pytest.exit(f"{item.path.name} runs {'out' if INSIDE else 'in'}side the guest", 4)
+    items.sort(key=lambda item: "clock" in item.path.name)  # last: they leave another date
+
+
+def pytest_runtest_logstart(nodeid):
+    if INSIDE:
+        Path("/dev/kmsg").write_text(f"<3>{nodeid}\n")
