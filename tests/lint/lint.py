@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: ISC
+"""Looks at the sources without running them.
+
+    lint.py CHECK...        of: format, text, shell, python, folders, tidy
+
+format, shell, python and tidy are clang-format, ShellCheck, flake8 and clang-tidy, as the repository
+configures them. text: line ends and, but in documents, their length. folders: which folder includes
+which, by the table in docs/architecture.md.
+
+tidy takes ten seconds a file. So it remembers (build/tidy) which files were clean: by their text,
+that of our own headers below them, the compiler's command and the checks.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = "src", "ipsec", "keys", "tests", "conf", "docs", ".ci", ".github"
+WIDTH = 120
+ROOM = re.compile(r"\| `([\w/]+)` \|.*\| ([^|]*) \|$")
+QUOTED = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+
+
+def files(*suffixes: str) -> list[str]:
+    """Ours with one of these suffixes, as paths from the root."""
+    found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    found += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
+    return sorted(str(path.relative_to(ROOT)) for path in found
+                  if path.suffix in suffixes and "__pycache__" not in path.parts)
+
+
+def shell_scripts() -> list[str]:
+    return files(".sh") + [name for name in files("")
+                           if re.match(rb"#!.*\b(ba)?sh\b", (ROOT / name).read_bytes())]
+
+
+def sources() -> list[str]:
+    return files(".cpp", ".hpp", ".c", ".h")
+
+
+def run(*command: str) -> list[str]:
+    """What a checker says; nothing if it is content."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return [] if done.returncode == 0 else [(done.stdout + done.stderr).strip()]
+
+
+# ---- the checks ------------------------------------------------------------------------------
+
+
+def check_format() -> list[str]:
+    return run("clang-format", "--dry-run", "-Werror", *sources())
+
+
+def check_text() -> list[str]:
+    wrong = []
+    for name in [*sources(), *files(".py", ".sh", ".md", ".txt", ".cmake", ".lua", ".yml"), "run"]:
+        text = (ROOT / name).read_text()
+        for number, line in enumerate(text.split("\n"), 1):
+            if line != line.rstrip():
+                wrong.append(f"{name}:{number}: space at the end of the line")
+            if len(line.expandtabs(4)) > WIDTH and not name.endswith(".md"):
+                wrong.append(f"{name}:{number}: longer than {WIDTH} characters")
+        if text and not text.endswith("\n"):
+            wrong.append(f"{name}: no newline at the end")
+    return wrong
+
+
+def check_shell() -> list[str]:
+    return run("shellcheck", *shell_scripts())
+
+
+def check_python() -> list[str]:
+    return run("/usr/bin/python3", "-m", "flake8", *files(".py"))
+
+
+def rooms() -> dict[str, set[str]]:
+    """Folder to the folders that it may include: the table in docs/architecture.md."""
+    table = {}
+    for line in (ROOT / "docs/architecture.md").read_text().splitlines():
+        if row := ROOM.match(line):
+            table[row[1]] = set(re.findall(r"[\w/]+", row[2]))
+    short = {folder.split("/")[-1]: folder for folder in table}
+    return {folder: set(table) if "all" in words
+            else {short[word] for word in words | {"util"} if word in short}
+            for folder, words in table.items()}
+
+
+def resolve(name: str, included: str) -> str | None:
+    """The file of ours that `#include "included"` in the file `name` means."""
+    for base in (Path(name).parent, Path("."), Path("src")):
+        if (ROOT / base / included).is_file():
+            return os.path.normpath(base / included)
+    return None
+
+
+def includes(name: str) -> list[str]:
+    found = (resolve(name, each) for each in QUOTED.findall((ROOT / name).read_text()))
+    return [each for each in found if each]
+
+
+def room_of(name: str, table: dict[str, set[str]]) -> str | None:
+    return next((folder for folder in table if name.startswith(folder + "/")), None)
+
+
+def check_folders() -> list[str]:
+    table = rooms()
+    wrong = []
+    for name in (n for n in sources() if n.startswith(("src/", "ipsec/", "keys/"))):
+        room = room_of(name, table)
+        if room is None:
+            if Path(name).parent != Path("src"):  # the programs' own files
+                wrong.append(f"{name}: its folder is not in the table of docs/architecture.md")
+            continue
+        for included in includes(name):
+            other = room_of(included, table)
+            if other not in (None, room) and other not in table[room]:
+                wrong.append(f"{name}: includes {included}, but {room} does not depend on {other}")
+    return wrong
+
+
+# ---- clang-tidy ------------------------------------------------------------------------------
+
+
+def with_headers(name: str) -> list[str]:
+    """The file and all of our own that it includes."""
+    seen = [name]
+    for each in seen:
+        seen += [header for header in includes(each) if header not in seen]
+    return seen
+
+
+def tidy_key(entry: dict, version: str) -> Path:
+    digest = hashlib.sha256((version + entry["command"]).encode())
+    for name in [".clang-tidy", *sorted(with_headers(entry["name"]))]:
+        digest.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
+    return ROOT / "build/tidy" / digest.hexdigest()
+
+
+def check_tidy() -> list[str]:
+    build = ROOT / "build/debug"
+    version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True).stdout
+    entries = json.loads((build / "compile_commands.json").read_text())
+    todo: dict[str, Path] = {}
+    for entry in entries:
+        path = Path(entry["directory"], entry["file"]).resolve()
+        if path.is_relative_to(build) or not path.is_relative_to(ROOT):
+            continue  # generated
+        entry["name"] = str(path.relative_to(ROOT))
+        clean = tidy_key(entry, version)
+        if not clean.exists():
+            todo[entry["name"]] = clean
+    (ROOT / "build/tidy").mkdir(exist_ok=True)
+
+    def look(name: str) -> list[str]:
+        said = run("clang-tidy", "--quiet", "-p", str(build), name)
+        if not said:
+            todo[name].touch()
+        return said
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [line for said in pool.map(look, todo) for line in said]
+
+
+CHECKS = {"format": check_format, "text": check_text, "shell": check_shell,
+          "python": check_python, "folders": check_folders, "tidy": check_tidy}
+
+
+def main() -> int:
+    wanted = sys.argv[1:]
+    if not wanted or set(wanted) - set(CHECKS):
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    wrong = [line for name in wanted for line in CHECKS[name]()]
+    print("\n".join(wrong) or f"{', '.join(wanted)}: nothing to complain of")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
