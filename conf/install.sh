@@ -16,7 +16,6 @@ fail() {
 
 [ $# -eq 1 ] || fail "usage: $0 BUILD_DIR"
 build=$1
-conf=$(dirname "$(readlink -f "$0")")
 prefix=$(sed -n 's/^CMAKE_INSTALL_PREFIX:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null) || true
 [ -n "$prefix" ] || fail "$build is no build directory"
 [ -n "${DESTDIR:-}" ] || [ "$(id -u)" = 0 ] || fail "needs root, or a DESTDIR to install below"

@@ -107,7 +107,7 @@ struct Conn {
     std::uint8_t maxupd = 0;
     Wire wire{};
     std::vector<NoSync> nosync, refuse; // besides those of the setup
-    Auto startup{};             // option auto; never Auto::ignore in Config::conns
+    Auto startup{};                     // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};
     std::string secretfile;        // of psk

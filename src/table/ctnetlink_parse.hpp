@@ -45,8 +45,8 @@ struct Entry {
     // that change something else (the mark) come without.
     bool has_progress = false;
 
-    // A dump or an answer names the whole entry: marks and labels that it leaves out are none. If it
-    // leaves the progress out, the flow was offloaded after its status was written.
+    // A dump or an answer names the whole entry: marks and labels that it leaves out are none. If
+    // it leaves the progress out, the flow was offloaded after its status was written.
     void name_whole();
     void take_for_established();
 };

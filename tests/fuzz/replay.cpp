@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
             std::ifstream in(entry.path(), std::ios::binary);
             const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
             for (std::size_t size = 0; size <= bytes.size(); size++, inputs++) {
-                // A buffer of exactly this size, so that the sanitizer sees the first byte too many.
+                // A buffer of exactly this size, so that the sanitizer sees the first byte too
+                // many.
                 const std::vector<std::uint8_t> input(bytes.begin(),
                                                       bytes.begin() + static_cast<long>(size));
                 LLVMFuzzerTestOneInput(input.data(), input.size());

@@ -42,7 +42,6 @@ for n in range(int(sys.argv[3])):
 """
 
 
-
 def say(lab: Lab, **options) -> tuple[FirewallPair, list[sync.Encsync], int]:
     """The pair after COUNT short connections and one that lasts, and how many messages mickey has
     sent meanwhile. The options are those of sync.equip()."""

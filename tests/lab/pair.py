@@ -21,9 +21,9 @@ IPv6: 2001:db8:10::/64 inside, 2001:db8:203::/64 outside, the same last numbers.
 
 keepalived (VRRP) moves both virtual addresses together. What comes from inside goes out with the
 shared outside address (nat=True, by snat; masquerade=True, by masquerade: then the firewalls' own
-addresses outside are others, 192.0.2.2 and so on), or with its own (nat=False). Everything strict: only new
-connections from inside and what belongs to a known state is forwarded, conntrack does not pick up
-TCP connections midway. So without their states on the other node, sessions break.
+addresses outside are others, 192.0.2.2 and so on), or with its own (nat=False). Everything strict:
+only new connections from inside and what belongs to a known state is forwarded, conntrack does not
+pick up TCP connections midway. So without their states on the other node, sessions break.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ NEEDED = (CHARON, PLUGINS / "libstrongswan-kernel-libipsec.so", Path("/usr/sbin/
 # What docs/ipsec.md has, and then what a lab needs beyond.
 CHARON_CONF = """
 charon {{
-    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {libipsec} kernel-netlink socket-default vici
+    load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {libipsec} \
+kernel-netlink socket-default vici
     plugins {{
         vici {{
             socket = unix://{dir}/vici

@@ -8,7 +8,6 @@ import re
 
 import pytest
 
-import conntrack
 import sync
 from lab import PYTHON, Process, wait_for
 from pair import CLIENT, SERVER, FirewallPair

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 import sync
 from lab import descendants, wait_for
-from pair import VIP_INSIDE, FirewallPair, bin_dir
+from pair import VIP_INSIDE, FirewallPair
 
 pytestmark = pytest.mark.daemon
 

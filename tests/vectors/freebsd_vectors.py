@@ -263,7 +263,7 @@ def pf(size, vector):
 
 
 def bad(size, vector):
-    ins, upd, n = INS[size], UPD[size], SIZE[size]
+    ins, upd = INS[size], UPD[size]
 
     def refused(label, reason, action, message):
         vector(f"bad-{label}", packet(section(action, message), section(DEL_C, ident())),

@@ -262,7 +262,6 @@ def pf():
     vector("pf-clr-dirty", packet(section(CLR, clr(b"em1\0dirty"))),
            *said(CLR, 20, "clr [em1] 0a0b0c0d"))
 
-
     # The order in which r1.332 fills a packet; what it asks and its bulk updates go alone.
     udp = dict(proto=UDP, src=peer(1), dst=peer(0), timeout=6)
     udp_flow = flow((C, 40000, S, 443), (S, 443, C, 40000), 1, 0, proto=UDP)

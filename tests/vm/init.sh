@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # SPDX-License-Identifier: ISC
 # The guest, part one: from the initramfs to a root that is the host's, read-only, under a layer
 # in memory. What goes wrong here is seen on the console; the host finds no status.

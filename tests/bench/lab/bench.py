@@ -4,8 +4,9 @@
 
 The load is real: UDP packets of so many clients are routed through mickey, whose kernel makes an
 entry for each. (With --load entries, entries are put into mickey's kernel instead. That leaves more
-of the machine to the systems under test, and is for finding out where they end.) What a round does is told in measure.py, the network is drawn in topology.py. The
-lab, both firewalls and the load share the machine's processors, so trust the ratios.
+of the machine to the systems under test, and is for finding out where they end.) What a round does
+is told in measure.py, the network is drawn in topology.py. The lab,
+both firewalls and the load share the machine's processors, so trust the ratios.
 
 Programs are taken from build/bin of the repository, or from ENCSYNC_BIN_DIR. The exit status is
 0 if encsync lost nothing that conntrackd kept.
