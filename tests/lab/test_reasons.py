@@ -74,7 +74,7 @@ def test_who_is_refused_is_named_once(fresh):
     old = minnie.peer("mickey")["key"]
     minnie_log = len(minnie.log())
     mickey.command("keys", "rotate", "--what", "identity")
-    mickey.command("keys", "retire")
+    mickey.command("keys", "retire", "--force")
     refusal = f"a caller from {SYNC['mickey']} as 'mickey': no trusted key matches"
     wait_for(lambda: refusal in error(minnie, "mickey"), 30, "the refusal")
     assert minnie.peer("mickey")["state"] == "up" and minnie.ready()
