@@ -47,7 +47,7 @@ bool Engine::defer(const state::Flow& flow, std::uint32_t token) {
     record.sync.bits |= kUnconfirmed;
     meet_expectations(slot);
     announce(slot, false);
-    unconfirmed_.push_back({now_ + kBeginsWithin, slot, record.id});
+    unconfirmed_.add(now_ + kBeginsWithin, index_, slot);
     waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.sync.withheld);
     if (waiting_for == 0)
         return false;
@@ -81,14 +81,12 @@ void Engine::advance_deferred() {
         counters_.defer_timed_out++;
         release(deferred_.front().token);
     }
-    for (; !unconfirmed_.empty() && unconfirmed_.front().due <= now_; unconfirmed_.pop_front()) {
-        const Timed& flow = unconfirmed_.front();
-        if (!index_.used(flow.slot) || index_.record(flow.slot).id != flow.id ||
-            (index_.record(flow.slot).sync.bits & kUnconfirmed) == 0)
+    while (const auto slot = unconfirmed_.take(now_, index_)) {
+        if ((index_.record(*slot).sync.bits & kUnconfirmed) == 0)
             continue;
         counters_.defer_unconfirmed++;
-        retract(flow.slot);
-        forget(flow.slot);
+        retract(*slot);
+        forget(*slot);
     }
 }
 

@@ -108,20 +108,11 @@ void Engine::advance_session(PeerId peer) {
 }
 
 Instant Engine::deadline() const {
-    Instant next =
-        std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_, early_due_});
-    if (!young_.empty())
-        next = std::min(next, young_.front().due);
+    Instant next = std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_,
+                             early_due_, young_.next(), unconfirmed_.next(), stranded_.next(),
+                             masters_.next(), clashing_.next()});
     if (!deferred_.empty())
         next = std::min(next, deferred_.front().due);
-    if (!unconfirmed_.empty())
-        next = std::min(next, unconfirmed_.front().due);
-    if (!stranded_.empty())
-        next = std::min(next, stranded_.front().due);
-    if (!masters_.empty())
-        next = std::min(next, masters_.front().due);
-    if (!clashing_.empty())
-        next = std::min(next, clashing_.front().due);
     for (PeerId peer = 0; peer < peer_count(); peer++)
         if (may_put_back(peer))
             next = std::min(next, now_);

@@ -29,6 +29,7 @@
 #include "sync/expectations.hpp"
 #include "sync/pf_states.hpp"
 #include "sync/session.hpp"
+#include "sync/timer_queue.hpp"
 #include "table/table.hpp"
 
 #include <array>
@@ -328,24 +329,18 @@ class Engine : public table::Listener {
     void hold_back(state::Slot slot);
 
     // withheld.cpp
-    struct Timed {
-        Instant due;
-        state::Slot slot;
-        state::StateId id;
-    };
     std::uint16_t kept_from(state::Slot slot) const;
     std::uint16_t deaf_to_zone_of(state::Slot slot) const;
     void review_zones(PeerId peer);
     void review(state::Slot slot);
     void withhold(state::Slot slot);
     void keep_back(state::Slot slot);
-    bool is_young(const Timed& young) const;
     bool is_over(state::Slot slot) const;
     void come_of_age(Instant until);
 
     // missing.cpp
-    struct Vanished {             // of one owner
-        std::deque<Timed> copies; // `due`: when
+    struct Vanished {      // of one owner
+        TimerQueue copies; // "due" when it happened
         Instant put_back_since{0};
         std::size_t put_back = 0;               // since then
         Instant missing_since = Instant::max(); // any, for any reason
@@ -357,7 +352,7 @@ class Engine : public table::Listener {
     bool may_put_back(PeerId peer) const;
     void put_back_vanished(PeerId peer);
     void put_clashing();
-    bool is_missing(const Timed& copy, Missing why) const;
+    bool is_missing(state::Slot slot, Missing why) const;
     std::uint32_t creatorid_of(std::uint8_t owner) const;
     bool outranks(state::Slot slot, state::Slot other) const;
     void end_clashing(state::Slot slot, const state::Flow& other);
@@ -506,16 +501,13 @@ class Engine : public table::Listener {
     std::array<std::size_t, 256> copies_{}, refused_copies_{};            // by owner
     std::array<std::array<std::size_t, kMissingReasons>, 256> missing_{}; // likewise, by reason
 
-    bool any_nosync_ = false; // of a peer
-    std::deque<Timed> young_; // in the order in which they come of age
-
+    bool any_nosync_ = false;       // of a peer
     std::deque<Deferred> deferred_; // in the order of time
-    std::deque<Timed> unconfirmed_; // likewise
-    std::deque<Timed> stranded_;    // likewise
-    std::deque<Timed> clashing_;    // likewise: copies that are to be tried again
-    std::deque<Timed> unnamed_;     // own flows that the last dump did not name
+    TimerQueue young_, unconfirmed_, stranded_;
+    TimerQueue clashing_; // copies that are to be tried again
+    TimerQueue unnamed_;  // own flows that the last dump did not name
+    TimerQueue masters_;  // whose helper may be about to move sequence numbers
     std::array<Vanished, kMaxPeers> vanished_;
-    std::deque<Timed> masters_; // likewise: whose helper may be about to move sequence numbers
 
     std::multimap<state::Key, Early> early_; // by their master, which is not known yet
     Instant early_due_ = Instant::max();     // of the first of them

@@ -227,9 +227,8 @@ void Engine::on_destroyed(const state::Flow& flow) {
 // ---- dumps ---------------------------------------------------------------------------------
 
 void Engine::on_dump_begin() {
-    for (const Timed& flow : std::exchange(unnamed_, {}))
-        if (index_.used(flow.slot) && index_.record(flow.slot).id == flow.id)
-            mark_named(index_.record(flow.slot)); // this one will tell
+    while (const auto slot = unnamed_.take(now_, index_))
+        mark_named(index_.record(*slot)); // this one will tell
     dumping_ = true;
     dump_mark_ = !dump_mark_;
 }
@@ -291,7 +290,7 @@ void Engine::on_dump_end() {
             if ((record.sync.bits & kAbsent) != 0)
                 mark_named(record); // it has been taken over, and is not there yet
             else
-                unnamed_.push_back({now_, slot, record.id});
+                unnamed_.add(now_, index_, slot);
         } else if (owner_alive(record.sync.owner)) {
             mark_named(record);
             if ((record.sync.bits & kAbsent) == 0)
@@ -317,24 +316,24 @@ void Engine::on_dump_end() {
 // ours is its end everywhere. So what a dump did not name is looked at once more. True: there is
 // more.
 bool Engine::look_at_unnamed() {
-    std::vector<Timed> some;
-    for (; some.size() < kLooksAtATime && !unnamed_.empty(); unnamed_.pop_front()) {
-        const Timed& flow = unnamed_.front();
-        if (!index_.used(flow.slot) || index_.record(flow.slot).id != flow.id ||
-            is_named(index_.record(flow.slot)) || index_.record(flow.slot).sync.owner != kHere)
+    TimerQueue looked_at;
+    while (looked_at.size() < kLooksAtATime) {
+        const auto slot = unnamed_.take(now_, index_);
+        if (!slot)
+            break;
+        if (is_named(index_.record(*slot)) || index_.record(*slot).sync.owner != kHere)
             continue;
-        table_.look(index_.flow(flow.slot, now_s_));
-        some.push_back(flow);
+        table_.look(index_.flow(*slot, now_s_));
+        looked_at.add(now_, index_, *slot);
     }
-    if (some.empty())
+    if (looked_at.empty())
         return false;
     table_.flush(); // and so the answers are in
-    for (const Timed& flow : some) {
-        if (!index_.used(flow.slot) || index_.record(flow.slot).id != flow.id ||
-            is_named(index_.record(flow.slot)) || strand(flow.slot))
+    while (const auto slot = looked_at.take(now_, index_)) {
+        if (is_named(index_.record(*slot)) || strand(*slot))
             continue;
-        retract(flow.slot);
-        forget(flow.slot);
+        retract(*slot);
+        forget(*slot);
     }
     return !unnamed_.empty();
 }

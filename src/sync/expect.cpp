@@ -85,7 +85,7 @@ void Engine::expect_of(Slot slot, const Expectation& expectation, bool fresh) {
         local_change(index_.flow(slot, now_s_), Timer::ours);
     if (fresh && index_.record(slot).sync.owner == kHere && index_.key(slot).proto == IPPROTO_TCP &&
         index_.reply(slot) != state::inverse(index_.key(slot)) && masters_.size() < kMaxMasters)
-        masters_.push_back({now_ + kMangled, slot, index_.record(slot).id});
+        masters_.add(now_ + kMangled, index_, slot);
     const Edit edit(*this, slot);
     if (book_.add(slot, expectation, now_s_ + expectation.timeout) ==
             ExpectationBook::Added::fresh &&
@@ -157,12 +157,9 @@ void Engine::give_up_masters() {
 // The helper expects first, and then writes the translated address into the packet, which may move
 // the flow's sequence numbers. No event tells of that.
 void Engine::look_at_masters() {
-    for (; !masters_.empty() && masters_.front().due <= now_; masters_.pop_front()) {
-        const Timed& master = masters_.front();
-        if (index_.used(master.slot) && index_.record(master.slot).id == master.id &&
-            index_.record(master.slot).sync.owner == kHere)
-            table_.look(index_.flow(master.slot, now_s_));
-    }
+    while (const auto slot = masters_.take(now_, index_))
+        if (index_.record(*slot).sync.owner == kHere)
+            table_.look(index_.flow(*slot, now_s_));
 }
 
 // What a copy expects, into the table.

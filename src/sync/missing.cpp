@@ -96,17 +96,16 @@ void Engine::mark_absent(Slot slot, Missing why) {
     set_missing(record, why);
     const std::uint8_t owner = record.sync.owner;
     if (why == Missing::vanished && owner < sessions_.size())
-        vanished_[owner].copies.push_back({now_, slot, record.id});
+        vanished_[owner].copies.add(now_, index_, slot);
     else if (why == Missing::clash && clashing_.size() < kMaxClashing)
-        clashing_.push_back({now_ + kClashPause, slot, record.id});
+        clashing_.add(now_ + kClashPause, index_, slot);
 }
 
 // ---- put back ------------------------------------------------------------------------------
 
 bool Engine::may_put_back(PeerId peer) const {
-    const Vanished& v = vanished_[peer];
-    return sessions_[peer]->reachable() && !v.copies.empty() &&
-           v.copies.front().due < sessions_[peer]->last_heard;
+    return sessions_[peer]->reachable() &&
+           vanished_[peer].copies.next() < sessions_[peer]->last_heard;
 }
 
 void Engine::put_back_vanished(PeerId peer) {
@@ -116,35 +115,33 @@ void Engine::put_back_vanished(PeerId peer) {
         v.put_back = 0;
     }
     for (std::size_t n = 0; n < kAtATime && may_put_back(peer); n++) {
-        const Timed copy = v.copies.front();
-        v.copies.pop_front();
-        if (!is_missing(copy, Missing::vanished) || index_.record(copy.slot).sync.owner != peer)
+        const auto slot = v.copies.take(sessions_[peer]->last_heard - Instant(1), index_);
+        if (!slot)
+            break;
+        Record& record = index_.record(*slot);
+        if (!is_missing(*slot, Missing::vanished) || record.sync.owner != peer)
             continue;
         // A packet of a dead owner may be on its way still; the refresh round waits for longer.
-        if ((index_.record(copy.slot).sync.bits & kEnded) != 0)
+        if ((record.sync.bits & kEnded) != 0)
             continue;
         if (v.put_back >= kPutBackTimes * copies_[peer] + kPutBackMore) {
-            index_.record(copy.slot).expires = now_s_ + kRefusedPause;
+            record.expires = now_s_ + kRefusedPause;
             continue;
         }
         v.put_back++;
         counters_.put_back++;
-        put_copy(copy.slot);
+        put_copy(*slot);
     }
 }
 
 void Engine::put_clashing() {
-    for (std::size_t n = clashing_.size(); n > 0 && clashing_.front().due <= now_; n--) {
-        const Timed copy = clashing_.front();
-        clashing_.pop_front();
-        if (is_missing(copy, Missing::clash) && owner_alive(index_.record(copy.slot).sync.owner))
-            put_copy(copy.slot);
-    }
+    while (const auto slot = clashing_.take(now_, index_))
+        if (is_missing(*slot, Missing::clash) && owner_alive(index_.record(*slot).sync.owner))
+            put_copy(*slot);
 }
 
-bool Engine::is_missing(const Timed& copy, Missing why) const {
-    return index_.used(copy.slot) && index_.record(copy.slot).id == copy.id &&
-           index_.record(copy.slot).sync.missing == static_cast<std::uint8_t>(why);
+bool Engine::is_missing(Slot slot, Missing why) const {
+    return index_.record(slot).sync.missing == static_cast<std::uint8_t>(why);
 }
 
 // ---- clashes -------------------------------------------------------------------------------

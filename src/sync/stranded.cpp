@@ -38,7 +38,7 @@ bool Engine::strand(Slot slot) {
     Record& record = index_.record(slot);
     record.sync.bits =
         static_cast<std::uint8_t>((record.sync.bits & (kYoung | kDumpMark)) | kStranded);
-    stranded_.push_back({now_ + kPatience, slot, record.id});
+    stranded_.add(now_ + kPatience, index_, slot);
     counters_.stranded++;
     return true;
 }
@@ -66,7 +66,7 @@ void Engine::end_stranded(Slot slot) {
         return;
     }
     if (options_.role == Role::standby && flow.timeout != 0) {
-        stranded_.push_back({now_ + kPatience, slot, record.id});
+        stranded_.add(now_ + kPatience, index_, slot);
         return;
     }
     retract(slot);
@@ -74,12 +74,12 @@ void Engine::end_stranded(Slot slot) {
 }
 
 void Engine::settle_stranded() {
-    for (int n = 0; n < kAtATime && !stranded_.empty() && stranded_.front().due <= now_; n++) {
-        const Timed flow = stranded_.front();
-        stranded_.pop_front();
-        if (index_.used(flow.slot) && index_.record(flow.slot).id == flow.id &&
-            (index_.record(flow.slot).sync.bits & kStranded) != 0)
-            end_stranded(flow.slot);
+    for (int n = 0; n < kAtATime; n++) {
+        const auto slot = stranded_.take(now_, index_);
+        if (!slot)
+            break;
+        if ((index_.record(*slot).sync.bits & kStranded) != 0)
+            end_stranded(*slot);
     }
 }
 

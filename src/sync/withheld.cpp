@@ -98,18 +98,9 @@ void Engine::withhold(Slot slot) {
 void Engine::keep_back(Slot slot) {
     if (options_.delay == Instant::zero())
         return;
-    Record& record = index_.record(slot);
-    record.sync.bits |= kYoung;
-    young_.push_back({now_ + options_.delay, slot, record.id});
+    index_.record(slot).sync.bits |= kYoung;
+    young_.add(now_ + options_.delay, index_, slot);
     review(slot);
-    // Of those that ended young the line keeps nothing but their places.
-    if (young_.size() > 2 * index_.size() + 1024)
-        std::erase_if(young_, [&](const Timed& young) { return !is_young(young); });
-}
-
-bool Engine::is_young(const Timed& young) const {
-    return index_.used(young.slot) && index_.record(young.slot).id == young.id &&
-           (index_.record(young.slot).sync.bits & kYoung) != 0;
 }
 
 bool Engine::is_over(Slot slot) const {
@@ -121,12 +112,12 @@ bool Engine::is_over(Slot slot) const {
 }
 
 void Engine::come_of_age(Instant until) {
-    for (; !young_.empty() && young_.front().due <= until; young_.pop_front()) {
-        if (!is_young(young_.front()) || is_over(young_.front().slot))
+    while (const auto slot = young_.take(until, index_)) {
+        state::SyncMarks& sync = index_.record(*slot).sync;
+        if ((sync.bits & kYoung) == 0 || is_over(*slot))
             continue;
-        state::SyncMarks& sync = index_.record(young_.front().slot).sync;
         sync.bits = static_cast<std::uint8_t>(sync.bits & ~kYoung);
-        review(young_.front().slot);
+        review(*slot);
     }
 }
 
