@@ -4,7 +4,7 @@
 //     state::Index index(seed);
 //     auto [slot, fresh] = index.insert(flow);
 //     index.record(slot).mark = 7;
-//     for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s)) ...
+//     for (const Slot slot : index.slots()) ...
 //
 // Memory: a Record plus 28 bytes (IPv4) or 76 (IPv6) of tuples and about 20 bytes of hash tables
 // per flow, the first two in chunks that never move, so growing never copies the records. Both
@@ -19,6 +19,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -103,8 +104,15 @@ class Index {
     // False for a slot that was erased or never used.
     bool used(Slot slot) const;
 
-    // Visits every flow once in slot order, whatever is erased or inserted meanwhile behind the
-    // visitor. next(kNoSlot) begins; kNoSlot ends.
+    // Every flow once, in slot order, whatever is erased or inserted meanwhile, the one just
+    // visited included. A walk may stop and go on behind any slot.
+    class Slots;
+    Slots slots(Slot after = kNoSlot) const;
+    // A slice of a walk: visits up to so many flows behind the cursor, and moves it. True: it has
+    // come to the end, and begins anew with the next.
+    template<class Visit>
+    bool slice(Slot& cursor, std::size_t most, const Visit& visit) const;
+    // The step of both: the next flow in slot order; kNoSlot: before the first, behind the last.
     Slot next(Slot slot) const;
 
     std::size_t size() const;
@@ -114,6 +122,51 @@ class Index {
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };
+
+class Index::Slots {
+  public:
+    class Iterator {
+      public:
+        using value_type = Slot;
+        using difference_type = std::ptrdiff_t;
+
+        Iterator(const Index& index, Slot slot) : index_(&index), slot_(slot) {}
+        Slot operator*() const { return slot_; }
+        Iterator& operator++() {
+            slot_ = index_->next(slot_);
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(std::default_sentinel_t) const { return slot_ == kNoSlot; }
+
+      private:
+        const Index* index_;
+        Slot slot_;
+    };
+
+    Slots(const Index& index, Slot after) : index_(index), after_(after) {}
+    Iterator begin() const { return {index_, index_.next(after_)}; }
+    std::default_sentinel_t end() const { return {}; }
+
+  private:
+    const Index& index_;
+    Slot after_;
+};
+
+inline Index::Slots Index::slots(Slot after) const {
+    return {*this, after};
+}
+
+template<class Visit>
+bool Index::slice(Slot& cursor, std::size_t most, const Visit& visit) const {
+    for (; most > 0; most--) {
+        cursor = next(cursor);
+        if (cursor == kNoSlot)
+            return true;
+        visit(cursor);
+    }
+    return false;
+}
 
 // The id of a flow that was born here: a keyed hash of its key (SipHash-2-4), so that a restart
 // gives the same flow the same name and a stranger cannot make two collide.

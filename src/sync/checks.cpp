@@ -73,7 +73,7 @@ bool Engine::digests_hold() const {
         return true;
     Digest live;
     std::array<Digest, kMaxPeers> copies, withheld;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const state::SyncMarks& sync = index_.record(slot).sync;
         const Node leaf = leaf_of(index_.record(slot).id);
         const std::uint64_t check = check_of(index_, book_, slot);
@@ -94,7 +94,7 @@ void Engine::begin_digests() {
     if (digesting_)
         return;
     digesting_ = true;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+    for (const Slot slot : index_.slots())
         sum(slot, true);
 }
 
@@ -229,7 +229,7 @@ void Engine::ask_surplus(PeerId peer) {
     Session& s = *sessions_[peer];
     if (s.checks.surplus.empty())
         return;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
         if (record.sync.owner == peer && s.checks.surplus.contains(leaf_of(record.id)) &&
             !s.checks.named.contains(record.id))
@@ -275,7 +275,7 @@ void Engine::answer_absent(PeerId peer, state::StateId id) {
 void Engine::walk_leaves(PeerId peer) {
     Checks& c = sessions_[peer]->checks;
     c.walk_not_before = now_ + kWalkPause;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
         if (record.sync.owner != kHere || has(record.sync.withheld, peer))
             continue;

@@ -281,7 +281,7 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
 }
 
 void Engine::on_dump_end() {
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         Record& record = index_.record(slot);
         if (is_named(record) || record.refused != 0 ||
             (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
@@ -487,16 +487,10 @@ void Engine::refresh(Slot slot) {
 
 // A slice of the index at a time.
 void Engine::refresh_round() {
-    const std::size_t size = index_.size();
-    std::size_t budget = refresh_hurry_ ? 20'000 : std::max<std::size_t>(64, size / kRefreshTicks);
-    while (budget-- > 0) {
-        refresh_cursor_ = index_.next(refresh_cursor_);
-        if (refresh_cursor_ == kNoSlot) {
-            refresh_hurry_ = judging_ = false;
-            break;
-        }
-        refresh(refresh_cursor_);
-    }
+    const std::size_t most =
+        refresh_hurry_ ? 20'000 : std::max<std::size_t>(64, index_.size() / kRefreshTicks);
+    if (index_.slice(refresh_cursor_, most, [this](Slot slot) { refresh(slot); }))
+        refresh_hurry_ = judging_ = false;
     refresh_due_ = now_ + (refresh_hurry_ ? kRefreshHurry : kRefreshTick);
 }
 

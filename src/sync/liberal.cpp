@@ -72,20 +72,18 @@ void Engine::relax_round() {
         relax_due_ = now_ + kIdle;
         return;
     }
-    std::size_t budget = relax_hurry_ ? kHurrySlice : std::max(kLeastSlice, index_.size() / kTicks);
-    while (budget-- > 0) {
-        relax_cursor_ = index_.next(relax_cursor_);
-        if (relax_cursor_ == kNoSlot) {
-            relax_hurry_ = false;
-            break;
-        }
-        const Record& record = index_.record(relax_cursor_);
+    const std::size_t most =
+        relax_hurry_ ? kHurrySlice : std::max(kLeastSlice, index_.size() / kTicks);
+    const bool end = index_.slice(relax_cursor_, most, [this](Slot slot) {
+        const Record& record = index_.record(slot);
         // A refresh round in a hurry is about to write the copies anyway.
         const bool written =
             refresh_hurry_ && record.sync.owner != kHere && owner_alive(record.sync.owner);
         if (!record.sync.liberal && !written && (relax_hurry_ || is_lasting(record)))
-            relax(relax_cursor_);
-    }
+            relax(slot);
+    });
+    if (end)
+        relax_hurry_ = false;
     relax_due_ = now_ + (relax_hurry_ ? kHurry : kTick);
 }
 

@@ -270,7 +270,7 @@ void Engine::reconcile_roles() {
     if (taker == kUnclaimed)
         return;
     bool hurry = false;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const state::SyncMarks& sync = index_.record(slot).sync;
         if (sync.owner == taker || !gives_way(sync.owner))
             continue;
@@ -293,7 +293,7 @@ void Engine::reconcile_roles() {
 
 // The peer is back without the table it had, and will name nothing of what was in it.
 void Engine::take_lost(PeerId peer) {
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         if (index_.record(slot).sync.owner == peer && claim(slot))
             clear(index_.record(slot).sync.known, peer);
     }
@@ -318,17 +318,17 @@ void Engine::settle_unclaimed(bool waited) {
     }
     if (any && lost && !waited)
         return; // it may be about to tell what has ended in its present life
-    for (Slot slot = any ? index_.next(kNoSlot) : kNoSlot; slot != kNoSlot;
-         slot = index_.next(slot)) {
-        if (index_.record(slot).sync.owner != kUnclaimed)
-            continue;
-        if (lost) {
-            claim(slot);
-            continue;
+    if (any)
+        for (const Slot slot : index_.slots()) {
+            if (index_.record(slot).sync.owner != kUnclaimed)
+                continue;
+            if (lost) {
+                claim(slot);
+                continue;
+            }
+            discard(slot);
+            counters_.dropped_unclaimed++;
         }
-        discard(slot);
-        counters_.dropped_unclaimed++;
-    }
     unclaimed_due_ = Instant::max();
     for (const auto& s : sessions_)
         s->lost = false; // what becomes nobody's from now on it has never had

@@ -10,7 +10,6 @@
 
 namespace encsync::sync {
 
-using state::kNoSlot;
 using state::Slot;
 
 namespace {
@@ -32,7 +31,7 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     begin_session(peer); // what the place's last holder left in the marks
     any_nosync_ =
         std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+    for (const Slot slot : index_.slots())
         withhold(slot);
 }
 
@@ -44,7 +43,7 @@ void Engine::remove_peer(PeerId peer) {
         on_link_down(peer);
     begin_session(peer);
     if (copies_[peer] != 0)
-        for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        for (const Slot slot : index_.slots()) {
             if (index_.record(slot).sync.owner != peer)
                 continue;
             if (index_.record(slot).refused != 0)

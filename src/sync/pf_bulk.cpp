@@ -113,7 +113,7 @@ std::uint32_t Engine::bulk_endtime(const Session& s) const {
 // ---- CLR -----------------------------------------------------------------------------------
 
 void Engine::clear_plain(PeerId peer, const pfsync::Clear& what) {
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
         const std::uint8_t owner = record.sync.owner;
         // Another pf that hears the speaker has removed its states, too, without a word.

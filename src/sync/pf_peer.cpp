@@ -178,7 +178,7 @@ std::int32_t Engine::since_moved(const Record& record, const state::Flow& flow) 
 // This node has become the active one: traffic comes here from now on, and established flows raise
 // no event that would say so.
 void Engine::take_from_plain() {
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const std::uint8_t owner = index_.record(slot).sync.owner;
         if (owner < sessions_.size() && sessions_[owner]->plain())
             take(slot);
@@ -295,13 +295,8 @@ void Engine::pf_round() {
     if (pf_cursor_ == kNoSlot)
         pf_round_ = now_s_ / kRound;
     pf_due_ = now_ + kPfTick;
-    for (std::size_t budget = std::max<std::size_t>(64, index_.size() / kTicks + 1); budget > 0;
-         budget--) {
-        pf_cursor_ = index_.next(pf_cursor_);
-        if (pf_cursor_ == kNoSlot)
-            return;
-        pf_turn(pf_cursor_);
-    }
+    index_.slice(pf_cursor_, std::max<std::size_t>(64, index_.size() / kTicks + 1),
+                 [this](Slot slot) { pf_turn(slot); });
 }
 
 void Engine::pf_turn(Slot slot) {
@@ -332,7 +327,7 @@ void Engine::pf_turn(Slot slot) {
 // It was out of reach, and may have spoken meanwhile: its flows get their whole time again.
 void Engine::renew_leases(PeerId peer) {
     Session& s = *sessions_[peer];
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         if (index_.record(slot).sync.owner != peer)
             continue;
         const auto index = pfsync::timeout_index(s.dialect, index_.flow(slot, now_s_));

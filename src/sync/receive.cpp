@@ -560,7 +560,7 @@ void Engine::receive_clear(PeerId peer, Bytes message) {
     // Our states float: they belong to no single interface.
     if (!clear_all.ifname.empty() && clear_all.ifname != "all")
         return;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
         if (record.sync.owner == peer && record.id.creatorid == clear_all.creatorid) {
             discard(slot);

@@ -74,7 +74,7 @@ void Engine::on_silent(PeerId peer) {
 // side asks the other for everything.
 void Engine::begin_session(PeerId peer) {
     Session& s = *sessions_[peer];
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+    for (const Slot slot : index_.slots()) {
         state::SyncMarks& sync = index_.record(slot).sync;
         clear(sync.known, peer);
         clear(sync.queued, peer);
@@ -132,7 +132,7 @@ void Engine::receive_bulk_status(PeerId peer, Bytes message) {
 void Engine::end_bulk(PeerId peer) {
     Session& s = *sessions_[peer];
     if (s.extended && s.bulk_arriving && copies_[peer] != 0)
-        for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot)) {
+        for (const Slot slot : index_.slots()) {
             const state::SyncMarks& sync = index_.record(slot).sync;
             if (sync.owner != peer || sync.epoch == s.epoch)
                 continue;

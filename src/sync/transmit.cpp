@@ -336,18 +336,17 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
                 !has(index_.record(s.bulk_again.front()).sync.withheld, peer) &&
                 !say_state(s, peer, packet, s.bulk_again.front(), Item::Kind::bulk))
                 return false;
-        while (!s.bulk_walked && s.bulk_pause <= now_) {
-            const Slot slot = index_.next(s.bulk_cursor);
-            s.bulk_walked = slot == kNoSlot;
-            if (s.bulk_walked)
-                break;
-            const Record& record = index_.record(slot);
-            if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0) {
-                if (!say_state(s, peer, packet, slot, Item::Kind::bulk))
-                    return false;
-                s.bulk_sent++;
+        if (!s.bulk_walked && s.bulk_pause <= now_) {
+            for (const Slot slot : index_.slots(s.bulk_cursor)) {
+                const Record& record = index_.record(slot);
+                if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0) {
+                    if (!say_state(s, peer, packet, slot, Item::Kind::bulk))
+                        return false;
+                    s.bulk_sent++;
+                }
+                s.bulk_cursor = slot;
             }
-            s.bulk_cursor = slot;
+            s.bulk_walked = true;
         }
     }
     if (s.bulk_can_end()) {

@@ -18,7 +18,6 @@
 
 namespace encsync::sync {
 
-using state::kNoSlot;
 using state::Record;
 using state::Slot;
 
@@ -53,7 +52,7 @@ void Engine::review_zones(PeerId peer) {
     Session& s = *sessions_[peer];
     if (std::exchange(s.zones, s.zones_of_wire()) == s.zones_of_wire())
         return;
-    for (Slot slot = index_.next(kNoSlot); slot != kNoSlot; slot = index_.next(slot))
+    for (const Slot slot : index_.slots())
         if (index_.zone(slot) != 0 || index_.extras(slot).reply_zone)
             review(slot);
 }

@@ -419,7 +419,7 @@ std::string World::discord() const {
         if (!node->engine)
             continue;
         const state::Index& index = node->engine->index();
-        for (state::Slot s = index.next(state::kNoSlot); s != state::kNoSlot; s = index.next(s)) {
+        for (const state::Slot s : index.slots()) {
             const std::uint8_t owner = index.record(s).sync.owner;
             owners[index.key(s)].insert(owner == sync::kHere        ? node->index
                                         : owner == sync::kUnclaimed ? owner

@@ -153,7 +153,7 @@ void iterate(benchmark::State& state) {
     const Index& index = filled(family_of(state));
     for (auto _ : state) {
         std::uint64_t sum = 0;
-        for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s))
+        for (const Slot s : index.slots())
             sum += index.record(s).mark;
         benchmark::DoNotOptimize(sum);
     }

@@ -409,7 +409,7 @@ class Run {
     sync::Digest copies_of(PeerId p) const {
         sync::Digest out;
         const state::Index& index = engine_->index();
-        for (state::Slot s = index.next(state::kNoSlot); s != state::kNoSlot; s = index.next(s))
+        for (const state::Slot s : index.slots())
             if (index.record(s).sync.owner == p)
                 out.add(sync::leaf_of(index.record(s).id),
                         sync::check_of(index, engine_->expectations(), s));

@@ -199,8 +199,8 @@ TEST(Index, VisitsEachOnceWhileThingsChangeBehindIt) {
     std::uint32_t fresh = 100000;
     Slot last = 0;
     std::size_t visits = 0;
-    for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s), visits++) {
-        ASSERT_TRUE(visits == 0 || s > last);
+    for (const Slot s : index.slots()) {
+        ASSERT_TRUE(visits++ == 0 || s > last);
         last = s;
         ASSERT_TRUE(index.used(s));
         awaited.erase(index.record(s).id.id);
@@ -212,6 +212,29 @@ TEST(Index, VisitsEachOnceWhileThingsChangeBehindIt) {
     }
     EXPECT_TRUE(awaited.empty()) << awaited.size();
     EXPECT_LE(visits, 5000U + (fresh - 100000));
+}
+
+TEST(Index, WalksInSlices) {
+    Index index(kSeed);
+    Slot cursor = kNoSlot;
+    std::vector<Slot> visited;
+    const auto visit = [&](Slot slot) { visited.push_back(slot); };
+    EXPECT_TRUE(index.slice(cursor, 5, visit)); // nothing is there
+    for (std::uint32_t n = 0; n < 10; n++)
+        index.insert(make(n), 0, 0);
+    EXPECT_FALSE(index.slice(cursor, 4, visit));
+    EXPECT_EQ(visited.size(), 4U);
+    index.erase(cursor);
+    EXPECT_FALSE(index.slice(cursor, 6, visit));
+    EXPECT_TRUE(index.slice(cursor, 6, visit)); // which begins anew
+    EXPECT_EQ(visited.size(), 10U);
+    EXPECT_FALSE(index.slice(cursor, 9, visit));
+    EXPECT_EQ(visited.size(), 19U);
+    EXPECT_TRUE(std::equal(visited.begin(), visited.begin() + 3, visited.begin() + 10));
+    std::size_t rest = 0;
+    for ([[maybe_unused]] const Slot slot : index.slots(visited[4]))
+        rest++;
+    EXPECT_EQ(rest, 5U);
 }
 
 TEST(Index, RecordsDoNotMove) {
@@ -238,8 +261,10 @@ TEST_P(Model, AgreesWithAMap) {
     const auto expect_same = [&] {
         ASSERT_EQ(index.size(), by_key.size());
         std::size_t seen = 0;
-        for (Slot s = index.next(kNoSlot); s != kNoSlot; s = index.next(s), seen++)
+        for (const Slot s : index.slots()) {
             ASSERT_EQ(by_key.at(index.key(s)).first, s);
+            seen++;
+        }
         ASSERT_EQ(seen, by_key.size());
         for (const auto& [key, entry] : by_key) {
             ASSERT_EQ(index.find(key), entry.first);

@@ -364,8 +364,7 @@ void Rig::read() {
 }
 
 std::string Rig::heard(PeerId peer, bool all) {
-    for (state::Slot s = engine->index().next(state::kNoSlot); s != state::kNoSlot;
-         s = engine->index().next(s))
+    for (const state::Slot s : engine->index().slots())
         names_[engine->index().record(s).id] = engine->index().key(s).orig.sport;
     read();
     const std::string out = all ? heard_all_[peer] : heard_[peer];
