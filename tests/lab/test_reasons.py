@@ -46,8 +46,7 @@ def test_a_peer_that_vanishes_and_one_that_leaves(fresh):
     pair.minnie.ip("link set sync up")
     sync.wait_in_step(mickey, minnie, timeout=30)
     assert error(mickey, "minnie") == ""
-    # The twin: it says goodbye. If both have called, one of two IKE SAs is to go before that.
-    time.sleep(3)
+    # The twin: it says goodbye.
     minnie.stop()
     wait_for(lambda: mickey.peer("minnie")["state"] != "up", 20, "the end to be noticed")
     wait_for(lambda: lines(mickey, "peer minnie: down: the peer closed its SAs"), 10, "the reason")

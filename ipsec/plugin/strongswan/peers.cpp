@@ -99,6 +99,7 @@ bool Peers::goes_first(PeerId id) const {
 void Peers::renewed(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->renewals++;
+        e->closing = 0;
         e->unanswered = false;
     }
 }
@@ -110,7 +111,8 @@ std::uint32_t Peers::renewals(PeerId id) const {
 void Peers::up(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->up = true;
-        e->closed_by_peer = e->unanswered = false;
+        e->closing = 0;
+        e->unanswered = false;
         e->attempts = 0;
         told_[id] = {};
     }
@@ -124,14 +126,14 @@ End Peers::down(PeerId id, Clock::time_point now) {
     e->attempts = 0;
     e->childless = {};
     e->next = now + head_start(e->config);
-    const bool closed = std::exchange(e->closed_by_peer, false);
+    const bool closed = std::exchange(e->closing, 0U) != 0;
     const bool unanswered = std::exchange(e->unanswered, false);
     return closed ? End::closed_by_peer : unanswered ? End::unanswered : End::ours;
 }
 
 void Peers::closed_by_peer(PeerId id) {
     if (PeerEntry* e = entry(id))
-        e->closed_by_peer = true;
+        e->closing++;
 }
 
 void Peers::unanswered(PeerId id) {
@@ -140,8 +142,10 @@ void Peers::unanswered(PeerId id) {
 }
 
 void Peers::still_up(PeerId id) {
-    if (PeerEntry* e = entry(id))
-        e->closed_by_peer = e->unanswered = false;
+    if (PeerEntry* e = entry(id)) {
+        e->closing -= e->closing != 0 ? 1 : 0;
+        e->unanswered = false;
+    }
 }
 
 bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {

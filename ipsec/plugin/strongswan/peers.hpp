@@ -26,7 +26,7 @@ struct PeerEntry {
     channel::Peer config;
     bool removed = false;
     bool up = false;
-    bool closed_by_peer = false;
+    unsigned closing = 0; // SAs that the peer has said it closes, and that are not gone yet
     bool unanswered = false;
     std::uint32_t renewals = 0;    // outbound SAs put to use so far
     unsigned attempts = 0;         // since it was last up
@@ -65,7 +65,7 @@ class Peers {
     // The peer closes an SA, or does not answer: news only if that turns out to be the end.
     void closed_by_peer(PeerId id);
     void unanswered(PeerId id);
-    void still_up(PeerId id);
+    void still_up(PeerId id); // an SA is gone, and was not the last
 
     bool due(PeerId id, bool connecting, bool established, Clock::time_point now);
     // Whether it is news.

@@ -144,6 +144,13 @@ TEST_F(Table, WhoClosedItIsSaidOnlyForTheLast) {
     sas.add(sa(4, true), peers);
     peers.closed_by_peer(2);
     EXPECT_EQ(line(sas.remove(4, kRight, peers)), "deleted down(the peer closed its SAs) -o4");
+    // Both ends had called: it says of both that it closes them, before the first is gone.
+    sas.add(sa(5, true), peers);
+    sas.add(sa(6, true), peers);
+    peers.closed_by_peer(2);
+    peers.closed_by_peer(2);
+    EXPECT_EQ(line(sas.remove(5, kRight, peers)), "-o5");
+    EXPECT_EQ(line(sas.remove(6, kRight, peers)), "deleted down(the peer closed its SAs) -o6");
 }
 
 TEST_F(Table, ThatItDoesNotAnswerIsSaidOnlyForTheLast) {
