@@ -132,10 +132,6 @@ Result<std::optional<json::array>> ask_peers(const Options& options) {
     return std::optional(std::move(*list));
 }
 
-std::string text(const json::value& peer, std::string_view name) {
-    return std::string(control::text(peer.as_object(), name));
-}
-
 // Without the older identity every peer must take the newer one. The error names those that have
 // not shown that they do.
 Result<void> may_retire(const Options& options, const keys::Identity& newer) {
@@ -148,10 +144,11 @@ Result<void> may_retire(const Options& options, const keys::Identity& newer) {
     const json::value print(keys::fingerprint(newer.key));
     std::vector<std::string> missing;
     for (const json::value& peer : **peers) {
-        const auto* accepts = peer.as_object().if_contains("accepts");
+        const auto* fields = peer.if_object();
+        const auto* accepts = fields ? fields->if_contains("accepts") : nullptr;
         const auto* prints = accepts != nullptr ? accepts->if_array() : nullptr;
         if (prints == nullptr || std::ranges::find(*prints, print) == prints->end())
-            missing.push_back(text(peer, "name"));
+            missing.emplace_back(control::text(peer, "name"));
     }
     if (missing.empty())
         return {};
@@ -168,10 +165,10 @@ Result<void> may_retire(const Options& options, const keys::TrustedKey& older) {
     const std::string print = keys::fingerprint(older.key);
     if (*peers)
         for (const json::value& peer : **peers)
-            if (text(peer, "state") == "up" && text(peer, "key") == print)
+            if (control::text(peer, "state") == "up" && control::text(peer, "key") == print)
                 return Error{fmt::format("{} is connected with the older key, {}: run encsync keys "
                                          "retire there first",
-                                         text(peer, "name"), print)};
+                                         control::text(peer, "name"), print)};
     return {};
 }
 

@@ -48,11 +48,6 @@ json::object request_for(const ToldRole& told, const std::string& reason = {}) {
     return request;
 }
 
-std::string_view text(const json::value& answer, std::string_view name) {
-    const auto* fields = answer.if_object();
-    return fields ? control::text(*fields, name) : std::string_view();
-}
-
 bool says(const json::value& answer, std::string_view name, bool what) {
     const auto* fields = answer.if_object();
     const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
@@ -74,15 +69,16 @@ Result<std::optional<ToldRole>> leave(const Options& options, const ToldRole& to
 
 int report(const Options& options, Role role, const json::value& answer) {
     if (says(answer, "overtaken", true)) {
-        fail(overtaken(role, text(answer, "role")));
+        fail(overtaken(role, control::text(answer, "role")));
         return kOvertaken;
     }
     if (says(answer, "stored", false))
         return fail(fmt::format("the role is {}, but will be lost if encsyncd is started again: {}",
-                                clean(text(answer, "role")), clean(text(answer, "why"))));
+                                clean(control::text(answer, "role")),
+                                clean(control::text(answer, "why"))));
     if (options.json)
         return print_json(answer);
-    fmt::print("{}\n", clean(text(answer, "role")));
+    fmt::print("{}\n", clean(control::text(answer, "role")));
     return 0;
 }
 
@@ -306,7 +302,7 @@ class Follower {
             return not_told(answer.error().text);
         }
         if (says(*answer, "overtaken", true) && !told_)
-            say(LOG_WARNING, overtaken(latest_->role, text(*answer, "role")));
+            say(LOG_WARNING, overtaken(latest_->role, control::text(*answer, "role")));
         told_ = true;
         complaint_.clear();
     }

@@ -127,6 +127,11 @@ std::variant<Request, Refused> parse_request(std::string_view line) {
     return Request{command, std::move(*object)};
 }
 
+std::string_view text(const boost::json::value& object, std::string_view name) {
+    const auto* fields = object.if_object();
+    return fields ? text(*fields, name) : std::string_view();
+}
+
 std::string_view text(const boost::json::object& fields, std::string_view name) {
     const auto* value = fields.if_contains({name.data(), name.size()});
     const auto* string = value ? value->if_string() : nullptr;

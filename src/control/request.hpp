@@ -69,5 +69,6 @@ std::variant<Request, Refused> parse_request(std::string_view line);
 
 // The value of a text field: empty if it is not there.
 std::string_view text(const boost::json::object& fields, std::string_view name);
+std::string_view text(const boost::json::value& object, std::string_view name);
 
 } // namespace encsync::control

@@ -131,8 +131,8 @@ void Node::take_keys(Keys keys, Told told) {
         const auto is_for = [&peer](const keys::Identity& mine) {
             return keys::certifies(peer.certificate, mine.key);
         };
-        // A peer with our passphrase does not ask for a key, one with our CA takes what that
-        // signed.
+        // A peer with a preshared key asks for no other; one that takes certificates takes the key
+        // that ours is for.
         life.vouched.clear();
         for (const keys::Identity& mine : keys.identities)
             if (!peer.psk.empty() || (!peer.certificate.empty() && is_for(mine)))

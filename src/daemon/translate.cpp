@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/translate.hpp"
 
+#include "config/options.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <net/if.h>
@@ -75,22 +77,11 @@ namespace {
 
 // Whether it is greeted, and in which dialect it is spoken to.
 std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
-    using pfsync::Dialect;
-    switch (wire) {
-    case config::Wire::openbsd:
-        return {false, Dialect::openbsd};
-    case config::Wire::freebsd_1301:
-        return {false, Dialect::freebsd1301};
-    case config::Wire::freebsd_1400:
-        return {false, Dialect::freebsd1400};
-    case config::Wire::freebsd_1500:
-        return {false, Dialect::freebsd1500};
-    case config::Wire::automatic:
+    if (const auto dialect = config::dialect_of(wire))
+        return {false, dialect};
+    if (wire == config::Wire::automatic)
         return {true, std::nullopt};
-    case config::Wire::encsync:
-        break;
-    }
-    return {true, Dialect::openbsd};
+    return {true, pfsync::kOwnDialect};
 }
 
 } // namespace
