@@ -142,27 +142,30 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void wait_for_deadline();
     void every_second();
     void follow_interfaces();
-    void watch_peers();
     void look_at_machine();
     void log_clash(const state::Flow& ended, const state::Flow& other);
 
+    // peers.cpp
+    void watch_peers();
+    std::string last_error(PeerId peer) const;
+    void failed(PeerId peer, std::string why);
+    void on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header);
     // link::Receiver
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) override;
     void on_up(PeerId peer) override;
     void on_down(PeerId peer) override;
     void on_writable(PeerId peer) override;
-    void on_first_packet(std::uint32_t id, const state::Flow* flow);
     // supervisor::Owner
     void on_ike_out(const channel::IkeOut& datagram) override;
     void on_add_sa(const channel::AddSa& sa) override;
     void on_delete_sa(const channel::DeleteSa& sa) override;
     void on_peer_event(const channel::PeerEvent& event) override;
-    void failed(PeerId peer, std::string why);
-    void on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header);
     void on_log(const channel::LogLine& line) override;
     void on_charon_up(const std::string& version) override;
     void on_charon_lost(const std::string& reason) override;
     void on_charon_impossible(const std::string& reason) override;
+
+    void on_first_packet(std::uint32_t id, const state::Flow* flow);
     // table::Listener: each begins a turn and goes on to the engine.
     void on_created(const state::Flow& flow) override;
     void on_updated(const state::Flow& flow) override;
@@ -195,7 +198,6 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<PeerId> named(std::string_view name) const;
     boost::json::value status();
     boost::json::array peers() const;
-    std::string last_error(PeerId peer) const;
     boost::json::object missing(PeerId peer) const;
     boost::json::array accepted_keys(PeerId peer) const;
     boost::json::array sas() const;

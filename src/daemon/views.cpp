@@ -241,19 +241,6 @@ json::value Node::status() {
     return out;
 }
 
-std::string Node::last_error(PeerId peer) const {
-    const PeerLife& life = lives_[peer];
-    const sync::Session& s = engine_->session(peer);
-    if (!life.misunderstood.empty())
-        return life.misunderstood;
-    if (s.link_up && s.extended && s.silent && s.last_heard > s.up_since)
-        return fmt::format("nothing heard for {} s, though its SAs are up",
-                           std::chrono::duration_cast<std::chrono::seconds>(
-                               Clock::now().time_since_epoch() - s.last_heard)
-                               .count());
-    return life.last_error;
-}
-
 json::array Node::peers() const {
     json::array out;
     const auto all = link_->sas();
