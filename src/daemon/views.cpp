@@ -505,7 +505,7 @@ Result<control::Generator> Node::states(std::string_view text) const {
                 return std::nullopt;
             begun = true;
             const state::Flow flow = engine_->index().flow(slot, engine_->seconds());
-            const std::uint8_t owner = engine_->index().record(slot).sync.owner;
+            const std::uint8_t owner = engine_->index().record(slot).owner;
             std::string_view name = config_.setup.node, filter_name;
             if (used(owner))
                 name = filter_name = config_.conns[owner].name;

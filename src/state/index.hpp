@@ -3,7 +3,7 @@
 //
 //     state::Index index(seed);
 //     auto [slot, fresh] = index.insert(flow);
-//     index.record(slot).mark = 7;
+//     index.record(slot).mark = 7;                   // who shares an index hands it out const
 //     for (const Slot slot : index.slots()) ...
 //
 // Memory: a Record plus 28 bytes (IPv4) or 76 (IPv6) of tuples and about 20 bytes of hash tables
@@ -30,33 +30,48 @@ using Seed = std::array<std::uint8_t, 16>;
 using Slot = std::uint32_t;
 inline constexpr Slot kNoSlot = UINT32_MAX;
 
-// What the sync engine remembers beside each flow (src/sync says what it means). Bit n of a
-// mask is peer n.
-struct SyncMarks {
-    std::uint16_t known = 0;      // peers that have been told of this flow
-    std::uint16_t queued = 0;     // peers to which something about it waits to be sent
-    std::uint16_t full = 0;       // of those, who needs the full state and not the short update
-    std::uint16_t waiting = 0;    // of those queued, whose update may wait for more changes
-    std::uint16_t withheld = 0;   // peers that are not to hear of it, or not yet
-    std::uint8_t owner = 0xff;    // the peer whose flow this copy is; 0xff: live here
-    std::uint8_t term = 0;        // how often it has changed hands
-    std::uint8_t epoch = 0;       // the bulk update of the owner in which it was last named
-    std::uint8_t bits = 0;        // engine-private
-    std::uint8_t changes = 0;     // in the update that waits
-    std::uint8_t missing : 4 = 0; // why the table does not hold this copy; 0: it does
-    bool liberal : 1 = false;     // its entry checks no TCP sequence numbers
-};
-
-// The part of a flow that changes, and the engine's marks.
-struct Record {
-    StateId id; // changed by rename() only
+// How far a flow has come, and what else of it changes that all nodes are to agree on.
+struct Progress {
     std::uint32_t mark = 0;
-    std::uint32_t expires = 0; // second of the engine's clock
-    std::uint32_t created = 0; // second of the engine's clock; may be "negative" (wraps)
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
-    std::uint8_t refused = 0; // a copy that is kept out of the table: 1 + table::Ignored
-    SyncMarks sync;
+    std::uint8_t term = 0; // how often it has changed hands
+};
+
+// What a flow is at this node.
+struct Standing {
+    bool absent : 1 = false;      // not in the table: refused, or its timer ran out
+    bool ended : 1 = false;       // absent, and perhaps because its traffic ended here
+    bool lent : 1 = false;        // live here, but its timer is still a copy's
+    bool given : 1 = false;       // given to its owner, who has not spoken of it yet
+    bool young : 1 = false;       // live here, but for less than `delay`
+    bool unconfirmed : 1 = false; // announced before the table has it
+    bool stranded : 1 = false;    // live here, but its table entry left with an address
+    bool dump_mark : 1 = false;   // toggles with each dump that names it
+};
+
+// What the sync engine remembers beside each flow, for itself (src/sync says what it means). Bit n
+// of a mask is peer n.
+struct Marks {
+    std::uint32_t expires = 0; // second of the engine's clock
+    std::uint16_t known = 0;   // peers that have been told of this flow
+    std::uint16_t queued = 0;  // peers to which something about it waits to be sent
+    std::uint16_t full = 0;    // of those, who needs the full state and not the short update
+    std::uint16_t waiting = 0; // of those queued, whose update may wait for more changes
+    std::uint8_t epoch = 0;    // the bulk update of the owner in which it was last named
+    Standing is;
+    std::uint8_t changes = 0; // in the update that waits
+    bool liberal = false;     // its entry checks no TCP sequence numbers
+};
+
+// A flow, but for its tuples and extras.
+struct Record : Progress, Marks {
+    StateId id;                   // changed by rename() only
+    std::uint32_t created = 0;    // second of the engine's clock; may be "negative" (wraps)
+    std::uint16_t withheld = 0;   // peers that are not to hear of it, or not yet
+    std::uint8_t owner = 0xff;    // the peer whose flow this copy is; 0xff: live here
+    std::uint8_t missing : 4 = 0; // why the table does not hold this copy; 0: it does
+    std::uint8_t refused : 4 = 0; // a copy that is kept out of the table: 1 + table::Ignored
 };
 static_assert(sizeof(Record) == 48);
 

@@ -39,63 +39,9 @@ constexpr std::size_t kMaxListed = (255 * 4 - ext::list::size) / ext::list::flow
 
 } // namespace
 
-// ---- the sums ------------------------------------------------------------------------------
-
-// Adds a flow to the sums that it belongs to, or takes it out.
-void Engine::sum(Slot slot, bool in) {
-    const Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
-    if (!digesting_ || (owner != kHere && owner >= sessions_.size())) // or nobody's
-        return;
-    const Node leaf = leaf_of(record.id);
-    const std::uint64_t check = check_of(index_, book_, slot);
-    const auto enter = [&](Digest& digest) {
-        if (in)
-            digest.add(leaf, check);
-        else
-            digest.subtract(leaf, check);
-    };
-    if (owner != kHere)
-        return enter(copies_digest_[owner]);
-    enter(live_digest_);
-    if (record.sync.withheld != 0)
-        for (PeerId peer = 0; peer < kMaxPeers; peer++)
-            if (has(record.sync.withheld, peer))
-                enter(withheld_digest_[peer]);
-}
-
+// What the peer is to hold of our flows.
 std::uint64_t Engine::own_sum(PeerId peer, Node node) const {
-    return live_digest_.sum(node) - withheld_digest_[peer].sum(node);
-}
-
-bool Engine::digests_hold() const {
-    if (!digesting_)
-        return true;
-    Digest live;
-    std::array<Digest, kMaxPeers> copies, withheld;
-    for (const Slot slot : index_.slots()) {
-        const state::SyncMarks& sync = index_.record(slot).sync;
-        const Node leaf = leaf_of(index_.record(slot).id);
-        const std::uint64_t check = check_of(index_, book_, slot);
-        if (sync.owner < sessions_.size())
-            copies[sync.owner].add(leaf, check);
-        if (sync.owner != kHere)
-            continue;
-        live.add(leaf, check);
-        for (PeerId peer = 0; peer < kMaxPeers; peer++)
-            if (has(sync.withheld, peer))
-                withheld[peer].add(leaf, check);
-    }
-    return live == live_digest_ && copies == copies_digest_ && withheld == withheld_digest_;
-}
-
-// From now on there is somebody to compare with.
-void Engine::begin_digests() {
-    if (digesting_)
-        return;
-    digesting_ = true;
-    for (const Slot slot : index_.slots())
-        sum(slot, true);
+    return flows_.live_digest().sum(node) - flows_.withheld_digest(peer).sum(node);
 }
 
 // ---- the hearer ----------------------------------------------------------------------------
@@ -113,7 +59,7 @@ void Engine::receive_root(PeerId peer, Bytes m) {
     if (!comparable(s) || !s.inbox.whole(load_be<std::uint64_t>(&m[ext::root::since])))
         return;
     s.counters.checks++;
-    const Digest& copies = copies_digest_[peer];
+    const Digest& copies = flows_.copies_digest(peer);
     if (count == copies.count() &&
         load_be<std::uint64_t>(&m[ext::root::sum]) == copies.sum(Digest::kRoot)) {
         c.equal = now_;
@@ -164,7 +110,7 @@ void Engine::receive_sums(PeerId peer, Bytes m) {
     for (Node n = 0; n < Digest::kFanOut; n++) {
         const Node child = Digest::first_child(node) + n;
         if (load_be<std::uint64_t>(&m[ext::sums::children + n * 8]) !=
-            copies_digest_[peer].sum(child))
+            flows_.copies_digest(peer).sum(child))
             ask(s, child);
     }
 }
@@ -196,7 +142,7 @@ void Engine::receive_list(PeerId peer, Bytes m) {
             continue; // nothing stands here
         c.list.named.push_back(id);
         const Slot slot = index_.find(id);
-        const bool copy = slot != kNoSlot && index_.record(slot).sync.owner == peer;
+        const bool copy = slot != kNoSlot && index_.record(slot).owner == peer;
         const std::uint64_t check = copy ? check_of(index_, book_, slot) : 0;
         c.list.sum += check;
         if (!copy || static_cast<std::uint32_t>(check) !=
@@ -206,7 +152,7 @@ void Engine::receive_list(PeerId peer, Bytes m) {
     if ((m[ext::list::flags] & ext::list::kLast) == 0)
         return;
     c.asked.erase(leaf);
-    if (c.list.sum != copies_digest_[peer].sum(leaf) && c.named.size() < kMaxNamed) {
+    if (c.list.sum != flows_.copies_digest(peer).sum(leaf) && c.named.size() < kMaxNamed) {
         c.surplus.insert(leaf);
         c.named.insert(c.list.named.begin(), c.list.named.end());
     }
@@ -231,7 +177,7 @@ void Engine::ask_surplus(PeerId peer) {
         return;
     for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
-        if (record.sync.owner == peer && s.checks.surplus.contains(leaf_of(record.id)) &&
+        if (record.owner == peer && s.checks.surplus.contains(leaf_of(record.id)) &&
             !s.checks.named.contains(record.id))
             ask_state(s, record.id);
     }
@@ -241,12 +187,12 @@ void Engine::ask_surplus(PeerId peer) {
 
 void Engine::receive_absent(PeerId peer, Bytes m) {
     const Slot slot = index_.find(pfsync::read_id(m));
-    if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
+    if (slot == kNoSlot || index_.record(slot).owner != peer)
         return;
     // Otherwise it may have been the peer's for a while, and we are still to hear of its end.
     if (!sessions_[peer]->inbox.whole(load_be<std::uint64_t>(&m[ext::absent::since])))
         return;
-    if ((index_.record(slot).sync.bits & kGiven) != 0) { // and so it did not take it: ours again
+    if (index_.record(slot).is.given) { // and so it did not take it: ours again
         claim(slot);
         return;
     }
@@ -277,7 +223,7 @@ void Engine::walk_leaves(PeerId peer) {
     c.walk_not_before = now_ + kWalkPause;
     for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
-        if (record.sync.owner != kHere || has(record.sync.withheld, peer))
+        if (record.owner != kHere || has(record.withheld, peer))
             continue;
         if (const Node leaf = leaf_of(record.id); c.wanted.contains(leaf))
             c.listing.push_back({leaf, slot});
@@ -334,8 +280,8 @@ bool Engine::say_sums(Session& s, PeerId peer, pfsync::Builder& packet) {
         const Node node = *wanted.begin();
         wanted.erase(wanted.begin());
         store_be(m + ext::sums::node, node);
-        const Digest::Sums live = live_digest_.children(node),
-                           withheld = withheld_digest_[peer].children(node);
+        const Digest::Sums live = flows_.live_digest().children(node),
+                           withheld = flows_.withheld_digest(peer).children(node);
         for (std::size_t n = 0; n < live.size(); n++)
             store_be(m + ext::sums::children + n * 8, live[n] - withheld[n]);
         note(s, {.kind = Item::Kind::sums, .slot = node});
@@ -376,7 +322,8 @@ bool Engine::say_checks(Session& s, PeerId peer, pfsync::Builder& packet) {
     c.root_due = now_ + kRootInterval;
     store_be(m + ext::root::since, s.outstanding.first_with_items());
     store_be(m + ext::root::sum, own_sum(peer, Digest::kRoot));
-    store_be(m + ext::root::count, live_digest_.count() - withheld_digest_[peer].count());
+    store_be(m + ext::root::count,
+             flows_.live_digest().count() - flows_.withheld_digest(peer).count());
     return true;
 }
 

@@ -27,32 +27,33 @@ constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
 
 // As announce(), of a change that may wait.
 void Engine::announce_change(Slot slot) {
-    state::SyncMarks& sync = index_.record(slot).sync;
-    if (sync.waiting == 0)
-        sync.changes = 0;
-    if (sync.changes < UINT8_MAX)
-        sync.changes++;
+    state::Marks& marks = flows_.marks(slot);
+    const std::uint16_t withheld = index_.record(slot).withheld;
+    if (marks.waiting == 0)
+        marks.changes = 0;
+    if (marks.changes < UINT8_MAX)
+        marks.changes++;
     for (PeerId peer = 0; peer < peer_count(); peer++) {
         Session& s = *sessions_[peer];
         if (!s.listens())
             continue;
         // While a bulk update is on its way the peer may not have this one yet.
-        const bool may_wait = has(sync.known, peer) && !s.sending_bulk &&
-                              !has(sync.withheld, peer) && sync.changes < s.options.maxupd;
+        const bool may_wait = has(marks.known, peer) && !s.sending_bulk && !has(withheld, peer) &&
+                              marks.changes < s.options.maxupd;
         if (!may_wait) {
             enqueue(s, peer, slot, false);
-        } else if (has(sync.queued, peer)) {
+        } else if (has(marks.queued, peer)) {
             s.counters.collapsed++;
         } else {
-            set(sync.queued, peer);
-            set(sync.waiting, peer);
+            set(marks.queued, peer);
+            set(marks.waiting, peer);
             s.waiting.push_back({now_, slot});
         }
     }
 }
 
 bool Engine::waits(PeerId peer, Slot slot) const {
-    return index_.used(slot) && has(index_.record(slot).sync.waiting, peer);
+    return index_.used(slot) && has(index_.record(slot).waiting, peer);
 }
 
 Instant Engine::end_of_wait(const Session& s) const {
@@ -72,7 +73,7 @@ void Engine::end_waits(PeerId peer) {
             s.waiting.pop_front();
             if (!waits(peer, slot))
                 continue;
-            clear(index_.record(slot).sync.waiting, peer);
+            clear(flows_.marks(slot).waiting, peer);
             s.queue.push_back(slot);
         }
 }

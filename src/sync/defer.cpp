@@ -43,12 +43,12 @@ bool Engine::defer(const state::Flow& flow, std::uint32_t token) {
     if (slot == kNoSlot)
         return false;
     learn_extras(slot, flow, Timer::full);
-    state::Record& record = index_.record(slot);
-    record.sync.bits |= kUnconfirmed;
+    const state::Record& record = index_.record(slot);
+    flows_.marks(slot).is.unconfirmed = true;
     meet_expectations(slot);
     announce(slot, false);
     unconfirmed_.add(now_ + kBeginsWithin, index_, slot);
-    waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.sync.withheld);
+    waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.withheld);
     if (waiting_for == 0)
         return false;
     deferred_.push_back({now_ + kHold, record.id, token, waiting_for});
@@ -58,8 +58,7 @@ bool Engine::defer(const state::Flow& flow, std::uint32_t token) {
 
 bool Engine::awaits(PeerId peer, Slot slot) const {
     const state::Record& record = index_.record(slot);
-    return (record.sync.bits & kUnconfirmed) != 0 &&
-           std::ranges::any_of(deferred_, [&](const Deferred& d) {
+    return record.is.unconfirmed && std::ranges::any_of(deferred_, [&](const Deferred& d) {
                return d.id == record.id && has(d.waiting_for, peer);
            });
 }
@@ -82,7 +81,7 @@ void Engine::advance_deferred() {
         release(deferred_.front().token);
     }
     while (const auto slot = unconfirmed_.take(now_, index_)) {
-        if ((index_.record(*slot).sync.bits & kUnconfirmed) == 0)
+        if (!index_.record(*slot).is.unconfirmed)
             continue;
         counters_.defer_unconfirmed++;
         retract(*slot);

@@ -101,7 +101,7 @@ std::uint64_t check_of(const state::Index& index, const ExpectationBook& book, s
         (state::kSeenReply | state::kAssured));
     const std::uint64_t progress = std::uint64_t{r.src_state} << 24 |
                                    std::uint64_t{r.dst_state} << 16 | std::uint64_t{flags} << 8 |
-                                   r.sync.term;
+                                   r.term;
     const std::uint64_t name = fold(r.id.id ^ state::kMix[2], r.id.creatorid ^ print.hash);
     std::uint64_t more = state::kMix[3];
     if (const state::Extras& extras = index.extras(slot); !extras.empty())

@@ -38,7 +38,7 @@ const char* to_string(Refused refused) {
 }
 
 Engine::Engine(Options options, table::Table& table, link::Link& link)
-    : options_(std::move(options)), table_(table), link_(link), index_(options_.index_seed) {
+    : options_(std::move(options)), table_(table), link_(link), flows_(options_.index_seed) {
     for (const PeerOptions& peer : options_.peers)
         add_peer(peer_count(), peer);
     births_ = static_cast<std::uint32_t>(options_.session >> 32);

@@ -12,6 +12,8 @@
 // settle whose flows they are when nothing moves: the one active node takes over those of standby
 // and vanished peers. ownership.cpp has the rules, docs/architecture.md the whole story.
 //
+// What is known of flows changes in flow_store alone, which keeps sums and counts right.
+//
 // Files: engine.cpp (time, what the administrator asks), peers.cpp (who come and go),
 // ownership.cpp, events.cpp (the table's side, copies kept alive), extras.cpp (labels, helper,
 // lifetime), expect.cpp and expectations.cpp, withheld.cpp (who is not to hear of what),
@@ -21,12 +23,12 @@
 // checked), sessions.cpp (hello, acks, bulk updates), receive.cpp, word.cpp (what our own nodes
 // say), transmit.cpp, checks.cpp and digest (both sides hold the same), missing.cpp (what the table
 // does not hold), pf_peer.cpp, pf_bulk.cpp and pf_states.cpp (what is different with a pf
-// firewall), reliability, merge.
+// firewall), reliability, merge, timer_queue.
 #pragma once
 
 #include "ipsec/link/link.hpp"
 #include "pfsync/build.hpp"
-#include "sync/expectations.hpp"
+#include "sync/flow_store.hpp"
 #include "sync/pf_states.hpp"
 #include "sync/session.hpp"
 #include "sync/timer_queue.hpp"
@@ -89,17 +91,6 @@ enum class Refused : std::uint8_t {
 };
 inline constexpr int kRefused = 18;
 const char* to_string(Refused refused);
-
-// Why the table does not hold a copy whose owner lives (missing.cpp).
-enum class Missing : std::uint8_t {
-    no,
-    vanished, // it was there
-    no_room,
-    clash,   // another entry has the same reply tuple
-    refused, // for another reason
-};
-inline constexpr int kMissingReasons = 5;
-const char* to_string(Missing missing);
 
 struct Counters {
     std::uint64_t events = 0;
@@ -192,18 +183,16 @@ class Engine : public table::Listener {
     const Session& session(PeerId peer) const { return *sessions_[peer]; }
     bool has_peer(PeerId peer) const;
     // States that are live here.
-    std::size_t live() const { return live_; }
+    std::size_t live() const { return flows_.live(); }
     // Of those, the ones that this peer hears of.
-    std::size_t live_for(PeerId peer) const { return live_ - withheld_live_[peer]; }
+    std::size_t live_for(PeerId peer) const { return live() - flows_.withheld(peer); }
     // States whose owner is `peer`.
-    std::size_t copies_of(PeerId peer) const { return copies_[peer]; }
+    std::size_t copies_of(PeerId peer) const { return flows_.copies(peer); }
     // Of those, the ones that the table does not hold.
-    std::size_t missing_of(PeerId peer, Missing why) const {
-        return missing_[peer][static_cast<std::size_t>(why)];
-    }
+    std::size_t missing_of(PeerId peer, Missing why) const { return flows_.missing(peer, why); }
     std::size_t missing_of(PeerId peer) const;
     // Of its states, those that are not taken from it.
-    std::size_t refused_of(PeerId peer) const { return refused_copies_[peer]; }
+    std::size_t refused_of(PeerId peer) const { return flows_.refused(peer); }
     // All that the peer has told us is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return counters_; }
@@ -215,8 +204,8 @@ class Engine : public table::Listener {
     };
     std::vector<MissingEdge> missing_edges() const;
     std::string describe(const MissingEdge& edge) const;
-    // For tests: the digests are what the index holds.
-    bool digests_hold() const;
+    // For tests: digests, and counts, are those of what the index holds.
+    bool digests_hold() const { return flows_.holds(); }
 
   private:
     // Of what a table tells: set by a packet just now, some time ago, or by us.
@@ -238,7 +227,6 @@ class Engine : public table::Listener {
     bool hears(std::uint32_t creatorid) const;
 
     // ownership.cpp
-    void count(const state::Record& record, int by);
     void set_owner(state::Slot slot, std::uint8_t owner);
     bool owner_alive(std::uint8_t owner) const;
     std::uint8_t sole_active() const;
@@ -260,9 +248,6 @@ class Engine : public table::Listener {
     void forget_former(Instant until);
 
     // checks.cpp
-    class Edit;
-    void sum(state::Slot slot, bool in);
-    void begin_digests();
     std::uint64_t own_sum(PeerId peer, Digest::Node node) const;
     bool comparable(const Session& s) const;
     void receive_root(PeerId peer, Bytes message);
@@ -296,8 +281,8 @@ class Engine : public table::Listener {
     bool local_change(const state::Flow& flow, Timer timer);
     bool touched(const state::Record& record, const state::Flow& flow, bool untouched) const;
     void put_copy(state::Slot slot);
-    void mark_present(state::Record& record);
-    void mark_named(state::Record& record) const;
+    void mark_present(state::Slot slot);
+    void mark_named(state::Slot slot);
     bool is_named(const state::Record& record) const;
     bool look_at_unnamed();
     void refresh(state::Slot slot);
@@ -345,7 +330,6 @@ class Engine : public table::Listener {
         std::size_t put_back = 0;               // since then
         Instant missing_since = Instant::max(); // any, for any reason
     };
-    void set_missing(state::Record& record, Missing why);
     void mark_absent(state::Slot slot, Missing why);
     void note_missing();
     bool lacks(PeerId peer) const;
@@ -485,22 +469,17 @@ class Engine : public table::Listener {
     Options options_;
     table::Table& table_;
     link::Link& link_;
-    state::Index index_;
-    ExpectationBook book_;
+    FlowStore flows_;
+    const state::Index& index_ = flows_.index();
+    const ExpectationBook& book_ = flows_.expectations();
     std::vector<std::unique_ptr<Session>> sessions_;
     Instant now_{0};
     Instant started_{-1};
     std::uint32_t now_s_ = 0;
     Counters counters_;
     std::optional<TcpTracking> tracking_;
-    std::string_view refused_; // what was refused last of the packet that is being read
-    std::size_t live_ = 0;
-    std::array<std::size_t, kMaxPeers>
-        withheld_live_{};      // of those, what each peer does not hear of
-    std::uint32_t births_ = 0; // of flows named here; its low bits end their names
-    std::array<std::size_t, 256> copies_{}, refused_copies_{};            // by owner
-    std::array<std::array<std::size_t, kMissingReasons>, 256> missing_{}; // likewise, by reason
-
+    std::string_view refused_;      // what was refused last of the packet that is being read
+    std::uint32_t births_ = 0;      // of flows named here; its low bits end their names
     bool any_nosync_ = false;       // of a peer
     std::deque<Deferred> deferred_; // in the order of time
     TimerQueue young_, unconfirmed_, stranded_;
@@ -512,15 +491,9 @@ class Engine : public table::Listener {
     std::multimap<state::Key, Early> early_; // by their master, which is not known yet
     Instant early_due_ = Instant::max();     // of the first of them
 
-    // What checks.cpp compares: of flows that are live here, of those the ones that a peer is not
-    // to hear of, and of each peer's copies.
-    bool digesting_ = false; // a peer may be one of ours
-    Digest live_digest_;
-    std::array<Digest, kMaxPeers> withheld_digest_, copies_digest_;
     // Nodes hear of a new role, or of a node that is gone, one after the other.
     static constexpr Instant kRolesSettle = std::chrono::seconds(3);
-    Instant reconciled_{0};               // when roles, or who is within reach, changed last
-    state::Slot edited_ = state::kNoSlot; // out of the sums while it changes
+    Instant reconciled_{0}; // when roles, or who is within reach, changed last
 
     bool table_known_ = false; // the first dump is through
     bool dumping_ = false;

@@ -2,7 +2,6 @@
 // What the table tells, what peers are to hear of it, and what keeps copies alive.
 #include "sync/engine.hpp"
 
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -45,28 +44,28 @@ std::pair<std::uint8_t, std::uint8_t> progress_of(const state::Flow& told, const
 // ---- telling the peers ---------------------------------------------------------------------
 
 void Engine::enqueue(Session& s, PeerId peer, Slot slot, bool full) {
-    Record& record = index_.record(slot);
-    if (has(record.sync.withheld, peer))
+    if (has(index_.record(slot).withheld, peer))
         return;
+    state::Marks& marks = flows_.marks(slot);
     if (full)
-        set(record.sync.full, peer);
-    if (has(record.sync.queued, peer) && !has(record.sync.waiting, peer))
+        set(marks.full, peer);
+    if (has(marks.queued, peer) && !has(marks.waiting, peer))
         return;
-    s.counters.collapsed += has(record.sync.waiting, peer);
-    clear(record.sync.waiting, peer);
-    set(record.sync.queued, peer);
+    s.counters.collapsed += has(marks.waiting, peer);
+    clear(marks.waiting, peer);
+    set(marks.queued, peer);
     s.queue.push_back(slot);
     // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
     // would sweep them up.
     if (s.queue.size() > 2 * index_.size() + 1024) {
         std::erase_if(s.queue, [&](Slot old) {
-            if (!index_.used(old) || !has(index_.record(old).sync.queued, peer))
+            if (!index_.used(old) || !has(index_.record(old).queued, peer))
                 return true;
-            clear(index_.record(old).sync.queued, peer);
+            clear(flows_.marks(old).queued, peer);
             return false;
         });
         for (const Slot kept : s.queue)
-            set(index_.record(kept).sync.queued, peer);
+            set(flows_.marks(kept).queued, peer);
     }
 }
 
@@ -78,7 +77,7 @@ void Engine::announce(Slot slot, bool full) {
 
 void Engine::retract(Slot slot) {
     for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (has(index_.record(slot).sync.known, peer))
+        if (has(index_.record(slot).known, peer))
             retract_from(peer, slot);
 }
 
@@ -89,7 +88,7 @@ void Engine::retract_from(PeerId peer, Slot slot) {
     const Record& record = index_.record(slot);
     if ((record.flags & state::kNoSync) != 0) // said by a pf peer, and never repeated
         return;
-    s.removals.push_back({record.id, record.sync.term});
+    s.removals.push_back({record.id, record.term});
     if (s.removals.size() <= kMaxRemovals)
         return;
     if (s.plain())
@@ -100,16 +99,16 @@ void Engine::retract_from(PeerId peer, Slot slot) {
 
 // ---- changes -------------------------------------------------------------------------------
 
-void Engine::mark_present(Record& record) {
-    set_missing(record, Missing::no);
-    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & (kYoung | kGiven));
-    mark_named(record);
+void Engine::mark_present(Slot slot) {
+    flows_.set_missing(slot, Missing::no);
+    state::Marks& marks = flows_.marks(slot);
+    marks.is = {.given = marks.is.given, .young = marks.is.young};
+    mark_named(slot);
 }
 
 // As what the running dump names, or the last one.
-void Engine::mark_named(Record& record) const {
-    record.sync.bits =
-        static_cast<std::uint8_t>((record.sync.bits & ~kDumpMark) | (dump_mark_ ? kDumpMark : 0));
+void Engine::mark_named(Slot slot) {
+    flows_.marks(slot).is.dump_mark = dump_mark_;
 }
 
 // True: it was not known.
@@ -127,47 +126,49 @@ bool Engine::local_change(const state::Flow& flow, Timer timer) {
     }
     if (is_refused(slot))
         return false;
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
+    FlowStore::Edit edit(flows_, slot);
+    const Record& record = index_.record(slot);
+    state::Progress& ours = edit.progress();
     const auto [src_state, dst_state] = progress_of(flow, record);
     const std::uint32_t mark = flow.mark_known ? flow.mark : record.mark;
     bool other = record.mark != mark; // for rules of nosync
     bool full = learn_extras(slot, flow, timer) || other;
     // It had gone from the table, and what it expected with it.
-    if ((record.sync.bits & (kAbsent | kStranded)) != 0 && book_.forget(slot))
+    if ((record.is.absent || record.is.stranded) && edit.unexpect_all())
         full = true;
     bool changed = full || record.src_state != src_state || record.dst_state != dst_state;
-    const bool over = (record.sync.bits & kYoung) != 0 && is_over(slot);
-    record.src_state = src_state;
-    record.dst_state = dst_state;
-    record.mark = mark;
+    const bool over = record.is.young && is_over(slot);
+    ours.src_state = src_state;
+    ours.dst_state = dst_state;
+    ours.mark = mark;
     if (over && !is_over(slot))
         keep_back(slot); // it lives again, and its time begins anew
     const bool established = (~record.flags & flow.flags & state::kAssured) != 0;
     const std::uint8_t status = flow.flags & (state::kSeenReply | state::kAssured);
     if (const auto news = static_cast<std::uint8_t>(status & ~record.flags); news != 0) {
-        record.flags = static_cast<std::uint8_t>(record.flags | news);
+        ours.flags = static_cast<std::uint8_t>(ours.flags | news);
         // A short update carries no flags, only the progress that they follow from.
         const std::uint8_t follow = progress_flags(flow.key.proto, src_state, dst_state);
         full = full || !changed || (news & ~follow) != 0;
         changed = true;
     }
     if (index_.reply(slot) != flow.reply) {
-        index_.set_reply(slot, flow.reply);
+        edit.set_reply(flow.reply);
         full = changed = other = true;
     }
-    record.expires =
+    state::Marks& marks = flows_.marks(slot);
+    marks.expires =
         now_s_ + (flow.timeout_known ? flow.timeout : own_lifetime(index_.flow(slot, now_s_)));
-    mark_present(record);
-    record.sync.liberal = is_liberal(flow);
+    mark_present(slot);
+    marks.liberal = is_liberal(flow);
     if (other)
         review(slot);
     // A change of hands of which the owner is not to hear would make two owners.
-    const std::uint8_t owner = record.sync.owner;
-    if (owner < sessions_.size() && has(record.sync.withheld, owner) && owner_alive(owner))
+    const std::uint8_t owner = record.owner;
+    if (owner < sessions_.size() && has(record.withheld, owner) && owner_alive(owner))
         return false;
     if (owner != kHere) {
-        record.sync.term = next_term(record.sync.term);
+        ours.term = next_term(ours.term);
         set_owner(slot, kHere);
         full = changed = true;
     }
@@ -196,7 +197,7 @@ void Engine::on_updated(const state::Flow& flow) {
 void Engine::on_withdrawn(const state::Flow& flow) {
     counters_.events++;
     const Slot slot = index_.find(flow.key);
-    if (slot == kNoSlot || index_.record(slot).sync.owner != kHere)
+    if (slot == kNoSlot || index_.record(slot).owner != kHere)
         return;
     retract(slot);
     forget(slot);
@@ -208,8 +209,7 @@ void Engine::on_destroyed(const state::Flow& flow) {
     const Slot slot = index_.find(flow.key);
     if (slot == kNoSlot || index_.record(slot).refused != 0)
         return;
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const std::uint8_t owner = index_.record(slot).owner;
     if (owner == kHere) {
         if (strand(slot))
             return;
@@ -218,7 +218,7 @@ void Engine::on_destroyed(const state::Flow& flow) {
     } else if (owner_alive(owner)) {
         mark_absent(slot, Missing::vanished);
         if (options_.role != Role::standby && !table_.address_left(index_.flow(slot, now_s_)))
-            record.sync.bits |= kEnded;
+            flows_.marks(slot).is.ended = true;
     } else {
         forget(slot); // nobody's any more, and its time has run out: no news for others
     }
@@ -228,13 +228,13 @@ void Engine::on_destroyed(const state::Flow& flow) {
 
 void Engine::on_dump_begin() {
     while (const auto slot = unnamed_.take(now_, index_))
-        mark_named(index_.record(*slot)); // this one will tell
+        mark_named(*slot); // this one will tell
     dumping_ = true;
     dump_mark_ = !dump_mark_;
 }
 
 bool Engine::is_named(const Record& record) const {
-    return ((record.sync.bits & kDumpMark) != 0) == dump_mark_;
+    return record.is.dump_mark == dump_mark_;
 }
 
 // Has traffic used this copy? Packets set its timer to the natural one, so it is neither what a
@@ -258,42 +258,41 @@ void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
         if (slot == kNoSlot || !live)
             return;
         if (untouched)
-            index_.record(slot).sync.bits |= kLent;
+            flows_.marks(slot).is.lent = true;
         learn_extras(slot, flow, untouched ? Timer::ours : Timer::partly_used);
         meet_expectations(slot);
         announce(slot, false);
         return;
     }
-    Record& record = index_.record(slot);
-    const bool ours = record.sync.owner == kHere;
-    if (ours || (options_.role != Role::standby && !owner_alive(record.sync.owner) &&
+    const Record& record = index_.record(slot);
+    const bool ours = record.owner == kHere;
+    if (ours || (options_.role != Role::standby && !owner_alive(record.owner) &&
                  touched(record, flow, untouched))) {
         counters_.adopted += !ours;
         local_change(flow, untouched ? Timer::ours : Timer::partly_used);
         if (untouched)
-            record.sync.bits |= kLent;
+            flows_.marks(slot).is.lent = true;
         return;
     }
     if (record.refused != 0)
         return;
-    mark_present(record);
-    record.sync.liberal = is_liberal(flow);
+    mark_present(slot);
+    flows_.marks(slot).liberal = is_liberal(flow);
 }
 
 void Engine::on_dump_end() {
     for (const Slot slot : index_.slots()) {
-        Record& record = index_.record(slot);
-        if (is_named(record) || record.refused != 0 ||
-            (record.sync.bits & (kUnconfirmed | kStranded)) != 0)
+        const Record& record = index_.record(slot);
+        if (is_named(record) || record.refused != 0 || record.is.unconfirmed || record.is.stranded)
             continue;
-        if (record.sync.owner == kHere) {
-            if ((record.sync.bits & kAbsent) != 0)
-                mark_named(record); // it has been taken over, and is not there yet
+        if (record.owner == kHere) {
+            if (record.is.absent)
+                mark_named(slot); // it has been taken over, and is not there yet
             else
                 unnamed_.add(now_, index_, slot);
-        } else if (owner_alive(record.sync.owner)) {
-            mark_named(record);
-            if ((record.sync.bits & kAbsent) == 0)
+        } else if (owner_alive(record.owner)) {
+            mark_named(slot);
+            if (!record.is.absent)
                 mark_absent(slot, Missing::vanished);
         } else {
             forget(slot);
@@ -304,7 +303,7 @@ void Engine::on_dump_end() {
     if (!table_known_)
         relax_all();
     table_known_ = true;
-    if (copies_[kUnclaimed] != 0)
+    if (flows_.copies(kUnclaimed) != 0)
         settle_unclaimed_later();
     else
         settle_unclaimed();
@@ -321,7 +320,7 @@ bool Engine::look_at_unnamed() {
         const auto slot = unnamed_.take(now_, index_);
         if (!slot)
             break;
-        if (is_named(index_.record(*slot)) || index_.record(*slot).sync.owner != kHere)
+        if (is_named(index_.record(*slot)) || index_.record(*slot).owner != kHere)
             continue;
         table_.look(index_.flow(*slot, now_s_));
         looked_at.add(now_, index_, *slot);
@@ -368,10 +367,10 @@ void Engine::watch_orphans() {
 }
 
 bool Engine::orphans() const {
-    if (copies_[kUnclaimed] != 0 || copies_[kGone] != 0)
+    if (flows_.copies(kUnclaimed) != 0 || flows_.copies(kGone) != 0)
         return true;
     for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (copies_[peer] != 0 && !owner_alive(peer))
+        if (flows_.copies(peer) != 0 && !owner_alive(peer))
             return true;
     return false;
 }
@@ -394,43 +393,44 @@ void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
     const Slot slot = index_.find(key);
     if (slot == kNoSlot)
         return;
-    Record& record = index_.record(slot);
-    if (record.sync.owner != kHere) {
+    const Record& record = index_.record(slot);
+    if (record.owner != kHere) {
         mark_absent(slot, refusal == table::Refusal::table_full ? Missing::no_room
                           : refusal == table::Refusal::clash    ? Missing::clash
                                                                 : Missing::refused);
-    } else if ((record.sync.bits & kAbsent) != 0) { // taken over, and nowhere to put it
+    } else if (record.is.absent) { // taken over, and nowhere to put it
         retract(slot);
         forget(slot);
     }
 }
 
 void Engine::put_copy(Slot slot) {
-    Record& record = index_.record(slot);
+    const Record& record = index_.record(slot);
     if (record.refused != 0)
         return hold_back(slot);
+    state::Marks& marks = flows_.marks(slot);
     const state::Flow flow = index_.flow(slot, now_s_);
-    if (record.sync.owner == kHere) {
+    if (record.owner == kHere) {
         state::Flow now = flow;
-        if ((record.sync.bits & kAbsent) == 0) { // the table follows them itself
+        if (!record.is.absent) { // the table follows them itself
             now.extras.seq_adjust = {};
             now.extras.verification_tags = {};
         }
         table_.put(now, table::Lifetime::natural);
-        record.sync.liberal = true;
-        record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kLent);
+        marks.liberal = true;
+        marks.is.lent = false;
         return;
     }
-    const bool anew = (record.sync.bits & kAbsent) != 0;
+    const bool anew = record.is.absent;
     table_.put(flow, table::Lifetime::copy);
-    record.sync.liberal = true;
-    set_missing(record, Missing::no); // or it will be refused once more
+    marks.liberal = true;
+    flows_.set_missing(slot, Missing::no); // or it will be refused once more
     if (anew) {
-        mark_named(record); // a dump that runs may have passed its place
+        mark_named(slot); // a dump that runs may have passed its place
         put_expectations(slot);
     }
-    record.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
-    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~(kAbsent | kEnded));
+    marks.expires = now_s_ + table_.natural_timeout(flow) + table::kCopyExtra;
+    marks.is.absent = marks.is.ended = false;
 }
 
 // One flow's turn: what was taken over lives as its traffic wills from now on; a copy whose owner
@@ -438,27 +438,27 @@ void Engine::put_copy(Slot slot) {
 void Engine::refresh(Slot slot) {
     if (judging_ && !judge_again(slot))
         return;
-    Record& record = index_.record(slot);
-    std::uint8_t& bits = record.sync.bits;
+    const Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
     const auto left = static_cast<std::int32_t>(record.expires - now_s_);
-    if (record.sync.owner == kHere) {
-        if ((bits & (kLent | kAbsent)) == 0)
+    if (record.owner == kHere) {
+        if (!marks.is.lent && !marks.is.absent)
             return;
         const state::Flow flow = index_.flow(slot, now_s_);
         const std::uint32_t natural = table_.natural_timeout(flow);
-        if ((bits & kLent) != 0) {
-            record.expires = now_s_ + own_lifetime(flow);
+        if (marks.is.lent) {
+            marks.expires = now_s_ + own_lifetime(flow);
             table_.refresh(flow, table::Lifetime::natural);
             counters_.refreshed++;
-            bits = static_cast<std::uint8_t>(bits & ~kLent);
+            marks.is.lent = false;
         } else if (left < static_cast<std::int32_t>(natural) - kVerdict) {
-            bits = static_cast<std::uint8_t>(bits & ~kAbsent); // the table took it
-            set_missing(record, Missing::no);
+            marks.is.absent = false; // the table took it
+            flows_.set_missing(slot, Missing::no);
         }
         return;
     }
-    if (!owner_alive(record.sync.owner)) {
-        if ((bits & kAbsent) != 0 && left < 0)
+    if (!owner_alive(record.owner)) {
+        if (marks.is.absent && left < 0)
             forget(slot); // no table will tell that its time is over
         return;
     }
@@ -466,22 +466,22 @@ void Engine::refresh(Slot slot) {
         return hold_back(slot);
     const state::Flow flow = index_.flow(slot, now_s_);
     const std::uint32_t natural = table_.natural_timeout(flow);
-    if ((bits & kAbsent) == 0)
+    if (!marks.is.absent)
         put_expectations(slot); // those that were lost
     // What was lengthened while its owner was away becomes known as a copy again.
     const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
                        left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
-    if ((bits & kAbsent) != 0 ? left > 0 : armed)
+    if (marks.is.absent ? left > 0 : armed)
         return;
     table_.refresh(flow, table::Lifetime::copy);
-    record.sync.liberal = true;
-    set_missing(record, Missing::no); // likewise
-    if ((bits & kAbsent) != 0) {
-        mark_named(record);
+    marks.liberal = true;
+    flows_.set_missing(slot, Missing::no); // likewise
+    if (marks.is.absent) {
+        mark_named(slot);
         put_expectations(slot);
     }
-    record.expires = now_s_ + natural + table::kCopyExtra;
-    bits = static_cast<std::uint8_t>(bits & ~(kAbsent | kEnded));
+    marks.expires = now_s_ + natural + table::kCopyExtra;
+    marks.is.absent = marks.is.ended = false;
     counters_.refreshed++;
 }
 

@@ -6,7 +6,6 @@
 
 #include "pfsync/expectation.hpp"
 #include "pfsync/extension.hpp"
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -81,15 +80,14 @@ void Engine::on_expected(const Expectation& said, bool fresh) {
 
 void Engine::expect_of(Slot slot, const Expectation& expectation, bool fresh) {
     // A helper has read a packet of it: it moves here.
-    if (fresh && index_.record(slot).sync.owner != kHere)
+    if (fresh && index_.record(slot).owner != kHere)
         local_change(index_.flow(slot, now_s_), Timer::ours);
-    if (fresh && index_.record(slot).sync.owner == kHere && index_.key(slot).proto == IPPROTO_TCP &&
+    if (fresh && index_.record(slot).owner == kHere && index_.key(slot).proto == IPPROTO_TCP &&
         index_.reply(slot) != state::inverse(index_.key(slot)) && masters_.size() < kMaxMasters)
         masters_.add(now_ + kMangled, index_, slot);
-    const Edit edit(*this, slot);
-    if (book_.add(slot, expectation, now_s_ + expectation.timeout) ==
-            ExpectationBook::Added::fresh &&
-        index_.record(slot).sync.owner == kHere)
+    FlowStore::Edit edit(flows_, slot);
+    if (edit.expect(expectation, now_s_ + expectation.timeout) == ExpectationBook::Added::fresh &&
+        index_.record(slot).owner == kHere)
         announce(slot, true);
 }
 
@@ -108,8 +106,8 @@ void Engine::on_unexpected(const Expectation& said) {
         // One of the same name may be another master's.
         if (masters.size() > 1 && table_.expects(of_master(said, slot)))
             continue;
-        const Edit edit(*this, slot);
-        if (book_.remove(slot, said) && index_.record(slot).sync.owner == kHere)
+        FlowStore::Edit edit(flows_, slot);
+        if (edit.unexpect(said) && index_.record(slot).owner == kHere)
             announce(slot, true);
     }
 }
@@ -158,7 +156,7 @@ void Engine::give_up_masters() {
 // the flow's sequence numbers. No event tells of that.
 void Engine::look_at_masters() {
     while (const auto slot = masters_.take(now_, index_))
-        if (index_.record(*slot).sync.owner == kHere)
+        if (index_.record(*slot).owner == kHere)
             table_.look(index_.flow(*slot, now_s_));
 }
 
@@ -166,8 +164,8 @@ void Engine::look_at_masters() {
 void Engine::put_expectations(Slot slot) {
     if (book_.of(slot).empty() || index_.record(slot).refused != 0)
         return;
-    const Edit edit(*this, slot);
-    book_.expire(slot, now_s_);
+    FlowStore::Edit edit(flows_, slot);
+    edit.expire_expectations(now_s_);
     const state::Name helper = index_.extras(slot).helper;
     for (const auto& [expectation, expires] : book_.of(slot)) {
         Expectation left = expectation;
@@ -188,7 +186,7 @@ void Engine::unexpect(Slot slot, const std::vector<Expectation>& gone) {
 
 // How many follow the full state of this flow.
 std::uint8_t Engine::expectations_of(const Session& s, Slot slot) const {
-    const bool tells = s.extended && index_.record(slot).sync.owner == kHere;
+    const bool tells = s.extended && index_.record(slot).owner == kHere;
     return tells ? static_cast<std::uint8_t>(book_.of(slot).size()) : std::uint8_t{0};
 }
 
@@ -221,10 +219,10 @@ bool Engine::say_expectations(Session& s, pfsync::Builder& packet) {
 // Behind each full state of its owner.
 void Engine::begin_expectations(PeerId peer, const pfsync::FullState& full) {
     const Slot slot = full.has_tail ? index_.find(full.flow.id) : kNoSlot;
-    if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
+    if (slot == kNoSlot || index_.record(slot).owner != peer)
         return;
-    const Edit edit(*this, slot);
-    unexpect(slot, book_.begin(slot, full.expectations));
+    FlowStore::Edit edit(flows_, slot);
+    unexpect(slot, edit.begin_expectations(full.expectations));
 }
 
 void Engine::receive_expect(PeerId peer, Bytes message) {
@@ -248,23 +246,23 @@ void Engine::receive_expect(PeerId peer, Bytes message) {
         refuse(Fault::bad_family);
         return;
     }
-    if (record.sync.owner != peer) {
+    if (record.owner != peer) {
         refuse(Refused::not_owner);
         return;
     }
-    const Edit edit(*this, slot);
-    switch (book_.add(slot, expectation, now_s_ + expectation.timeout)) {
+    FlowStore::Edit edit(flows_, slot);
+    switch (edit.expect(expectation, now_s_ + expectation.timeout)) {
     case ExpectationBook::Added::full:
         refuse(Refused::expectation_limit);
         break;
     case ExpectationBook::Added::fresh:
-        if ((record.sync.bits & kAbsent) == 0)
+        if (!record.is.absent)
             table_.expect(expectation, index_.extras(slot).helper);
         break;
     case ExpectationBook::Added::same:
         break;
     }
-    unexpect(slot, book_.told(slot, said.index, said.count, expectation));
+    unexpect(slot, edit.told_expectation(said.index, said.count, expectation));
 }
 
 } // namespace encsync::sync

@@ -4,7 +4,6 @@
 // other. When the owner is gone, it gets the lifetime that the owner told.
 #include "sync/engine.hpp"
 
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -51,8 +50,8 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
         return false;
     const bool other_zone = now.reply_zone != known.reply_zone;
     {
-        const Edit edit(*this, slot);
-        index_.set_extras(slot, now);
+        FlowStore::Edit edit(flows_, slot);
+        edit.set_extras(now);
     }
     if (other_zone)
         review(slot);
@@ -62,14 +61,14 @@ bool Engine::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
 // Copies whose owner has vanished run out as the owner's table would have let them.
 void Engine::lengthen(PeerId vanished) {
     for (const Slot slot : index_.with_extras()) {
-        state::Record& record = index_.record(slot);
-        if (record.sync.owner != vanished || (record.sync.bits & kAbsent) != 0)
+        const state::Record& record = index_.record(slot);
+        if (record.owner != vanished || record.is.absent)
             continue;
         const state::Flow flow = index_.flow(slot, now_s_);
         if (flow.extras.lifetime <= flow.timeout)
             continue;
         table_.refresh(flow, table::Lifetime::natural);
-        record.expires = now_s_ + flow.extras.lifetime;
+        flows_.marks(slot).expires = now_s_ + flow.extras.lifetime;
     }
 }
 

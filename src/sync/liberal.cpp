@@ -50,11 +50,11 @@ bool Engine::others_may_serve() const {
 }
 
 void Engine::relax(Slot slot) {
-    Record& record = index_.record(slot);
-    if (record.sync.liberal)
+    state::Marks& marks = flows_.marks(slot);
+    if (marks.liberal)
         return;
-    record.sync.liberal = true;
-    if ((record.sync.bits & kAbsent) != 0)
+    marks.liberal = true;
+    if (marks.is.absent)
         return;
     table_.relax(index_.flow(slot, now_s_));
     counters_.relaxed++;
@@ -77,9 +77,8 @@ void Engine::relax_round() {
     const bool end = index_.slice(relax_cursor_, most, [this](Slot slot) {
         const Record& record = index_.record(slot);
         // A refresh round in a hurry is about to write the copies anyway.
-        const bool written =
-            refresh_hurry_ && record.sync.owner != kHere && owner_alive(record.sync.owner);
-        if (!record.sync.liberal && !written && (relax_hurry_ || is_lasting(record)))
+        const bool written = refresh_hurry_ && record.owner != kHere && owner_alive(record.owner);
+        if (!record.liberal && !written && (relax_hurry_ || is_lasting(record)))
             relax(slot);
     });
     if (end)

@@ -36,12 +36,12 @@ bool dst_stale(pfsync::Dialect rule, const Side& ours, const Side& theirs) {
     return false;
 }
 
-Merge merge(state::Record& record, std::uint8_t their_src, std::uint8_t their_dst) {
-    Merge result{record.src_state > their_src, record.dst_state > their_dst};
+Merge merge(state::Progress& ours, std::uint8_t their_src, std::uint8_t their_dst) {
+    Merge result{ours.src_state > their_src, ours.dst_state > their_dst};
     if (!result.src_stale)
-        record.src_state = their_src;
+        ours.src_state = their_src;
     if (!result.dst_stale)
-        record.dst_state = their_dst;
+        ours.dst_state = their_dst;
     return result;
 }
 

@@ -50,9 +50,9 @@ struct Side {
 bool src_stale(const Side& ours, const Side& theirs);
 bool dst_stale(pfsync::Dialect rule, const Side& ours, const Side& theirs);
 
-// Copies the sides of `theirs` that are not stale into `record`. Without sequence numbers (all
+// Copies the sides of `theirs` that are not stale into `ours`. Without sequence numbers (all
 // that conntrack gives) a side is stale if ours has come further.
-Merge merge(state::Record& record, std::uint8_t their_src, std::uint8_t their_dst);
+Merge merge(state::Progress& ours, std::uint8_t their_src, std::uint8_t their_dst);
 
 // The flags that follow from how far both sides have come: kSeenReply, kAssured.
 std::uint8_t progress_flags(std::uint8_t proto, std::uint8_t src_state, std::uint8_t dst_state);

@@ -57,18 +57,10 @@ const char* to_string(Missing missing) {
 
 // ---- the count -----------------------------------------------------------------------------
 
-void Engine::set_missing(Record& record, Missing why) {
-    if (record.sync.missing == static_cast<std::uint8_t>(why))
-        return;
-    count(record, -1);
-    record.sync.missing = static_cast<std::uint8_t>(why);
-    count(record, 1);
-}
-
 std::size_t Engine::missing_of(PeerId peer) const {
     std::size_t all = 0;
     for (std::size_t why = 1; why < kMissingReasons; why++)
-        all += missing_[peer][why];
+        all += flows_.missing(peer, static_cast<Missing>(why));
     return all;
 }
 
@@ -84,17 +76,17 @@ void Engine::note_missing() {
 bool Engine::lacks(PeerId peer) const {
     const std::size_t missing = missing_of(peer);
     return missing_of(peer, Missing::no_room) != 0 ||
-           missing > std::max(kFewMissing, copies_[peer] / kShareMissing) ||
+           missing > std::max(kFewMissing, flows_.copies(peer) / kShareMissing) ||
            (missing != 0 && now_ > vanished_[peer].missing_since &&
             now_ - vanished_[peer].missing_since > kMissingTime);
 }
 
 void Engine::mark_absent(Slot slot, Missing why) {
-    Record& record = index_.record(slot);
-    record.sync.bits |= kAbsent;
-    record.expires = now_s_ + (why == Missing::vanished ? kVanishedPause : kRefusedPause);
-    set_missing(record, why);
-    const std::uint8_t owner = record.sync.owner;
+    state::Marks& marks = flows_.marks(slot);
+    marks.is.absent = true;
+    marks.expires = now_s_ + (why == Missing::vanished ? kVanishedPause : kRefusedPause);
+    flows_.set_missing(slot, why);
+    const std::uint8_t owner = index_.record(slot).owner;
     if (why == Missing::vanished && owner < sessions_.size())
         vanished_[owner].copies.add(now_, index_, slot);
     else if (why == Missing::clash && clashing_.size() < kMaxClashing)
@@ -118,14 +110,14 @@ void Engine::put_back_vanished(PeerId peer) {
         const auto slot = v.copies.take(sessions_[peer]->last_heard - Instant(1), index_);
         if (!slot)
             break;
-        Record& record = index_.record(*slot);
-        if (!is_missing(*slot, Missing::vanished) || record.sync.owner != peer)
+        const Record& record = index_.record(*slot);
+        if (!is_missing(*slot, Missing::vanished) || record.owner != peer)
             continue;
         // A packet of a dead owner may be on its way still; the refresh round waits for longer.
-        if ((record.sync.bits & kEnded) != 0)
+        if (record.is.ended)
             continue;
-        if (v.put_back >= kPutBackTimes * copies_[peer] + kPutBackMore) {
-            record.expires = now_s_ + kRefusedPause;
+        if (v.put_back >= kPutBackTimes * flows_.copies(peer) + kPutBackMore) {
+            flows_.marks(*slot).expires = now_s_ + kRefusedPause;
             continue;
         }
         v.put_back++;
@@ -136,12 +128,12 @@ void Engine::put_back_vanished(PeerId peer) {
 
 void Engine::put_clashing() {
     while (const auto slot = clashing_.take(now_, index_))
-        if (is_missing(*slot, Missing::clash) && owner_alive(index_.record(*slot).sync.owner))
+        if (is_missing(*slot, Missing::clash) && owner_alive(index_.record(*slot).owner))
             put_copy(*slot);
 }
 
 bool Engine::is_missing(Slot slot, Missing why) const {
-    return index_.record(slot).sync.missing == static_cast<std::uint8_t>(why);
+    return index_.record(slot).missing == static_cast<std::uint8_t>(why);
 }
 
 // ---- clashes -------------------------------------------------------------------------------
@@ -152,7 +144,7 @@ std::uint32_t Engine::creatorid_of(std::uint8_t owner) const {
 
 // Of two flows of different owners within reach: whether the first goes before the second.
 bool Engine::outranks(Slot slot, Slot other) const {
-    const state::SyncMarks &a = index_.record(slot).sync, &b = index_.record(other).sync;
+    const Record &a = index_.record(slot), &b = index_.record(other);
     const auto plain = [this](std::uint8_t owner) {
         return owner != kHere && sessions_[owner]->plain();
     };
@@ -185,10 +177,10 @@ void Engine::on_clash(const state::Key& key, const state::Flow& holder, bool unt
     // As news as an entry of a dump: an event may be on its way, or lost.
     on_dump_entry(holder, untouched);
     const Slot held = index_.find(holder.key);
-    const std::uint8_t owner = index_.record(slot).sync.owner;
+    const std::uint8_t owner = index_.record(slot).owner;
     if (!owner_alive(owner))
         return on_refused(key, table::Refusal::clash);
-    if (held == kNoSlot || !owner_alive(index_.record(held).sync.owner)) {
+    if (held == kNoSlot || !owner_alive(index_.record(held).owner)) {
         table_.remove(holder);
         if (held != kNoSlot)
             forget(held);
@@ -199,25 +191,25 @@ void Engine::on_clash(const state::Key& key, const state::Flow& holder, bool unt
 
 // Between two flows that live, of which the second is in the table.
 void Engine::settle_clash(Slot slot, Slot held) {
-    Record &record = index_.record(slot), &other = index_.record(held);
-    const std::uint8_t owner = record.sync.owner;
-    if (owner == other.sync.owner && owner != kHere) {
+    const Record &record = index_.record(slot), &other = index_.record(held);
+    const std::uint8_t owner = record.owner;
+    if (owner == other.owner && owner != kHere) {
         if (!sessions_[owner]->plain()) {
             request(owner, record.id);
             request(owner, other.id);
         }
         return on_refused(index_.key(slot), table::Refusal::clash);
     }
-    if (owner != other.sync.owner && now_ - reconciled_ < kRolesSettle) {
-        if (owner == kHere)
-            record.sync.bits |= kLent | kAbsent; // the refresh round tries again
-        else
-            on_refused(index_.key(slot), table::Refusal::clash);
+    if (owner != other.owner && now_ - reconciled_ < kRolesSettle) {
+        if (owner != kHere)
+            return on_refused(index_.key(slot), table::Refusal::clash);
+        state::Marks& marks = flows_.marks(slot);
+        marks.is.lent = marks.is.absent = true; // the refresh round tries again
         return;
     }
     const state::Flow flow = index_.flow(slot, now_s_), held_flow = index_.flow(held, now_s_);
-    if (owner != other.sync.owner && outranks(slot, held)) {
-        if (other.sync.owner == kHere)
+    if (owner != other.owner && outranks(slot, held)) {
+        if (other.owner == kHere)
             end_clashing(held, flow);
         else
             mark_absent(held, Missing::clash);

@@ -29,7 +29,7 @@ std::vector<Neighbour> Engine::neighbours_for(PeerId peer) const {
         const Session& s = *sessions_[other];
         if (other == peer || !s.extended || !s.reachable())
             continue;
-        out.push_back({s.creatorid, s.role, copies_[other] != 0,
+        out.push_back({s.creatorid, s.role, flows_.copies(other) != 0,
                        s.options.name.substr(0, NeighbourName::kSize - 1)});
     }
     std::ranges::stable_partition(out, &Neighbour::matters);

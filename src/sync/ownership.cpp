@@ -19,7 +19,6 @@
 // 7. A new life of a tuple begins in a later term than a former one that had changed hands.
 #include "sync/engine.hpp"
 
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -48,35 +47,19 @@ bool Engine::owner_alive(std::uint8_t owner) const {
 
 // ---- the book ------------------------------------------------------------------------------
 
-void Engine::count(const Record& record, int by) {
-    const auto n = static_cast<std::size_t>(by);
-    if (record.sync.owner != kHere) {
-        copies_[record.sync.owner] += n;
-        missing_[record.sync.owner][record.sync.missing] += n;
-        if (record.refused != 0)
-            refused_copies_[record.sync.owner] += n;
-        return;
-    }
-    live_ += n;
-    for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (has(record.sync.withheld, peer))
-            withheld_live_[peer] += n;
-}
-
 void Engine::set_owner(Slot slot, std::uint8_t owner) {
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    const bool copy = record.sync.owner != kHere;
-    count(record, -1);
-    record.sync.owner = owner;
-    count(record, 1);
-    record.sync.bits &=
-        static_cast<std::uint8_t>(~(kLent | kGiven | kYoung | kUnconfirmed | kStranded));
+    const FlowStore::Edit edit(flows_, slot); // one for all that follows
+    const Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
+    const bool copy = record.owner != kHere;
+    flows_.set_owner(slot, owner);
+    marks.is = {
+        .absent = record.is.absent, .ended = record.is.ended, .dump_mark = record.is.dump_mark};
     // Its former owner has told the others, if it was one to tell of; from now on we do.
     if (owner == kHere)
-        record.sync.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();
+        marks.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : all_peers();
     else if (owner < sessions_.size())
-        record.sync.epoch = sessions_[owner]->epoch;
+        marks.epoch = sessions_[owner]->epoch;
     judge(slot, copy);
     withhold(slot);
 }
@@ -93,18 +76,16 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
         while (index_.find(named.id) != kNoSlot);
     }
     const std::uint32_t left = flow.timeout_known ? flow.timeout : own_lifetime(flow);
-    const auto [slot, fresh] = index_.insert(named, now_s_ + left, now_s_ - flow.age);
+    std::uint8_t term = 0;
+    if (owner == kHere)
+        if (const auto former = former_lives_.find(flow.key); former != former_lives_.end())
+            term = next_term(former->second.term);
+    const auto [slot, fresh] = flows_.insert(named, now_s_ + left, now_s_ - flow.age, term);
     if (!fresh)
         return kNoSlot;
     gone_lately_.erase(flow.key);
-    Record& record = index_.record(slot);
-    if (owner == kHere)
-        if (const auto former = former_lives_.find(flow.key); former != former_lives_.end())
-            record.sync.term = next_term(former->second.term);
-    count(record, 1); // as SyncMarks are born: live here
-    sum(slot, true);
-    mark_present(record);
-    record.sync.liberal = is_liberal(flow);
+    mark_present(slot);
+    flows_.marks(slot).liberal = is_liberal(flow);
     if (owner != kHere)
         set_owner(slot, owner);
     else
@@ -113,15 +94,9 @@ Slot Engine::adopt_new(const state::Flow& flow, std::uint8_t owner) {
 }
 
 void Engine::forget(Slot slot) {
-    if (edited_ == slot)
-        edited_ = kNoSlot;
-    else
-        sum(slot, false);
     remember_term(slot);
-    count(index_.record(slot), -1);
-    book_.forget(slot);
     pf_states_.erase(slot);
-    index_.erase(slot);
+    flows_.erase(slot);
 }
 
 // Out of the table as well, if we have put it there.
@@ -136,13 +111,13 @@ void Engine::discard(Slot slot) {
 // A tuple may be used again at once. A node that still takes its former life for its own must not
 // hold that against the new one.
 void Engine::remember_term(Slot slot) {
-    const state::SyncMarks& sync = index_.record(slot).sync;
-    if (sync.owner != kHere || sync.term == 0)
+    const Record& record = index_.record(slot);
+    if (record.owner != kHere || record.term == 0)
         return; // the same node's word about its own flow
     if (former_ends_.size() >= kMaxFormerLives)
         forget_former(Instant::max());
     const state::Key key = index_.key(slot);
-    former_lives_[key] = {now_ + kFormerLife, sync.term};
+    former_lives_[key] = {now_ + kFormerLife, record.term};
     former_ends_.emplace_back(now_ + kFormerLife, key);
 }
 
@@ -158,22 +133,22 @@ void Engine::forget_former(Instant until) {
 // A copy becomes our own. False: it had ended here already, which now is news; or it is one that is
 // not taken from its owner, which knows better than to call it ours.
 bool Engine::take(Slot slot) {
-    if (index_.record(slot).refused != 0 && (index_.record(slot).sync.bits & kGiven) == 0) {
+    if (index_.record(slot).refused != 0 && !index_.record(slot).is.given) {
         forget(slot);
         return false;
     }
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    const std::uint8_t former = record.sync.owner;
-    const bool ended = (record.sync.bits & kEnded) != 0;
-    record.sync.term = next_term(record.sync.term);
+    FlowStore::Edit edit(flows_, slot);
+    const Record& record = index_.record(slot);
+    const std::uint8_t former = record.owner;
+    const bool ended = record.is.ended;
+    edit.progress().term = next_term(record.term);
     set_owner(slot, kHere);
     if (ended) {
         retract(slot);
         forget(slot);
         return false;
     }
-    record.sync.bits |= kLent;
+    flows_.marks(slot).is.lent = true;
     counters_.adopted++;
     // One that is out of reach hears of it when it is back; the others draw their own conclusions.
     if (former < sessions_.size() && !owner_alive(former) && sessions_[former]->extended)
@@ -191,22 +166,23 @@ bool Engine::claim(Slot slot) {
 
 // Our own, or a vanished node's, becomes the copy of the node that takes over.
 void Engine::give(Slot slot, PeerId taker) {
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    const bool ours = record.sync.owner == kHere;
-    record.sync.term = next_term(record.sync.term);
+    FlowStore::Edit edit(flows_, slot);
+    const Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
+    const bool ours = record.owner == kHere;
+    edit.progress().term = next_term(record.term);
     set_owner(slot, taker);
     if (ours)
-        record.sync.bits |= kGiven;
-    record.expires = now_s_; // so that it is re-armed as the copy it is now
+        marks.is.given = true;
+    marks.expires = now_s_; // so that it is re-armed as the copy it is now
 }
 
 // Does the peer's claim to own a flow hold against what we know?
 bool Engine::claim_holds(PeerId peer, const Record& record, std::uint8_t term) const {
-    const std::uint8_t owner = record.sync.owner;
+    const std::uint8_t owner = record.owner;
     if (owner == peer || !owner_alive(owner) || sessions_[peer]->plain())
         return true;
-    const int later = compare_terms(term, record.sync.term);
+    const int later = compare_terms(term, record.term);
     if (later != 0)
         return later > 0;
     return sessions_[peer]->creatorid <
@@ -215,10 +191,11 @@ bool Engine::claim_holds(PeerId peer, const Record& record, std::uint8_t term) c
 
 // Settles whose a flow is by what the peer says. False: it is nobody's, and forgotten.
 bool Engine::settle(PeerId peer, Slot slot, const Said& said) {
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
+    const std::uint8_t owner = record.owner;
     if (owner == peer)
-        record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kGiven);
+        marks.is.given = false;
     if (!said.live)
         return true;
     if (!*said.live)
@@ -229,10 +206,11 @@ bool Engine::settle(PeerId peer, Slot slot, const Said& said) {
         return true;
     }
     // A pf peer knows no terms: it begins one whenever a flow becomes its own.
+    FlowStore::Edit edit(flows_, slot);
     if (!sessions_[peer]->plain())
-        record.sync.term = said.term;
+        edit.progress().term = said.term;
     else if (owner != peer)
-        record.sync.term = next_term(record.sync.term);
+        edit.progress().term = next_term(record.term);
     if (owner != peer)
         set_owner(slot, peer);
     return !falls_to_us(peer, slot) || claim(slot);
@@ -271,15 +249,15 @@ void Engine::reconcile_roles() {
         return;
     bool hurry = false;
     for (const Slot slot : index_.slots()) {
-        const state::SyncMarks& sync = index_.record(slot).sync;
-        if (sync.owner == taker || !gives_way(sync.owner))
+        const Record& record = index_.record(slot);
+        if (record.owner == taker || !gives_way(record.owner))
             continue;
         if (taker == kHere) {
-            if (index_.record(slot).refused != 0)
+            if (record.refused != 0)
                 continue;
-            hurry = hurry || (sync.bits & kAbsent) != 0; // its traffic comes here
+            hurry = hurry || record.is.absent; // its traffic comes here
             take(slot);
-        } else if (sync.owner == kHere ? has(sync.known, taker) : sync.owner != kUnclaimed) {
+        } else if (record.owner == kHere ? has(record.known, taker) : record.owner != kUnclaimed) {
             give(slot, taker); // it cannot have taken over what it was never told of
             hurry = true;      // its timer is a natural one, and no traffic re-arms it any more
         }
@@ -294,8 +272,8 @@ void Engine::reconcile_roles() {
 // The peer is back without the table it had, and will name nothing of what was in it.
 void Engine::take_lost(PeerId peer) {
     for (const Slot slot : index_.slots()) {
-        if (index_.record(slot).sync.owner == peer && claim(slot))
-            clear(index_.record(slot).sync.known, peer);
+        if (index_.record(slot).owner == peer && claim(slot))
+            clear(flows_.marks(slot).known, peer);
     }
 }
 
@@ -305,7 +283,7 @@ void Engine::take_lost(PeerId peer) {
 // table cannot tell what has: then they are ours, and live as long as their traffic wills.
 void Engine::settle_unclaimed(bool waited) {
     unclaimed_due_ = Instant::max();
-    const bool any = copies_[kUnclaimed] != 0;
+    const bool any = flows_.copies(kUnclaimed) != 0;
     if (!has_peers() || (!any && !table_known_))
         return;
     if (any)
@@ -320,7 +298,7 @@ void Engine::settle_unclaimed(bool waited) {
         return; // it may be about to tell what has ended in its present life
     if (any)
         for (const Slot slot : index_.slots()) {
-            if (index_.record(slot).sync.owner != kUnclaimed)
+            if (index_.record(slot).owner != kUnclaimed)
                 continue;
             if (lost) {
                 claim(slot);

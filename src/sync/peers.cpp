@@ -26,7 +26,7 @@ void Engine::add_peer(PeerId peer, PeerOptions options) {
     fresh->local = options_.session;
     sessions_[peer] = std::move(fresh);
     if (sessions_[peer]->options.extended)
-        begin_digests();
+        flows_.begin_digests();
     vanished_[peer] = {};
     begin_session(peer); // what the place's last holder left in the marks
     any_nosync_ =
@@ -42,9 +42,9 @@ void Engine::remove_peer(PeerId peer) {
     if (sessions_[peer]->link_up)
         on_link_down(peer);
     begin_session(peer);
-    if (copies_[peer] != 0)
+    if (flows_.copies(peer) != 0)
         for (const Slot slot : index_.slots()) {
-            if (index_.record(slot).sync.owner != peer)
+            if (index_.record(slot).owner != peer)
                 continue;
             if (index_.record(slot).refused != 0)
                 forget(slot);

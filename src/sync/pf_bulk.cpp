@@ -93,12 +93,12 @@ void Engine::request_from_plain(PeerId peer, state::StateId id) {
     const Slot slot = index_.find(id);
     if (slot == kNoSlot)
         refuse(Refused::unknown_state);
-    else if (has(index_.record(slot).sync.withheld, peer))
+    else if (has(index_.record(slot).withheld, peer))
         refuse(Refused::no_sync);
     else if (!s.pf.answers.take(now_))
         refuse(Refused::too_often);
     else {
-        set(index_.record(slot).sync.known, peer); // the answer to a request is UPD
+        set(flows_.marks(slot).known, peer); // the answer to a request is UPD
         enqueue(s, peer, slot, true);
     }
 }
@@ -115,7 +115,7 @@ std::uint32_t Engine::bulk_endtime(const Session& s) const {
 void Engine::clear_plain(PeerId peer, const pfsync::Clear& what) {
     for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
-        const std::uint8_t owner = record.sync.owner;
+        const std::uint8_t owner = record.owner;
         // Another pf that hears the speaker has removed its states, too, without a word.
         const bool theirs =
             owner == peer || (owner < sessions_.size() && sessions_[owner]->plain() &&

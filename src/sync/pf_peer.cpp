@@ -5,7 +5,6 @@
 #include "sync/engine.hpp"
 
 #include "pfsync/progress.hpp"
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -41,7 +40,9 @@ constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what
 // nothing.
 Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
     Session& s = *sessions_[peer];
-    Record& record = index_.record(slot);
+    const Record& record = index_.record(slot);
+    FlowStore::Edit edit(flows_, slot);
+    state::Progress& ours = edit.progress();
     const std::uint8_t proto = index_.key(slot).proto;
     Merge merged;
     if (proto == IPPROTO_TCP) {
@@ -66,19 +67,19 @@ Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
                 pf_states_.heard_dst(slot, theirs.dst);
         }
         if (!merged.src_stale)
-            record.src_state = said.src_state;
+            ours.src_state = said.src_state;
         if (!merged.dst_stale)
-            record.dst_state = said.dst_state;
+            ours.dst_state = said.dst_state;
     } else {
         // Some protocols have fewer stages there: what is the same in its numbers is no news.
-        const auto one = [&](std::uint8_t& ours, std::uint8_t theirs, std::uint8_t on_wire) {
-            const std::uint8_t as_sent = pfsync::wire_state(said.layout, proto, ours);
+        const auto one = [&](std::uint8_t& side, std::uint8_t theirs, std::uint8_t on_wire) {
+            const std::uint8_t as_sent = pfsync::wire_state(said.layout, proto, side);
             if (as_sent < on_wire)
-                ours = theirs;
+                side = theirs;
             return as_sent > on_wire;
         };
-        merged.src_stale = one(record.src_state, said.src_state, said.src.state());
-        merged.dst_stale = one(record.dst_state, said.dst_state, said.dst.state());
+        merged.src_stale = one(ours.src_state, said.src_state, said.src.state());
+        merged.dst_stale = one(ours.dst_state, said.dst_state, said.dst.state());
     }
     if (!merged.both_stale())
         pf_states_.extend(slot, now_s_ + s.pf.timeout(said.timeout) + kGrace);
@@ -105,8 +106,7 @@ void Engine::keep_pf(PeerId peer, Slot slot, const pfsync::FullState& full) {
 // name heard first. In the same direction it is another life of the flow.
 bool Engine::second_name(PeerId peer, Slot slot, const pfsync::FullState& full) {
     const Record& record = index_.record(slot);
-    if (!sessions_[peer]->plain() || !has(record.sync.known, peer) ||
-        pf_outgoing(slot) == full.outgoing)
+    if (!sessions_[peer]->plain() || !has(record.known, peer) || pf_outgoing(slot) == full.outgoing)
         return false;
     pf_states_.add_name(slot, full.flow.id);
     return true;
@@ -128,15 +128,15 @@ bool Engine::drop_name(PeerId peer, state::StateId id) {
         return true;
     }
     const Slot slot = index_.find(id);
-    if (slot == kNoSlot || index_.record(slot).sync.owner != peer)
+    if (slot == kNoSlot || index_.record(slot).owner != peer)
         return false;
     const state::StateId other = pf_states_.take_name(slot);
     if (other.creatorid == 0)
         return false;
     pass_removal_on(peer, slot);
-    const Edit edit(*this, slot);
-    index_.record(slot).sync.known = bit(peer);
-    index_.rename(slot, other);
+    FlowStore::Edit edit(flows_, slot);
+    flows_.marks(slot).known = bit(peer);
+    edit.rename(other);
     pf_states_.set_outgoing(slot, !pf_outgoing(slot));
     pass_on(peer, slot);
     return true;
@@ -155,7 +155,7 @@ void Engine::learn_timeouts(Session& s, const pfsync::FullState& full) {
 // now, what brings the flow no further is the latter.
 bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
     const Record& record = index_.record(slot);
-    if (record.sync.owner != kHere || further)
+    if (record.owner != kHere || further)
         return true;
     if (merged.both_stale() || pf_states_.told_since(slot, now_s_ - kEcho))
         return false;
@@ -169,7 +169,7 @@ bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
 // Seconds since the table told of this flow of ours. Its timer began anew then; one that is still a
 // copy's has not begun.
 std::int32_t Engine::since_moved(const Record& record, const state::Flow& flow) const {
-    if ((record.sync.bits & kLent) != 0)
+    if (record.is.lent)
         return INT32_MAX;
     const auto left = static_cast<std::int32_t>(record.expires - now_s_);
     return static_cast<std::int32_t>(table_.natural_timeout(flow)) - left;
@@ -179,7 +179,7 @@ std::int32_t Engine::since_moved(const Record& record, const state::Flow& flow) 
 // no event that would say so.
 void Engine::take_from_plain() {
     for (const Slot slot : index_.slots()) {
-        const std::uint8_t owner = index_.record(slot).sync.owner;
+        const std::uint8_t owner = index_.record(slot).owner;
         if (owner < sessions_.size() && sessions_[owner]->plain())
             take(slot);
     }
@@ -192,7 +192,7 @@ state::Flow Engine::pf_flow(const Session& s, Slot slot) const {
     const Record& record = index_.record(slot);
     state::Flow flow = index_.flow(slot, now_s_);
     const PfStates::Lease* lease = pf_states_.lease(slot);
-    if (record.sync.owner != kHere && lease != nullptr) {
+    if (record.owner != kHere && lease != nullptr) {
         const auto left = static_cast<std::int32_t>(lease->until - kGrace - now_s_);
         flow.timeout = static_cast<std::uint32_t>(std::max(left, 1));
     } else {
@@ -202,7 +202,7 @@ state::Flow Engine::pf_flow(const Session& s, Slot slot) const {
             std::min(flow.timeout, pfsync::default_timeout(static_cast<std::uint8_t>(index)));
     }
     // Traffic that passed here has moved the windows on, and nobody has looked.
-    if (record.sync.owner == kHere && flow.key.proto == IPPROTO_TCP)
+    if (record.owner == kHere && flow.key.proto == IPPROTO_TCP)
         flow.flags |= state::kSloppy;
     return flow;
 }
@@ -243,7 +243,7 @@ bool Engine::pf_windows(const Session& s, Slot slot, Windows& out) const {
 // Pf peers of different versions cannot hear each other, so what one says goes on to the other.
 // Those of one version do, and a change that changed nothing goes nowhere.
 void Engine::pass_on(PeerId from, Slot slot) {
-    if (!sessions_[from]->plain() || index_.record(slot).sync.owner != from)
+    if (!sessions_[from]->plain() || index_.record(slot).owner != from)
         return;
     for (PeerId peer = 0; peer < peer_count(); peer++)
         if (deaf_to(peer, from))
@@ -255,7 +255,7 @@ void Engine::pass_removal_on(PeerId from, Slot slot) {
     if (!sessions_[from]->plain())
         return;
     for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (deaf_to(peer, from) && has(record.sync.known, peer) && !has(record.sync.withheld, peer))
+        if (deaf_to(peer, from) && has(record.known, peer) && !has(record.withheld, peer))
             retract_from(peer, slot);
 }
 
@@ -301,7 +301,7 @@ void Engine::pf_round() {
 
 void Engine::pf_turn(Slot slot) {
     const Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const std::uint8_t owner = record.owner;
     const bool pf_owned = owner < sessions_.size() && sessions_[owner]->plain();
     if (owner != kHere && (!pf_owned || !owner_alive(owner)))
         return; // an encsync node speaks for its own
@@ -328,7 +328,7 @@ void Engine::pf_turn(Slot slot) {
 void Engine::renew_leases(PeerId peer) {
     Session& s = *sessions_[peer];
     for (const Slot slot : index_.slots()) {
-        if (index_.record(slot).sync.owner != peer)
+        if (index_.record(slot).owner != peer)
             continue;
         const auto index = pfsync::timeout_index(s.dialect, index_.flow(slot, now_s_));
         pf_states_.extend(slot, now_s_ + s.pf.timeout(static_cast<std::uint8_t>(index)) + kGrace);

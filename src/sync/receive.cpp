@@ -3,7 +3,6 @@
 #include "sync/engine.hpp"
 
 #include "pfsync/extension.hpp"
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 #include "sync/merge.hpp"
 
@@ -254,7 +253,7 @@ void Engine::receive_message(PeerId peer, const Section& section, Bytes m) {
 
 // The peer is to know better: it gets the whole state, and who owns it.
 void Engine::tell(PeerId peer, Slot slot) {
-    clear(index_.record(slot).sync.known, peer);
+    clear(flows_.marks(slot).known, peer);
     enqueue(*sessions_[peer], peer, slot, true);
 }
 
@@ -286,37 +285,38 @@ void Engine::merge_into(PeerId peer, Slot slot, Said said) {
     Session& s = *sessions_[peer];
     if (s.remote != 0) // one of our own
         return take_word(peer, slot, said);
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    set(record.sync.known, peer);
-    const bool ours = record.sync.owner == kHere;
+    FlowStore::Edit edit(flows_, slot);
+    const Record& record = index_.record(slot);
+    state::Progress& progress = edit.progress();
+    set(flows_.marks(slot).known, peer);
+    const bool ours = record.owner == kHere;
     const state::Flow before = index_.flow(slot, now_s_);
 
     const Merge merged =
-        s.plain() ? merge_pf(peer, slot, said) : merge(record, said.src_state, said.dst_state);
-    record.flags = static_cast<std::uint8_t>(
+        s.plain() ? merge_pf(peer, slot, said) : merge(progress, said.src_state, said.dst_state);
+    progress.flags = static_cast<std::uint8_t>(
         record.flags | said.flags |
         progress_flags(before.key.proto, record.src_state, record.dst_state));
     if (merged.any_stale())
         s.counters.stale++;
     const bool further =
         before.src_state != record.src_state || before.dst_state != record.dst_state;
-    if (s.plain() && record.sync.owner == kUnclaimed) // its table has it, too
+    if (s.plain() && record.owner == kUnclaimed) // its table has it, too
         said.live = true;
     else if (s.plain() && !pf_claims(slot, further, merged))
         said.live.reset();
     if (!settle(peer, slot, said))
         return;
-    if (record.sync.owner == peer) {
-        record.sync.epoch = s.epoch;
+    if (record.owner == peer) {
+        flows_.marks(slot).epoch = s.epoch;
         if (said.mark)
-            record.mark = *said.mark;
+            progress.mark = *said.mark;
         if (said.extras != nullptr)
-            index_.set_extras(slot, *said.extras);
+            edit.set_extras(*said.extras);
         // Of the two states that pf may have of a flow, one knows of the NAT.
         if (said.reply != nullptr && index_.reply(slot) != *said.reply &&
             !(pf_states_.has_two_names(slot) && *said.reply == inverse(index_.key(slot))))
-            index_.set_reply(slot, *said.reply);
+            edit.set_reply(*said.reply);
     }
     const state::Flow after = index_.flow(slot, now_s_);
     if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags ||
@@ -326,7 +326,7 @@ void Engine::merge_into(PeerId peer, Slot slot, Said said) {
                          before.dst_state != after.dst_state || before.flags != after.flags ||
                          before.mark != after.mark || before.reply != after.reply ||
                          before.extras != after.extras;
-    if (changed || (ours && record.sync.owner != kHere))
+    if (changed || (ours && record.owner != kHere))
         put_copy(slot);
     else if (ours && s.plain())
         relax(slot); // its packets may pass there, too
@@ -404,14 +404,13 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
     const Slot slot = adopt_new(full.flow, full.live ? peer : kUnclaimed);
     if (slot == kNoSlot)
         return;
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    record.sync.term = full.term;
-    set(record.sync.known, peer);
+    FlowStore::Edit edit(flows_, slot);
+    edit.progress().term = full.term;
+    set(flows_.marks(slot).known, peer);
     keep_pf(peer, slot, full);
     // Who is told that traffic passes here owns what a pf peer still holds of before.
     if (sessions_[peer]->plain() && sessions_[peer]->bulk_arriving &&
-        options_.role == Role::active && record.refused == 0)
+        options_.role == Role::active && index_.record(slot).refused == 0)
         take(slot);
     put_copy(slot);
     pass_on(peer, slot);
@@ -422,14 +421,14 @@ void Engine::receive_new(PeerId peer, const pfsync::FullState& full) {
 // One flow under two names: two lives of it, or born on two nodes. The name that its owner gives
 // it holds, and with the name what the owner says of it.
 void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState& full) {
-    const Edit edit(*this, slot);
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    FlowStore::Edit edit(flows_, slot);
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.owner;
     if (!full.live) {
         if (owner == peer)
             claim(slot);
         else if (!owner_alive(owner))
-            index_.rename(slot, full.flow.id);
+            edit.rename(full.flow.id);
         return;
     }
     if (!claim_holds(peer, record, full.term)) {
@@ -438,18 +437,19 @@ void Engine::receive_other_name(PeerId peer, Slot slot, const pfsync::FullState&
         return;
     }
     pass_removal_on(peer, slot);
-    index_.rename(slot, full.flow.id);
+    edit.rename(full.flow.id);
     if (index_.reply(slot) != full.flow.reply)
-        index_.set_reply(slot, full.flow.reply);
-    record.src_state = full.flow.src_state;
-    record.dst_state = full.flow.dst_state;
-    record.flags = full.flow.flags;
+        edit.set_reply(full.flow.reply);
+    state::Progress& progress = edit.progress();
+    progress.src_state = full.flow.src_state;
+    progress.dst_state = full.flow.dst_state;
+    progress.flags = full.flow.flags;
     if (full.has_tail) {
-        record.mark = full.flow.mark;
-        index_.set_extras(slot, full.flow.extras);
+        progress.mark = full.flow.mark;
+        edit.set_extras(full.flow.extras);
     }
-    record.sync.known = bit(peer);
-    record.sync.term = full.term;
+    flows_.marks(slot).known = bit(peer);
+    progress.term = full.term;
     set_owner(slot, peer);
     keep_pf(peer, slot, full);
     put_copy(slot);
@@ -504,7 +504,7 @@ void Engine::receive_request(PeerId peer, state::StateId id) {
         return;
     }
     const Slot slot = index_.find(id);
-    if (slot != kNoSlot && !has(index_.record(slot).sync.withheld, peer)) {
+    if (slot != kNoSlot && !has(index_.record(slot).withheld, peer)) {
         enqueue(s, peer, slot, true);
         return;
     }
@@ -524,10 +524,9 @@ void Engine::receive_removal(PeerId peer, state::StateId id, std::uint8_t term) 
     const Slot slot = index_.find(id);
     if (slot == kNoSlot)
         return;
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
-    if (owner == kHere && options_.role != Role::standby &&
-        compare_terms(term, record.sync.term) <= 0) {
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.owner;
+    if (owner == kHere && options_.role != Role::standby && compare_terms(term, record.term) <= 0) {
         // Its timer ran out there, but traffic passes here: it is told again.
         refuse(Refused::not_owner);
         tell(peer, slot);
@@ -562,7 +561,7 @@ void Engine::receive_clear(PeerId peer, Bytes message) {
         return;
     for (const Slot slot : index_.slots()) {
         const Record& record = index_.record(slot);
-        if (record.sync.owner == peer && record.id.creatorid == clear_all.creatorid) {
+        if (record.owner == peer && record.id.creatorid == clear_all.creatorid) {
             discard(slot);
         }
     }

@@ -28,8 +28,8 @@ std::optional<Ignored> Engine::refuses(std::uint8_t owner, const state::Flow& fl
 // To be called when the owner or what rules look at has changed. copy: what the table has of it is
 // what we have put there.
 void Engine::judge(Slot slot, bool copy) {
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.owner;
     if (owner == kHere && record.refused == 0)
         return;
     const auto why = refuses(owner, index_.flow(slot, now_s_));
@@ -37,13 +37,11 @@ void Engine::judge(Slot slot, bool copy) {
     const std::uint8_t before = record.refused;
     if (verdict == before)
         return;
-    count(record, -1);
-    record.refused = verdict;
-    count(record, 1);
+    flows_.set_refused(slot, verdict);
     if (why)
         count_refused(owner, *why);
     if (why && before == 0) {
-        if (copy && (record.sync.bits & kAbsent) == 0)
+        if (copy && !record.is.absent)
             table_.remove(index_.flow(slot, now_s_));
         hold_back(slot);
     } else if (!why && owner != kHere) {
@@ -54,7 +52,7 @@ void Engine::judge(Slot slot, bool copy) {
 // And its owner is there, so that nothing that the table tells makes it ours.
 bool Engine::is_refused(Slot slot) const {
     const Record& record = index_.record(slot);
-    return record.refused != 0 && owner_alive(record.sync.owner);
+    return record.refused != 0 && owner_alive(record.owner);
 }
 
 void Engine::count_refused(std::uint8_t owner, Ignored why) {
@@ -64,10 +62,10 @@ void Engine::count_refused(std::uint8_t owner, Ignored why) {
 
 // It lives as long as it would in the table.
 void Engine::hold_back(Slot slot) {
-    Record& record = index_.record(slot);
-    set_missing(record, Missing::no); // it is not to be there
-    record.sync.bits |= kAbsent;
-    record.expires = now_s_ + table_.natural_timeout(index_.flow(slot, now_s_)) + table::kCopyExtra;
+    flows_.set_missing(slot, Missing::no); // it is not to be there
+    state::Marks& marks = flows_.marks(slot);
+    marks.is.absent = true;
+    marks.expires = now_s_ + table_.natural_timeout(index_.flow(slot, now_s_)) + table::kCopyExtra;
 }
 
 // Copies are held against the addresses that this machine has now, and so is what was taken over
@@ -80,7 +78,7 @@ void Engine::on_addresses_changed() {
 
 // False: it is gone.
 bool Engine::judge_again(Slot slot) {
-    if (index_.record(slot).sync.owner != kHere) {
+    if (index_.record(slot).owner != kHere) {
         review(slot);
     } else if (table_.refuses(index_.flow(slot, now_s_))) {
         retract(slot);

@@ -127,10 +127,10 @@ struct Session {
     HelloTail told;                      // with its last hello
 
     // ---- what is still to be said ----------------------------------------------------------
-    // Slots with their bit set in SyncMarks::queued; a slot is in here once at most. What is
+    // Slots with their bit set in Marks::queued; a slot is in here once at most. What is
     // said about it is decided when it is said.
     std::deque<state::Slot> queue;
-    // Slots with their bit set in SyncMarks::waiting, in the order of time.
+    // Slots with their bit set in Marks::waiting, in the order of time.
     struct Waiting {
         Instant since;
         state::Slot slot;

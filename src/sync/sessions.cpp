@@ -75,11 +75,11 @@ void Engine::on_silent(PeerId peer) {
 void Engine::begin_session(PeerId peer) {
     Session& s = *sessions_[peer];
     for (const Slot slot : index_.slots()) {
-        state::SyncMarks& sync = index_.record(slot).sync;
-        clear(sync.known, peer);
-        clear(sync.queued, peer);
-        clear(sync.full, peer);
-        clear(sync.waiting, peer);
+        state::Marks& marks = flows_.marks(slot);
+        clear(marks.known, peer);
+        clear(marks.queued, peer);
+        clear(marks.full, peer);
+        clear(marks.waiting, peer);
     }
     s.queue.clear();
     s.waiting.clear();
@@ -131,10 +131,10 @@ void Engine::receive_bulk_status(PeerId peer, Bytes message) {
 // What the peer owns and did not name in its whole bulk update, it no longer has.
 void Engine::end_bulk(PeerId peer) {
     Session& s = *sessions_[peer];
-    if (s.extended && s.bulk_arriving && copies_[peer] != 0)
+    if (s.extended && s.bulk_arriving && flows_.copies(peer) != 0)
         for (const Slot slot : index_.slots()) {
-            const state::SyncMarks& sync = index_.record(slot).sync;
-            if (sync.owner != peer || sync.epoch == s.epoch)
+            const state::Record& record = index_.record(slot);
+            if (record.owner != peer || record.epoch == s.epoch)
                 continue;
             discard(slot);
             s.counters.swept++;

@@ -35,20 +35,20 @@ constexpr int kAtATime = 20'000;  // flows a call
 bool Engine::strand(Slot slot) {
     if (is_over(slot) || !table_.address_left(index_.flow(slot, now_s_)))
         return false;
-    Record& record = index_.record(slot);
-    record.sync.bits =
-        static_cast<std::uint8_t>((record.sync.bits & (kYoung | kDumpMark)) | kStranded);
+    state::Marks& marks = flows_.marks(slot);
+    marks.is = {.young = marks.is.young, .stranded = true, .dump_mark = marks.is.dump_mark};
     stranded_.add(now_ + kPatience, index_, slot);
     counters_.stranded++;
     return true;
 }
 
 void Engine::end_stranded(Slot slot) {
-    Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
     const state::Flow flow = index_.flow(slot, now_s_);
     if (!table_.address_left(flow)) {
-        record.expires = now_s_ + own_lifetime(flow);
-        record.sync.bits = static_cast<std::uint8_t>((record.sync.bits & ~kStranded) | kAbsent);
+        marks.expires = now_s_ + own_lifetime(flow);
+        marks.is.stranded = false;
+        marks.is.absent = true;
         table_.put(flow, table::Lifetime::natural);
         put_expectations(slot);
         return;
@@ -60,7 +60,7 @@ void Engine::end_stranded(Slot slot) {
             taker = peer;
             active++;
         }
-    if (active == 1 && has(record.sync.known, taker)) {
+    if (active == 1 && has(marks.known, taker)) {
         give(slot, taker);
         announce(slot, true); // which it learns by this
         return;
@@ -78,7 +78,7 @@ void Engine::settle_stranded() {
         const auto slot = stranded_.take(now_, index_);
         if (!slot)
             break;
-        if ((index_.record(*slot).sync.bits & kStranded) != 0)
+        if (index_.record(*slot).is.stranded)
             end_stranded(*slot);
     }
 }

@@ -45,11 +45,11 @@ void Engine::say_again(PeerId peer, const Item& item) {
     switch (item.kind) {
     case Item::Kind::full:
         if (index_.used(item.slot)) {
-            state::SyncMarks& sync = index_.record(item.slot).sync;
+            const Record& record = index_.record(item.slot);
             // Given to a node that cannot have it: ours again.
-            if (sync.owner == peer && (sync.bits & kGiven) != 0 && !claim(item.slot))
+            if (record.owner == peer && record.is.given && !claim(item.slot))
                 return;
-            clear(sync.known, peer);
+            clear(flows_.marks(item.slot).known, peer);
         }
         [[fallthrough]];
     case Item::Kind::update:
@@ -64,7 +64,7 @@ void Engine::say_again(PeerId peer, const Item& item) {
         s.removals.push_back({item.id, item.term});
         // The same name lives again: the removal must not take the new life with it.
         if (const Slot slot = index_.find(item.id); slot != kNoSlot) {
-            clear(index_.record(slot).sync.known, peer);
+            clear(flows_.marks(slot).known, peer);
             enqueue(s, peer, slot, true);
         }
         break;
@@ -262,8 +262,8 @@ bool Engine::say(Session& s, PeerId peer, pfsync::Builder& packet) {
 
 bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot,
                        Item::Kind kind) {
-    Record& record = index_.record(slot);
-    const bool begins = kind == Item::Kind::full && !has(record.sync.known, peer);
+    const Record& record = index_.record(slot);
+    const bool begins = kind == Item::Kind::full && !has(record.known, peer);
     if (!say_expectations(s, packet)) // of the flow before
         return false;
     const std::uint8_t expectations = expectations_of(s, slot);
@@ -279,14 +279,14 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
     else
         pfsync::write_state(s.dialect, m, index_.flow(slot, now_s_),
                             {.tail = s.extended,
-                             .live = record.sync.owner == kHere,
-                             .term = record.sync.term,
-                             .elsewhere = record.sync.owner != kHere && record.sync.owner != peer &&
-                                          owner_alive(record.sync.owner),
+                             .live = record.owner == kHere,
+                             .term = record.term,
+                             .elsewhere = record.owner != kHere && record.owner != peer &&
+                                          owner_alive(record.owner),
                              .more = more,
                              .expectations = expectations,
                              .wants_ack = awaits(peer, slot)});
-    set(record.sync.known, peer);
+    set(flows_.marks(slot).known, peer);
     note(s, {.kind = kind, .slot = slot});
     s.expecting = expectations != 0 ? slot : kNoSlot;
     s.expecting_said = 0;
@@ -294,12 +294,12 @@ bool Engine::say_state(Session& s, PeerId peer, pfsync::Builder& packet, Slot sl
 }
 
 bool Engine::say_queued(Session& s, PeerId peer, pfsync::Builder& packet, Slot slot) {
-    state::SyncMarks& sync = index_.record(slot).sync;
+    const Record& record = index_.record(slot);
     // While a bulk update is on its way the peer may not have this one yet.
-    if (!has(sync.known, peer) || has(sync.full, peer) || s.sending_bulk) {
+    if (!has(record.known, peer) || has(record.full, peer) || s.sending_bulk) {
         if (!say_state(s, peer, packet, slot, Item::Kind::full))
             return false;
-    } else if (s.extended && sync.owner != kHere) { // short updates are an owner's
+    } else if (s.extended && record.owner != kHere) { // short updates are an owner's
         if (!say_state(s, peer, packet, slot, Item::Kind::update))
             return false;
     } else {
@@ -312,9 +312,10 @@ bool Engine::say_queued(Session& s, PeerId peer, pfsync::Builder& packet, Slot s
             pfsync::write_upd_c(s.dialect, m, index_.flow(slot, now_s_));
         note(s, {.kind = Item::Kind::update, .slot = slot});
     }
-    clear(sync.queued, peer);
-    clear(sync.full, peer);
-    clear(sync.waiting, peer);
+    state::Marks& marks = flows_.marks(slot);
+    clear(marks.queued, peer);
+    clear(marks.full, peer);
+    clear(marks.waiting, peer);
     return true;
 }
 
@@ -322,7 +323,7 @@ bool Engine::say_queue(Session& s, PeerId peer, pfsync::Builder& packet) {
     for (; !s.queue.empty(); s.queue.pop_front()) {
         const Slot slot = s.queue.front();
         // If not: erased since, and the slot may belong to another flow.
-        const bool queued = index_.used(slot) && has(index_.record(slot).sync.queued, peer);
+        const bool queued = index_.used(slot) && has(index_.record(slot).queued, peer);
         if (queued && !say_queued(s, peer, packet, slot))
             return false;
     }
@@ -333,13 +334,13 @@ bool Engine::say_bulk(Session& s, PeerId peer, pfsync::Builder& packet) {
     if (s.sending_bulk) {
         for (; !s.bulk_again.empty(); s.bulk_again.pop_front())
             if (index_.used(s.bulk_again.front()) &&
-                !has(index_.record(s.bulk_again.front()).sync.withheld, peer) &&
+                !has(index_.record(s.bulk_again.front()).withheld, peer) &&
                 !say_state(s, peer, packet, s.bulk_again.front(), Item::Kind::bulk))
                 return false;
         if (!s.bulk_walked && s.bulk_pause <= now_) {
             for (const Slot slot : index_.slots(s.bulk_cursor)) {
                 const Record& record = index_.record(slot);
-                if (!has(record.sync.withheld, peer) && (record.sync.bits & kEnded) == 0) {
+                if (!has(record.withheld, peer) && !record.is.ended) {
                     if (!say_state(s, peer, packet, slot, Item::Kind::bulk))
                         return false;
                     s.bulk_sent++;

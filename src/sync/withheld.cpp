@@ -4,12 +4,11 @@
 // would make another flow of it: that peer. One that has not lived for `delay` yet: no peer, until
 // then; and none at all if its connection is closed by then, however long the table remembers it.
 //
-// SyncMarks::withheld says it of each flow, so that whoever is about to say something only has to
+// Record::withheld says it of each flow, so that whoever is about to say something only has to
 // look. It changes in withhold() alone, which tells the peers what follows from it: who may hear of
 // the flow from now on is told, who may no longer loses the copy.
 #include "sync/engine.hpp"
 
-#include "sync/edit.hpp"
 #include "sync/marks.hpp"
 
 #include <algorithm>
@@ -23,8 +22,7 @@ using state::Slot;
 
 std::uint16_t Engine::kept_from(Slot slot) const {
     const Record& record = index_.record(slot);
-    if ((record.flags & state::kNoSync) != 0 || (record.sync.bits & kYoung) != 0 ||
-        record.refused != 0)
+    if ((record.flags & state::kNoSync) != 0 || record.is.young || record.refused != 0)
         return all_peers();
     std::uint16_t peers = deaf_to_zone_of(slot);
     if (!any_nosync_)
@@ -58,33 +56,29 @@ void Engine::review_zones(PeerId peer) {
 }
 
 void Engine::review(Slot slot) {
-    judge(slot, index_.record(slot).sync.owner != kHere);
+    judge(slot, index_.record(slot).owner != kHere);
     withhold(slot);
 }
 
 void Engine::withhold(Slot slot) {
-    Record& record = index_.record(slot);
-    state::SyncMarks& sync = record.sync;
-    const std::uint16_t before = sync.withheld, after = kept_from(slot);
-    if (before != after) {
-        const Edit edit(*this, slot);
-        count(record, -1);
-        sync.withheld = after;
-        count(record, 1);
-    }
+    const Record& record = index_.record(slot);
+    state::Marks& marks = flows_.marks(slot);
+    const std::uint16_t before = record.withheld, after = kept_from(slot);
+    if (before != after)
+        flows_.set_withheld(slot, after);
     // A copy is its owner's to tell of and to withdraw.
-    if (sync.owner != kHere || (before == 0 && after == 0))
+    if (record.owner != kHere || (before == 0 && after == 0))
         return;
     const std::uint16_t deaf = before != after ? deaf_to_zone_of(slot) : std::uint16_t{0};
     for (PeerId peer = 0; peer < peer_count(); peer++) {
         sessions_[peer]->counters.zone_withheld += has(deaf, peer);
         if (has(after, peer)) {
-            if (has(sync.known, peer))
+            if (has(marks.known, peer))
                 retract_from(peer, slot);
-            clear(sync.known, peer);
-            clear(sync.queued, peer);
-            clear(sync.full, peer);
-            clear(sync.waiting, peer);
+            clear(marks.known, peer);
+            clear(marks.queued, peer);
+            clear(marks.full, peer);
+            clear(marks.waiting, peer);
         } else if (has(before, peer) && sessions_[peer]->listens()) {
             enqueue(*sessions_[peer], peer, slot, true);
         }
@@ -97,7 +91,7 @@ void Engine::withhold(Slot slot) {
 void Engine::keep_back(Slot slot) {
     if (options_.delay == Instant::zero())
         return;
-    index_.record(slot).sync.bits |= kYoung;
+    flows_.marks(slot).is.young = true;
     young_.add(now_ + options_.delay, index_, slot);
     review(slot);
 }
@@ -112,10 +106,10 @@ bool Engine::is_over(Slot slot) const {
 
 void Engine::come_of_age(Instant until) {
     while (const auto slot = young_.take(until, index_)) {
-        state::SyncMarks& sync = index_.record(*slot).sync;
-        if ((sync.bits & kYoung) == 0 || is_over(*slot))
+        state::Marks& marks = flows_.marks(*slot);
+        if (!marks.is.young || is_over(*slot))
             continue;
-        sync.bits = static_cast<std::uint8_t>(sync.bits & ~kYoung);
+        marks.is.young = false;
         review(*slot);
     }
 }

@@ -4,7 +4,6 @@
 // weighed against what we know, as that of a pf peer is (receive.cpp), and both sides end up with
 // the same. Who does not own the flow is heard only if it knows whose it is and in which term, for
 // it may have seen packets that the owner has not; what it says in an earlier term is out of date.
-#include "sync/edit.hpp"
 #include "sync/engine.hpp"
 
 #include "sync/marks.hpp"
@@ -19,46 +18,47 @@ namespace {
 
 constexpr std::uint8_t kStatus = state::kSeenReply | state::kAssured;
 
-void add_flags(Record& record, std::uint8_t proto, std::uint8_t said) {
-    record.flags = static_cast<std::uint8_t>(
-        record.flags | said | progress_flags(proto, record.src_state, record.dst_state));
+void add_flags(state::Progress& ours, std::uint8_t proto, std::uint8_t said) {
+    ours.flags = static_cast<std::uint8_t>(ours.flags | said |
+                                           progress_flags(proto, ours.src_state, ours.dst_state));
 }
 
 } // namespace
 
 // The owner's word.
 void Engine::obey(Slot slot, const Said& said) {
-    Record& record = index_.record(slot);
-    record.src_state = said.src_state;
-    record.dst_state = said.dst_state;
+    FlowStore::Edit edit(flows_, slot);
+    state::Progress& ours = edit.progress();
+    ours.src_state = said.src_state;
+    ours.dst_state = said.dst_state;
     if (said.live) // a full state
-        record.flags = static_cast<std::uint8_t>((record.flags & ~kStatus) | said.flags);
-    add_flags(record, index_.key(slot).proto, 0);
+        ours.flags = static_cast<std::uint8_t>((ours.flags & ~kStatus) | said.flags);
+    add_flags(ours, index_.key(slot).proto, 0);
     if (said.mark)
-        record.mark = *said.mark;
+        ours.mark = *said.mark;
     if (said.reply != nullptr && index_.reply(slot) != *said.reply)
-        index_.set_reply(slot, *said.reply);
+        edit.set_reply(*said.reply);
     if (said.extras != nullptr)
-        index_.set_extras(slot, *said.extras);
+        edit.set_extras(*said.extras);
 }
 
 // What others have seen of a flow: whichever is further. True: something of ours is.
 bool Engine::heed(PeerId peer, Slot slot, const Said& said) {
-    Record& record = index_.record(slot);
-    const Merge merged = merge(record, said.src_state, said.dst_state);
-    add_flags(record, index_.key(slot).proto, said.flags);
+    FlowStore::Edit edit(flows_, slot);
+    const Merge merged = merge(edit.progress(), said.src_state, said.dst_state);
+    add_flags(edit.progress(), index_.key(slot).proto, said.flags);
     sessions_[peer]->counters.stale += merged.any_stale();
     return merged.any_stale();
 }
 
 void Engine::take_word(PeerId peer, Slot slot, const Said& said) {
-    Record& record = index_.record(slot);
+    const Record& record = index_.record(slot);
     const state::Flow before = index_.flow(slot, now_s_);
-    const std::uint8_t owner = record.sync.owner;
-    set(record.sync.known, peer);
+    const std::uint8_t owner = record.owner;
+    set(flows_.marks(slot).known, peer);
     bool there = true;
     {
-        const Edit edit(*this, slot);
+        const FlowStore::Edit edit(flows_, slot); // one for all that follows
         there = !said.live   ? short_word(peer, slot, said)
                 : *said.live ? owners_word(peer, slot, said)
                              : bystanders_word(peer, slot, said);
@@ -73,45 +73,48 @@ void Engine::take_word(PeerId peer, Slot slot, const Said& said) {
     if (before.mark != after.mark || before.reply != after.reply || before.flags != after.flags ||
         before.extras.reply_zone != after.extras.reply_zone)
         review(slot);
-    if (changed || (owner == kHere && record.sync.owner != kHere))
+    if (changed || (owner == kHere && record.owner != kHere))
         put_copy(slot);
-    if (changed && owner == kHere && record.sync.owner == kHere)
+    if (changed && owner == kHere && record.owner == kHere)
         announce(slot, before.flags != after.flags);
 }
 
 // UPD_C, which only an owner sends. False (here and below): the flow is nobody's, and forgotten.
 bool Engine::short_word(PeerId peer, Slot slot, const Said& said) {
-    state::SyncMarks& sync = index_.record(slot).sync;
-    if (sync.owner == peer) {
-        sync.bits = static_cast<std::uint8_t>(sync.bits & ~kGiven);
-        sync.epoch = sessions_[peer]->epoch;
+    const Record& record = index_.record(slot);
+    if (record.owner == peer) {
+        state::Marks& marks = flows_.marks(slot);
+        marks.is.given = false;
+        marks.epoch = sessions_[peer]->epoch;
         obey(slot, said);
-    } else if (sync.owner == kHere) {
+    } else if (record.owner == kHere) {
         tell(peer, slot); // it does not know yet
     } else {
-        request(peer, index_.record(slot).id); // in full, with the term
+        request(peer, record.id); // in full, with the term
     }
     return true;
 }
 
 bool Engine::owners_word(PeerId peer, Slot slot, const Said& said) {
     Session& s = *sessions_[peer];
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.owner;
     if (!claim_holds(peer, record, said.term)) {
         if (owner == kHere) {
-            if (said.term == record.sync.term)
+            if (said.term == record.term)
                 heed(peer, slot, said);
             tell(peer, slot);
         }
         return true;
     }
-    record.sync.bits = static_cast<std::uint8_t>(record.sync.bits & ~kGiven);
-    record.sync.term = said.term;
+    FlowStore::Edit edit(flows_, slot);
+    state::Marks& marks = flows_.marks(slot);
+    marks.is.given = false;
+    edit.progress().term = said.term;
     if (owner == kHere) {
         // Packets passed here, too, and perhaps some that the peer has not seen.
         const state::Flow ours = index_.flow(slot, now_s_);
-        if (merge(record, said.src_state, said.dst_state).any_stale())
+        if (merge(edit.progress(), said.src_state, said.dst_state).any_stale())
             enqueue(s, peer, slot, true);
         Said merged = said;
         merged.src_state = record.src_state;
@@ -123,14 +126,14 @@ bool Engine::owners_word(PeerId peer, Slot slot, const Said& said) {
     }
     if (owner != peer)
         set_owner(slot, peer);
-    record.sync.epoch = s.epoch;
+    marks.epoch = s.epoch;
     return !falls_to_us(peer, slot) || claim(slot);
 }
 
 bool Engine::bystanders_word(PeerId peer, Slot slot, const Said& said) {
     Session& s = *sessions_[peer];
-    Record& record = index_.record(slot);
-    const std::uint8_t owner = record.sync.owner;
+    const Record& record = index_.record(slot);
+    const std::uint8_t owner = record.owner;
     if (owner == peer) {
         heed(peer, slot, said);
         if (!said.elsewhere)
@@ -139,7 +142,7 @@ bool Engine::bystanders_word(PeerId peer, Slot slot, const Said& said) {
         settle_unclaimed_later();
         return true;
     }
-    if (owner == kHere ? said.term == record.sync.term : !owner_alive(owner)) {
+    if (owner == kHere ? said.term == record.term : !owner_alive(owner)) {
         if (heed(peer, slot, said))
             enqueue(s, peer, slot, true);
     }

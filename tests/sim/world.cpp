@@ -392,7 +392,7 @@ std::string World::discrepancy(const Node& node) const {
     if (owned != index.size())
         return "live and copies do not add up to the index";
     if (!node.engine->digests_hold())
-        return "the digests are not what the index holds";
+        return "counts and digests are not those of what the index holds";
     if (index.size() != node.kernel.entries.size())
         return "engine " + std::to_string(index.size()) + " states, kernel " +
                std::to_string(node.kernel.entries.size());
@@ -420,7 +420,7 @@ std::string World::discord() const {
             continue;
         const state::Index& index = node->engine->index();
         for (const state::Slot s : index.slots()) {
-            const std::uint8_t owner = index.record(s).sync.owner;
+            const std::uint8_t owner = index.record(s).owner;
             owners[index.key(s)].insert(owner == sync::kHere        ? node->index
                                         : owner == sync::kUnclaimed ? owner
                                                                     : node_of(node->index, owner));

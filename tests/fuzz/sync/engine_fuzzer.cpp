@@ -410,7 +410,7 @@ class Run {
         sync::Digest out;
         const state::Index& index = engine_->index();
         for (const state::Slot s : index.slots())
-            if (index.record(s).sync.owner == p)
+            if (index.record(s).owner == p)
                 out.add(sync::leaf_of(index.record(s).id),
                         sync::check_of(index, engine_->expectations(), s));
         return out;

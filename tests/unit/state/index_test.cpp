@@ -58,8 +58,8 @@ TEST(Index, GivesBackWhatItWasGiven) {
         f.age = 100;
         EXPECT_EQ(index.flow(slot, 1000), f);
         const Record& r = index.record(slot);
-        EXPECT_EQ(r.sync.owner, 0xff);
-        EXPECT_EQ(r.sync.known, 0);
+        EXPECT_EQ(r.owner, 0xff);
+        EXPECT_EQ(r.known, 0);
         EXPECT_EQ(index.size(), 1U);
     }
 }
@@ -164,7 +164,7 @@ TEST(Index, ErasedSlotsComeBackNewestFirst) {
     std::vector<Slot> slots;
     for (std::uint32_t n = 0; n < 5; n++)
         slots.push_back(index.insert(make(n), 0, 0).first);
-    index.record(slots[1]).sync.known = 0xffff;
+    index.record(slots[1]).known = 0xffff;
     index.erase(slots[3]);
     index.erase(slots[1]);
     EXPECT_FALSE(index.used(slots[1]));
@@ -172,7 +172,7 @@ TEST(Index, ErasedSlotsComeBackNewestFirst) {
     EXPECT_EQ(index.find(make(1).key), kNoSlot);
     EXPECT_EQ(index.find(make(1).id), kNoSlot);
     EXPECT_EQ(index.insert(make(10), 0, 0).first, slots[1]);
-    EXPECT_EQ(index.record(slots[1]).sync.known, 0); // nothing of the one before is left
+    EXPECT_EQ(index.record(slots[1]).known, 0); // nothing of the one before is left
     EXPECT_EQ(index.insert(make(11), 0, 0).first, slots[3]);
 }
 

@@ -22,7 +22,7 @@ struct Book {
     void add(const state::Flow& f, std::uint8_t term = 0,
              const std::vector<state::Expectation>& expected = {}) {
         const state::Slot slot = index.insert(f, 0, 0).first;
-        index.record(slot).sync.term = term;
+        index.record(slot).term = term;
         for (const state::Expectation& e : expected)
             expectations.add(slot, e, 0);
         digest.add(leaf_of(f.id), check(f));

@@ -16,7 +16,7 @@ std::string owner(const Rig& rig, const state::Flow& f) {
     const state::Slot slot = rig.engine->index().find(f.key);
     if (slot == state::kNoSlot)
         return "unknown";
-    const std::uint8_t by = rig.engine->index().record(slot).sync.owner;
+    const std::uint8_t by = rig.engine->index().record(slot).owner;
     return by == 0xff ? "here" : "peer " + std::to_string(by);
 }
 

@@ -388,13 +388,13 @@ std::string Rig::owner(std::uint16_t port) const {
     const state::Slot slot = engine->index().find(flow(port).key);
     if (slot == state::kNoSlot)
         return "unknown";
-    const state::SyncMarks& sync = engine->index().record(slot).sync;
-    const std::string term = " term " + std::to_string(sync.term);
-    if (sync.owner == kHere)
+    const state::Record& record = engine->index().record(slot);
+    const std::string term = " term " + std::to_string(record.term);
+    if (record.owner == kHere)
         return "here" + term;
-    if (sync.owner == kGone)
+    if (record.owner == kGone)
         return "gone";
-    return sync.owner == kUnclaimed ? "unclaimed" : "peer " + std::to_string(sync.owner) + term;
+    return record.owner == kUnclaimed ? "unclaimed" : "peer " + std::to_string(record.owner) + term;
 }
 
 state::StateId Rig::id(std::uint16_t port) const {
