@@ -9,7 +9,7 @@
 // when it is over.
 #pragma once
 
-#include "sync/session.hpp"
+#include "sync/options.hpp"
 #include "util/fd.hpp"
 
 #include <chrono>

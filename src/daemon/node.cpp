@@ -371,7 +371,7 @@ void Node::look_at_machine() {
                 .peers = {}};
     for (PeerId peer = 0; peer < config_.conns.size(); peer++)
         if (used(peer)) {
-            const sync::Session& s = engine_->session(peer);
+            const sync::Peer& s = engine_->session(peer);
             known.peers.push_back(
                 {config_.conns[peer].name, s.reachable() ? s.peer_states : 0, s.tracking});
         }

@@ -27,7 +27,7 @@ std::optional<std::string> lost_address(const config::Conn& conn) {
 }
 
 // Since when nothing was heard of a peer that was.
-std::chrono::seconds silence(const sync::Session& session) {
+std::chrono::seconds silence(const sync::Peer& session) {
     if (session.last_heard == sync::Instant::zero())
         return 0s;
     return std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch() -
@@ -49,7 +49,7 @@ void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     }
     PeerLife& life = lives_[peer];
     life.guard_refused++;
-    if (const sync::Session& session = engine_->session(peer); !session.accepted)
+    if (const sync::Peer& session = engine_->session(peer); !session.accepted)
         engine_->on_packet_refused(peer, policy::explain(verdict, inner_packet, selectors_[peer],
                                                          session.options.dialect, life.spoken));
     log::debug("peer {}: packet of SA {:08x} refused: {}", config_.conns[peer].name, spi,
@@ -206,7 +206,7 @@ void Node::watch_peers() {
         if (!used(peer))
             continue;
         const std::string& name = config_.conns[peer].name;
-        const sync::Session& session = engine_->session(peer);
+        const sync::Peer& session = engine_->session(peer);
         PeerLife& life = lives_[peer];
         std::string why;
         engine_->misunderstood(peer, &why);
@@ -217,7 +217,7 @@ void Node::watch_peers() {
                 log::notice("peer {}: is understood now", name);
             life.misunderstood = std::move(why);
         }
-        const bool taken_for_pf = session.assumed_plain && session.options.dialect;
+        const bool taken_for_pf = session.is_pf() && session.options.dialect;
         if (taken_for_pf && !life.taken_for_pf)
             log::warning("peer {}: says no hello, so it is taken for a pf firewall; wire=openbsd "
                          "if it is one, otherwise its wire= differs from this node's",
@@ -228,7 +228,7 @@ void Node::watch_peers() {
 
 std::string Node::last_error(PeerId peer) const {
     const PeerLife& life = lives_[peer];
-    const sync::Session& s = engine_->session(peer);
+    const sync::Peer& s = engine_->session(peer);
     if (!life.misunderstood.empty())
         return life.misunderstood;
     if (s.link_up && s.extended && s.silent && s.last_heard > s.up_since)

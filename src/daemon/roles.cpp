@@ -99,7 +99,7 @@ std::optional<std::string> Node::take_configured_role(config::Role before) {
 
 // Whose role is known: one that is here, speaks our own messages and says it.
 std::optional<Role> Node::role_of_peer(PeerId peer) const {
-    const sync::Session& s = engine_->session(peer);
+    const sync::Peer& s = engine_->session(peer);
     if (!used(peer) || !s.reachable() || !s.extended)
         return std::nullopt;
     return s.role;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "control/role_order.hpp"
-#include "sync/session.hpp"
+#include "sync/options.hpp"
 #include "util/result.hpp"
 
 #include <optional>

@@ -7,7 +7,7 @@
 #include "ipsec/plugin/channel.hpp"
 #include "policy/guard.hpp"
 #include "state/nosync.hpp"
-#include "sync/session.hpp"
+#include "sync/options.hpp"
 
 namespace encsync::daemon {
 

@@ -250,7 +250,7 @@ json::array Node::peers() const {
         if (!used(peer))
             continue;
         const auto role = role_of_peer(peer);
-        const sync::Session& s = engine_->session(peer);
+        const sync::Peer& s = engine_->session(peer);
         const PeerLife& life = lives_[peer];
         std::string spi_in, spi_out;
         for (const link::SaInfo& sa : all)
@@ -261,17 +261,17 @@ json::array Node::peers() const {
                     spi_out = hex(sa.spi);
             }
         const link::PeerStats* stats = link_->peer_stats(peer);
-        const bool up = s.link_up && (s.extended ? !s.silent : s.plain());
+        const bool up = s.link_up && (s.extended ? !s.silent : s.is_pf());
         const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
-        json::object bulk{{"sending", s.sending_bulk},     {"arriving", s.bulk_arriving},
+        json::object bulk{{"sending", s.bulk.sending},     {"arriving", s.bulk.arriving},
                           {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
-                          {"swept", s.counters.swept},     {"gave_up", s.pf.gave_up}};
+                          {"swept", s.counters.swept},     {"gave_up", s.bulk.gave_up}};
         // How far it is: states, of about so many.
-        if (s.sending_bulk)
+        if (s.bulk.sending)
             bulk["sending_states"] =
-                json::object{{"sent", s.bulk_sent}, {"of", engine_->index().size()}};
-        if (s.bulk_arriving) {
-            json::object arriving{{"received", s.bulk_received}};
+                json::object{{"sent", s.bulk.sent}, {"of", engine_->index().size()}};
+        if (s.bulk.arriving) {
+            json::object arriving{{"received", s.bulk.received}};
             if (s.extended) // pfsync does not tell how many there are
                 arriving["of"] = s.peer_states;
             bulk["arriving_states"] = std::move(arriving);
@@ -330,7 +330,7 @@ json::array Node::peers() const {
         o["rx_messages"] = s.counters.rx_messages;
         o["tx_messages"] = s.counters.tx_messages;
         o["collapsed"] = s.counters.collapsed;
-        o["waiting"] = s.queue.size() + s.removals.size();
+        o["waiting"] = s.outbox.queued() + s.outbox.removals();
         o["stale"] = s.counters.stale;
         o["late"] = s.counters.late_packets;
         o["lost"] = s.counters.lost_packets;

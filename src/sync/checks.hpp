@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Where two encsync nodes stand in finding out that they hold the same (checks.cpp).
+// Where two encsync nodes stand in finding out that they hold the same (anti_entropy.hpp).
 #pragma once
 
 #include "sync/digest.hpp"

@@ -1,47 +1,79 @@
 // SPDX-License-Identifier: ISC
-// Time, and what the administrator asks.
 #include "sync/engine.hpp"
 
+#include "pfsync/extension.hpp"
+#include "sync/clashes.hpp"
+#include "sync/encsync_peer.hpp"
+#include "sync/parts.hpp"
+#include "sync/pf_peer.hpp"
+
 #include <algorithm>
+#include <cassert>
 
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
+using pfsync::Fault;
+using state::kNoSlot;
+using state::Slot;
+namespace ext = pfsync::extension;
+
 namespace {
 
-constexpr Instant kPlainAfter = 3s; // heard, but never a hello: a pf peer
-constexpr Instant kBulkRetry = 5s;
-constexpr Instant kPlainAgain = 60s; // longer than pf says nothing of a flow that moves
-constexpr Instant kBlocked = 10ms;   // a link that is full says when it is not, too
+constexpr Instant kBlocked = 10ms;            // a link that is full says when it is not, too
+constexpr unsigned kMaxPacketsPerFlush = 512; // then others get their turn
+constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // Sessions counts in between
+
+std::string in_words(const Peer& peer, std::string_view refused) {
+    if (refused == to_string(Refused::hello_version))
+        return "it speaks version " + std::to_string(peer.hello_version) +
+               " of encsync's own messages, and version " + std::to_string(ext::hello::kVersion) +
+               " was expected";
+    if (refused == to_string(Refused::unknown_action) && !peer.options.extended)
+        return "it says hello as an encsync node does, and a pf firewall was expected";
+    return "its packets are refused (" + std::string(refused) + ")";
+}
 
 } // namespace
 
-const char* to_string(Role role) {
-    switch (role) {
-    case Role::active:
-        return "active";
-    case Role::standby:
-        return "standby";
-    case Role::automatic:
-        break;
-    }
-    return "auto";
-}
+// ---- wiring --------------------------------------------------------------------------------
 
-const char* to_string(Refused refused) {
-    static constexpr const char* kNames[kRefused] = {
-        "fault",        "unknown_action", "short_message", "own_creatorid",     "id_clash",
-        "table_limit",  "not_owner",      "no_sync",       "unknown_state",     "foreign_session",
-        "bad_ack",      "bad_hello",      "hello_version", "expectation_limit", "too_often",
-        "foreign_bulk", "bad_ask",        "unasked"};
-    return kNames[static_cast<std::size_t>(refused)];
-}
+struct Engine::Wiring {
+    explicit Wiring(Context& c) : ctx(c) {}
+
+    Context& ctx;
+    Peers peers{ctx};
+    Outbound outbound{ctx, peers};
+    Suppression suppression{ctx, peers, outbound};
+    Lifecycle lifecycle{ctx, peers};
+    Copies copies{ctx, peers, outbound, lifecycle, suppression};
+    MissingCopies missing{ctx, peers, copies};
+    LiberalTcp liberal{ctx, peers, copies};
+    Ownership ownership{ctx, peers, outbound, lifecycle, copies, suppression};
+    AddressLoss address_loss{ctx, peers, outbound, lifecycle, copies, ownership};
+    Orphans orphans{ctx, peers};
+    LocalFlows local{ctx,     peers,   outbound,  suppression,  lifecycle, copies,
+                     missing, liberal, ownership, address_loss, orphans};
+    TableExpectations expectations{ctx, outbound, copies, local};
+    Clashes clashes{ctx, peers, outbound, lifecycle, copies, missing, ownership};
+    Deferral deferral{ctx, peers, outbound, lifecycle, ownership, local, expectations};
+    BulkUpdates bulk{ctx, lifecycle, ownership};
+    AntiEntropy anti_entropy{ctx, outbound, lifecycle, ownership};
+    PfFlows pf_flows{ctx, peers, outbound};
+    PfKeepalive pf_keepalive{ctx, peers, outbound, lifecycle, copies, pf_flows};
+    Readiness readiness{ctx, peers, missing};
+    Sessions sessions{ctx,     peers,   outbound,  suppression, copies,
+                      liberal, orphans, ownership, bulk,        readiness};
+    const Parts of_a_conversation{ctx,      peers,        outbound, lifecycle, copies,
+                                  liberal,  ownership,    deferral, bulk,      anti_entropy,
+                                  pf_flows, pf_keepalive, sessions};
+};
 
 Engine::Engine(Options options, table::Table& table, link::Link& link)
-    : options_(std::move(options)), table_(table), link_(link), flows_(options_.index_seed) {
-    for (const PeerOptions& peer : options_.peers)
-        add_peer(peer_count(), peer);
-    births_ = static_cast<std::uint32_t>(options_.session >> 32);
+    : context_(std::move(options), table), parts_(std::make_unique<Wiring>(context_)), link_(link) {
+    PeerId number = 0;
+    for (const PeerOptions& peer : context_.options.peers)
+        add_peer(number++, peer);
 }
 
 Engine::~Engine() = default;
@@ -49,192 +81,315 @@ Engine::~Engine() = default;
 // ---- time ----------------------------------------------------------------------------------
 
 void Engine::advance(Instant now) {
+    Context& c = context_;
+    Wiring& p = *parts_;
+    c.now = std::max(now, c.now);
+    c.seconds =
+        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(c.now).count());
     if (started_ < Instant::zero())
-        started_ = now;
-    now_ = std::max(now, now_);
-    now_s_ =
-        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now_).count());
-    for (PeerId peer = 0; peer < peer_count(); peer++) {
-        advance_session(peer);
-        put_back_vanished(peer);
-    }
-    put_clashing();
-    come_of_age(now_);
-    forget_former(now_);
-    advance_deferred();
-    settle_stranded();
-    look_at_masters();
-    give_up_masters();
-    if (now_ >= refresh_due_)
-        refresh_round();
-    if (now_ >= relax_due_)
-        relax_round();
-    if (now_ >= pf_due_)
-        pf_round();
-    if (now_ >= orphans_due_)
-        look_for_orphans();
-    if (now_ >= unclaimed_due_)
-        settle_unclaimed(true);
-    if (std::any_of(sessions_.begin(), sessions_.end(),
-                    [](const auto& s) { return s->reachable(); }))
-        alone_since_ = now_;
-    else if (now_ - std::max(started_, alone_since_) >= options_.join_wait)
-        served_alone_ = true;
+        started_ = alone_since_ = c.now;
+    for (Peer& peer : p.peers.all())
+        advance(peer);
+    p.missing.advance();
+    p.suppression.advance(c.now);
+    p.lifecycle.advance();
+    p.deferral.advance();
+    p.address_loss.advance();
+    p.expectations.advance();
+    p.copies.advance();
+    p.liberal.advance();
+    p.pf_keepalive.advance();
+    p.orphans.advance();
+    p.ownership.advance();
+    if (std::ranges::any_of(p.peers.all(), &Peer::reachable))
+        alone_since_ = c.now;
+    else if (c.now - alone_since_ >= c.options.join_wait)
+        c.served_alone = true;
 }
 
-void Engine::advance_session(PeerId peer) {
-    Session& s = *sessions_[peer];
-    end_waits(peer);
-    if (!s.link_up)
-        return;
-    if (!s.silent && s.extended && now_ - s.last_heard >= Session::kSilence)
-        on_silent(peer);
-    if (s.greets() && now_ >= s.hello_due)
-        s.hello_now = true;
-    if (s.options.extended && s.heard_plain && s.remote == 0 && !s.assumed_plain &&
-        now_ - s.up_since > kPlainAfter) {
-        s.assumed_plain = true;
-        review_zones(peer);
-        request_bulk(peer);
-    }
-    if (!s.silent && now_ >= s.outstanding.deadline())
-        s.outstanding.expire([&](const Item& item) { say_again(peer, item); });
-    if (s.plain() && (s.bulk_requested || s.bulk_arriving) && now_ >= s.bulk_retry) {
-        retry_plain_bulk(peer);
-    } else if (!s.plain() && s.bulk_requested && !s.bulk_arriving && now_ >= s.bulk_retry) {
-        s.bulk_request_now = true;
-        s.bulk_retry = now_ + kBulkRetry;
-    }
+void Engine::advance(Peer& peer) {
+    parts_->outbound.advance(peer);
+    parts_->sessions.advance(peer);
+    if (peer.link_up)
+        peer.protocol->advance();
 }
 
 Instant Engine::deadline() const {
-    Instant next = std::min({refresh_due_, relax_due_, orphans_due_, unclaimed_due_, pf_due_,
-                             early_due_, young_.next(), unconfirmed_.next(), stranded_.next(),
-                             masters_.next(), clashing_.next()});
-    if (!deferred_.empty())
-        next = std::min(next, deferred_.front().due);
-    for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (may_put_back(peer))
-            next = std::min(next, now_);
-    if (!ever_in_step_ && !served_alone_)
-        next =
-            std::min(next, std::max(now_, std::max(started_, alone_since_) + options_.join_wait));
-    for (const auto& p : sessions_) {
-        const Session& s = *p;
-        if (!s.link_up)
+    const Context& c = context_;
+    const Wiring& p = *parts_;
+    Instant next = std::min({p.missing.deadline(), p.suppression.deadline(), p.deferral.deadline(),
+                             p.address_loss.deadline(), p.expectations.deadline(),
+                             p.copies.deadline(), p.liberal.deadline(), p.pf_keepalive.deadline(),
+                             p.orphans.deadline(), p.ownership.deadline()});
+    if (!c.ever_in_step && !c.served_alone)
+        next = std::min(next, std::max(c.now, alone_since_ + c.options.join_wait));
+    for (const Peer& peer : p.peers.all()) {
+        if (!peer.link_up)
             continue;
-        Instant speak = s.ack_due;
-        if (s.greets())
-            speak = std::min(speak, s.hello_due);
-        if (s.extended && s.may_talk())
-            speak = std::min(
-                {speak, s.checks.walk_at(), s.sums() ? s.checks.root_due : Instant::max()});
-        next = std::min(next, s.blocked ? std::max(speak, now_ + kBlocked) : speak);
-        next = std::min(next, end_of_wait(s));
-        if (s.extended && !s.silent)
-            next = std::min({next, s.last_heard + Session::kSilence, s.outstanding.deadline()});
-        if (s.plain() ? s.bulk_requested || s.bulk_arriving : s.bulk_requested && !s.bulk_arriving)
-            next = std::min(next, s.bulk_retry);
-        if (s.sending_bulk && !s.bulk_walked && s.bulk_pause > now_)
-            next = std::min(next, s.bulk_pause);
+        const Instant speak = std::min(
+            {p.sessions.deadline(peer), p.outbound.deadline(peer), peer.protocol->deadline()});
+        next = std::min(next, peer.blocked ? std::max(speak, c.now + kBlocked) : speak);
     }
     return next;
 }
 
+// ---- the table's side ----------------------------------------------------------------------
+
+void Engine::on_created(const state::Flow& flow) {
+    context_.counters.events++;
+    parts_->expectations.master_known(parts_->local.changed(flow, LocalFlows::Timer::full).slot);
+}
+
+// Of a flow that is not known, and not new: one that was withheld by its mark, say. What has not
+// changed an event does not tell.
+void Engine::on_updated(const state::Flow& flow) {
+    context_.counters.events++;
+    const auto [slot, fresh] = parts_->local.changed(flow, LocalFlows::Timer::full);
+    parts_->expectations.master_known(slot);
+    if (fresh && !flow.labels_known && context_.table_known && !context_.dumping)
+        context_.table.look(flow);
+}
+
+void Engine::on_withdrawn(const state::Flow& flow) {
+    context_.counters.events++;
+    parts_->local.withdrawn(flow);
+}
+
+void Engine::on_destroyed(const state::Flow& flow) {
+    context_.counters.events++;
+    parts_->local.destroyed(flow);
+}
+
+void Engine::on_dump_begin() {
+    parts_->local.dump_begin();
+}
+
+void Engine::on_dump_entry(const state::Flow& flow, bool untouched) {
+    parts_->expectations.master_known(parts_->local.dump_entry(flow, untouched));
+}
+
+void Engine::on_dump_end() {
+    parts_->local.dump_end();
+}
+
+void Engine::on_refused(const state::Key& key, table::Refusal refusal) {
+    parts_->clashes.refused(key, refusal);
+}
+
+void Engine::on_clash(const state::Key& key, const state::Flow& holder, bool untouched) {
+    const Slot slot = context_.index.find(key);
+    if (slot == kNoSlot || key == holder.key)
+        return on_refused(key, table::Refusal::clash);
+    // As news as an entry of a dump: an event may be on its way, or lost.
+    on_dump_entry(holder, untouched);
+    parts_->clashes.settle(slot, holder);
+}
+
+void Engine::on_addresses_changed() {
+    parts_->copies.judge_all();
+}
+
+void Engine::on_expected(const state::Expectation& expectation, bool fresh) {
+    parts_->expectations.expected(expectation, fresh);
+}
+
+void Engine::on_unexpected(const state::Expectation& expectation) {
+    parts_->expectations.unexpected(expectation);
+}
+
+bool Engine::defer(const state::Flow& flow, std::uint32_t token) {
+    return parts_->deferral.defer(flow, token);
+}
+
+// ---- the peers' side -----------------------------------------------------------------------
+
+void Engine::on_link_up(PeerId peer) {
+    parts_->sessions.link_up(parts_->peers[peer]);
+}
+
+void Engine::on_link_down(PeerId peer) {
+    parts_->sessions.link_down(parts_->peers[peer]);
+}
+
+void Engine::on_packet(PeerId number, Bytes payload) {
+    Peer& peer = parts_->peers[number];
+    peer.counters.rx_packets++;
+    context_.refused = {};
+    pfsync::Parser parser(payload, peer.options.dialect);
+    const bool reads_no_hello = parser.version() != 0 && !traits(parser.dialect()).extensible();
+    if (!peer.options.dialect && reads_no_hello && peer.remote != 0) {
+        context_.refuse(Fault::bad_version); // it has said hello, in our own dialect
+    } else {
+        if (!peer.options.dialect && reads_no_hello)
+            parts_->sessions.learn_dialect(peer, parser.version(), payload);
+        peer.protocol->receive(parser.next(), parser);
+        if (parser.fault() != Fault::none)
+            context_.refuse(parser.fault());
+    }
+    if (!peer.accepted && !context_.refused.empty())
+        on_packet_refused(number, in_words(peer, context_.refused));
+}
+
+void Engine::on_packet_refused(PeerId number, std::string why) {
+    if (Peer& peer = parts_->peers[number]; !peer.accepted)
+        peer.refusal = std::move(why);
+}
+
+bool Engine::flush() {
+    bool more = parts_->local.look_at_unnamed();
+    // An INS_ACK says that the table has it: who waits for it lets a packet go.
+    if (std::ranges::any_of(parts_->peers.all(),
+                            [](const Peer& p) { return p.outbox.acknowledges_inserts(); }))
+        context_.table.flush();
+    for (Peer& peer : parts_->peers.all())
+        more = transmit(peer) || more;
+    link_.flush();
+    context_.table.flush();
+    parts_->missing.note();
+    return more;
+}
+
+bool Engine::transmit(Peer& peer) {
+    if (!peer.link_up)
+        return false;
+    for (unsigned n = 0; n < kMaxPacketsPerFlush && peer.protocol->due(); n++) {
+        const MutableBytes room = link_.acquire(peer.id);
+        peer.blocked = room.empty();
+        if (peer.blocked)
+            return false;
+        const std::size_t size = peer.protocol->build(room);
+        link_.commit(peer.id, size);
+        if (size == 0)
+            return false;
+        peer.counters.tx_packets++;
+        if (peer.protocol->pauses())
+            return false;
+    }
+    return peer.protocol->due();
+}
+
 // ---- the administrator's side --------------------------------------------------------------
 
+std::unique_ptr<Peer> Engine::make_peer(PeerId number, PeerOptions options, bool present) {
+    auto peer = std::make_unique<Peer>(number, std::move(options), present);
+    peer->encsync = std::make_unique<EncsyncPeer>(*peer, parts_->of_a_conversation);
+    peer->pf = std::make_unique<PfPeer>(*peer, parts_->of_a_conversation);
+    peer->protocol = peer->options.extended ? peer->encsync.get() : peer->pf.get();
+    peer->zones = peer->protocol->zones();
+    return peer;
+}
+
+void Engine::add_peer(PeerId number, PeerOptions options) {
+    assert(number < kMaxPeers && !has_peer(number));
+    Wiring& p = *parts_;
+    while (p.peers.count() < number)
+        p.peers.put(make_peer(p.peers.count(), {}, false));
+    p.peers.put(make_peer(number, std::move(options), true));
+    Peer& peer = p.peers[number];
+    peer.local = context_.options.session;
+    if (peer.options.extended)
+        context_.flows.begin_digests();
+    p.missing.forget(number);
+    p.sessions.begin(peer); // what the place's last holder left in the marks
+    p.suppression.peers_changed();
+}
+
+// To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes
+// them, and run out unless traffic keeps them. Its number is free for another.
+void Engine::remove_peer(PeerId number) {
+    assert(has_peer(number));
+    Wiring& p = *parts_;
+    if (p.peers[number].link_up)
+        p.sessions.link_down(p.peers[number]);
+    p.sessions.begin(p.peers[number]);
+    if (context_.flows.copies(number) != 0)
+        for (const Slot slot : context_.index.slots()) {
+            if (context_.record(slot).owner != number)
+                continue;
+            if (context_.record(slot).refused != 0)
+                p.lifecycle.erase(slot);
+            else
+                p.ownership.set_owner(slot, kGone);
+        }
+    p.peers.put(make_peer(number, {}, false));
+    context_.options.session += kSessionStep; // if it comes back, it must see that we begin anew
+    p.ownership.settle_unclaimed(); // it may have been the last one that had not named them
+    p.orphans.watch();
+}
+
+void Engine::set_trusted(PeerId number, std::vector<KeyPrint> keys) {
+    Peer& peer = parts_->peers[number];
+    keys.resize(std::min(keys.size(), ext::hello::max_keys));
+    if (peer.options.trusted == keys)
+        return;
+    peer.options.trusted = std::move(keys);
+    peer.hello_now = peer.extended;
+}
+
 void Engine::set_role(Role role) {
-    const bool promoted = role == Role::active && options_.role != Role::active;
-    const bool other_role = role != options_.role;
-    options_.role = role;
+    Wiring& p = *parts_;
+    const bool other_role = role != context_.options.role;
+    context_.options.role = role;
     if (role == Role::standby) // who takes over wants those, too
-        come_of_age(Instant::max());
-    if (promoted)
-        take_from_plain();
-    for (auto& s : sessions_)
-        s->hello_now = s->link_up && s->greets();
-    reconcile_roles();
+        p.suppression.advance(Instant::max());
+    if (other_role && role == Role::active)
+        for (Peer& peer : p.peers.all())
+            peer.protocol->on_promoted();
+    p.sessions.greet_all();
+    p.ownership.reconcile();
     if (other_role)
-        relax_all();
-    watch_orphans();
+        p.liberal.relax_all();
+    p.orphans.watch();
+}
+
+void Engine::set_tracking(std::optional<TcpTracking> tracking) {
+    parts_->sessions.set_tracking(tracking);
 }
 
 void Engine::request_bulk(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.bulk_requested = true;
-    s.bulk_arriving = false;
-    s.bulk_request_now = true;
-    s.bulk_tries = 0;
-    s.pf.bulk_asked = now_;
-    if (s.plain())
-        pf_due_ = std::min(pf_due_, now_);
-    s.bulk_retry = now_ + (s.plain() ? traits(s.dialect).bulk.retry : Instant(kBulkRetry));
+    parts_->bulk.request(parts_->peers[peer]);
 }
 
-// What was refused for want of room in the index is there once a comparison says so. pf peers
-// compare nothing; they will have named it again.
-bool Engine::holds_all_of(PeerId peer) const {
-    const Session& s = *sessions_[peer];
-    if (lacks(peer))
-        return false;
-    return s.over_limit < Instant::zero() ||
-           (s.extended ? s.checks.equal > s.over_limit : now_ - s.over_limit > kPlainAgain);
-}
-
-// IKE says that the peer lives. One of ours would have said hello by now; a pf firewall may have
-// nothing to say.
 bool Engine::misunderstood(PeerId peer, std::string* why) const {
-    const Session& s = *sessions_[peer];
-    if (!s.link_up || s.accepted || now_ - std::max(s.up_since, s.last_heard) < Session::kSilence)
-        return false;
-    const bool says_nothing = s.refusal.empty();
-    const bool ours = s.options.extended && s.options.dialect;
-    if (says_nothing && (!ours || s.last_heard >= s.up_since))
-        return false;
-    if (why != nullptr)
-        *why = says_nothing ? "its SAs are up, but nothing that it says arrives"
-                            : "nothing that it says is understood: " + s.refusal;
-    return true;
+    return parts_->readiness.misunderstood(peer, why);
 }
 
 bool Engine::ready(std::string* why) const {
-    const auto not_yet = [why](std::string reason) {
-        if (why != nullptr)
-            *why = std::move(reason);
-        return false;
-    };
-    if (!table_known_)
-        return not_yet("the state table has not been read yet");
-    for (const auto& s : sessions_)
-        if (s->reachable() && !s->in_step && !s->pf.gave_up && options_.role != Role::active)
-            return not_yet("the bulk update of " + s->options.name + " is not complete");
-    std::string refusal;
-    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++)
-        if (misunderstood(peer, &refusal))
-            return not_yet("peer " + sessions_[peer]->options.name + ": " + refusal);
-    // One that serves, and whose process was only started again, has the table and goes on.
-    const bool serving = options_.role == Role::active && options_.table_kept;
-    if (!ever_in_step_ && !served_alone_ && !serving && has_peers())
-        return not_yet("no peer has been heard yet");
-    // Only while the peer is there: once it is gone, to serve most of its flows is better than
-    // none.
-    for (PeerId peer = 0; peer < peer_count() && options_.role != Role::active; peer++) {
-        const Session& s = *sessions_[peer];
-        if (!s.reachable() || holds_all_of(peer))
-            continue;
-        if (const std::size_t n = missing_of(peer, Missing::no_room); n != 0)
-            return not_yet("the state table has no room for " + std::to_string(n) + " states of " +
-                           s.options.name + ": raise net.netfilter.nf_conntrack_max");
-        if (lacks(peer))
-            return not_yet("the state table does not hold " + std::to_string(missing_of(peer)) +
-                           " states of " + s.options.name);
-        return not_yet(s.options.name + " has more states than the " +
-                       std::to_string(options_.max_states) + " that this node can keep");
-    }
-    if (options_.role != Role::active)
-        if (const auto missing = missing_edges(); !missing.empty())
-            return not_yet(describe(missing.front()));
-    return true;
+    return parts_->readiness.ready(why);
+}
+
+// ---- what is to be seen --------------------------------------------------------------------
+
+const Peer& Engine::session(PeerId peer) const {
+    return parts_->peers[peer];
+}
+
+bool Engine::has_peer(PeerId peer) const {
+    return parts_->peers.has(peer);
+}
+
+std::size_t Engine::deferred() const {
+    return parts_->deferral.waiting();
+}
+
+std::size_t Engine::early_expectations() const {
+    return parts_->expectations.waiting();
+}
+
+std::size_t Engine::missing_of(PeerId peer) const {
+    return parts_->missing.count(peer);
+}
+
+bool Engine::holds_all_of(PeerId peer) const {
+    return parts_->readiness.holds_all_of(peer);
+}
+
+std::vector<MissingEdge> Engine::missing_edges() const {
+    return parts_->readiness.missing_edges();
+}
+
+std::string Engine::describe(const MissingEdge& edge) const {
+    return parts_->readiness.describe(edge);
 }
 
 } // namespace encsync::sync

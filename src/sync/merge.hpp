@@ -9,30 +9,11 @@
 #pragma once
 
 #include "pfsync/dialect.hpp"
-#include "pfsync/parse.hpp"
 #include "state/index.hpp"
 
 #include <optional>
 
 namespace encsync::sync {
-
-// What a peer says of a flow that we know.
-struct Said {
-    std::uint8_t src_state = 0, dst_state = 0;
-    std::uint8_t flags = 0;
-    std::optional<std::uint32_t> mark;     // when it said one
-    const state::Tuple* reply = nullptr;   // when it said one
-    const state::Extras* extras = nullptr; // likewise
-    // Whether it calls the flow its own or a copy, when it said so, and in which term.
-    std::optional<bool> live;
-    std::uint8_t term = 0;
-    bool elsewhere = false; // a copy of a third node's
-    // As it stood on the wire, for the rule between pf peers. The blocks view into the packet.
-    pfsync::Dialect layout = pfsync::kOwnDialect;
-    pfsync::PeerBlock src{}, dst{};
-    std::uint8_t timeout = 0;
-    bool second_name = false; // of the other state that pf has of the flow
-};
 
 struct Merge {
     bool src_stale = false, dst_stale = false;

@@ -1,77 +1,59 @@
 // SPDX-License-Identifier: ISC
-// Peers that come and go while the others go on.
-#include "sync/engine.hpp"
-
-#include "pfsync/extension.hpp"
-#include "sync/marks.hpp"
+#include "sync/peers.hpp"
 
 #include <algorithm>
-#include <cassert>
 
 namespace encsync::sync {
 
-using state::Slot;
-
-namespace {
-
-constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // begin_anew() counts in between
-
-} // namespace
-
-void Engine::add_peer(PeerId peer, PeerOptions options) {
-    assert(peer < kMaxPeers && !has_peer(peer));
-    while (peer_count() <= peer)
-        sessions_.push_back(std::make_unique<Session>(PeerOptions{}, false));
-    auto fresh = std::make_unique<Session>(std::move(options));
-    fresh->local = options_.session;
-    sessions_[peer] = std::move(fresh);
-    if (sessions_[peer]->options.extended)
-        flows_.begin_digests();
-    vanished_[peer] = {};
-    begin_session(peer); // what the place's last holder left in the marks
-    any_nosync_ =
-        std::ranges::any_of(sessions_, [](const auto& s) { return !s->options.nosync.empty(); });
-    for (const Slot slot : index_.slots())
-        withhold(slot);
+void Peers::put(std::unique_ptr<Peer> peer) {
+    if (const PeerId place = peer->id; place < count())
+        peers_[place] = std::move(peer);
+    else
+        peers_.push_back(std::move(peer));
 }
 
-// To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes
-// them, and run out unless traffic keeps them. Its number is free for another.
-void Engine::remove_peer(PeerId peer) {
-    assert(has_peer(peer));
-    if (sessions_[peer]->link_up)
-        on_link_down(peer);
-    begin_session(peer);
-    if (flows_.copies(peer) != 0)
-        for (const Slot slot : index_.slots()) {
-            if (index_.record(slot).owner != peer)
-                continue;
-            if (index_.record(slot).refused != 0)
-                forget(slot);
-            else
-                set_owner(slot, kGone);
+bool Peers::any() const {
+    return std::ranges::any_of(peers_, [](const auto& p) { return p->present; });
+}
+
+PeerId Peers::sole_active_peer() const {
+    PeerId sole = kNoPeer;
+    for (const Peer& p : all())
+        if (p.reachable() && p.role == Role::active) {
+            if (sole != kNoPeer)
+                return kNoPeer;
+            sole = p.id;
         }
-    sessions_[peer] = std::make_unique<Session>(PeerOptions{}, false);
-    options_.session += kSessionStep; // if it comes back, it must see that we begin anew
-    settle_unclaimed();               // it may have been the last one that had not named them
-    watch_orphans();
+    return sole;
 }
 
-void Engine::set_trusted(PeerId peer, std::vector<KeyPrint> keys) {
-    Session& s = *sessions_[peer];
-    keys.resize(std::min(keys.size(), pfsync::extension::hello::max_keys));
-    if (s.options.trusted == keys)
-        return;
-    s.options.trusted = std::move(keys);
-    s.hello_now = s.extended;
+std::uint8_t Peers::sole_active() const {
+    std::uint8_t sole = ctx_.options.role == Role::active ? kHere : kUnclaimed;
+    for (const Peer& p : all())
+        if (p.reachable() && p.role == Role::active) {
+            if (sole != kUnclaimed)
+                return kUnclaimed;
+            sole = p.id;
+        }
+    return sole;
 }
 
-bool Engine::has_peer(PeerId peer) const {
-    return peer < peer_count() && sessions_[peer]->present;
+bool Peers::gives_way(std::uint8_t owner) const {
+    if (owner == kHere)
+        return ctx_.options.role == Role::standby;
+    return !owner_alive(owner) || peers_[owner]->role == Role::standby;
 }
 
-bool Engine::has_peers() const {
-    return std::ranges::any_of(sessions_, [](const auto& s) { return s->present; });
+// A pf firewall has no role; that it stands by is for the administrator to say.
+bool Peers::others_may_serve() const {
+    if (!any())
+        return false;
+    if (sole_active() != kHere)
+        return true;
+    return std::ranges::any_of(peers_, [](const auto& p) {
+        return p->present &&
+               (!p->reachable() || (p->protocol->tells_terms() && p->role == Role::automatic));
+    });
 }
 
 } // namespace encsync::sync

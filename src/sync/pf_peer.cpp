@@ -1,203 +1,162 @@
 // SPDX-License-Identifier: ISC
-// Peers that speak standard pfsync and nothing else: pf firewalls. Nothing there is acknowledged,
-// so all that may be lost is said again in time or asked for with patience; and pf's states time
-// out unless somebody speaks of them.
-#include "sync/engine.hpp"
+// The conversation: what is said, and what is heard. pf_updates.cpp has what an update of a flow
+// means.
+#include "sync/pf_peer.hpp"
 
-#include "pfsync/progress.hpp"
-#include "sync/marks.hpp"
-#include "sync/merge.hpp"
+#include "pfsync/extension.hpp"
+#include "sync/sections.hpp"
 
 #include <algorithm>
-#include <netinet/in.h>
 
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using pfsync::Dialect;
+using pfsync::Fault;
+using pfsync::Kind;
+using pfsync::Section;
 using state::kNoSlot;
 using state::Record;
 using state::Slot;
+namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr std::uint32_t kGrace = 10; // seconds that a copy outlives what pf would give it
 constexpr std::uint32_t kMaxExpire = 1'000'000; // seconds; more is taken for a mistake
-// Every live flow has its turn once a round, and is announced in one of so many rounds that pf's
-// copy survives one lost packet.
-constexpr std::uint32_t kRound = 5;     // seconds
-constexpr std::uint32_t kLongest = 300; // seconds: pf's timeouts may have been shortened
-constexpr std::int32_t kRepeat = 12;    // seconds in which a change is said in each round
-constexpr Instant kPfTick = 100ms;
-constexpr std::size_t kTicks = kRound * 10;
-constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what was out of date
+constexpr unsigned kBulkTries = 12;             // requests for all states, as pf repeats its own
+// After BUS start, and after each state since: then the end counts as lost. So the wait grows with
+// the table, whatever the peer's pace.
+constexpr Instant kBulkQuiet = 4s;
+constexpr Instant kAskAgain = 60s; // a peer that has never answered, when it is heard
+constexpr Instant kBulkRest = 1s;  // between two that a peer may ask for
+// A pf peer cannot say that it has had enough: its bulk update goes as a FreeBSD would send it,
+// one packet a tick.
+constexpr Instant kBulkPause = 1ms;
+
+bool hear_each_other(const Peer& a, const Peer& b) {
+    return version_of(a.dialect) == version_of(b.dialect);
+}
 
 } // namespace
 
-// ---- what it says of a flow ----------------------------------------------------------------
+// ---- the session ---------------------------------------------------------------------------
 
-// pfsync(4)'s rule as both systems have it: each side on its own, and what is behind changes
-// nothing.
-Merge Engine::merge_pf(PeerId peer, Slot slot, const Said& said) {
-    Session& s = *sessions_[peer];
-    const Record& record = index_.record(slot);
-    FlowStore::Edit edit(flows_, slot);
-    state::Progress& ours = edit.progress();
-    const std::uint8_t proto = index_.key(slot).proto;
-    Merge merged;
-    if (proto == IPPROTO_TCP) {
-        const Windows theirs(said.src, said.dst);
-        const Windows* kept = pf_states_.windows(slot);
-        const bool known =
-            theirs.known() && !said.second_name && record.id.creatorid != options_.creatorid;
-        Side ours_src{record.src_state, {}}, ours_dst{record.dst_state, {}};
-        Side src{said.src_state, {}}, dst{said.dst_state, {}};
-        if (known && kept != nullptr) {
-            ours_src.seqlo = Windows::seqlo(kept->src);
-            ours_dst.seqlo = Windows::seqlo(kept->dst);
-            src.seqlo = Windows::seqlo(theirs.src);
-            dst.seqlo = Windows::seqlo(theirs.dst);
-        }
-        merged.src_stale = src_stale(ours_src, src);
-        merged.dst_stale = dst_stale(said.layout, ours_dst, dst);
-        if (known) {
-            merged.windows_moved =
-                pf_states_.keep(slot, theirs, !merged.src_stale, !merged.dst_stale);
-            if (traits(said.layout).copies_stale_dst)
-                pf_states_.heard_dst(slot, theirs.dst);
-        }
-        if (!merged.src_stale)
-            ours.src_state = said.src_state;
-        if (!merged.dst_stale)
-            ours.dst_state = said.dst_state;
-    } else {
-        // Some protocols have fewer stages there: what is the same in its numbers is no news.
-        const auto one = [&](std::uint8_t& side, std::uint8_t theirs, std::uint8_t on_wire) {
-            const std::uint8_t as_sent = pfsync::wire_state(said.layout, proto, side);
-            if (as_sent < on_wire)
-                side = theirs;
-            return as_sent > on_wire;
-        };
-        merged.src_stale = one(ours.src_state, said.src_state, said.src.state());
-        merged.dst_stale = one(ours.dst_state, said.dst_state, said.dst.state());
-    }
-    if (!merged.both_stale())
-        pf_states_.extend(slot, now_s_ + s.pf.timeout(said.timeout) + kGrace);
-    return merged;
+void PfPeer::begin() {
+    p_.pf_keepalive.begin();
+    p_.bulk.request(peer_);
 }
 
-// A full state that begins here, or begins anew.
-void Engine::keep_pf(PeerId peer, Slot slot, const pfsync::FullState& full) {
-    Session& s = *sessions_[peer];
-    if (!s.plain())
-        return;
-    pf_states_.erase(slot);
-    const Windows theirs(full.src, full.dst);
-    if (full.flow.key.proto == IPPROTO_TCP && theirs.known() &&
-        full.flow.id.creatorid != options_.creatorid)
-        pf_states_.keep(slot, theirs, true, true);
-    const std::uint32_t left = std::min(full.flow.timeout, kMaxExpire); // 0: unknown, or due
-    pf_states_.extend(slot, now_s_ + (left != 0 ? left : s.pf.timeout(full.timeout)) + kGrace);
-    pf_states_.bind(slot, full.ifname);
-    pf_states_.set_outgoing(slot, full.outgoing);
+// A pf peer does not say whether it is still the same.
+void PfPeer::on_link_down() {
+    p_.sessions.begin(peer_);
+    peer_.remote = 0;
 }
 
-// pf has two states of one flow if it forwards it, one each way: both are what we know under the
-// name heard first. In the same direction it is another life of the flow.
-bool Engine::second_name(PeerId peer, Slot slot, const pfsync::FullState& full) {
-    const Record& record = index_.record(slot);
-    if (!sessions_[peer]->plain() || !has(record.known, peer) || pf_outgoing(slot) == full.outgoing)
+void PfPeer::on_heard() {
+    BulkState& bulk = peer_.bulk;
+    if (bulk.gave_up && !bulk.requested && ctx_.now - gave_up_at_ >= kAskAgain)
+        begin();
+}
+
+// Established flows raise no event that would say that traffic comes here from now on.
+void PfPeer::on_promoted() {
+    for (const Slot slot : ctx_.index.slots())
+        if (ctx_.record(slot).owner == peer_.id)
+            p_.ownership.take(slot);
+}
+
+void PfPeer::advance() {
+    p_.pf_keepalive.begin();
+    if ((peer_.bulk.requested || peer_.bulk.arriving) && ctx_.now >= peer_.bulk.retry)
+        retry_bulk();
+}
+
+Instant PfPeer::deadline() const {
+    const BulkState& bulk = peer_.bulk;
+    Instant next = bulk.requested || bulk.arriving ? bulk.retry : Instant::max();
+    if (bulk.sending && !bulk.walked && bulk.pause > ctx_.now)
+        next = std::min(next, bulk.pause);
+    return next;
+}
+
+// ---- saying --------------------------------------------------------------------------------
+
+bool PfPeer::due() const {
+    const BulkState& bulk = peer_.bulk;
+    return peer_.hello_now || !peer_.outbox.empty() || bulk.anything_to_say(ctx_.now) ||
+           p_.bulk.may_end(peer_, true);
+}
+
+std::size_t PfPeer::build(MutableBytes room) {
+    pfsync::Builder packet(room, peer_.dialect);
+    if (peer_.hello_now)
+        p_.sessions.say_hello(peer_, packet);
+    const std::uint32_t endtime = bulk_endtime();
+    // Removals go before inserts, live updates before the bulk update. Ends when the packet is
+    // full.
+    static_cast<void>(
+        p_.bulk.say_request(peer_, packet) && p_.bulk.say_start(peer_, packet, endtime) &&
+        p_.outbound.say_insert_acks(peer_, packet) &&
+        p_.outbound.say_removals(peer_, packet, false) && p_.outbound.say_requests(peer_, packet) &&
+        p_.outbound.say_queue(peer_, packet) && p_.outbound.say_waiting(peer_, packet, false) &&
+        p_.bulk.say_states(peer_, packet) && p_.bulk.say_end(peer_, packet, endtime, true));
+    return packet.empty() ? 0 : packet.finish();
+}
+
+bool PfPeer::pauses() {
+    if (!peer_.bulk.sending)
         return false;
-    pf_states_.add_name(slot, full.flow.id);
+    peer_.bulk.pause = ctx_.now + kBulkPause;
     return true;
 }
 
-bool Engine::pf_outgoing(Slot slot) const {
-    const state::Flow flow = index_.flow(slot, now_s_);
-    if (flow.id.creatorid == options_.creatorid) // as write_state() has said it
-        return has_snat(flow) && !has_dnat(flow);
-    const PfStates::Lease* lease = pf_states_.lease(slot);
-    return lease != nullptr && lease->outgoing;
-}
-
-// One of a flow's two names has ended. True: the flow lives on under the other.
-bool Engine::drop_name(PeerId peer, state::StateId id) {
-    if (const Slot slot = pf_states_.find(id); slot != kNoSlot) {
-        if (sessions_[peer]->plain())
-            pf_states_.take_name(slot);
-        return true;
+bool PfPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
+    const bool begins = kind == Item::Kind::full && !has(ctx_.record(slot).known, peer_.id);
+    std::uint8_t* m = packet.add(begins ? Kind::insert : Kind::update);
+    if (m == nullptr)
+        return false;
+    pfsync::StateOptions options;
+    options.wants_ack = p_.deferral.waits_for(peer_.id, slot);
+    Windows kept;
+    if (windows(slot, kept)) {
+        options.src = kept.src;
+        options.dst = kept.dst;
     }
-    const Slot slot = index_.find(id);
-    if (slot == kNoSlot || index_.record(slot).owner != peer)
-        return false;
-    const state::StateId other = pf_states_.take_name(slot);
-    if (other.creatorid == 0)
-        return false;
-    pass_removal_on(peer, slot);
-    FlowStore::Edit edit(flows_, slot);
-    flows_.marks(slot).known = bit(peer);
-    edit.rename(other);
-    pf_states_.set_outgoing(slot, !pf_outgoing(slot));
-    pass_on(peer, slot);
+    const state::Flow flow = as_pf_has_it(slot);
+    const PfStates::Lease* lease = ctx_.pf_states.lease(slot);
+    options.outgoing =
+        flow.id.creatorid != ctx_.options.creatorid && lease != nullptr && lease->outgoing;
+    pfsync::write_state(peer_.dialect, m, flow, options);
+    ctx_.pf_states.told(slot, ctx_.seconds);
+    set(ctx_.flows.marks(slot).known, peer_.id);
+    sent({.kind = kind, .slot = slot});
     return true;
 }
 
-// pf's administrator may have made timeouts longer: what a state has left tells.
-void Engine::learn_timeouts(Session& s, const pfsync::FullState& full) {
-    if (!s.plain() || full.timeout >= s.pf.longest.size())
-        return;
-    std::uint32_t& longest = s.pf.longest[full.timeout];
-    longest = std::max(longest, std::min(full.flow.timeout, kMaxExpire));
-}
-
-// Does its word make a flow its own? pf speaks of a state when packets pass it, and when it was
-// told something out of date. Of a flow that moved here a moment ago, or of which it was told just
-// now, what brings the flow no further is the latter.
-bool Engine::pf_claims(Slot slot, bool further, const Merge& merged) const {
-    const Record& record = index_.record(slot);
-    if (record.owner != kHere || further)
-        return true;
-    if (merged.both_stale() || pf_states_.told_since(slot, now_s_ - kEcho))
+bool PfPeer::write_update(pfsync::Builder& packet, Slot slot) {
+    std::uint8_t* m = packet.add(Kind::update_c);
+    if (m == nullptr)
         return false;
-    if (merged.windows_moved)
-        return true;
-    if (options_.role == Role::active) // traffic passes here, says the administrator
-        return false;
-    return since_moved(record, index_.flow(slot, now_s_)) > static_cast<std::int32_t>(kEcho);
+    const state::Flow flow = ctx_.flow(slot);
+    if (Windows kept; windows(slot, kept))
+        pfsync::write_upd_c(peer_.dialect, m, flow, kept.src, kept.dst);
+    else
+        pfsync::write_upd_c(peer_.dialect, m, flow);
+    ctx_.pf_states.told(slot, ctx_.seconds);
+    sent({.kind = Item::Kind::update, .slot = slot});
+    return true;
 }
 
-// Seconds since the table told of this flow of ours. Its timer began anew then; one that is still a
-// copy's has not begun.
-std::int32_t Engine::since_moved(const Record& record, const state::Flow& flow) const {
-    if (record.is.lent)
-        return INT32_MAX;
-    const auto left = static_cast<std::int32_t>(record.expires - now_s_);
-    return static_cast<std::int32_t>(table_.natural_timeout(flow)) - left;
-}
-
-// This node has become the active one: traffic comes here from now on, and established flows raise
-// no event that would say so.
-void Engine::take_from_plain() {
-    for (const Slot slot : index_.slots()) {
-        const std::uint8_t owner = index_.record(slot).owner;
-        if (owner < sessions_.size() && sessions_[owner]->plain())
-            take(slot);
-    }
-}
-
-// ---- what it hears -------------------------------------------------------------------------
-
-// A flow as pf is to have it.
-state::Flow Engine::pf_flow(const Session& s, Slot slot) const {
-    const Record& record = index_.record(slot);
-    state::Flow flow = index_.flow(slot, now_s_);
-    const PfStates::Lease* lease = pf_states_.lease(slot);
+state::Flow PfPeer::as_pf_has_it(Slot slot) const {
+    const Record& record = ctx_.record(slot);
+    state::Flow flow = ctx_.flow(slot);
+    const PfStates::Lease* lease = ctx_.pf_states.lease(slot);
     if (record.owner != kHere && lease != nullptr) {
-        const auto left = static_cast<std::int32_t>(lease->until - kGrace - now_s_);
+        const auto left =
+            static_cast<std::int32_t>(lease->until - PfKeepalive::kGrace - ctx_.seconds);
         flow.timeout = static_cast<std::uint32_t>(std::max(left, 1));
     } else {
         // conntrack's timeouts are not pf's: its own hold, from now on.
-        const auto index = pfsync::timeout_index(s.dialect, flow);
+        const auto index = pfsync::timeout_index(peer_.dialect, flow);
         flow.timeout =
             std::min(flow.timeout, pfsync::default_timeout(static_cast<std::uint8_t>(index)));
     }
@@ -207,132 +166,229 @@ state::Flow Engine::pf_flow(const Session& s, Slot slot) const {
     return flow;
 }
 
-void Engine::write_pf_state(const Session& s, PeerId peer, std::uint8_t* m, Slot slot) {
-    pfsync::StateOptions options;
-    options.wants_ack = awaits(peer, slot);
-    Windows windows;
-    if (pf_windows(s, slot, windows)) {
-        options.src = windows.src;
-        options.dst = windows.dst;
-    }
-    const state::Flow flow = pf_flow(s, slot);
-    const PfStates::Lease* lease = pf_states_.lease(slot);
-    options.outgoing =
-        flow.id.creatorid != options_.creatorid && lease != nullptr && lease->outgoing;
-    pfsync::write_state(s.dialect, m, flow, options);
-    pf_states_.told(slot, now_s_);
-}
-
-void Engine::write_pf_update(const Session& s, std::uint8_t* m, Slot slot) {
-    const state::Flow flow = index_.flow(slot, now_s_);
-    Windows windows;
-    if (pf_windows(s, slot, windows))
-        pfsync::write_upd_c(s.dialect, m, flow, windows.src, windows.dst);
-    else
-        pfsync::write_upd_c(s.dialect, m, flow);
-    pf_states_.told(slot, now_s_);
-}
-
-bool Engine::pf_windows(const Session& s, Slot slot, Windows& out) const {
-    const Windows* kept = pf_states_.windows(slot);
+bool PfPeer::windows(Slot slot, Windows& out) const {
+    const Windows* kept = ctx_.pf_states.windows(slot);
     if (kept != nullptr)
-        out = traits(s.dialect).copies_stale_dst ? pf_states_.with_latest_dst(slot, *kept) : *kept;
+        out = traits(peer_.dialect).copies_stale_dst ? ctx_.pf_states.with_latest_dst(slot, *kept)
+                                                     : *kept;
     return kept != nullptr;
 }
 
-// Pf peers of different versions cannot hear each other, so what one says goes on to the other.
-// Those of one version do, and a change that changed nothing goes nowhere.
-void Engine::pass_on(PeerId from, Slot slot) {
-    if (!sessions_[from]->plain() || index_.record(slot).owner != from)
-        return;
-    for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (deaf_to(peer, from))
-            enqueue(*sessions_[peer], peer, slot, false);
-}
+// ---- hearing -------------------------------------------------------------------------------
 
-void Engine::pass_removal_on(PeerId from, Slot slot) {
-    const Record& record = index_.record(slot);
-    if (!sessions_[from]->plain())
-        return;
-    for (PeerId peer = 0; peer < peer_count(); peer++)
-        if (deaf_to(peer, from) && has(record.known, peer) && !has(record.withheld, peer))
-            retract_from(peer, slot);
-}
-
-bool Engine::deaf_to(PeerId peer, PeerId from) const {
-    const Session& s = *sessions_[peer];
-    return peer != from && s.plain() && s.link_up &&
-           !hear_each_other(s.dialect, sessions_[from]->dialect);
-}
-
-// ---- rounds --------------------------------------------------------------------------------
-
-bool Engine::pf_peers() const {
-    return std::any_of(sessions_.begin(), sessions_.end(),
-                       [](const auto& s) { return s->link_up && s->plain(); });
-}
-
-// How many rounds go by between two announcements of a flow that stays as it is.
-std::uint32_t Engine::pf_rounds(const Session& s, const state::Flow& flow) {
-    const auto index = static_cast<std::uint8_t>(pfsync::timeout_index(s.dialect, flow));
-    const std::uint32_t third = std::min(pfsync::default_timeout(index) / 3, kLongest);
-    return std::max<std::uint32_t>(third / kRound, 1);
-}
-
-// Established flows raise no event here, and pf's copies would time out: each is announced in
-// time. A change is said some times more, for nobody acknowledges it, and where pf would say it
-// with the next packet no event makes us do so. And a copy of a pf peer's flow goes when the peer
-// has not spoken of it for so long that it has none any more.
-void Engine::pf_round() {
-    if (!pf_peers()) {
-        pf_due_ = Instant::max();
+void PfPeer::receive(const Section* section, pfsync::Parser& rest) {
+    // A node of ours that takes this one for a former self of it.
+    if (section != nullptr && peer_.options.extended && is_number(*section)) {
+        ctx_.refuse(Refused::foreign_session);
+        peer_.hello_now = true;
         return;
     }
-    if (pf_cursor_ == kNoSlot && now_s_ / kRound == pf_round_) {
-        pf_due_ = std::chrono::seconds((pf_round_ + 1) * kRound);
-        return;
+    for (; section != nullptr; section = rest.next()) {
+        const bool extension = extension_size(*section) != 0;
+        if (!extension || section->action > ext::kAck)
+            p_.sessions.heard(peer_);
+        for_each_message(ctx_, peer_, *section, [&](Bytes m) {
+            if (extension)
+                receive_extension(section->action, m);
+            else
+                receive_message(*section, m);
+        });
+        if (!peer_.is_pf()) // it has said HELLO after all
+            return peer_.protocol->receive(rest.next(), rest);
     }
-    if (pf_cursor_ == kNoSlot)
-        pf_round_ = now_s_ / kRound;
-    pf_due_ = now_ + kPfTick;
-    index_.slice(pf_cursor_, std::max<std::size_t>(64, index_.size() / kTicks + 1),
-                 [this](Slot slot) { pf_turn(slot); });
 }
 
-void Engine::pf_turn(Slot slot) {
-    const Record& record = index_.record(slot);
-    const std::uint8_t owner = record.owner;
-    const bool pf_owned = owner < sessions_.size() && sessions_[owner]->plain();
-    if (owner != kHere && (!pf_owned || !owner_alive(owner)))
-        return; // an encsync node speaks for its own
-    if (pf_owned) {
-        const PfStates::Lease* lease = pf_states_.lease(slot);
-        if (lease != nullptr && static_cast<std::int32_t>(now_s_ - lease->until) >= 0) {
-            discard(slot);
-            counters_.leases_over++;
+void PfPeer::receive_extension(std::uint8_t action, Bytes m) {
+    if (action == ext::kHello)
+        p_.sessions.receive_hello(peer_, m);
+    else if (action != ext::kSeq)
+        ctx_.refuse(action == ext::kAck ? Refused::foreign_session : Refused::unknown_action);
+}
+
+void PfPeer::receive_message(const Section& section, Bytes m) {
+    BulkState& bulk = peer_.bulk;
+    switch (section.kind) {
+    case Kind::insert:
+    case Kind::update: // an unknown one is an insert (pfsync(4))
+        receive_full(section.layout, m);
+        bulk.received += bulk.arriving ? 1 : 0;
+        if (section.kind == Kind::update && bulk.arriving)
+            bulk.retry = ctx_.now + kBulkQuiet;
+        return;
+    case Kind::update_c:
+        return receive_update(section.layout, m);
+    case Kind::request:
+        return receive_request(pfsync::read_id(m));
+    case Kind::remove_c:
+        return receive_removal(pfsync::read_id(m));
+    case Kind::remove: {
+        pfsync::FullState full;
+        if (const Fault fault = pfsync::read(section.layout, m, full); fault != Fault::none)
+            ctx_.refuse(fault);
+        else
+            receive_removal(full.flow.id);
+        return;
+    }
+    case Kind::clear:
+        return receive_clear(m);
+    case Kind::bulk:
+        return receive_bulk_status(m);
+    case Kind::insert_ack:
+        return p_.deferral.acknowledged(peer_.id, pfsync::read_id(m));
+    default: // TDB: nothing here waits for it
+        return;
+    }
+}
+
+void PfPeer::receive_request(state::StateId id) {
+    if (id == state::StateId{}) {
+        if (peer_.bulk.sending || peer_.bulk.start_now) // pf asks until the end arrives
             return;
-        }
+        if (ctx_.now < bulk_not_before_)
+            return ctx_.refuse(Refused::too_often);
+        bulk_not_before_ = ctx_.now + kBulkRest;
+        peer_.bulk.began = ctx_.now;
+        p_.bulk.start(peer_);
+        peer_.bulk.start_now = ctx_.index.size() != 0 || traits(peer_.dialect).bulk.empty_start;
+        return;
     }
-    const state::Flow flow = index_.flow(slot, now_s_);
-    const bool lately = !pf_owned && since_moved(record, flow) <= kRepeat;
-    for (PeerId peer = 0; peer < peer_count(); peer++) {
-        Session& s = *sessions_[peer];
-        if (!(pf_owned ? deaf_to(peer, owner) : s.plain() && s.link_up))
+    const Slot slot = ctx_.index.find(id);
+    if (slot == kNoSlot)
+        return ctx_.refuse(Refused::unknown_state);
+    if (has(ctx_.record(slot).withheld, peer_.id))
+        return ctx_.refuse(Refused::no_sync);
+    if (!answers_.take(ctx_.now))
+        return ctx_.refuse(Refused::too_often);
+    set(ctx_.flows.marks(slot).known, peer_.id); // the answer to a request is UPD
+    p_.outbound.enqueue(peer_, slot, true);
+}
+
+void PfPeer::receive_removal(state::StateId id) {
+    if (p_.pf_flows.drop_name(peer_, id))
+        return;
+    const Slot slot = ctx_.index.find(id);
+    if (slot == kNoSlot || !p_.ownership.may_remove(peer_, slot, 0))
+        return;
+    if (ctx_.record(slot).owner == kHere)
+        p_.outbound.retract(slot); // the others know it from us
+    else
+        p_.pf_flows.pass_removal_on(peer_, slot);
+    p_.lifecycle.remember_ended(ctx_.index.key(slot));
+    p_.lifecycle.erase_from_table(slot);
+}
+
+void PfPeer::receive_clear(Bytes message) {
+    pfsync::Clear what;
+    if (const Fault fault = pfsync::read(message, what); fault != Fault::none)
+        return ctx_.refuse(fault);
+    if (what.creatorid == ctx_.options.creatorid)
+        return ctx_.refuse(Refused::own_creatorid);
+    for (const Slot slot : ctx_.index.slots()) {
+        const Record& record = ctx_.record(slot);
+        const std::uint8_t owner = record.owner;
+        // Another pf that hears the sender has removed its states, too, without a word.
+        const bool theirs =
+            owner == peer_.id || (p_.peers.is_peer(owner) && p_.peers[owner].is_pf() &&
+                                  hear_each_other(p_.peers[owner], peer_));
+        if (!theirs || record.id.creatorid != what.creatorid)
             continue;
-        if (lately || (pf_round_ + slot) % pf_rounds(s, flow) == 0)
-            enqueue(s, peer, slot, false);
+        const std::string_view bound = ctx_.pf_states.interface(slot);
+        const bool wanted =
+            what.ifname.empty() || (bound.empty() ? what.ifname == "all" : what.ifname == bound);
+        if (!wanted)
+            continue;
+        p_.pf_flows.pass_removal_on(peer_, slot);
+        p_.lifecycle.erase_from_table(slot);
     }
+}
+
+// ---- bulk updates --------------------------------------------------------------------------
+
+void PfPeer::receive_bulk_status(Bytes message) {
+    pfsync::BulkStatus status;
+    if (const Fault fault = pfsync::read(message, status); fault != Fault::none)
+        return ctx_.refuse(fault);
+    BulkState& bulk = peer_.bulk;
+    if (!status.end) {
+        p_.bulk.arrives(peer_);
+        bulk.retry = ctx_.now + kBulkQuiet;
+        return;
+    }
+    // The end of an answer to somebody else's request, or to one that we made before this one. The
+    // clocks are read in whole seconds.
+    if (!bulk.requested) {
+        bulk.arriving = false;
+        return;
+    }
+    const Instant took = std::chrono::seconds(status.endtime);
+    if (traits(peer_.dialect).bulk.endtime && took > ctx_.now - bulk.asked + 1s)
+        return ctx_.refuse(Refused::foreign_bulk);
+    bulk.gave_up = false;
+    p_.bulk.arrived(peer_);
+}
+
+void PfPeer::retry_bulk() {
+    BulkState& bulk = peer_.bulk;
+    bulk.arriving = false;
+    if (!bulk.requested)
+        return;
+    if (++bulk.tries < kBulkTries) {
+        bulk.request_now = true;
+        bulk.retry = ctx_.now + bulk_retry();
+        return;
+    }
+    // pf pretends then that it has all. We don't; but nobody waits for it any longer.
+    bulk.requested = bulk.request_now = false;
+    bulk.gave_up = ctx_.served_alone = true;
+    gave_up_at_ = ctx_.now;
+    p_.lifecycle.forget_ended();
+}
+
+std::uint32_t PfPeer::bulk_endtime() const {
+    if (!traits(peer_.dialect).bulk.endtime)
+        return 0;
+    return static_cast<std::uint32_t>((ctx_.now - peer_.bulk.began) / 1s);
+}
+
+// ---- timeouts ------------------------------------------------------------------------------
+
+// Seconds that the peer gives a state of this timeout index.
+std::uint32_t PfPeer::timeout(std::uint8_t index) const {
+    return index < longest_.size() ? std::max(pfsync::default_timeout(index), longest_[index]) : 0;
+}
+
+// pf's administrator may have made timeouts longer: what a state has left tells.
+void PfPeer::learn_timeout(const pfsync::FullState& full) {
+    if (full.timeout >= longest_.size())
+        return;
+    std::uint32_t& longest = longest_[full.timeout];
+    longest = std::max(longest, std::min(full.flow.timeout, kMaxExpire));
 }
 
 // It was out of reach, and may have spoken meanwhile: its flows get their whole time again.
-void Engine::renew_leases(PeerId peer) {
-    Session& s = *sessions_[peer];
-    for (const Slot slot : index_.slots()) {
-        if (index_.record(slot).owner != peer)
+void PfPeer::renew_leases() {
+    for (const Slot slot : ctx_.index.slots()) {
+        if (ctx_.record(slot).owner != peer_.id)
             continue;
-        const auto index = pfsync::timeout_index(s.dialect, index_.flow(slot, now_s_));
-        pf_states_.extend(slot, now_s_ + s.pf.timeout(static_cast<std::uint8_t>(index)) + kGrace);
+        const auto index = pfsync::timeout_index(peer_.dialect, ctx_.flow(slot));
+        ctx_.pf_states.extend(slot, ctx_.seconds + timeout(static_cast<std::uint8_t>(index)) +
+                                        PfKeepalive::kGrace);
     }
+}
+
+// Where a state's timer starts that begins here, or begins anew.
+void PfPeer::keep_windows(Slot slot, const pfsync::FullState& full) {
+    PfStates& states = ctx_.pf_states;
+    states.erase(slot);
+    const Windows theirs(full.src, full.dst);
+    if (full.flow.key.proto == IPPROTO_TCP && theirs.known() &&
+        full.flow.id.creatorid != ctx_.options.creatorid)
+        states.keep(slot, theirs, true, true);
+    const std::uint32_t left = std::min(full.flow.timeout, kMaxExpire); // 0: unknown, or due
+    states.extend(slot,
+                  ctx_.seconds + (left != 0 ? left : timeout(full.timeout)) + PfKeepalive::kGrace);
+    states.bind(slot, full.ifname);
+    states.set_outgoing(slot, full.outgoing);
 }
 
 } // namespace encsync::sync

@@ -1,235 +1,191 @@
 // SPDX-License-Identifier: ISC
-// How nodes meet: the path to a peer, hello and session numbers, acks, bulk updates.
-#include "sync/engine.hpp"
+#include "sync/sessions.hpp"
 
 #include "pfsync/extension.hpp"
-#include "sync/marks.hpp"
 
 #include <algorithm>
 
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using pfsync::Fault;
-using state::kNoSlot;
-using state::Slot;
 namespace ext = pfsync::extension;
+
+namespace {
+
+constexpr Instant kHelloInterval = 1s, kFirstHellos = 250ms;
+
+} // namespace
 
 // ---- the path ------------------------------------------------------------------------------
 
-void Engine::on_link_up(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.link_up = true;
-    s.up_since = now_;
-    s.accepted = false;
-    s.refusal.clear();
-    s.hello_due = now_;
-    s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
-    s.heard_plain = s.assumed_plain = false;
-    s.dialect = s.options.dialect.value_or(pfsync::kOwnDialect);
-    review_zones(peer);
-    if (s.plain())
-        request_bulk(peer);
+void Sessions::link_up(Peer& peer) {
+    peer.link_up = true;
+    peer.up_since = ctx_.now;
+    peer.accepted = false;
+    peer.refusal.clear();
+    peer.hello_due = ctx_.now;
+    peer.dialect = peer.options.dialect.value_or(pfsync::kOwnDialect);
+    peer.protocol = peer.options.extended ? peer.encsync.get() : peer.pf.get();
+    suppression_.zones_changed(peer);
+    peer.protocol->on_link_up();
 }
 
-void Engine::on_link_down(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.link_up = false;
-    if (s.plain()) { // a pf peer does not say whether it is still the same
-        begin_session(peer);
-        s.remote = 0;
-    }
-    if (!s.silent)
-        on_silent(peer);
+void Sessions::link_down(Peer& peer) {
+    peer.link_up = false;
+    peer.protocol->on_link_down();
+    if (!peer.silent)
+        silent(peer);
 }
 
-void Engine::heard(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.last_heard = now_;
-    s.accepted = true;
-    s.refusal.clear();
-    if (s.plain())
-        ask_again_plain(peer);
-    if (!s.silent)
+void Sessions::heard(Peer& peer) {
+    peer.last_heard = ctx_.now;
+    peer.accepted = true;
+    peer.refusal.clear();
+    peer.protocol->on_heard();
+    if (!peer.silent)
         return;
-    s.silent = false;
-    if (s.plain())
-        renew_leases(peer);
-    s.outstanding.resume([&](const Item& item) { say_again(peer, item); });
-    reconcile_roles();
-    relax_all();
+    peer.silent = false;
+    peer.protocol->on_heard_again();
+    ownership_.reconcile();
+    liberal_.relax_all();
 }
 
-void Engine::on_silent(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.silent = true;
-    s.accepted = false;
-    s.role = Role::automatic; // what it says when it is back counts, not what it was
-    reconcile_roles();
-    lengthen(peer);
-    watch_orphans();
+void Sessions::silent(Peer& peer) {
+    peer.silent = true;
+    peer.accepted = false;
+    peer.role = Role::automatic; // what it says when it is back counts, not what it was
+    ownership_.reconcile();
+    copies_.lengthen(peer.id);
+    orphans_.watch();
 }
 
-// The peer has begun anew, or we have: nothing of what was under way counts any more, and each
-// side asks the other for everything.
-void Engine::begin_session(PeerId peer) {
-    Session& s = *sessions_[peer];
-    for (const Slot slot : index_.slots()) {
-        state::Marks& marks = flows_.marks(slot);
-        clear(marks.known, peer);
-        clear(marks.queued, peer);
-        clear(marks.full, peer);
-        clear(marks.waiting, peer);
-    }
-    s.queue.clear();
-    s.waiting.clear();
-    s.removals.clear();
-    s.requests.clear();
-    s.asked.clear();
-    s.insert_acks.clear();
-    s.bulk_again.clear();
-    s.expecting = kNoSlot;
-    s.outstanding.forget();
-    s.inbox = {};
-    s.checks = {};
-    s.ack_due = Instant::max();
-    s.bulk_request_now = s.bulk_start_now = s.bulk_end_now = false;
-    s.sending_bulk = s.bulk_requested = s.bulk_arriving = false;
-    s.extended = false;
-    s.in_step = false;
-    s.peer_in_step = false;
+void Sessions::begin(Peer& peer) {
+    outbound_.reset(peer);
+    peer.bulk.reset();
+    peer.checks = {};
+    peer.encsync->reset();
+    peer.pf->reset();
+    peer.extended = peer.in_step = peer.peer_in_step = false;
 }
 
-void Engine::begin_anew(PeerId peer) {
-    Session& s = *sessions_[peer];
-    s.local++;
-    begin_session(peer);
-    s.remote = 0;
-    s.hello_now = s.link_up;
+void Sessions::begin_anew(Peer& peer) {
+    peer.local++;
+    begin(peer);
+    peer.remote = 0;
+    peer.hello_now = peer.link_up;
 }
 
-// ---- bulk updates --------------------------------------------------------------------------
-
-void Engine::receive_bulk_status(PeerId peer, Bytes message) {
-    Session& s = *sessions_[peer];
-    pfsync::BulkStatus status;
-    if (const Fault fault = pfsync::read(message, status); fault != Fault::none) {
-        refuse(fault);
+void Sessions::speaks_pfsync(Peer& peer) {
+    if (peer.is_pf())
         return;
-    }
-    if (s.plain())
-        return receive_plain_bulk(peer, status);
-    if (!status.end) {
-        s.bulk_arriving = true;
-        s.bulk_received = 0;
-        s.epoch++;
-    } else if (s.bulk_arriving) {
-        end_bulk(peer);
-    }
+    peer.protocol = peer.pf.get();
+    suppression_.zones_changed(peer);
+    bulk_.request(peer);
 }
 
-// What the peer owns and did not name in its whole bulk update, it no longer has.
-void Engine::end_bulk(PeerId peer) {
-    Session& s = *sessions_[peer];
-    if (s.extended && s.bulk_arriving && flows_.copies(peer) != 0)
-        for (const Slot slot : index_.slots()) {
-            const state::Record& record = index_.record(slot);
-            if (record.owner != peer || record.epoch == s.epoch)
-                continue;
-            discard(slot);
-            s.counters.swept++;
-        }
-    s.bulk_arriving = s.bulk_requested = false;
-    s.counters.bulks_received++;
-    if (!s.in_step) {
-        s.in_step = ever_in_step_ = true;
-        s.in_step_since = now_;
-        s.hello_now = s.hello_now || s.extended;
-    }
-    forget_gone();
-    settle_unclaimed();
+void Sessions::learn_dialect(Peer& peer, std::uint8_t version, Bytes payload) {
+    const auto shown = pfsync::detect(payload);
+    if (shown || pfsync::version_of(peer.dialect) != version)
+        peer.dialect = shown.value_or(pfsync::dialects_of(version).front());
+    speaks_pfsync(peer);
 }
 
-// ---- our own messages ----------------------------------------------------------------------
+// ---- HELLO ---------------------------------------------------------------------------------
 
-void Engine::receive_hello(PeerId peer, Bytes m) {
-    Session& s = *sessions_[peer];
-    const auto session = load_be<std::uint64_t>(&m[ext::hello::session]);
-    const auto creatorid = load_be<std::uint32_t>(&m[ext::hello::creatorid]);
-    const std::uint8_t role = m[ext::hello::role];
-    const std::uint8_t flags = m[ext::hello::flags];
-    if (!s.options.extended) {
-        refuse(Refused::unknown_action);
-        return;
-    }
-    s.hello_version = load_be<std::uint16_t>(&m[ext::hello::version]);
-    if (s.hello_version != ext::hello::kVersion) {
-        refuse(Refused::hello_version);
-        return;
-    }
-    auto told = HelloTail::read(m);
-    if (session == 0 || creatorid == 0 || creatorid == options_.creatorid || role > 2 || !told) {
-        refuse(Refused::bad_hello);
-        return;
-    }
-    const bool fresh = session != s.remote;
+void Sessions::receive_hello(Peer& peer, Bytes message) {
+    if (!peer.options.extended)
+        return ctx_.refuse(Refused::unknown_action);
+    peer.hello_version = Hello::version_of(message);
+    if (peer.hello_version != ext::hello::kVersion)
+        return ctx_.refuse(Refused::hello_version);
+    std::optional<Hello> hello = Hello::read(message);
+    if (!hello || hello->creatorid == ctx_.options.creatorid)
+        return ctx_.refuse(Refused::bad_hello);
+    const bool fresh = hello->session != peer.remote;
     if (fresh) {
-        begin_session(peer);
-        s.remote = session;
-        s.assumed_plain = false;
-        s.dialect = pfsync::kOwnDialect;
-        s.hello_now = true;
+        begin(peer);
+        peer.remote = hello->session;
+        peer.protocol = peer.encsync.get();
+        peer.dialect = pfsync::kOwnDialect;
+        peer.hello_now = true;
     }
-    s.reads_reply_zone = (flags & ext::hello::kReadsReplyZone) != 0;
-    review_zones(peer);
-    s.creatorid = creatorid;
-    s.told = std::move(*told);
-    s.peer_ready = (flags & ext::hello::kReady) != 0;
-    s.peer_in_step = (flags & ext::hello::kInStep) != 0;
-    s.tracking.reset();
-    if ((flags & ext::hello::kTracking) != 0)
-        s.tracking = {(flags & ext::hello::kLoose) != 0, (flags & ext::hello::kLiberal) != 0};
-    s.peer_states = load_be<std::uint64_t>(&m[ext::hello::states]);
-    const auto checked = load_be<std::uint32_t>(&m[ext::hello::checked]);
-    s.checks.peer_equal =
-        checked == ext::hello::kNever ? Instant(-1) : now_ - std::chrono::seconds(checked);
-    const bool other_role = s.role != static_cast<Role>(role);
-    s.role = static_cast<Role>(role);
+    peer.reads_reply_zone = hello->reads_reply_zone;
+    suppression_.zones_changed(peer);
+    peer.creatorid = hello->creatorid;
+    peer.told = std::move(hello->tail);
+    peer.peer_ready = hello->ready;
+    peer.peer_in_step = hello->in_step;
+    peer.tracking = hello->tracking;
+    peer.peer_states = hello->states;
+    peer.checks.peer_equal = hello->checked ? ctx_.now - *hello->checked : Instant(-1);
+    const bool other_role = peer.role != hello->role;
+    peer.role = hello->role;
     heard(peer);
-    if (fresh && session != s.lost_in) {
-        s.lost = (flags & ext::hello::kLost) != 0;
-        if (s.lost) {
-            s.lost_in = session;
-            take_lost(peer);
+    if (fresh && hello->session != peer.lost_in) {
+        peer.lost = hello->lost;
+        if (peer.lost) {
+            peer.lost_in = hello->session;
+            ownership_.take_lost(peer);
         }
     }
     if (fresh || other_role)
-        reconcile_roles();
+        ownership_.reconcile();
     if (other_role)
-        relax_all();
-
-    s.remote_heard_us = load_be<std::uint64_t>(&m[ext::hello::heard]) == s.local;
-    if (!s.remote_heard_us) {
-        s.hello_now = true;
-    } else if (!s.extended) {
-        s.extended = true;
-        request_bulk(peer);
+        liberal_.relax_all();
+    if (hello->heard != peer.local) {
+        peer.hello_now = true;
+    } else if (!peer.extended) {
+        peer.extended = true;
+        bulk_.request(peer);
     }
 }
 
-void Engine::receive_ack(PeerId peer, Bytes m) {
-    Session& s = *sessions_[peer];
-    if (load_be<std::uint64_t>(&m[ext::ack::session]) != s.local || !s.extended) {
-        refuse(Refused::foreign_session);
+void Sessions::say_hello(Peer& peer, pfsync::Builder& packet) {
+    Hello hello;
+    hello.session = peer.local;
+    hello.heard = peer.remote;
+    hello.creatorid = ctx_.options.creatorid;
+    hello.version = ext::hello::kVersion;
+    hello.role = ctx_.options.role;
+    hello.ready = readiness_.ready(nullptr);
+    hello.in_step = peer.in_step;
+    hello.lost = !ctx_.options.table_kept && !ctx_.ever_in_step && !ctx_.served_alone;
+    hello.reads_reply_zone = true;
+    hello.tracking = tracking_;
+    hello.states = ctx_.index.size();
+    hello.live = ctx_.flows.live() - ctx_.flows.withheld(peer.id);
+    if (peer.checks.equal >= Instant::zero())
+        hello.checked =
+            std::chrono::duration_cast<std::chrono::seconds>(ctx_.now - peer.checks.equal);
+    hello.tail = {readiness_.neighbours_for(peer.id), peer.options.trusted};
+    hello.write(packet.add(ext::kHello, hello.tail.hello_size()));
+    peer.hello_now = false;
+    peer.hello_due = ctx_.now + (peer.extended || peer.is_pf() ? kHelloInterval : kFirstHellos);
+}
+
+void Sessions::greet_all() {
+    for (Peer& peer : peers_.all())
+        peer.hello_now = peer.link_up && peer.greets();
+}
+
+// ---- time ----------------------------------------------------------------------------------
+
+void Sessions::advance(Peer& peer) {
+    if (peer.outbox.overflowed())
+        begin_anew(peer);
+    if (!peer.link_up)
         return;
-    }
-    heard(peer);
-    const Bytes bitmap =
-        m.subspan(ext::ack::bitmap, std::min(m.size() - ext::ack::bitmap, ext::ack::max_bitmap));
-    if (!s.outstanding.acknowledge(load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, now_,
-                                   [&](const Item& item) { say_again(peer, item); }))
-        refuse(Refused::bad_ack);
-    s.counters.lost_packets = s.outstanding.lost_packets();
+    if (!peer.silent && peer.extended && ctx_.now - peer.last_heard >= Peer::kSilence)
+        silent(peer);
+    if (peer.greets() && ctx_.now >= peer.hello_due)
+        peer.hello_now = true;
+}
+
+Instant Sessions::deadline(const Peer& peer) const {
+    Instant next = peer.greets() ? peer.hello_due : Instant::max();
+    if (peer.extended && !peer.silent)
+        next = std::min(next, peer.last_heard + Peer::kSilence);
+    return next;
 }
 
 } // namespace encsync::sync

@@ -129,7 +129,7 @@ TEST(Digests, AreComparedUnderSteadyChange) {
             churn.step(0, 1);
             world.run(2500us);
         }
-        const sync::Session& s = world.nodes[1]->engine->session(0);
+        const sync::Peer& s = world.nodes[1]->engine->session(0);
         EXPECT_GE(s.counters.checks, before + 5);
         EXPECT_EQ(s.counters.repairs, 0u);
         EXPECT_GE(s.checks.equal, world.now - 5s);

@@ -120,7 +120,7 @@ TEST(SimPf, WherePacketsPassThePeerKnows) {
             EXPECT_EQ(pf.rolled_back, 0u);
             EXPECT_TRUE(pf.in_step || pf.gave_up);
             EXPECT_TRUE(world.nodes[0]->engine->session(0).in_step ||
-                        world.nodes[0]->engine->session(0).pf.gave_up);
+                        world.nodes[0]->engine->session(0).bulk.gave_up);
             for (const auto n : world.nodes[0]->engine->counters().faults)
                 EXPECT_EQ(n, 0u);
         });

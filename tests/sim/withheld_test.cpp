@@ -192,7 +192,7 @@ TEST(Sim, WhatOneNodeDoesNotTake) {
         holds_none();
         EXPECT_EQ(world.nodes[2]->engine->refused_of(0), kept_out);
         EXPECT_TRUE(world.nodes[2]->engine->ready());
-        const sync::Session& s = world.nodes[2]->engine->session(0);
+        const sync::Peer& s = world.nodes[2]->engine->session(0);
         const auto repairs = s.counters.repairs;
         churn.wait(0, 10s);
         EXPECT_EQ(s.counters.repairs, repairs);

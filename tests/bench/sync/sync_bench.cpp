@@ -102,8 +102,8 @@ struct Pair {
         for (int n = 0; n < 20; n++)
             step(25ms);
     }
-    const sync::Session& of_a() const { return a.engine->session(0); }
-    const sync::Session& of_b() const { return b.engine->session(0); }
+    const sync::Peer& of_a() const { return a.engine->session(0); }
+    const sync::Peer& of_b() const { return b.engine->session(0); }
     // What both have said.
     std::uint64_t bytes() const { return a.wire.bytes + b.wire.bytes; }
     std::uint64_t messages() const {

@@ -203,7 +203,7 @@ class Run {
     void packet() {
         const PeerId p = peer();
         const std::uint8_t options = script_.byte();
-        const sync::Session& s = engine_->session(p);
+        const sync::Peer& s = engine_->session(p);
         std::array<std::uint8_t, 2048> room{};
         const Dialect dialect = (options & 0x80) != 0
                                     ? static_cast<Dialect>(script_.byte() % pfsync::kDialects)
@@ -424,7 +424,7 @@ class Run {
                                          : ext::hello::size);
         if (m == nullptr)
             return;
-        const sync::Session& s = engine_->session(p);
+        const sync::Peer& s = engine_->session(p);
         store_be(m + ext::hello::session,
                  (bits & 1) != 0 || s.remote == 0 ? std::uint64_t{script_.byte()} : s.remote);
         store_be(m + ext::hello::heard, (bits & 2) != 0 ? 0 : s.local);
@@ -449,7 +449,7 @@ class Run {
         std::uint8_t* m = packet.add(ext::kAck, ext::ack::bitmap + 8);
         if (m == nullptr)
             return;
-        const sync::Session& s = engine_->session(p);
+        const sync::Peer& s = engine_->session(p);
         store_be(m + ext::ack::session, s.local);
         store_be(m + ext::ack::highest, std::uint64_t{script_.word()});
         const Bytes bitmap = script_.bytes(8);

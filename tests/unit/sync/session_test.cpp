@@ -228,7 +228,7 @@ TEST(Session, ManyChangesForOneOutOfReachTakeNoRoom) {
         rig.engine->on_created(f);
         rig.engine->on_destroyed(f);
     }
-    EXPECT_LT(rig.engine->session(0).queue.size(), 3000u);
+    EXPECT_LT(rig.engine->session(0).outbox.queued(), 3000u);
     rig.engine->on_created(flow(7));
     rig.hello(0, {});
     rig.flush();
@@ -322,21 +322,21 @@ TEST(Bulk, ShowsHowFarItIs) {
     for (int n = 0; n < 4000; n++)
         rig.engine->on_created(flow(static_cast<std::uint16_t>(1000 + n), kOurs));
     rig.greet(0, {}, {});
-    const Session& s = rig.engine->session(0);
+    const Peer& s = rig.engine->session(0);
     rig.say(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false); });
-    EXPECT_TRUE(s.bulk_arriving);
-    EXPECT_EQ(s.bulk_received, 1u);
+    EXPECT_TRUE(s.bulk.arriving);
+    EXPECT_EQ(s.bulk.received, 1u);
     rig.say(0, [](Packet& p) { p.full(flow(3, kPeer), {}, false).bulk(true); });
-    EXPECT_FALSE(s.bulk_arriving);
-    EXPECT_EQ(s.bulk_received, 2u);
+    EXPECT_FALSE(s.bulk.arriving);
+    EXPECT_EQ(s.bulk.received, 2u);
     rig.say(0, [](Packet& p) { p.full(flow(4, kPeer)); }); // no part of it
-    EXPECT_EQ(s.bulk_received, 2u);
+    EXPECT_EQ(s.bulk.received, 2u);
 
     rig.say(0, [](Packet& p) { p.id(pfsync::Kind::request, {}); });
     rig.flush(); // one turn's worth
-    EXPECT_TRUE(s.sending_bulk);
-    EXPECT_GT(s.bulk_sent, 0u);
-    EXPECT_LT(s.bulk_sent, 4000u);
+    EXPECT_TRUE(s.bulk.sending);
+    EXPECT_GT(s.bulk.sent, 0u);
+    EXPECT_LT(s.bulk.sent, 4000u);
 }
 
 TEST(Ready, StepByStep) {

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: ISC
+#include "sync/address_loss.hpp"
+
+namespace encsync::sync {
+
+using namespace std::chrono_literals;
+using state::Slot;
+
+namespace {
+
+constexpr Instant kPatience = 5s; // keepalived's scripts are called in a fraction of that
+constexpr int kAtATime = 20'000;  // flows a call
+
+} // namespace
+
+bool AddressLoss::keep(Slot slot) {
+    if (is_closed(ctx_, slot) || !ctx_.table.address_left(ctx_.flow(slot)))
+        return false;
+    state::Marks& marks = ctx_.flows.marks(slot);
+    marks.is = {.young = marks.is.young, .stranded = true, .dump_mark = marks.is.dump_mark};
+    waiting_.add(ctx_.now + kPatience, ctx_.index, slot);
+    ctx_.counters.stranded++;
+    return true;
+}
+
+void AddressLoss::settle(Slot slot) {
+    state::Marks& marks = ctx_.flows.marks(slot);
+    const state::Flow flow = ctx_.flow(slot);
+    if (!ctx_.table.address_left(flow)) {
+        marks.expires = ctx_.seconds + copies_.lifetime(flow);
+        marks.is.stranded = false;
+        marks.is.absent = true;
+        ctx_.table.put(flow, table::Lifetime::natural);
+        copies_.put_expectations(slot);
+        return;
+    }
+    const PeerId taker = peers_.sole_active_peer();
+    if (taker != kNoPeer && has(marks.known, taker)) {
+        ownership_.give(slot, taker);
+        outbound_.announce(slot, true); // which it learns by this
+        return;
+    }
+    if (ctx_.options.role == Role::standby && flow.timeout != 0) {
+        waiting_.add(ctx_.now + kPatience, ctx_.index, slot);
+        return;
+    }
+    outbound_.retract(slot);
+    lifecycle_.erase(slot);
+}
+
+void AddressLoss::advance() {
+    for (int n = 0; n < kAtATime; n++) {
+        const auto slot = waiting_.take(ctx_.now, ctx_.index);
+        if (!slot)
+            break;
+        if (ctx_.record(*slot).is.stranded)
+            settle(*slot);
+    }
+}
+
+} // namespace encsync::sync

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: ISC
+// What all parts of the engine share: the time, the options, the flows, the table, the counters,
+// and how far this node has come since it started. Data only; it decides nothing and calls nobody.
+#pragma once
+
+#include "sync/counters.hpp"
+#include "sync/flow_store.hpp"
+#include "sync/options.hpp"
+#include "sync/pf_states.hpp"
+#include "table/table.hpp"
+
+#include <string_view>
+#include <utility>
+
+namespace encsync::sync {
+
+struct Context {
+    Context(Options o, table::Table& t)
+        : options(std::move(o)), table(t), flows(options.index_seed) {}
+
+    Options options; // `role` is the present one
+    table::Table& table;
+    FlowStore flows;
+    const state::Index& index = flows.index();
+    PfStates pf_states;
+    Counters counters;
+
+    Instant now{0};
+    std::uint32_t seconds = 0; // the same in whole seconds: the clock of records
+
+    // ---- since the start -------------------------------------------------------------------
+    bool table_known = false; // the first dump is through
+    bool dumping = false;
+    bool ever_in_step = false; // with any peer
+    bool served_alone = false; // for join_wait no peer was within reach
+
+    const state::Record& record(state::Slot slot) const { return index.record(slot); }
+    state::Flow flow(state::Slot slot) const { return index.flow(slot, seconds); }
+
+    // ---- refusals --------------------------------------------------------------------------
+    std::string_view refused; // what was refused last of the packet that is being read
+    void refuse(Refused why) {
+        counters.refused[static_cast<std::size_t>(why)]++;
+        refused = to_string(why);
+    }
+    void refuse(pfsync::Fault fault) {
+        refuse(Refused::fault);
+        counters.faults[static_cast<std::size_t>(fault)]++;
+        refused = pfsync::to_string(fault);
+    }
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: ISC
+#include "sync/copies.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace encsync::sync {
+
+using namespace std::chrono_literals;
+using state::kNoSlot;
+using state::Record;
+using state::Slot;
+using table::Ignored;
+
+namespace {
+
+// A copy is re-armed when this much of its extra life is left, so about every 300 s.
+constexpr std::uint32_t kRearmBelow = table::kCopyExtra / 2;
+constexpr Instant kTick = 100ms, kHurryTick = 20ms;
+constexpr std::size_t kTicks = 600; // the whole index once a minute
+constexpr std::size_t kLeastSlice = 64, kHurrySlice = 20'000;
+constexpr std::int32_t kAnswer = 5;     // seconds in which a table says that it refused
+constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
+
+} // namespace
+
+// ---- one flow ------------------------------------------------------------------------------
+
+void Copies::mark_present(Slot slot) {
+    ctx_.flows.set_missing(slot, Missing::no);
+    state::Marks& marks = ctx_.flows.marks(slot);
+    marks.is = {.given = marks.is.given, .young = marks.is.young};
+    mark_named(slot);
+}
+
+void Copies::put(Slot slot) {
+    const Record& record = ctx_.record(slot);
+    if (record.refused != 0)
+        return keep_out(slot);
+    state::Marks& marks = ctx_.flows.marks(slot);
+    const state::Flow flow = ctx_.flow(slot);
+    marks.liberal = true;
+    if (record.owner == kHere) {
+        state::Flow now = flow;
+        if (!record.is.absent) { // the table follows them itself
+            now.extras.seq_adjust = {};
+            now.extras.verification_tags = {};
+        }
+        ctx_.table.put(now, table::Lifetime::natural);
+        marks.is.lent = false;
+        return;
+    }
+    const bool anew = record.is.absent;
+    ctx_.table.put(flow, table::Lifetime::copy);
+    ctx_.flows.set_missing(slot, Missing::no); // or it will be refused once more
+    if (anew) {
+        mark_named(slot); // a dump that runs may have passed its place
+        put_expectations(slot);
+    }
+    marks.expires = ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra;
+    marks.is.absent = marks.is.ended = false;
+}
+
+// Packets set an entry's timer to the natural one, so it is neither what a copy has nor what it was
+// when we set it last. One without a timer was used a moment ago: its packets take the way through
+// a flowtable.
+bool Copies::has_traffic(const Record& record, const state::Flow& flow, bool untouched) const {
+    const auto expected = static_cast<std::int32_t>(record.expires - ctx_.seconds);
+    return !flow.timeout_known || (!untouched && std::abs(static_cast<std::int32_t>(flow.timeout) -
+                                                          expected) > kTimerSlack);
+}
+
+std::uint32_t Copies::lifetime(const state::Flow& flow) const {
+    return std::max(ctx_.table.natural_timeout(flow), flow.extras.lifetime);
+}
+
+std::int32_t Copies::since_moved(Slot slot) const {
+    const Record& record = ctx_.record(slot);
+    if (record.is.lent)
+        return INT32_MAX;
+    const auto left = static_cast<std::int32_t>(record.expires - ctx_.seconds);
+    return static_cast<std::int32_t>(ctx_.table.natural_timeout(ctx_.flow(slot))) - left;
+}
+
+// ---- what it expects -----------------------------------------------------------------------
+
+state::Expectation of_master(const Context& ctx, state::Expectation expectation, Slot master) {
+    expectation.master = ctx.index.key(master);
+    expectation.zone = zone_id(expectation.master.zone, ctx.index.extras(master));
+    return expectation;
+}
+
+void Copies::put_expectations(Slot slot) {
+    const ExpectationBook& book = ctx_.flows.expectations();
+    if (book.of(slot).empty() || ctx_.record(slot).refused != 0)
+        return;
+    FlowStore::Edit edit(ctx_.flows, slot);
+    edit.expire_expectations(ctx_.seconds);
+    const state::Name helper = ctx_.index.extras(slot).helper;
+    for (const auto& [expectation, expires] : book.of(slot)) {
+        state::Expectation left = expectation;
+        left.timeout = expires - ctx_.seconds;
+        if (static_cast<std::int32_t>(left.timeout) > 0)
+            ctx_.table.expect(left, helper);
+    }
+}
+
+void Copies::remove_expectations(Slot slot, const std::vector<state::Expectation>& gone) {
+    if (ctx_.record(slot).refused != 0)
+        return; // never put there
+    for (const state::Expectation& expectation : gone)
+        ctx_.table.unexpect(expectation);
+}
+
+// ---- what is not taken ---------------------------------------------------------------------
+
+std::optional<Ignored> Copies::refuses(std::uint8_t owner, const state::Flow& flow) const {
+    if (owner == kHere)
+        return std::nullopt;
+    if (const auto why = ctx_.table.refuses(flow))
+        return why;
+    if (peers_.is_peer(owner) && peers_[owner].options.refuse.matches(flow))
+        return Ignored::refuse;
+    return std::nullopt;
+}
+
+void Copies::count_refused(PeerId peer, Ignored why) {
+    peers_[peer].counters.refused_states[static_cast<std::size_t>(why)]++;
+}
+
+void Copies::judge(Slot slot, bool copy) {
+    const Record& record = ctx_.record(slot);
+    const std::uint8_t owner = record.owner;
+    if (owner == kHere && record.refused == 0)
+        return;
+    const auto why = refuses(owner, ctx_.flow(slot));
+    const auto verdict = static_cast<std::uint8_t>(why ? 1 + static_cast<std::uint8_t>(*why) : 0);
+    const std::uint8_t before = record.refused;
+    if (verdict == before)
+        return;
+    ctx_.flows.set_refused(slot, verdict);
+    if (why && peers_.is_peer(owner))
+        count_refused(owner, *why);
+    if (why && before == 0) {
+        if (copy && !record.is.absent)
+            ctx_.table.remove(ctx_.flow(slot));
+        keep_out(slot);
+    } else if (!why && owner != kHere) {
+        put(slot);
+    }
+}
+
+void Copies::rules_changed(Slot slot) {
+    judge(slot, ctx_.record(slot).owner != kHere);
+    suppression_.update(slot);
+}
+
+bool Copies::is_refused(Slot slot) const {
+    const Record& record = ctx_.record(slot);
+    return record.refused != 0 && peers_.owner_alive(record.owner);
+}
+
+// It lives as long as it would in the table.
+void Copies::keep_out(Slot slot) {
+    ctx_.flows.set_missing(slot, Missing::no); // it is not to be there
+    state::Marks& marks = ctx_.flows.marks(slot);
+    marks.is.absent = true;
+    marks.expires = ctx_.seconds + ctx_.table.natural_timeout(ctx_.flow(slot)) + table::kCopyExtra;
+}
+
+void Copies::judge_all() {
+    judging_ = true;
+    hurry();
+}
+
+// What was taken over may be the firewall's own by now. False: it is gone.
+bool Copies::judge_again(Slot slot) {
+    if (ctx_.record(slot).owner != kHere) {
+        rules_changed(slot);
+    } else if (ctx_.table.refuses(ctx_.flow(slot))) {
+        outbound_.retract(slot);
+        lifecycle_.erase_from_table(slot);
+        return false;
+    }
+    return true;
+}
+
+// ---- rounds --------------------------------------------------------------------------------
+
+void Copies::hurry() {
+    hurry_ = true;
+    cursor_ = kNoSlot;
+    due_ = ctx_.now;
+}
+
+// One flow's turn: what was taken over lives as its traffic wills from now on; a copy whose owner
+// lives is re-armed before it runs out, and made again if it is missing from the table.
+void Copies::refresh(Slot slot) {
+    if (judging_ && !judge_again(slot))
+        return;
+    const Record& record = ctx_.record(slot);
+    state::Marks& marks = ctx_.flows.marks(slot);
+    const auto left = static_cast<std::int32_t>(record.expires - ctx_.seconds);
+    if (record.owner == kHere) {
+        if (!marks.is.lent && !marks.is.absent)
+            return;
+        const state::Flow flow = ctx_.flow(slot);
+        const std::uint32_t natural = ctx_.table.natural_timeout(flow);
+        if (marks.is.lent) {
+            marks.expires = ctx_.seconds + lifetime(flow);
+            ctx_.table.refresh(flow, table::Lifetime::natural);
+            ctx_.counters.refreshed++;
+            marks.is.lent = false;
+        } else if (left < static_cast<std::int32_t>(natural) - kAnswer) {
+            marks.is.absent = false; // the table took it
+            ctx_.flows.set_missing(slot, Missing::no);
+        }
+        return;
+    }
+    if (!peers_.owner_alive(record.owner)) {
+        if (marks.is.absent && left < 0)
+            lifecycle_.erase(slot); // no table will tell that its time is over
+        return;
+    }
+    if (record.refused != 0)
+        return keep_out(slot);
+    const state::Flow flow = ctx_.flow(slot);
+    const std::uint32_t natural = ctx_.table.natural_timeout(flow);
+    if (!marks.is.absent)
+        put_expectations(slot); // those that were lost
+    // What was lengthened while its owner was away becomes known as a copy again.
+    const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
+                       left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
+    if (marks.is.absent ? left > 0 : armed)
+        return;
+    ctx_.table.refresh(flow, table::Lifetime::copy);
+    marks.liberal = true;
+    ctx_.flows.set_missing(slot, Missing::no); // likewise
+    if (marks.is.absent) {
+        mark_named(slot);
+        put_expectations(slot);
+    }
+    marks.expires = ctx_.seconds + natural + table::kCopyExtra;
+    marks.is.absent = marks.is.ended = false;
+    ctx_.counters.refreshed++;
+}
+
+void Copies::advance() {
+    if (ctx_.now < due_)
+        return;
+    const std::size_t most =
+        hurry_ ? kHurrySlice : std::max(kLeastSlice, ctx_.index.size() / kTicks);
+    if (ctx_.index.slice(cursor_, most, [this](Slot slot) { refresh(slot); }))
+        hurry_ = judging_ = false;
+    due_ = ctx_.now + (hurry_ ? kHurryTick : kTick);
+}
+
+void Copies::lengthen(PeerId vanished) {
+    for (const Slot slot : ctx_.index.with_extras()) {
+        const Record& record = ctx_.record(slot);
+        if (record.owner != vanished || record.is.absent)
+            continue;
+        const state::Flow flow = ctx_.flow(slot);
+        if (flow.extras.lifetime <= flow.timeout)
+            continue;
+        ctx_.table.refresh(flow, table::Lifetime::natural);
+        ctx_.flows.marks(slot).expires = ctx_.seconds + flow.extras.lifetime;
+    }
+}
+
+} // namespace encsync::sync

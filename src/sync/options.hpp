@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: ISC
+// What the engine is told of this node and of each of its peers when it starts.
+#pragma once
+
+#include "pfsync/dialect.hpp"
+#include "state/index.hpp"
+#include "state/nosync.hpp"
+#include "sync/reliability.hpp"
+#include "util/peer_id.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace encsync::sync {
+
+enum class Role : std::uint8_t { automatic = 0, active = 1, standby = 2 };
+const char* to_string(Role role); // "auto", "active", "standby"
+
+// The first 8 bytes of the SHA-256 of a public key.
+using KeyPrint = std::uint64_t;
+
+struct PeerOptions {
+    std::string name;
+    // Say hello, and use our own messages once the peer says hello too (wire=encsync, auto).
+    // Otherwise what the dialect has, and not a byte more.
+    bool extended = true;
+    // None: whatever the peer shows itself to speak (wire=auto).
+    std::optional<pfsync::Dialect> dialect = pfsync::kOwnDialect;
+    state::NoSync nosync{};          // what this peer is not told of
+    std::uint8_t maxupd = 1;         // changes of one state in one update; 0 and 1: none ever waits
+    state::NoSync refuse{};          // what is not taken from it
+    std::vector<KeyPrint> trusted{}; // the keys that this node lets it prove itself with
+};
+
+// How a node's conntrack judges TCP: nf_conntrack_tcp_loose, nf_conntrack_tcp_be_liberal.
+struct TcpTracking {
+    bool loose = false, liberal = false;
+    bool operator==(const TcpTracking&) const = default;
+};
+
+struct Options {
+    std::uint32_t creatorid = 0; // not 0
+    state::Seed id_secret{};     // names this node's flows; the same after a restart
+    state::Seed index_seed{};    // random with each start
+    std::uint64_t session = 0;   // random with each start, not 0
+    Role role = Role::automatic;
+    // The table is the one that an earlier process served (same boot): a flow of ours that is
+    // missing from it has ended. Otherwise peers may hold flows that we have lost.
+    bool table_kept = false;
+    std::chrono::seconds join_wait{30}; // without any peer for so long: serve alone
+    std::size_t max_states = 8'000'000; // what peers may make us hold
+    // Lets the packet go that defer() has taken by this token.
+    std::function<void(std::uint32_t token)> release{};
+    // A flow of ours has ended, because another node gave the same NAT port to that one.
+    std::function<void(const state::Flow& ended, const state::Flow& other)> on_clash{};
+    Instant delay{0};               // a flow must have lived so long before peers hear of it
+    std::vector<PeerOptions> peers; // by PeerId
+};
+
+} // namespace encsync::sync

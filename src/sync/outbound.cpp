@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: ISC
+#include "sync/outbound.hpp"
+
+#include "pfsync/extension.hpp"
+
+#include <algorithm>
+
+namespace encsync::sync {
+
+using namespace std::chrono_literals;
+using pfsync::Kind;
+using state::Slot;
+namespace ext = pfsync::extension;
+
+namespace {
+
+// Removals kept for a peer that is out of reach. Beyond, a bulk update is cheaper.
+constexpr std::size_t kMaxRemovals = 500'000;
+constexpr std::size_t kMaxRequests = 4096, kMaxInsertAcks = 4096;
+constexpr Instant kHold = 20ms, kSettle = 5ms;
+constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
+
+} // namespace
+
+// ---- to be said ----------------------------------------------------------------------------
+
+void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
+    if (has(ctx_.record(slot).withheld, peer.id))
+        return;
+    state::Marks& marks = ctx_.flows.marks(slot);
+    Outbox& box = peer.outbox;
+    if (full)
+        set(marks.full, peer.id);
+    if (has(marks.queued, peer.id) && !has(marks.waiting, peer.id))
+        return;
+    peer.counters.collapsed += has(marks.waiting, peer.id);
+    clear(marks.waiting, peer.id);
+    set(marks.queued, peer.id);
+    box.queue_.push_back(slot);
+    // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
+    // would sweep them up.
+    if (box.queue_.size() > 2 * ctx_.index.size() + 1024) {
+        std::erase_if(box.queue_, [&](Slot old) {
+            if (!ctx_.index.used(old) || !has(ctx_.record(old).queued, peer.id))
+                return true;
+            clear(ctx_.flows.marks(old).queued, peer.id);
+            return false;
+        });
+        for (const Slot kept : box.queue_)
+            set(ctx_.flows.marks(kept).queued, peer.id);
+    }
+}
+
+void Outbound::announce(Slot slot, bool full) {
+    for (Peer& peer : peers_.all())
+        if (peer.protocol->hears_changes())
+            enqueue(peer, slot, full);
+}
+
+void Outbound::announce_change(Slot slot) {
+    state::Marks& marks = ctx_.flows.marks(slot);
+    const std::uint16_t withheld = ctx_.record(slot).withheld;
+    if (marks.waiting == 0)
+        marks.changes = 0;
+    if (marks.changes < UINT8_MAX)
+        marks.changes++;
+    for (Peer& peer : peers_.all()) {
+        if (!peer.protocol->hears_changes())
+            continue;
+        // While a bulk update is on its way the peer may not have this one yet.
+        const bool may_wait = has(marks.known, peer.id) && !peer.bulk.sending &&
+                              !has(withheld, peer.id) && marks.changes < peer.options.maxupd;
+        if (!may_wait) {
+            enqueue(peer, slot, false);
+        } else if (has(marks.queued, peer.id)) {
+            peer.counters.collapsed++;
+        } else {
+            set(marks.queued, peer.id);
+            set(marks.waiting, peer.id);
+            peer.outbox.waiting_.push_back({ctx_.now, slot});
+        }
+    }
+}
+
+void Outbound::send_full(Peer& peer, Slot slot) {
+    clear(ctx_.flows.marks(slot).known, peer.id);
+    enqueue(peer, slot, true);
+}
+
+void Outbound::retract(Slot slot) {
+    for (Peer& peer : peers_.all())
+        if (has(ctx_.record(slot).known, peer.id))
+            retract(peer, slot);
+}
+
+void Outbound::retract(Peer& peer, Slot slot) {
+    if (!peer.protocol->hears_changes())
+        return;
+    const state::Record& record = ctx_.record(slot);
+    if ((record.flags & state::kNoSync) != 0) // said by a pf peer, and never repeated
+        return;
+    Outbox& box = peer.outbox;
+    if (box.removals_.size() >= kMaxRemovals) {
+        if (peer.protocol->reliable()) {
+            box.overflowed_ = true;
+            return;
+        }
+        box.removals_.pop_front(); // its own timer must do
+    }
+    box.removals_.push_back({record.id, record.term});
+}
+
+void Outbound::withdraw(Peer& peer, Slot slot) {
+    state::Marks& marks = ctx_.flows.marks(slot);
+    if (has(marks.known, peer.id))
+        retract(peer, slot);
+    clear(marks.known, peer.id);
+    clear(marks.queued, peer.id);
+    clear(marks.full, peer.id);
+    clear(marks.waiting, peer.id);
+}
+
+void Outbound::remove(Peer& peer, state::StateId id, std::uint8_t term) {
+    peer.outbox.removals_.push_back({id, term});
+}
+
+void Outbound::request(Peer& peer, state::StateId id) {
+    Outbox& box = peer.outbox;
+    if (box.requests_.size() < kMaxRequests && box.asked_.ask(id, ctx_.now))
+        box.requests_.push_back(id);
+}
+
+void Outbound::request_again(Peer& peer, state::StateId id) {
+    peer.outbox.requests_.push_back(id);
+}
+
+void Outbound::acknowledge_insert(Peer& peer, state::StateId id) {
+    if (peer.outbox.insert_acks_.size() < kMaxInsertAcks)
+        peer.outbox.insert_acks_.push_back(id);
+}
+
+void Outbound::reset(Peer& peer) {
+    for (const Slot slot : ctx_.index.slots()) {
+        state::Marks& marks = ctx_.flows.marks(slot);
+        clear(marks.known, peer.id);
+        clear(marks.queued, peer.id);
+        clear(marks.full, peer.id);
+        clear(marks.waiting, peer.id);
+    }
+    peer.outbox = {};
+}
+
+// ---- time ----------------------------------------------------------------------------------
+
+bool Outbound::waits(const Peer& peer, Slot slot) const {
+    return ctx_.index.used(slot) && has(ctx_.record(slot).waiting, peer.id);
+}
+
+Instant Outbound::deadline(const Peer& peer) const {
+    const auto& waiting = peer.outbox.waiting_;
+    if (waiting.empty())
+        return Instant::max();
+    const Instant first = waiting.front().since + kHold;
+    if (waiting.size() < kPacketful)
+        return first;
+    return std::min(first, waiting[kPacketful - 1].since + kSettle);
+}
+
+void Outbound::advance(Peer& peer) {
+    Outbox& box = peer.outbox;
+    while (deadline(peer) <= ctx_.now)
+        for (std::size_t n = std::min(kPacketful, box.waiting_.size()); n > 0; n--) {
+            const Slot slot = box.waiting_.front().slot;
+            box.waiting_.pop_front();
+            if (!waits(peer, slot))
+                continue;
+            clear(ctx_.flows.marks(slot).waiting, peer.id);
+            box.queue_.push_back(slot);
+        }
+}
+
+bool Outbound::may_ride_along(const Peer& peer, bool all) const {
+    const auto& waiting = peer.outbox.waiting_;
+    return !waiting.empty() && (all || waiting.front().since + kSettle <= ctx_.now);
+}
+
+// ---- saying --------------------------------------------------------------------------------
+
+bool Outbound::say_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
+                       Kind message, Item::Kind kind) {
+    for (; !ids.empty(); ids.pop_front()) {
+        std::uint8_t* m = packet.add(message);
+        if (m == nullptr)
+            return false;
+        pfsync::write_id(m, ids.front());
+        peer.protocol->sent({.kind = kind, .id = ids.front()});
+    }
+    return true;
+}
+
+bool Outbound::say_insert_acks(Peer& peer, pfsync::Builder& packet) {
+    return say_ids(peer, packet, peer.outbox.insert_acks_, Kind::insert_ack,
+                   Item::Kind::insert_ack);
+}
+
+bool Outbound::say_requests(Peer& peer, pfsync::Builder& packet) {
+    return say_ids(peer, packet, peer.outbox.requests_, Kind::request, Item::Kind::request);
+}
+
+bool Outbound::say_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
+    auto& removals = peer.outbox.removals_;
+    for (; !removals.empty(); removals.pop_front()) {
+        const Outbox::Removal& removal = removals.front();
+        const bool tail = terms && removal.term != 0;
+        std::uint8_t* m = packet.add(Kind::remove_c, tail ? ext::removal::size : 0);
+        if (m == nullptr)
+            return false;
+        pfsync::write_id(m, removal.id);
+        if (tail)
+            m[pfsync::common::kIdSize + ext::removal::term] = removal.term;
+        peer.protocol->sent({.kind = Item::Kind::removal, .term = removal.term, .id = removal.id});
+    }
+    return true;
+}
+
+bool Outbound::say_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
+    const state::Record& record = ctx_.record(slot);
+    // While a bulk update is on its way the peer may not have this one yet.
+    const bool whole =
+        !has(record.known, peer.id) || has(record.full, peer.id) || peer.bulk.sending;
+    if (whole ? !peer.protocol->write_state(packet, slot, Item::Kind::full)
+              : !peer.protocol->write_update(packet, slot))
+        return false;
+    state::Marks& marks = ctx_.flows.marks(slot);
+    clear(marks.queued, peer.id);
+    clear(marks.full, peer.id);
+    clear(marks.waiting, peer.id);
+    return true;
+}
+
+bool Outbound::say_queue(Peer& peer, pfsync::Builder& packet) {
+    auto& queue = peer.outbox.queue_;
+    for (; !queue.empty(); queue.pop_front()) {
+        const Slot slot = queue.front();
+        // If not: erased since, and the slot may belong to another flow.
+        const bool queued = ctx_.index.used(slot) && has(ctx_.record(slot).queued, peer.id);
+        if (queued && !say_change(peer, packet, slot))
+            return false;
+    }
+    return true;
+}
+
+bool Outbound::say_waiting(Peer& peer, pfsync::Builder& packet, bool all) {
+    auto& waiting = peer.outbox.waiting_;
+    for (; may_ride_along(peer, all); waiting.pop_front())
+        if (waits(peer, waiting.front().slot) && !say_change(peer, packet, waiting.front().slot))
+            return false;
+    return true;
+}
+
+} // namespace encsync::sync

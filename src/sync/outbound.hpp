@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: ISC
+// What peers are to hear of flows: queues it, lets several changes of a state become one message
+// (maxupd of pfsync(4)), and packs it when there is a packet. Fills and empties every Outbox and
+// the marks known, queued, full and waiting of the flows. Asks a peer's protocol only how a message
+// is written.
+//
+//     outbound.announce(slot, full);             // to all that hear changes
+//     outbound.retract(slot);                    // before the flow is erased
+//     while (outbound.say_queue(peer, packet)) ...
+//
+// A change of a state that a peer knows already waits a moment for the next: a connection opens and
+// closes in bursts of changes, of which only the last one matters. What begins, ends, changes hands
+// or addresses does not wait, nor does what makes a connection established: a node that dies takes
+// with it what it has not said. A wait ends when maxupd changes are in it, after 20 ms, or after
+// 5 ms as soon as a packet goes to that peer anyway or could be filled.
+#pragma once
+
+#include "sync/context.hpp"
+#include "sync/peers.hpp"
+
+namespace encsync::sync {
+
+class Outbound {
+  public:
+    Outbound(Context& context, Peers& peers) : ctx_(context), peers_(peers) {}
+
+    // ---- to be said ------------------------------------------------------------------------
+    void announce(state::Slot slot, bool full);
+    void announce_change(state::Slot slot); // one that may wait
+    void enqueue(Peer& peer, state::Slot slot, bool full);
+    // The peer is to know better: it gets the whole state, and with it the owner.
+    void send_full(Peer& peer, state::Slot slot);
+    void retract(state::Slot slot); // from all that know it
+    void retract(Peer& peer, state::Slot slot);
+    void withdraw(Peer& peer, state::Slot slot); // likewise, and nothing of it is said any more
+    void remove(Peer& peer, state::StateId id, std::uint8_t term);
+    // A state that is not known here. Nothing happens if it was asked for a moment ago.
+    void request(Peer& peer, state::StateId id);
+    void request_again(Peer& peer, state::StateId id); // whatever was asked
+    std::size_t requests(const Peer& peer) const { return peer.outbox.requests_.size(); }
+    void answered(Peer& peer, state::StateId id) { peer.outbox.asked_.answered(id); }
+    void acknowledge_insert(Peer& peer, state::StateId id);
+
+    // A new session with the peer: nothing was said, nothing is to be.
+    void reset(Peer& peer);
+
+    // ---- time ------------------------------------------------------------------------------
+    Instant deadline(const Peer& peer) const; // when a wait ends
+    void advance(Peer& peer);
+    // A change that waits would go with a packet that is built now. `all`: however short.
+    bool may_ride_along(const Peer& peer, bool all) const;
+
+    // ---- saying; false: the packet is full -------------------------------------------------
+    bool say_insert_acks(Peer& peer, pfsync::Builder& packet);
+    // `terms`: with the term of each.
+    bool say_removals(Peer& peer, pfsync::Builder& packet, bool terms);
+    bool say_requests(Peer& peer, pfsync::Builder& packet);
+    bool say_queue(Peer& peer, pfsync::Builder& packet);
+    bool say_waiting(Peer& peer, pfsync::Builder& packet, bool all);
+
+  private:
+    bool waits(const Peer& peer, state::Slot slot) const;
+    bool say_change(Peer& peer, pfsync::Builder& packet, state::Slot slot);
+    static bool say_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
+                        pfsync::Kind message, Item::Kind kind);
+
+    Context& ctx_;
+    Peers& peers_;
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: ISC
+// What one peer is still to be told, but for bulk updates. What is said of a flow is decided when
+// it is said. Outbound alone fills and empties it.
+#pragma once
+
+#include "state/index.hpp"
+#include "sync/reliability.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <set>
+
+namespace encsync::sync {
+
+// States that a peer was asked for. The answer may be lost, so a name is forgotten after 2 to 4
+// seconds; it is asked again when the peer speaks of it again.
+class Asked {
+  public:
+    static constexpr std::size_t kMax = 4096; // in 2 s
+    // False: has been asked already, or there are too many.
+    bool ask(state::StateId id, Instant now) {
+        constexpr std::chrono::seconds kGeneration(2);
+        if (now - since_ >= kGeneration) {
+            before_.clear();
+            if (now - since_ < 2 * kGeneration)
+                before_.swap(lately_);
+            lately_.clear();
+            since_ = now;
+        }
+        return !before_.contains(id) && lately_.size() < kMax && lately_.insert(id).second;
+    }
+    void answered(state::StateId id) {
+        if (lately_.erase(id) == 0)
+            before_.erase(id);
+    }
+    void clear() {
+        lately_.clear();
+        before_.clear();
+    }
+
+  private:
+    std::set<state::StateId> lately_, before_;
+    Instant since_{0};
+};
+
+class Outbox {
+  public:
+    std::size_t queued() const { return queue_.size(); }
+    std::size_t removals() const { return removals_.size(); }
+    std::size_t waiting() const { return waiting_.size(); }
+    bool acknowledges_inserts() const { return !insert_acks_.empty(); }
+    bool empty() const { // but for changes that may wait
+        return queue_.empty() && removals_.empty() && requests_.empty() && insert_acks_.empty();
+    }
+    // More removals than are worth keeping wait for a reliable peer: it is to ask for everything.
+    bool overflowed() const { return overflowed_; }
+
+  private:
+    friend class Outbound;
+    struct Waiting {
+        Instant since;
+        state::Slot slot;
+    };
+    struct Removal {
+        state::StateId id;
+        std::uint8_t term = 0;
+    };
+    std::deque<state::Slot> queue_; // with their bit set in Marks::queued; each once at most
+    std::deque<Waiting> waiting_;   // with their bit set in Marks::waiting, in the order of time
+    std::deque<Removal> removals_;
+    std::deque<state::StateId> requests_, insert_acks_;
+    Asked asked_; // states that we do not know
+    bool overflowed_ = false;
+};
+
+} // namespace encsync::sync

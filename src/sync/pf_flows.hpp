@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: ISC
+// What concerns the flows of pf firewalls, whoever of the peers tells of them.
+//
+// Passing on: pf firewalls of different pfsync versions cannot hear each other, so what one says of
+// its own flow goes on to the other. Those of one version do hear each other.
+//
+// Two names: pf has two states of a flow that it forwards, one each way. Both are one flow here,
+// under the name heard first (pf_states.hpp), which ends with the second.
+#pragma once
+
+#include "sync/outbound.hpp"
+
+namespace encsync::sync {
+
+class PfFlows {
+  public:
+    PfFlows(Context& context, Peers& peers, Outbound& outbound)
+        : ctx_(context), peers_(peers), outbound_(outbound) {}
+
+    // ---- passing on ------------------------------------------------------------------------
+    // A pf peer that does not hear what `from` says.
+    bool cannot_hear(const Peer& peer, const Peer& from) const;
+    void pass_on(const Peer& from, state::Slot slot); // what it has just said of its own flow
+    void pass_removal_on(const Peer& from, state::Slot slot);
+
+    // ---- names -----------------------------------------------------------------------------
+    state::Slot find(state::StateId id) const; // by either name; kNoSlot: none's
+    bool is_second_name(state::StateId id) const {
+        return ctx_.index.find(id) == state::kNoSlot && ctx_.pf_states.find(id) != state::kNoSlot;
+    }
+    bool is_outgoing(state::Slot slot) const;
+    // The full state is the other one that pf has of this flow, and not another life of it.
+    bool add_second_name(const Peer& from, state::Slot slot, const pfsync::FullState& full);
+    // One of a flow's two names has ended. True: the flow lives on under the other.
+    bool drop_name(const Peer& from, state::StateId id);
+
+  private:
+    Context& ctx_;
+    Peers& peers_;
+    Outbound& outbound_;
+};
+
+} // namespace encsync::sync

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: ISC
+// A peer that speaks standard pfsync and nothing else: a pf firewall. Nothing there is numbered or
+// acknowledged, so all that may be lost is said again in time (pf_keepalive.hpp) or asked for with
+// patience, and each side of an update is weighed on its own by pfsync's rule (merge.hpp). It
+// speaks of a flow when packets pass it there, so what it says makes the flow its own; unless that
+// may be an answer to what we said in the last two seconds.
+#pragma once
+
+#include "sync/merge.hpp"
+#include "sync/parts.hpp"
+#include "sync/update.hpp"
+
+#include <array>
+
+namespace encsync::sync {
+
+// So many a second, all at once or one by one.
+class Allowance {
+  public:
+    explicit Allowance(std::uint32_t a_second) : a_second_(a_second), left_(a_second) {}
+    bool take(Instant now) {
+        if (now - since_ >= std::chrono::seconds(1)) {
+            since_ = now;
+            left_ = a_second_;
+        }
+        if (left_ == 0)
+            return false;
+        left_--;
+        return true;
+    }
+
+  private:
+    std::uint32_t a_second_, left_;
+    Instant since_{0};
+};
+
+class PfPeer : public PeerProtocol {
+  public:
+    PfPeer(Peer& peer, const Parts& parts) : peer_(peer), p_(parts), ctx_(parts.ctx) {}
+
+    bool hears_changes() const override { return peer_.link_up; }
+    bool reliable() const override { return false; }
+    bool tells_terms() const override { return false; }
+    Zones zones() const override { return Zones::none; }
+    Instant bulk_retry() const override { return traits(peer_.dialect).bulk.retry; }
+
+    void on_link_up() override { begin(); }
+    void on_link_down() override;
+    void on_heard() override;
+    void on_heard_again() override { renew_leases(); }
+    void on_promoted() override;
+    void reset() override {}
+    void advance() override;
+    Instant deadline() const override;
+
+    void receive(const pfsync::Section* first, pfsync::Parser& rest) override;
+    bool due() const override;
+    std::size_t build(MutableBytes room) override;
+    bool pauses() override;
+
+    bool write_state(pfsync::Builder& packet, state::Slot slot, Item::Kind kind) override;
+    bool write_update(pfsync::Builder& packet, state::Slot slot) override;
+    void sent(const Item&) override { peer_.counters.tx_messages++; }
+
+  private:
+    // An update with what only pf says.
+    struct PfUpdate : Update {
+        using Update::Update;
+        pfsync::Dialect layout = pfsync::kOwnDialect;
+        pfsync::PeerBlock src{}, dst{}; // views into the packet
+        std::uint8_t timeout = 0;       // index
+        bool second_name = false;       // of the other state that pf has of the flow
+    };
+
+    void begin();
+    void receive_message(const pfsync::Section& section, Bytes message);
+    void receive_extension(std::uint8_t action, Bytes message);
+    void receive_full(pfsync::Dialect layout, Bytes message);
+    void receive_new(const pfsync::FullState& full);
+    void receive_other_name(state::Slot slot, const pfsync::FullState& full);
+    void receive_update(pfsync::Dialect layout, Bytes message);
+    void receive_removal(state::StateId id);
+    void receive_clear(Bytes message);
+    void receive_request(state::StateId id);
+    void receive_bulk_status(Bytes message);
+
+    // ---- one flow --------------------------------------------------------------------------
+    void apply(state::Slot slot, PfUpdate update);
+    Merge merge(state::Slot slot, const PfUpdate& update);
+    Merge merge_tcp(state::Slot slot, const PfUpdate& update, state::Progress& ours);
+    bool claims(state::Slot slot, bool further, const Merge& merged) const;
+    bool settle_owner(state::Slot slot, const PfUpdate& update);
+    void keep_windows(state::Slot slot, const pfsync::FullState& full);
+    state::Flow as_pf_has_it(state::Slot slot) const;
+    bool windows(state::Slot slot, Windows& out) const;
+
+    // ---- timeouts --------------------------------------------------------------------------
+    std::uint32_t timeout(std::uint8_t index) const;
+    void learn_timeout(const pfsync::FullState& full);
+    void renew_leases();
+
+    std::uint32_t bulk_endtime() const;
+    void retry_bulk();
+
+    Peer& peer_;
+    const Parts& p_;
+    Context& ctx_;
+    Allowance answers_{5000};    // states in answer to UPD_REQ
+    Instant bulk_not_before_{0}; // the next one that we send
+    Instant gave_up_at_{0};
+    std::array<std::uint32_t, 25> longest_{}; // by timeout index: its timeouts, as far as seen
+};
+
+} // namespace encsync::sync

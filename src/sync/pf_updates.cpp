@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: ISC
+// What a pf firewall says of a flow: of one that is new here, of one that is known, of one that is
+// known under another name.
+#include "sync/pf_peer.hpp"
+
+#include "pfsync/progress.hpp"
+
+#include <algorithm>
+#include <netinet/in.h>
+
+namespace encsync::sync {
+
+using pfsync::Dialect;
+using pfsync::Fault;
+using state::kNoSlot;
+using state::Record;
+using state::Slot;
+
+namespace {
+
+constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what was out of date
+
+} // namespace
+
+// ---- full states ---------------------------------------------------------------------------
+
+void PfPeer::receive_full(Dialect layout, Bytes message) {
+    message = message.first(state_size(layout)); // what a pf peer may append is not our tail
+    pfsync::FullState full;
+    if (const Fault fault = pfsync::read(layout, message, full); fault != Fault::none)
+        return ctx_.refuse(fault);
+    p_.outbound.answered(peer_, full.flow.id);
+    learn_timeout(full);
+    PfUpdate update(full);
+    // In bulk it names copies and its own alike; else it speaks of what passes through it.
+    if (peer_.bulk.arriving)
+        update.live.reset();
+    update.layout = layout;
+    update.src = full.src;
+    update.dst = full.dst;
+    update.timeout = full.timeout;
+    update.second_name = p_.pf_flows.is_second_name(full.flow.id);
+    Slot slot = p_.pf_flows.find(full.flow.id);
+    const Slot same = slot != kNoSlot ? slot : ctx_.index.find(full.flow.key);
+    if (slot == kNoSlot && same != kNoSlot && p_.pf_flows.add_second_name(peer_, same, full)) {
+        slot = same;
+        update.second_name = true;
+    }
+    if (slot != kNoSlot && ctx_.index.key(slot) != full.flow.key)
+        ctx_.refuse(Refused::id_clash);
+    else if (slot != kNoSlot)
+        apply(slot, update);
+    else if (same != kNoSlot)
+        receive_other_name(same, full);
+    else
+        receive_new(full);
+    const Slot by_now = p_.pf_flows.find(full.flow.id);
+    if (full.wants_ack && by_now != kNoSlot && ctx_.index.key(by_now) == full.flow.key)
+        p_.outbound.acknowledge_insert(peer_, full.flow.id);
+}
+
+void PfPeer::receive_new(const pfsync::FullState& full) {
+    const Slot slot = p_.ownership.add_from(peer_, full.flow, peer_.id);
+    if (slot == kNoSlot)
+        return;
+    set(ctx_.flows.marks(slot).known, peer_.id);
+    keep_windows(slot, full);
+    // Who is told that traffic passes here owns what a pf peer still holds of before.
+    if (peer_.bulk.arriving && ctx_.options.role == Role::active && ctx_.record(slot).refused == 0)
+        p_.ownership.take(slot);
+    p_.copies.put(slot);
+    p_.pf_flows.pass_on(peer_, slot);
+    if (p_.ownership.falls_to_us(peer_, slot))
+        p_.ownership.claim(slot);
+}
+
+// Another life of the flow, or born on two nodes.
+void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
+    FlowStore::Edit edit(ctx_.flows, slot);
+    p_.pf_flows.pass_removal_on(peer_, slot);
+    edit.rename(full.flow.id);
+    if (ctx_.index.reply(slot) != full.flow.reply)
+        edit.set_reply(full.flow.reply);
+    state::Progress& progress = edit.progress();
+    progress.src_state = full.flow.src_state;
+    progress.dst_state = full.flow.dst_state;
+    progress.flags = full.flow.flags;
+    progress.term = 0; // pf knows none
+    ctx_.flows.marks(slot).known = bit(peer_.id);
+    p_.ownership.set_owner(slot, peer_.id);
+    keep_windows(slot, full);
+    p_.copies.put(slot);
+    p_.pf_flows.pass_on(peer_, slot);
+    if (p_.ownership.falls_to_us(peer_, slot))
+        p_.ownership.claim(slot);
+}
+
+void PfPeer::receive_update(Dialect layout, Bytes message) {
+    pfsync::CompressedUpdate said;
+    if (const Fault fault = pfsync::read(layout, message, said); fault != Fault::none)
+        return ctx_.refuse(fault);
+    const Slot slot = p_.pf_flows.find(said.id);
+    if (slot == kNoSlot) {
+        peer_.counters.requests++;
+        return p_.outbound.request(peer_, said.id);
+    }
+    const std::uint8_t proto = ctx_.index.key(slot).proto;
+    PfUpdate update(pfsync::flow_state(layout, proto, said.src.state()),
+                    pfsync::flow_state(layout, proto, said.dst.state()));
+    update.live = true; // it speaks of what passes through it
+    update.layout = layout;
+    update.src = said.src;
+    update.dst = said.dst;
+    update.timeout = said.timeout;
+    update.second_name = p_.pf_flows.is_second_name(said.id);
+    apply(slot, update);
+}
+
+// ---- known flows ---------------------------------------------------------------------------
+
+// Brings what is known of a flow together with what the peer says of it, and settles who owns it.
+void PfPeer::apply(Slot slot, PfUpdate update) {
+    FlowStore::Edit edit(ctx_.flows, slot);
+    const Record& record = ctx_.record(slot);
+    set(ctx_.flows.marks(slot).known, peer_.id);
+    const bool ours = record.owner == kHere;
+    const state::Flow before = ctx_.flow(slot);
+
+    const Merge merged = merge(slot, update);
+    state::Progress& progress = edit.progress();
+    progress.flags = static_cast<std::uint8_t>(
+        record.flags | update.flags |
+        progress_flags(before.key.proto, record.src_state, record.dst_state));
+    if (merged.any_stale())
+        peer_.counters.stale++;
+    const bool further =
+        before.src_state != record.src_state || before.dst_state != record.dst_state;
+    if (record.owner == kUnclaimed) // its table has it, too
+        update.live = true;
+    else if (!claims(slot, further, merged))
+        update.live.reset();
+    if (!settle_owner(slot, update))
+        return;
+    if (record.owner == peer_.id) {
+        ctx_.flows.marks(slot).epoch = peer_.bulk.epoch;
+        // Of the two states that pf may have of a flow, one knows of the NAT.
+        if (update.reply != nullptr && ctx_.index.reply(slot) != *update.reply &&
+            !(ctx_.pf_states.has_two_names(slot) && *update.reply == inverse(ctx_.index.key(slot))))
+            edit.set_reply(*update.reply);
+    }
+    const state::Flow after = ctx_.flow(slot);
+    const bool rules = before.reply != after.reply || before.flags != after.flags;
+    const bool changed =
+        rules || before.src_state != after.src_state || before.dst_state != after.dst_state;
+    if (rules)
+        p_.copies.rules_changed(slot);
+    if (changed || (ours && record.owner != kHere))
+        p_.copies.put(slot);
+    else if (ours)
+        p_.liberal.relax(slot); // its packets may pass there, too
+    if (changed || merged.windows_moved)
+        p_.pf_flows.pass_on(peer_, slot);
+    if (merged.any_stale() && !update.second_name)
+        p_.outbound.enqueue(peer_, slot, false);
+}
+
+// pfsync(4)'s rule as both systems have it: each side on its own, and what is behind changes
+// nothing.
+Merge PfPeer::merge(Slot slot, const PfUpdate& update) {
+    FlowStore::Edit edit(ctx_.flows, slot);
+    state::Progress& ours = edit.progress();
+    const std::uint8_t proto = ctx_.index.key(slot).proto;
+    Merge merged;
+    if (proto == IPPROTO_TCP) {
+        merged = merge_tcp(slot, update, ours);
+    } else {
+        // Some protocols have fewer stages there: what is the same in its numbers is no news.
+        const auto one = [&](std::uint8_t& side, std::uint8_t theirs, std::uint8_t on_wire) {
+            const std::uint8_t as_sent = pfsync::wire_state(update.layout, proto, side);
+            if (as_sent < on_wire)
+                side = theirs;
+            return as_sent > on_wire;
+        };
+        merged.src_stale = one(ours.src_state, update.src_state, update.src.state());
+        merged.dst_stale = one(ours.dst_state, update.dst_state, update.dst.state());
+    }
+    if (!merged.both_stale())
+        ctx_.pf_states.extend(slot, ctx_.seconds + timeout(update.timeout) + PfKeepalive::kGrace);
+    return merged;
+}
+
+Merge PfPeer::merge_tcp(Slot slot, const PfUpdate& update, state::Progress& ours) {
+    PfStates& states = ctx_.pf_states;
+    const Windows theirs(update.src, update.dst);
+    const Windows* kept = states.windows(slot);
+    const bool known = theirs.known() && !update.second_name &&
+                       ctx_.record(slot).id.creatorid != ctx_.options.creatorid;
+    Side ours_src{ours.src_state, {}}, ours_dst{ours.dst_state, {}};
+    Side src{update.src_state, {}}, dst{update.dst_state, {}};
+    if (known && kept != nullptr) {
+        ours_src.seqlo = Windows::seqlo(kept->src);
+        ours_dst.seqlo = Windows::seqlo(kept->dst);
+        src.seqlo = Windows::seqlo(theirs.src);
+        dst.seqlo = Windows::seqlo(theirs.dst);
+    }
+    Merge merged;
+    merged.src_stale = src_stale(ours_src, src);
+    merged.dst_stale = dst_stale(update.layout, ours_dst, dst);
+    if (known) {
+        merged.windows_moved = states.keep(slot, theirs, !merged.src_stale, !merged.dst_stale);
+        if (traits(update.layout).copies_stale_dst)
+            states.heard_dst(slot, theirs.dst);
+    }
+    if (!merged.src_stale)
+        ours.src_state = update.src_state;
+    if (!merged.dst_stale)
+        ours.dst_state = update.dst_state;
+    return merged;
+}
+
+// pf speaks of a state when packets pass it, and when it was told something out of date. Of a flow
+// that moved here a moment ago, or of which it was told just now, what brings the flow no further
+// is the latter, and makes the flow nobody else's.
+bool PfPeer::claims(Slot slot, bool further, const Merge& merged) const {
+    if (ctx_.record(slot).owner != kHere || further)
+        return true;
+    if (merged.both_stale() || ctx_.pf_states.told_since(slot, ctx_.seconds - kEcho))
+        return false;
+    if (merged.windows_moved)
+        return true;
+    if (ctx_.options.role == Role::active) // traffic passes here, says the administrator
+        return false;
+    return p_.copies.since_moved(slot) > static_cast<std::int32_t>(kEcho);
+}
+
+// False: it is nobody's, and erased.
+bool PfPeer::settle_owner(Slot slot, const PfUpdate& update) {
+    const bool already = ctx_.record(slot).owner == peer_.id;
+    if (already)
+        ctx_.flows.marks(slot).is.given = false;
+    if (!update.live)
+        return true;
+    if (!already) { // pf knows no terms: one begins whenever a flow becomes its own
+        FlowStore::Edit edit(ctx_.flows, slot);
+        edit.progress().term = next_term(edit.progress().term);
+    }
+    return p_.ownership.given_by_peer(peer_, slot);
+}
+
+} // namespace encsync::sync

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: ISC
+#include "sync/suppression.hpp"
+
+#include <algorithm>
+#include <netinet/in.h>
+#include <utility>
+
+namespace encsync::sync {
+
+using state::Record;
+using state::Slot;
+
+bool is_closed(const Context& ctx, Slot slot) {
+    const std::uint8_t proto = ctx.index.key(slot).proto;
+    const Record& record = ctx.record(slot);
+    return (proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP) &&
+           std::min(record.src_state, record.dst_state) >= state::tcp::kFinWait2 &&
+           std::max(record.src_state, record.dst_state) <= state::tcp::kTimeWait;
+}
+
+void Suppression::peers_changed() {
+    any_nosync_ =
+        std::ranges::any_of(peers_.all(), [](const Peer& p) { return !p.options.nosync.empty(); });
+    for (const Slot slot : ctx_.index.slots())
+        update(slot);
+}
+
+std::uint16_t Suppression::peers_not_to_hear(Slot slot) const {
+    const Record& record = ctx_.record(slot);
+    if ((record.flags & state::kNoSync) != 0 || record.is.young || record.refused != 0)
+        return peers_.mask();
+    std::uint16_t out = peers_without_zone_of(slot);
+    if (!any_nosync_)
+        return out;
+    const state::Flow flow = ctx_.flow(slot);
+    for (const Peer& peer : peers_.all())
+        if (peer.options.nosync.matches(flow))
+            set(out, peer.id);
+    return out;
+}
+
+std::uint16_t Suppression::peers_without_zone_of(Slot slot) const {
+    std::uint16_t out = 0;
+    const bool zone = ctx_.index.zone(slot) != 0;
+    const bool one_way = ctx_.index.extras(slot).reply_zone.has_value();
+    if (zone || one_way)
+        for (const Peer& peer : peers_.all())
+            if (peer.zones < (one_way ? Zones::each_direction : Zones::both_directions))
+                set(out, peer.id);
+    return out;
+}
+
+void Suppression::zones_changed(Peer& peer) {
+    const Zones now = peer.protocol->zones();
+    if (std::exchange(peer.zones, now) == now)
+        return;
+    for (const Slot slot : ctx_.index.slots())
+        if (ctx_.index.zone(slot) != 0 || ctx_.index.extras(slot).reply_zone)
+            update(slot);
+}
+
+void Suppression::update(Slot slot) {
+    const Record& record = ctx_.record(slot);
+    const std::uint16_t before = record.withheld, after = peers_not_to_hear(slot);
+    if (before != after)
+        ctx_.flows.set_withheld(slot, after);
+    // A copy is its owner's to tell of and to withdraw.
+    if (record.owner != kHere || (before == 0 && after == 0))
+        return;
+    const std::uint16_t zoneless = before != after ? peers_without_zone_of(slot) : std::uint16_t{0};
+    for (Peer& peer : peers_.all()) {
+        peer.counters.zone_withheld += has(zoneless, peer.id);
+        if (has(after, peer.id))
+            outbound_.withdraw(peer, slot);
+        else if (has(before, peer.id) && peer.protocol->hears_changes())
+            outbound_.enqueue(peer, slot, true);
+    }
+}
+
+void Suppression::delay(Slot slot) {
+    if (ctx_.options.delay == Instant::zero())
+        return;
+    ctx_.flows.marks(slot).is.young = true;
+    young_.add(ctx_.now + ctx_.options.delay, ctx_.index, slot);
+    update(slot);
+}
+
+void Suppression::advance(Instant until) {
+    while (const auto slot = young_.take(until, ctx_.index)) {
+        state::Marks& marks = ctx_.flows.marks(*slot);
+        if (!marks.is.young || is_closed(ctx_, *slot))
+            continue;
+        marks.is.young = false;
+        update(*slot);
+    }
+}
+
+} // namespace encsync::sync
