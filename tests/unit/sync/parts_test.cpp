@@ -39,7 +39,9 @@ struct FakeProtocol : PeerProtocol {
     bool write_state(pfsync::Builder&, state::Slot slot, Item::Kind) override {
         return write("full ", slot);
     }
-    bool write_update(pfsync::Builder&, state::Slot slot) override { return write("update ", slot); }
+    bool write_update(pfsync::Builder&, state::Slot slot) override {
+        return write("update ", slot);
+    }
     void sent(const Item&) override {}
 
     bool write(const char* what, state::Slot slot) {
