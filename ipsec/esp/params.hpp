@@ -2,6 +2,7 @@
 // What an ESP security association is made of, as IKE hands it over.
 #pragma once
 
+#include "net/address.hpp"
 #include "util/peer_id.hpp"
 
 #include <array>
@@ -24,13 +25,6 @@ inline constexpr std::size_t kMaxKeymat = 32 + kSaltSize; // key then salt, as I
 
 enum class Direction : std::uint8_t { inbound = 1, outbound = 2 };
 
-// One address of the inner packets: IPv4 in the first four bytes.
-struct InnerAddress {
-    std::array<std::uint8_t, 16> bytes{};
-    bool ipv6 = false;
-    bool operator==(const InnerAddress&) const = default;
-};
-
 struct SaParams {
     std::uint32_t spi = 0; // host order; inbound: ours, outbound: the peer's
     PeerId peer = kNoPeer;
@@ -42,7 +36,7 @@ struct SaParams {
     std::uint16_t replay_window = 4096; // packets; inbound only
     // The traffic selectors, protocol 240 implied: what inner packets of this SA carry, in the
     // direction of this SA.
-    InnerAddress inner_src, inner_dst;
+    net::Address inner_src, inner_dst;
     // Secret. Wiped by whoever copied it, as soon as the SA is set up.
     std::array<std::uint8_t, kMaxKeymat> keymat{};
     std::uint8_t keymat_size = 0;

@@ -35,7 +35,7 @@ Result<void> check(const SaParams& params, Direction direction) {
         return Error{fmt::format("SA {:08x}: wrong direction", params.spi)};
     if (params.spi < kMinSpi)
         return Error{fmt::format("SA {:08x}: reserved SPI", params.spi)};
-    if (params.inner_src.ipv6 != params.inner_dst.ipv6)
+    if (params.inner_src.family != params.inner_dst.family)
         return Error{fmt::format("SA {:08x}: selectors of two address families", params.spi)};
     return {};
 }
@@ -43,7 +43,7 @@ Result<void> check(const SaParams& params, Direction direction) {
 std::uint8_t next_header(const SaParams& params) {
     if (params.transport)
         return kNextPfsync;
-    return params.inner_src.ipv6 ? kNextIpv6 : kNextIpv4;
+    return params.inner_src.is_v6() ? kNextIpv6 : kNextIpv4;
 }
 
 // What is authenticated besides the ciphertext: SPI and sequence number, all 64 bits of it with

@@ -18,6 +18,7 @@
 
 #include "ipsec/esp/params.hpp"
 #include "ipsec/esp/replay.hpp"
+#include "net/protocol.hpp"
 #include "util/bytes.hpp"
 #include "util/result.hpp"
 
@@ -36,7 +37,8 @@ inline constexpr std::size_t kIvOffset = 8;
 inline constexpr std::size_t kIcvSize = 16;
 inline constexpr std::size_t kMaxPadding = 255;
 inline constexpr std::size_t kAlignment = 4;
-inline constexpr std::uint8_t kNextIpv4 = 4, kNextIpv6 = 41, kNextNone = 59, kNextPfsync = 240;
+inline constexpr std::uint8_t kNextIpv4 = 4, kNextIpv6 = 41, kNextNone = 59,
+                              kNextPfsync = net::kPfsync;
 inline constexpr std::uint32_t kMinSpi = 256; // below is reserved (RFC 4303 section 2.1)
 
 // Bytes on the wire of an inner packet with the least padding.

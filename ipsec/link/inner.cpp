@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "ipsec/link/inner.hpp"
 
+#include "net/protocol.hpp"
+
 #include <cstring>
 
 namespace encsync::link {
@@ -19,12 +21,12 @@ std::uint16_t checksum(const std::uint8_t* header) { // RFC 791, over 20 bytes
 
 } // namespace
 
-void write_inner_header(std::uint8_t* at, const esp::InnerAddress& src,
-                        const esp::InnerAddress& dst, std::size_t payload_size) {
-    if (src.ipv6) {
+void write_inner_header(std::uint8_t* at, const net::Address& src, const net::Address& dst,
+                        std::size_t payload_size) {
+    if (src.is_v6()) {
         store_be(at, std::uint32_t{6} << 28 | std::uint32_t{kLowDelay} << 20);
         store_be(at + 4, static_cast<std::uint16_t>(payload_size));
-        at[6] = kPfsyncProtocol;
+        at[6] = net::kPfsync;
         at[7] = kHopLimit;
         std::memcpy(at + 8, src.bytes.data(), 16);
         std::memcpy(at + 24, dst.bytes.data(), 16);
@@ -36,7 +38,7 @@ void write_inner_header(std::uint8_t* at, const esp::InnerAddress& src,
     store_be(at + 4, std::uint16_t{0});
     store_be(at + 6, std::uint16_t{0x4000}); // DF
     at[8] = kHopLimit;
-    at[9] = kPfsyncProtocol;
+    at[9] = net::kPfsync;
     store_be(at + 10, std::uint16_t{0});
     std::memcpy(at + 12, src.bytes.data(), 4);
     std::memcpy(at + 16, dst.bytes.data(), 4);

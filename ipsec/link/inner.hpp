@@ -12,7 +12,6 @@
 
 namespace encsync::link {
 
-inline constexpr std::uint8_t kPfsyncProtocol = 240;
 // Below it a room of kMinRoom bytes would not fit (see link.hpp).
 inline constexpr std::size_t kMinMtu = 640;
 // What any path carries: every IPv6 link (RFC 8200 section 5); for IPv4 what we need ourselves.
@@ -41,8 +40,8 @@ static_assert(max_payload(kMinMtu, true, true) >= kMinRoom);
 
 // Writes the header of a packet with `payload_size` bytes behind it, as pfsync sends it
 // (pfsync(4)): protocol 240, TTL 255, low delay; DF (and so no id, RFC 6864).
-void write_inner_header(std::uint8_t* at, const esp::InnerAddress& src,
-                        const esp::InnerAddress& dst, std::size_t payload_size);
+void write_inner_header(std::uint8_t* at, const net::Address& src, const net::Address& dst,
+                        std::size_t payload_size);
 
 // Without the traffic flow confidentiality padding that may follow an inner packet in tunnel
 // mode (RFC 4303 section 2.7). A packet whose own length makes no sense comes back as it is: the

@@ -2,6 +2,8 @@
 #include "ipsec/link/kernel.hpp"
 
 #include "ipsec/link/inner.hpp"
+#include "net/asio.hpp"
+#include "net/protocol.hpp"
 #include "util/log.hpp"
 
 #include <algorithm>
@@ -34,15 +36,6 @@ bool set(int fd, int level, int name, int value) {
 // An address and port 0, as bind() and connect() of a raw socket take it.
 Endpoint bare(const Address& address) {
     return {address, 0};
-}
-
-esp::InnerAddress inner_address(const Address& address) {
-    esp::InnerAddress out{{}, address.is_v6()};
-    if (out.ipv6)
-        out.bytes = address.to_v6().to_bytes();
-    else
-        std::ranges::copy(address.to_v4().to_bytes(), out.bytes.begin());
-    return out;
 }
 
 } // namespace
@@ -189,12 +182,12 @@ Result<void> KernelLink::add_peer(const LinkPeer& conf) {
 Result<void> KernelLink::open_socket(Peer& peer) {
     const auto failed = [&](const char* what) {
         const int error = errno;
-        return Error{fmt::format("raw socket of protocol {}: {}: {}", kPfsyncProtocol, what,
+        return Error{fmt::format("raw socket of protocol {}: {}: {}", net::kPfsync, what,
                                  error == EPERM ? "not permitted (it takes CAP_NET_RAW)"
                                                 : std::strerror(error))};
     };
     Fd fd(::socket(peer.ipv6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                   kPfsyncProtocol));
+                   net::kPfsync));
     if (!fd)
         return failed("socket");
     const Endpoint left = bare(peer.conf.left), right = bare(peer.conf.right);
@@ -258,7 +251,7 @@ Result<void> KernelLink::add_sa(const esp::SaParams& params) {
     if (peer == nullptr)
         return Error{fmt::format("SA {:08x}: no peer has number {}", params.spi, params.peer)};
     const bool inbound = params.direction == esp::Direction::inbound;
-    const auto left = inner_address(peer->conf.left), right = inner_address(peer->conf.right);
+    const auto left = net::from_asio(peer->conf.left), right = net::from_asio(peer->conf.right);
     if (params.transport || params.inner_src != (inbound ? right : left) ||
         params.inner_dst != (inbound ? left : right))
         return Error{"its selectors are not the two ends of the tunnel"};
@@ -564,7 +557,7 @@ void KernelLink::receive(Peer& peer) {
         if (peer.ipv6) {
             // Addresses are those that the socket is bound and connected to.
             at -= ip_header_size(true);
-            write_inner_header(at, inner_address(peer.conf.right), inner_address(peer.conf.left),
+            write_inner_header(at, net::from_asio(peer.conf.right), net::from_asio(peer.conf.left),
                                size);
             size += ip_header_size(true);
             at[7] = 0;

@@ -93,9 +93,8 @@ void UserspaceLink::on_datagram(Socket& socket, const Endpoint& from, MutableByt
 }
 
 // What transport mode leaves out, for those who want a whole packet. Valid until the next.
-Bytes UserspaceLink::with_header(const esp::InnerAddress& src, const esp::InnerAddress& dst,
-                                 Bytes payload) {
-    const std::size_t header = ip_header_size(src.ipv6);
+Bytes UserspaceLink::with_header(const net::Address& src, const net::Address& dst, Bytes payload) {
+    const std::size_t header = ip_header_size(src.is_v6());
     whole_.resize(header + payload.size());
     write_inner_header(whole_.data(), src, dst, payload.size());
     std::ranges::copy(payload, whole_.begin() + static_cast<std::ptrdiff_t>(header));

@@ -25,14 +25,14 @@ struct InboundEntry {
     esp::InboundSa sa;
     SaInfo info;
     Clock::time_point added;
-    esp::InnerAddress inner_src, inner_dst;
+    net::Address inner_src, inner_dst;
     std::optional<Clock::time_point> dies{}; // set when deleted
 };
 struct OutboundEntry {
     esp::OutboundSa sa;
     SaInfo info;
     Clock::time_point added;
-    esp::InnerAddress inner_src, inner_dst;
+    net::Address inner_src, inner_dst;
     bool expiry_told = false;
 };
 

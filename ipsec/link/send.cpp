@@ -38,14 +38,14 @@ MutableBytes UserspaceLink::acquire(PeerId id) {
         return {};
     OutboundEntry* entry = sas_.outbound(id);
     if (entry != nullptr && !peer->blocked && peer->committed > 0 &&
-        (peer->committed == kMaxSegments || peer->inner_ipv6 != entry->inner_src.ipv6))
+        (peer->committed == kMaxSegments || peer->inner_ipv6 != entry->inner_src.is_v6()))
         flush(*peer);
     peer->room = 0;
     if (entry == nullptr || entry->sa.exhausted() || peer->blocked) {
         peer->refused = true;
         return {};
     }
-    peer->inner_ipv6 = entry->inner_src.ipv6;
+    peer->inner_ipv6 = entry->inner_src.is_v6();
     peer->room = max_payload(peer->stats.mtu, peer->conf.left.is_v6(), peer->inner_ipv6,
                              peer->conf.transport);
     return {peer->slot(peer->committed) + esp::kHeaderSize + peer->inner_header(), peer->room};
@@ -79,7 +79,7 @@ void UserspaceLink::flush(Peer& peer) {
 // forgotten: nothing ever leaves in the clear.
 void UserspaceLink::seal(Peer& peer) {
     OutboundEntry* entry = sas_.outbound(peer.conf.id);
-    if (entry == nullptr || entry->inner_src.ipv6 != peer.inner_ipv6) {
+    if (entry == nullptr || entry->inner_src.is_v6() != peer.inner_ipv6) {
         peer.stats.no_sa += peer.committed;
         peer.clear_batch();
         return;

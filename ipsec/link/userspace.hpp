@@ -90,7 +90,7 @@ class UserspaceLink final : public Tunnel {
     void on_stranger(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_esp(MutableBytes packet);
-    Bytes with_header(const esp::InnerAddress& src, const esp::InnerAddress& dst, Bytes payload);
+    Bytes with_header(const net::Address& src, const net::Address& dst, Bytes payload);
     void on_writable(Socket& socket);
 
     void flush(Peer& peer);

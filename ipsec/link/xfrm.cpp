@@ -2,6 +2,8 @@
 #include "ipsec/link/xfrm.hpp"
 
 #include "ipsec/link/inner.hpp"
+#include "net/asio.hpp"
+#include "net/protocol.hpp"
 
 #include <algorithm>
 #include <array>
@@ -93,15 +95,12 @@ int transact(mnl_socket* socket, Request& request, const Each& each = {}) {
 }
 
 void put_address(xfrm_address_t& to, const Address& address) {
-    std::memset(&to, 0, sizeof to);
-    if (address.is_v6())
-        std::memcpy(&to, address.to_v6().to_bytes().data(), 16);
-    else
-        std::memcpy(&to, address.to_v4().to_bytes().data(), 4);
+    static_assert(sizeof to == sizeof(net::AddressBytes));
+    std::memcpy(&to, net::from_asio(address).bytes.data(), sizeof to);
 }
 
 std::uint16_t family(const Address& address) {
-    return address.is_v6() ? AF_INET6 : AF_INET;
+    return net::system_family(net::from_asio(address).family);
 }
 
 xfrm_selector selector(const Address& src, const Address& dst) {
@@ -110,7 +109,7 @@ xfrm_selector selector(const Address& src, const Address& dst) {
     put_address(sel.daddr, dst);
     sel.family = family(src);
     sel.prefixlen_s = sel.prefixlen_d = src.is_v6() ? 128 : 32;
-    sel.proto = kPfsyncProtocol;
+    sel.proto = net::kPfsync;
     return sel;
 }
 

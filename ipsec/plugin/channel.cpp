@@ -130,16 +130,17 @@ void peer_id(Archive& a, PeerId& value, bool may_be_none, std::string_view field
 }
 
 template<class Archive>
-void endpoint(Archive& a, Endpoint& value, std::string_view field) {
-    a.raw(value.address.data(), value.address.size(), field);
-    flag(a, value.ipv6, field);
-    a.number(value.port, field);
+void address(Archive& a, net::Address& value, std::string_view field) {
+    a.raw(value.bytes.data(), value.bytes.size(), field);
+    bool v6 = value.is_v6();
+    flag(a, v6, field);
+    value.family = v6 ? net::Family::inet6 : net::Family::inet;
 }
 
 template<class Archive>
-void inner(Archive& a, esp::InnerAddress& value, std::string_view field) {
-    a.raw(value.bytes.data(), value.bytes.size(), field);
-    flag(a, value.ipv6, field);
+void endpoint(Archive& a, net::Endpoint& value, std::string_view field) {
+    address(a, value.address, field);
+    a.number(value.port, field);
 }
 
 template<class Archive, std::size_t N>
@@ -172,8 +173,8 @@ void fields(Archive& a, Peer& m) {
     endpoint(a, m.left, "peer.left");
     endpoint(a, m.right, "peer.right");
     a.number(m.natport, "peer.natport");
-    inner(a, m.inner_left, "peer.inner_left");
-    inner(a, m.inner_right, "peer.inner_right");
+    address(a, m.inner_left, "peer.inner_left");
+    address(a, m.inner_right, "peer.inner_right");
     keys(a, m.trusted, kMaxTrusted, "peer.trusted");
     a.bytes(m.psk, kMaxText, "peer.psk");
     a.bytes(m.certificate, kMaxCertificate, "peer.certificate");
@@ -189,9 +190,9 @@ void fields(Archive& a, Peer& m) {
     flag(a, m.initiate, "peer.initiate");
     if (m.name.empty() || m.left_id.empty() || m.right_id.empty())
         a.refuse("peer.name", "empty name or id");
-    if (m.left.ipv6 != m.right.ipv6)
+    if (m.left.address.family != m.right.address.family)
         a.refuse("peer.right", "left and right are of different families");
-    if (m.inner_left.ipv6 != m.inner_right.ipv6)
+    if (m.inner_left.family != m.inner_right.family)
         a.refuse("peer.inner_right", "left and right are of different families");
 }
 
@@ -248,8 +249,8 @@ void fields(Archive& a, AddSa& m) {
     flag(a, m.esn, "add_sa.esn");
     flag(a, m.transport, "add_sa.transport");
     a.number(m.replay_window, "add_sa.replay_window");
-    inner(a, m.inner_src, "add_sa.inner_src");
-    inner(a, m.inner_dst, "add_sa.inner_dst");
+    address(a, m.inner_src, "add_sa.inner_src");
+    address(a, m.inner_dst, "add_sa.inner_dst");
     a.number(m.keymat_size, "add_sa.keymat");
     if (!a.ok())
         return;

@@ -30,14 +30,6 @@ inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one t
 inline constexpr std::size_t kMaxTrusted = 8;      // keys trusted for one peer
 inline constexpr std::size_t kMaxCertificate = 16384;
 
-// An address and UDP port of IKE: IPv4 in the first four bytes.
-struct Endpoint {
-    std::array<std::uint8_t, 16> address{};
-    bool ipv6 = false;
-    std::uint16_t port = 0; // host order
-    bool operator==(const Endpoint&) const = default;
-};
-
 using Ed25519Public = std::array<std::uint8_t, 32>;
 using Ed25519Seed = std::array<std::uint8_t, 32>; // secret: wiped after use
 
@@ -53,14 +45,14 @@ struct Identity {
 // A peer, new or changed. Existing SAs of a changed peer are kept unless addresses or ids differ.
 struct Peer {
     PeerId id = kNoPeer;
-    std::string name;             // conn name
-    std::string left_id;          // our IKE id towards it
-    std::string right_id;         // its IKE id
-    Endpoint left, right;         // outer addresses and UDP ports (500) of IKE_SA_INIT
-    std::uint16_t natport = 4500; // where both go on with IKE and ESP in UDP (RFC 3948)
-    esp::InnerAddress inner_left, inner_right; // traffic selectors, protocol 240
-    std::vector<Ed25519Public> trusted;        // keys it may prove itself with; none: refuse it
-    std::string psk;                           // secret; authby=psk when not empty
+    std::string name;                     // conn name
+    std::string left_id;                  // our IKE id towards it
+    std::string right_id;                 // its IKE id
+    net::Endpoint left, right;            // outer addresses and UDP ports (500) of IKE_SA_INIT
+    std::uint16_t natport = 4500;         // where both go on with IKE and ESP in UDP (RFC 3948)
+    net::Address inner_left, inner_right; // traffic selectors, protocol 240
+    std::vector<Ed25519Public> trusted;   // keys it may prove itself with; none: refuse it
+    std::string psk;                      // secret; authby=psk when not empty
     // X.509, DER: ours towards it, and the authority whose certificates it may prove itself with
     // instead of with trusted keys.
     std::vector<std::uint8_t> certificate, ca;
@@ -75,7 +67,7 @@ struct RemovePeer {
 };
 // A UDP payload of IKE (without the non-ESP marker), received.
 struct IkeIn {
-    Endpoint from, to;
+    net::Endpoint from, to;
     std::vector<std::uint8_t> datagram;
 };
 // Bring the peer's SAs up if they are not.
@@ -105,7 +97,7 @@ struct Hello { // first message: charon is up
     std::string charon_version;
 };
 struct IkeOut {
-    Endpoint from, to;
+    net::Endpoint from, to;
     std::vector<std::uint8_t> datagram;
 };
 using AddSa = esp::SaParams;

@@ -186,8 +186,7 @@ void Supervisor::remove_peer(PeerId peer) {
         send(channel::RemovePeer{peer});
 }
 
-void Supervisor::ike_in(const channel::Endpoint& from, const channel::Endpoint& to,
-                        Bytes datagram) {
+void Supervisor::ike_in(const net::Endpoint& from, const net::Endpoint& to, Bytes datagram) {
     counters_.ike_in++;
     // IPv6 has room for a little more than the channel: nothing that IKE ever sends.
     if (!up_ || datagram.size() > channel::kMaxDatagram) {

@@ -88,7 +88,7 @@ class Supervisor {
     Result<void> set_peer(channel::Peer peer);
     void remove_peer(PeerId peer);
 
-    void ike_in(const channel::Endpoint& from, const channel::Endpoint& to, Bytes datagram);
+    void ike_in(const net::Endpoint& from, const net::Endpoint& to, Bytes datagram);
     void initiate(PeerId peer);
     // The end whose id sorts last waits a second, in case the other was asked as well.
     void rekey(PeerId peer, bool reauthenticate);

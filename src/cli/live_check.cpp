@@ -37,16 +37,14 @@ std::optional<Address> read_address(const sockaddr* from) {
     if (from->sa_family == AF_INET) {
         const auto* in = reinterpret_cast<const sockaddr_in*>(from);
         const auto* bytes = reinterpret_cast<const std::uint8_t*>(&in->sin_addr);
-        std::copy_n(bytes, sizeof in->sin_addr, out.bytes.begin());
+        out.ip = net::Address::read(bytes, net::Family::inet);
         return out;
     }
     if (from->sa_family == AF_INET6) {
         const auto* in6 = reinterpret_cast<const sockaddr_in6*>(from);
-        std::copy_n(in6->sin6_addr.s6_addr, out.bytes.size(), out.bytes.begin());
-        out.ipv6 = true;
+        out.ip = net::Address::read(in6->sin6_addr.s6_addr, net::Family::inet6);
         std::array<char, IF_NAMESIZE> scope{};
-        if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) &&
-            ::if_indextoname(in6->sin6_scope_id, scope.data()) != nullptr)
+        if (out.ip.is_link_local() && ::if_indextoname(in6->sin6_scope_id, scope.data()) != nullptr)
             out.scope = scope.data();
         return out;
     }
@@ -61,8 +59,8 @@ std::vector<Own> own_addresses() {
     std::vector<Own> out;
     for (const ifaddrs* at = first; at != nullptr; at = at->ifa_next)
         if (auto address = read_address(at->ifa_addr)) {
-            if (address->ipv6 && address->bytes[0] == 0xfe && (address->bytes[1] & 0xc0) == 0x80)
-                address->scope = at->ifa_name; // link-local
+            if (address->ip.is_link_local())
+                address->scope = at->ifa_name;
             const bool broadcasts = (at->ifa_flags & IFF_BROADCAST) != 0;
             out.push_back({at->ifa_name, *address,
                            broadcasts ? read_address(at->ifa_broadaddr) : std::nullopt});

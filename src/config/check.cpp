@@ -60,7 +60,7 @@ class Checker {
             fail({}, fmt::format("conn {} has no right, the peer's address", conn_.name));
         if (!given("left") || !given("right") || !usable("left") || !usable("right"))
             return;
-        if (conn_.left.ipv6 != conn_.right.ipv6)
+        if (conn_.left.ip.family != conn_.right.ip.family)
             fail({"left", "right"}, fmt::format("left {} and right {} are of different families",
                                                 to_string(conn_.left), to_string(conn_.right)));
         else if (conn_.left == conn_.right)
@@ -68,18 +68,18 @@ class Checker {
                  fmt::format("left and right are the same address, {}", to_string(conn_.left)));
         scopes();
         const auto dialect = dialect_of(conn_.wire);
-        if (conn_.right.ipv6 && usable("wire") && dialect && !traits(*dialect).ipv6)
+        if (conn_.right.ip.is_v6() && usable("wire") && dialect && !traits(*dialect).ipv6)
             fail({"right", "wire"}, fmt::format("{} speaks pfsync over IPv4 only, and right is {}",
                                                 traits(*dialect).releases, to_string(conn_.right)));
         constexpr std::uint16_t kLeastIpv6Mtu = 1280; // RFC 8200, section 5
-        if (conn_.left.ipv6 && usable("mtu") && conn_.mtu < kLeastIpv6Mtu)
+        if (conn_.left.ip.is_v6() && usable("mtu") && conn_.mtu < kLeastIpv6Mtu)
             fail({"mtu"}, fmt::format("mtu {} is too small for IPv6, which needs {}", conn_.mtu,
                                       kLeastIpv6Mtu));
     }
 
     void scopes() {
         const std::string &left = conn_.left.scope, &right = conn_.right.scope;
-        if (conn_.left.ipv6 != conn_.right.ipv6 || (left.empty() && right.empty()))
+        if (conn_.left.ip.family != conn_.right.ip.family || (left.empty() && right.empty()))
             return;
         const std::string ends =
             fmt::format("left {} and right {}", to_string(conn_.left), to_string(conn_.right));
@@ -185,8 +185,7 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
         const Conn& conn = conns[i].conn;
         // By the number alone: IKE does not see the scope.
         const auto same_right = [](const Conn& a, const Conn& b) {
-            return a.right != Address{} && a.right.ipv6 == b.right.ipv6 &&
-                   a.right.bytes == b.right.bytes;
+            return a.right != Address{} && a.right.ip == b.right.ip;
         };
         const auto same_rightid = [](const Conn& a, const Conn& b) {
             return same_id(a.rightid, b.rightid);

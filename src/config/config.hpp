@@ -12,10 +12,11 @@
 #pragma once
 
 #include "config/diagnostic.hpp"
+#include "net/prefix.hpp"
+#include "state/nosync.hpp"
 #include "util/log.hpp"
 #include "util/result.hpp"
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -25,23 +26,13 @@
 
 namespace encsync::config {
 
-// IPv4 in the first four bytes, the rest zero; network order.
+// Where a sync link ends.
 struct Address {
-    std::array<std::uint8_t, 16> bytes{};
-    bool ipv6 = false;
+    net::Address ip{};
     std::string scope{}; // of a link-local address: the name of its interface
     bool operator==(const Address&) const = default;
 };
 std::string to_string(const Address& address);
-
-// No bit is set beyond the prefix.
-struct Prefix {
-    Address network;
-    std::uint8_t bits = 0;
-    bool contains(const Address& address) const;
-    bool operator==(const Prefix&) const = default;
-};
-std::string to_string(const Prefix& prefix);
 
 enum class Table { conntrack, memory };
 enum class Ipsec { automatic, userspace, kernel };
@@ -51,25 +42,6 @@ enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
 enum class Type { tunnel, transport };
 enum class Authby { pubkey, psk };
-
-// A rule of nosync or refuse: the flows that meet all of its conditions. At least one is there.
-struct NoSync {
-    struct Mark {
-        std::uint32_t value = 0, mask = 0xffffffff; // no bit of value is outside of mask
-        bool operator==(const Mark&) const = default;
-    };
-    struct Ports {
-        std::uint16_t first = 0, last = 0; // host order; both belong to it
-        bool operator==(const Ports&) const = default;
-    };
-    std::optional<Mark> mark{};
-    std::optional<Prefix> src{}, dst{};
-    std::vector<Prefix> nets{}; // any number of them; all hold
-    std::optional<Ports> ports{};
-    std::optional<std::uint8_t> proto{};
-    std::optional<std::uint16_t> zone{};
-    bool operator==(const NoSync&) const = default;
-};
 
 // Members are options of the same name. What their defaults are is said once, in options.cpp:
 // default_setup() and default_conn() give them.
@@ -87,8 +59,8 @@ struct Setup {
     bool sandbox = true;
     log::Level loglevel{};
     bool synclocal = false;
-    std::vector<Prefix> ignore;
-    std::vector<NoSync> nosync, refuse;
+    std::vector<net::Prefix> ignore;
+    std::vector<state::NoSyncRule> nosync, refuse;
     std::chrono::milliseconds delay{}; // how old a flow must be to be announced
     bool defer = false;
     std::uint16_t deferqueue = 0; // of NFQUEUE
@@ -106,8 +78,8 @@ struct Conn {
     std::chrono::seconds dpddelay{}, dpdtimeout{};
     std::uint8_t maxupd = 0;
     Wire wire{};
-    std::vector<NoSync> nosync, refuse; // besides those of the setup
-    Auto startup{};                     // option auto; never Auto::ignore in Config::conns
+    std::vector<state::NoSyncRule> nosync, refuse; // besides those of the setup
+    Auto startup{}; // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};
     std::string secretfile;        // of psk

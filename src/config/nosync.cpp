@@ -2,13 +2,16 @@
 // The value of nosync: rules parted by commas, each of conditions joined by "and".
 #include "config/text.hpp"
 #include "config/values.hpp"
+#include "net/protocol.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
-#include <netinet/in.h>
 
 namespace encsync::config {
+
+using state::MarkMatch;
+using state::NoSyncRule;
 
 namespace {
 
@@ -21,11 +24,6 @@ constexpr std::array kProtocols = {
     Word{"icmp6", IPPROTO_ICMPV6},    Word{"sctp", IPPROTO_SCTP}, Word{"dccp", IPPROTO_DCCP},
     Word{"udplite", IPPROTO_UDPLITE}, Word{"gre", IPPROTO_GRE},
 };
-
-bool has_ports(std::uint8_t proto) {
-    return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP ||
-           proto == IPPROTO_DCCP || proto == IPPROTO_UDPLITE;
-}
 
 Verdict moved(Verdict problem, std::size_t by) {
     if (problem)
@@ -43,9 +41,9 @@ bool read_bits(std::string_view text, std::uint32_t& out) {
     return !text.empty() && error == std::errc{} && end == text.data() + text.size();
 }
 
-Verdict read_mark(std::string_view text, NoSync::Mark& out) {
+Verdict read_mark(std::string_view text, MarkMatch& out) {
     const std::size_t slash = text.find('/');
-    NoSync::Mark mark;
+    MarkMatch mark;
     if (!read_bits(text.substr(0, slash), mark.value))
         return Problem{fmt::format("'{}' is no mark", text.substr(0, slash)), 0,
                        "write 0x10/0xf0, or a number of 32 bits"};
@@ -65,7 +63,7 @@ Verdict read_mark(std::string_view text, NoSync::Mark& out) {
     return {};
 }
 
-Verdict read_ports(std::string_view text, NoSync::Ports& out) {
+Verdict read_ports(std::string_view text, net::PortRange& out) {
     const std::size_t dash = text.find('-');
     std::uint32_t first = 0, last = 0;
     const auto read = [](std::string_view number, std::uint32_t& port) -> Verdict {
@@ -120,7 +118,7 @@ class RuleReader {
   public:
     explicit RuleReader(std::string_view text) : text_(text) {}
 
-    Verdict read(NoSync& out) {
+    Verdict read(NoSyncRule& out) {
         for (;;) {
             if (Verdict problem = condition())
                 return problem;
@@ -188,10 +186,10 @@ class RuleReader {
         if (name == "proto")
             return read_once(rule_.proto, text, read_protocol);
         if (name == "net") {
-            Prefix net;
-            Verdict problem = read_prefix(text, net);
+            net::Prefix prefix;
+            Verdict problem = read_prefix(text, prefix);
             if (!problem)
-                rule_.nets.push_back(net);
+                rule_.nets.push_back(prefix);
             return problem;
         }
         return read_once(rule_.zone, text, [](std::string_view number, std::uint16_t& out) {
@@ -205,13 +203,13 @@ class RuleReader {
 
     // No flow could meet all of them: somebody meant something else.
     Verdict agrees() const {
-        if (rule_.ports && rule_.proto && !has_ports(*rule_.proto))
+        if (rule_.ports && rule_.proto && !net::has_ports(*rule_.proto))
             return Problem{"no flow fits: this protocol has no ports", 0, {}};
-        std::vector<Prefix> prefixes = rule_.nets;
+        std::vector<net::Prefix> prefixes = rule_.nets;
         for (const auto& end : {rule_.src, rule_.dst})
             if (end)
                 prefixes.push_back(*end);
-        const auto ipv6 = [](const Prefix& prefix) { return prefix.network.ipv6; };
+        const auto ipv6 = [](const net::Prefix& prefix) { return prefix.network.is_v6(); };
         if (std::any_of(prefixes.begin(), prefixes.end(), ipv6) &&
             !std::all_of(prefixes.begin(), prefixes.end(), ipv6))
             return Problem{"no flow fits: these are addresses of two families", 0,
@@ -221,14 +219,14 @@ class RuleReader {
 
     std::string_view text_;
     std::size_t used_ = 0;
-    NoSync rule_;
+    NoSyncRule rule_;
     std::vector<std::string_view> seen_;
 };
 
 } // namespace
 
-Verdict read_nosync(std::string_view text, std::vector<NoSync>& out) {
-    std::vector<NoSync> rules;
+Verdict read_nosync(std::string_view text, std::vector<NoSyncRule>& out) {
+    std::vector<NoSyncRule> rules;
     for (std::size_t start = 0; start <= text.size();) {
         const std::size_t comma = std::min(text.find(',', start), text.size());
         const std::string_view item = trim(text.substr(start, comma - start));
@@ -238,7 +236,7 @@ Verdict read_nosync(std::string_view text, std::vector<NoSync>& out) {
         const auto offset = static_cast<std::size_t>(item.data() - text.data());
         if (rules.size() == kMaxRules)
             return Problem{fmt::format("there are more than {} rules", kMaxRules), offset, {}};
-        NoSync rule;
+        NoSyncRule rule;
         if (Verdict problem = RuleReader(item).read(rule))
             return moved(problem, offset);
         rules.push_back(std::move(rule));

@@ -45,9 +45,9 @@ Verdict store_in(T Section::*member, const Option& option, std::string_view text
         return read_duration(text, option.limits, out);
     } else if constexpr (std::is_same_v<T, Address>) {
         return read_address(text, out);
-    } else if constexpr (std::is_same_v<T, std::vector<Prefix>>) {
+    } else if constexpr (std::is_same_v<T, std::vector<net::Prefix>>) {
         return read_prefixes(text, out);
-    } else if constexpr (std::is_same_v<T, std::vector<NoSync>>) {
+    } else if constexpr (std::is_same_v<T, std::vector<state::NoSyncRule>>) {
         return read_nosync(text, out);
     } else if constexpr (std::is_same_v<T, std::string>) {
         return read_text(option, text, out);

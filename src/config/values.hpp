@@ -45,11 +45,11 @@ std::string format_duration(std::chrono::seconds duration);
 // it is link-local, and only then.
 [[nodiscard]] Verdict read_address(std::string_view text, Address& out);
 // A bare address is a whole-length prefix.
-[[nodiscard]] Verdict read_prefix(std::string_view text, Prefix& out);
+[[nodiscard]] Verdict read_prefix(std::string_view text, net::Prefix& out);
 // Prefixes parted by commas.
-[[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<Prefix>& out);
+[[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<net::Prefix>& out);
 // Rules parted by commas: "mark 0x10/0xf0, proto udp and port 53".
-[[nodiscard]] Verdict read_nosync(std::string_view text, std::vector<NoSync>& out);
+[[nodiscard]] Verdict read_nosync(std::string_view text, std::vector<state::NoSyncRule>& out);
 // Of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
 [[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
 // Of a network interface: as a name, 15 at most (IFNAMSIZ), not "." or "..".

@@ -2,19 +2,19 @@
 #include "control/describe.hpp"
 
 #include "control/filter.hpp"
+#include "net/protocol.hpp"
 
 #include <boost/json/value_from.hpp>
 #include <fmt/format.h>
-#include <netinet/in.h>
 
 namespace encsync::control {
 
 namespace {
 
 boost::json::object describe_tuple(const state::Key& key, const state::Tuple& tuple) {
-    boost::json::object out{{"src", state::to_string(tuple.src, key.family)},
-                            {"dst", state::to_string(tuple.dst, key.family)}};
-    if (key.proto == IPPROTO_ICMP || key.proto == IPPROTO_ICMPV6) {
+    boost::json::object out{{"src", to_string(with_family(tuple.src, key.family))},
+                            {"dst", to_string(with_family(tuple.dst, key.family))}};
+    if (net::is_icmp(key.proto)) {
         out["icmp_id"] = tuple.sport;
         out["icmp_type"] = tuple.dport >> 8;
         out["icmp_code"] = tuple.dport & 0xff;
@@ -31,7 +31,7 @@ boost::json::object describe(const state::Flow& flow, std::string_view owner) {
     boost::json::object out = describe_tuple(flow.key, flow.key.orig);
     out["id"] = fmt::format("{:016x}", flow.id.id);
     out["creatorid"] = fmt::format("{:08x}", flow.id.creatorid);
-    out["proto"] = state::protocol_name(flow.key.proto);
+    out["proto"] = net::protocol_name(flow.key.proto);
     out["reply"] = describe_tuple(flow.key, flow.reply);
     const auto [src_word, dst_word] = state_words(flow);
     out["state"] = src_word + ":" + dst_word;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: ISC
 #include "control/filter.hpp"
 
+#include "net/prefix.hpp"
+#include "net/protocol.hpp"
+
 #include <algorithm>
-#include <arpa/inet.h>
 #include <array>
 #include <charconv>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <optional>
 
 namespace encsync::control {
 
-using state::Address;
-using state::Family;
+using net::Family;
 using state::Flow;
 
 namespace {
@@ -21,26 +21,6 @@ constexpr std::array<std::string_view, 11> kTcpWords{
     "closed",     "listen",  "syn_sent", "syn_received", "established", "close_wait",
     "fin_wait_1", "closing", "last_ack", "fin_wait_2",   "time_wait"};
 constexpr std::array<std::string_view, 3> kDatagramWords{"no_traffic", "single", "multiple"};
-
-struct Prefix {
-    Address address;
-    Family family = Family::inet;
-    unsigned length = 0;
-
-    bool contains(const Address& other) const {
-        const std::size_t whole = length / 8;
-        if (!std::equal(address.bytes.begin(), address.bytes.begin() + static_cast<long>(whole),
-                        other.bytes.begin()))
-            return false;
-        const auto mask = static_cast<std::uint8_t>(0xff00U >> (length % 8));
-        return length % 8 == 0 || ((address.bytes[whole] ^ other.bytes[whole]) & mask) == 0;
-    }
-};
-
-struct Range {
-    std::uint16_t low = 0, high = 0;
-    bool contains(std::uint16_t port) const { return low <= port && port <= high; }
-};
 
 // Decimal, or hexadecimal after 0x or if so asked; nothing else in front or behind.
 template<class Number>
@@ -57,58 +37,21 @@ std::optional<Number> parse_number(std::string_view text, bool hex = false) {
     return number;
 }
 
-std::optional<Prefix> parse_prefix(std::string_view text) {
-    const auto slash = text.find('/');
-    const std::string address(text.substr(0, slash));
-    Prefix prefix;
-    unsigned longest = 32;
-    if (address.find('\0') != address.npos)
-        return std::nullopt;
-    if (::inet_pton(AF_INET, address.c_str(), prefix.address.bytes.data()) != 1) {
-        prefix.family = Family::inet6;
-        longest = 128;
-        if (::inet_pton(AF_INET6, address.c_str(), prefix.address.bytes.data()) != 1)
-            return std::nullopt;
-    }
-    prefix.length = longest;
-    if (slash != text.npos) {
-        const auto length = parse_number<unsigned>(text.substr(slash + 1));
-        if (!length || *length > longest)
-            return std::nullopt;
-        prefix.length = *length;
-    }
-    return prefix;
-}
-
-std::optional<Range> parse_range(std::string_view text) {
+std::optional<net::PortRange> parse_range(std::string_view text) {
     const auto dash = text.find('-');
     const auto low = parse_number<std::uint16_t>(text.substr(0, dash));
     const auto high = dash == text.npos ? low : parse_number<std::uint16_t>(text.substr(dash + 1));
     if (!low || !high || *low > *high)
         return std::nullopt;
-    return Range{*low, *high};
-}
-
-std::optional<std::uint8_t> parse_protocol(std::string_view text) {
-    constexpr std::array<int, 6> kNamed{IPPROTO_TCP,    IPPROTO_UDP,  IPPROTO_ICMP,
-                                        IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_GRE};
-    for (const int proto : kNamed)
-        if (state::protocol_name(static_cast<std::uint8_t>(proto)) == text)
-            return static_cast<std::uint8_t>(proto);
-    return std::nullopt;
+    return net::PortRange{*low, *high};
 }
 
 bool has_ports(const Flow& flow) {
-    switch (flow.key.proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_UDPLITE:
-    case IPPROTO_SCTP:
-    case IPPROTO_DCCP:
-        return true;
-    default:
-        return false;
-    }
+    return net::has_ports(flow.key.proto);
+}
+
+bool contains(const net::Prefix& prefix, const Flow& flow, const state::Address& address) {
+    return prefix.contains(with_family(address, flow.key.family));
 }
 
 } // namespace
@@ -195,17 +138,16 @@ class FilterParser {
                 return std::move(*term);
             return Error{fmt::format("filter: '{}' is no value for '{}'", value, word)};
         }
-        if (const auto prefix = parse_prefix(word))
+        if (const auto prefix = net::parse_prefix(word))
             return Term([prefix = *prefix](const Flow& f, std::string_view) {
-                return f.key.family == prefix.family &&
-                       (prefix.contains(f.key.orig.src) || prefix.contains(f.key.orig.dst) ||
-                        prefix.contains(f.reply.src) || prefix.contains(f.reply.dst));
+                return contains(prefix, f, f.key.orig.src) || contains(prefix, f, f.key.orig.dst) ||
+                       contains(prefix, f, f.reply.src) || contains(prefix, f, f.reply.dst);
             });
         return Error{fmt::format("filter: '{}' is neither an address nor a known word", word)};
     }
 
     static std::optional<Term> plain_word(std::string_view word) {
-        if (const auto proto = parse_protocol(word))
+        if (const auto proto = net::protocol_of(word))
             return
                 [proto = *proto](const Flow& f, std::string_view) { return f.key.proto == proto; };
         if (word == "inet" || word == "inet6")
@@ -233,12 +175,11 @@ class FilterParser {
 
     static std::optional<Term> with_value(std::string_view word, std::string_view value) {
         if (word == "src" || word == "dst") {
-            const auto prefix = parse_prefix(value);
+            const auto prefix = net::parse_prefix(value);
             if (!prefix)
                 return std::nullopt;
             return [prefix = *prefix, source = word == "src"](const Flow& f, std::string_view) {
-                return f.key.family == prefix.family &&
-                       prefix.contains(source ? f.key.orig.src : f.key.orig.dst);
+                return contains(prefix, f, source ? f.key.orig.src : f.key.orig.dst);
             };
         }
         if (word == "port" || word == "sport" || word == "dport")

@@ -51,11 +51,11 @@ channel::Peer Node::charon_peer(PeerId id, const config::Conn& conn, const Keys&
     peer.name = conn.name;
     peer.left_id = conn.leftid;
     peer.right_id = conn.rightid;
-    peer.left = endpoint(conn.left, config_.setup.ikeport);
-    peer.right = endpoint(conn.right, config_.setup.ikeport);
+    peer.left = {conn.left.ip, config_.setup.ikeport};
+    peer.right = {conn.right.ip, config_.setup.ikeport};
     peer.natport = config_.setup.natport;
-    peer.inner_left = inner(conn.left);
-    peer.inner_right = inner(conn.right);
+    peer.inner_left = conn.left.ip;
+    peer.inner_right = conn.right.ip;
     peer.ike = conn.ike;
     peer.esp = conn.esp;
     peer.ikelifetime = seconds(conn.ikelifetime);

@@ -22,7 +22,8 @@ std::string userspace_lacks() {
 
 std::string kernel_lacks(const config::Config& config) {
     for (const bool ipv6 : {false, true})
-        if (std::ranges::any_of(config.conns, [&](const auto& c) { return c.left.ipv6 == ipv6; }))
+        if (std::ranges::any_of(config.conns,
+                                [&](const auto& c) { return c.left.ip.is_v6() == ipv6; }))
             if (auto able = link::Xfrm::probe(ipv6); !able)
                 return able.error().text;
     return {};

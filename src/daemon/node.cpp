@@ -107,9 +107,8 @@ policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& co
     for (const config::Conn& conn : conns)
         options.tunnels.push_back(
             {.interface = conn.left.scope,
-             .family = family(conn.left),
-             .left = {conn.left.bytes},
-             .right = {conn.right.bytes},
+             .left = conn.left.ip,
+             .right = conn.right.ip,
              .left_ports = ports,
              .right_ports = ports,
              .reqid = ipsec_.kernel ? std::optional(link::xfrm_reqid(config_.setup.syncdev,
@@ -143,8 +142,8 @@ Result<void> Node::open_table() {
     }
     table::ConntrackOptions options;
     options.filter.sync_local = config_.setup.synclocal;
-    std::ranges::transform(config_.setup.ignore, std::back_inserter(options.filter.ignore), prefix);
-    options.filter.nosync = nosync(config_.setup.nosync);
+    options.filter.ignore = config_.setup.ignore;
+    options.filter.nosync = state::NoSync(config_.setup.nosync);
     options.sweep = config_.setup.sweep;
     auto conntrack = table::Conntrack::open(io_, std::move(options));
     if (!conntrack)

@@ -86,7 +86,7 @@ void Node::on_writable(PeerId) {
 void Node::on_ike_out(const channel::IkeOut& datagram) {
     link::Endpoint from = endpoint(datagram.from), to = endpoint(datagram.to);
     for (const config::Conn& conn : config_.conns)
-        if (!conn.right.scope.empty() && conn.right.bytes == datagram.to.address) {
+        if (!conn.right.scope.empty() && conn.right.ip == datagram.to.address) {
             from.address(outer(conn.left));
             to.address(outer(conn.right));
         }

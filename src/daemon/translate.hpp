@@ -4,24 +4,17 @@
 
 #include "config/config.hpp"
 #include "ipsec/link/socket.hpp"
-#include "ipsec/plugin/channel.hpp"
 #include "policy/guard.hpp"
-#include "state/nosync.hpp"
 #include "sync/options.hpp"
 
 namespace encsync::daemon {
 
-esp::InnerAddress inner(const config::Address& address);
 // With the number that the interface of its scope has now; 0: there is none.
 link::Address outer(const config::Address& address);
 bool lacks_interface(const config::Address& address);
 // charon knows addresses without their scopes.
-channel::Endpoint endpoint(const config::Address& address, std::uint16_t port);
-channel::Endpoint endpoint(const link::Endpoint& from);
-link::Endpoint endpoint(const channel::Endpoint& from);
-state::Family family(const config::Address& address);
-state::Prefix prefix(const config::Prefix& p);
-state::NoSync nosync(const std::vector<config::NoSync>& rules);
+net::Endpoint endpoint(const link::Endpoint& from);
+link::Endpoint endpoint(const net::Endpoint& from);
 sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& conn);
 sync::Role role_of(config::Role role);
 policy::Selectors selectors(const config::Conn& conn);

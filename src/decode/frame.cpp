@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: ISC
 #include "decode/frame.hpp"
 
-#include "pfsync/common.hpp"
+#include "net/address.hpp"
+#include "net/protocol.hpp"
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <array>
-#include <netinet/in.h>
 
 namespace encsync::decode {
 namespace {
@@ -25,17 +24,17 @@ std::uint16_t be16(Bytes bytes, std::size_t at) {
     return load_be<std::uint16_t>(&bytes[at]);
 }
 
-std::string address(int family, const std::uint8_t* bytes) {
-    std::array<char, INET6_ADDRSTRLEN> out{};
-    return inet_ntop(family, bytes, out.data(), out.size()) == nullptr ? "" : out.data();
+std::string address(net::Family family, const std::uint8_t* bytes) {
+    return to_string(net::Address::read(bytes, family));
 }
 
 // RFC 791.
 Frame ipv4(Bytes packet) {
     Frame out;
-    if (packet.size() < 20 || packet[9] != pfsync::kProtocol)
+    if (packet.size() < 20 || packet[9] != net::kPfsync)
         return out;
-    out.ip = {address(AF_INET, &packet[12]), address(AF_INET, &packet[16]), packet[8]};
+    out.ip = {address(net::Family::inet, &packet[12]), address(net::Family::inet, &packet[16]),
+              packet[8]};
     const std::size_t header = (packet[0] & 0x0fU) * 4U;
     const std::size_t total = std::min<std::size_t>(be16(packet, 2), packet.size());
     out.verdict = Frame::Verdict::bad;
@@ -72,9 +71,10 @@ Frame ipv6(Bytes packet) {
         if (fragment || at > total)
             break;
     }
-    if (next != pfsync::kProtocol)
+    if (next != net::kPfsync)
         return out;
-    out.ip = {address(AF_INET6, &packet[8]), address(AF_INET6, &packet[24]), packet[7]};
+    out.ip = {address(net::Family::inet6, &packet[8]), address(net::Family::inet6, &packet[24]),
+              packet[7]};
     out.verdict = Frame::Verdict::bad;
     if (fragment) {
         out.error = "fragment";

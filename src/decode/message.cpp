@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: ISC
 #include "decode/message.hpp"
 
+#include "net/address.hpp"
+#include "net/protocol.hpp"
 #include "pfsync/dialects/openbsd.hpp"
 #include "pfsync/extension.hpp"
 #include "state/extras.hpp"
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <array>
 #include <boost/json/array.hpp>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <string>
 
 namespace encsync::decode {
@@ -102,12 +102,14 @@ json::value Reader::family(std::size_t offset) {
 }
 
 json::value Reader::address(std::size_t offset, std::uint8_t af) const {
-    std::array<char, INET6_ADDRSTRLEN> out{};
+    const auto text = [&](net::Family family) {
+        return json::string(to_string(net::Address::read(&bytes_[offset], family)));
+    };
     // Family 0 stands with the address of a route that there is not.
     if (af == kAfInet || af == 0)
-        return inet_ntop(AF_INET, &bytes_[offset], out.data(), out.size());
+        return text(net::Family::inet);
     if (af == layout_.af_inet6)
-        return inet_ntop(AF_INET6, &bytes_[offset], out.data(), out.size());
+        return text(net::Family::inet6);
     return json::string(to_hex(bytes_.subspan(offset, 16)));
 }
 
@@ -260,8 +262,7 @@ void Reader::check_icmp(const json::object& state, std::span<const Field> list) 
     const auto* direction = state.if_contains("direction");
     if (proto == nullptr || direction == nullptr)
         return;
-    const auto number_of = proto->to_number<int>();
-    if (number_of != IPPROTO_ICMP && number_of != IPPROTO_ICMPV6)
+    if (!net::is_icmp(proto->to_number<std::uint8_t>()))
         return;
     const bool id_twice = layout_.icmp == pfsync::Layout::Icmp::id_twice;
     for (const Field& f : list) {

@@ -2,6 +2,7 @@
 // Packets for a person: a line for each message with what matters most, the rest below it.
 #include "decode/decode.hpp"
 
+#include "net/protocol.hpp"
 #include "pfsync/common.hpp"
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <cmath>
 #include <ctime>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <span>
 
 namespace encsync::decode {
@@ -111,24 +111,10 @@ std::string state_name(const json::object& message, std::int64_t state) {
 }
 
 std::string protocol(std::int64_t number) {
-    switch (number) {
-    case IPPROTO_TCP:
-        return "tcp";
-    case IPPROTO_UDP:
-        return "udp";
-    case IPPROTO_ICMP:
-        return "icmp";
-    case IPPROTO_ICMPV6:
-        return "icmp6";
-    case IPPROTO_SCTP:
-        return "sctp";
-    case IPPROTO_GRE:
-        return "gre";
-    case IPPROTO_ESP:
+    if (number == IPPROTO_ESP)
         return "esp";
-    default:
-        return fmt::format("proto {}", number);
-    }
+    const std::string_view word = net::protocol_word(static_cast<std::uint8_t>(number));
+    return word.empty() ? fmt::format("proto {}", number) : std::string(word);
 }
 
 std::string flag_names(std::int64_t flags) {

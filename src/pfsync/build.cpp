@@ -117,13 +117,13 @@ void write_tdb(std::uint8_t* m, const Tdb& tdb) {
 
 void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb) {
     const TdbLayout& layout = traits(dialect).tdb;
-    const bool inet = tdb.family == state::Family::inet;
+    const bool inet = !tdb.dst.is_v6();
     std::uint8_t* to = m + tdb_front::sockaddr;
     to[bsd_sockaddr::length] =
         static_cast<std::uint8_t>(inet ? bsd_sockaddr::size4 : bsd_sockaddr::size6);
     to[bsd_sockaddr::family] = inet ? kAfInet : traits(dialect).state.af_inet6;
     std::memcpy(to + (inet ? bsd_sockaddr::addr4 : bsd_sockaddr::addr6), tdb.dst.bytes.data(),
-                inet ? 4 : 16);
+                net::address_size(tdb.dst.family));
     store_be(m + tdb_front::spi, tdb.spi);
     if (layout.wide_rpl)
         store_be(m + layout.rpl, tdb.rpl);

@@ -9,8 +9,7 @@
 
 namespace encsync::pfsync {
 
-inline constexpr std::uint8_t kProtocol = 240; // IP protocol number
-inline constexpr std::uint8_t kTtl = 255;      // sent with, and demanded
+inline constexpr std::uint8_t kTtl = 255; // sent with, and demanded
 
 namespace common {
 

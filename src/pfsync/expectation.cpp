@@ -14,10 +14,6 @@ namespace {
 
 constexpr std::uint8_t kFlags = Expectation::kPermanent | Expectation::kInactive;
 
-std::size_t width(Family family) {
-    return family == Family::inet ? 4 : 16;
-}
-
 } // namespace
 
 Fault read(Bytes message, ExpectMessage& out) {
@@ -42,7 +38,7 @@ Fault read(Bytes message, ExpectMessage& out) {
 
     Expectation& e = out.expectation = {};
     const auto address = [&](std::size_t at, state::Address& to) {
-        std::memcpy(to.bytes.data(), m + at, width(out.family));
+        std::memcpy(to.bytes.data(), m + at, net::address_size(out.family));
     };
     address(expect::src, e.tuple.src);
     address(expect::dst, e.tuple.dst);
@@ -78,7 +74,7 @@ void write_expect(std::uint8_t* m, state::StateId master, std::uint8_t index, st
     const Family family = e.master.family;
     m[expect::af] = family == Family::inet ? common::kAfInet : openbsd::kAfInet6;
     const auto address = [&](std::size_t at, const state::Address& from) {
-        std::memcpy(m + at, from.bytes.data(), width(family));
+        std::memcpy(m + at, from.bytes.data(), net::address_size(family));
     };
     address(expect::src, e.tuple.src);
     address(expect::dst, e.tuple.dst);

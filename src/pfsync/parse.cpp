@@ -196,16 +196,12 @@ Fault read(Dialect dialect, Bytes message, Tdb& out) {
         return Fault::short_message;
     const Bytes to = message.subspan(tdb_front::sockaddr, bsd_sockaddr::size6);
     const std::uint8_t family = to[bsd_sockaddr::family];
-    out.dst = {};
-    if (family == kAfInet) {
-        out.family = state::Family::inet;
-        std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr4], 4);
-    } else if (family == traits(dialect).state.af_inet6) {
-        out.family = state::Family::inet6;
-        std::memcpy(out.dst.bytes.data(), &to[bsd_sockaddr::addr6], 16);
-    } else {
+    if (family == kAfInet)
+        out.dst = net::Address::read(&to[bsd_sockaddr::addr4], net::Family::inet);
+    else if (family == traits(dialect).state.af_inet6)
+        out.dst = net::Address::read(&to[bsd_sockaddr::addr6], net::Family::inet6);
+    else
         return Fault::bad_family;
-    }
     out.spi = load_be<std::uint32_t>(&message[tdb_front::spi]);
     const std::uint8_t* rpl = &message[layout.rpl];
     out.rpl = layout.wide_rpl ? load_be<std::uint64_t>(rpl) : load_be<std::uint32_t>(rpl);

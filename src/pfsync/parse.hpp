@@ -175,8 +175,7 @@ Fault read(Bytes message, Clear& out);
 // An IPsec SA's replay counters. encsync keeps its own and takes nobody's; this is for looking.
 struct Tdb {
     std::uint32_t spi = 0;
-    state::Family family = state::Family::inet;
-    state::Address dst;
+    net::Address dst;
     std::uint64_t rpl = 0;
     std::uint64_t bytes = 0;
     std::uint8_t sproto = 0;   // IP protocol: 50 ESP, 51 AH

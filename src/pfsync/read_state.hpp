@@ -2,12 +2,12 @@
 // Private to the room: a full state from the wire, by its layout.
 #pragma once
 
+#include "net/protocol.hpp"
 #include "pfsync/extension.hpp"
 #include "pfsync/parse.hpp"
 #include "pfsync/progress.hpp"
 
 #include <cstring>
-#include <netinet/in.h>
 
 namespace encsync::pfsync {
 
@@ -18,27 +18,7 @@ using state::Family;
 using state::Flow;
 using state::Tuple;
 
-inline bool has_ports(std::uint8_t proto) {
-    switch (proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_UDPLITE:
-    case IPPROTO_DCCP:
-    case IPPROTO_SCTP:
-    case IPPROTO_GRE: // the two keys
-    case IPPROTO_ICMP:
-    case IPPROTO_ICMPV6:
-        return true;
-    default:
-        return false;
-    }
-}
-
 inline constexpr std::uint8_t kIcmpEcho = 8, kIcmp6Echo = 128; // RFC 792, RFC 4443
-
-inline bool is_icmp(std::uint8_t proto) {
-    return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
-}
 
 // One of the two keys of a state, behind whose source index (0 or 1) the source stands.
 template<const Layout& L>
@@ -46,17 +26,17 @@ Fault read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8
                Tuple& out) {
     const std::uint8_t* addr[2] = {k + L.addr0, k + L.addr1};
     // pf exports the whole union, so behind an IPv4 address anything may stand.
-    const std::size_t n = family == Family::inet ? 4 : 16;
+    const std::size_t n = net::address_size(family);
     out = {};
     std::memcpy(out.src.bytes.data(), addr[source], n);
     std::memcpy(out.dst.bytes.data(), addr[source ^ 1], n);
-    if (!has_ports(proto))
+    if (!net::has_identifiers(proto))
         return Fault::none;
     const std::uint16_t port[2] = {load_be<std::uint16_t>(k + L.port0),
                                    load_be<std::uint16_t>(k + L.port1)};
     out.sport = port[source];
     out.dport = port[source ^ 1];
-    if (is_icmp(proto)) {
+    if (net::is_icmp(proto)) {
         std::uint16_t type = out.dport; // the code is not on the wire
         if constexpr (L.icmp == Layout::Icmp::id_twice)
             if (out.sport == out.dport)

@@ -2,13 +2,13 @@
 // Private to the room: a full state onto the wire, by its layout.
 #pragma once
 
+#include "net/protocol.hpp"
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
 #include "pfsync/progress.hpp"
 
 #include <cassert>
 #include <cstring>
-#include <netinet/in.h>
 
 namespace encsync::pfsync {
 
@@ -22,11 +22,11 @@ using state::Tuple;
 // One of the two keys; `source` is the index (0 or 1) at which its source is to stand.
 template<const Layout& L>
 void write_key(std::uint8_t* k, const Tuple& tuple, unsigned source, const state::Key& of) {
-    const std::size_t n = of.family == Family::inet ? 4 : 16;
+    const std::size_t n = net::address_size(of.family);
     std::memcpy(k + (source == 0 ? L.addr0 : L.addr1), tuple.src.bytes.data(), n);
     std::memcpy(k + (source == 0 ? L.addr1 : L.addr0), tuple.dst.bytes.data(), n);
     std::uint16_t dport = tuple.dport;
-    if (of.proto == IPPROTO_ICMP || of.proto == IPPROTO_ICMPV6)
+    if (net::is_icmp(of.proto))
         dport = L.icmp == Layout::Icmp::id_twice ? tuple.sport
                                                  : static_cast<std::uint16_t>(tuple.dport >> 8);
     store_be(k + (source == 0 ? L.port0 : L.port1), tuple.sport);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "policy/guard.hpp"
 
+#include "net/protocol.hpp"
 #include "pfsync/parse.hpp"
 
-#include <cstring>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <set>
@@ -31,8 +31,14 @@ bool is_extension(std::uint8_t next_header) {
 }
 constexpr std::uint8_t kFragmentHeader = 44;
 
-bool is(const esp::InnerAddress& expected, const std::uint8_t* address, bool ipv6) {
-    return expected.ipv6 == ipv6 && std::memcmp(expected.bytes.data(), address, ipv6 ? 16 : 4) == 0;
+// Source or destination of a packet whose header is whole.
+net::Address source(Bytes p) {
+    return p[0] >> 4U == 6 ? net::Address::read(&p[8], net::Family::inet6)
+                           : net::Address::read(&p[12], net::Family::inet);
+}
+net::Address destination(Bytes p) {
+    return p[0] >> 4U == 6 ? net::Address::read(&p[24], net::Family::inet6)
+                           : net::Address::read(&p[16], net::Family::inet);
 }
 
 Verdict check_ip4(Bytes p) {
@@ -44,7 +50,7 @@ Verdict check_ip4(Bytes p) {
     // More fragments, or an offset. DF and the reserved bit say nothing.
     if ((load_be<std::uint16_t>(&p[6]) & 0x3fffU) != 0)
         return Verdict::fragment;
-    return p[9] == pfsync::kProtocol ? Verdict::accept : Verdict::not_pfsync;
+    return p[9] == net::kPfsync ? Verdict::accept : Verdict::not_pfsync;
 }
 
 Verdict check_ip6(Bytes p) {
@@ -55,7 +61,7 @@ Verdict check_ip6(Bytes p) {
         return Verdict::bad_ip_length;
     if (next_header == kFragmentHeader)
         return Verdict::fragment;
-    return next_header == pfsync::kProtocol ? Verdict::accept : Verdict::not_pfsync;
+    return next_header == net::kPfsync ? Verdict::accept : Verdict::not_pfsync;
 }
 
 Verdict verdict_of(pfsync::Fault fault) {
@@ -119,9 +125,9 @@ Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect)
         return {Verdict::short_packet, {}};
     if (const Verdict v = ipv6 ? check_ip6(inner) : check_ip4(inner); v != Verdict::accept)
         return {v, {}};
-    if (!is(selectors.source, &inner[ipv6 ? 8 : 12], ipv6))
+    if (selectors.source != source(inner))
         return {Verdict::wrong_source, {}};
-    if (!is(selectors.destination, &inner[ipv6 ? 24 : 16], ipv6))
+    if (selectors.destination != destination(inner))
         return {Verdict::wrong_destination, {}};
     if (inner[ipv6 ? 7 : 8] != pfsync::kTtl)
         return {Verdict::bad_ttl, {}};
@@ -131,16 +137,6 @@ Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect)
 }
 
 namespace {
-
-std::string text(const std::uint8_t* address, bool ipv6) {
-    state::Address a{};
-    std::memcpy(a.bytes.data(), address, ipv6 ? 16 : 4);
-    return state::to_string(a, ipv6 ? state::Family::inet6 : state::Family::inet);
-}
-
-std::string text(const esp::InnerAddress& address) {
-    return text(address.bytes.data(), address.ipv6);
-}
 
 // The words of `wire` that stand for a dialect.
 std::string wires(pfsync::Dialect dialect) {
@@ -181,17 +177,17 @@ std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
     const bool ipv6 = !inner.empty() && inner[0] >> 4U == 6;
     switch (verdict) {
     case Verdict::wrong_source:
-        return fmt::format("its packets are from {}, and {} was expected",
-                           text(&inner[ipv6 ? 8 : 12], ipv6), text(selectors.source));
+        return fmt::format("its packets are from {}, and {} was expected", to_string(source(inner)),
+                           to_string(selectors.source));
     case Verdict::wrong_destination:
         return fmt::format("its packets are for {}, and {} was expected",
-                           text(&inner[ipv6 ? 24 : 16], ipv6), text(selectors.destination));
+                           to_string(destination(inner)), to_string(selectors.destination));
     case Verdict::bad_ttl:
         return fmt::format("its packets have TTL {}, and {} was expected", inner[ipv6 ? 7 : 8],
                            pfsync::kTtl);
     case Verdict::not_pfsync:
         return fmt::format("its packets are of protocol {}, and pfsync's {} was expected",
-                           inner[ipv6 ? 6 : 9], pfsync::kProtocol);
+                           inner[ipv6 ? 6 : 9], net::kPfsync);
     case Verdict::pfsync_bad_version:
         return fmt::format("it speaks pfsync version {}, and {}",
                            version_spoken(inner.subspan(ipv6 ? kIp6Size : kIp4Size), spoken),

@@ -10,7 +10,7 @@
 // what is in it is the engine's affair.
 #pragma once
 
-#include "ipsec/esp/params.hpp"
+#include "net/address.hpp"
 #include "pfsync/parse.hpp"
 #include "util/bytes.hpp"
 
@@ -47,7 +47,7 @@ const char* to_string(Verdict verdict); // "wrong_source"
 
 // What inner packets of the inbound SA must carry.
 struct Selectors {
-    esp::InnerAddress source, destination;
+    net::Address source, destination;
 };
 
 struct Checked {

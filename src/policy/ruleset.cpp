@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "policy/ruleset.hpp"
 
-#include "pfsync/wire.hpp"
+#include "net/protocol.hpp"
 #include "policy/generation.hpp"
 
 #include <algorithm>
@@ -37,15 +37,10 @@ bool is_interface_name(const std::string& name) {
            });
 }
 
-bool is_any(const state::Address& address) {
-    return address == state::Address{};
-}
-
-std::string match_address(const char* side, const state::Address& address, state::Family family) {
-    if (is_any(address))
+std::string match_address(const char* side, const net::Address& address) {
+    if (address.is_unspecified())
         return {};
-    return fmt::format("{} {} {} ", family == state::Family::inet ? "ip" : "ip6", side,
-                       state::to_string(address, family));
+    return fmt::format("{} {} {} ", address.is_v6() ? "ip6" : "ip", side, to_string(address));
 }
 
 std::string match_ports(const char* side, const std::vector<std::uint16_t>& ports) {
@@ -60,15 +55,15 @@ std::string untrack(const Tunnel& t, bool outbound) {
     const auto& [from, to] = outbound ? std::tie(t.left, t.right) : std::tie(t.right, t.left);
     const auto& [from_ports, to_ports] =
         outbound ? std::tie(t.left_ports, t.right_ports) : std::tie(t.right_ports, t.left_ports);
-    if ((is_any(from) && is_any(to)) || (from_ports.empty() && to_ports.empty()))
+    if ((from.is_unspecified() && to.is_unspecified()) || (from_ports.empty() && to_ports.empty()))
         return {};
     const std::string interface =
         t.interface.empty()
             ? ""
             : fmt::format("{} \"{}\" ", outbound ? "oifname" : "iifname", t.interface);
-    const char* family = t.family == state::Family::inet ? "ipv4" : "ipv6";
+    const char* family = t.left.is_v6() ? "ipv6" : "ipv4";
     return fmt::format("        {}meta nfproto {} {}{}{}{}notrack\n", interface, family,
-                       match_address("saddr", from, t.family), match_address("daddr", to, t.family),
+                       match_address("saddr", from), match_address("daddr", to),
                        match_ports("sport", from_ports), match_ports("dport", to_ports));
 }
 
@@ -80,8 +75,8 @@ std::string chain(const char* name, const char* hook, int priority, const std::s
 }
 
 std::string drop(const std::string& match, const char* counter) {
-    return fmt::format("        {}meta l4proto {} counter name \"{}\" drop\n", match,
-                       pfsync::kProtocol, counter);
+    return fmt::format("        {}meta l4proto {} counter name \"{}\" drop\n", match, net::kPfsync,
+                       counter);
 }
 
 // Kernel ESP: what came out of this peer's states, and what goes to where its policy is. nft
@@ -92,11 +87,10 @@ std::string through_tunnel(const RulesetOptions& options, bool outbound) {
         if (!t.reqid)
             continue;
         const auto& [from, to] = outbound ? std::tie(t.left, t.right) : std::tie(t.right, t.left);
-        rules += fmt::format("        {} \"{}\" {}{}{}meta l4proto {} accept\n",
-                             outbound ? "oifname" : "iifname", options.syncdev,
-                             outbound ? "" : fmt::format("ipsec in reqid {} ", *t.reqid),
-                             match_address("saddr", from, t.family),
-                             match_address("daddr", to, t.family), pfsync::kProtocol);
+        rules += fmt::format(
+            "        {} \"{}\" {}{}{}meta l4proto {} accept\n", outbound ? "oifname" : "iifname",
+            options.syncdev, outbound ? "" : fmt::format("ipsec in reqid {} ", *t.reqid),
+            match_address("saddr", from), match_address("daddr", to), net::kPfsync);
     }
     return rules;
 }
@@ -106,7 +100,7 @@ std::string defer(const RulesetOptions& options) {
     if (!options.defer_queue)
         return {};
     std::string rules = "        oifname \"lo\" accept\n";
-    rules += fmt::format("        meta l4proto {} accept\n", pfsync::kProtocol);
+    rules += fmt::format("        meta l4proto {} accept\n", net::kPfsync);
     if (!options.own_ports.empty())
         rules += fmt::format("        {}accept\n", match_ports("sport", options.own_ports));
     rules += fmt::format("        ip daddr {{ 224.0.0.0/4, 255.255.255.255 }} accept\n"
@@ -164,7 +158,7 @@ std::string ruleset_text(const RulesetOptions& options) {
         kernel ? "" : drop(fmt::format("iifname \"{}\" ", options.syncdev), "tap_copies");
     if (kernel)
         for (std::string* rules : {&in, &out})
-            *rules += fmt::format("        meta l4proto {} notrack\n", pfsync::kProtocol);
+            *rules += fmt::format("        meta l4proto {} notrack\n", net::kPfsync);
     const std::string delivered = through_tunnel(options, false);
     return fmt::format("table {} {{\n", kTable) + counters +
            chain("receive", "prerouting", kFirst,

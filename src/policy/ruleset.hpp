@@ -21,7 +21,7 @@
 // is not exposed by accident. `nft delete table inet encsync` takes it away.
 #pragma once
 
-#include "state/flow.hpp"
+#include "net/address.hpp"
 #include "util/result.hpp"
 
 #include <cstdint>
@@ -36,8 +36,7 @@ namespace encsync::policy {
 // The outer datagrams between a conn's left and right.
 struct Tunnel {
     std::string interface {}; // on which alone they come and go; empty: on any
-    state::Family family = state::Family::inet;
-    state::Address left, right; // all zero: any
+    net::Address left, right; // of one family; unspecified: any of it
     std::vector<std::uint16_t> left_ports{500, 4500};
     std::vector<std::uint16_t> right_ports{500, 4500}; // empty: any (a peer behind NAT)
     // With kernel ESP: what its states and policies have. Packets of protocol 240 then pass

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
 #include "state/flow.hpp"
 
-#include <arpa/inet.h>
+#include "net/protocol.hpp"
+
 #include <array>
 #include <fmt/format.h>
-#include <netinet/in.h>
 
 namespace encsync::state {
 
@@ -34,19 +34,21 @@ Tuple translated(const Flow& flow) {
 }
 
 void append_end(std::string& out, const Key& key, const Address& address, std::uint16_t port) {
+    const std::string host = to_string(with_family(address, key.family));
     if (key.family == Family::inet6 && port != 0)
-        fmt::format_to(std::back_inserter(out), "[{}]:{}", to_string(address, key.family), port);
+        fmt::format_to(std::back_inserter(out), "[{}]:{}", host, port);
     else if (port != 0)
-        fmt::format_to(std::back_inserter(out), "{}:{}", to_string(address, key.family), port);
+        fmt::format_to(std::back_inserter(out), "{}:{}", host, port);
     else
-        out += to_string(address, key.family);
+        out += host;
 }
 
 void append_pair(std::string& out, const Key& key, const Tuple& tuple) {
-    if (key.proto == IPPROTO_ICMP || key.proto == IPPROTO_ICMPV6) {
+    if (net::is_icmp(key.proto)) {
         fmt::format_to(std::back_inserter(out), "{} -> {} id {} type {}",
-                       to_string(tuple.src, key.family), to_string(tuple.dst, key.family),
-                       tuple.sport, tuple.dport >> 8);
+                       to_string(with_family(tuple.src, key.family)),
+                       to_string(with_family(tuple.dst, key.family)), tuple.sport,
+                       tuple.dport >> 8);
         if ((tuple.dport & 0xff) != 0)
             fmt::format_to(std::back_inserter(out), " code {}", tuple.dport & 0xff);
         return;
@@ -60,7 +62,7 @@ void append_pair(std::string& out, const Key& key, const Tuple& tuple) {
 
 Tuple inverse(const Key& key) {
     Tuple out{key.orig.dst, key.orig.src, key.orig.dport, key.orig.sport};
-    if (key.proto == IPPROTO_ICMP || key.proto == IPPROTO_ICMPV6) {
+    if (net::is_icmp(key.proto)) {
         const auto type = static_cast<std::uint8_t>(key.orig.dport >> 8);
         const std::uint8_t answer = key.proto == IPPROTO_ICMP ? other_type(kIcmpPairs, type)
                                                               : other_type(kIcmp6Pairs, type);
@@ -89,7 +91,7 @@ bool has_dnat(const Flow& flow) {
 }
 
 std::string to_string(const Flow& flow) {
-    std::string out = protocol_name(flow.key.proto);
+    std::string out = net::protocol_name(flow.key.proto);
     out += ' ';
     append_pair(out, flow.key, flow.key.orig);
     const Tuple there = translated(flow);
@@ -99,33 +101,6 @@ std::string to_string(const Flow& flow) {
         out += ')';
     }
     return out;
-}
-
-std::string to_string(const Address& address, Family family) {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    // Cannot fail: the family is one of the two, and the buffer fits both.
-    inet_ntop(family == Family::inet ? AF_INET : AF_INET6, address.bytes.data(), text.data(),
-              text.size());
-    return text.data();
-}
-
-std::string protocol_name(std::uint8_t proto) {
-    switch (proto) {
-    case IPPROTO_TCP:
-        return "tcp";
-    case IPPROTO_UDP:
-        return "udp";
-    case IPPROTO_ICMP:
-        return "icmp";
-    case IPPROTO_ICMPV6:
-        return "icmp6";
-    case IPPROTO_SCTP:
-        return "sctp";
-    case IPPROTO_GRE:
-        return "gre";
-    default:
-        return fmt::format("{}", proto);
-    }
 }
 
 } // namespace encsync::state

@@ -5,22 +5,25 @@
 // memory; a Flow is a value.
 #pragma once
 
+#include "net/address.hpp"
 #include "state/extras.hpp"
 
-#include <array>
 #include <compare>
 #include <cstdint>
 #include <string>
 
 namespace encsync::state {
 
-enum class Family : std::uint8_t { inet = 4, inet6 = 6 };
+using net::Family;
 
-// IPv4 in the first four bytes, the rest zero.
+// An address as a tuple has it: without its family, which the key of a flow has once for all four.
 struct Address {
-    std::array<std::uint8_t, 16> bytes{};
+    net::AddressBytes bytes{};
     auto operator<=>(const Address&) const = default;
 };
+inline net::Address with_family(const Address& address, Family family) {
+    return {address.bytes, family};
+}
 
 // One direction of a flow as packets of that direction carry it.
 // ICMP and ICMPv6: sport is the id, dport is type << 8 | code. GRE: the two keys.
@@ -103,8 +106,5 @@ bool has_dnat(const Flow& flow);
 
 // "tcp 10.0.0.2:40000 -> 192.0.2.1:443"; with NAT the translated pair follows in brackets.
 std::string to_string(const Flow& flow);
-std::string to_string(const Address& address, Family family);
-// "tcp", "udp", "icmp", "icmp6", "sctp", "gre", or the number.
-std::string protocol_name(std::uint8_t proto);
 
 } // namespace encsync::state

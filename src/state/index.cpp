@@ -22,10 +22,6 @@ namespace {
 constexpr std::uint32_t kChunkBits = 10;
 constexpr std::uint32_t kChunkSize = 1U << kChunkBits;
 
-constexpr std::size_t address_size(Family family) {
-    return family == Family::inet ? 4 : 16;
-}
-
 std::uint64_t siphash(const std::uint8_t* data, std::size_t size, const Seed& seed) {
     std::array<std::uint8_t, crypto_shorthash_BYTES> out;
     crypto_shorthash(out.data(), data, size, seed.data());
@@ -34,7 +30,7 @@ std::uint64_t siphash(const std::uint8_t* data, std::size_t size, const Seed& se
 
 std::uint64_t hash_key(const Key& key, const Seed& seed) {
     std::array<std::uint8_t, 2 * 16 + 8> in;
-    const std::size_t n = address_size(key.family);
+    const std::size_t n = net::address_size(key.family);
     std::memcpy(&in[0], key.orig.src.bytes.data(), n);
     std::memcpy(&in[n], key.orig.dst.bytes.data(), n);
     std::uint8_t* rest = &in[2 * n];

@@ -1,47 +1,32 @@
 // SPDX-License-Identifier: ISC
 #include "state/nosync.hpp"
 
-#include <netinet/in.h>
+#include <algorithm>
 
 namespace encsync::state {
 
-namespace {
-
-// Not GRE, whose keys stand in the place of ports.
-bool has_ports(std::uint8_t proto) {
-    switch (proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_UDPLITE:
-    case IPPROTO_SCTP:
-    case IPPROTO_DCCP:
-        return true;
-    default:
-        return false;
-    }
-}
-
-} // namespace
-
 bool NoSyncRule::matches(const Flow& flow) const {
-    const Family family = flow.key.family;
     const Tuple &orig = flow.key.orig, &reply = flow.reply;
+    const auto holds = [&](const net::Prefix& prefix, const Address& address) {
+        return prefix.contains(with_family(address, flow.key.family));
+    };
     if (mark && !mark->contains(flow.mark))
         return false;
     if (proto && *proto != flow.key.proto)
         return false;
     if (zone && *zone != zone_id(flow))
         return false;
-    if (ports && !(has_ports(flow.key.proto) &&
+    // The keys of GRE, which stand in the place of ports, are none.
+    if (ports && !(net::has_ports(flow.key.proto) &&
                    (ports->contains(orig.dport) || ports->contains(reply.sport))))
         return false;
-    if (src && !src->contains(orig.src, family) && !src->contains(reply.dst, family))
+    if (src && !holds(*src, orig.src) && !holds(*src, reply.dst))
         return false;
-    if (dst && !dst->contains(orig.dst, family) && !dst->contains(reply.src, family))
+    if (dst && !holds(*dst, orig.dst) && !holds(*dst, reply.src))
         return false;
-    return std::all_of(nets.begin(), nets.end(), [&](const Prefix& net) {
-        return net.contains(orig.src, family) || net.contains(orig.dst, family) ||
-               net.contains(reply.src, family) || net.contains(reply.dst, family);
+    return std::all_of(nets.begin(), nets.end(), [&](const net::Prefix& net) {
+        return holds(net, orig.src) || holds(net, orig.dst) || holds(net, reply.src) ||
+               holds(net, reply.dst);
     });
 }
 

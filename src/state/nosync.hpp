@@ -9,7 +9,9 @@
 // holds if it holds for one of them. All but the mark is the same for the whole life of a flow.
 #pragma once
 
-#include "state/prefix.hpp"
+#include "net/prefix.hpp"
+#include "net/protocol.hpp"
+#include "state/flow.hpp"
 
 #include <optional>
 #include <span>
@@ -23,18 +25,12 @@ struct MarkMatch {
     bool operator==(const MarkMatch&) const = default;
 };
 
-struct PortRange {
-    std::uint16_t first = 0, last = 0; // both belong to it
-    bool contains(std::uint16_t port) const { return port >= first && port <= last; }
-    bool operator==(const PortRange&) const = default;
-};
-
 // One without any condition would fit every flow.
 struct NoSyncRule {
     std::optional<MarkMatch> mark{};
-    std::optional<Prefix> src{}, dst{}; // who opened the flow, and to whom
-    std::vector<Prefix> nets{};         // each holds one of its ends
-    std::optional<PortRange> ports{};   // to which it was opened; of protocols with ports only
+    std::optional<net::Prefix> src{}, dst{}; // who opened the flow, and to whom
+    std::vector<net::Prefix> nets{};         // each holds one of its ends
+    std::optional<net::PortRange> ports{};   // to which it was opened; of protocols with ports only
     std::optional<std::uint8_t> proto{};
     std::optional<std::uint16_t> zone{};
 

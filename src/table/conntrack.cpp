@@ -415,7 +415,7 @@ struct Conntrack::Impl {
                     tell_of_addresses();
             });
         }
-        return filter.addresses().has_left(flow.reply.dst, flow.key.family);
+        return filter.addresses().has_left(with_family(flow.reply.dst, flow.key.family));
     }
 
     void tell_of_addresses() {

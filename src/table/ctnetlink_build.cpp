@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: ISC
 #include "table/ctnetlink_build.hpp"
 
+#include "net/protocol.hpp"
 #include "table/ctnetlink_parse.hpp"
 #include "table/ctnetlink_tuple.hpp"
 #include "table/netlink.hpp"
 #include "table/progress.hpp"
-
-// Before linux/in.h, which then leaves its own copy out.
-#include <netinet/in.h>
 
 #include <algorithm>
 #include <linux/netfilter/nf_conntrack_common.h>
@@ -25,22 +23,8 @@ using state::Family;
 using state::Flow;
 using state::Tuple;
 
-bool has_ports(std::uint8_t proto) {
-    switch (proto) {
-    case IPPROTO_TCP:
-    case IPPROTO_UDP:
-    case IPPROTO_UDPLITE:
-    case IPPROTO_SCTP:
-    case IPPROTO_DCCP:
-    case IPPROTO_GRE: // its keys
-        return true;
-    default:
-        return false;
-    }
-}
-
 void put_address(Writer& w, int type, const Address& address, Family family) {
-    w.put(type, address.bytes.data(), family == Family::inet ? 4 : 16);
+    w.put(type, address.bytes.data(), net::address_size(family));
 }
 
 } // namespace
@@ -64,7 +48,7 @@ void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key, s
         w.put_be(CTA_PROTO_ICMPV6_ID, tuple.sport);
         w.put_be(CTA_PROTO_ICMPV6_TYPE, icmp_type);
         w.put_be(CTA_PROTO_ICMPV6_CODE, icmp_code);
-    } else if (has_ports(key.proto)) {
+    } else if (net::has_ports_or_keys(key.proto)) {
         w.put_be(CTA_PROTO_SRC_PORT, tuple.sport);
         w.put_be(CTA_PROTO_DST_PORT, tuple.dport);
     }
@@ -72,10 +56,6 @@ void put_tuple(Writer& w, int type, const Tuple& tuple, const state::Key& key, s
     if (zone != 0)
         w.put_be(CTA_TUPLE_ZONE, zone);
     w.end(nest);
-}
-
-std::uint8_t system_family(Family family) {
-    return family == Family::inet ? AF_INET : AF_INET6;
 }
 
 namespace {
@@ -97,8 +77,8 @@ void put_range(Writer& w, int type, const Address& address, const std::uint16_t*
 
 // Destination first in the message as in the kernel's work, so that both see the same order.
 void put_nat(Writer& w, const Flow& flow) {
-    const bool icmp = flow.key.proto == IPPROTO_ICMP || flow.key.proto == IPPROTO_ICMPV6;
-    const bool ports = has_ports(flow.key.proto);
+    const bool icmp = net::is_icmp(flow.key.proto);
+    const bool ports = net::has_ports_or_keys(flow.key.proto);
     // Source NAT of a ping translates its id, which both directions carry in the same place.
     const std::uint16_t* src_port = icmp ? &flow.reply.sport : ports ? &flow.reply.dport : nullptr;
     const std::uint16_t* dst_port = ports ? &flow.reply.sport : nullptr;
@@ -190,7 +170,7 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
                   std::uint32_t seq) {
     const int flags = NLM_F_REQUEST | (request == Request::create ? NLM_F_CREATE | NLM_F_EXCL : 0);
     Writer w(buffer, message_type(request), static_cast<std::uint16_t>(flags), seq);
-    w.plain(nfgenmsg{system_family(flow.key.family), NFNETLINK_V0, 0});
+    w.plain(nfgenmsg{net::system_family(flow.key.family), NFNETLINK_V0, 0});
     // What is there is found by the zone of the direction that is asked for, however that is told.
     // With a zone for one direction the kernel takes no other one.
     const bool one_way = request == Request::create && flow.extras.reply_zone;

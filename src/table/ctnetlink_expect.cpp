@@ -113,7 +113,7 @@ Fault parse(Bytes message, ExpectEntry& out) {
     if (!out.gone && header.nlmsg_type != message_type(IPCTNL_MSG_EXP_NEW))
         return Fault::not_conntrack;
     const auto family =
-        family_of_system(netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family);
+        net::family_of_system(netlink::load<nfgenmsg>(&message[sizeof(nlmsghdr)]).nfgen_family);
     if (!family)
         return Fault::bad_family;
     out.expectation.master.family = *family;
@@ -136,7 +136,7 @@ std::size_t build(MutableBytes buffer, ExpectRequest request, const Expectation&
                           : request == ExpectRequest::get  ? IPCTNL_MSG_EXP_GET
                                                            : IPCTNL_MSG_EXP_NEW),
              static_cast<std::uint16_t>(NLM_F_REQUEST | (create ? NLM_F_CREATE : 0)), seq);
-    w.plain(nfgenmsg{system_family(e.master.family), NFNETLINK_V0, 0});
+    w.plain(nfgenmsg{net::system_family(e.master.family), NFNETLINK_V0, 0});
     state::Key key = e.master;
     key.proto = e.proto;
     put_tuple(w, CTA_EXPECT_TUPLE, e.tuple, key);

@@ -33,7 +33,7 @@ bool read(Bytes value, T& out) {
 }
 
 bool read(Bytes value, Family family, state::Address& out) {
-    if (value.size() != (family == Family::inet ? 4U : 16U))
+    if (value.size() != net::address_size(family))
         return false;
     out = {};
     std::memcpy(out.bytes.data(), value.data(), value.size());
@@ -132,12 +132,6 @@ Fault parse_tuple(Bytes nest, Family family, std::uint8_t& proto, Tuple& out, st
     if (a.malformed())
         return Fault::bad_attribute;
     return addresses && protocol ? Fault::none : Fault::bad_tuple;
-}
-
-std::optional<Family> family_of_system(std::uint8_t family) {
-    if (family == AF_INET)
-        return Family::inet;
-    return family == AF_INET6 ? std::optional(Family::inet6) : std::nullopt;
 }
 
 namespace {
@@ -322,7 +316,7 @@ Fault parse(Bytes message, Entry& out) {
 Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     state::Flow& flow = out.flow;
     flow.progress_known = flow.timeout_known = flow.mark_known = flow.labels_known = false;
-    const auto family = family_of_system(system_family);
+    const auto family = net::family_of_system(system_family);
     if (!family)
         return Fault::bad_family;
     flow.key.family = *family;

@@ -5,8 +5,6 @@
 #include "table/ctnetlink_parse.hpp"
 #include "table/netlink.hpp"
 
-#include <optional>
-
 namespace encsync::table::ctnetlink {
 
 // `zone`: where to put the zone that is for this direction only, if there is one.
@@ -15,9 +13,5 @@ Fault parse_tuple(Bytes nest, state::Family family, std::uint8_t& proto, state::
 // `key` says the family and the protocol. `zone`: one for this direction only; 0: none.
 void put_tuple(netlink::Writer& w, int type, const state::Tuple& tuple, const state::Key& key,
                std::uint16_t zone = 0);
-
-// The family as nfgenmsg has it.
-std::uint8_t system_family(state::Family family);
-std::optional<state::Family> family_of_system(std::uint8_t family);
 
 } // namespace encsync::table::ctnetlink

@@ -6,6 +6,7 @@
 //     if (auto why = filter.refused(flow)) ...    // a peer's
 #pragma once
 
+#include "net/address.hpp"
 #include "state/expectation.hpp"
 #include "state/nosync.hpp"
 #include "table/ignored.hpp"
@@ -21,19 +22,19 @@ namespace encsync::table {
 class LocalAddresses {
   public:
     // The same address may be on several interfaces: it goes with the last of them.
-    void add(state::Family family, const state::Address& address, std::uint32_t interface);
-    void remove(state::Family family, const state::Address& address, std::uint32_t interface);
+    void add(const net::Address& address, std::uint32_t interface);
+    void remove(const net::Address& address, std::uint32_t interface);
     // An interface that is down keeps its IPv4 addresses, and nothing reaches them.
     void interface_up(std::uint32_t interface, bool up);
-    void add_broadcast(const state::Address& address, std::uint32_t interface);
-    void remove_broadcast(const state::Address& address, std::uint32_t interface);
+    void add_broadcast(const net::Address& address, std::uint32_t interface);
+    void remove_broadcast(const net::Address& address, std::uint32_t interface);
     // Before all are read anew: what is not added again has left.
     void clear();
 
-    bool is_local(const state::Address& address, state::Family family) const;
-    bool is_broadcast(const state::Address& address) const; // IPv4
+    bool is_local(const net::Address& address) const;
+    bool is_broadcast(const net::Address& address) const; // IPv4
     // Was here, and has gone or is on an interface that is down. The last kMaxLeft are known.
-    bool has_left(const state::Address& address, state::Family family) const;
+    bool has_left(const net::Address& address) const;
     std::size_t size() const { return local_.size(); }
     // Grows whenever an address comes or leaves.
     std::uint64_t changes() const { return changes_; }
@@ -41,19 +42,18 @@ class LocalAddresses {
     static constexpr std::size_t kMaxLeft = 1024;
 
   private:
-    using Name = std::pair<state::Family, state::Address>;
-    using Set = std::map<Name, std::vector<std::uint32_t>>; // interface indices
-    static void add_to(Set& set, const Name& name, std::uint32_t interface);
-    static void remove_from(Set& set, const Name& name, std::uint32_t interface);
-    void leave(const Name& name);
+    using Set = std::map<net::Address, std::vector<std::uint32_t>>; // interface indices
+    static void add_to(Set& set, const net::Address& address, std::uint32_t interface);
+    static void remove_from(Set& set, const net::Address& address, std::uint32_t interface);
+    void leave(const net::Address& address);
     Set local_, broadcast_;
-    std::vector<Name> left_; // the latest at the end
+    std::vector<net::Address> left_; // the latest at the end
     std::uint64_t changes_ = 0;
 };
 
 struct FilterOptions {
     bool sync_local = false; // flows that begin or end on this firewall, too
-    std::vector<state::Prefix> ignore;
+    std::vector<net::Prefix> ignore;
     state::NoSync nosync; // towards all peers
 };
 
@@ -72,7 +72,7 @@ class Filter {
     const LocalAddresses& addresses() const { return addresses_; }
 
   private:
-    bool was_local(const state::Address& address, state::Family family) const;
+    bool was_local(const net::Address& address) const;
     std::optional<Ignored> by_addresses(const state::Flow& flow, bool local) const;
 
     FilterOptions options_;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "table/kernel_filter.hpp"
 
+#include "net/bpf.hpp"
 #include "util/bytes.hpp"
-
-#include <netinet/in.h>
 
 #include <bit>
 #include <cstddef>
@@ -17,14 +16,16 @@ namespace encsync::table {
 
 namespace {
 
+using namespace net::bpf;
+using net::Prefix;
 using state::NoSyncRule;
-using state::Prefix;
 
-constexpr std::uint32_t kDrop = 0, kPass = UINT32_MAX;
 constexpr std::uint32_t kAttributes = sizeof(nlmsghdr) + 4; // after struct nfgenmsg
 constexpr std::uint32_t kFamilyByte = sizeof(nlmsghdr);
 constexpr std::uint32_t kHeader = sizeof(nlattr);
 constexpr std::uint32_t kNoPort = 0x10000;
+constexpr auto kNetlinkAttribute = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_NLATTR),
+               kNestedAttribute = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_NLATTR_NEST);
 
 // The filter's scratch memory. What a rule may ask for is found once and kept here; of addresses,
 // where they begin.
@@ -42,91 +43,29 @@ enum Slot : std::uint32_t {
     kSourceType, // while looking: CTA_IP_V4_SRC or CTA_IP_V6_SRC
 };
 
-class Program {
-  public:
-    using Label = std::vector<std::size_t>; // jumps that lead to a place yet to come
+// A = where the attribute of the message is; 0: it isn't there.
+void find(Program& p, std::uint32_t type) {
+    p.load(kAttributes);
+    p.op(BPF_LDX | BPF_IMM, type);
+    p.fetch_at(BPF_W, kNetlinkAttribute);
+}
 
-    std::size_t size() const { return code_.size(); }
-    void cut(std::size_t size) { code_.resize(size); }
-    std::vector<sock_filter> take() { return std::move(code_); }
+// The same within the attribute at A. Its type is `type`, or X.
+void find_within(Program& p, std::optional<std::uint32_t> type) {
+    if (type)
+        p.op(BPF_LDX | BPF_IMM, *type);
+    p.fetch_at(BPF_W, kNestedAttribute);
+}
 
-    void op(int code, std::uint32_t k = 0, unsigned if_true = 0, unsigned if_false = 0) {
-        code_.push_back({static_cast<std::uint16_t>(code), static_cast<std::uint8_t>(if_true),
-                         static_cast<std::uint8_t>(if_false), k});
-    }
-    void ret(std::uint32_t verdict) { op(BPF_RET | BPF_K, verdict); }
-    void load(std::uint32_t value) { op(BPF_LD | BPF_IMM, value); }
-    void recall(Slot slot) { op(BPF_LD | BPF_MEM, slot); }
-    void store(Slot slot) { op(BPF_ST, slot); }
-    // A = the number of that size at offset A + `at`, big-endian.
-    void fetch(int size, std::uint32_t at) {
-        op(BPF_MISC | BPF_TAX);
-        op(BPF_LD | size | BPF_IND, at);
-    }
-
-    // Goes to the label unless A compares so with k.
-    void need(int comparison, std::uint32_t k, Label& otherwise) {
-        otherwise.push_back(code_.size());
-        op(BPF_JMP | comparison | BPF_K, k);
-        failing_.push_back(code_.size() - 1);
-    }
-    // Goes to the label if it does.
-    void refuse(int comparison, std::uint32_t k, Label& then) {
-        then.push_back(code_.size());
-        op(BPF_JMP | comparison | BPF_K, k);
-    }
-    void go(Label& label) {
-        label.push_back(code_.size());
-        op(BPF_JMP | BPF_JA);
-    }
-    // The label is here. False if a conditional jump cannot reach it.
-    bool place(Label& label) {
-        for (const std::size_t from : label) {
-            const std::size_t distance = code_.size() - from - 1;
-            sock_filter& jump = code_[from];
-            if (jump.code == (BPF_JMP | BPF_JA))
-                jump.k = static_cast<std::uint32_t>(distance);
-            else if (distance > UINT8_MAX)
-                return false;
-            else if (std::find(failing_.begin(), failing_.end(), from) != failing_.end())
-                jump.jf = static_cast<std::uint8_t>(distance);
-            else
-                jump.jt = static_cast<std::uint8_t>(distance);
-        }
-        label.clear();
-        return true;
-    }
-
-    // A = where the attribute of the message is; 0: it isn't there.
-    void find(std::uint32_t type) {
-        load(kAttributes);
-        op(BPF_LDX | BPF_IMM, type);
-        op(BPF_LD | BPF_W | BPF_ABS, extension(SKF_AD_NLATTR));
-    }
-    // The same within the attribute at A. Its type is `type`, or X.
-    void find_within(std::optional<std::uint32_t> type) {
-        if (type)
-            op(BPF_LDX | BPF_IMM, *type);
-        op(BPF_LD | BPF_W | BPF_ABS, extension(SKF_AD_NLATTR_NEST));
-    }
-    void pass_if_missing() {
-        op(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
-        ret(kPass);
-    }
-
-  private:
-    static std::uint32_t extension(int which) {
-        return static_cast<std::uint32_t>(SKF_AD_OFF + which);
-    }
-
-    std::vector<sock_filter> code_;
-    std::vector<std::size_t> failing_; // jumps that go where they go if they don't hold
-};
+void pass_if_missing(Program& p) {
+    p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1);
+    p.ret(kPass);
+}
 
 // ---- finding ---------------------------------------------------------------------------------
 
 void find_source_type(Program& p) {
-    p.op(BPF_LD | BPF_B | BPF_ABS, kFamilyByte);
+    p.fetch_at(BPF_B, kFamilyByte);
     p.op(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 0, 2);
     p.load(CTA_IP_V4_SRC);
     p.op(BPF_JMP | BPF_JA, 3);
@@ -138,18 +77,18 @@ void find_source_type(Program& p) {
 }
 
 void find_addresses(Program& p, std::uint32_t tuple, Slot src, Slot dst) {
-    p.find(tuple);
-    p.pass_if_missing();
-    p.find_within(CTA_TUPLE_IP);
-    p.pass_if_missing();
+    find(p, tuple);
+    pass_if_missing(p);
+    find_within(p, CTA_TUPLE_IP);
+    pass_if_missing(p);
     p.store(kNest);
     for (const auto& [slot, step] : {std::pair{src, 0U}, {dst, 1U}}) {
         p.recall(kSourceType);
         p.op(BPF_ALU | BPF_ADD | BPF_K, step);
         p.op(BPF_MISC | BPF_TAX);
         p.recall(kNest);
-        p.find_within({});
-        p.pass_if_missing();
+        find_within(p, {});
+        pass_if_missing(p);
         p.op(BPF_ALU | BPF_ADD | BPF_K, kHeader);
         p.store(slot);
     }
@@ -158,28 +97,28 @@ void find_addresses(Program& p, std::uint32_t tuple, Slot src, Slot dst) {
 // Protocols without ports have no attribute for them.
 void find_port(Program& p, std::uint32_t type, Slot slot) {
     p.recall(kNest);
-    p.find_within(type);
+    find_within(p, type);
     p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2);
     p.load(kNoPort);
     p.op(BPF_JMP | BPF_JA, 2);
-    p.fetch(BPF_H, kHeader);
+    p.fetch_behind(BPF_H, kHeader);
     p.store(slot);
 }
 
 void find_protocol(Program& p, bool ports) {
     for (const std::uint32_t tuple : {CTA_TUPLE_ORIG, CTA_TUPLE_REPLY}) {
-        p.find(tuple);
-        p.pass_if_missing();
-        p.find_within(CTA_TUPLE_PROTO);
-        p.pass_if_missing();
+        find(p, tuple);
+        pass_if_missing(p);
+        find_within(p, CTA_TUPLE_PROTO);
+        pass_if_missing(p);
         p.store(kNest);
         if (tuple == CTA_TUPLE_REPLY) {
             find_port(p, CTA_PROTO_SRC_PORT, kReplyPort);
             return;
         }
-        p.find_within(CTA_PROTO_NUM);
-        p.pass_if_missing();
-        p.fetch(BPF_B, kHeader);
+        find_within(p, CTA_PROTO_NUM);
+        pass_if_missing(p);
+        p.fetch_behind(BPF_B, kHeader);
         p.store(kProto);
         if (!ports)
             return;
@@ -189,9 +128,9 @@ void find_protocol(Program& p, bool ports) {
 
 // Left out of the message where it is 0.
 void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
-    p.find(type);
+    find(p, type);
     p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 2, 0);
-    p.fetch(size, kHeader);
+    p.fetch_behind(size, kHeader);
     p.store(slot);
 }
 
@@ -199,11 +138,11 @@ void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
 void find_zone(Program& p) {
     find_number(p, CTA_ZONE, BPF_H, kZone);
     for (const std::uint32_t tuple : {CTA_TUPLE_ORIG, CTA_TUPLE_REPLY}) {
-        p.find(tuple);
-        p.pass_if_missing();
-        p.find_within(CTA_TUPLE_ZONE);
+        find(p, tuple);
+        pass_if_missing(p);
+        find_within(p, CTA_TUPLE_ZONE);
         p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0);
-        p.fetch(BPF_H, kHeader);
+        p.fetch_behind(BPF_H, kHeader);
         p.store(kZone);
     }
 }
@@ -234,20 +173,20 @@ void find_what_is_asked_for(Program& p, std::span<const NoSyncRule> rules) {
 
 // One of the addresses lies in the prefix.
 bool need_prefix(Program& p, const Prefix& prefix, std::initializer_list<Slot> addresses,
-                 Program::Label& otherwise) {
-    p.op(BPF_LD | BPF_B | BPF_ABS, kFamilyByte);
-    p.need(BPF_JEQ, prefix.family == state::Family::inet ? AF_INET : AF_INET6, otherwise);
-    Program::Label held, next;
+                 Label& otherwise) {
+    p.fetch_at(BPF_B, kFamilyByte);
+    p.need(BPF_JEQ, net::system_family(prefix.network.family), otherwise);
+    Label held, next;
     std::size_t left = addresses.size();
     for (const Slot address : addresses) {
-        Program::Label& fails = --left == 0 ? otherwise : next;
+        Label& fails = --left == 0 ? otherwise : next;
         p.op(BPF_LDX | BPF_MEM, address);
         for (unsigned word = 0; word * 32 < prefix.length; word++) {
             const unsigned bits = std::min(32U, prefix.length - word * 32);
             p.op(BPF_LD | BPF_W | BPF_IND, word * 4);
             if (bits < 32)
                 p.op(BPF_ALU | BPF_AND | BPF_K, ~(UINT32_MAX >> bits));
-            p.need(BPF_JEQ, load_be<std::uint32_t>(&prefix.address.bytes[std::size_t{word} * 4]),
+            p.need(BPF_JEQ, load_be<std::uint32_t>(&prefix.network.bytes[std::size_t{word} * 4]),
                    fails);
         }
         if (left != 0) {
@@ -259,10 +198,10 @@ bool need_prefix(Program& p, const Prefix& prefix, std::initializer_list<Slot> a
     return p.place(held);
 }
 
-bool need_port(Program& p, state::PortRange range, Program::Label& otherwise) {
+bool need_port(Program& p, net::PortRange range, Label& otherwise) {
     p.recall(kProto);
     p.refuse(BPF_JEQ, IPPROTO_GRE, otherwise); // its keys come as ports
-    Program::Label held, next;
+    Label held, next;
     p.recall(kOrigPort);
     p.need(BPF_JGE, range.first, next);
     p.refuse(BPF_JGT, range.last, next);
@@ -277,10 +216,10 @@ bool need_port(Program& p, state::PortRange range, Program::Label& otherwise) {
 
 // Drops what fits the rule. False if the rule is too long.
 bool add_rule(Program& p, const NoSyncRule& rule) {
-    Program::Label otherwise;
+    Label otherwise;
     bool short_enough = true;
     if (rule.mark) {
-        p.op(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_flags));
+        p.fetch_at(BPF_H, offsetof(nlmsghdr, nlmsg_flags));
         // The flags are the host's, and a half-word is loaded as big-endian: so turned.
         p.need(BPF_JSET, to_big_endian(std::uint16_t{NLM_F_CREATE}), otherwise);
         p.recall(kMark);
@@ -314,7 +253,7 @@ std::vector<sock_filter> build_event_filter(std::uint32_t own_port,
                                             std::span<const NoSyncRule> rules) {
     Program p;
     if (own_port != 0) {
-        p.op(BPF_LD | BPF_W | BPF_ABS, offsetof(nlmsghdr, nlmsg_pid));
+        p.fetch_at(BPF_W, offsetof(nlmsghdr, nlmsg_pid));
         p.op(BPF_JMP | BPF_JEQ | BPF_K, to_big_endian(own_port), 0, 1); // turned, as above
         p.ret(kDrop);
     }
@@ -327,7 +266,7 @@ std::vector<sock_filter> build_event_filter(std::uint32_t own_port,
         break;
     }
     p.ret(kPass);
-    return p.take();
+    return p.code();
 }
 
 std::optional<state::MarkMatch> wanted_marks(std::span<const NoSyncRule> rules) {

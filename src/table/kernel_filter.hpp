@@ -5,7 +5,7 @@
 //     socket.attach(build_event_filter(requests.port(), nosync.rules()));
 //     build_dump(buffer, seq, wanted_marks(nosync.rules()));
 //
-// Events: a socket filter (classic BPF, socket(7)) runs before they are queued. It drops the echoes
+// Events: a socket filter (net/bpf.hpp) runs before they are queued. It drops the echoes
 // of our own requests (by the netlink port id in them); every event of a flow that fits a rule
 // without a mark, because it does so all its life; and the event of a new flow that fits a rule
 // with a mark. A later event of such a flow passes: its mark may be what has just changed. What is

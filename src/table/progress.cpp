@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "table/progress.hpp"
 
-// Before linux/in.h, which then leaves its own copy out.
-#include <netinet/in.h>
+#include "net/protocol.hpp"
 
 #include <algorithm>
 #include <array>
@@ -143,7 +142,7 @@ std::uint8_t dccp_conntrack(Progress progress) {
 
 Progress datagram_progress(std::uint8_t proto, std::uint8_t flags) {
     using namespace state::datagram;
-    if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
+    if (net::is_icmp(proto))
         return {kNoTraffic, kNoTraffic};
     if ((flags & state::kSeenReply) == 0)
         return {kSingle, kNoTraffic};

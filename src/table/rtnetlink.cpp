@@ -18,12 +18,10 @@ namespace {
 constexpr std::size_t kBuffer = 32768;
 constexpr int kPatience = 2000; // ms; the kernel answers at once
 
-std::optional<state::Address> address_of(Bytes value, state::Family family) {
-    if (value.size() != (family == state::Family::inet ? 4U : 16U))
+std::optional<net::Address> address_of(Bytes value, net::Family family) {
+    if (value.size() != net::address_size(family))
         return std::nullopt;
-    state::Address out;
-    std::memcpy(out.bytes.data(), value.data(), value.size());
-    return out;
+    return net::Address::read(value.data(), family);
 }
 
 bool apply_message(const netlink::Messages& m, LocalAddresses& addresses) {
@@ -31,17 +29,17 @@ bool apply_message(const netlink::Messages& m, LocalAddresses& addresses) {
     if (payload.size() < sizeof(ifaddrmsg))
         return false;
     const auto header = netlink::load<ifaddrmsg>(payload.data());
-    if (header.ifa_family != AF_INET && header.ifa_family != AF_INET6)
+    const auto family = net::family_of_system(header.ifa_family);
+    if (!family)
         return true;
-    const auto family = header.ifa_family == AF_INET ? state::Family::inet : state::Family::inet6;
-    std::optional<state::Address> address, local, broadcast;
+    std::optional<net::Address> address, local, broadcast;
     netlink::Attributes a(payload.subspan(sizeof(ifaddrmsg)));
     while (a.next()) {
-        std::optional<state::Address>* out = a.type() == IFA_ADDRESS     ? &address
-                                             : a.type() == IFA_LOCAL     ? &local
-                                             : a.type() == IFA_BROADCAST ? &broadcast
-                                                                         : nullptr;
-        if (out != nullptr && !(*out = address_of(a.value(), family)))
+        std::optional<net::Address>* out = a.type() == IFA_ADDRESS     ? &address
+                                           : a.type() == IFA_LOCAL     ? &local
+                                           : a.type() == IFA_BROADCAST ? &broadcast
+                                                                       : nullptr;
+        if (out != nullptr && !(*out = address_of(a.value(), *family)))
             return false;
     }
     // On a point-to-point link IFA_ADDRESS is the other end.
@@ -50,9 +48,9 @@ bool apply_message(const netlink::Messages& m, LocalAddresses& addresses) {
         return false;
     const bool gone = m.header().nlmsg_type == RTM_DELADDR;
     if (gone)
-        addresses.remove(family, *own, header.ifa_index);
+        addresses.remove(*own, header.ifa_index);
     else
-        addresses.add(family, *own, header.ifa_index);
+        addresses.add(*own, header.ifa_index);
     if (broadcast && gone)
         addresses.remove_broadcast(*broadcast, header.ifa_index);
     else if (broadcast)

@@ -4,6 +4,7 @@
 #include "ipsec/plugin/channel.hpp"
 #include "ipsec/plugin/strongswan/peers.hpp"
 #include "ipsec/plugin/strongswan/sa_table.hpp"
+#include "net/protocol.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +24,7 @@ using channel::Message;
 static_assert(ENCSYNC_NO_PEER == kNoPeer && ENCSYNC_MAX_PEERS == kMaxPeers);
 static_assert(ENCSYNC_AES256GCM16 == static_cast<int>(esp::Cipher::aes256gcm16));
 static_assert(ENCSYNC_CHACHA20POLY1305 == static_cast<int>(esp::Cipher::chacha20poly1305));
+static_assert(ENCSYNC_PFSYNC == net::kPfsync);
 static_assert(ENCSYNC_PEER_DELETED == static_cast<int>(channel::PeerEventKind::peer_deleted));
 
 struct Core {
@@ -64,24 +66,16 @@ void log(std::uint8_t level, std::string text) {
     send(channel::LogLine{level, std::move(text)}, Delivery::may_be_lost);
 }
 
-encsync_address_t address(const channel::Endpoint& endpoint) {
+encsync_address_t address(const net::Address& in) {
     encsync_address_t out{};
-    std::memcpy(out.bytes, endpoint.address.data(), sizeof out.bytes);
-    out.ipv6 = endpoint.ipv6;
+    std::memcpy(out.bytes, in.bytes.data(), sizeof out.bytes);
+    out.ipv6 = in.is_v6();
     return out;
 }
 
-encsync_address_t address(const esp::InnerAddress& inner) {
-    encsync_address_t out{};
-    std::memcpy(out.bytes, inner.bytes.data(), sizeof out.bytes);
-    out.ipv6 = inner.ipv6;
-    return out;
-}
-
-esp::InnerAddress inner(const encsync_address_t& in) {
-    esp::InnerAddress out;
+net::Address address(const encsync_address_t& in) {
+    net::Address out{{}, in.ipv6 ? net::Family::inet6 : net::Family::inet};
     std::memcpy(out.bytes.data(), in.bytes, out.bytes.size());
-    out.ipv6 = in.ipv6;
     return out;
 }
 
@@ -128,8 +122,8 @@ void carry_out(channel::Peer& m) {
         .name = m.name.c_str(),
         .left_id = m.left_id.c_str(),
         .right_id = m.right_id.c_str(),
-        .left = address(m.left),
-        .right = address(m.right),
+        .left = address(m.left.address),
+        .right = address(m.right.address),
         .inner_left = address(m.inner_left),
         .inner_right = address(m.inner_right),
         .trusted = reinterpret_cast<const std::uint8_t(*)[ENCSYNC_KEY_SIZE]>(m.trusted.data()),
@@ -203,11 +197,11 @@ void carry_out(const M&) {
 // The peer decides which ports mean 500 and 4500; a datagram from anywhere else is nobody's.
 bool take_datagram(const channel::IkeIn& m, encsync_ike_t& ike) {
     std::lock_guard lock(core().mutex);
-    const channel::Peer* peer = core().peers.find(core().peers.by_address(address(m.from)));
+    const channel::Peer* peer = core().peers.find(core().peers.by_address(address(m.from.address)));
     if (!peer)
         return false;
-    ike.from = {address(m.from), to_charon(m.from.port, peer->right.port, peer->natport)};
-    ike.to = {address(m.to), to_charon(m.to.port, peer->left.port, peer->natport)};
+    ike.from = {address(m.from.address), to_charon(m.from.port, peer->right.port, peer->natport)};
+    ike.to = {address(m.to.address), to_charon(m.to.port, peer->left.port, peer->natport)};
     ike.data = m.datagram.data();
     ike.len = m.datagram.size();
     return true;
@@ -294,10 +288,8 @@ bool encsync_core_send_ike(const encsync_endpoint_t* from, const encsync_endpoin
         out.from.port = from_charon(from->port, peer->left.port, peer->natport);
         out.to.port = from_charon(to->port, peer->right.port, peer->natport);
     }
-    std::memcpy(out.from.address.data(), from->address.bytes, out.from.address.size());
-    out.from.ipv6 = from->address.ipv6;
-    std::memcpy(out.to.address.data(), to->address.bytes, out.to.address.size());
-    out.to.ipv6 = to->address.ipv6;
+    out.from.address = address(from->address);
+    out.to.address = address(to->address);
     out.datagram.assign(data, data + len);
     return send(out, Delivery::may_be_lost);
 }
@@ -316,7 +308,7 @@ bool encsync_core_left(uint8_t id, encsync_address_t* left) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(id);
     if (peer)
-        *left = address(peer->left);
+        *left = address(peer->left.address);
     return peer != nullptr;
 }
 
@@ -376,8 +368,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.params.esn = sa->esn;
     entry.params.transport = sa->transport;
     entry.params.replay_window = sa->replay_window;
-    entry.params.inner_src = inner(sa->inner_src);
-    entry.params.inner_dst = inner(sa->inner_dst);
+    entry.params.inner_src = address(sa->inner_src);
+    entry.params.inner_dst = address(sa->inner_dst);
     entry.params.keymat_size =
         static_cast<std::uint8_t>(std::min(sa->keymat_len, entry.params.keymat.size()));
     std::memcpy(entry.params.keymat.data(), sa->keymat, entry.params.keymat_size);

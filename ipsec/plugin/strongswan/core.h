@@ -23,6 +23,8 @@ extern "C" {
 
 #define ENCSYNC_NO_PEER 0xff
 #define ENCSYNC_MAX_PEERS 15
+/** IP protocol number of pfsync, the only thing our SAs carry */
+#define ENCSYNC_PFSYNC 240
 #define ENCSYNC_KEY_SIZE 32
 
 /** An address: IPv4 in the first four bytes. */

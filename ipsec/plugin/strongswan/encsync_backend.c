@@ -8,9 +8,6 @@
 #include <daemon.h>
 #include <threading/rwlock.h>
 
-/** IP protocol number of pfsync, the only thing our SAs carry */
-#define IPPROTO_PFSYNC 240
-
 /** if rekeying an IKE_SA fails as both ends do it at once, charon tries again
  * after up to half a minute; an IKE_SA with a short life has to wait for that */
 #define MIN_OVER_TIME 60
@@ -102,7 +99,7 @@ static bool add_proposals(const char *list, protocol_id_t protocol,
 static traffic_selector_t *create_ts(const encsync_address_t *address)
 {
 	return traffic_selector_create_from_subnet(encsync_to_host(address, 0),
-								address->ipv6 ? 128 : 32, IPPROTO_PFSYNC, 0,
+								address->ipv6 ? 128 : 32, ENCSYNC_PFSYNC, 0,
 								65535);
 }
 

@@ -11,9 +11,6 @@
 #include <daemon.h>
 #include <processing/jobs/callback_job.h>
 
-/** IP protocol number of pfsync, the only thing our SAs carry */
-#define IPPROTO_PFSYNC 240
-
 typedef struct private_encsync_ipsec_t private_encsync_ipsec_t;
 typedef struct expiration_t expiration_t;
 
@@ -179,7 +176,7 @@ static bool get_inner(linked_list_t *list, encsync_address_t *address)
 	from = ts->get_from_address(ts);
 	to = ts->get_to_address(ts);
 	if (!chunk_equals(from, to) || from.len > sizeof(address->bytes) ||
-		ts->get_protocol(ts) != IPPROTO_PFSYNC)
+		ts->get_protocol(ts) != ENCSYNC_PFSYNC)
 	{
 		return FALSE;
 	}
@@ -244,7 +241,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		!get_inner(data->dst_ts, &sa.inner_dst))
 	{
 		DBG1(DBG_KNL, "refusing an SA whose selectors are not two hosts and "
-			 "protocol %d", IPPROTO_PFSYNC);
+			 "protocol %d", ENCSYNC_PFSYNC);
 		return FAILED;
 	}
 	sa.dst = encsync_from_host(id->dst);

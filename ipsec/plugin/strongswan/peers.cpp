@@ -15,8 +15,9 @@ constexpr auto kLongestPause = 3s;
 constexpr auto kChildless = 3s;
 constexpr auto kRepeat = 60s;
 
-bool same_address(const channel::Endpoint& a, const encsync_address_t& b) {
-    return a.ipv6 == b.ipv6 && std::memcmp(a.address.data(), b.bytes, a.ipv6 ? 16 : 4) == 0;
+bool same_address(const net::Address& a, const encsync_address_t& b) {
+    return a.is_v6() == b.ipv6 &&
+           std::memcmp(a.bytes.data(), b.bytes, net::address_size(a.family)) == 0;
 }
 
 } // namespace
@@ -83,7 +84,7 @@ PeerId Peers::by_name(std::string_view name) const {
 PeerId Peers::by_address(const encsync_address_t& right) const {
     PeerId found = kNoPeer;
     for (PeerId id = 0; id < kMaxPeers; id++)
-        if (entries_[id] && same_address(entries_[id]->config.right, right)) {
+        if (entries_[id] && same_address(entries_[id]->config.right.address, right)) {
             found = id;
             if (!entries_[id]->removed)
                 break;

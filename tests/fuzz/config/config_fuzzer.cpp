@@ -30,9 +30,9 @@ void check_diagnostics(const Loaded& loaded) {
     require(loaded.diagnostics.size() <= kMaxDiagnostics + 1);
 }
 
-void check_rules(const std::vector<NoSync>& rules) {
-    for (const NoSync& rule : rules) {
-        require(rule != NoSync{}); // it would fit every flow
+void check_rules(const std::vector<encsync::state::NoSyncRule>& rules) {
+    for (const encsync::state::NoSyncRule& rule : rules) {
+        require(rule != encsync::state::NoSyncRule{}); // it would fit every flow
         require(!rule.mark || (rule.mark->mask != 0 && (rule.mark->value & ~rule.mark->mask) == 0));
         require(!rule.ports || (rule.ports->first > 0 && rule.ports->first <= rule.ports->last));
     }
@@ -47,7 +47,7 @@ void check_config(const Config& config) {
     require(config.conns.size() <= encsync::kMaxPeers);
     for (const Conn& conn : config.conns) {
         check_rules(conn.nosync);
-        require(conn.left.ipv6 == conn.right.ipv6 && conn.left != conn.right);
+        require(conn.left.ip.family == conn.right.ip.family && conn.left != conn.right);
         require(conn.right != Address{} && conn.left != Address{});
         require(conn.left.scope == conn.right.scope);
         require(conn.left.scope.empty() || config.setup.ipsec != Ipsec::kernel);
@@ -55,7 +55,7 @@ void check_config(const Config& config) {
         require(conn.lifetime > conn.margintime && conn.ikelifetime >= conn.lifetime);
         require(conn.margintime.count() > 0 && conn.dpdtimeout >= conn.dpddelay);
         require(!conn.ike.empty() && !conn.esp.empty());
-        require(conn.startup != Auto::ignore && conn.mtu >= (conn.left.ipv6 ? 1280 : 576));
+        require(conn.startup != Auto::ignore && conn.mtu >= (conn.left.ip.is_v6() ? 1280 : 576));
         for (const Conn& other : config.conns)
             require(&conn == &other ||
                     (conn.right != other.right && conn.rightid != other.rightid));

@@ -26,7 +26,8 @@ SaParams make_params(std::uint8_t choice, Direction direction) {
     params.direction = direction;
     params.cipher = kCiphers[choice & 3];
     params.esn = (choice & 4) != 0;
-    params.inner_src.ipv6 = params.inner_dst.ipv6 = (choice & 8) != 0;
+    params.inner_src.family = params.inner_dst.family =
+        (choice & 8) != 0 ? net::Family::inet6 : net::Family::inet;
     params.replay_window = 64;
     params.keymat_size = static_cast<std::uint8_t>(key_size(params.cipher) + kSaltSize);
     for (std::uint8_t i = 0; i < params.keymat_size; i++)

@@ -2,7 +2,6 @@
 // Inner packets: whatever is accepted lies within the packet and has the SA's addresses.
 #include "policy/guard.hpp"
 
-#include <algorithm>
 #include <cstdlib>
 
 using namespace encsync;
@@ -11,21 +10,19 @@ using namespace encsync::policy;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const Bytes input(data, size);
     // The selectors of the seed corpus.
-    const esp::InnerAddress four_from{{192, 168, 1, 101}, false},
-        four_to{{192, 168, 1, 100}, false};
-    const esp::InnerAddress six_from{{0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1},
-                                     true},
-        six_to{{0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, true};
-    for (const Selectors& s : {Selectors{four_from, four_to}, Selectors{six_from, six_to}}) {
+    static const Selectors four{{{192, 168, 1, 101}}, {{192, 168, 1, 100}}};
+    static const Selectors six{net::parse_address("2001:db8::1").value(),
+                               net::parse_address("2001:db8::2").value()};
+    for (const Selectors& s : {four, six}) {
         const Checked c = check(input, s);
         if ((c.verdict == Verdict::accept) == c.payload.empty())
             std::abort();
         if (c.verdict != Verdict::accept)
             continue;
-        const std::size_t header = s.source.ipv6 ? 40 : 20;
+        const bool v6 = s.source.is_v6();
+        const std::size_t header = v6 ? 40 : 20;
         if (c.payload.data() != data + header || c.payload.size() != size - header ||
-            !std::equal(s.source.bytes.begin(), s.source.bytes.begin() + (s.source.ipv6 ? 16 : 4),
-                        data + (s.source.ipv6 ? 8 : 12)))
+            s.source != net::Address::read(data + (v6 ? 8 : 12), s.source.family))
             std::abort();
     }
     return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Everything a packet can hold is read, by whichever dialect; what reads fine is written again,
 // in every dialect, and must read back the same.
+#include "net/protocol.hpp"
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
 
@@ -26,7 +27,7 @@ void demand(bool truth, int line = __builtin_LINE()) {
 }
 
 bool is_icmp(const state::Flow& flow) {
-    return flow.key.proto == IPPROTO_ICMP || flow.key.proto == IPPROTO_ICMPV6;
+    return net::is_icmp(flow.key.proto);
 }
 
 bool loses_icmp_type(Dialect d) {

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
     FilterOptions options;
     options.nosync = state::NoSync({state::NoSyncRule{.mark = state::MarkMatch{0, 1}},
-                                    state::NoSyncRule{.ports = state::PortRange{53, 53}}});
+                                    state::NoSyncRule{.ports = net::PortRange{53, 53}}});
     Filter filter(std::move(options));
     for (netlink::Messages m(input); m.next();) {
         if (ctnetlink::ExpectEntry e, again;

@@ -75,11 +75,11 @@ TEST(Load, EveryValueArrives) {
     EXPECT_FALSE(setup.defer);
     EXPECT_EQ(setup.deferqueue, 7);
     ASSERT_EQ(setup.nosync.size(), 2u);
-    EXPECT_EQ(setup.nosync[0].mark, (NoSync::Mark{0x10, 0xf0}));
+    EXPECT_EQ(setup.nosync[0].mark, (state::MarkMatch{0x10, 0xf0}));
     EXPECT_EQ(setup.nosync[1].proto, 17);
     ASSERT_EQ(setup.refuse.size(), 2u);
     EXPECT_EQ(setup.refuse[0].zone, 9);
-    EXPECT_EQ(setup.nosync[1].ports, (NoSync::Ports{53, 53}));
+    EXPECT_EQ(setup.nosync[1].ports, (net::PortRange{53, 53}));
 
     ASSERT_EQ(loaded.config->conns.size(), 2u);
     const Conn& minnie = loaded.config->conns[0];

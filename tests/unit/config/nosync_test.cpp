@@ -7,42 +7,45 @@
 namespace encsync::config {
 namespace {
 
-std::vector<NoSync> read(std::string_view text) {
-    std::vector<NoSync> out;
+using state::NoSyncRule;
+
+std::vector<NoSyncRule> read(std::string_view text) {
+    std::vector<NoSyncRule> out;
     const Verdict verdict = read_nosync(text, out);
     EXPECT_FALSE(verdict) << text << ": " << verdict->message;
     return out;
 }
 
-Prefix prefix(std::string_view text) {
-    std::vector<Prefix> out;
+net::Prefix prefix(std::string_view text) {
+    std::vector<net::Prefix> out;
     EXPECT_FALSE(read_prefixes(text, out)) << text;
     return out.at(0);
 }
 
 TEST(NoSyncRules, EachCondition) {
     const auto one = [](std::string_view text) { return read(text).at(0); };
-    EXPECT_EQ(one("mark 0x10/0xf0"), (NoSync{.mark = NoSync::Mark{0x10, 0xf0}}));
-    EXPECT_EQ(one("mark 0X1F"), (NoSync{.mark = NoSync::Mark{0x1f, 0xffffffff}}));
-    EXPECT_EQ(one("mark 4294967295"), (NoSync{.mark = NoSync::Mark{0xffffffff, 0xffffffff}}));
-    EXPECT_EQ(one("mark 0"), (NoSync{.mark = NoSync::Mark{0, 0xffffffff}}));
-    EXPECT_EQ(one("mark 0/16"), (NoSync{.mark = NoSync::Mark{0, 16}}));
-    EXPECT_EQ(one("src 10.0.0.0/8"), (NoSync{.src = prefix("10.0.0.0/8")}));
-    EXPECT_EQ(one("dst 2001:db8::1"), (NoSync{.dst = prefix("2001:db8::1/128")}));
-    EXPECT_EQ(one("net 10.9.0.0/24"), (NoSync{.nets = {prefix("10.9.0.0/24")}}));
-    EXPECT_EQ(one("port 53"), (NoSync{.ports = NoSync::Ports{53, 53}}));
-    EXPECT_EQ(one("port 1-65535"), (NoSync{.ports = NoSync::Ports{1, 65535}}));
-    EXPECT_EQ(one("proto udp"), (NoSync{.proto = 17}));
-    EXPECT_EQ(one("proto icmp6"), (NoSync{.proto = 58}));
-    EXPECT_EQ(one("proto 255"), (NoSync{.proto = 255}));
-    EXPECT_EQ(one("zone 0"), (NoSync{.zone = 0}));
-    EXPECT_EQ(one("zone 65535"), (NoSync{.zone = 65535}));
+    EXPECT_EQ(one("mark 0x10/0xf0"), (NoSyncRule{.mark = state::MarkMatch{0x10, 0xf0}}));
+    EXPECT_EQ(one("mark 0X1F"), (NoSyncRule{.mark = state::MarkMatch{0x1f, 0xffffffff}}));
+    EXPECT_EQ(one("mark 4294967295"),
+              (NoSyncRule{.mark = state::MarkMatch{0xffffffff, 0xffffffff}}));
+    EXPECT_EQ(one("mark 0"), (NoSyncRule{.mark = state::MarkMatch{0, 0xffffffff}}));
+    EXPECT_EQ(one("mark 0/16"), (NoSyncRule{.mark = state::MarkMatch{0, 16}}));
+    EXPECT_EQ(one("src 10.0.0.0/8"), (NoSyncRule{.src = prefix("10.0.0.0/8")}));
+    EXPECT_EQ(one("dst 2001:db8::1"), (NoSyncRule{.dst = prefix("2001:db8::1/128")}));
+    EXPECT_EQ(one("net 10.9.0.0/24"), (NoSyncRule{.nets = {prefix("10.9.0.0/24")}}));
+    EXPECT_EQ(one("port 53"), (NoSyncRule{.ports = net::PortRange{53, 53}}));
+    EXPECT_EQ(one("port 1-65535"), (NoSyncRule{.ports = net::PortRange{1, 65535}}));
+    EXPECT_EQ(one("proto udp"), (NoSyncRule{.proto = 17}));
+    EXPECT_EQ(one("proto icmp6"), (NoSyncRule{.proto = 58}));
+    EXPECT_EQ(one("proto 255"), (NoSyncRule{.proto = 255}));
+    EXPECT_EQ(one("zone 0"), (NoSyncRule{.zone = 0}));
+    EXPECT_EQ(one("zone 65535"), (NoSyncRule{.zone = 65535}));
 }
 
 TEST(NoSyncRules, JoinedAndParted) {
     const auto rules = read("proto udp  and\tport 53,mark 1 , net 10.0.0.0/8 and net 192.0.2.0/24");
     ASSERT_EQ(rules.size(), 3u);
-    EXPECT_EQ(rules[0], (NoSync{.ports = NoSync::Ports{53, 53}, .proto = 17}));
+    EXPECT_EQ(rules[0], (NoSyncRule{.ports = net::PortRange{53, 53}, .proto = 17}));
     EXPECT_EQ(rules[1].mark->value, 1u);
     ASSERT_EQ(rules[2].nets.size(), 2u);
     EXPECT_EQ(rules[2].nets[1], prefix("192.0.2.0/24"));
@@ -100,7 +103,7 @@ TEST(NoSyncRules, Refusals) {
          "0: no flow fits: these are addresses of two families", "part alternatives by commas"},
     };
     for (const auto& [text, refusal, hint] : bad) {
-        std::vector<NoSync> out(3);
+        std::vector<NoSyncRule> out(3);
         const Verdict verdict = read_nosync(text, out);
         ASSERT_TRUE(verdict) << text;
         EXPECT_EQ(fmt::format("{}: {}", verdict->offset, verdict->message), refusal) << text;
@@ -115,7 +118,7 @@ TEST(NoSyncRules, AreBounded) {
     for (int i = 1; i < 64; i++)
         text += fmt::format(", zone {}", i);
     EXPECT_EQ(read(text).size(), 64u);
-    std::vector<NoSync> out;
+    std::vector<NoSyncRule> out;
     const Verdict verdict = read_nosync(text + ", zone 64", out);
     ASSERT_TRUE(verdict);
     EXPECT_EQ(verdict->message, "there are more than 64 rules");
@@ -129,7 +132,7 @@ TEST(NoSyncRules, CutShortAnywhereTheyAreRulesOrARefusalInTheText) {
     unsigned good = 0, bad = 0;
     for (std::size_t size = 1; size <= whole.size(); size++) {
         const std::string text(whole.substr(0, size));
-        std::vector<NoSync> out;
+        std::vector<NoSyncRule> out;
         const Verdict verdict = read_nosync(text, out);
         EXPECT_EQ(verdict.has_value(), out.empty()) << text;
         if (verdict) {

@@ -111,13 +111,13 @@ TEST(AddressValue, RoundTrip) {
         Address out;
         EXPECT_FALSE(read_address(text, out)) << text;
         EXPECT_EQ(to_string(out), text);
-        EXPECT_EQ(out.ipv6, std::string_view(text).find(':') != std::string_view::npos);
+        EXPECT_EQ(out.ip.is_v6(), std::string_view(text).find(':') != std::string_view::npos);
     }
     Address out;
     EXPECT_FALSE(read_address("1.2.3.4", out));
-    EXPECT_EQ(out.bytes[0], 1);
-    EXPECT_EQ(out.bytes[3], 4);
-    EXPECT_EQ(out.bytes[4], 0);
+    EXPECT_EQ(out.ip.bytes[0], 1);
+    EXPECT_EQ(out.ip.bytes[3], 4);
+    EXPECT_EQ(out.ip.bytes[4], 0);
 }
 
 TEST(AddressValue, TheScopeBelongsToIt) {
@@ -125,7 +125,7 @@ TEST(AddressValue, TheScopeBelongsToIt) {
     EXPECT_FALSE(read_address("fe80::1%eth0", a));
     EXPECT_FALSE(read_address("fe80::1%eth1", b));
     EXPECT_EQ(a.scope, "eth0");
-    EXPECT_EQ(a.bytes, b.bytes);
+    EXPECT_EQ(a.ip, b.ip);
     EXPECT_NE(a, b);
 }
 
@@ -165,7 +165,7 @@ TEST(AddressValue, WhatNoHostHas) {
 }
 
 TEST(Prefixes, ListsAndMembership) {
-    std::vector<Prefix> out;
+    std::vector<net::Prefix> out;
     ASSERT_FALSE(read_prefixes("10.0.0.0/8, 192.0.2.1,2001:db8::/33", out));
     ASSERT_EQ(out.size(), 3u);
     EXPECT_EQ(to_string(out[0]), "10.0.0.0/8");
@@ -174,7 +174,7 @@ TEST(Prefixes, ListsAndMembership) {
     const auto address = [](const char* text) {
         Address a;
         EXPECT_FALSE(read_address(text, a));
-        return a;
+        return a.ip;
     };
     EXPECT_TRUE(out[0].contains(address("10.255.0.1")));
     EXPECT_FALSE(out[0].contains(address("11.0.0.1")));
@@ -187,7 +187,7 @@ TEST(Prefixes, ListsAndMembership) {
 }
 
 TEST(Prefixes, Refusals) {
-    std::vector<Prefix> out;
+    std::vector<net::Prefix> out;
     const auto at = [&](const char* text) {
         const Verdict verdict = read_prefixes(text, out);
         return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";

@@ -3,7 +3,6 @@
 #include "control/describe.hpp"
 #include "control/filter.hpp"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
@@ -13,18 +12,13 @@ namespace {
 using state::Flow;
 
 state::Address address(const char* text) {
-    state::Address out;
-    const int family =
-        std::string_view(text).find(':') == std::string_view::npos ? AF_INET : AF_INET6;
-    EXPECT_EQ(::inet_pton(family, text, out.bytes.data()), 1) << text;
-    return out;
+    return {net::parse_address(text).value().bytes};
 }
 
 Flow flow(int proto, const char* src, std::uint16_t sport, const char* dst, std::uint16_t dport) {
     Flow f;
     f.key.proto = static_cast<std::uint8_t>(proto);
-    f.key.family = std::string_view(src).find(':') == std::string_view::npos ? state::Family::inet
-                                                                             : state::Family::inet6;
+    f.key.family = net::parse_address(src).value().family;
     f.key.orig = {address(src), address(dst), sport, dport};
     f.reply = state::inverse(f.key);
     return f;

@@ -422,7 +422,8 @@ TEST(InboundSa, CarriesPayloadsInTransportMode) {
 
 TEST(InboundSa, CarriesIpv6) {
     SaParams p = make_params(Direction::outbound), q = make_params(Direction::inbound);
-    p.inner_src.ipv6 = p.inner_dst.ipv6 = q.inner_src.ipv6 = q.inner_dst.ipv6 = true;
+    p.inner_src.family = p.inner_dst.family = q.inner_src.family = q.inner_dst.family =
+        net::Family::inet6;
     auto out = outbound(p);
     auto in = inbound(q);
     EXPECT_EQ(Verdict::ok, open(in, seal(out, text(40))).verdict);
@@ -470,9 +471,9 @@ TEST(Create, RefusesByName) {
     q.replay_window = 0;
     EXPECT_EQ("SA c0ffee01: no replay window", in_error(q));
     q.replay_window = 64;
-    q.inner_dst.ipv6 = true;
+    q.inner_dst.family = net::Family::inet6;
     EXPECT_EQ("SA c0ffee01: selectors of two address families", in_error(q));
-    q.inner_dst.ipv6 = false;
+    q.inner_dst.family = net::Family::inet;
     q.spi = 255;
     EXPECT_EQ("SA 000000ff: reserved SPI", in_error(q));
     auto zero = OutboundSa::create(make_params(Direction::outbound), 0);

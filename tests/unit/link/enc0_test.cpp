@@ -38,7 +38,7 @@ class Window : public testing::Test {
         return true;
     }
     static std::vector<std::uint8_t> packet() {
-        esp::InnerAddress src, dst;
+        net::Address src, dst;
         src.bytes = {192, 168, 1, 100};
         dst.bytes = {127, 0, 0, 1}; // ours: the kernel would take it, if it got it
         std::vector<std::uint8_t> bytes(20 + 36, 6);

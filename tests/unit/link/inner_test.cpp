@@ -8,7 +8,7 @@ namespace encsync::link {
 namespace {
 
 TEST(Inner, Ipv4HeaderByteForByte) {
-    esp::InnerAddress src, dst;
+    net::Address src, dst;
     src.bytes = {192, 168, 1, 100};
     dst.bytes = {192, 168, 1, 101};
     std::vector<std::uint8_t> header(20, 0xee);
@@ -20,8 +20,8 @@ TEST(Inner, Ipv4HeaderByteForByte) {
 }
 
 TEST(Inner, Ipv6HeaderByteForByte) {
-    esp::InnerAddress src, dst;
-    src.ipv6 = dst.ipv6 = true;
+    net::Address src, dst;
+    src.family = dst.family = net::Family::inet6;
     src.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
     dst.bytes = {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2};
     std::vector<std::uint8_t> header(40, 0xee);

@@ -416,7 +416,7 @@ TEST_F(TwoNodes, Ipv6OutsideAndInside) {
     auto in = make_params(Direction::inbound, 0x1001),
          out = make_params(Direction::outbound, 0x1001);
     for (auto* p : {&in, &out}) {
-        p->inner_src.ipv6 = p->inner_dst.ipv6 = true;
+        p->inner_src.family = p->inner_dst.family = net::Family::inet6;
         p->inner_dst.bytes[15] = 9;
     }
     ASSERT_TRUE(minnie->link->add_sa(in));

@@ -21,8 +21,8 @@ std::string show(state::StateId id) {
 }
 
 std::string show(const state::Tuple& t, state::Family family) {
-    return fmt::format("{} {} {} {}", to_string(t.src, family), t.sport, to_string(t.dst, family),
-                       t.dport);
+    return fmt::format("{} {} {} {}", to_string(with_family(t.src, family)), t.sport,
+                       to_string(with_family(t.dst, family)), t.dport);
 }
 
 std::string show_flags(std::uint8_t flags) {
@@ -123,8 +123,7 @@ std::string describe_message(Meaning meaning, Bytes message) {
     case Kind::tdb:
         return read_and_show<Tdb>(meaning.layout, message, [](const auto& m) {
             return fmt::format("tdb {} spi {:08x} rpl {} bytes {} proto {} rdomain {}",
-                               to_string(m.dst, m.family), m.spi, m.rpl, m.bytes, m.sproto,
-                               m.rdomain);
+                               to_string(m.dst), m.spi, m.rpl, m.bytes, m.sproto, m.rdomain);
         });
     case Kind::eof:
         return "end";

@@ -4,7 +4,6 @@
 
 #include "pfsync/extension.hpp"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <vector>
@@ -15,25 +14,22 @@ namespace {
 namespace expect = extension::expect;
 using state::Expectation;
 
-state::Address address(int family, const char* text) {
-    state::Address out;
-    EXPECT_EQ(::inet_pton(family, text, out.bytes.data()), 1);
-    return out;
+state::Address address(const char* text) {
+    return {net::parse_address(text).value().bytes};
 }
 
 Expectation example(state::Family family = state::Family::inet) {
     const bool v4 = family == state::Family::inet;
-    const int af = v4 ? AF_INET : AF_INET6;
     Expectation e;
     e.master.family = family;
-    e.tuple = {address(af, v4 ? "192.0.2.1" : "2001:db8::1"),
-               address(af, v4 ? "10.0.0.2" : "2001:db8::2"), 0, 51210};
-    e.mask = address(af, v4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    e.tuple = {address(v4 ? "192.0.2.1" : "2001:db8::1"), address(v4 ? "10.0.0.2" : "2001:db8::2"),
+               0, 51210};
+    e.mask = address(v4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
     e.proto = IPPROTO_TCP;
     e.flags = Expectation::kPermanent;
     e.policy_class = 3;
     e.has_nat = e.nat_reply = true;
-    e.nat_address = address(af, v4 ? "10.9.9.9" : "2001:db8::9");
+    e.nat_address = address(v4 ? "10.9.9.9" : "2001:db8::9");
     e.nat_port = 51211;
     e.function = *state::FunctionName::of("nat-follow-master");
     e.timeout = 299;

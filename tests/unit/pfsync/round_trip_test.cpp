@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Every protocol, family and kind of NAT, there and back.
 #include "describe.hpp"
+#include "net/protocol.hpp"
 #include "pfsync/extension.hpp"
 #include "pfsync/progress.hpp"
 
@@ -20,14 +21,10 @@ struct Shape {
     Nat nat;
 };
 
-bool has_ports(std::uint8_t proto) {
-    return proto == 6 || proto == 17 || proto == 132 || proto == 136 || proto == 33 || proto == 47;
-}
-
 Flow make(const Shape& shape) {
     const auto address = [&](std::uint8_t last) {
         state::Address out;
-        for (std::size_t n = 0; n < (shape.family == Family::inet ? 4 : 16); n++)
+        for (std::size_t n = 0; n < net::address_size(shape.family); n++)
             out.bytes[n] = static_cast<std::uint8_t>(last + 16 * n);
         return out;
     };
@@ -36,8 +33,8 @@ Flow make(const Shape& shape) {
     f.key.family = shape.family;
     f.key.orig.src = address(1);
     f.key.orig.dst = address(2);
-    const bool icmp = shape.proto == 1 || shape.proto == 58;
-    if (icmp || has_ports(shape.proto)) {
+    const bool icmp = net::is_icmp(shape.proto);
+    if (net::has_identifiers(shape.proto)) {
         f.key.orig.sport = 0x1234;
         f.key.orig.dport = icmp ? (shape.proto == 1 ? 13 : 128) << 8 : 0x0050;
     }
@@ -46,12 +43,12 @@ Flow make(const Shape& shape) {
         f.reply.dst = address(3);
         if (icmp)
             f.reply.sport = 0x4321;
-        else if (has_ports(shape.proto))
+        else if (net::has_ports_or_keys(shape.proto))
             f.reply.dport = 0x4321;
     }
     if (shape.nat == Nat::destination || shape.nat == Nat::both) {
         f.reply.src = address(4);
-        if (has_ports(shape.proto))
+        if (net::has_ports_or_keys(shape.proto))
             f.reply.sport = 0x1f90;
     }
     f.id = {0xfedcba9876543210, 0x80000001};

@@ -62,7 +62,7 @@ TEST(Channel, FieldsArriveWhereTheyBelong) {
     EXPECT_EQ(sa.keymat_size, 20);
     EXPECT_EQ(sa.keymat[19], 19);
     EXPECT_EQ(sa.keymat[20], 0);
-    EXPECT_TRUE(sa.inner_src.ipv6);
+    EXPECT_TRUE(sa.inner_src.is_v6());
 }
 
 TEST(Channel, TruncatedAtEveryByteIsRefused) {
@@ -132,9 +132,9 @@ TEST(Channel, WhatWouldBeRefusedIsNotSent) {
     EXPECT_EQ(reason(peer), "peer.trusted: too many");
     peer.trusted.resize(kMaxTrusted);
     EXPECT_EQ(reason(peer), "sent");
-    peer.right.ipv6 = true;
+    peer.right.address.family = net::Family::inet6;
     EXPECT_EQ(reason(peer), "peer.right: left and right are of different families");
-    peer.right.ipv6 = false;
+    peer.right.address.family = net::Family::inet;
     peer.name.clear();
     EXPECT_EQ(reason(peer), "peer.name: empty name or id");
 

@@ -61,12 +61,12 @@ TEST_F(Pair, NobodyInitiatesUntilTold) {
 TEST_F(Pair, OverIpv6WithChaCha20) {
     auto one = peer_of(mickey), two = peer_of(minnie);
     for (auto* p : {&one, &two}) {
-        for (auto* e : {&p->left, &p->right}) {
-            e->ipv6 = true;
-            e->address = {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, e->address[3]};
+        for (auto* a : {&p->left.address, &p->right.address}) {
+            a->family = net::Family::inet6;
+            a->bytes = {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a->bytes[3]};
         }
-        p->inner_left = {p->left.address, true};
-        p->inner_right = {p->right.address, true};
+        p->inner_left = p->left.address;
+        p->inner_right = p->right.address;
         p->esp = "chacha20poly1305-curve25519";
     }
     start(mickey, one);

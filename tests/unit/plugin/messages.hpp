@@ -10,7 +10,7 @@ namespace encsync::channel::test {
 
 inline std::vector<Message> one_of_each() {
     const auto endpoint = [](std::uint8_t last, std::uint16_t port) {
-        return Endpoint{{192, 168, 1, last}, false, port};
+        return net::Endpoint{{{192, 168, 1, last}}, port};
     };
     Peer peer;
     peer.id = 3;
@@ -20,8 +20,8 @@ inline std::vector<Message> one_of_each() {
     peer.left = endpoint(100, 500);
     peer.right = endpoint(101, 501);
     peer.natport = 4501;
-    peer.inner_left = {{10, 0, 0, 1}, false};
-    peer.inner_right = {{10, 0, 0, 2}, false};
+    peer.inner_left = {{10, 0, 0, 1}};
+    peer.inner_right = {{10, 0, 0, 2}};
     peer.trusted.resize(2);
     peer.trusted[0].fill(7);
     peer.trusted[1].fill(8);
@@ -50,8 +50,8 @@ inline std::vector<Message> one_of_each() {
     sa.cipher = esp::Cipher::aes128gcm16;
     sa.esn = true;
     sa.replay_window = 512;
-    sa.inner_src = {{0xfd, 1}, true};
-    sa.inner_dst = {{0xfd, 2}, true};
+    sa.inner_src = {{0xfd, 1}, net::Family::inet6};
+    sa.inner_dst = {{0xfd, 2}, net::Family::inet6};
     sa.keymat_size = 20;
     for (std::uint8_t i = 0; i < sa.keymat_size; i++)
         sa.keymat[i] = i;
@@ -66,7 +66,9 @@ inline std::vector<Message> one_of_each() {
         Expire{0xc0ffee00},
         Shutdown{},
         Hello{1, "5.9.8"},
-        IkeOut{endpoint(100, 500), {{0xfe, 0x80}, true, 500}, std::vector<std::uint8_t>(3000, 9)},
+        IkeOut{endpoint(100, 500),
+               {{{0xfe, 0x80}, net::Family::inet6}, 500},
+               std::vector<std::uint8_t>(3000, 9)},
         sa,
         DeleteSa{0xc0ffee00, esp::Direction::outbound, 3},
         PeerEvent{kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233", {{9, 9}}},

@@ -188,15 +188,7 @@ class Pair : public ::testing::Test {
         io.run_for(time);
     }
 
-    static channel::Endpoint address(std::uint8_t last) {
-        channel::Endpoint e;
-        e.address[0] = 192;
-        e.address[1] = 168;
-        e.address[2] = 1;
-        e.address[3] = last;
-        e.port = 500;
-        return e;
-    }
+    static net::Endpoint address(std::uint8_t last) { return {{{192, 168, 1, last}}, 500}; }
     // A node's view of the other. mickey sorts before minnie and so goes first.
     channel::Peer peer_of(const Node& node) const {
         const bool here = &node == &mickey;
@@ -207,8 +199,8 @@ class Pair : public ::testing::Test {
         p.right_id = p.name;
         p.left = address(here ? 100 : 101);
         p.right = address(here ? 101 : 100);
-        std::copy_n(p.left.address.begin(), 4, p.inner_left.bytes.begin());
-        std::copy_n(p.right.address.begin(), 4, p.inner_right.bytes.begin());
+        p.inner_left = p.left.address;
+        p.inner_right = p.right.address;
         p.trusted = {public_key(seed(here ? 2 : 1))};
         p.ike = "aes256gcm16-prfsha384-curve25519";
         p.esp = "aes256gcm16-curve25519-esn";

@@ -20,8 +20,8 @@ channel::Peer minnie() {
     peer.name = "minnie";
     peer.left_id = "mickey";
     peer.right_id = "minnie";
-    peer.left = {{192, 168, 1, 100}, false, 500};
-    peer.right = {{192, 168, 1, 101}, false, 500};
+    peer.left = {{{192, 168, 1, 100}}, 500};
+    peer.right = {{{192, 168, 1, 101}}, 500};
     peer.trusted.resize(1);
     peer.trusted[0].fill(1);
     return peer;
@@ -269,7 +269,7 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     EXPECT_TRUE(peers.set(changed).restart);
     peers.set(minnie());
     changed = minnie();
-    changed.right.address[3] = 77;
+    changed.right.address.bytes[3] = 77;
     EXPECT_TRUE(peers.set(changed).restart);
     peers.set(minnie());
     changed = minnie();

@@ -12,16 +12,9 @@ namespace {
 
 using Packet = std::vector<std::uint8_t>;
 
-esp::InnerAddress address(std::initializer_list<std::uint8_t> bytes, bool ipv6) {
-    esp::InnerAddress out;
-    std::copy(bytes.begin(), bytes.end(), out.bytes.begin());
-    out.ipv6 = ipv6;
-    return out;
-}
-
-const Selectors kFour{address({192, 168, 1, 101}, false), address({192, 168, 1, 100}, false)};
-const Selectors kSix{address({0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, true),
-                     address({0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}, true)};
+const Selectors kFour{{{192, 168, 1, 101}}, {{192, 168, 1, 100}}};
+const Selectors kSix{net::parse_address("2001:db8::1").value(),
+                     net::parse_address("2001:db8::2").value()};
 
 // Version 6, one DEL_C.
 Packet pfsync() {
@@ -174,13 +167,13 @@ TEST(Guard, CutShortAnywhereAPacketIsRefused) {
     for (const auto& [whole, selectors] : {std::pair(four(), kFour), std::pair(six(), kSix)})
         for (std::size_t size = 0; size < whole.size(); size++) {
             Packet cut(whole.begin(), whole.begin() + static_cast<long>(size));
-            const std::size_t header = selectors.source.ipv6 ? 40 : 20;
+            const std::size_t header = selectors.source.is_v6() ? 40 : 20;
             EXPECT_EQ(verdict(cut, selectors), size < header ? "short_packet" : "bad_ip_length");
             if (size < header)
                 continue;
             // With an IP length that agrees, pfsync's own lengths must find it.
-            store_be(&cut[selectors.source.ipv6 ? 4 : 2],
-                     static_cast<std::uint16_t>(selectors.source.ipv6 ? size - 40 : size));
+            store_be(&cut[selectors.source.is_v6() ? 4 : 2],
+                     static_cast<std::uint16_t>(selectors.source.is_v6() ? size - 40 : size));
             const Checked c = check(cut, selectors);
             EXPECT_NE(c.verdict, Verdict::accept) << size;
             EXPECT_TRUE(c.payload.empty());

@@ -191,7 +191,7 @@ TEST(Refused, ARemovedPeerTakesItWithIt) {
     // A rule that comes with a reload: what the peer names then and fits goes from the table.
     rig.table.take();
     PeerOptions options = rig.options.peers[0];
-    options.refuse = state::NoSync({{.ports = state::PortRange{443, 443}}});
+    options.refuse = state::NoSync({{.ports = net::PortRange{443, 443}}});
     rig.engine->add_peer(0, options);
     rig.greet(0, {.session = 99}, {});
     rig.tell(0, peers(0, 80));

@@ -14,7 +14,7 @@ state::NoSync marked(std::uint32_t value) {
 }
 
 state::NoSync from_port(std::uint16_t port) { // in the reply, where the test may move it
-    return state::NoSync({{.ports = state::PortRange{port, port}}});
+    return state::NoSync({{.ports = net::PortRange{port, port}}});
 }
 
 state::Flow with_mark(std::uint16_t port, std::uint32_t mark) {

@@ -2,40 +2,31 @@
 // Flows to test with.
 #pragma once
 
-#include "state/prefix.hpp"
+#include "net/prefix.hpp"
+#include "net/protocol.hpp"
+#include "state/flow.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string>
 #include <vector>
 
 namespace encsync::table::test {
 
-inline state::Address address(const std::string& text) {
-    state::Address out;
-    if (::inet_pton(AF_INET, text.c_str(), out.bytes.data()) != 1)
-        ::inet_pton(AF_INET6, text.c_str(), out.bytes.data());
-    return out;
+inline net::Address ip(const std::string& text) {
+    return net::parse_address(text).value();
 }
-
+inline state::Address address(const std::string& text) {
+    return {ip(text).bytes};
+}
 // "10.0.0.0/8", or a lone address.
-inline state::Prefix prefix(const std::string& text) {
-    const std::size_t slash = text.find('/');
-    state::Prefix out;
-    out.address = address(text.substr(0, slash));
-    const bool v6 = text.find(':') != std::string::npos;
-    out.family = v6 ? state::Family::inet6 : state::Family::inet;
-    out.length = static_cast<std::uint8_t>(
-        slash == std::string::npos ? (v6 ? 128 : 32) : std::stoi(text.substr(slash + 1)));
-    return out;
+inline net::Prefix prefix(const std::string& text) {
+    return net::parse_prefix(text).value();
 }
 
 inline state::Flow flow(std::uint8_t proto, const std::string& src, std::uint16_t sport,
                         const std::string& dst, std::uint16_t dport) {
     state::Flow out;
     out.key.proto = proto;
-    out.key.family =
-        src.find(':') == std::string::npos ? state::Family::inet : state::Family::inet6;
+    out.key.family = ip(src).family;
     out.key.orig = {address(src), address(dst), sport, dport};
     out.reply = state::inverse(out.key);
     return out;
@@ -61,7 +52,7 @@ inline state::Flow udp(std::uint16_t sport, const std::string& src = "10.1.0.2",
 // An echo request with its answer.
 inline state::Flow ping(std::uint16_t id, const std::string& src = "10.1.0.2",
                         const std::string& dst = "192.0.2.80") {
-    const bool v6 = src.find(':') != std::string::npos;
+    const bool v6 = ip(src).is_v6();
     state::Flow out = flow(v6 ? std::uint8_t{58} : std::uint8_t{1}, src, id, dst,
                            static_cast<std::uint16_t>((v6 ? 128 : 8) << 8));
     out.flags = state::kSeenReply;
@@ -71,14 +62,14 @@ inline state::Flow ping(std::uint16_t id, const std::string& src = "10.1.0.2",
 // Source NAT to that address and port (id of a ping).
 inline state::Flow snat(state::Flow f, const std::string& to, std::uint16_t port) {
     f.reply.dst = address(to);
-    const bool icmp = f.key.proto == IPPROTO_ICMP || f.key.proto == IPPROTO_ICMPV6;
+    const bool icmp = net::is_icmp(f.key.proto);
     (icmp ? f.reply.sport : f.reply.dport) = port;
     return f;
 }
 
 inline state::Flow dnat(state::Flow f, const std::string& to, std::uint16_t port) {
     f.reply.src = address(to);
-    if (f.key.proto != IPPROTO_ICMP && f.key.proto != IPPROTO_ICMPV6)
+    if (!net::is_icmp(f.key.proto))
         f.reply.sport = port;
     return f;
 }

@@ -87,7 +87,7 @@ TEST_F(KernelEventsTest, LocalAddressesAreFollowed) {
                           "ip link set v1 up"),
               0);
     const auto local = [&] {
-        return ours_->local_addresses().is_local(address("10.1.0.2"), state::Family::inet);
+        return ours_->local_addresses().is_local(ip("10.1.0.2"));
     };
     EXPECT_FALSE(local());
     ASSERT_EQ(std::system("ip address add 10.1.0.2/24 dev v0 && ip address add 10.1.0.2/24 dev v1"),
@@ -101,7 +101,7 @@ TEST_F(KernelEventsTest, LocalAddressesAreFollowed) {
     ASSERT_EQ(std::system("ip address del 10.1.0.2/24 dev v0"), 0);
     ASSERT_EQ(std::system("ip address add 10.7.0.1/24 dev v0"), 0);
     const auto seven = [&] {
-        return ours_->local_addresses().is_local(address("10.7.0.1"), state::Family::inet);
+        return ours_->local_addresses().is_local(ip("10.7.0.1"));
     };
     ASSERT_TRUE(run_until(seven));
     EXPECT_TRUE(local()); // v1 has it still
@@ -118,8 +118,8 @@ TEST_F(KernelEventsTest, AnAddressThatWasThereBeforeIsKnownFromTheStart) {
               0);
     auto table = open(io_);
     ASSERT_TRUE(table);
-    EXPECT_TRUE(table->local_addresses().is_local(address("10.1.0.2"), state::Family::inet));
-    EXPECT_FALSE(table->local_addresses().is_local(address("10.1.0.3"), state::Family::inet));
+    EXPECT_TRUE(table->local_addresses().is_local(ip("10.1.0.2")));
+    EXPECT_FALSE(table->local_addresses().is_local(ip("10.1.0.3")));
 }
 
 // ---- nosync ----------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ TEST_F(KernelEventsTest, AFullFilterFitsTheKernelsOldLimit) {
         rules.push_back({.mark = state::MarkMatch{1, 3},
                          .src = prefix(fmt::format("2001:db8:{}::/48", i)),
                          .nets = {prefix(fmt::format("2001:db8:{}:1::/64", i))},
-                         .ports = state::PortRange{53, 53},
+                         .ports = net::PortRange{53, 53},
                          .zone = 3});
     const auto program = build_event_filter(1, rules);
     EXPECT_GT(program.size(), kMaxFilterSize / 2);

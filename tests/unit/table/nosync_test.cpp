@@ -18,10 +18,10 @@
 namespace encsync::table::test {
 namespace {
 
+using net::PortRange;
 using state::MarkMatch;
 using state::NoSync;
 using state::NoSyncRule;
-using state::PortRange;
 
 constexpr std::uint8_t kGre = 47, kSctp = 132;
 
@@ -290,11 +290,9 @@ TEST(KernelFilter, ManyRulesOnManyFlows) {
     };
     const auto some_prefix = [&] {
         const bool v6 = maybe();
-        state::Prefix p = prefix(some_address(v6));
+        net::Prefix p = prefix(some_address(v6));
         p.length = static_cast<std::uint8_t>(v6 ? 1 + pick(128) : 1 + pick(32));
-        for (unsigned bit = p.length; bit < 128; bit++)
-            p.address.bytes[bit / 8] &= static_cast<std::uint8_t>(~(0x80U >> bit % 8));
-        return p;
+        return p.masked();
     };
     const auto some_rule = [&] {
         NoSyncRule r;
