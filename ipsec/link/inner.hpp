@@ -4,7 +4,7 @@
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
-#include "ipsec/link/link.hpp"
+#include "sync/link.hpp"
 #include "util/bytes.hpp"
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace encsync::link {
 
-// Below it a room of kMinRoom bytes would not fit (see link.hpp).
+// Below it a room of kMinRoom bytes would not fit (see sync/link.hpp).
 inline constexpr std::size_t kMinMtu = 640;
 // What any path carries: every IPv6 link (RFC 8200 section 5); for IPv4 what we need ourselves.
 constexpr std::uint16_t path_floor(bool outer_ipv6) {
@@ -36,7 +36,7 @@ constexpr std::size_t max_payload(std::size_t mtu, bool outer_ipv6, bool inner_i
     return inner > header ? inner - header : 0;
 }
 
-static_assert(max_payload(kMinMtu, true, true) >= kMinRoom);
+static_assert(max_payload(kMinMtu, true, true) >= sync::kMinRoom);
 
 // Writes the header of a packet with `payload_size` bytes behind it, as pfsync sends it
 // (pfsync(4)): protocol 240, TTL 255, low delay; DF (and so no id, RFC 6864).

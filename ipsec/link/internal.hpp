@@ -3,40 +3,17 @@
 #pragma once
 
 #include "ipsec/link/batch.hpp"
-#include "ipsec/link/filter.hpp"
 #include "ipsec/link/inner.hpp"
 #include "ipsec/link/path_mtu.hpp"
 #include "ipsec/link/userspace.hpp"
 
-#include <boost/asio/posix/stream_descriptor.hpp>
-
 namespace encsync::link {
-
-struct UserspaceLink::Socket {
-    Socket(UserspaceLink& owner, UdpSocket socket, bool is_nat)
-        : link(owner), udp(std::move(socket)), nat(is_nat), wait(owner.io_, udp.fd()),
-          retry(owner.io_) {}
-    ~Socket() { close(); }
-    void close() {
-        if (wait.is_open())
-            wait.release(); // cancels; the descriptor itself is udp's
-        retry.cancel();
-    }
-
-    UserspaceLink& link;
-    UdpSocket udp;
-    bool nat; // natport: ESP, and IKE behind a marker; else ikeport: IKE only
-    boost::asio::posix::stream_descriptor wait;
-    boost::asio::steady_timer retry;
-    bool waiting_for_room = false;
-};
 
 // A peer and its batch. A batch is filled (acquire, commit), sealed when it is flushed, sent run
 // by run, and is empty again. While the socket is full a sealed batch stays, and acquire() says
 // no.
 struct UserspaceLink::Peer {
-    Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket, const Endpoint& right,
-         PathMtu::Times times);
+    Peer(const LinkPeer& peer, UdpSocket& natport, const Endpoint& right, PathMtu::Times times);
 
     std::uint8_t* slot(std::size_t i) { return slots.data() + i * slot_size; }
     // In front of the payload in a slot.
@@ -50,7 +27,7 @@ struct UserspaceLink::Peer {
     }
 
     LinkPeer conf;
-    std::shared_ptr<Socket> socket;
+    UdpSocket* socket; // of natport
     Endpoint endpoint;
     PathMtu path;
     PeerStats stats;

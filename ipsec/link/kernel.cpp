@@ -119,12 +119,7 @@ Result<std::unique_ptr<KernelLink>> KernelLink::open(asio::io_context& io, Recei
         return made.error();
     std::unique_ptr<KernelLink> link(
         new KernelLink(io, receiver, std::move(hooks), std::move(options), std::move(*xfrm)));
-    LinkOptions ike = link->options_.link;
-    ike.socket.kernel_esp = true;
-    auto sockets = UserspaceLink::open(
-        io, link->nobody_,
-        {.on_ike = link->hooks_.on_ike, .on_stranger = link->hooks_.on_stranger, .on_expire = {}},
-        std::move(ike));
+    auto sockets = IkeSockets::open(io, link->options_.ike, link->hooks_, nullptr);
     if (!sockets)
         return sockets.error();
     link->ike_ = std::move(*sockets);
@@ -157,10 +152,10 @@ Result<void> KernelLink::add_peer(const LinkPeer& conf) {
     if (conf.left.is_v6() && conf.left.to_v6().is_link_local())
         return Error{
             fmt::format("peer {}: the kernel's states take no link-local addresses", conf.name)};
-    if (auto done = ike_->add_peer(conf); !done)
-        return done;
+    if (auto sockets = ike_->add_peer(conf); !sockets)
+        return sockets.error();
     auto peer = std::make_shared<Peer>(io_, *this, conf,
-                                       XfrmPair{conf.left, conf.right, options_.link.natport,
+                                       XfrmPair{conf.left, conf.right, options_.ike.natport,
                                                 xfrm_reqid(options_.interface, conf.right),
                                                 conf.lifepackets});
     Result<void> done;
@@ -209,7 +204,7 @@ Result<void> KernelLink::open_socket(Peer& peer) {
                                 set(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
     if (!good)
         return failed("options");
-    const int size = static_cast<int>(options_.link.socket.buffer_size);
+    const int size = static_cast<int>(options_.ike.socket.buffer_size);
     for (const int option : {SO_RCVBUFFORCE, SO_SNDBUFFORCE})
         set(fd.get(), SOL_SOCKET, option, size);
     peer.wait.assign(fd.release());
@@ -382,7 +377,7 @@ void KernelLink::beat(Peer& peer) {
         sa.info.bytes = now->bytes;
         sa.info.replayed = now->replayed;
         sa.info.failed = now->failed;
-        const std::uint64_t limit = options_.link.soft_limit != 0 ? options_.link.soft_limit
+        const std::uint64_t limit = options_.soft_limit != 0 ? options_.soft_limit
                                     : peer.conf.lifepackets != 0
                                         ? peer.conf.lifepackets / 4 * 3
                                         : esp::default_soft_limit(sa.info.esn);
@@ -490,7 +485,7 @@ void KernelLink::told_too_big(Peer& peer) {
         peer.ipv6 ? getsockopt(peer.wait.native_handle(), IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
                   : getsockopt(peer.wait.native_handle(), IPPROTO_IP, IP_MTU, &mtu, &length);
     const std::size_t header = ip_header_size(peer.ipv6);
-    if (got != 0 || mtu < static_cast<int>(kMinRoom + header))
+    if (got != 0 || mtu < static_cast<int>(sync::kMinRoom + header))
         return;
     peer.room = std::min(peer.room, static_cast<std::size_t>(mtu) - header);
     peer.room_until = Clock::now() + kBelieveSmallMtu;

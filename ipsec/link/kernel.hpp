@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // KernelLink: ESP in UDP by the kernel, through an xfrm interface (xfrm.hpp). Packets pass a raw
 // socket of protocol 240 (raw(7)) for each peer, bound to the interface and connected to the
-// peer's address; IKE has the same UDP sockets as in userspace, out of which the kernel takes ESP.
+// peer's address; IKE has its UDP sockets as in userspace, out of which the kernel takes ESP.
 //
 //     auto link = KernelLink::open(io, receiver, hooks, {.interface = "enc0"});
 //     (*link)->add_peer(...);  the rest is in tunnel.hpp
@@ -12,15 +12,15 @@
 // SAs end with this object. If the process is killed, the kernel throws them away within kSaLease.
 #pragma once
 
-#include "ipsec/link/tunnel.hpp"
-#include "ipsec/link/userspace.hpp"
+#include "ipsec/link/ike_sockets.hpp"
 #include "ipsec/link/xfrm.hpp"
 
 namespace encsync::link {
 
 struct KernelOptions {
     std::string interface = "enc0";
-    LinkOptions link; // grace and path are userspace's own
+    IkeOptions ike;
+    std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
 };
 
 class KernelLink final : public Tunnel {
@@ -54,13 +54,6 @@ class KernelLink final : public Tunnel {
   private:
     struct Peer;
     struct Sa;
-    // The sockets of IKE hand nothing else over.
-    struct Nobody final : Receiver {
-        void on_packet(PeerId, std::uint32_t, Bytes) override {}
-        void on_up(PeerId) override {}
-        void on_down(PeerId) override {}
-        void on_writable(PeerId) override {}
-    };
     struct Ring;
 
     KernelLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
@@ -83,8 +76,7 @@ class KernelLink final : public Tunnel {
     LinkHooks hooks_;
     const KernelOptions options_;
     Xfrm xfrm_;
-    Nobody nobody_;
-    std::unique_ptr<UserspaceLink> ike_;
+    std::unique_ptr<IkeSockets> ike_;
     std::unique_ptr<Ring> ring_;
     std::array<std::shared_ptr<Peer>, kMaxPeers> peers_;
     boost::asio::steady_timer beat_timer_;

@@ -6,7 +6,6 @@
 namespace encsync::link {
 namespace {
 
-constexpr int kErrorsPerTurn = 64;
 // A router complains about a packet sent just now, not about one long ago.
 constexpr std::uint32_t kRecent = 65536;
 
@@ -22,27 +21,18 @@ bool same(const Endpoint& a, const Endpoint& b) {
 // Our own kernel refused a packet. It says in the error queue what would have fitted, and about
 // the rest of the batch the same again.
 void UserspaceLink::told_too_big(Peer& peer) {
-    read_errors(*peer.socket);
+    sockets_->read_errors(*peer.socket);
     if (peer.stats.mtu == peer.sealed_mtu)
         path_changed(peer, peer.path.too_big(Clock::now()));
 }
 
-void UserspaceLink::read_errors(Socket& socket) {
-    for (int i = 0; i < kErrorsPerTurn; i++) {
-        const auto error = socket.udp.next_error();
-        if (!error)
-            return;
-        if (!error->too_big) {
-            stats_.receive_error++; // the peer's IKE will notice if it is true
+void UserspaceLink::on_path_error(const UdpSocket& socket, const PathError& error) {
+    for (const auto& peer : peers_) {
+        if (!peer || peer->socket != &socket || !same(peer->endpoint, error.to))
             continue;
-        }
-        for (const auto& peer : peers_) {
-            if (!peer || peer->socket.get() != &socket || !same(peer->endpoint, error->to))
-                continue;
-            const auto change = believe(*error, *peer) ? peer->path.told(error->mtu, Clock::now())
-                                                       : PathMtu::Change::refused;
-            path_changed(*peer, change);
-        }
+        const auto change = believe(error, *peer) ? peer->path.told(error.mtu, Clock::now())
+                                                  : PathMtu::Change::refused;
+        path_changed(*peer, change);
     }
 }
 
@@ -130,7 +120,7 @@ void UserspaceLink::probe(Peer& peer, const PathMtu::Probe& probe) {
         break;
     case SendStatus::too_big:
         peer.stats.mtu_probes++;
-        read_errors(*peer.socket);
+        sockets_->read_errors(*peer.socket);
         break;
     default:
         peer.path.put_off(Clock::now());
@@ -147,7 +137,7 @@ SendStatus UserspaceLink::send_dummy(Peer& peer, std::size_t size, const PathPro
     if (entry->sa.soft_limit_reached())
         tell_expiry(peer, *entry);
     const MutableBytes packet(buffer);
-    return peer.socket->udp.send(peer.endpoint, {&packet, 1}).status;
+    return peer.socket->send(peer.endpoint, {&packet, 1}).status;
 }
 
 // An answer is as small as a small probe: who is asked sends no more than who asks.

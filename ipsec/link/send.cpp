@@ -8,29 +8,6 @@
 #include <cassert>
 
 namespace encsync::link {
-namespace {
-
-constexpr auto kQueueDrains = std::chrono::milliseconds(1);
-
-} // namespace
-
-bool UserspaceLink::send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) {
-    Socket* socket = find_socket(from);
-    if (socket == nullptr ||
-        std::find(sources_.begin(), sources_.end(), to.address()) == sources_.end()) {
-        stats_.ike_unknown_address++;
-        return false;
-    }
-    std::vector<std::uint8_t> bytes(socket->nat ? kMarkerSize : 0); // zeros
-    bytes.insert(bytes.end(), datagram.begin(), datagram.end());
-    const MutableBytes packet(bytes);
-    if (socket->udp.send(to, {&packet, 1}).status != SendStatus::sent) {
-        stats_.ike_not_sent++;
-        return false;
-    }
-    stats_.ike_out++;
-    return true;
-}
 
 MutableBytes UserspaceLink::acquire(PeerId id) {
     Peer* peer = find(id);
@@ -127,7 +104,7 @@ void UserspaceLink::send(Peer& peer) {
     while (peer.next_run < peer.runs.size()) {
         Run& run = peer.runs[peer.next_run];
         const SendResult result =
-            peer.socket->udp.send(peer.endpoint, {&peer.sealed[run.first], run.count});
+            peer.socket->send(peer.endpoint, {&peer.sealed[run.first], run.count});
         for (std::size_t i = 0; i < result.packets; i++)
             peer.stats.tx_bytes += peer.inner_sizes[run.first + i];
         if (result.packets > 0 && peer.path.sent(peer.outer_size(peer.sealed[run.first].size())))
@@ -142,12 +119,14 @@ void UserspaceLink::send(Peer& peer) {
         case SendStatus::would_block:
             peer.blocked = true;
             peer.stats.blocked++;
-            wait_writable(peer.socket);
+            sockets_->wait_for_room(*peer.socket, false);
             return;
         case SendStatus::queue_full:
             peer.blocked = true;
             peer.stats.blocked++;
-            try_again_soon(peer.socket);
+            // Of what is sent again some may have left already; the peer's replay window drops the
+            // second.
+            sockets_->wait_for_room(*peer.socket, true);
             return;
         case SendStatus::too_big:
             peer.stats.too_big += run.count;
@@ -166,34 +145,10 @@ void UserspaceLink::send(Peer& peer) {
     peer.clear_batch();
 }
 
-auto UserspaceLink::when_there_is_room(const std::shared_ptr<Socket>& socket) {
-    return [weak = std::weak_ptr(socket)](const boost::system::error_code& error) {
-        const auto s = weak.lock();
-        if (error || !s || !s->wait.is_open())
-            return;
-        s->waiting_for_room = false;
-        s->link.on_writable(*s);
-    };
-}
-
-void UserspaceLink::wait_writable(const std::shared_ptr<Socket>& socket) {
-    if (!std::exchange(socket->waiting_for_room, true))
-        socket->wait.async_wait(boost::asio::posix::stream_descriptor::wait_write,
-                                when_there_is_room(socket));
-}
-
-// Of what is sent again some may have left already; the peer's replay window drops the second.
-void UserspaceLink::try_again_soon(const std::shared_ptr<Socket>& socket) {
-    if (std::exchange(socket->waiting_for_room, true))
-        return;
-    socket->retry.expires_after(kQueueDrains);
-    socket->retry.async_wait(when_there_is_room(socket));
-}
-
-void UserspaceLink::on_writable(Socket& socket) {
+void UserspaceLink::on_room(const UdpSocket& socket) {
     for (PeerId id = 0; id < kMaxPeers; id++) {
         Peer* peer = find(id);
-        if (peer == nullptr || peer->socket.get() != &socket || !peer->blocked)
+        if (peer == nullptr || peer->socket != &socket || !peer->blocked)
             continue;
         peer->blocked = false;
         send(*peer);

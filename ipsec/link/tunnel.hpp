@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: ISC
-// A link whose packets are secured by SAs that IKE brings, whoever carries them out: UserspaceLink
-// does ESP itself, KernelLink has the kernel do it. On the wire both look the same: IKE on ikeport
-// and natport, ESP in UDP (RFC 3948) on natport.
+// The engine's link (sync/link.hpp), whose packets are secured by SAs that IKE brings. Two carry it
+// out: UserspaceLink does ESP itself, KernelLink has the kernel do it. Both have the sockets of IKE
+// (ike_sockets.hpp), and look the same on the wire: IKE on ikeport and natport, ESP in UDP (RFC
+// 3948) on natport. In front of each payload they write the inner IP header: source and destination
+// from the SA, TTL 255, DF.
 //
 //     std::unique_ptr<Tunnel> link = ...;
 //     link->add_peer({.id = 0, .name = "minnie", .left = ..., .right = ...});
@@ -9,16 +11,29 @@
 //     MutableBytes room = link->acquire(0); ...
 #pragma once
 
-#include "ipsec/link/link.hpp"
 #include "ipsec/link/sa_table.hpp"
 #include "ipsec/link/socket.hpp"
 #include "ipsec/link/stats.hpp"
+#include "sync/link.hpp"
 
 #include <functional>
 #include <string>
 #include <vector>
 
 namespace encsync::link {
+
+class Receiver {
+  public:
+    virtual ~Receiver() = default;
+    // An authenticated inner IP packet (whole, from its IP header), and who sent it: the SA it
+    // came through belongs to `peer` and has the given SPI. Valid during the call only.
+    virtual void on_packet(PeerId peer, std::uint32_t spi, Bytes inner) = 0;
+    // The peer can be sent to (first outbound SA), or no longer (last one gone).
+    virtual void on_up(PeerId peer) = 0;
+    virtual void on_down(PeerId peer) = 0;
+    // After a refused acquire(): there is room again.
+    virtual void on_writable(PeerId peer) = 0;
+};
 
 struct LinkPeer {
     PeerId id = kNoPeer;
@@ -42,7 +57,7 @@ struct LinkHooks {
     std::function<void(PeerId peer, std::uint32_t spi)> on_expire;
 };
 
-class Tunnel : public Link {
+class Tunnel : public sync::Link {
   public:
     // Opens the sockets of the peer's left address if no other peer has. On error nothing is left
     // open. The error names what is wrong ("UDP 192.0.2.1:500 is taken by charon (pid 7)").

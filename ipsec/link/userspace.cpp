@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: ISC
-// Peers, sockets and SAs of the link. Receiving is in receive.cpp, sending in send.cpp.
+// Peers and SAs of the link. Receiving is in receive.cpp, sending in send.cpp.
 #include "ipsec/link/internal.hpp"
-#include "util/log.hpp"
 
-#include <algorithm>
 #include <fmt/core.h>
 
 namespace encsync::link {
 
-UserspaceLink::Peer::Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_socket,
-                          const Endpoint& right, PathMtu::Times times)
-    : conf(peer), socket(std::move(nat_socket)), endpoint(right),
+UserspaceLink::Peer::Peer(const LinkPeer& peer, UdpSocket& natport, const Endpoint& right,
+                          PathMtu::Times times)
+    : conf(peer), socket(&natport), endpoint(right),
       path(peer.mtu, path_floor(peer.left.is_v6()), times, peer.probes),
       slot_size((max_datagram(peer.mtu, peer.left.is_v6()) + 63) / 64 * 64),
       slots(slot_size * kMaxSegments) {
@@ -20,52 +18,30 @@ UserspaceLink::Peer::Peer(const LinkPeer& peer, std::shared_ptr<Socket> nat_sock
 
 Result<std::unique_ptr<UserspaceLink>> UserspaceLink::open(boost::asio::io_context& io,
                                                            Receiver& receiver, LinkHooks hooks,
-                                                           LinkOptions options) {
-    if (options.ikeport == 0 || options.natport == 0 || options.ikeport == options.natport)
-        return Error{fmt::format("ikeport {} and natport {} must be two different ports",
-                                 options.ikeport, options.natport)};
-    return std::unique_ptr<UserspaceLink>(
-        new UserspaceLink(io, receiver, std::move(hooks), options));
+                                                           UserspaceOptions options) {
+    std::unique_ptr<UserspaceLink> link(new UserspaceLink(io, receiver, std::move(hooks), options));
+    auto sockets = IkeSockets::open(io, options.ike, link->hooks_, link.get());
+    if (!sockets)
+        return sockets.error();
+    link->sockets_ = std::move(*sockets);
+    return link;
 }
 
 UserspaceLink::UserspaceLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
-                             LinkOptions options)
+                             UserspaceOptions options)
     : io_(io), receiver_(receiver), hooks_(std::move(hooks)), options_(options), grace_timer_(io),
-      path_timer_(io), deaf_timer_(io) {}
+      path_timer_(io) {}
 
-UserspaceLink::~UserspaceLink() {
-    for (auto& socket : sockets_)
-        socket->close();
-}
+UserspaceLink::~UserspaceLink() = default;
 
-// ---- peers and sockets ---------------------------------------------------------------------
+// ---- peers ---------------------------------------------------------------------------------
 
 Result<void> UserspaceLink::add_peer(const LinkPeer& peer) {
-    if (peer.id >= kMaxPeers)
-        return Error{fmt::format("peer {}: number {} is beyond the {} peers there may be",
-                                 peer.name, peer.id, kMaxPeers)};
-    if (peers_[peer.id])
-        return Error{fmt::format("peer {}: number {} is taken by {}", peer.name, peer.id,
-                                 peers_[peer.id]->conf.name)};
-    if (peer.left.is_v6() != peer.right.is_v6())
-        return Error{fmt::format("peer {}: left {} and right {} are of two address families",
-                                 peer.name, peer.left.to_string(), peer.right.to_string())};
-    if (peer.left.is_unspecified() || peer.left.is_multicast() || peer.right.is_unspecified() ||
-        peer.right.is_multicast())
-        return Error{fmt::format("peer {}: left and right must be single addresses", peer.name)};
-    if (peer.mtu < kMinMtu)
-        return Error{fmt::format("peer {}: mtu {} is below {}", peer.name, peer.mtu, kMinMtu)};
-
-    auto socket = open_sockets(peer.left);
-    if (!socket)
-        return Error{fmt::format("peer {}: {}", peer.name, socket.error().text)};
-    peers_[peer.id] = std::make_unique<Peer>(peer, *socket, Endpoint(peer.right, options_.natport),
-                                             options_.path);
-    if (auto ok = collect_sources(); !ok) {
-        peers_[peer.id].reset();
-        close_unused_sockets();
-        return Error{fmt::format("peer {}: {}", peer.name, ok.error().text)};
-    }
+    auto natport = sockets_->add_peer(peer);
+    if (!natport)
+        return natport.error();
+    peers_[peer.id] = std::make_unique<Peer>(
+        peer, **natport, Endpoint(peer.right, options_.ike.natport), options_.path);
     return {};
 }
 
@@ -73,33 +49,18 @@ Result<bool> UserspaceLink::move_peer(PeerId id, const Address& left, const Addr
     Peer* peer = find(id);
     if (peer == nullptr || (peer->conf.left == left && peer->conf.right == right))
         return false;
-    auto socket = open_sockets(left);
-    if (!socket)
-        return socket.error();
+    auto natport = sockets_->move_peer(id, left, right);
+    if (!natport)
+        return natport.error();
     peer->conf.left = left;
     peer->conf.right = right;
-    peer->socket = std::move(*socket);
+    peer->socket = *natport;
     peer->stats.unreachable += peer->committed;
     peer->clear_batch();
     peer->blocked = false;
-    close_unused_sockets();
     set_endpoint(id, {right, peer->endpoint.port()});
     tell_writable(*peer);
     return true;
-}
-
-Result<std::shared_ptr<UserspaceLink::Socket>> UserspaceLink::open_sockets(const Address& left) {
-    for (const bool nat : {false, true}) {
-        const Endpoint local(left, nat ? options_.natport : options_.ikeport);
-        if (find_socket(local) != nullptr)
-            continue;
-        if (auto ok = open_socket(local, nat); !ok) {
-            close_unused_sockets();
-            return ok.error();
-        }
-    }
-    const Endpoint local(left, options_.natport);
-    return *std::ranges::find_if(sockets_, [&](const auto& s) { return s->udp.local() == local; });
 }
 
 void UserspaceLink::remove_peer(PeerId id) {
@@ -108,9 +69,7 @@ void UserspaceLink::remove_peer(PeerId id) {
     const bool was_up = peers_[id]->up;
     sas_.drop(id);
     peers_[id].reset();
-    close_unused_sockets();
-    if (auto ok = collect_sources(); !ok) // user space checks, too: only dearer
-        log::warning("{}", ok.error().text);
+    sockets_->remove_peer(id);
     if (was_up)
         receiver_.on_down(id);
 }
@@ -127,8 +86,7 @@ void UserspaceLink::set_endpoint(PeerId id, const Endpoint& endpoint) {
             peer->path.start(Clock::now());
         path_changed(*peer, PathMtu::Change::none);
     }
-    if (auto ok = collect_sources(); !ok)
-        log::warning("peer {}: {}", peer->conf.name, ok.error().text);
+    sockets_->admit(id, endpoint.address());
 }
 
 const PeerStats* UserspaceLink::peer_stats(PeerId id) const {
@@ -136,65 +94,8 @@ const PeerStats* UserspaceLink::peer_stats(PeerId id) const {
     return peer == nullptr ? nullptr : &peer->stats;
 }
 
-UserspaceLink::Socket* UserspaceLink::find_socket(const Endpoint& local) const {
-    for (const auto& socket : sockets_)
-        if (socket->udp.local() == local)
-            return socket.get();
-    return nullptr;
-}
-
-Result<void> UserspaceLink::open_socket(const Endpoint& local, bool nat) {
-    SocketOptions options = options_.socket;
-    if (!nat) { // IKE alone: its first message may be large, and cannot be cut by IKE itself
-        options.dont_fragment = false;
-        options.gro = false;
-        options.kernel_esp = false;
-    }
-    // Until collect_sources() nothing passes.
-    auto udp = UdpSocket::open(local, options, filter_program({}, local.address().is_v6(), nat));
-    if (!udp)
-        return udp.error();
-    sockets_.push_back(std::make_shared<Socket>(*this, std::move(*udp), nat));
-    wait_readable(sockets_.back());
-    return {};
-}
-
-void UserspaceLink::close_unused_sockets() {
-    std::erase_if(sockets_, [&](const auto& socket) {
-        for (const auto& peer : peers_)
-            if (peer && peer->conf.left == socket->udp.local().address())
-                return false;
-        closed_drops_ += socket->udp.kernel_drops();
-        socket->close();
-        return true;
-    });
-}
-
-// Who may speak, for each socket: the peers with this left address.
-Result<void> UserspaceLink::collect_sources() {
-    sources_.clear();
-    for (const auto& socket : sockets_) {
-        const Address& local = socket->udp.local().address();
-        std::vector<Address> admitted;
-        for (const auto& peer : peers_)
-            if (peer && peer->conf.left == local)
-                for (const Address& address : {peer->conf.right, peer->endpoint.address()})
-                    if (std::find(admitted.begin(), admitted.end(), address) == admitted.end())
-                        admitted.push_back(address);
-        if (auto ok = socket->udp.set_filter(
-                filter_program(admitted, local.is_v6(), socket->nat, hooks_.on_stranger && !deaf_));
-            !ok)
-            return ok;
-        sources_.insert(sources_.end(), admitted.begin(), admitted.end());
-    }
-    return {};
-}
-
-std::uint64_t UserspaceLink::kernel_drops() const {
-    std::uint64_t sum = closed_drops_;
-    for (const auto& socket : sockets_)
-        sum += socket->udp.kernel_drops();
-    return sum;
+bool UserspaceLink::send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram) {
+    return sockets_->send_ike(from, to, datagram);
 }
 
 // ---- SAs -----------------------------------------------------------------------------------

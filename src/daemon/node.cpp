@@ -183,9 +183,9 @@ Result<void> Node::open_link() {
 }
 
 Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
-    link::LinkOptions options;
-    options.ikeport = config_.setup.ikeport;
-    options.natport = config_.setup.natport;
+    link::UserspaceOptions options;
+    options.ike.ikeport = config_.setup.ikeport;
+    options.ike.natport = config_.setup.natport;
     auto opened = link::UserspaceLink::open(io_, *this, std::move(hooks), options);
     if (!opened)
         return opened.error();
@@ -201,8 +201,8 @@ Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
 Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
     link::KernelOptions options;
     options.interface = config_.setup.syncdev;
-    options.link.ikeport = config_.setup.ikeport;
-    options.link.natport = config_.setup.natport;
+    options.ike.ikeport = config_.setup.ikeport;
+    options.ike.natport = config_.setup.natport;
     auto opened = link::KernelLink::open(io_, *this, std::move(hooks), std::move(options));
     if (!opened)
         return opened.error();

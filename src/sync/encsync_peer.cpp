@@ -80,7 +80,7 @@ bool EncsyncPeer::due() const {
 std::size_t EncsyncPeer::build(MutableBytes room) {
     pfsync::Builder packet(room, peer_.dialect);
     const bool talk = may_talk();
-    // SEQ, HELLO and ACK together fit in any room that a link may lend (link::kMinRoom).
+    // SEQ, HELLO and ACK together fit in any room that a link may lend (kMinRoom).
     if (talk &&
         (anything_to_say() || p_.outbound.may_ride_along(peer_, p_.anti_entropy.root_due(peer_)))) {
         std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);

@@ -69,7 +69,7 @@ struct Engine::Wiring {
                                   pf_flows, pf_keepalive, sessions};
 };
 
-Engine::Engine(Options options, table::Table& table, link::Link& link)
+Engine::Engine(Options options, table::Table& table, Link& link)
     : context_(std::move(options), table), parts_(std::make_unique<Wiring>(context_)), link_(link) {
     PeerId number = 0;
     for (const PeerOptions& peer : context_.options.peers)

@@ -28,8 +28,8 @@
 //     encsync_peer, pf_peer        the two protocols
 #pragma once
 
-#include "ipsec/link/link.hpp"
 #include "sync/context.hpp"
+#include "sync/link.hpp"
 #include "sync/peer.hpp"
 #include "sync/readiness.hpp"
 
@@ -42,7 +42,7 @@ namespace encsync::sync {
 
 class Engine : public table::Listener {
   public:
-    Engine(Options options, table::Table& table, link::Link& link);
+    Engine(Options options, table::Table& table, Link& link);
     ~Engine() override;
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -137,7 +137,7 @@ class Engine : public table::Listener {
 
     Context context_;
     std::unique_ptr<Wiring> parts_;
-    link::Link& link_;
+    Link& link_;
     Instant started_{-1};
     Instant alone_since_{-1}; // when a peer was within reach last
 };

@@ -91,7 +91,7 @@ struct LinkQuality {
 
 class World;
 
-class Node : public link::Link {
+class Node : public sync::Link {
   public:
     Node(World& world, unsigned index);
 

@@ -33,7 +33,7 @@ class NullTable : public table::Table {
 };
 
 // What is committed waits to be taken to the other side.
-class Wire : public link::Link {
+class Wire : public sync::Link {
   public:
     std::vector<std::vector<std::uint8_t>> packets;
     std::size_t used = 0;

@@ -42,7 +42,7 @@ class NullTable : public table::Table {
     std::uint32_t natural_timeout(const state::Flow&) const override { return 60; }
 };
 
-class NullLink : public link::Link {
+class NullLink : public sync::Link {
   public:
     bool writable = true, open = false;
     MutableBytes acquire(PeerId) override {

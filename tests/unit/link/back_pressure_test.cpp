@@ -26,7 +26,7 @@ class SlowLink : public Routed {
 };
 
 TEST_F(SlowLink, ASmallSendBufferIsBackPressure) {
-    options.socket.buffer_size = 4096;
+    options.ike.socket.buffer_size = 4096;
     build();
     here.run("tc qdisc add dev here0 root tbf rate 200mbit burst 16k limit 1m");
     send_all(2000);
@@ -37,7 +37,7 @@ TEST_F(SlowLink, ASmallSendBufferIsBackPressure) {
 
 // The buffer is large, the queue of the interface is not: what it drops is sent again.
 TEST_F(SlowLink, AFullQueueIsBackPressureToo) {
-    options.socket.gso = false; // of a train, the queue would drop a part and not tell
+    options.ike.socket.gso = false; // of a train, the queue would drop a part and not tell
     build();
     here.run("tc qdisc add dev here0 root tbf rate 200mbit burst 16k limit 30000");
     send_all(2000);

@@ -120,7 +120,7 @@ TEST_F(Filter, WhoBeginsANegotiationPassesCutShort) {
 
 // One of them is told of; of a flood that follows nothing is received for a while.
 TEST_F(TwoNodes, ACallerThatIsNoPeerIsToldOf) {
-    options.deaf = std::chrono::milliseconds(200);
+    options.ike.deaf = std::chrono::milliseconds(200);
     make();
     connect_both();
     const PlainSocket goofy(endpoint("127.0.0.9", 500));
@@ -142,7 +142,7 @@ TEST_F(TwoNodes, ACallerThatIsNoPeerIsToldOf) {
 // A flood of strangers wakes nobody: not one turn of the loop is theirs, and what a peer says
 // meanwhile finds its place in the receive buffer.
 TEST_F(TwoNodes, AFloodOfStrangersIsNotEvenReceived) {
-    options.socket.buffer_size = 65536;
+    options.ike.socket.buffer_size = 65536;
     make();
     connect_both();
     const PlainSocket mallory(endpoint("127.0.0.9", 4500));

@@ -14,7 +14,7 @@ class LinkLocal : public TwoNodes {
     void SetUp() override {
         if (!enter_namespace())
             GTEST_SKIP() << "no network namespace to be had";
-        options.socket.buffer_size = 4 << 20;
+        options.ike.socket.buffer_size = 4 << 20;
         cable("sync", there);
         cable("other", stranger);
         there.within([&] {

@@ -69,7 +69,7 @@ struct Node final : Receiver {
         Buffer datagram;
     };
 
-    Node(boost::asio::io_context& io, LinkOptions options) {
+    Node(boost::asio::io_context& io, UserspaceOptions options) {
         LinkHooks hooks;
         hooks.on_ike = [this](const Endpoint& from, const Endpoint& to, Bytes datagram) {
             ike.push_back({from, to, {datagram.begin(), datagram.end()}});
@@ -117,7 +117,7 @@ class TwoNodes : public testing::Test {
     void SetUp() override {
         if (!enter_namespace())
             GTEST_SKIP() << "no network namespace to be had";
-        options.socket.buffer_size = 4 << 20;
+        options.ike.socket.buffer_size = 4 << 20;
         make();
     }
     void make() {
@@ -172,7 +172,7 @@ class TwoNodes : public testing::Test {
     }
 
     boost::asio::io_context io;
-    LinkOptions options;
+    UserspaceOptions options;
     std::string left = "127.0.0.1", right = "127.0.0.2";
     std::uint16_t mtu = 1500;
     bool transport = false, probes = false;

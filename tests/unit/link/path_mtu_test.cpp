@@ -402,7 +402,7 @@ class Silent : public Routed {
     void SetUp() override {
         Routed::SetUp();
         probes = true;
-        options.socket.gso = false; // the rule sees what it would cut as one
+        options.ike.socket.gso = false; // the rule sees what it would cut as one
         options.path.try_every = std::chrono::milliseconds(50);
         options.path.confirm_every = std::chrono::milliseconds(100);
     }

@@ -62,7 +62,7 @@ class Routed : public TwoNodes {
     void SetUp() override {
         if (!enter_namespace())
             GTEST_SKIP() << "no network namespace to be had";
-        options.socket.buffer_size = 4 << 20;
+        options.ike.socket.buffer_size = 4 << 20;
         options.path.raise_after = std::chrono::hours(1);
     }
     void build(bool ipv6 = false) {
@@ -86,8 +86,8 @@ class Routed : public TwoNodes {
             ASSERT_TRUE(mickey->link->add_peer(peer("minnie", left, right)));
         });
         there.within([&] {
-            LinkOptions roomy = options; // a test of small buffers is one of the sender's
-            roomy.socket.buffer_size = 4 << 20;
+            UserspaceOptions roomy = options; // a test of small buffers is one of the sender's
+            roomy.ike.socket.buffer_size = 4 << 20;
             minnie.emplace(io, roomy);
             ASSERT_TRUE(minnie->link->add_peer(peer("mickey", right, left)));
         });

@@ -65,7 +65,7 @@ TEST_F(TwoNodes, ABatchIsFewSystemCalls) {
 }
 
 TEST_F(TwoNodes, WithoutOffloadTheSameArrives) {
-    options.socket.gso = options.socket.gro = false;
+    options.ike.socket.gso = options.ike.socket.gro = false;
     make();
     connect_both();
     for (std::uint8_t i = 0; i < 64; i++)
@@ -345,7 +345,7 @@ TEST_F(TwoNodes, NoRouteIsCountedAndNotFatal) {
 TEST_F(TwoNodes, AFullSocketIsBackPressureAndLosesNothing) {
     shell("ip link add v0 type veth peer name v1");
     shell("ip addr add 10.9.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up");
-    options.socket.buffer_size = 4096;
+    options.ike.socket.buffer_size = 4096;
     left = "10.9.0.1";
     right = "10.9.0.2";
     Node node(io, options);
@@ -374,7 +374,7 @@ TEST_F(TwoNodes, AFullSocketIsBackPressureAndLosesNothing) {
 TEST_F(TwoNodes, DropAllEmptiesAFullSocketsBatch) {
     shell("ip link add v0 type veth peer name v1");
     shell("ip addr add 10.9.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up");
-    options.socket.buffer_size = 4096;
+    options.ike.socket.buffer_size = 4096;
     left = "10.9.0.1";
     right = "10.9.0.2";
     Node node(io, options);
@@ -557,8 +557,8 @@ TEST_F(TwoNodes, PeersAreRefusedByName) {
     EXPECT_EQ("ok", why(mickey->link->add_peer(p)));
     EXPECT_EQ("SA 00001001: no peer has number 2",
               why(mickey->link->add_sa(make_params(Direction::inbound, 0x1001, 2))));
-    LinkOptions same;
-    same.ikeport = same.natport;
+    UserspaceOptions same;
+    same.ike.ikeport = same.ike.natport;
     EXPECT_FALSE(UserspaceLink::open(io, *mickey, {}, same));
 }
 

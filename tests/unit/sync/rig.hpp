@@ -76,7 +76,7 @@ class RecordingTable : public table::Table {
     std::string take();
 };
 
-class RecordingLink : public link::Link {
+class RecordingLink : public sync::Link {
   public:
     std::vector<std::pair<PeerId, std::vector<std::uint8_t>>> sent;
     bool writable = true;
