@@ -166,7 +166,7 @@ void check_setup(const Setup& setup, const Origins& origins, Report& report) {
             report.error(origin_of("delay")->entry->value_at,
                          "delay and defer=yes contradict each other: a packet cannot wait for an "
                          "announcement that is put off");
-        if (setup.table != Table::conntrack)
+        if (setup.table != "conntrack")
             report.error(defer->entry->value_at,
                          "defer=yes needs table=conntrack: other tables see no packets");
     }

@@ -34,7 +34,6 @@ struct Address {
 };
 std::string to_string(const Address& address);
 
-enum class Table { conntrack, memory };
 enum class Ipsec { automatic, userspace, kernel };
 enum class Role { automatic, active, standby };
 enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
@@ -47,7 +46,7 @@ enum class Authby { pubkey, psk };
 // default_setup() and default_conn() give them.
 struct Setup {
     std::string node;
-    Table table{};
+    std::string table; // a word of the option; table/factory.hpp knows them
     std::string syncdev;
     Ipsec ipsec{};
     std::string keydir;

@@ -20,6 +20,13 @@ T* section_of(Target target) {
 
 Verdict read_text(const Option& option, std::string_view text, std::string& out) {
     switch (option.type) {
+    case ValueType::word: {
+        int value = 0;
+        Verdict problem = read_word(text, option.words, value);
+        if (!problem)
+            out = text;
+        return problem;
+    }
     case ValueType::name:
         return read_name(text, out);
     case ValueType::interface:
@@ -79,8 +86,7 @@ constexpr Word later(std::string_view text) {
     return {text, 0, true};
 }
 
-constexpr std::array kTableWords = {word("conntrack", Table::conntrack),
-                                    word("memory", Table::memory), later("relay")};
+constexpr std::array kTableWords = {Word{"conntrack"}, Word{"memory"}, later("relay")};
 constexpr std::array kIpsecWords = {word("auto", Ipsec::automatic),
                                     word("userspace", Ipsec::userspace),
                                     word("kernel", Ipsec::kernel)};

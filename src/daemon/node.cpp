@@ -4,6 +4,7 @@
 #include "daemon/translate.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "ipsec/link/userspace.hpp"
+#include "table/factory.hpp"
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
@@ -101,7 +102,7 @@ policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& co
     policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
     const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
     options.own_ports = ports;
-    options.track = config_.setup.table == config::Table::conntrack;
+    options.track = table::capabilities_of(config_.setup.table).in_kernel;
     if (config_.setup.defer)
         options.defer_queue = config_.setup.deferqueue;
     for (const config::Conn& conn : conns)
@@ -136,20 +137,17 @@ Result<void> Node::install_policy() {
 }
 
 Result<void> Node::open_table() {
-    if (config_.setup.table == config::Table::memory) {
-        memory_ = std::make_unique<table::Memory>();
-        return {};
-    }
-    table::ConntrackOptions options;
+    table::TableOptions options;
     options.filter.sync_local = config_.setup.synclocal;
     options.filter.ignore = config_.setup.ignore;
     options.filter.nosync = state::NoSync(config_.setup.nosync);
     options.sweep = config_.setup.sweep;
-    auto conntrack = table::Conntrack::open(io_, std::move(options));
-    if (!conntrack)
-        return conntrack.error();
-    conntrack_ = std::move(*conntrack);
-    machine_.emplace(MachineOptions{});
+    auto made = table::make_table(config_.setup.table, io_, std::move(options));
+    if (!made)
+        return made.error();
+    table_ = std::move(*made);
+    if (table_->capabilities().in_kernel)
+        machine_.emplace(MachineOptions{});
     return {};
 }
 
@@ -251,8 +249,7 @@ Result<void> Node::make_engine() {
     };
     for (const config::Conn& conn : config_.conns)
         options.peers.push_back(peer_options(config_.setup, conn));
-    table::Table& table = conntrack_ ? static_cast<table::Table&>(*conntrack_) : *memory_;
-    engine_ = std::make_unique<sync::Engine>(std::move(options), table, *link_);
+    engine_ = std::make_unique<sync::Engine>(std::move(options), *table_, *link_);
     return {};
 }
 
@@ -260,10 +257,7 @@ Result<void> Node::make_engine() {
 
 Result<void> Node::start() {
     engine_->advance(Clock::now().time_since_epoch());
-    if (conntrack_)
-        conntrack_->start(*this);
-    else
-        memory_->start(*this);
+    table_->start(*this);
     if (queue_)
         queue_->start([this](auto id, const auto* flow) { on_first_packet(id, flow); });
     if (auto started = charon_->start(); !started)
@@ -327,10 +321,8 @@ void Node::every_second() {
         if (!in_place)
             log::error("the nftables ruleset cannot be verified: {}", in_place.error().text);
     }
-    if (memory_)
-        memory_->advance(static_cast<std::uint64_t>(
-            std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch())
-                .count()));
+    table_->advance(static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch()).count()));
     if (!role_stored_)
         remember_role();
     follow_interfaces();
@@ -366,7 +358,7 @@ void Node::look_at_machine() {
         return;
     Known known{.now = Clock::now(),
                 .states = engine_->index().size(),
-                .removed_by_others = conntrack_->counters().removed_by_others,
+                .removed_by_others = table_->removed_by_others(),
                 .peers = {}};
     for (PeerId peer = 0; peer < config_.conns.size(); peer++)
         if (used(peer)) {
@@ -377,7 +369,7 @@ void Node::look_at_machine() {
     machine_->look(known);
     engine_->set_tracking(machine_->tracking());
     if (machine_->missed_events())
-        conntrack_->request_dump();
+        table_->request_dump();
 }
 
 // `encsync status` counts those that are not logged.
@@ -391,9 +383,9 @@ void Node::log_clash(const state::Flow& ended, const state::Flow& other) {
 
 void Node::on_first_packet(std::uint32_t id, const state::Flow* flow) {
     turn();
-    if (flow != nullptr && conntrack_->reports(*flow)) {
+    if (flow != nullptr && table_->reports(*flow)) {
         state::Flow begins = *flow;
-        begins.timeout = conntrack_->natural_timeout(begins);
+        begins.timeout = table_->natural_timeout(begins);
         if (engine_->defer(begins, id))
             return;
     }

@@ -25,9 +25,8 @@
 #include "policy/guard.hpp"
 #include "policy/ruleset.hpp"
 #include "sync/engine.hpp"
-#include "table/conntrack.hpp"
-#include "table/memory.hpp"
-#include "table/packet_queue.hpp"
+#include "table/conntrack/packet_queue.hpp"
+#include "table/table.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -227,9 +226,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     int odd_for_ = 0;
     policy::GuardCounters guard_;
     std::vector<policy::Selectors> selectors_; // by PeerId
-    std::unique_ptr<table::Conntrack> conntrack_;
-    std::optional<Machine> machine_;            // with conntrack
-    std::unique_ptr<table::Memory> memory_;     // one of the two
+    std::unique_ptr<table::Table> table_;
+    std::optional<Machine> machine_;            // of a table in the kernel
     std::unique_ptr<table::PacketQueue> queue_; // with defer
     IpsecChoice ipsec_;
     std::unique_ptr<link::Enc0> enc0_; // in userspace

@@ -4,6 +4,7 @@
 #include "control/filter.hpp"
 #include "daemon/node.hpp"
 #include "daemon/table_view.hpp"
+#include "table/conntrack/counters.hpp"
 
 #include <cstring>
 #include <fmt/format.h>
@@ -460,15 +461,12 @@ json::object Node::table_counters() const {
     for (int n = 0; n < table::kRefusals; n++)
         out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
             counters.table_refused[static_cast<std::size_t>(n)];
-    if (!conntrack_)
+    add(out, table_->counters());
+    if (!table_->capabilities().expectations)
         return out;
-    for (auto& [name, value] : describe(conntrack_->counters(), conntrack_->writer_counters(),
-                                        conntrack_->expectation_counters()))
-        out[name] = std::move(value);
     json::object& expectations = out["expectations"].as_object();
     expectations["known"] = engine_->expectations().size();
     expectations["ambiguous_master"] = counters.ambiguous_masters;
-    expectations["not_taken"] = conntrack_->counters().expectations_ignored;
     expectations["early"] = engine_->early_expectations();
     expectations["without_master"] = counters.expectations_without_master;
     expectations["over_limit"] = counters.expectations_over_limit;
@@ -481,15 +479,18 @@ json::object Node::deferral() const {
     std::uint64_t unreadable = c.unreadable;
     for (const std::uint64_t n : c.faults)
         unreadable += n;
-    return {{"waiting", engine_->deferred()},
-            {"packets", c.packets},
-            {"held", counters.deferred},
-            {"acknowledged", counters.defer_acknowledged},
-            {"timed_out", counters.defer_timed_out},
-            {"over_limit", counters.defer_over_limit},
-            {"unconfirmed", counters.defer_unconfirmed},
-            {"unreadable", unreadable},
-            {"faults", describe(c.faults)}};
+    json::object out{{"waiting", engine_->deferred()},
+                     {"packets", c.packets},
+                     {"held", counters.deferred},
+                     {"acknowledged", counters.defer_acknowledged},
+                     {"timed_out", counters.defer_timed_out},
+                     {"over_limit", counters.defer_over_limit},
+                     {"unconfirmed", counters.defer_unconfirmed},
+                     {"unreadable", unreadable}};
+    table::Counters faults;
+    table::add_faults(faults, "faults", c.faults);
+    add(out, faults);
+    return out;
 }
 
 Result<control::Generator> Node::states(std::string_view text) const {

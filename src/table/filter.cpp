@@ -34,32 +34,6 @@ bool is_ipsec(const state::Flow& flow) {
 
 } // namespace
 
-const char* to_string(Ignored why) {
-    switch (why) {
-    case Ignored::protocol:
-        return "protocol";
-    case Ignored::loopback:
-        return "loopback";
-    case Ignored::multicast:
-        return "multicast";
-    case Ignored::unspecified:
-        return "unspecified";
-    case Ignored::ipsec:
-        return "ipsec";
-    case Ignored::local:
-        return "local";
-    case Ignored::prefix:
-        return "prefix";
-    case Ignored::nosync:
-        return "nosync";
-    case Ignored::nosync_mark:
-        return "nosync_mark";
-    case Ignored::refuse:
-        break;
-    }
-    return "refuse";
-}
-
 void LocalAddresses::add_to(Set& set, const Address& address, std::uint32_t interface) {
     auto& on = set[address];
     if (std::find(on.begin(), on.end(), interface) == on.end())

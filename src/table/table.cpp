@@ -17,4 +17,30 @@ const char* to_string(Refusal refusal) {
     return "other";
 }
 
+const char* to_string(Ignored why) {
+    switch (why) {
+    case Ignored::protocol:
+        return "protocol";
+    case Ignored::loopback:
+        return "loopback";
+    case Ignored::multicast:
+        return "multicast";
+    case Ignored::unspecified:
+        return "unspecified";
+    case Ignored::ipsec:
+        return "ipsec";
+    case Ignored::local:
+        return "local";
+    case Ignored::prefix:
+        return "prefix";
+    case Ignored::nosync:
+        return "nosync";
+    case Ignored::nosync_mark:
+        return "nosync_mark";
+    case Ignored::refuse:
+        break;
+    }
+    return "refuse";
+}
+
 } // namespace encsync::table

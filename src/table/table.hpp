@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: ISC
-// Where states live: one face for the kernel's conntrack and for a table in memory.
+// Where states live: the face of all backends. A backend is a folder beside this file; factory.hpp
+// makes the one that the configuration names.
 //
 // A Table reports to its Listener what happened to states that others made, and carries out
 // what the sync engine asks for. It never reports what it did itself.
+//
+// What not every table can do or know has a harmless default here.
 #pragma once
 
 #include "state/expectation.hpp"
@@ -11,6 +14,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace encsync::table {
 
@@ -62,7 +68,7 @@ class Listener {
     // The whole table, read anew: begin, every entry, end. Comes after start-up and after
     // events were lost; entries not named since begin are gone unless created meanwhile.
     // `untouched`: the entry still carries the lifetime of a copy, so no packet has used it
-    // since a sync process put it there.
+    // since a sync process put it there. A table that cannot know says false.
     virtual void on_dump_begin() = 0;
     virtual void on_dump_entry(const state::Flow& flow, bool untouched) = 0;
     virtual void on_dump_end() = 0;
@@ -79,9 +85,29 @@ class Listener {
     }
 };
 
+// What a table is beside a place for states, for those who have to act by it. That labels, the
+// progress, the mark and so on are not known is said flow by flow (`*_known` in state/flow.hpp).
+struct Capabilities {
+    // The kernel's own: its entries pass packets, it tracks flows only while a rule asks for that,
+    // and sysctls bear on it.
+    bool in_kernel = false;
+    // Of helpers: expect(), unexpect(), expects().
+    bool expectations = false;
+};
+
+// What a table has counted since its start, by name; "faults.bad_size" is of the group "faults".
+using Counters = std::vector<std::pair<std::string, std::uint64_t>>;
+
 class Table {
   public:
     virtual ~Table() = default;
+
+    virtual Capabilities capabilities() const { return {}; }
+    // Begins to report, and asks for a first dump. The listener outlives the table.
+    virtual void start(Listener& listener) = 0;
+    // Called once a second or so, with the seconds since any start: for a table that is told the
+    // time.
+    virtual void advance(std::uint64_t now) { static_cast<void>(now); }
 
     // Creates the entry, or brings the one that is there to the same state. Its TCP sequence
     // numbers are not checked from then on: they may have moved elsewhere.
@@ -123,8 +149,18 @@ class Table {
         return std::nullopt;
     }
 
+    // Whether a flow is one to be reported: none of those that the configuration leaves out.
+    virtual bool reports(const state::Flow& flow) const {
+        static_cast<void>(flow);
+        return true;
+    }
+
     // Seconds an entry of this protocol and progress lives without traffic.
     virtual std::uint32_t natural_timeout(const state::Flow& flow) const = 0;
+
+    // Flows that another program has deleted, since the start.
+    virtual std::uint64_t removed_by_others() const { return 0; }
+    virtual Counters counters() const { return {}; }
 };
 
 } // namespace encsync::table

@@ -38,6 +38,7 @@ class Kernel : public table::Table {
     std::uint64_t invalid = 0;
     bool stays_strict = false; // flags of entries that are there cannot be changed
 
+    void start(table::Listener& to) override { listener = &to; }
     void put(const state::Flow& flow, table::Lifetime lifetime) override;
     void refresh(const state::Flow& flow, table::Lifetime lifetime) override;
     void relax(const state::Flow& flow) override;

@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 class NullTable : public table::Table {
   public:
     std::uint64_t orders = 0;
+    void start(table::Listener&) override {}
     void put(const state::Flow&, table::Lifetime) override { orders++; }
     void refresh(const state::Flow&, table::Lifetime) override { orders++; }
     void relax(const state::Flow&) override { orders++; }

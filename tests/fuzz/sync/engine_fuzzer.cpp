@@ -31,6 +31,7 @@ class NullTable : public table::Table {
   public:
     bool dump_wanted = false;
     std::uint16_t local = 60; // flows from there on are this machine's own
+    void start(table::Listener&) override {}
     void put(const state::Flow&, table::Lifetime) override {}
     void refresh(const state::Flow&, table::Lifetime) override {}
     void remove(const state::Flow&) override {}

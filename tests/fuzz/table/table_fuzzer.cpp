@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: ISC
 // conntrack's and rtnetlink's messages, as if the kernel had sent them.
-#include "table/ctnetlink_build.hpp"
-#include "table/ctnetlink_expect.hpp"
-#include "table/ctnetlink_parse.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/ctnetlink_expect.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/netlink.hpp"
+#include "table/conntrack/rtnetlink.hpp"
 #include "table/progress.hpp"
-#include "table/rtnetlink.hpp"
 
 #include <array>
 #include <cstdlib>

@@ -57,7 +57,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_TRUE(loaded.diagnostics.empty());
     const auto& setup = loaded.config->setup;
     EXPECT_EQ(setup.node, "m1");
-    EXPECT_EQ(setup.table, Table::memory);
+    EXPECT_EQ(setup.table, "memory");
     EXPECT_EQ(setup.syncdev, "enc1");
     EXPECT_EQ(setup.ipsec, Ipsec::automatic);
     EXPECT_EQ(setup.keydir, "/etc/my keys # here");
@@ -146,6 +146,7 @@ TEST(Load, Defaults) {
     setup.sweep = seconds(60);
     setup.loglevel = log::Level::info;
     setup.deferqueue = 240;
+    setup.table = "conntrack";
     EXPECT_EQ(loaded.config->setup, setup);
     Conn conn = loaded.config->conns.at(0);
     EXPECT_EQ(conn.ike, "aes256gcm16-prfsha384-curve25519");

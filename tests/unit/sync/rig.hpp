@@ -44,6 +44,7 @@ class RecordingTable : public table::Table {
     std::function<bool(const state::Expectation&)> has = [](const auto&) { return true; };
     std::set<std::uint16_t> local; // ports of flows that are this machine's own
 
+    void start(table::Listener&) override {}
     void put(const state::Flow& f, table::Lifetime l) override {
         ops.push_back({'p', f.key, l, f.src_state, f.dst_state});
     }

@@ -2,7 +2,7 @@
 // Expectations, against the kernel's own.
 #include "two_tables.hpp"
 
-#include "table/ctnetlink_expect.hpp"
+#include "table/conntrack/ctnetlink_expect.hpp"
 
 #include <algorithm>
 #include <array>

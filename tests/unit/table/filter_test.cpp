@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "flows.hpp"
 
+#include "table/conntrack/netlink.hpp"
+#include "table/conntrack/rtnetlink.hpp"
 #include "table/filter.hpp"
-#include "table/netlink.hpp"
-#include "table/rtnetlink.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/rtnetlink.h>

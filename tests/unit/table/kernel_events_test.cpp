@@ -2,8 +2,8 @@
 // What the kernel's own conntrack tells: events, what is filtered out of them, dumps.
 #include "two_tables.hpp"
 
-#include "table/kernel_filter.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/kernel_filter.hpp"
+#include "table/conntrack/netlink.hpp"
 
 #include <cstdlib>
 #include <fmt/format.h>
@@ -40,7 +40,7 @@ TEST_F(KernelEventsTest, OthersAreHeardAndOwnEchoesAreNot) {
     ASSERT_EQ(our_.destroyed.size(), 1U);
     EXPECT_EQ(our_.destroyed[0].key, theirs.key);
     // The kernel's filter took ours out; the other's view is the proof that they were there.
-    EXPECT_EQ(ours_->counters().own_echoes, 0U);
+    EXPECT_EQ(ours_->event_counters().own_echoes, 0U);
     ASSERT_EQ(others_.created.size(), 1U);
     EXPECT_EQ(others_.created[0].key, mine.key);
     EXPECT_EQ(others_.updated.size(), 1U);
@@ -57,7 +57,7 @@ TEST_F(KernelEventsTest, OwnEchoesThatPassTheSocketFilterAreDroppedInCode) {
     unfiltered->put(tcp(4002), Lifetime::copy);
     unfiltered->remove(tcp(4002));
     unfiltered->flush();
-    ASSERT_TRUE(run_until([&] { return unfiltered->counters().own_echoes >= 2; }));
+    ASSERT_TRUE(run_until([&] { return unfiltered->event_counters().own_echoes >= 2; }));
     put(tcp(4003));
     ASSERT_TRUE(run_until([&] { return !recorder.created.empty(); }));
     EXPECT_EQ(recorder.created[0].key, tcp(4003).key);
@@ -76,7 +76,7 @@ TEST_F(KernelEventsTest, FlowsNotToBeSyncedAreCountedAndNotReported) {
     other_->flush();
     settle();
     EXPECT_TRUE(our_.created.empty());
-    const auto& ignored = ours_->counters().ignored;
+    const auto& ignored = ours_->event_counters().ignored;
     EXPECT_EQ(ignored[static_cast<std::size_t>(Ignored::loopback)], 1U);
     EXPECT_EQ(ignored[static_cast<std::size_t>(Ignored::protocol)], 1U);
     EXPECT_EQ(ignored[static_cast<std::size_t>(Ignored::multicast)], 1U);
@@ -86,9 +86,7 @@ TEST_F(KernelEventsTest, LocalAddressesAreFollowed) {
     ASSERT_EQ(std::system("ip link add v0 type veth peer name v1 && ip link set v0 up && "
                           "ip link set v1 up"),
               0);
-    const auto local = [&] {
-        return ours_->local_addresses().is_local(ip("10.1.0.2"));
-    };
+    const auto local = [&] { return ours_->local_addresses().is_local(ip("10.1.0.2")); };
     EXPECT_FALSE(local());
     ASSERT_EQ(std::system("ip address add 10.1.0.2/24 dev v0 && ip address add 10.1.0.2/24 dev v1"),
               0);
@@ -97,12 +95,10 @@ TEST_F(KernelEventsTest, LocalAddressesAreFollowed) {
     other_->flush();
     settle();
     EXPECT_TRUE(our_.created.empty());
-    EXPECT_EQ(ours_->counters().ignored[static_cast<std::size_t>(Ignored::local)], 1U);
+    EXPECT_EQ(ours_->event_counters().ignored[static_cast<std::size_t>(Ignored::local)], 1U);
     ASSERT_EQ(std::system("ip address del 10.1.0.2/24 dev v0"), 0);
     ASSERT_EQ(std::system("ip address add 10.7.0.1/24 dev v0"), 0);
-    const auto seven = [&] {
-        return ours_->local_addresses().is_local(ip("10.7.0.1"));
-    };
+    const auto seven = [&] { return ours_->local_addresses().is_local(ip("10.7.0.1")); };
     ASSERT_TRUE(run_until(seven));
     EXPECT_TRUE(local()); // v1 has it still
     ASSERT_EQ(std::system("ip address del 10.1.0.2/24 dev v1"), 0);
@@ -158,7 +154,7 @@ class NoSyncTest : public TwoTables, public testing::WithParamInterface<bool> {
         seen_.created.pop_back();
     }
     std::uint64_t ignored(Ignored why) {
-        return table_->counters().ignored[static_cast<std::size_t>(why)];
+        return table_->event_counters().ignored[static_cast<std::size_t>(why)];
     }
 
     std::unique_ptr<Conntrack> table_;
@@ -310,7 +306,7 @@ TEST_F(KernelEventsTest, AnOverrunIsAnsweredByADumpAndNothingIsLost) {
     ours_->flush();
     ASSERT_TRUE(run_until(
         [&] { return recorder.dumps_ended >= 2 && recorder.dumps_begun == recorder.dumps_ended; }));
-    EXPECT_GE(small->counters().overruns, 1U);
+    EXPECT_GE(small->event_counters().overruns, 1U);
     EXPECT_LT(recorder.created.size(), flows); // it did lose events
     EXPECT_EQ(recorder.dump.size(), flows);
 }
@@ -334,7 +330,7 @@ TEST_F(KernelEventsTest, FiftyThousandFlowsGoThroughTheBatch) {
     EXPECT_EQ(our_.dump.size(), flows);
     // The other table's socket buffer holds them all.
     ASSERT_TRUE(run_until([&] { return others_.created.size() == flows; }));
-    EXPECT_EQ(other_->counters().overruns, 0U);
+    EXPECT_EQ(other_->event_counters().overruns, 0U);
     for (std::uint32_t i = 0; i < flows; i++)
         ours_->remove(nth(i));
     ours_->flush();

@@ -2,8 +2,8 @@
 // Entries put into the kernel's own conntrack, and read back.
 #include "two_tables.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "table/progress.hpp"
 
 #include <cstdlib>

@@ -2,7 +2,7 @@
 #include "flows.hpp"
 #include "netns.hpp" // Recorder
 
-#include "table/memory.hpp"
+#include "table/memory/memory.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,9 +2,9 @@
 // Messages without a kernel: what is built reads back, and what is broken is refused by name.
 #include "flows.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/ctnetlink_parse.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/netlink.hpp"
 
 #include <cstring>
 #include <gtest/gtest.h>

@@ -5,7 +5,7 @@
 // last socket in it. No name, so nothing to clean up.
 #pragma once
 
-#include "table/conntrack.hpp"
+#include "table/conntrack/conntrack.hpp"
 #include "util/fd.hpp"
 
 #include <boost/asio/io_context.hpp>

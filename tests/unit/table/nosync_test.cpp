@@ -3,9 +3,9 @@
 // socket filter does. The kernel's is fed through a pair of Unix sockets, which run it, too.
 #include "flows.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/kernel_filter.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/kernel_filter.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "util/fd.hpp"
 
 #include <fmt/format.h>

@@ -3,7 +3,7 @@
 // an nftables rule fills, and more kernels have it. Some have no queue that tells the flow, too:
 // then these run in tests/vm only.
 #include "netns.hpp"
-#include "table/packet_queue.hpp"
+#include "table/conntrack/packet_queue.hpp"
 
 #include <arpa/inet.h>
 #include <boost/asio/post.hpp>

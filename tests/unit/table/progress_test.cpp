@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "flows.hpp"
 
-#include "table/ctnetlink_parse.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
 #include "table/progress.hpp"
 #include "table/timeouts.hpp"
 

@@ -2,9 +2,9 @@
 // What the writer makes of each answer of the kernel; here the kernel is a table of answers.
 #include "flows.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/netlink.hpp"
-#include "table/writer.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/netlink.hpp"
+#include "table/conntrack/writer.hpp"
 
 #include <cerrno>
 #include <deque>

@@ -37,12 +37,12 @@
 // milliseconds. If a dump fails midway, on_dump_begin() comes again without an end before it.
 #pragma once
 
-#include "table/ctnetlink_parse.hpp"
-#include "table/expectations.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/expectations.hpp"
+#include "table/conntrack/writer.hpp"
 #include "table/filter.hpp"
 #include "table/table.hpp"
 #include "table/timeouts.hpp"
-#include "table/writer.hpp"
 #include "util/result.hpp"
 
 #include <array>
@@ -79,8 +79,9 @@ class Conntrack final : public Table {
                                                    ConntrackOptions options);
     ~Conntrack() override;
 
-    // Begins to report. The listener outlives the table.
-    void start(Listener& listener);
+    static constexpr Capabilities kCapabilities{.in_kernel = true, .expectations = true};
+    Capabilities capabilities() const override { return kCapabilities; }
+    void start(Listener& listener) override;
 
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
@@ -94,12 +95,12 @@ class Conntrack final : public Table {
     void request_dump() override;
     bool address_left(const state::Flow& flow) const override;
     std::optional<Ignored> refuses(const state::Flow& flow) const override;
+    bool reports(const state::Flow& flow) const override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
+    std::uint64_t removed_by_others() const override { return event_counters().removed_by_others; }
+    Counters counters() const override;
 
-    // Whether a flow is one to be reported: none of those that the options leave out.
-    bool reports(const state::Flow& flow) const;
-
-    const ConntrackCounters& counters() const;
+    const ConntrackCounters& event_counters() const;
     const WriterCounters& writer_counters() const;
     const ExpectationCounters& expectation_counters() const;
     const LocalAddresses& local_addresses() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-#include "table/packet_queue.hpp"
+#include "table/conntrack/packet_queue.hpp"
 
-#include "table/netlink.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "util/log.hpp"
 
 #include <arpa/inet.h>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: ISC
-#include "table/conntrack.hpp"
+#include "table/conntrack/conntrack.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/kernel_filter.hpp"
-#include "table/rtnetlink.hpp"
+#include "table/conntrack/counters.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/kernel_filter.hpp"
+#include "table/conntrack/rtnetlink.hpp"
 #include "util/log.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -564,7 +565,11 @@ std::optional<Ignored> Conntrack::refuses(const state::Flow& flow) const {
     return impl_->filter.refused(flow);
 }
 
-const ConntrackCounters& Conntrack::counters() const {
+Counters Conntrack::counters() const {
+    return name_counters(event_counters(), writer_counters(), expectation_counters());
+}
+
+const ConntrackCounters& Conntrack::event_counters() const {
     return impl_->counters;
 }
 const WriterCounters& Conntrack::writer_counters() const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-#include "table/ctnetlink_expect.hpp"
+#include "table/conntrack/ctnetlink_expect.hpp"
 
-#include "table/ctnetlink_tuple.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_tuple.hpp"
+#include "table/conntrack/netlink.hpp"
 
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>

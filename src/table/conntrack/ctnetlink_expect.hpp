@@ -10,7 +10,7 @@
 #pragma once
 
 #include "state/expectation.hpp"
-#include "table/ctnetlink_parse.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
 #include "util/bytes.hpp"
 
 namespace encsync::table::ctnetlink {

@@ -12,7 +12,7 @@
 #pragma once
 
 #include "state/expectation.hpp"
-#include "table/ctnetlink_expect.hpp"
+#include "table/conntrack/ctnetlink_expect.hpp"
 #include "table/table.hpp"
 #include "util/result.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-#include "table/memory.hpp"
+#include "table/memory/memory.hpp"
 
 #include "table/progress.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-#include "table/hints.hpp"
+#include "table/conntrack/hints.hpp"
 
 #include "util/bytes.hpp"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
-#include "table/ctnetlink_build.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
 
 #include "net/protocol.hpp"
-#include "table/ctnetlink_parse.hpp"
-#include "table/ctnetlink_tuple.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/ctnetlink_tuple.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "table/progress.hpp"
 
 #include <algorithm>

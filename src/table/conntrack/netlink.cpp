@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-#include "table/netlink.hpp"
+#include "table/conntrack/netlink.hpp"
 
 #include <cerrno>
 #include <fmt/core.h>

@@ -29,8 +29,10 @@ struct MemoryOptions {
 class Memory final : public Table {
   public:
     explicit Memory(MemoryOptions options = {});
-    // Asks for a first dump. The listener outlives the table.
-    void start(Listener& listener);
+
+    static constexpr Capabilities kCapabilities{};
+    Capabilities capabilities() const override { return kCapabilities; }
+    void start(Listener& listener) override;
 
     void put(const state::Flow& flow, Lifetime lifetime) override;
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
@@ -46,8 +48,8 @@ class Memory final : public Table {
     bool packet(const state::Flow& flow);
     // The entry is deleted by an administrator, or dies with the flow.
     void destroy(const state::Key& key);
-    // Seconds since any start; never backwards. Ends lifetimes, then carries out dumps.
-    void advance(std::uint64_t now);
+    // Ends lifetimes, then carries out dumps. Never backwards.
+    void advance(std::uint64_t now) override;
     // While true, events are lost; when it ends, a dump follows, as after ENOBUFS.
     void lose_events(bool lose);
     // The node loses its table (power), and nobody is told.

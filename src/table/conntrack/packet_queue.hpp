@@ -11,7 +11,7 @@
 // queue open, the rule's `bypass` lets packets pass.
 #pragma once
 
-#include "table/ctnetlink_parse.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
 #include "util/result.hpp"
 
 #include <array>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-#include "table/writer.hpp"
+#include "table/conntrack/writer.hpp"
 
-#include "table/ctnetlink_build.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_build.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "util/log.hpp"
 
 #include <algorithm>

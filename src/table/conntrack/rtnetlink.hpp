@@ -4,8 +4,8 @@
 // that leaves before it forgets the masqueraded flows of that address (nf_nat_masquerade.c).
 #pragma once
 
+#include "table/conntrack/netlink.hpp"
 #include "table/filter.hpp"
-#include "table/netlink.hpp"
 
 namespace encsync::table {
 

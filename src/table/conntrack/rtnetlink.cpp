@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-#include "table/rtnetlink.hpp"
+#include "table/conntrack/rtnetlink.hpp"
 
 #include "util/log.hpp"
 

@@ -2,8 +2,8 @@
 // One direction of a flow, as attributes of conntrack's netlink messages.
 #pragma once
 
-#include "table/ctnetlink_parse.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/netlink.hpp"
 
 namespace encsync::table::ctnetlink {
 

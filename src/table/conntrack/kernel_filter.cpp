@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-#include "table/kernel_filter.hpp"
+#include "table/conntrack/kernel_filter.hpp"
 
 #include "net/bpf.hpp"
 #include "util/bytes.hpp"

@@ -25,8 +25,8 @@
 // one has been carried out already and has the last word.
 #pragma once
 
-#include "table/ctnetlink_parse.hpp"
-#include "table/hints.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
+#include "table/conntrack/hints.hpp"
 #include "table/table.hpp"
 #include "util/bytes.hpp"
 

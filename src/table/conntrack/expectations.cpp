@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-#include "table/expectations.hpp"
+#include "table/conntrack/expectations.hpp"
 
-#include "table/kernel_filter.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/kernel_filter.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "util/log.hpp"
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-#include "table/ctnetlink_parse.hpp"
+#include "table/conntrack/ctnetlink_parse.hpp"
 
-#include "table/ctnetlink_tuple.hpp"
-#include "table/netlink.hpp"
+#include "table/conntrack/ctnetlink_tuple.hpp"
+#include "table/conntrack/netlink.hpp"
 #include "table/progress.hpp"
 
 // Before linux/in.h, which then leaves its own copy out.
