@@ -123,6 +123,13 @@ void text(Archive& a, std::string& value, std::string_view field) {
 }
 
 template<class Archive>
+void seconds(Archive& a, std::chrono::seconds& value, std::string_view field) {
+    auto count = static_cast<std::uint32_t>(value.count());
+    a.number(count, field);
+    value = std::chrono::seconds(count);
+}
+
+template<class Archive>
 void peer_id(Archive& a, PeerId& value, bool may_be_none, std::string_view field) {
     a.number(value, field);
     if (value >= kMaxPeers && !(may_be_none && value == kNoPeer))
@@ -164,32 +171,70 @@ void fields(Archive& a, Identity& m) {
         a.refuse("identity.seeds", "none");
 }
 
+constexpr std::size_t kMaxCredentials = [] {
+    std::size_t sum = 0;
+    for (const ike::CredentialTraits& kind : ike::kCredentials)
+        sum += kind.most;
+    return sum;
+}();
+constexpr std::size_t kMaxCredentialBytes = [] {
+    std::size_t sum = 0;
+    for (const ike::CredentialTraits& kind : ike::kCredentials)
+        sum += kind.most * (kind.max + 5); // with its kind and length
+    return sum;
+}();
+
+template<class Archive>
+void credentials(Archive& a, std::vector<ike::Credential>& list) {
+    auto count = static_cast<std::uint8_t>(std::min<std::size_t>(list.size(), 255));
+    a.number(count, "peer.credentials");
+    if constexpr (Archive::kReading) {
+        if (count > kMaxCredentials)
+            a.refuse("peer.credentials", "too many");
+        list.resize(a.ok() ? count : 0);
+    }
+    std::array<std::size_t, ike::kCredentials.size()> seen{};
+    for (ike::Credential& each : list) {
+        choice(a, each.kind, ike::kLastCredential, "peer.credentials");
+        if (!a.ok())
+            return;
+        const ike::CredentialTraits& kind = ike::traits(each.kind);
+        a.bytes(each.data, kind.max, kind.field);
+        if (each.data.size() < kind.min)
+            a.refuse(kind.field, "too short");
+        if (++seen[ike::index_of(each.kind)] > kind.most)
+            a.refuse(kind.field, "too many");
+    }
+}
+
+template<class Archive>
+void fields(Archive& a, ike::Peer& m) {
+    text(a, m.name, "peer.name");
+    text(a, m.leftid, "peer.leftid");
+    text(a, m.rightid, "peer.rightid");
+    text(a, m.ike, "peer.ike");
+    text(a, m.esp, "peer.esp");
+    seconds(a, m.ikelifetime, "peer.ikelifetime");
+    seconds(a, m.lifetime, "peer.lifetime");
+    seconds(a, m.margintime, "peer.margintime");
+    seconds(a, m.dpddelay, "peer.dpddelay");
+    seconds(a, m.dpdtimeout, "peer.dpdtimeout");
+    if (m.name.empty() || m.leftid.empty() || m.rightid.empty())
+        a.refuse("peer.name", "empty name or id");
+}
+
 template<class Archive>
 void fields(Archive& a, Peer& m) {
     peer_id(a, m.id, false, "peer.id");
-    text(a, m.name, "peer.name");
-    text(a, m.left_id, "peer.left_id");
-    text(a, m.right_id, "peer.right_id");
+    fields(a, static_cast<ike::Peer&>(m));
     endpoint(a, m.left, "peer.left");
     endpoint(a, m.right, "peer.right");
     a.number(m.natport, "peer.natport");
     address(a, m.inner_left, "peer.inner_left");
     address(a, m.inner_right, "peer.inner_right");
-    keys(a, m.trusted, kMaxTrusted, "peer.trusted");
-    a.bytes(m.psk, kMaxText, "peer.psk");
-    a.bytes(m.certificate, kMaxCertificate, "peer.certificate");
-    a.bytes(m.ca, kMaxCertificate, "peer.ca");
-    text(a, m.ike, "peer.ike");
-    text(a, m.esp, "peer.esp");
-    a.number(m.ikelifetime, "peer.ikelifetime");
-    a.number(m.lifetime, "peer.lifetime");
-    a.number(m.margintime, "peer.margintime");
-    a.number(m.dpddelay, "peer.dpddelay");
-    a.number(m.dpdtimeout, "peer.dpdtimeout");
+    credentials(a, m.auth.credentials);
     flag(a, m.transport_mode, "peer.transport_mode");
     flag(a, m.initiate, "peer.initiate");
-    if (m.name.empty() || m.left_id.empty() || m.right_id.empty())
-        a.refuse("peer.name", "empty name or id");
     if (m.left.address.family != m.right.address.family)
         a.refuse("peer.right", "left and right are of different families");
     if (m.inner_left.family != m.inner_right.family)
@@ -323,7 +368,7 @@ void wipe_array(std::array<std::uint8_t, N>& secret) {
 Result<std::vector<std::uint8_t>> encode(const Message& message) {
     std::vector<std::uint8_t> packet;
     // All at once, so that no secret is left behind in a smaller buffer that was outgrown.
-    packet.reserve(2048 + kMaxTrusted * 32 + 4 * kMaxText + 2 * kMaxCertificate);
+    packet.reserve(2048 + 5 * kMaxText + kMaxCredentialBytes);
     if (const auto* in = std::get_if<IkeIn>(&message))
         packet.reserve(in->datagram.size() + 128);
     if (const auto* out = std::get_if<IkeOut>(&message))
@@ -362,8 +407,9 @@ void wipe(Message& message) {
     if (auto* identity = std::get_if<Identity>(&message))
         for (auto& seed : identity->seeds)
             wipe_array(seed);
-    if (auto* peer = std::get_if<Peer>(&message); peer && !peer->psk.empty())
-        explicit_bzero(peer->psk.data(), peer->psk.size());
+    if (auto* peer = std::get_if<Peer>(&message))
+        for (ike::Credential& credential : peer->auth.credentials)
+            credential.wipe();
     if (auto* sa = std::get_if<AddSa>(&message))
         wipe_array(sa->keymat);
 }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "ipsec/esp/params.hpp"
+#include "ipsec/plugin/peer.hpp"
 #include "util/bytes.hpp"
 #include "util/result.hpp"
 
@@ -27,10 +28,8 @@ inline constexpr std::uint32_t kVersion = 1;
 inline constexpr std::size_t kMaxDatagram = 65507; // the largest UDP payload over IPv4
 inline constexpr std::size_t kMaxText = 1024;      // of one string
 inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one to come
-inline constexpr std::size_t kMaxTrusted = 8;      // keys trusted for one peer
-inline constexpr std::size_t kMaxCertificate = 16384;
 
-using Ed25519Public = std::array<std::uint8_t, 32>;
+using ike::Ed25519Public;
 using Ed25519Seed = std::array<std::uint8_t, 32>; // secret: wiped after use
 
 // ---- encsyncd to plugin --------------------------------------------------------------------
@@ -43,22 +42,12 @@ struct Identity {
 };
 
 // A peer, new or changed. Existing SAs of a changed peer are kept unless addresses or ids differ.
-struct Peer {
+struct Peer : ike::Peer {
     PeerId id = kNoPeer;
-    std::string name;                     // conn name
-    std::string left_id;                  // our IKE id towards it
-    std::string right_id;                 // its IKE id
     net::Endpoint left, right;            // outer addresses and UDP ports (500) of IKE_SA_INIT
     std::uint16_t natport = 4500;         // where both go on with IKE and ESP in UDP (RFC 3948)
     net::Address inner_left, inner_right; // traffic selectors, protocol 240
-    std::vector<Ed25519Public> trusted;   // keys it may prove itself with; none: refuse it
-    std::string psk;                      // secret; authby=psk when not empty
-    // X.509, DER: ours towards it, and the authority whose certificates it may prove itself with
-    // instead of with trusted keys.
-    std::vector<std::uint8_t> certificate, ca;
-    std::string ike, esp;                                        // proposals, strongSwan's notation
-    std::uint32_t ikelifetime = 0, lifetime = 0, margintime = 0; // seconds
-    std::uint32_t dpddelay = 0, dpdtimeout = 0;                  // seconds
+    ike::Authentication auth;
     bool transport_mode = false;
     bool initiate = true; // auto=start; else wait for the peer
 };

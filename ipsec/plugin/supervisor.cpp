@@ -74,8 +74,6 @@ Supervisor::~Supervisor() {
     if (identity_)
         for (auto& seed : identity_->seeds)
             ::explicit_bzero(seed.data(), seed.size());
-    for (auto& [id, peer] : peers_)
-        ::explicit_bzero(peer.psk.data(), peer.psk.size());
 }
 
 pid_t Supervisor::pid() const {
@@ -167,22 +165,12 @@ Result<void> Supervisor::set_peer(channel::Peer peer) {
     channel::wipe(*check);
     if (up_)
         send(peer);
-    forget(peer.id);
-    peers_[peer.id] = std::move(peer);
+    peers_.insert_or_assign(peer.id, std::move(peer));
     return {};
 }
 
-bool Supervisor::forget(PeerId peer) {
-    const auto known = peers_.find(peer);
-    if (known == peers_.end())
-        return false;
-    ::explicit_bzero(known->second.psk.data(), known->second.psk.size());
-    peers_.erase(known);
-    return true;
-}
-
 void Supervisor::remove_peer(PeerId peer) {
-    if (forget(peer) && up_)
+    if (peers_.erase(peer) != 0 && up_)
         send(channel::RemovePeer{peer});
 }
 

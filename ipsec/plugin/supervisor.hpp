@@ -120,7 +120,6 @@ class Supervisor {
     void handle(channel::Message& message);
     void greet(const channel::Hello& hello);
     void refuse(const std::string& reason);
-    bool forget(PeerId peer);
 
     void send(const channel::Message& message, bool may_be_lost = false);
     void flush();

@@ -136,12 +136,12 @@ class LiveCheck {
         if (!trusted)
             return fault("{}", trusted.error().text);
         for (const config::Conn& conn : config_.conns) {
-            for (const std::string& file : {conn.secretfile, conn.leftcert, conn.rightca})
+            for (const std::string& file : conn.files)
                 if (!file.empty() && ::access(file.c_str(), R_OK) != 0)
                     fault("conn {}: {}: {}", conn.name, file, std::strerror(errno));
-            const bool by_key = conn.authby == config::Authby::pubkey && conn.rightca.empty();
-            if (by_key && std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
-                              trusted->end())
+            if (conn.by_trusted_key() &&
+                std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
+                    trusted->end())
                 fault("conn {}: no key of '{}' is trusted; bring its public key and run encsync "
                       "keys trust",
                       conn.name, conn.rightid);

@@ -109,17 +109,19 @@ class Checker {
     }
 
     void authentication() {
-        const bool psk = conn_.authby == Authby::psk;
         if (!usable("authby"))
             return;
-        if (psk && !given("secretfile"))
-            fail({"authby"}, fmt::format("conn {} has no secretfile, which holds the preshared key",
-                                         conn_.name));
-        if (!psk && given("secretfile"))
-            fail({"secretfile"}, "secretfile is of authby=psk only");
-        for (const char* name : {"leftcert", "rightca"})
-            if (psk && given(name))
-                fail({name}, fmt::format("{} is of authby=pubkey only", name));
+        for (const Option& option : options()) {
+            if (!option.credential)
+                continue;
+            const auto& [kind, authby, required] = *option.credential;
+            if (conn_.authby == authby && required && !given(option.name))
+                fail({"authby"}, fmt::format("conn {} has no {}, which holds the {}", conn_.name,
+                                             option.name, ike::traits(kind).title));
+            if (conn_.authby != authby && given(option.name))
+                fail({option.name},
+                     fmt::format("{} is of authby={} only", option.name, word_of(authby)));
+        }
     }
 
     const Setup& setup_;

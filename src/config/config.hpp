@@ -12,6 +12,7 @@
 #pragma once
 
 #include "config/diagnostic.hpp"
+#include "ipsec/plugin/peer.hpp"
 #include "net/prefix.hpp"
 #include "state/nosync.hpp"
 #include "util/log.hpp"
@@ -66,30 +67,32 @@ struct Setup {
     bool operator==(const Setup&) const = default;
 };
 
-struct Conn {
-    std::string name;
+// What IKE needs of a peer, whose proposals have no word that is not known to us, and the rest.
+struct Conn : ike::Peer {
     Address left, right; // same family
-    std::string leftid, rightid;
     KeyExchange keyexchange{};
-    std::string ike, esp; // proposals in strongSwan's notation, every word known to us
-    std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
     std::uint32_t lifepackets = 0; // 0: as many as the cipher and the sequence numbers allow
-    std::chrono::seconds dpddelay{}, dpdtimeout{};
     std::uint8_t maxupd = 0;
     Wire wire{};
     std::vector<state::NoSyncRule> nosync, refuse; // besides those of the setup
     Auto startup{}; // option auto; never Auto::ignore in Config::conns
     Type type{};
     Authby authby{};
-    std::string secretfile;        // of psk
-    std::string leftcert, rightca; // certificates of pubkey; empty: raw public keys
-    std::uint16_t mtu = 0;         // bytes, of the outer path
+    std::array<std::string, ike::kCredentials.size()> files; // of credentials: file()
+    std::uint16_t mtu = 0;                                   // bytes, of the outer path
     bool operator==(const Conn&) const = default;
+
+    // The path of the file that holds a credential; empty: none is named.
+    std::string& file(ike::CredentialKind kind) { return files[ike::index_of(kind)]; }
+    const std::string& file(ike::CredentialKind kind) const { return files[ike::index_of(kind)]; }
+    // Whether the peer proves itself with a key of `encsync keys trust`: no file that is named
+    // holds anything else for that. It has one way, not a choice of them.
+    bool by_trusted_key() const;
 };
 
 struct Config {
     Setup setup;
-    std::vector<Conn> conns; // in the order of the file; at most kMaxPeers; a PeerId is an index
+    std::vector<Conn> conns; // in the order of the file; at most kMaxPeers
     bool operator==(const Config&) const = default;
 };
 

@@ -10,6 +10,7 @@ namespace encsync::config {
 
 namespace {
 
+// T is Setup, or what a Conn consists of.
 template<class T>
 T* section_of(Target target) {
     if constexpr (std::is_same_v<T, Setup>)
@@ -78,6 +79,11 @@ Verdict store(const Option& option, std::string_view text, Target target) {
     return store_in(kMember, option, text, target);
 }
 
+template<ike::CredentialKind kKind>
+Verdict store_file(const Option&, std::string_view text, Target target) {
+    return read_path(text, target.conn->file(kKind));
+}
+
 template<class E>
 constexpr Word word(std::string_view text, E value) {
     return {text, static_cast<int>(value), false};
@@ -109,6 +115,7 @@ constexpr std::array kTypeWords = {word("tunnel", Type::tunnel),
 constexpr std::array kAuthbyWords = {word("pubkey", Authby::pubkey), word("psk", Authby::psk),
                                      word("secret", Authby::psk)};
 
+using enum ike::CredentialKind;
 constexpr SectionKind kSetup = SectionKind::setup;
 constexpr SectionKind kConn = SectionKind::conn;
 constexpr std::uint32_t kMinute = 60, kHour = 3600, kDay = 86400;
@@ -499,23 +506,48 @@ constexpr std::array kOptions = {
            store<&Conn::authby>,
            {},
            kAuthbyWords},
-    Option{"secretfile", kConn, ValueType::path, "", "none", "/etc/encsync/minnie.psk",
+    Option{"secretfile",
+           kConn,
+           ValueType::path,
+           "",
+           "none",
+           "/etc/encsync/minnie.psk",
            "The file that holds the preshared key of `authby=psk`: its whole content, but for a "
            "line end after it; 16 bytes at least. It belongs to root and nobody else may read it. "
            "Make it with `openssl rand -base64 32`.",
-           store<&Conn::secretfile>},
-    Option{"leftcert", kConn, ValueType::path, "", "none: the raw public key",
+           store_file<psk>,
+           {},
+           {},
+           {},
+           CredentialFile{psk, Authby::psk, true}},
+    Option{"leftcert",
+           kConn,
+           ValueType::path,
+           "",
+           "none: the raw public key",
            "/etc/encsync/mickey.pem",
            "The file of a certificate (X.509, PEM or DER) for this node's key, shown to a peer "
            "that wants one. `encsync keys export --pem` has the public key to certify; `leftid` "
            "must be among its alternative names.",
-           store<&Conn::leftcert>},
-    Option{"rightca", kConn, ValueType::path, "", "none: trusted raw public keys",
+           store_file<certificate>,
+           {},
+           {},
+           {},
+           CredentialFile{certificate, Authby::pubkey, false}},
+    Option{"rightca",
+           kConn,
+           ValueType::path,
+           "",
+           "none: trusted raw public keys",
            "/etc/encsync/ca.pem",
            "The file of the certificate of an authority (X.509, PEM or DER). With it the peer "
            "proves itself by a certificate that this authority has issued for `rightid`, and not "
            "by a key of `encsync keys trust`. Revocation lists are not asked for.",
-           store<&Conn::rightca>},
+           store_file<ca>,
+           {},
+           {},
+           {},
+           CredentialFile{ca, Authby::pubkey, false}},
     Option{"mtu",
            kConn,
            ValueType::number,
@@ -568,6 +600,16 @@ std::vector<std::string_view> option_names(SectionKind section) {
 std::optional<pfsync::Dialect> dialect_of(Wire wire) {
     const auto* word = std::ranges::find(kWireWords, static_cast<int>(wire), &Word::value);
     return pfsync::dialect_named(word->text);
+}
+
+std::string_view word_of(Authby authby) {
+    return std::ranges::find(kAuthbyWords, static_cast<int>(authby), &Word::value)->text;
+}
+
+bool Conn::by_trusted_key() const {
+    return std::ranges::none_of(ike::kCredentials, [this](const ike::CredentialTraits& kind) {
+        return kind.admits && !file(kind.kind).empty();
+    });
 }
 
 std::string describe_type(const Option& option) {

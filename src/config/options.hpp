@@ -35,6 +35,13 @@ struct Target {
     Conn* conn = nullptr;
 };
 
+// Of an option that names the file of a credential.
+struct CredentialFile {
+    ike::CredentialKind kind;
+    Authby authby;         // with which alone it may be given
+    bool required = false; // and with which it must be
+};
+
 struct Option {
     std::string_view name;
     SectionKind section;
@@ -49,6 +56,7 @@ struct Option {
     Limits limits{};               // of numbers and durations
     std::span<const Word> words{}; // of words
     std::string_view alias{};      // another name for it
+    std::optional<CredentialFile> credential{};
 };
 
 std::span<const Option> options();
@@ -58,6 +66,9 @@ std::vector<std::string_view> option_names(SectionKind section);
 
 // The dialect of a pf firewall, which the word of `wire` names; none of `encsync` and `auto`.
 std::optional<pfsync::Dialect> dialect_of(Wire wire);
+
+// "pubkey"
+std::string_view word_of(Authby authby);
 
 // "duration, 2s to 1d": for the documentation.
 std::string describe_type(const Option& option);

@@ -11,6 +11,21 @@
 
 namespace encsync::daemon {
 
+namespace {
+
+// The keys that a peer may prove itself with.
+std::vector<keys::RawKey> trusted_for(const config::Conn& conn,
+                                      const std::vector<keys::TrustedKey>& all) {
+    std::vector<keys::RawKey> out;
+    if (conn.by_trusted_key())
+        for (const keys::TrustedKey& key : all)
+            if (key.name == conn.rightid)
+                out.push_back(key.key);
+    return out;
+}
+
+} // namespace
+
 Result<Node::Keys> Node::read_keys(const std::vector<config::Conn>& conns) const {
     // By its path: the directory may have been replaced by a restored one.
     auto store = keys::Store::open(config_.setup.keydir);
@@ -29,10 +44,10 @@ Result<Node::Keys> Node::read_keys(const std::vector<config::Conn>& conns) const
     for (const config::Conn& conn : conns) {
         if (conn.name.empty())
             continue;
-        auto proof = Proof::read(conn);
-        if (!proof)
-            return Error{fmt::format("conn {}: {}", conn.name, proof.error().text)};
-        keys.proofs.emplace(conn.name, std::move(*proof));
+        auto files = read_files(conn);
+        if (!files)
+            return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
+        keys.files.emplace(conn.name, std::move(*files));
     }
     return keys;
 }
@@ -43,37 +58,19 @@ Node::Told::~Told() {
 }
 
 channel::Peer Node::charon_peer(PeerId id, const config::Conn& conn, const Keys& keys) const {
-    const auto seconds = [](std::chrono::seconds span) {
-        return static_cast<std::uint32_t>(span.count());
-    };
     channel::Peer peer;
+    static_cast<ike::Peer&>(peer) = conn;
     peer.id = id;
-    peer.name = conn.name;
-    peer.left_id = conn.leftid;
-    peer.right_id = conn.rightid;
     peer.left = {conn.left.ip, config_.setup.ikeport};
     peer.right = {conn.right.ip, config_.setup.ikeport};
     peer.natport = config_.setup.natport;
     peer.inner_left = conn.left.ip;
     peer.inner_right = conn.right.ip;
-    peer.ike = conn.ike;
-    peer.esp = conn.esp;
-    peer.ikelifetime = seconds(conn.ikelifetime);
-    peer.lifetime = seconds(conn.lifetime);
-    peer.margintime = seconds(conn.margintime);
-    peer.dpddelay = seconds(conn.dpddelay);
     peer.transport_mode = conn.type == config::Type::transport;
-    peer.dpdtimeout = seconds(conn.dpdtimeout);
     peer.initiate = conn.startup == config::Auto::start;
-    const Proof& proof = keys.proofs.at(conn.name);
-    peer.psk = proof.psk;
-    peer.certificate = proof.certificate;
-    peer.ca = proof.ca;
-    // One way to prove itself, not a choice of them.
-    if (peer.psk.empty() && peer.ca.empty())
-        for (const keys::TrustedKey& key : keys.trusted)
-            if (key.name == conn.rightid)
-                peer.trusted.push_back(key.key);
+    peer.auth = keys.files.at(conn.name);
+    for (const keys::RawKey& key : trusted_for(conn, keys.trusted))
+        peer.auth.add(ike::CredentialKind::trusted, key);
     return peer;
 }
 
@@ -121,38 +118,33 @@ void Node::take_keys(Keys keys, Told told) {
         auto& peer = std::get<channel::Peer>(message);
         const PeerId id = peer.id;
         PeerLife& life = lives_[id];
-        const bool nobody = peer.trusted.empty() && peer.psk.empty() && peer.ca.empty();
+        const ike::Authentication& files = keys.files.at(peer.name);
+        const bool nobody = !peer.auth.admits();
         if (nobody) {
             life.last_error = fmt::format(
                 "no key of '{}' is trusted; bring its public key and run encsync keys trust",
-                peer.right_id);
+                peer.rightid);
             log::warning("peer {}: {}", peer.name, life.last_error);
         }
-        const auto is_for = [&peer](const keys::Identity& mine) {
-            return keys::certifies(peer.certificate, mine.key);
-        };
-        // A peer with a preshared key asks for no other; one that takes certificates takes the key
-        // that ours is for.
         life.vouched.clear();
         for (const keys::Identity& mine : keys.identities)
-            if (!peer.psk.empty() || (!peer.certificate.empty() && is_for(mine)))
+            if (vouches(files, mine.key))
                 life.vouched.push_back(mine.key);
         std::vector<sync::KeyPrint> trusted;
-        for (const auto& key : peer.trusted)
-            trusted.push_back(keys::key_print(key));
+        std::ranges::transform(trusted_for(config_.conns[id], keys.trusted),
+                               std::back_inserter(trusted), keys::key_print);
         turn();
         engine_->set_trusted(id, std::move(trusted));
-        if (!peer.certificate.empty() && life.vouched.empty()) {
+        if (files.count(ike::CredentialKind::certificate) != 0 && life.vouched.empty()) {
             life.last_error = fmt::format("{} is not for this node's key; certify the one that "
                                           "encsync keys export --pem prints",
-                                          config_.conns[id].leftcert);
+                                          config_.conns[id].file(ike::CredentialKind::certificate));
             log::warning("peer {}: {}", peer.name, life.last_error);
         }
-        const bool withdrawn =
-            life.key && std::ranges::find(peer.trusted, *life.key) == peer.trusted.end();
-        const Proof::Digest proof = keys.proofs.at(peer.name).digest();
-        const bool replaced = life.proof && *life.proof != proof;
-        life.proof = proof;
+        const bool withdrawn = life.key && !peer.auth.has(ike::CredentialKind::trusted, *life.key);
+        const FilesDigest now = digest(files);
+        const bool replaced = life.files && *life.files != now;
+        life.files = now;
         if ((withdrawn || replaced) && engine_->session(id).link_up)
             log::notice("peer {}: cut off, as {} is no longer trusted; it may come back with "
                         "another",

@@ -13,9 +13,9 @@
 
 #include "config/config.hpp"
 #include "control/server.hpp"
+#include "daemon/credentials.hpp"
 #include "daemon/ipsec_choice.hpp"
 #include "daemon/machine.hpp"
-#include "daemon/proof.hpp"
 #include "daemon/repeats.hpp"
 #include "daemon/run_dir.hpp"
 #include "ipsec/link/enc0.hpp"
@@ -77,7 +77,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         Repeats failures;                          // as the log is told of them
         std::string end;                           // why its SAs go
         std::optional<channel::Ed25519Public> key; // what it proved itself with last
-        std::optional<Proof::Digest> proof;        // files that it may do so with
+        std::optional<FilesDigest> files;          // that it may do so with
         std::vector<keys::RawKey> vouched; // keys of ours that need no trust of it: see take_keys()
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0;
@@ -92,7 +92,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
         keys::Store store;
         std::vector<keys::Identity> identities;
         std::vector<keys::TrustedKey> trusted;
-        std::map<std::string, Proof> proofs; // by the name of the conn
+        std::map<std::string, ike::Authentication> files; // by the name of the conn
     };
     struct Changes; // of a reload
     // What charon is told: who we are, then of each peer. Wiped at the end.

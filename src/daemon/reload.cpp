@@ -52,13 +52,7 @@ std::vector<std::string> names_of(const std::vector<Conn>& conns) {
 // Whether charon alone has to hear of what has changed in a conn, and its SAs may stay.
 bool concerns_charon_only(const Conn& old, const Conn& fresh) {
     Conn with = old;
-    with.ike = fresh.ike;
-    with.esp = fresh.esp;
-    with.ikelifetime = fresh.ikelifetime;
-    with.lifetime = fresh.lifetime;
-    with.margintime = fresh.margintime;
-    with.dpddelay = fresh.dpddelay;
-    with.dpdtimeout = fresh.dpdtimeout;
+    static_cast<ike::Terms&>(with) = fresh;
     with.startup = fresh.startup;
     return with == fresh;
 }

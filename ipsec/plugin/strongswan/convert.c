@@ -59,6 +59,15 @@ uint8_t encsync_peer_of(ike_sa_t *ike_sa)
 /*
  * Described in header.
  */
+identification_t *encsync_fqdn(const char *name)
+{
+	return identification_create_from_encoding(ID_FQDN,
+								chunk_create((u_char*)name, strlen(name)));
+}
+
+/*
+ * Described in header.
+ */
 certificate_t *encsync_x509(const uint8_t *der, size_t len)
 {
 	return lib->creds->create(lib->creds, CRED_CERTIFICATE, CERT_X509,

@@ -20,6 +20,9 @@ encsync_address_t encsync_from_host(host_t *host);
 /** The peer that an IKE_SA is with: by its configuration or, before there is one, by address. */
 uint8_t encsync_peer_of(ike_sa_t *ike_sa);
 
+/** An IKE identity of the type FQDN. */
+identification_t *encsync_fqdn(const char *name);
+
 /** A certificate from its DER; NULL if it is none. */
 certificate_t *encsync_x509(const uint8_t *der, size_t len);
 

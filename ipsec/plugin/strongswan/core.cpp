@@ -25,6 +25,8 @@ static_assert(ENCSYNC_NO_PEER == kNoPeer && ENCSYNC_MAX_PEERS == kMaxPeers);
 static_assert(ENCSYNC_AES256GCM16 == static_cast<int>(esp::Cipher::aes256gcm16));
 static_assert(ENCSYNC_CHACHA20POLY1305 == static_cast<int>(esp::Cipher::chacha20poly1305));
 static_assert(ENCSYNC_PFSYNC == net::kPfsync);
+static_assert(ENCSYNC_CA == static_cast<int>(ike::CredentialKind::ca) &&
+              ike::kLastCredential == ike::CredentialKind::ca);
 static_assert(ENCSYNC_PEER_DELETED == static_cast<int>(channel::PeerEventKind::peer_deleted));
 
 struct Core {
@@ -117,29 +119,30 @@ void carry_out(channel::Peer& m) {
         std::lock_guard lock(core().mutex);
         change = core().peers.set(m);
     }
+    const auto seconds = [](std::chrono::seconds span) {
+        return static_cast<std::uint32_t>(span.count());
+    };
+    std::vector<encsync_credential_t> credentials;
+    for (const ike::Credential& each : m.auth.credentials)
+        credentials.push_back({static_cast<encsync_credential_kind_t>(each.kind), each.data.data(),
+                               each.data.size()});
     const encsync_peer_t peer{
         .id = m.id,
         .name = m.name.c_str(),
-        .left_id = m.left_id.c_str(),
-        .right_id = m.right_id.c_str(),
+        .leftid = m.leftid.c_str(),
+        .rightid = m.rightid.c_str(),
         .left = address(m.left.address),
         .right = address(m.right.address),
         .inner_left = address(m.inner_left),
         .inner_right = address(m.inner_right),
-        .trusted = reinterpret_cast<const std::uint8_t(*)[ENCSYNC_KEY_SIZE]>(m.trusted.data()),
-        .trusted_count = m.trusted.size(),
-        .psk = reinterpret_cast<const std::uint8_t*>(m.psk.data()),
-        .psk_len = m.psk.size(),
-        .certificate = m.certificate.data(),
-        .certificate_len = m.certificate.size(),
-        .ca = m.ca.data(),
-        .ca_len = m.ca.size(),
+        .credentials = credentials.data(),
+        .credential_count = credentials.size(),
         .ike = m.ike.c_str(),
         .esp = m.esp.c_str(),
-        .ikelifetime = m.ikelifetime,
-        .lifetime = m.lifetime,
-        .margintime = m.margintime,
-        .dpddelay = m.dpddelay,
+        .ikelifetime = seconds(m.ikelifetime),
+        .lifetime = seconds(m.lifetime),
+        .margintime = seconds(m.margintime),
+        .dpddelay = seconds(m.dpddelay),
         .transport_mode = m.transport_mode,
     };
     if (!change.old_name.empty() && change.old_name != m.name)
@@ -318,24 +321,16 @@ bool encsync_core_transport(uint8_t id) {
     return peer && peer->transport_mode;
 }
 
-size_t encsync_core_trusted(uint8_t id) {
+size_t encsync_core_credentials(uint8_t id, encsync_credential_kind_t kind) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(id);
-    return peer ? peer->trusted.size() : 0;
-}
-
-bool encsync_core_has_ca(uint8_t id) {
-    std::lock_guard lock(core().mutex);
-    const channel::Peer* peer = core().peers.find(id);
-    return peer && !peer->ca.empty();
+    return peer ? peer->auth.count(static_cast<ike::CredentialKind>(kind)) : 0;
 }
 
 bool encsync_core_trusts(uint8_t id, const uint8_t key[ENCSYNC_KEY_SIZE]) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(id);
-    return peer && std::ranges::any_of(peer->trusted, [&](const auto& trusted) {
-               return std::equal(trusted.begin(), trusted.end(), key);
-           });
+    return peer && peer->auth.has(ike::CredentialKind::trusted, {key, ENCSYNC_KEY_SIZE});
 }
 
 bool encsync_core_goes_first(uint8_t id) {

@@ -39,24 +39,32 @@ typedef struct {
 	uint16_t port;
 } encsync_endpoint_t;
 
-/** A peer from the configuration; strings and keys are valid during the call only. */
+/** As ike::CredentialKind. */
+typedef enum {
+	ENCSYNC_TRUSTED = 1,	 /* a raw public key that the peer may prove itself with */
+	ENCSYNC_PSK = 2,
+	ENCSYNC_CERTIFICATE = 3, /* X.509 DER: ours */
+	ENCSYNC_CA = 4,			 /* X.509 DER: whose certificates the peer may prove itself with */
+} encsync_credential_kind_t;
+
+typedef struct {
+	encsync_credential_kind_t kind;
+	const uint8_t *data;
+	size_t len;
+} encsync_credential_t;
+
+/** A peer from the configuration; strings and credentials are valid during the call only. */
 typedef struct {
 	uint8_t id;
 	const char *name;
-	const char *left_id;
-	const char *right_id;
+	const char *leftid;
+	const char *rightid;
 	encsync_address_t left;
 	encsync_address_t right;
 	encsync_address_t inner_left;
 	encsync_address_t inner_right;
-	const uint8_t (*trusted)[ENCSYNC_KEY_SIZE];
-	size_t trusted_count;
-	const uint8_t *psk;
-	size_t psk_len;
-	const uint8_t *certificate; /* X.509 DER: ours; may be none */
-	size_t certificate_len;
-	const uint8_t *ca; /* whose certificates it may prove itself with; may be none */
-	size_t ca_len;
+	const encsync_credential_t *credentials;
+	size_t credential_count;
 	const char *ike;
 	const char *esp;
 	uint32_t ikelifetime;
@@ -154,10 +162,8 @@ uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
 bool encsync_core_transport(uint8_t peer);
 /** Our address towards a peer. */
 bool encsync_core_left(uint8_t peer, encsync_address_t *left);
-/** How many keys are trusted for a peer. */
-size_t encsync_core_trusted(uint8_t peer);
-/** Whether a peer proves itself by a certificate. */
-bool encsync_core_has_ca(uint8_t peer);
+/** How many credentials of a kind a peer has; secret ones are not counted. */
+size_t encsync_core_credentials(uint8_t peer, encsync_credential_kind_t kind);
 bool encsync_core_trusts(uint8_t peer, const uint8_t key[ENCSYNC_KEY_SIZE]);
 
 /** Whether this end goes first where both may do the same; the other one waits. */

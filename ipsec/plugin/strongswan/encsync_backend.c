@@ -3,6 +3,7 @@
  */
 
 #include "encsync_backend.h"
+#include "encsync_auth.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -48,7 +49,7 @@ static void set_rekeying(const encsync_peer_t *peer, uint32_t lifetime,
 	uint32_t margin;
 
 	margin = min(peer->margintime, lifetime / 2);
-	if (strcmp(peer->left_id, peer->right_id) > 0)
+	if (strcmp(peer->leftid, peer->rightid) > 0)
 	{
 		*rekey = max(lifetime - margin / 2, 1);
 		*jitter = 0;
@@ -104,40 +105,6 @@ static traffic_selector_t *create_ts(const encsync_address_t *address)
 }
 
 /**
- * Create the configuration for one end's authentication
- */
-static auth_cfg_t *create_auth(const encsync_peer_t *peer, bool local)
-{
-	const char *id = local ? peer->left_id : peer->right_id;
-	certificate_t *cert;
-	auth_cfg_t *auth;
-
-	auth = auth_cfg_create();
-	auth->add(auth, AUTH_RULE_AUTH_CLASS,
-			  peer->psk_len ? AUTH_CLASS_PSK : AUTH_CLASS_PUBKEY);
-	auth->add(auth, AUTH_RULE_IDENTITY,
-			  identification_create_from_encoding(ID_FQDN,
-									chunk_create((u_char*)id, strlen(id))));
-	if (local && peer->certificate_len)
-	{
-		cert = encsync_x509(peer->certificate, peer->certificate_len);
-		if (cert)
-		{
-			auth->add(auth, AUTH_RULE_SUBJECT_CERT, cert);
-		}
-	}
-	if (!local && peer->ca_len)
-	{
-		cert = encsync_x509(peer->ca, peer->ca_len);
-		if (cert)
-		{
-			auth->add(auth, AUTH_RULE_CA_CERT, cert);
-		}
-	}
-	return auth;
-}
-
-/**
  * Create charon's configuration of a peer
  */
 static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
@@ -146,13 +113,11 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 		.version = IKEV2,
 		.local_port = IKEV2_UDP_PORT,
 		.remote_port = IKEV2_UDP_PORT,
-		.no_certreq = !peer->ca_len,
 		.force_encap = TRUE,
 		.fragmentation = FRAGMENTATION_YES,
 		.childless = CHILDLESS_NEVER,
 	};
 	peer_cfg_create_t cfg = {
-		.cert_policy = peer->certificate_len ? CERT_ALWAYS_SEND : CERT_NEVER_SEND,
 		.unique = UNIQUE_REPLACE,
 		/* the keeper tries again, in its own rhythm */
 		.keyingtries = 1,
@@ -180,6 +145,7 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	right->destroy(right);
 	ike.local = local;
 	ike.remote = remote;
+	encsync_auth_configure(peer, &ike, &cfg);
 
 	set_rekeying(peer, peer->ikelifetime, &cfg.rekey_time, &cfg.jitter_time);
 	cfg.over_time = max(peer->margintime, MIN_OVER_TIME);
@@ -206,8 +172,8 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 									create_ts(&peer->inner_right));
 
 	peer_cfg = peer_cfg_create((char*)peer->name, ike_cfg, &cfg);
-	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, TRUE), TRUE);
-	peer_cfg->add_auth_cfg(peer_cfg, create_auth(peer, FALSE), FALSE);
+	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, TRUE), TRUE);
+	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, FALSE), FALSE);
 	peer_cfg->add_child_cfg(peer_cfg, child_cfg);
 	return peer_cfg;
 }

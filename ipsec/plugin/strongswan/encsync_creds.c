@@ -3,6 +3,7 @@
  */
 
 #include "encsync_creds.h"
+#include "encsync_auth.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -69,39 +70,6 @@ struct private_encsync_creds_t {
 };
 
 /**
- * Create a "certificate" that says no more than that a key belongs to an
- * identity; the key is adopted.
- */
-static certificate_t *create_cert(public_key_t *key, const char *id)
-{
-	certificate_t *cert;
-	identification_t *subject;
-
-	if (!key)
-	{
-		return NULL;
-	}
-	subject = identification_create_from_encoding(ID_FQDN,
-									chunk_create((u_char*)id, strlen(id)));
-	cert = lib->creds->create(lib->creds, CRED_CERTIFICATE, CERT_TRUSTED_PUBKEY,
-							  BUILD_PUBLIC_KEY, key, BUILD_SUBJECT, subject,
-							  BUILD_END);
-	subject->destroy(subject);
-	key->destroy(key);
-	return cert;
-}
-
-/**
- * Create a public key from its 32 bytes
- */
-static public_key_t *create_public(const uint8_t key[ENCSYNC_KEY_SIZE])
-{
-	return lib->creds->create(lib->creds, CRED_PUBLIC_KEY, KEY_ED25519,
-					BUILD_EDDSA_PUB,
-					chunk_create((u_char*)key, ENCSYNC_KEY_SIZE), BUILD_END);
-}
-
-/**
  * Put a set in the place of another, which may be NULL as well as the new one
  */
 static void replace_set(mem_cred_t **place, mem_cred_t *fresh)
@@ -130,7 +98,7 @@ static void set_alias(private_encsync_creds_t *this, uint8_t id)
 
 	if (this->own && this->left_ids[id])
 	{
-		cert = create_cert(create_public(this->own_public), this->left_ids[id]);
+		cert = encsync_auth_bind(encsync_auth_public(this->own_public), this->left_ids[id]);
 		if (cert)
 		{
 			fresh = mem_cred_create();
@@ -176,7 +144,7 @@ METHOD(encsync_creds_t, set_identity, void,
 		this->mutex->unlock(this->mutex);
 		chunk_free(&spki);
 	}
-	cert = create_cert(public, name);
+	cert = encsync_auth_bind(public, name);
 	if (!cert)
 	{
 		private->destroy(private);
@@ -222,68 +190,27 @@ static void replace_peer(private_encsync_creds_t *this, uint8_t id,
 	this->mutex->unlock(this->mutex);
 }
 
-/**
- * Add a certificate if there is one; say so if it cannot be used
- */
-static void add_x509(mem_cred_t *set, const uint8_t *der, size_t len,
-					 bool trusted, const char *peer, const char *keyword)
-{
-	certificate_t *cert;
-	char text[256];
-
-	if (!len)
-	{
-		return;
-	}
-	cert = encsync_x509(der, len);
-	if (cert)
-	{
-		set->add_cert(set, trusted, cert);
-		return;
-	}
-	snprintf(text, sizeof(text), "%s: the certificate of %s cannot be read",
-			 peer, keyword);
-	encsync_core_log(3, text);
-}
-
 METHOD(encsync_creds_t, set_peer, void,
 	private_encsync_creds_t *this, const encsync_peer_t *peer)
 {
+	const encsync_credential_t *each;
 	mem_cred_t *fresh;
-	certificate_t *cert;
-	shared_key_t *shared;
 	char all[MAX_FINGERPRINTS] = "", one[64];
 	size_t i, len;
 
 	fresh = mem_cred_create();
-	for (i = 0; i < peer->trusted_count; i++)
+	encsync_auth_load(fresh, peer);
+	for (i = 0; i < peer->credential_count; i++)
 	{
-		cert = create_cert(create_public(peer->trusted[i]), peer->right_id);
-		if (cert)
+		each = &peer->credentials[i];
+		if (each->kind == ENCSYNC_TRUSTED)
 		{
-			fresh->add_cert(fresh, TRUE, cert);
+			encsync_fingerprint(each->data, one, sizeof(one));
+			len = strlen(all);
+			snprintf(all + len, sizeof(all) - len, "%s%s", len ? ", " : "", one);
 		}
-		encsync_fingerprint(peer->trusted[i], one, sizeof(one));
-		len = strlen(all);
-		snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "", one);
 	}
-	add_x509(fresh, peer->ca, peer->ca_len, TRUE, peer->name, "rightca");
-	add_x509(fresh, peer->certificate, peer->certificate_len, FALSE, peer->name,
-			 "leftcert");
-	if (peer->psk_len)
-	{
-		shared = shared_key_create(SHARED_IKE,
-				chunk_clone(chunk_create((u_char*)peer->psk, peer->psk_len)));
-		fresh->add_shared(fresh, shared,
-				identification_create_from_encoding(ID_FQDN,
-						chunk_create((u_char*)peer->left_id,
-									 strlen(peer->left_id))),
-				identification_create_from_encoding(ID_FQDN,
-						chunk_create((u_char*)peer->right_id,
-									 strlen(peer->right_id))),
-				NULL);
-	}
-	replace_peer(this, peer->id, fresh, peer->left_id, all);
+	replace_peer(this, peer->id, fresh, peer->leftid, all);
 }
 
 METHOD(encsync_creds_t, remove_peer, void,
@@ -303,7 +230,7 @@ METHOD(encsync_creds_t, remember, void,
 	{
 		return;
 	}
-	cert = create_cert(create_public(key), "");
+	cert = encsync_auth_bind(encsync_auth_public(key), "");
 	if (cert)
 	{
 		auth = auth_cfg_create();

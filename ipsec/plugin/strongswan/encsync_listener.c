@@ -3,6 +3,7 @@
  */
 
 #include "encsync_listener.h"
+#include "encsync_auth.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -112,52 +113,17 @@ static void get_caller(ike_sa_t *ike_sa, char *buf, size_t len)
 }
 
 /**
- * Get a rule of how an end has to prove itself; NULL if we do not know whom
- * we talk to, or if there is no such rule
- */
-static void *get_rule(ike_sa_t *ike_sa, bool local, auth_rule_t rule)
-{
-	enumerator_t *enumerator;
-	auth_cfg_t *auth;
-	peer_cfg_t *cfg;
-	void *value = NULL;
-
-	cfg = ike_sa->get_peer_cfg(ike_sa);
-	if (cfg)
-	{
-		enumerator = cfg->create_auth_cfg_enumerator(cfg, local);
-		if (enumerator->enumerate(enumerator, &auth))
-		{
-			value = auth->get(auth, rule);
-		}
-		enumerator->destroy(enumerator);
-	}
-	return value;
-}
-
-/**
- * Check if the ends are to prove themselves by a preshared key
- */
-static bool with_psk(ike_sa_t *ike_sa)
-{
-	return (uintptr_t)get_rule(ike_sa, FALSE, AUTH_RULE_AUTH_CLASS) ==
-		   AUTH_CLASS_PSK;
-}
-
-/**
  * We refuse the peer: say why
  */
 static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
-	char who[256], keys[512], shown[64], text[MAX_TEXT];
-	uint8_t peer, key[ENCSYNC_KEY_SIZE];
+	char who[256], keys[512], text[MAX_TEXT];
 	identification_t *id, *expected;
 
 	get_caller(ike_sa, who, sizeof(who));
 	id = ike_sa->get_other_id(ike_sa);
-	expected = get_rule(ike_sa, FALSE, AUTH_RULE_IDENTITY);
-	peer = encsync_peer_of(ike_sa);
-	this->creds->get_trusted(this->creds, peer, keys, sizeof(keys));
+	expected = encsync_auth_rule(ike_sa, FALSE, AUTH_RULE_IDENTITY);
+	this->creds->get_trusted(this->creds, encsync_peer_of(ike_sa), keys, sizeof(keys));
 
 	if (!expected)
 	{
@@ -169,31 +135,9 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 		snprintf(text, sizeof(text), "%s: it calls itself '%Y', not '%Y' as "
 				 "rightid says", who, id, expected);
 	}
-	else if (with_psk(ike_sa))
-	{
-		snprintf(text, sizeof(text), "%s: its preshared key is not ours", who);
-	}
-	else if (encsync_core_has_ca(peer))
-	{
-		snprintf(text, sizeof(text), "%s: it showed no valid certificate for "
-				 "'%Y' that the authority in rightca has issued", who, id);
-	}
-	else if (!encsync_core_trusted(peer))
-	{
-		snprintf(text, sizeof(text), "%s: no key of it is trusted here "
-				 "(encsync keys trust FILE)", who);
-	}
-	else if (encsync_get_key(ike_sa, FALSE, key))
-	{
-		encsync_fingerprint(key, shown, sizeof(shown));
-		snprintf(text, sizeof(text), "%s: it proved itself with the key %s, "
-				 "which is trusted for another peer (trusted: %s)", who, shown,
-				 keys);
-	}
 	else
 	{
-		snprintf(text, sizeof(text), "%s: no trusted key matches the one it "
-				 "signed with (trusted: %s)", who, keys);
+		encsync_auth_explain(ike_sa, who, keys, text, sizeof(text));
 	}
 	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
 }
@@ -204,26 +148,10 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
 	char name[128], key[64], text[MAX_TEXT];
-	identification_t *id;
 
 	get_name(ike_sa, name, sizeof(name));
-	id = ike_sa->get_my_id(ike_sa);
-	if (with_psk(ike_sa))
-	{
-		snprintf(text, sizeof(text), "%s refused us: has it the same preshared "
-				 "key, and our id '%Y' as its rightid?", name, id);
-	}
-	else if (get_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT))
-	{
-		snprintf(text, sizeof(text), "%s refused us: does it trust the authority "
-				 "of our leftcert, and is our id '%Y' its rightid?", name, id);
-	}
-	else
-	{
-		this->creds->get_fingerprint(this->creds, key, sizeof(key));
-		snprintf(text, sizeof(text), "%s refused us: is our key %s trusted "
-				 "there, and our id '%Y' its rightid?", name, key, id);
-	}
+	this->creds->get_fingerprint(this->creds, key, sizeof(key));
+	encsync_auth_explain_refusal(ike_sa, name, key, text, sizeof(text));
 	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
 }
 
@@ -481,7 +409,7 @@ METHOD(listener_t, authorize, bool,
 	/* charon looks for keys among those of all peers: whom keys are trusted
 	 * for is not to get in by another's authority */
 	peer = encsync_peer_of(ike_sa);
-	if (encsync_core_trusted(peer) &&
+	if (encsync_core_credentials(peer, ENCSYNC_TRUSTED) &&
 		!(encsync_get_key(ike_sa, FALSE, key) && encsync_core_trusts(peer, key)))
 	{
 		peer_auth_failed(this, ike_sa);

@@ -14,6 +14,7 @@ constexpr auto kLongestPause = 3s;
 // An IKE_SA that got no CHILD_SA is given this long before a CHILD_SA is asked for.
 constexpr auto kChildless = 3s;
 constexpr auto kRepeat = 60s;
+constexpr auto kTrusted = ike::CredentialKind::trusted;
 
 bool same_address(const net::Address& a, const encsync_address_t& b) {
     return a.is_v6() == b.ipv6 &&
@@ -25,7 +26,7 @@ bool same_address(const net::Address& a, const encsync_address_t& b) {
 // If both ends of a conn initiated at once, there would be two of each SA. So the one whose id
 // sorts first goes first, and the other only if nothing has come of that.
 Clock::duration Peers::head_start(const channel::Peer& peer) {
-    return peer.left_id <= peer.right_id ? 0s : 2s;
+    return peer.leftid <= peer.rightid ? 0s : 2s;
 }
 
 PeerEntry* Peers::entry(PeerId id) {
@@ -40,15 +41,14 @@ PeerChange Peers::set(const channel::Peer& peer) {
     PeerChange change;
     if (const channel::Peer* old = find(peer.id)) {
         change.old_name = old->name;
-        change.restart = old->name != peer.name || old->left_id != peer.left_id ||
-                         old->right_id != peer.right_id || old->left != peer.left ||
+        change.restart = old->name != peer.name || old->leftid != peer.leftid ||
+                         old->rightid != peer.rightid || old->left != peer.left ||
                          old->right != peer.right || old->inner_left != peer.inner_left ||
                          old->inner_right != peer.inner_right ||
-                         (peer.trusted.empty() && peer.psk.empty() && peer.ca.empty());
+                         !peer.auth.admits();
         change.withdrawn =
-            std::any_of(old->trusted.begin(), old->trusted.end(), [&](const auto& key) {
-                return std::find(peer.trusted.begin(), peer.trusted.end(), key) ==
-                       peer.trusted.end();
+            std::ranges::any_of(old->auth.credentials, [&](const ike::Credential& each) {
+                return each.kind == kTrusted && !peer.auth.has(kTrusted, each.data);
             });
     } else {
         entries_[peer.id].emplace();
@@ -57,16 +57,14 @@ PeerChange Peers::set(const channel::Peer& peer) {
     PeerEntry& e = *entries_[peer.id];
     e.config = peer;
     e.removed = false;
-    if (!e.config.psk.empty())
-        explicit_bzero(e.config.psk.data(), e.config.psk.size());
-    e.config.psk.clear();
+    e.config.auth.remove_secrets();
     return change;
 }
 
 void Peers::remove(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->removed = true;
-        e->config.trusted.clear();
+        e->config.auth.remove(kTrusted);
     }
 }
 

@@ -44,7 +44,7 @@ struct Told {
 
 class Peers {
   public:
-    // Takes the peer in. Its psk is not kept.
+    // Takes the peer in, but for what is secret.
     PeerChange set(const channel::Peer& peer);
     // Its SAs are still being closed, and for that it has to be reached for a while.
     void remove(PeerId id);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: ISC
 #include "tests/unit/plugin/messages.hpp"
 
+#include <chrono>
 #include <gtest/gtest.h>
 
 namespace encsync::channel::test {
 namespace {
+
+using namespace std::chrono_literals;
+using ike::CredentialKind;
 
 std::vector<std::uint8_t> packet_of(const Message& message) {
     auto packet = encode(message);
@@ -36,20 +40,24 @@ TEST(Channel, FieldsArriveWhereTheyBelong) {
     const auto& p = std::get<Peer>(*peer);
     EXPECT_EQ(p.id, 3);
     EXPECT_EQ(p.name, "minnie");
-    EXPECT_EQ(p.left_id, "mickey");
-    EXPECT_EQ(p.right_id, "minnie.example");
+    EXPECT_EQ(p.leftid, "mickey");
+    EXPECT_EQ(p.rightid, "minnie.example");
     EXPECT_EQ(p.right.port, 501);
     EXPECT_EQ(p.natport, 4501);
     EXPECT_EQ(p.inner_right.bytes[3], 2);
-    ASSERT_EQ(p.trusted.size(), 2U);
-    EXPECT_EQ(p.trusted[1][31], 8);
-    EXPECT_EQ(p.psk, "not so secret");
+    ASSERT_EQ(p.auth.credentials.size(), 5U);
+    EXPECT_EQ(p.auth.count(CredentialKind::trusted), 2U);
+    EXPECT_TRUE(p.auth.has(CredentialKind::trusted, std::vector<std::uint8_t>(32, 8)));
+    const auto& psk = p.auth.find(CredentialKind::psk)->data;
+    EXPECT_EQ(std::string(psk.begin(), psk.end()), "not so secret");
+    EXPECT_EQ(p.auth.find(CredentialKind::certificate)->data, (std::vector<std::uint8_t>{0x30, 1}));
+    EXPECT_EQ(p.auth.find(CredentialKind::ca)->data, (std::vector<std::uint8_t>{0x30, 2}));
     EXPECT_EQ(p.esp, "aes256gcm16-curve25519-esn");
-    EXPECT_EQ(p.ikelifetime, 14400U);
-    EXPECT_EQ(p.lifetime, 3600U);
-    EXPECT_EQ(p.margintime, 360U);
-    EXPECT_EQ(p.dpddelay, 1U);
-    EXPECT_EQ(p.dpdtimeout, 5U);
+    EXPECT_EQ(p.ikelifetime, 14400s);
+    EXPECT_EQ(p.lifetime, 3600s);
+    EXPECT_EQ(p.margintime, 360s);
+    EXPECT_EQ(p.dpddelay, 1s);
+    EXPECT_EQ(p.dpdtimeout, 5s);
     EXPECT_TRUE(p.transport_mode);
     EXPECT_FALSE(p.initiate);
 
@@ -115,6 +123,27 @@ TEST(Channel, ReasonsNameTheField) {
     EXPECT_EQ(refusal(gone), "delete_sa.direction: unknown value");
 }
 
+// The list of credentials begins with their number, and each with its kind.
+TEST(Channel, CredentialsAreRefusedByName) {
+    Peer peer = std::get<Peer>(one_of_each()[1]);
+    peer.auth = {};
+    const std::size_t list = packet_of(peer).size() - 3; // two flags follow it
+    peer.auth.add(CredentialKind::psk, std::vector<std::uint8_t>(4, 1));
+    auto packet = packet_of(peer);
+    ASSERT_EQ(packet[list], 1);
+    packet[list + 1] = 0;
+    EXPECT_EQ(refusal(packet), "peer.credentials: unknown value");
+    packet[list + 1] = 5;
+    EXPECT_EQ(refusal(packet), "peer.credentials: unknown value");
+    packet[list + 1] = 1; // a raw public key
+    EXPECT_EQ(refusal(packet), "peer.trusted: too short");
+    packet[list + 1] = 2;
+    packet[list] = 2;
+    EXPECT_EQ(refusal(packet).substr(0, 5), "peer.");
+    packet[list] = 255;
+    EXPECT_EQ(refusal(packet), "peer.credentials: too many");
+}
+
 TEST(Channel, WhatWouldBeRefusedIsNotSent) {
     const auto reason = [](const Message& message) {
         const auto packet = encode(message);
@@ -128,10 +157,22 @@ TEST(Channel, WhatWouldBeRefusedIsNotSent) {
     EXPECT_EQ(reason(sa), "add_sa.peer: no such peer");
 
     auto peer = std::get<Peer>(one_of_each()[1]);
-    peer.trusted.resize(kMaxTrusted + 1);
-    EXPECT_EQ(reason(peer), "peer.trusted: too many");
-    peer.trusted.resize(kMaxTrusted);
-    EXPECT_EQ(reason(peer), "sent");
+    const auto with = [&peer](CredentialKind kind, std::size_t size, std::size_t count = 1) {
+        Peer changed = peer;
+        changed.auth.remove(kind);
+        for (std::size_t n = 0; n < count; n++)
+            changed.auth.add(kind, std::vector<std::uint8_t>(size, 1));
+        return changed;
+    };
+    EXPECT_EQ(reason(with(CredentialKind::trusted, 32, 9)), "peer.trusted: too many");
+    EXPECT_EQ(reason(with(CredentialKind::trusted, 32, 8)), "sent");
+    EXPECT_EQ(reason(with(CredentialKind::trusted, 31)), "peer.trusted: too short");
+    EXPECT_EQ(reason(with(CredentialKind::trusted, 33)), "peer.trusted: too long");
+    EXPECT_EQ(reason(with(CredentialKind::psk, 1024)), "sent");
+    EXPECT_EQ(reason(with(CredentialKind::psk, 1025)), "peer.psk: too long");
+    EXPECT_EQ(reason(with(CredentialKind::psk, 16, 2)), "peer.psk: too many");
+    EXPECT_EQ(reason(with(CredentialKind::ca, 0)), "peer.ca: too short");
+    EXPECT_EQ(reason(with(CredentialKind::trusted, 32, 300)), "peer.trusted: too many");
     peer.right.address.family = net::Family::inet6;
     EXPECT_EQ(reason(peer), "peer.right: left and right are of different families");
     peer.right.address.family = net::Family::inet;
@@ -161,7 +202,8 @@ TEST(Channel, SecretsAreWiped) {
             EXPECT_EQ(identity->seeds[0], Ed25519Seed{});
             EXPECT_EQ(identity->seeds[1], Ed25519Seed{});
         } else if (const auto* peer = std::get_if<Peer>(&message)) {
-            EXPECT_EQ(peer->psk.find_first_not_of('\0'), std::string::npos);
+            const auto& psk = peer->auth.find(CredentialKind::psk)->data;
+            EXPECT_EQ(psk, std::vector<std::uint8_t>(psk.size(), 0));
         } else {
             EXPECT_EQ(std::get<AddSa>(message).keymat, AddSa{}.keymat);
         }

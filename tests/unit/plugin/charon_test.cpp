@@ -7,7 +7,12 @@
 namespace encsync::supervisor::test {
 namespace {
 
+using ike::CredentialKind;
 using std::chrono::milliseconds;
+
+std::vector<std::uint8_t> bytes_of(std::string_view text) {
+    return {text.begin(), text.end()};
+}
 
 bool contains(const std::string& text, std::string_view part) {
     return text.find(part) != std::string::npos;
@@ -85,7 +90,7 @@ TEST_F(Pair, OurIdMayBeAnotherThanOurName) {
     ASSERT_TRUE(eventually([&] { return connected(); }));
     // And still after the key has changed.
     auto trusting = peer_of(minnie);
-    trusting.trusted.push_back(public_key(seed(7)));
+    trusting.auth.add(CredentialKind::trusted, public_key(seed(7)));
     ASSERT_TRUE(minnie.ike.set_peer(trusting));
     ASSERT_TRUE(mickey.ike.set_identity({"host1", {seed(7)}}));
     const auto first = spi_of(mickey.sending());
@@ -116,7 +121,8 @@ TEST_F(Pair, OnOtherPorts) {
 
 TEST_F(Pair, ResponderRefusesAWrongKey) {
     auto wary = peer_of(minnie);
-    wary.trusted = {public_key(seed(9))};
+    wary.auth.remove(CredentialKind::trusted);
+    wary.auth.add(CredentialKind::trusted, public_key(seed(9)));
     start(mickey, peer_of(mickey));
     start(minnie, wary);
     ASSERT_TRUE(eventually([&] {
@@ -134,7 +140,8 @@ TEST_F(Pair, ResponderRefusesAWrongKey) {
 
 TEST_F(Pair, InitiatorRefusesAWrongKey) {
     auto wary = peer_of(mickey);
-    wary.trusted = {public_key(seed(9))};
+    wary.auth.remove(CredentialKind::trusted);
+    wary.auth.add(CredentialKind::trusted, public_key(seed(9)));
     start(mickey, wary);
     start(minnie, peer_of(minnie));
     ASSERT_TRUE(eventually([&] {
@@ -151,7 +158,7 @@ TEST_F(Pair, InitiatorRefusesAWrongKey) {
 
 TEST_F(Pair, NoTrustedKeyIsRefusedUntilThereIsOne) {
     auto wary = peer_of(minnie);
-    wary.trusted.clear();
+    wary.auth.remove(CredentialKind::trusted);
     start(mickey, peer_of(mickey));
     start(minnie, wary);
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
@@ -165,8 +172,8 @@ TEST_F(Pair, NoTrustedKeyIsRefusedUntilThereIsOne) {
 TEST_F(Pair, PresharedKeysThatAgree) {
     auto one = peer_of(mickey), two = peer_of(minnie);
     for (auto* p : {&one, &two}) {
-        p->trusted.clear();
-        p->psk = "a key that both know";
+        p->auth.remove(CredentialKind::trusted);
+        p->auth.add(CredentialKind::psk, bytes_of("a key that both know"));
     }
     start(mickey, one);
     start(minnie, two);
@@ -181,9 +188,9 @@ TEST_F(Pair, PresharedKeysThatAgree) {
 TEST_F(Pair, PresharedKeysThatDiffer) {
     auto one = peer_of(mickey), two = peer_of(minnie);
     for (auto* p : {&one, &two})
-        p->trusted.clear();
-    one.psk = "a key";
-    two.psk = "another key";
+        p->auth.remove(CredentialKind::trusted);
+    one.auth.add(CredentialKind::psk, bytes_of("a key"));
+    two.auth.add(CredentialKind::psk, bytes_of("another key"));
     start(mickey, one);
     start(minnie, two);
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
@@ -194,7 +201,7 @@ TEST_F(Pair, PresharedKeysThatDiffer) {
 
 TEST_F(Pair, UnknownIdIsRefused) {
     auto stranger = peer_of(mickey);
-    stranger.left_id = "goofy";
+    stranger.leftid = "goofy";
     ASSERT_TRUE(mickey.ike.set_identity({"goofy", {seed(1)}}));
     ASSERT_TRUE(mickey.ike.set_peer(stranger));
     ASSERT_TRUE(mickey.ike.start());
@@ -297,9 +304,9 @@ INSTANTIATE_TEST_SUITE_P(Ends, Reauthenticating, ::testing::Values(0, 1));
 TEST_F(Pair, ShortLivesRekeyByThemselves) {
     auto one = peer_of(mickey), two = peer_of(minnie);
     for (auto* p : {&one, &two}) {
-        p->lifetime = 6;
-        p->ikelifetime = 10;
-        p->margintime = 3;
+        p->lifetime = std::chrono::seconds(6);
+        p->ikelifetime = std::chrono::seconds(10);
+        p->margintime = std::chrono::seconds(3);
     }
     start(mickey, one);
     start(minnie, two);
@@ -332,7 +339,7 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
 
     // minnie trusts both; then mickey retires the old one.
     auto both = peer_of(minnie);
-    both.trusted.push_back(public_key(fresh));
+    both.auth.add(CredentialKind::trusted, public_key(fresh));
     ASSERT_TRUE(minnie.ike.set_peer(both));
     ASSERT_TRUE(mickey.ike.set_identity({"mickey", {fresh}}));
     first = spi_of(mickey.sending());
@@ -341,7 +348,8 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
 
     // minnie no longer trusts the old one, on which nothing rests any more.
     auto only = peer_of(minnie);
-    only.trusted = {public_key(fresh)};
+    only.auth.remove(CredentialKind::trusted);
+    only.auth.add(CredentialKind::trusted, public_key(fresh));
     first = spi_of(mickey.sending());
     ASSERT_TRUE(minnie.ike.set_peer(only));
     go_on(std::chrono::milliseconds(1500));
@@ -355,12 +363,13 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
 TEST_F(Pair, ARetiredKeyEndsWhatRestsOnIt) {
     connect();
     auto both = peer_of(minnie);
-    both.trusted.push_back(public_key(seed(7)));
+    both.auth.add(CredentialKind::trusted, public_key(seed(7)));
     ASSERT_TRUE(minnie.ike.set_peer(both));
     const auto first = spi_of(minnie.sending());
     ASSERT_TRUE(eventually([&] { return minnie.shown() == public_key(seed(1)); }));
     auto only = peer_of(minnie);
-    only.trusted = {public_key(seed(7))};
+    only.auth.remove(CredentialKind::trusted);
+    only.auth.add(CredentialKind::trusted, public_key(seed(7)));
     ASSERT_TRUE(minnie.ike.set_peer(only));
     ASSERT_TRUE(eventually([&] { return minnie.sas.empty() && mickey.sas.empty(); }));
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
@@ -383,7 +392,7 @@ TEST_F(Pair, RotationToAKeyNobodyTrustsIsRefused) {
 TEST_F(Pair, AForgottenPeerIsCutOff) {
     connect();
     auto nobody = peer_of(minnie);
-    nobody.trusted.clear();
+    nobody.auth.remove(CredentialKind::trusted);
     ASSERT_TRUE(minnie.ike.set_peer(nobody));
     ASSERT_TRUE(eventually([&] { return !minnie.sending() && !mickey.sending(); }));
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
@@ -406,7 +415,8 @@ TEST_F(Pair, ARemovedPeerIsToldAndGone) {
 // A refusal is told each time: who is told of it counts.
 TEST_F(Pair, EachRefusalIsTold) {
     auto wary = peer_of(minnie);
-    wary.trusted = {public_key(seed(9))};
+    wary.auth.remove(CredentialKind::trusted);
+    wary.auth.add(CredentialKind::trusted, public_key(seed(9)));
     wary.initiate = false;
     start(mickey, peer_of(mickey));
     start(minnie, wary);

@@ -195,20 +195,20 @@ class Pair : public ::testing::Test {
         channel::Peer p;
         p.id = 0;
         p.name = here ? "minnie" : "mickey";
-        p.left_id = here ? "mickey" : "minnie";
-        p.right_id = p.name;
+        p.leftid = here ? "mickey" : "minnie";
+        p.rightid = p.name;
         p.left = address(here ? 100 : 101);
         p.right = address(here ? 101 : 100);
         p.inner_left = p.left.address;
         p.inner_right = p.right.address;
-        p.trusted = {public_key(seed(here ? 2 : 1))};
+        p.auth.add(ike::CredentialKind::trusted, public_key(seed(here ? 2 : 1)));
         p.ike = "aes256gcm16-prfsha384-curve25519";
         p.esp = "aes256gcm16-curve25519-esn";
-        p.ikelifetime = 14400;
-        p.lifetime = 3600;
-        p.margintime = 360;
-        p.dpddelay = 1;
-        p.dpdtimeout = 5;
+        p.ikelifetime = std::chrono::seconds(14400);
+        p.lifetime = std::chrono::seconds(3600);
+        p.margintime = std::chrono::seconds(360);
+        p.dpddelay = std::chrono::seconds(1);
+        p.dpdtimeout = std::chrono::seconds(5);
         return p;
     }
     channel::Identity identity_of(const Node& node) const {

@@ -10,6 +10,7 @@ namespace encsync::plugin {
 namespace {
 
 using namespace std::chrono_literals;
+using ike::CredentialKind;
 
 constexpr encsync_address_t kLeft{{192, 168, 1, 100}, false};
 constexpr encsync_address_t kRight{{192, 168, 1, 101}, false};
@@ -18,12 +19,11 @@ channel::Peer minnie() {
     channel::Peer peer;
     peer.id = 2;
     peer.name = "minnie";
-    peer.left_id = "mickey";
-    peer.right_id = "minnie";
+    peer.leftid = "mickey";
+    peer.rightid = "minnie";
     peer.left = {{{192, 168, 1, 100}}, 500};
     peer.right = {{{192, 168, 1, 101}}, 500};
-    peer.trusted.resize(1);
-    peer.trusted[0].fill(1);
+    peer.auth.add(CredentialKind::trusted, std::vector<std::uint8_t>(32, 1));
     return peer;
 }
 
@@ -202,7 +202,7 @@ TEST(Peers, TheLesserIdGoesFirst) {
 
     Peers other;
     channel::Peer mickey = minnie();
-    std::swap(mickey.left_id, mickey.right_id);
+    std::swap(mickey.leftid, mickey.rightid);
     other.set(mickey);
     EXPECT_FALSE(other.due(2, false, false, now));
     EXPECT_TRUE(other.due(2, false, false, now + 2s));
@@ -254,8 +254,8 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     EXPECT_FALSE(peers.set(minnie()).restart);
 
     auto changed = minnie();
-    changed.lifetime = 99;
-    changed.trusted.push_back({});
+    changed.lifetime = 99s;
+    changed.auth.add(CredentialKind::trusted, std::vector<std::uint8_t>(32));
     auto change = peers.set(changed);
     EXPECT_FALSE(change.restart);
     EXPECT_FALSE(change.withdrawn);
@@ -265,7 +265,7 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     EXPECT_TRUE(change.withdrawn);
 
     changed = minnie();
-    changed.trusted.clear();
+    changed.auth.remove(CredentialKind::trusted);
     EXPECT_TRUE(peers.set(changed).restart);
     peers.set(minnie());
     changed = minnie();
@@ -273,7 +273,7 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     EXPECT_TRUE(peers.set(changed).restart);
     peers.set(minnie());
     changed = minnie();
-    changed.right_id = "daisy";
+    changed.rightid = "daisy";
     EXPECT_TRUE(peers.set(changed).restart);
 }
 

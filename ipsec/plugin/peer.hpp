@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: ISC
+// A peer as IKE needs to know it: declared once for the configuration, the channel to charon and
+// the plugin. config::Conn and channel::Peer both derive from ike::Peer and have the same members.
+//
+//     channel::Peer peer;
+//     static_cast<ike::Peer&>(peer) = conn;
+//     peer.auth.add(ike::CredentialKind::trusted, key);
+//
+// A new way to authenticate is one more kind of credential here; the option that names it in
+// config/options.cpp, what charon makes of it in strongswan/encsync_auth.c (its number in core.h),
+// and, if it is no file of a form that is known, how it is read in daemon/credentials.cpp. The
+// channel carries every kind.
+#pragma once
+
+#include "util/bytes.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace encsync::ike {
+
+using Ed25519Public = std::array<std::uint8_t, 32>;
+
+// What charon alone acts on: the SAs that are there may stay when it changes. Members are options
+// of the same name.
+struct Terms {
+    std::string ike, esp; // proposals, strongSwan's notation
+    std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
+    std::chrono::seconds dpddelay{}, dpdtimeout{};
+    bool operator==(const Terms&) const = default;
+};
+
+struct Peer : Terms {
+    std::string name;            // of the conn
+    std::string leftid, rightid; // IKE identities of the type FQDN: ours towards it, and its own
+    bool operator==(const Peer&) const = default;
+};
+
+enum class CredentialKind : std::uint8_t { trusted = 1, psk, certificate, ca };
+
+// How a file holds a credential (keys/files.hpp).
+enum class FileForm { none, preshared, certificate };
+
+struct CredentialTraits {
+    CredentialKind kind;
+    std::string_view field; // in what the channel refuses
+    std::string_view title; // for a person
+    std::size_t min, max;   // bytes of one
+    std::size_t most;       // for one peer
+    bool admits;            // the peer proves itself with it; else it is about us alone
+    bool secret;            // not kept longer than it is needed
+    FileForm form;
+};
+inline constexpr std::array kCredentials = {
+    CredentialTraits{CredentialKind::trusted, "peer.trusted", "trusted raw public key", 32, 32, 8,
+                     true, false, FileForm::none},
+    CredentialTraits{CredentialKind::psk, "peer.psk", "preshared key", 1, 1024, 1, true, true,
+                     FileForm::preshared},
+    // X.509, DER: ours towards the peer, and the authority whose certificates it may prove itself
+    // with.
+    CredentialTraits{CredentialKind::certificate, "peer.certificate", "certificate", 1, 16384, 1,
+                     false, false, FileForm::certificate},
+    CredentialTraits{CredentialKind::ca, "peer.ca", "authority's certificate", 1, 16384, 1, true,
+                     false, FileForm::certificate},
+};
+inline constexpr CredentialKind kLastCredential = kCredentials.back().kind;
+
+constexpr std::size_t index_of(CredentialKind kind) {
+    return static_cast<std::size_t>(kind) - 1;
+}
+constexpr const CredentialTraits& traits(CredentialKind kind) {
+    return kCredentials[index_of(kind)];
+}
+static_assert([] {
+    for (std::size_t n = 0; n < kCredentials.size(); n++)
+        if (index_of(kCredentials[n].kind) != n)
+            return false;
+    return true;
+}());
+
+// Overwritten when it goes, whatever its kind.
+struct Credential {
+    CredentialKind kind = CredentialKind::trusted;
+    std::vector<std::uint8_t> data;
+
+    Credential() = default;
+    Credential(CredentialKind of, Bytes bytes) : kind(of), data(bytes.begin(), bytes.end()) {}
+    Credential(const Credential&) = default;
+    Credential(Credential&&) noexcept = default;
+    Credential& operator=(Credential other) noexcept {
+        kind = other.kind;
+        data.swap(other.data);
+        return *this;
+    }
+    ~Credential() { wipe(); }
+    void wipe() {
+        if (!data.empty())
+            ::explicit_bzero(data.data(), data.size());
+    }
+    bool is(CredentialKind of, Bytes bytes) const {
+        return kind == of && std::ranges::equal(data, bytes);
+    }
+};
+
+// All that one peer and this node may prove themselves with to each other. Without one that admits
+// it, the peer is refused.
+struct Authentication {
+    std::vector<Credential> credentials;
+
+    void add(CredentialKind kind, Bytes data) { credentials.emplace_back(kind, data); }
+    void remove(CredentialKind kind) {
+        std::erase_if(credentials, [kind](const Credential& c) { return c.kind == kind; });
+    }
+    void remove_secrets() {
+        std::erase_if(credentials, [](const Credential& c) { return traits(c.kind).secret; });
+    }
+    const Credential* find(CredentialKind kind) const {
+        const auto found = std::ranges::find(credentials, kind, &Credential::kind);
+        return found == credentials.end() ? nullptr : &*found;
+    }
+    std::size_t count(CredentialKind kind) const {
+        return static_cast<std::size_t>(std::ranges::count(credentials, kind, &Credential::kind));
+    }
+    bool has(CredentialKind kind, Bytes data) const {
+        return std::ranges::any_of(credentials, [&](const auto& c) { return c.is(kind, data); });
+    }
+    bool admits() const {
+        return std::ranges::any_of(credentials,
+                                   [](const Credential& c) { return traits(c.kind).admits; });
+    }
+};
+
+} // namespace encsync::ike

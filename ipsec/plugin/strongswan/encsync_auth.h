@@ -1,0 +1,75 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/**
+ * The ways in which the ends of an IKE_SA prove themselves, one kind of
+ * credential at a time: what charon is given of each, and what is said if it
+ * fails. Nothing else in the plugin tells one way from another.
+ */
+
+#ifndef ENCSYNC_AUTH_H_
+#define ENCSYNC_AUTH_H_
+
+#include <config/peer_cfg.h>
+#include <credentials/sets/mem_cred.h>
+#include <sa/ike_sa.h>
+
+#include "core.h"
+
+/**
+ * A certificate that says no more than that a raw public key belongs to an
+ * identity.
+ *
+ * @param key		adopted; NULL gives NULL
+ */
+certificate_t *encsync_auth_bind(public_key_t *key, const char *id);
+
+/**
+ * A public key from its 32 bytes.
+ */
+public_key_t *encsync_auth_public(const uint8_t key[ENCSYNC_KEY_SIZE]);
+
+/**
+ * Put a peer's credentials into a set.
+ */
+void encsync_auth_load(mem_cred_t *set, const encsync_peer_t *peer);
+
+/**
+ * Set what depends on the credentials in charon's configuration of a peer.
+ */
+void encsync_auth_configure(const encsync_peer_t *peer, ike_cfg_create_t *ike,
+							peer_cfg_create_t *cfg);
+
+/**
+ * Create the configuration of one end's authentication.
+ */
+auth_cfg_t *encsync_auth_create(const encsync_peer_t *peer, bool local);
+
+/**
+ * Get a rule of how an end has to prove itself.
+ *
+ * @return			NULL if we do not know whom we talk to, or if there is none
+ */
+void *encsync_auth_rule(ike_sa_t *ike_sa, bool local, auth_rule_t rule);
+
+/**
+ * Say why what a peer proved itself with was not taken, though its identity is
+ * the right one.
+ *
+ * @param who		what to call it
+ * @param trusted	fingerprints of the keys trusted for it
+ */
+void encsync_auth_explain(ike_sa_t *ike_sa, const char *who,
+						  const char *trusted, char *buf, size_t len);
+
+/**
+ * Say why a peer may have refused us.
+ *
+ * @param who		what to call it
+ * @param own		fingerprint of our key
+ */
+void encsync_auth_explain_refusal(ike_sa_t *ike_sa, const char *who,
+								  const char *own, char *buf, size_t len);
+
+#endif /** ENCSYNC_AUTH_H_ */

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/credentials.hpp"
+
+#include "keys/files.hpp"
+
+#include <sodium.h>
+
+namespace encsync::daemon {
+
+using ike::CredentialKind;
+
+Result<ike::Authentication> read_files(const config::Conn& conn) {
+    ike::Authentication files;
+    for (const ike::CredentialTraits& kind : ike::kCredentials) {
+        const std::string& path = conn.file(kind.kind);
+        if (path.empty())
+            continue;
+        switch (kind.form) {
+        case ike::FileForm::preshared: {
+            auto text = keys::read_preshared(path);
+            if (!text)
+                return text.error();
+            files.add(kind.kind,
+                      {reinterpret_cast<const std::uint8_t*>(text->data()), text->size()});
+            sodium_memzero(text->data(), text->size());
+            break;
+        }
+        case ike::FileForm::certificate: {
+            auto certificate = keys::read_certificate(path);
+            if (!certificate)
+                return certificate.error();
+            files.add(kind.kind, *certificate);
+            break;
+        }
+        case ike::FileForm::none:
+            break;
+        }
+    }
+    return files;
+}
+
+FilesDigest digest(const ike::Authentication& files) {
+    FilesDigest digest{};
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, nullptr, 0, digest.size());
+    for (const ike::Credential& each : files.credentials) {
+        const auto kind = static_cast<std::uint8_t>(each.kind);
+        const std::uint64_t size = each.data.size();
+        crypto_generichash_update(&state, &kind, sizeof kind);
+        crypto_generichash_update(&state, reinterpret_cast<const unsigned char*>(&size),
+                                  sizeof size);
+        crypto_generichash_update(&state, each.data.data(), each.data.size());
+    }
+    crypto_generichash_final(&state, digest.data(), digest.size());
+    sodium_memzero(&state, sizeof state);
+    return digest;
+}
+
+bool vouches(const ike::Authentication& files, const keys::RawKey& key) {
+    if (files.count(CredentialKind::psk) != 0)
+        return true;
+    const ike::Credential* certificate = files.find(CredentialKind::certificate);
+    return certificate != nullptr && keys::certifies(certificate->data, key);
+}
+
+} // namespace encsync::daemon
