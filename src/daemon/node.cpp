@@ -7,7 +7,6 @@
 #include "table/factory.hpp"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
@@ -52,22 +51,18 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
                                          const std::string& config_file,
                                          const std::string& run_dir) {
     std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
-    for (const auto step : {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec,
-                            &Node::install_policy, &Node::open_table, &Node::open_queue,
-                            &Node::open_link, &Node::make_engine, &Node::reload_keys})
+    for (const auto step :
+         {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec, &Node::install_policy,
+          &Node::open_table, &Node::open_queue, &Node::open_link, &Node::make_engine, &Node::join})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
-    node->offer_commands();
     return node;
 }
 
 Node::Node(asio::io_context& io, config::Config config, const std::string& config_file,
            const std::string& run_dir)
-    : io_(io), config_(std::move(config)), config_file_(config_file), run_dir_(run_dir),
-      lives_(config_.conns.size()), deadline_timer_(io), second_timer_(io) {
-    for (const config::Conn& conn : config_.conns)
-        selectors_.push_back(selectors(conn));
-}
+    : io_(io), setup_(std::move(config.setup)), directory_(std::move(config.conns)),
+      config_file_(config_file), run_dir_(run_dir), second_timer_(io) {}
 
 Node::~Node() = default;
 
@@ -78,9 +73,9 @@ Result<void> Node::launch_charon() {
         return plugin.error();
     supervisor::Options options;
     options.charon.plugin = std::move(*plugin);
-    options.charon.user = charon_user(config_.setup.charonuser);
-    options.charon.debug = config_.setup.loglevel == log::Level::debug;
-    options.charon.dpdtimeout = shortest_dpdtimeout(config_.conns);
+    options.charon.user = charon_user(setup_.charonuser);
+    options.charon.debug = setup_.loglevel == log::Level::debug;
+    options.charon.dpdtimeout = shortest_dpdtimeout(directory_.conns());
     // A charon that is silent for so long loses its peers anyway.
     options.hang_timeout =
         std::clamp<std::chrono::milliseconds>(options.charon.dpdtimeout, 5s, 30s);
@@ -98,28 +93,8 @@ Result<void> Node::open_control() {
     return {};
 }
 
-policy::RulesetOptions Node::ruleset_options(const std::vector<config::Conn>& conns) const {
-    policy::RulesetOptions options{.syncdev = config_.setup.syncdev, .tunnels = {}};
-    const std::vector<std::uint16_t> ports{config_.setup.ikeport, config_.setup.natport};
-    options.own_ports = ports;
-    options.track = table::capabilities_of(config_.setup.table).in_kernel;
-    if (config_.setup.defer)
-        options.defer_queue = config_.setup.deferqueue;
-    for (const config::Conn& conn : conns)
-        options.tunnels.push_back(
-            {.interface = conn.left.scope,
-             .left = conn.left.ip,
-             .right = conn.right.ip,
-             .left_ports = ports,
-             .right_ports = ports,
-             .reqid = ipsec_.kernel ? std::optional(link::xfrm_reqid(config_.setup.syncdev,
-                                                                     outer(conn.right)))
-                                    : std::nullopt});
-    return options;
-}
-
 Result<void> Node::choose_ipsec() {
-    auto choice = daemon::choose_ipsec(config_);
+    auto choice = daemon::choose_ipsec({setup_, directory_.conns()});
     if (!choice)
         return choice.error();
     ipsec_ = std::move(*choice);
@@ -128,21 +103,21 @@ Result<void> Node::choose_ipsec() {
 }
 
 Result<void> Node::install_policy() {
-    auto ruleset = policy::Ruleset::install(ruleset_options(config_.conns));
+    auto ruleset =
+        policy::Ruleset::install(ruleset_options(setup_, directory_.conns(), ipsec_.kernel));
     if (!ruleset)
         return ruleset.error();
     ruleset_.emplace(std::move(*ruleset));
-    policy_in_place_ = true;
     return {};
 }
 
 Result<void> Node::open_table() {
     table::TableOptions options;
-    options.filter.sync_local = config_.setup.synclocal;
-    options.filter.ignore = config_.setup.ignore;
-    options.filter.nosync = state::NoSync(config_.setup.nosync);
-    options.sweep = config_.setup.sweep;
-    auto made = table::make_table(config_.setup.table, io_, std::move(options));
+    options.filter.sync_local = setup_.synclocal;
+    options.filter.ignore = setup_.ignore;
+    options.filter.nosync = state::NoSync(setup_.nosync);
+    options.sweep = setup_.sweep;
+    auto made = table::make_table(setup_.table, io_, std::move(options));
     if (!made)
         return made.error();
     table_ = std::move(*made);
@@ -152,9 +127,9 @@ Result<void> Node::open_table() {
 }
 
 Result<void> Node::open_queue() {
-    if (!config_.setup.defer)
+    if (!setup_.defer)
         return {};
-    auto queue = table::PacketQueue::open(io_, config_.setup.deferqueue);
+    auto queue = table::PacketQueue::open(io_, setup_.deferqueue);
     if (!queue)
         return Error{"defer=yes: " + queue.error().text};
     queue_ = std::move(*queue);
@@ -167,27 +142,27 @@ Result<void> Node::open_link() {
         charon_->ike_in(endpoint(from), endpoint(to), datagram);
     };
     hooks.on_stranger = [this](const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
-        on_stranger(from, to, header);
+        peers_->on_stranger(from, to, header);
     };
     hooks.on_expire = [this](PeerId, std::uint32_t spi) { charon_->expire(spi); };
     if (auto opened = ipsec_.kernel ? open_kernel_link(std::move(hooks))
                                     : open_userspace_link(std::move(hooks));
         !opened)
         return opened;
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
-        if (auto added = add_to_link(peer, config_.conns[peer]); !added)
+    for (const PeerId peer : directory_.all())
+        if (auto added = add_to_link(*link_, peer, setup_, directory_.conn(peer)); !added)
             return added;
     return {};
 }
 
 Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
     link::UserspaceOptions options;
-    options.ike.ikeport = config_.setup.ikeport;
-    options.ike.natport = config_.setup.natport;
+    options.ike.ikeport = setup_.ikeport;
+    options.ike.natport = setup_.natport;
     auto opened = link::UserspaceLink::open(io_, *this, std::move(hooks), options);
     if (!opened)
         return opened.error();
-    auto enc0 = link::Enc0::open(io_, config_.setup.syncdev, 1500);
+    auto enc0 = link::Enc0::open(io_, setup_.syncdev, 1500);
     if (!enc0)
         return enc0.error();
     enc0_ = std::move(*enc0);
@@ -198,9 +173,9 @@ Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
 
 Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
     link::KernelOptions options;
-    options.interface = config_.setup.syncdev;
-    options.ike.ikeport = config_.setup.ikeport;
-    options.ike.natport = config_.setup.natport;
+    options.interface = setup_.syncdev;
+    options.ike.ikeport = setup_.ikeport;
+    options.ike.natport = setup_.natport;
     auto opened = link::KernelLink::open(io_, *this, std::move(hooks), std::move(options));
     if (!opened)
         return opened.error();
@@ -208,27 +183,14 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
     return {};
 }
 
-Result<void> Node::add_to_link(PeerId peer, const config::Conn& conn) {
-    if (lacks_interface(conn.left))
-        return Error{fmt::format("conn {}: left {}: this machine has no interface '{}'", conn.name,
-                                 config::to_string(conn.left), conn.left.scope)};
-    auto added = link_->add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
-                                  conn.lifepackets, conn.type == config::Type::transport,
-                                  peer_options(config_.setup, conn).extended});
-    if (!added)
-        return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
-    return {};
-}
-
 Result<void> Node::make_engine() {
-    auto store = keys::Store::open(config_.setup.keydir);
+    auto store = keys::Store::open(setup_.keydir);
     if (!store)
         return store.error();
-    store_ = std::move(*store);
-    auto creatorid = store_->creatorid();
+    auto creatorid = store->creatorid();
     if (!creatorid)
         return creatorid.error();
-    auto secret = store_->derive("state ids");
+    auto secret = store->derive("state ids");
     if (!secret)
         return secret.error();
     sync::Options options;
@@ -239,18 +201,39 @@ Result<void> Node::make_engine() {
     do
         randombytes_buf(&options.session, sizeof options.session);
     while (options.session == 0);
-    options.role = first_role();
+    told_role_ = run_dir_.role();
+    options.role = told_role_ ? told_role_->role : role_of(setup_.role);
     options.table_kept = run_dir_.table_kept();
-    options.join_wait = config_.setup.joinwait;
-    options.delay = config_.setup.delay;
+    options.join_wait = setup_.joinwait;
+    options.delay = setup_.delay;
     options.release = [this](std::uint32_t id) { queue_->accept(id); };
     options.on_clash = [this](const state::Flow& ended, const state::Flow& other) {
         log_clash(ended, other);
     };
-    for (const config::Conn& conn : config_.conns)
-        options.peers.push_back(peer_options(config_.setup, conn));
+    for (const PeerId peer : directory_.all())
+        options.peers.push_back(peer_options(setup_, directory_.conn(peer)));
     engine_ = std::make_unique<sync::Engine>(std::move(options), *table_, *link_);
     return {};
+}
+
+Result<void> Node::join() {
+    const Machine* machine = machine_ ? &*machine_ : nullptr;
+    turns_.emplace(io_, *engine_);
+    peers_.emplace(directory_, *engine_, *link_, *turns_);
+    keys_.emplace(KeyRing::Rooms{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
+    roles_.emplace(setup_, directory_, run_dir_, *engine_, *turns_, told_role_);
+    readiness_.emplace(*ruleset_, *engine_, machine);
+    reload_.emplace(config_file_,
+                    Reload::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, ipsec_.kernel,
+                                  *charon_, *peers_, *keys_, *roles_, *turns_});
+    views_.emplace(Views::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
+                                *keys_, *roles_, *readiness_, ipsec_, machine, *table_,
+                                queue_.get()});
+    administration_.emplace(Administration::Rooms{directory_, *engine_, *ruleset_, *charon_, *keys_,
+                                                  *roles_, *reload_, *turns_},
+                            *views_);
+    administration_->offer(*control_);
+    return keys_->reload();
 }
 
 // ---- running -------------------------------------------------------------------------------
@@ -263,9 +246,9 @@ Result<void> Node::start() {
     if (auto started = charon_->start(); !started)
         return started;
     every_second();
-    wait_for_deadline();
-    log::notice("{}: encsyncd " ENCSYNC_VERSION " is up, role {}, {} peers", config_.setup.node,
-                sync::to_string(engine_->role()), config_.conns.size());
+    turns_->wait_for_deadline();
+    log::notice("{}: encsyncd " ENCSYNC_VERSION " is up, role {}, {} peers", setup_.node,
+                sync::to_string(engine_->role()), directory_.all().size());
     return {};
 }
 
@@ -273,84 +256,26 @@ void Node::stop(std::function<void()> done) {
     if (stopping_)
         return;
     stopping_ = true;
-    log::notice("{}: stopping", config_.setup.node);
+    log::notice("{}: stopping", setup_.node);
     charon_->stop(std::move(done));
 }
 
-void Node::turn() {
-    if (in_turn_)
-        return;
-    in_turn_ = true;
-    engine_->advance(Clock::now().time_since_epoch());
-    asio::post(io_, [this] { end_turn(); });
-}
-
-void Node::end_turn() {
-    in_turn_ = false;
-    engine_->advance(Clock::now().time_since_epoch());
-    if (engine_->flush())
-        turn();
-    wait_for_deadline();
-}
-
-void Node::wait_for_deadline() {
-    const Clock::time_point due{std::chrono::duration_cast<Clock::duration>(engine_->deadline())};
-    if (deadline_timer_.expiry() == due)
-        return;
-    deadline_timer_.expires_at(due);
-    deadline_timer_.async_wait([this](const boost::system::error_code& error) {
-        if (!error) {
-            turn();
-            // A deadline that stays the same must be waited for again.
-            deadline_timer_.expires_at(Clock::time_point::min());
-        }
-    });
-}
-
 void Node::every_second() {
-    const auto in_place = ruleset_->verify();
-    if (in_place && !*in_place) {
-        policy_in_place_ = false;
-        log::warning("the nftables ruleset is gone or changed; putting it back");
-        if (auto again = ruleset_->reinstall(); again)
-            policy_in_place_ = true;
-        else
-            log::error("the nftables ruleset cannot be put back: {}", again.error().text);
-    } else {
-        policy_in_place_ = static_cast<bool>(in_place);
-        if (!in_place)
-            log::error("the nftables ruleset cannot be verified: {}", in_place.error().text);
-    }
+    readiness_->uphold_policy();
     table_->advance(static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch()).count()));
-    if (!role_stored_)
-        remember_role();
-    follow_interfaces();
+    roles_->store();
     look_at_machine();
-    watch_peers();
-    log_readiness();
-    log_roles();
+    peers_->every_second();
+    readiness_->log_changes();
+    roles_->log_odd();
+    readiness_->log_missing_edges();
     clashes_logged_ = 0;
-    log_refused_states();
-    log_missing_edges();
     second_timer_.expires_after(1s);
     second_timer_.async_wait([this](const boost::system::error_code& error) {
         if (!error)
             every_second();
     });
-}
-
-// An interface that has gone and come back has another number, and its sockets are dead.
-void Node::follow_interfaces() {
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
-        const config::Conn& conn = config_.conns[peer];
-        if (conn.left.scope.empty() || lacks_interface(conn.left))
-            continue;
-        if (auto moved = link_->move_peer(peer, outer(conn.left), outer(conn.right)); !moved)
-            failed(peer, moved.error().text);
-        else if (*moved)
-            log::notice("peer {}: interface {} is back", conn.name, conn.left.scope);
-    }
 }
 
 void Node::look_at_machine() {
@@ -360,12 +285,11 @@ void Node::look_at_machine() {
                 .states = engine_->index().size(),
                 .removed_by_others = table_->removed_by_others(),
                 .peers = {}};
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
-        if (used(peer)) {
-            const sync::Peer& s = engine_->session(peer);
-            known.peers.push_back(
-                {config_.conns[peer].name, s.reachable() ? s.peer_states : 0, s.tracking});
-        }
+    for (const PeerId peer : directory_.all()) {
+        const sync::Peer& s = engine_->session(peer);
+        known.peers.push_back(
+            {directory_.name(peer), s.reachable() ? s.peer_states : 0, s.tracking});
+    }
     machine_->look(known);
     engine_->set_tracking(machine_->tracking());
     if (machine_->missed_events())
@@ -382,7 +306,7 @@ void Node::log_clash(const state::Flow& ended, const state::Flow& other) {
 // ---- from the packet queue -----------------------------------------------------------------
 
 void Node::on_first_packet(std::uint32_t id, const state::Flow* flow) {
-    turn();
+    turns_->begin();
     if (flow != nullptr && table_->reports(*flow)) {
         state::Flow begins = *flow;
         begins.timeout = table_->natural_timeout(begins);
@@ -392,52 +316,109 @@ void Node::on_first_packet(std::uint32_t id, const state::Flow* flow) {
     queue_->accept(id);
 }
 
+// ---- from the tunnel -----------------------------------------------------------------------
+
+void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner) {
+    peers_->on_packet(peer, spi, inner);
+}
+
+void Node::on_up(PeerId peer) {
+    peers_->on_up(peer);
+}
+
+void Node::on_down(PeerId peer) {
+    peers_->on_down(peer);
+}
+
+void Node::on_writable(PeerId) {
+    turns_->begin();
+}
+
+// ---- from charon ---------------------------------------------------------------------------
+
+void Node::on_ike_out(const channel::IkeOut& datagram) {
+    peers_->on_ike_out(datagram);
+}
+
+void Node::on_add_sa(const channel::AddSa& sa) {
+    if (auto added = link_->add_sa(sa); !added)
+        log::error("SA {:08x} cannot be used: {}", sa.spi, added.error().text);
+}
+
+void Node::on_delete_sa(const channel::DeleteSa& sa) {
+    link_->delete_sa(sa.peer, sa.spi, sa.direction);
+}
+
+void Node::on_peer_event(const channel::PeerEvent& event) {
+    peers_->on_event(event);
+}
+
+void Node::on_log(const channel::LogLine& line) {
+    log::write(static_cast<log::Level>(std::clamp<int>(line.level, 3, 7)), line.text);
+}
+
+void Node::on_charon_up(const std::string& version) {
+    log::info("charon {} is up, pid {}", version, charon_->pid());
+}
+
+void Node::on_charon_lost(const std::string& reason) {
+    log::write(stopping_ ? log::Level::info : log::Level::warning,
+               fmt::format("charon is gone: {}; all SAs are dropped", reason));
+    peers_->on_charon_lost(reason);
+}
+
+void Node::on_charon_impossible(const std::string& reason) {
+    log::error("charon cannot be started any more: {}; giving up", reason);
+    failed_ = true;
+    io_.stop();
+}
+
 // ---- from the table ------------------------------------------------------------------------
 
 void Node::on_created(const state::Flow& flow) {
-    turn();
+    turns_->begin();
     engine_->on_created(flow);
 }
 
 void Node::on_updated(const state::Flow& flow) {
-    turn();
+    turns_->begin();
     engine_->on_updated(flow);
 }
 
 void Node::on_destroyed(const state::Flow& flow) {
-    turn();
+    turns_->begin();
     engine_->on_destroyed(flow);
 }
 
 void Node::on_withdrawn(const state::Flow& flow) {
-    turn();
+    turns_->begin();
     engine_->on_withdrawn(flow);
 }
 
 void Node::on_dump_begin() {
-    turn();
+    turns_->begin();
     engine_->on_dump_begin();
 }
 
 void Node::on_dump_entry(const state::Flow& flow, bool untouched) {
-    turn();
+    turns_->begin();
     engine_->on_dump_entry(flow, untouched);
 }
 
 void Node::on_dump_end() {
-    turn();
+    turns_->begin();
     engine_->on_dump_end();
     if (auto kept = run_dir_.remember_table(); !kept)
         log::warning("{}", kept.error().text);
 }
 
 void Node::on_expected(const state::Expectation& expectation, bool fresh) {
-    turn();
+    turns_->begin();
     engine_->on_expected(expectation, fresh);
 }
 
 void Node::on_unexpected(const state::Expectation& expectation) {
-    turn();
+    turns_->begin();
     engine_->on_unexpected(expectation);
 }
 
@@ -446,12 +427,12 @@ void Node::on_refused(const state::Key& key, table::Refusal refusal) {
 }
 
 void Node::on_clash(const state::Key& key, const state::Flow& holder, bool untouched) {
-    turn(); // which ends with another flush
+    turns_->begin(); // which ends with another flush
     engine_->on_clash(key, holder, untouched);
 }
 
 void Node::on_addresses_changed() {
-    turn();
+    turns_->begin();
     engine_->on_addresses_changed();
 }
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: ISC
-// How the peers fare: what the tunnel and charon tell of them, what their silence does, and why one
-// is down.
-#include "daemon/node.hpp"
+#include "daemon/peers.hpp"
 
 #include "daemon/translate.hpp"
 
@@ -36,130 +34,53 @@ std::chrono::seconds silence(const sync::Peer& session) {
 
 } // namespace
 
+Peers::Peers(const Directory& directory, sync::Engine& engine, link::Tunnel& link, Turns& turns)
+    : directory_(directory), engine_(engine), link_(link), turns_(turns) {}
+
 // ---- from the tunnel -----------------------------------------------------------------------
 
-void Node::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
-    turn();
-    const auto [verdict, payload] =
-        policy::check(inner_packet, selectors_[peer], engine_->session(peer).options.dialect);
+void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
+    turns_.begin();
+    const policy::Selectors& selectors = directory_.selectors(peer);
+    const sync::Peer& session = engine_.session(peer);
+    const auto [verdict, payload] = policy::check(inner_packet, selectors, session.options.dialect);
     guard_.add(verdict);
     if (verdict == policy::Verdict::accept) {
-        engine_->on_packet(peer, payload);
+        engine_.on_packet(peer, payload);
         return;
     }
-    PeerLife& life = lives_[peer];
-    life.guard_refused++;
-    if (const sync::Peer& session = engine_->session(peer); !session.accepted)
-        engine_->on_packet_refused(peer, policy::explain(verdict, inner_packet, selectors_[peer],
-                                                         session.options.dialect, life.spoken));
-    log::debug("peer {}: packet of SA {:08x} refused: {}", config_.conns[peer].name, spi,
+    State& state = states_[peer];
+    state.life.guard_refused++;
+    if (!session.accepted)
+        engine_.on_packet_refused(peer, policy::explain(verdict, inner_packet, selectors,
+                                                        session.options.dialect, state.spoken));
+    log::debug("peer {}: packet of SA {:08x} refused: {}", directory_.name(peer), spi,
                policy::to_string(verdict));
 }
 
-void Node::on_up(PeerId peer) {
-    turn();
-    lives_[peer].since = Clock::now();
-    log::notice("peer {}: up", config_.conns[peer].name);
-    engine_->on_link_up(peer);
+void Peers::on_up(PeerId peer) {
+    turns_.begin();
+    states_[peer].life.since = Clock::now();
+    log::notice("peer {}: up", directory_.name(peer));
+    engine_.on_link_up(peer);
 }
 
-void Node::on_down(PeerId peer) {
-    turn();
-    PeerLife& life = lives_[peer];
-    life.since = Clock::now();
-    std::string why = std::exchange(life.end, {});
-    if (auto lost = lost_address(config_.conns[peer]))
+void Peers::on_down(PeerId peer) {
+    turns_.begin();
+    State& state = states_[peer];
+    state.life.since = Clock::now();
+    std::string why = std::exchange(state.end, {});
+    if (auto lost = lost_address(directory_.conn(peer)))
         why = std::move(*lost);
-    log::notice("peer {}: down{}{}", config_.conns[peer].name, why.empty() ? "" : ": ", why);
-    engine_->on_link_down(peer);
-    life.connecting = false;
+    log::notice("peer {}: down{}{}", directory_.name(peer), why.empty() ? "" : ": ", why);
+    engine_.on_link_down(peer);
+    state.life.connecting = false;
     if (!why.empty())
-        life.last_error = std::move(why);
-}
-
-void Node::on_writable(PeerId) {
-    turn();
-}
-
-// ---- from charon ---------------------------------------------------------------------------
-
-void Node::on_ike_out(const channel::IkeOut& datagram) {
-    link::Endpoint from = endpoint(datagram.from), to = endpoint(datagram.to);
-    for (const config::Conn& conn : config_.conns)
-        if (!conn.right.scope.empty() && conn.right.ip == datagram.to.address) {
-            from.address(outer(conn.left));
-            to.address(outer(conn.right));
-        }
-    link_->send_ike(from, to, datagram.datagram);
-}
-
-void Node::on_add_sa(const channel::AddSa& sa) {
-    if (auto added = link_->add_sa(sa); !added)
-        log::error("SA {:08x} cannot be used: {}", sa.spi, added.error().text);
-}
-
-void Node::on_delete_sa(const channel::DeleteSa& sa) {
-    link_->delete_sa(sa.peer, sa.spi, sa.direction);
-}
-
-void Node::on_peer_event(const channel::PeerEvent& event) {
-    using Kind = channel::PeerEventKind;
-    if (!used(event.peer)) {
-        if (auto line = strangers_.line(event.text, Clock::now()))
-            log::warning("IKE: {}", *line);
-        return;
-    }
-    PeerLife& life = lives_[event.peer];
-    const std::string& name = config_.conns[event.peer].name;
-    switch (event.kind) {
-    case Kind::connecting:
-        life.connecting = true;
-        break;
-    case Kind::up:
-    case Kind::rekeyed:
-        life.connecting = false;
-        life.last_error.clear();
-        life.failures.forget();
-        life.end.clear();
-        life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
-        log::info("peer {}: {} {}", name, event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA",
-                  event.ike_spi_i);
-        break;
-    case Kind::auth_failed:
-        failed(event.peer, "authentication failed: " + event.text);
-        break;
-    case Kind::no_proposal:
-        failed(event.peer, "no proposal in common: " + event.text);
-        break;
-    case Kind::unreachable:
-        // If it was up, what ends says so.
-        if (!engine_->session(event.peer).link_up)
-            failed(event.peer, lost_address(config_.conns[event.peer])
-                                   .value_or(event.text.empty() ? "does not answer" : event.text));
-        break;
-    case Kind::down:
-        life.end = event.text;
-        if (const auto silent = silence(engine_->session(event.peer)); silent >= 2s)
-            life.end += fmt::format("{}nothing heard for {} s", event.text.empty() ? "" : ", ",
-                                    silent.count());
-        break;
-    case Kind::peer_deleted:
-        break;
-    }
-}
-
-// Anybody can send what makes a negotiation fail, so nothing but words follows from it; those are
-// kept while the peer is up as well, until its next negotiation succeeds.
-void Node::failed(PeerId peer, std::string why) {
-    PeerLife& life = lives_[peer];
-    life.connecting = false;
-    if (auto line = life.failures.line(why, Clock::now()))
-        log::warning("peer {}: {}", config_.conns[peer].name, *line);
-    life.last_error = std::move(why);
+        state.last_error = std::move(why);
 }
 
 // Who it claims to be is not known: IKE says that in its second exchange, and we don't answer.
-void Node::on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
+void Peers::on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
     constexpr std::size_t kVersion = 17; // RFC 7296 section 3.1
     const int version = header[kVersion] >> 4;
     if (version != 1 && version != 2)
@@ -172,68 +93,157 @@ void Node::on_stranger(const link::Endpoint& from, const link::Endpoint& to, Byt
         log::warning("{}", *line);
 }
 
-void Node::on_log(const channel::LogLine& line) {
-    log::write(static_cast<log::Level>(std::clamp<int>(line.level, 3, 7)), line.text);
-}
+// ---- from charon ---------------------------------------------------------------------------
 
-void Node::on_charon_up(const std::string& version) {
-    log::info("charon {} is up, pid {}", version, charon_->pid());
-}
-
-void Node::on_charon_lost(const std::string& reason) {
-    log::write(stopping_ ? log::Level::info : log::Level::warning,
-               fmt::format("charon is gone: {}; all SAs are dropped", reason));
-    for (PeerLife& life : lives_) {
-        life.connecting = false;
-        life.end = "charon is gone: " + reason;
+void Peers::on_ike_out(const channel::IkeOut& datagram) {
+    link::Endpoint from = endpoint(datagram.from), to = endpoint(datagram.to);
+    for (const PeerId peer : directory_.all()) {
+        const config::Conn& conn = directory_.conn(peer);
+        if (!conn.right.scope.empty() && conn.right.ip == datagram.to.address) {
+            from.address(outer(conn.left));
+            to.address(outer(conn.right));
+        }
     }
-    link_->drop_all();
-    for (PeerLife& life : lives_)
-        life.end.clear(); // of those that were down
+    link_.send_ike(from, to, datagram.datagram);
 }
 
-void Node::on_charon_impossible(const std::string& reason) {
-    log::error("charon cannot be started any more: {}; giving up", reason);
-    failed_ = true;
-    io_.stop();
+void Peers::on_event(const channel::PeerEvent& event) {
+    using Kind = channel::PeerEventKind;
+    if (!directory_.used(event.peer)) {
+        if (auto line = strangers_.line(event.text, Clock::now()))
+            log::warning("IKE: {}", *line);
+        return;
+    }
+    State& state = states_[event.peer];
+    switch (event.kind) {
+    case Kind::connecting:
+        state.life.connecting = true;
+        break;
+    case Kind::up:
+    case Kind::rekeyed:
+        state.life.connecting = false;
+        state.last_error.clear();
+        state.failures.forget();
+        state.end.clear();
+        state.life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
+        log::info("peer {}: {} {}", directory_.name(event.peer),
+                  event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA", event.ike_spi_i);
+        break;
+    case Kind::auth_failed:
+        failed(event.peer, "authentication failed: " + event.text);
+        break;
+    case Kind::no_proposal:
+        failed(event.peer, "no proposal in common: " + event.text);
+        break;
+    case Kind::unreachable:
+        // If it was up, what ends says so.
+        if (!engine_.session(event.peer).link_up)
+            failed(event.peer, lost_address(directory_.conn(event.peer))
+                                   .value_or(event.text.empty() ? "does not answer" : event.text));
+        break;
+    case Kind::down:
+        state.end = event.text;
+        if (const auto silent = silence(engine_.session(event.peer)); silent >= 2s)
+            state.end += fmt::format("{}nothing heard for {} s", event.text.empty() ? "" : ", ",
+                                     silent.count());
+        break;
+    case Kind::peer_deleted:
+        break;
+    }
+}
+
+// Anybody can send what makes a negotiation fail, so nothing but words follows from it; those are
+// kept while the peer is up as well, until its next negotiation succeeds.
+void Peers::failed(PeerId peer, std::string why) {
+    State& state = states_[peer];
+    state.life.connecting = false;
+    if (auto line = state.failures.line(why, Clock::now()))
+        log::warning("peer {}: {}", directory_.name(peer), *line);
+    state.last_error = std::move(why);
+}
+
+void Peers::set_error(PeerId peer, std::string why) {
+    log::warning("peer {}: {}", directory_.name(peer), why);
+    states_[peer].last_error = std::move(why);
+}
+
+void Peers::on_charon_lost(const std::string& reason) {
+    for (State& state : states_) {
+        state.life.connecting = false;
+        state.end = "charon is gone: " + reason;
+    }
+    link_.drop_all();
+    for (State& state : states_)
+        state.end.clear(); // of those that were down
 }
 
 // ---- by and by -----------------------------------------------------------------------------
 
-// What no single packet tells.
-void Node::watch_peers() {
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++) {
-        if (!used(peer))
-            continue;
-        const std::string& name = config_.conns[peer].name;
-        const sync::Peer& session = engine_->session(peer);
-        PeerLife& life = lives_[peer];
-        std::string why;
-        engine_->misunderstood(peer, &why);
-        if (why != life.misunderstood) {
-            if (!why.empty())
-                log::warning("peer {}: {}", name, why);
-            else if (session.accepted)
-                log::notice("peer {}: is understood now", name);
-            life.misunderstood = std::move(why);
-        }
-        const bool taken_for_pf = session.is_pf() && session.options.dialect;
-        if (taken_for_pf && !life.taken_for_pf)
-            log::warning("peer {}: says no hello, so it is taken for a pf firewall; wire=openbsd "
-                         "if it is one, otherwise its wire= differs from this node's",
-                         name);
-        life.taken_for_pf = taken_for_pf;
+void Peers::every_second() {
+    follow_interfaces();
+    for (const PeerId peer : directory_.all()) {
+        look_at(peer);
+        log_refused_states(peer);
     }
 }
 
-std::string Node::last_error(PeerId peer) const {
-    const PeerLife& life = lives_[peer];
-    const sync::Peer& s = engine_->session(peer);
-    if (!life.misunderstood.empty())
-        return life.misunderstood;
+// An interface that has gone and come back has another number, and its sockets are dead.
+void Peers::follow_interfaces() {
+    for (const PeerId peer : directory_.all()) {
+        const config::Conn& conn = directory_.conn(peer);
+        if (conn.left.scope.empty() || lacks_interface(conn.left))
+            continue;
+        if (auto moved = link_.move_peer(peer, outer(conn.left), outer(conn.right)); !moved)
+            failed(peer, moved.error().text);
+        else if (*moved)
+            log::notice("peer {}: interface {} is back", conn.name, conn.left.scope);
+    }
+}
+
+// What no single packet tells.
+void Peers::look_at(PeerId peer) {
+    const std::string& name = directory_.name(peer);
+    const sync::Peer& session = engine_.session(peer);
+    State& state = states_[peer];
+    std::string why;
+    engine_.misunderstood(peer, &why);
+    if (why != state.misunderstood) {
+        if (!why.empty())
+            log::warning("peer {}: {}", name, why);
+        else if (session.accepted)
+            log::notice("peer {}: is understood now", name);
+        state.misunderstood = std::move(why);
+    }
+    const bool taken_for_pf = session.is_pf() && session.options.dialect;
+    if (taken_for_pf && !state.taken_for_pf)
+        log::warning("peer {}: says no hello, so it is taken for a pf firewall; wire=openbsd if it "
+                     "is one, otherwise its wire= differs from this node's",
+                     name);
+    state.taken_for_pf = taken_for_pf;
+}
+
+// The first of a kind from each peer; the rest is counted. What the configuration says is no news.
+void Peers::log_refused_states(PeerId peer) {
+    const auto& counts = engine_.session(peer).counters.refused_states;
+    for (std::size_t n = 0; n < counts.size(); n++) {
+        const auto why = static_cast<table::Ignored>(n);
+        if (counts[n] == 0 || !states_[peer].refused_states.insert(why).second)
+            continue;
+        const bool configured = why == table::Ignored::prefix || why == table::Ignored::refuse;
+        log::write(configured ? log::Level::info : log::Level::warning,
+                   fmt::format("peer {}: tells of flows that are not taken from a peer: {}",
+                               directory_.name(peer), table::to_string(why)));
+    }
+}
+
+std::string Peers::last_error(PeerId peer) const {
+    const State& state = states_[peer];
+    const sync::Peer& s = engine_.session(peer);
+    if (!state.misunderstood.empty())
+        return state.misunderstood;
     if (s.link_up && s.extended && s.silent && s.last_heard > s.up_since)
         return fmt::format("nothing heard for {} s, though its SAs are up", silence(s).count());
-    return life.last_error;
+    return state.last_error;
 }
 
 } // namespace encsync::daemon

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: ISC
-// A newer configuration, taken up while the node runs. First everything that can go wrong is tried
-// out, then the peers that differ are removed and added; those that do not differ are not touched.
-#include "daemon/node.hpp"
+#include "daemon/reload.hpp"
 
 #include "daemon/translate.hpp"
 
@@ -43,12 +41,6 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::defer>("defer"),     keyword<&Setup::deferqueue>("deferqueue"),
 };
 
-std::vector<std::string> names_of(const std::vector<Conn>& conns) {
-    std::vector<std::string> names;
-    std::ranges::transform(conns, std::back_inserter(names), &Conn::name);
-    return names;
-}
-
 // Whether charon alone has to hear of what has changed in a conn, and its SAs may stay.
 bool concerns_charon_only(const Conn& old, const Conn& fresh) {
     Conn with = old;
@@ -59,151 +51,134 @@ bool concerns_charon_only(const Conn& old, const Conn& fresh) {
 
 } // namespace
 
-struct Node::Changes {
+struct Reload::Changes {
+    explicit Changes(const Directory& now) : after(now) {}
+
     Setup setup;
-    std::vector<std::pair<PeerId, Conn>> added;  // changed ones, too: they get a new number
-    std::vector<std::pair<PeerId, Conn>> retold; // of interest to charon only
-    std::vector<PeerId> removed;                 // likewise with the old numbers of changed ones
-    std::vector<Conn> result;                    // all that there are then
+    std::vector<PeerId> removed; // with the old numbers of changed ones
+    std::vector<PeerId> added;   // changed ones, too: they get a new number
+    Directory after;             // of those whose change is of interest to charon only, too
     Reloaded told;
 };
 
-Result<Reloaded> Node::reload() {
+Result<Reloaded> Reload::run() {
     config::Loaded loaded = config::load(config_file_);
     if (!loaded.config)
         return Error{"nothing was changed:\n" + config::render(loaded.diagnostics)};
     auto changes = find_changes(*loaded.config);
     if (!changes)
-        return changes.error();
-    auto keys = read_keys(loaded.config->conns);
+        return Error{"nothing was changed: " + changes.error().text};
+    auto keys = rooms_.keys.read(changes->after);
     if (!keys)
         return Error{"nothing was changed: " + keys.error().text};
-    auto told = prepare_charon(*keys, conns_after(*changes));
-    if (!told)
-        return Error{"nothing was changed: " + told.error().text};
     if (auto ready = prepare(*changes); !ready)
-        return ready.error();
+        return Error{"nothing was changed: " + ready.error().text};
     // From here on nothing fails.
-    const config::Role role = config_.setup.role;
+    const bool other_role = rooms_.setup.role != changes->setup.role;
     carry_out(*changes);
-    changes->told.role = take_configured_role(role).value_or("");
-    take_keys(std::move(*keys), std::move(*told));
+    if (other_role)
+        changes->told.role = rooms_.roles.take_configured();
+    rooms_.keys.take(std::move(*keys));
     changes->told.warnings = config::render(loaded.diagnostics);
     log::notice("configuration reloaded: added {}, changed {}, removed {}", changes->told.added,
                 changes->told.changed, changes->told.removed);
     return std::move(changes->told);
 }
 
-Result<Node::Changes> Node::find_changes(const config::Config& fresh) const {
-    Changes changes;
+// What needs a restart.
+std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
     std::vector<std::string> fixed;
-    Setup rest = config_.setup;
     for (const Keyword& keyword : kNeedRestart)
-        if (!keyword.same(config_.setup, fresh.setup))
+        if (!keyword.same(rooms_.setup, fresh.setup))
             fixed.emplace_back(keyword.name);
+    Setup rest = rooms_.setup;
     rest.role = fresh.setup.role;
     rest.loglevel = fresh.setup.loglevel;
     if (fixed.empty() && rest != fresh.setup)
         fixed.emplace_back("another keyword of config setup");
-    std::vector<Conn> old;
-    std::ranges::copy_if(config_.conns, std::back_inserter(old),
-                         [](const Conn& conn) { return !conn.name.empty(); });
+    const std::vector<Conn> old = rooms_.directory.conns();
     if (const auto now = shortest_dpdtimeout(old), then = shortest_dpdtimeout(fresh.conns);
         now != then && !old.empty())
         fixed.push_back(
             fmt::format("the shortest dpdtimeout ({}s, was {}s)", then.count(), now.count()));
-    if (!fixed.empty())
-        return Error{
-            fmt::format("nothing was changed: a restart is needed for {}", fmt::join(fixed, ", "))};
+    return fixed;
+}
 
-    std::vector<PeerId> free;
-    for (PeerId peer = 0; peer < kMaxPeers; peer++)
-        if (!used(peer))
-            free.push_back(peer);
-    // Not the one that was left last, whose SAs charon may still be closing.
-    std::ranges::rotate(free, std::ranges::upper_bound(free, last_freed_));
-    std::size_t next = 0;
+Result<Reload::Changes> Reload::find_changes(const config::Config& fresh) const {
+    if (const auto names = fixed(fresh); !names.empty())
+        return Error{fmt::format("a restart is needed for {}", fmt::join(names, ", "))};
+    const Directory& directory = rooms_.directory;
+    Changes changes(directory);
+    std::vector<std::pair<PeerId, const Conn*>> put;
+    const std::vector<PeerId> free = directory.free_places();
     for (const Conn& conn : fresh.conns) {
-        const auto at = std::ranges::find(config_.conns, conn.name, &Conn::name);
-        const auto id = static_cast<PeerId>(at - config_.conns.begin());
-        if (at != config_.conns.end() && *at == conn)
+        const auto known = directory.find(conn.name);
+        if (known && directory.conn(*known) == conn)
             continue;
-        if (at != config_.conns.end() && concerns_charon_only(*at, conn)) {
-            changes.retold.emplace_back(id, conn);
-            changes.told.changed.push_back(conn.name);
+        (known ? changes.told.changed : changes.told.added).push_back(conn.name);
+        if (known && concerns_charon_only(directory.conn(*known), conn)) {
+            put.emplace_back(*known, &conn);
             continue;
         }
-        if (next == free.size())
-            return Error{fmt::format("nothing was changed: of {} places for peers {} are taken, "
-                                     "too many for so many changes at once",
-                                     kMaxPeers, old.size())};
-        changes.added.emplace_back(free[next++], conn);
-        if (at != config_.conns.end()) {
-            changes.removed.push_back(id);
-            changes.told.changed.push_back(conn.name);
-        } else {
-            changes.told.added.push_back(conn.name);
-        }
+        if (changes.added.size() == free.size())
+            return Error{fmt::format("of {} places for peers {} are taken, too many for so many "
+                                     "changes at once",
+                                     kMaxPeers, directory.all().size())};
+        changes.added.push_back(free[changes.added.size()]);
+        put.emplace_back(changes.added.back(), &conn);
+        if (known)
+            changes.removed.push_back(*known);
     }
-    const auto names = names_of(fresh.conns);
-    for (PeerId peer = 0; peer < config_.conns.size(); peer++)
-        if (used(peer) && std::ranges::find(names, config_.conns[peer].name) == names.end()) {
+    for (const PeerId peer : directory.all())
+        if (std::ranges::find(fresh.conns, directory.name(peer), &Conn::name) ==
+            fresh.conns.end()) {
             changes.removed.push_back(peer);
-            changes.told.removed.push_back(config_.conns[peer].name);
+            changes.told.removed.push_back(directory.name(peer));
         }
+    for (const PeerId peer : changes.removed)
+        changes.after.remove(peer);
+    for (const auto& [peer, conn] : put)
+        changes.after.put(peer, *conn);
     changes.setup = fresh.setup;
-    changes.result = fresh.conns;
     return changes;
 }
 
-// By PeerId, as carry_out() leaves them.
-std::vector<Conn> Node::conns_after(const Changes& changes) const {
-    std::vector<Conn> conns = config_.conns;
-    for (const PeerId peer : changes.removed)
-        conns[peer] = {};
-    for (const auto* some : {&changes.added, &changes.retold})
-        for (const auto& [peer, conn] : *some) {
-            if (conns.size() <= peer)
-                conns.resize(peer + 1U);
-            conns[peer] = conn;
-        }
-    return conns;
-}
-
 // Sockets and rules: what the system may refuse. If it does, it is as before.
-Result<void> Node::prepare(const Changes& changes) {
+Result<void> Reload::prepare(const Changes& changes) {
     Result<void> done;
     std::size_t n = 0;
     for (; n < changes.added.size() && done; n++)
-        done = add_to_link(changes.added[n].first, changes.added[n].second);
+        done = add_to_link(rooms_.link, changes.added[n], rooms_.setup,
+                           changes.after.conn(changes.added[n]));
     if (done)
-        done = ruleset_->change(ruleset_options(changes.result));
+        done = rooms_.ruleset.change(
+            ruleset_options(rooms_.setup, changes.after.conns(), rooms_.kernel_ipsec));
     if (done)
         return {};
     while (n-- > 0)
-        link_->remove_peer(changes.added[n].first);
-    return Error{"nothing was changed: " + done.error().text};
+        rooms_.link.remove_peer(changes.added[n]);
+    return done;
 }
 
-void Node::carry_out(const Changes& changes) {
-    turn();
-    config_.setup.loglevel = changes.setup.loglevel;
-    config_.setup.role = changes.setup.role;
-    log::set_level(config_.setup.loglevel);
+void Reload::carry_out(const Changes& changes) {
+    rooms_.turns.begin();
+    rooms_.setup.loglevel = changes.setup.loglevel;
+    rooms_.setup.role = changes.setup.role;
+    log::set_level(rooms_.setup.loglevel);
+    const auto forget = [this](PeerId peer) {
+        rooms_.peers.forget(peer);
+        rooms_.keys.forget(peer);
+    };
     for (const PeerId peer : changes.removed) {
-        charon_->remove_peer(peer);
-        link_->remove_peer(peer);
-        engine_->remove_peer(peer);
-        lives_[peer] = {};
-        last_freed_ = peer;
+        rooms_.charon.remove_peer(peer);
+        rooms_.link.remove_peer(peer);
+        rooms_.engine.remove_peer(peer);
+        forget(peer);
     }
-    config_.conns = conns_after(changes);
-    lives_.resize(config_.conns.size());
-    selectors_.resize(config_.conns.size());
-    for (const auto& [peer, conn] : changes.added) {
-        lives_[peer] = {};
-        selectors_[peer] = selectors(conn);
-        engine_->add_peer(peer, peer_options(config_.setup, conn));
+    rooms_.directory = changes.after;
+    for (const PeerId peer : changes.added) {
+        forget(peer);
+        rooms_.engine.add_peer(peer, peer_options(rooms_.setup, rooms_.directory.conn(peer)));
     }
 }
 

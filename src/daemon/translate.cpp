@@ -2,9 +2,12 @@
 #include "daemon/translate.hpp"
 
 #include "config/options.hpp"
+#include "ipsec/link/kernel.hpp"
 #include "net/asio.hpp"
+#include "table/factory.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <net/if.h>
 
 namespace encsync::daemon {
@@ -62,6 +65,39 @@ sync::Role role_of(config::Role role) {
 
 policy::Selectors selectors(const config::Conn& conn) {
     return {conn.right.ip, conn.left.ip};
+}
+
+policy::RulesetOptions ruleset_options(const config::Setup& setup,
+                                       const std::vector<config::Conn>& conns, bool kernel_ipsec) {
+    policy::RulesetOptions options{.syncdev = setup.syncdev, .tunnels = {}};
+    const std::vector<std::uint16_t> ports{setup.ikeport, setup.natport};
+    options.own_ports = ports;
+    options.track = table::capabilities_of(setup.table).in_kernel;
+    if (setup.defer)
+        options.defer_queue = setup.deferqueue;
+    for (const config::Conn& conn : conns)
+        options.tunnels.push_back({.interface = conn.left.scope,
+                                   .left = conn.left.ip,
+                                   .right = conn.right.ip,
+                                   .left_ports = ports,
+                                   .right_ports = ports,
+                                   .reqid = kernel_ipsec ? std::optional(link::xfrm_reqid(
+                                                               setup.syncdev, outer(conn.right)))
+                                                         : std::nullopt});
+    return options;
+}
+
+Result<void> add_to_link(link::Tunnel& link, PeerId peer, const config::Setup& setup,
+                         const config::Conn& conn) {
+    if (lacks_interface(conn.left))
+        return Error{fmt::format("conn {}: left {}: this machine has no interface '{}'", conn.name,
+                                 config::to_string(conn.left), conn.left.scope)};
+    auto added = link.add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
+                                conn.lifepackets, conn.type == config::Type::transport,
+                                peer_options(setup, conn).extended});
+    if (!added)
+        return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
+    return {};
 }
 
 std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns) {

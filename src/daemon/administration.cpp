@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/administration.hpp"
+
+#include "control/request.hpp"
+
+#include <fmt/format.h>
+
+namespace encsync::daemon {
+
+namespace json = boost::json;
+using json::object;
+using Answer = Result<json::value>;
+
+void Administration::offer(control::Server& server) {
+    server.handle("status", [this](const object&) -> Answer { return views_.status(); });
+    server.handle("peers", [this](const object&) -> Answer { return json::value(views_.peers()); });
+    server.handle("sas", [this](const object&) -> Answer { return json::value(views_.sas()); });
+    server.handle("policy",
+                  [this](const object&) -> Answer { return json::value(views_.policy()); });
+    server.handle_stream("states", [this](const object& fields) {
+        return views_.states(control::text(fields, "filter"));
+    });
+    server.handle("policy-verify", [this](const object&) { return verify_policy(); });
+    server.handle("role", [this](const object& fields) { return rooms_.roles.set(fields); });
+    server.handle("bulk", [this](const object& fields) { return bulk(fields); });
+    server.handle("rekey", [this](const object& fields) { return rekey(fields); });
+    server.handle("reload-keys", [this](const object&) { return reload_keys(); });
+    server.handle("reload", [this](const object&) { return reload(); });
+}
+
+// All peers if none is named.
+Result<std::vector<PeerId>> Administration::named(const object& fields) const {
+    const auto name = control::text(fields, "peer");
+    if (name.empty())
+        return rooms_.directory.all();
+    if (const auto peer = rooms_.directory.find(name))
+        return std::vector{*peer};
+    return Error{fmt::format("there is no conn '{}'", name)};
+}
+
+Answer Administration::verify_policy() {
+    auto in_place = rooms_.ruleset.verify();
+    if (!in_place)
+        return in_place.error();
+    if (!*in_place)
+        return json::value{{"verified", false},
+                           {"why", "the nftables ruleset is gone or was changed"}};
+    return json::value{{"verified", true}};
+}
+
+Answer Administration::bulk(const object& fields) {
+    auto peers = named(fields);
+    if (!peers)
+        return peers.error();
+    const bool by_name = !control::text(fields, "peer").empty();
+    rooms_.turns.begin();
+    json::array asked;
+    for (const PeerId peer : *peers) {
+        const std::string& name = rooms_.directory.name(peer);
+        if (by_name && !rooms_.engine.session(peer).reachable())
+            return Error{fmt::format("peer {} is not up", name)};
+        rooms_.engine.request_bulk(peer);
+        asked.emplace_back(name);
+    }
+    return json::value{{"peers", asked}};
+}
+
+Answer Administration::rekey(const object& fields) {
+    auto peers = named(fields);
+    if (!peers)
+        return peers.error();
+    json::array asked;
+    for (const PeerId peer : *peers)
+        if (rooms_.engine.session(peer).link_up) {
+            rooms_.charon.rekey(peer, false);
+            asked.emplace_back(rooms_.directory.name(peer));
+        }
+    // One that is not up is negotiated with all the time, with fresh keys.
+    if (asked.empty()) {
+        const auto name = control::text(fields, "peer");
+        return name.empty() ? Error{"no peer is up"}
+                            : Error{fmt::format("peer {} is not up", name)};
+    }
+    return json::value{{"peers", asked}};
+}
+
+Answer Administration::reload_keys() {
+    if (auto done = rooms_.keys.reload(); !done)
+        return done.error();
+    return json::value{{"reloaded", true}};
+}
+
+Answer Administration::reload() {
+    auto done = rooms_.reload.run();
+    if (!done)
+        return done.error();
+    return json::value{{"added", json::value_from(done->added)},
+                       {"changed", json::value_from(done->changed)},
+                       {"removed", json::value_from(done->removed)},
+                       {"role", done->role},
+                       {"warnings", done->warnings}};
+}
+
+} // namespace encsync::daemon

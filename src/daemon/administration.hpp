@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: ISC
+// What the command may ask for, on the control socket: the views of this node, and the few verbs
+// that change something.
+#pragma once
+
+#include "control/server.hpp"
+#include "daemon/reload.hpp"
+#include "daemon/views.hpp"
+
+namespace encsync::daemon {
+
+class Administration {
+  public:
+    // All outlive it and the server's connections.
+    struct Rooms {
+        const Directory& directory;
+        sync::Engine& engine;
+        policy::Ruleset& ruleset;
+        supervisor::Supervisor& charon;
+        KeyRing& keys;
+        Roles& roles;
+        Reload& reload;
+        Turns& turns;
+    };
+    Administration(const Rooms& rooms, const Views& views) : rooms_(rooms), views_(views) {}
+
+    // Registers every command.
+    void offer(control::Server& server);
+
+  private:
+    Result<std::vector<PeerId>> named(const boost::json::object& fields) const;
+    Result<boost::json::value> verify_policy();
+    Result<boost::json::value> bulk(const boost::json::object& fields);
+    Result<boost::json::value> rekey(const boost::json::object& fields);
+    Result<boost::json::value> reload_keys();
+    Result<boost::json::value> reload();
+
+    const Rooms rooms_;
+    const Views& views_;
+};
+
+} // namespace encsync::daemon

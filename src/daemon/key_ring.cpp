@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/key_ring.hpp"
+
+#include "daemon/translate.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace encsync::daemon {
+
+using ike::CredentialKind;
+
+namespace {
+
+// The keys that a peer may prove itself with.
+std::vector<keys::RawKey> trusted_for(const config::Conn& conn,
+                                      const std::vector<keys::TrustedKey>& all) {
+    std::vector<keys::RawKey> out;
+    if (conn.by_trusted_key())
+        for (const keys::TrustedKey& key : all)
+            if (key.name == conn.rightid)
+                out.push_back(key.key);
+    return out;
+}
+
+Result<void> charon_takes(const channel::Message& message, const std::string& what) {
+    auto encoded = channel::encode(message);
+    if (!encoded)
+        return Error{fmt::format("{}: {}", what, encoded.error().text)};
+    channel::wipe(*encoded);
+    return {};
+}
+
+void say(const Result<void>& done) {
+    if (!done)
+        log::error("charon was not told: {}", done.error().text);
+}
+
+} // namespace
+
+KeyRing::Update::~Update() {
+    for (channel::Ed25519Seed& seed : identity.seeds)
+        ::explicit_bzero(seed.data(), seed.size());
+}
+
+Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
+    // By its path: the directory may have been replaced by a restored one.
+    auto store = keys::Store::open(rooms_.setup.keydir);
+    if (!store)
+        return store.error();
+    auto identities = store->identities();
+    if (!identities)
+        return identities.error();
+    if (identities->front().name != rooms_.setup.node)
+        return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
+                                 store->directory(), identities->front().name, rooms_.setup.node)};
+    auto trusted = store->trusted();
+    if (!trusted)
+        return trusted.error();
+
+    Update update;
+    update.identity.name = rooms_.setup.node;
+    update.identity.seeds.reserve(identities->size()); // no copy of a secret is left behind
+    for (const keys::Identity& mine : *identities) {
+        channel::Ed25519Seed& seed = update.identity.seeds.emplace_back();
+        std::ranges::copy(mine.seed.bytes(), seed.begin());
+        update.own.push_back(mine.key);
+    }
+    if (auto good = charon_takes(update.identity, "identity"); !good)
+        return good.error();
+    for (const PeerId id : directory.all()) {
+        const config::Conn& conn = directory.conn(id);
+        auto files = read_files(conn);
+        if (!files)
+            return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
+        ForPeer peer{told(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
+        for (const keys::RawKey& mine : update.own)
+            if (vouches(*files, mine))
+                peer.vouched.push_back(mine);
+        peer.told.auth = std::move(*files);
+        for (const keys::RawKey& key : peer.trusted)
+            peer.told.auth.add(CredentialKind::trusted, key);
+        if (auto good = charon_takes(peer.told, "conn " + conn.name); !good)
+            return good.error();
+        update.peers.push_back(std::move(peer));
+    }
+    return update;
+}
+
+// But for what it may prove itself with.
+channel::Peer KeyRing::told(PeerId id, const config::Conn& conn) const {
+    channel::Peer peer;
+    static_cast<ike::Peer&>(peer) = conn;
+    peer.id = id;
+    peer.left = {conn.left.ip, rooms_.setup.ikeport};
+    peer.right = {conn.right.ip, rooms_.setup.ikeport};
+    peer.natport = rooms_.setup.natport;
+    peer.inner_left = conn.left.ip;
+    peer.inner_right = conn.right.ip;
+    peer.transport_mode = conn.type == config::Type::transport;
+    peer.initiate = conn.startup == config::Auto::start;
+    return peer;
+}
+
+// What charon is told has been found good before.
+void KeyRing::take(Update update) {
+    own_ = std::move(update.own);
+    say(rooms_.charon.set_identity(std::move(update.identity)));
+    for (ForPeer& peer : update.peers)
+        take(std::move(peer));
+}
+
+void KeyRing::take(ForPeer peer) {
+    const PeerId id = peer.told.id;
+    const std::string& name = rooms_.directory.name(id);
+    const bool nobody = !peer.told.auth.admits();
+    if (nobody)
+        rooms_.peers.set_error(
+            id, fmt::format(
+                    "no key of '{}' is trusted; bring its public key and run encsync keys trust",
+                    peer.told.rightid));
+    std::vector<sync::KeyPrint> trusted;
+    std::ranges::transform(peer.trusted, std::back_inserter(trusted), keys::key_print);
+    rooms_.turns.begin();
+    rooms_.engine.set_trusted(id, std::move(trusted));
+    if (peer.told.auth.count(CredentialKind::certificate) != 0 && peer.vouched.empty())
+        rooms_.peers.set_error(
+            id, fmt::format("{} is not for this node's key; certify the one that encsync keys "
+                            "export --pem prints",
+                            rooms_.directory.conn(id).file(CredentialKind::certificate)));
+    State& state = states_[id];
+    state.vouched = std::move(peer.vouched);
+    const auto& shown = rooms_.peers.life(id).key;
+    const bool withdrawn = shown && std::ranges::find(peer.trusted, *shown) == peer.trusted.end();
+    const bool replaced = state.files && *state.files != peer.files;
+    state.files = peer.files;
+    if ((withdrawn || replaced) && rooms_.engine.session(id).link_up)
+        log::notice("peer {}: cut off, as {} is no longer trusted; it may come back with another",
+                    name,
+                    withdrawn ? "the key it proved itself with, " + keys::fingerprint(*shown) + ","
+                              : "what it proved itself with");
+    // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
+    if (withdrawn || replaced || nobody)
+        rooms_.link.drop_sas(id);
+    if (replaced)
+        rooms_.charon.remove_peer(id);
+    say(rooms_.charon.set_peer(std::move(peer.told)));
+}
+
+Result<void> KeyRing::reload() {
+    auto update = read(rooms_.directory);
+    if (!update)
+        return update.error();
+    take(std::move(*update));
+    return {};
+}
+
+std::vector<std::string> KeyRing::accepted(PeerId peer) const {
+    std::vector<std::string> out;
+    const auto& vouched = states_[peer].vouched;
+    const auto& trusted = rooms_.engine.session(peer).told.trusted;
+    for (const keys::RawKey& key : own_)
+        if (std::ranges::find(vouched, key) != vouched.end() ||
+            std::ranges::find(trusted, keys::key_print(key)) != trusted.end())
+            out.push_back(keys::fingerprint(key));
+    return out;
+}
+
+} // namespace encsync::daemon

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: ISC
+// Who we are and whom we believe: from the key store and the files of the configuration to charon,
+// the engine and the tunnel.
+//
+//     auto update = keys.read(directory);     // the error says what is wrong; nothing has changed
+//     keys.take(std::move(*update));
+#pragma once
+
+#include "daemon/credentials.hpp"
+#include "daemon/peers.hpp"
+#include "ipsec/plugin/supervisor.hpp"
+#include "keys/store.hpp"
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace encsync::daemon {
+
+class KeyRing {
+  public:
+    // All outlive it.
+    struct Rooms {
+        const config::Setup& setup;
+        const Directory& directory;
+        sync::Engine& engine;
+        link::Tunnel& link;
+        supervisor::Supervisor& charon;
+        Peers& peers;
+        Turns& turns;
+    };
+    explicit KeyRing(const Rooms& rooms) : rooms_(rooms) {}
+
+    // What was read for one peer; its secrets are wiped at the end.
+    struct ForPeer {
+        channel::Peer told; // to charon
+        std::vector<keys::RawKey> trusted;
+        std::vector<keys::RawKey> vouched; // keys of ours that need no trust of it
+        FilesDigest files;                 // that it may prove itself with
+    };
+    struct Update {
+        Update() = default;
+        Update(Update&&) = default;
+        ~Update(); // wipes
+
+        channel::Identity identity;
+        std::vector<keys::RawKey> own; // public, oldest first
+        std::vector<ForPeer> peers;
+    };
+    // For these peers. Nothing that charon would not take comes out of it.
+    Result<Update> read(const Directory& directory) const;
+    // Of the peers that there are. A peer whose key or files are no longer trusted is cut off.
+    void take(Update update);
+    Result<void> reload();
+
+    void forget(PeerId peer) { states_[peer] = {}; }
+
+    // Fingerprints of this node's keys with which the peer is known to let it in.
+    std::vector<std::string> accepted(PeerId peer) const;
+
+  private:
+    struct State {
+        std::optional<FilesDigest> files;
+        std::vector<keys::RawKey> vouched;
+    };
+
+    channel::Peer told(PeerId peer, const config::Conn& conn) const;
+    void take(ForPeer peer);
+
+    const Rooms rooms_;
+    std::vector<keys::RawKey> own_;
+    std::array<State, kMaxPeers> states_;
+};
+
+} // namespace encsync::daemon

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: ISC
+// How the peers fare: what the tunnel and charon tell of them, what their silence does, and why one
+// is down.
+//
+//     Peers peers(directory, engine, link, turns);
+//     peers.on_up(3);                     // and so on, from link::Receiver and supervisor::Owner
+//     peers.last_error(3);                // for a person
+#pragma once
+
+#include "daemon/directory.hpp"
+#include "daemon/repeats.hpp"
+#include "daemon/turns.hpp"
+#include "ipsec/link/tunnel.hpp"
+#include "ipsec/plugin/channel.hpp"
+#include "policy/guard.hpp"
+#include "sync/engine.hpp"
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace encsync::daemon {
+
+class Peers {
+  public:
+    // What charon and the tunnel last said of a peer.
+    struct Life {
+        bool connecting = false;
+        std::optional<ike::Ed25519Public> key; // what it proved itself with last
+        std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+        std::uint64_t guard_refused = 0; // packets
+    };
+
+    // All outlive it.
+    Peers(const Directory& directory, sync::Engine& engine, link::Tunnel& link, Turns& turns);
+
+    // ---- from the tunnel -------------------------------------------------------------------
+    void on_packet(PeerId peer, std::uint32_t spi, Bytes inner);
+    void on_up(PeerId peer);
+    void on_down(PeerId peer);
+    void on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header);
+
+    // ---- from charon -----------------------------------------------------------------------
+    void on_ike_out(const channel::IkeOut& datagram);
+    void on_event(const channel::PeerEvent& event);
+    void on_charon_lost(const std::string& reason);
+
+    // What no single packet tells, and interfaces that have come back.
+    void every_second();
+
+    // Nobody can vouch for it: shown until its next negotiation succeeds, and logged.
+    void set_error(PeerId peer, std::string why);
+    // Its place is free, or another's.
+    void forget(PeerId peer) { states_[peer] = {}; }
+
+    const Life& life(PeerId peer) const { return states_[peer].life; }
+    std::string last_error(PeerId peer) const; // empty: none
+    const policy::GuardCounters& guard() const { return guard_; }
+
+  private:
+    struct State {
+        Life life;
+        std::string last_error;
+        Repeats failures;          // as the log is told of them
+        std::string end;           // why its SAs go
+        std::string misunderstood; // why nothing that it says is of use, while that is so
+        std::optional<pfsync::Dialect> spoken;   // that packets have shown which were refused
+        bool taken_for_pf = false;               // of which the log has told
+        std::set<table::Ignored> refused_states; // kinds of which the log has told
+    };
+
+    void failed(PeerId peer, std::string why);
+    void follow_interfaces();
+    void look_at(PeerId peer);
+    void log_refused_states(PeerId peer);
+
+    const Directory& directory_;
+    sync::Engine& engine_;
+    link::Tunnel& link_;
+    Turns& turns_;
+    policy::GuardCounters guard_;
+    std::array<State, kMaxPeers> states_;
+    Repeats strangers_{16};
+};
+
+} // namespace encsync::daemon

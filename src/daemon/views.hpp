@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: ISC
+// What the command is shown of this node, as the JSON of its answers (docs/operation.md).
+#pragma once
+
+#include "control/server.hpp"
+#include "daemon/ipsec_choice.hpp"
+#include "daemon/key_ring.hpp"
+#include "daemon/readiness.hpp"
+#include "daemon/roles.hpp"
+#include "table/conntrack/packet_queue.hpp"
+#include "table/table.hpp"
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <string_view>
+
+namespace encsync::daemon {
+
+class Views {
+  public:
+    // All outlive it; pointers may be null.
+    struct Rooms {
+        const config::Setup& setup;
+        const Directory& directory;
+        const sync::Engine& engine;
+        const link::Tunnel& link;
+        const policy::Ruleset& ruleset;
+        const supervisor::Supervisor& charon;
+        const Peers& peers;
+        const KeyRing& keys;
+        const Roles& roles;
+        Readiness& readiness;
+        const IpsecChoice& ipsec;
+        const Machine* machine;
+        const table::Table& table;
+        const table::PacketQueue* queue;
+    };
+    explicit Views(const Rooms& rooms) : rooms_(rooms) {}
+
+    boost::json::value status() const;
+    boost::json::array peers() const;
+    boost::json::array sas() const;
+    boost::json::object policy() const;
+    // One flow at a time, of those that fit the filter.
+    Result<control::Generator> states(std::string_view filter) const;
+
+  private:
+    boost::json::object peer(PeerId peer, const std::vector<link::SaInfo>& sas) const;
+    boost::json::object missing(PeerId peer) const;
+    boost::json::object refused(const policy::RulesetStatus& ruleset) const;
+    boost::json::object table_counters() const;
+    boost::json::object deferral() const;
+
+    const Rooms rooms_;
+    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+} // namespace encsync::daemon
