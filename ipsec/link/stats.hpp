@@ -5,6 +5,7 @@
 
 #include "ipsec/esp/sa.hpp"
 #include "ipsec/link/path_mtu.hpp"
+#include "util/counters.hpp"
 #include "util/peer_id.hpp"
 
 #include <array>
@@ -23,6 +24,27 @@ struct LinkStats {
     std::uint64_t receive_error = 0;       // the socket's, or an ICMP error about no size
     std::uint64_t ike_unknown_address = 0; // to send from no socket of ours, or to no peer
     std::uint64_t ike_not_sent = 0;        // the socket refused; IKE sends it again
+};
+
+inline constexpr std::array kLinkCounters = {
+    counters::value<&LinkStats::ike_in>("", "ike_in", "datagrams", "IKE datagrams received"),
+    counters::value<&LinkStats::ike_out>("", "ike_out", "datagrams", "IKE datagrams sent"),
+    counters::value<&LinkStats::keepalive>("", "keepalive", "datagrams",
+                                           "NAT keepalives (RFC 3948) received"),
+    counters::value<&LinkStats::receive_error>("", "receive_error", "errors",
+                                               "Errors of the sockets while receiving"),
+    counters::value<&LinkStats::ike_unknown_address>(
+        "", "ike_unknown_address", "datagrams",
+        "IKE datagrams to send from no socket of ours, or to no peer"),
+    counters::value<&LinkStats::ike_not_sent>("", "ike_not_sent", "datagrams",
+                                              "IKE datagrams that the socket refused"),
+    counters::value<&LinkStats::unknown_source>("refused", "unknown_source", "datagrams",
+                                                "Datagrams from an address that is no peer's",
+                                                false),
+    counters::value<&LinkStats::unknown_spi>("refused", "unknown_spi", "packets",
+                                             "ESP packets of an SA that is not here", false),
+    counters::value<&LinkStats::runt>("refused", "runt", "datagrams",
+                                      "Datagrams too short to be IKE, ESP or a keepalive", false),
 };
 
 struct PeerStats {
@@ -54,6 +76,46 @@ struct PeerStats {
             sum += n;
         return sum;
     }
+};
+
+inline constexpr std::array kPeerCounters = {
+    counters::value<&PeerStats::rx_packets>("traffic", "rx_packets", "packets",
+                                            "ESP packets accepted"),
+    counters::value<&PeerStats::tx_packets>("traffic", "tx_packets", "packets", "ESP packets sent"),
+    counters::value<&PeerStats::rx_bytes>("traffic", "rx_bytes", "bytes",
+                                          "Inner bytes of the ESP packets accepted"),
+    counters::value<&PeerStats::tx_bytes>("traffic", "tx_bytes", "bytes",
+                                          "Inner bytes of the ESP packets sent"),
+    counters::value<&PeerStats::tx_calls>("", "tx_calls", "system calls",
+                                          "System calls that sent ESP packets"),
+    counters::value<&PeerStats::dummy>("", "dummy", "packets", "ESP dummy packets received"),
+    counters::value<&PeerStats::seal_failed>("", "seal_failed", "packets",
+                                             "Packets that could not be encrypted"),
+    counters::value<&PeerStats::blocked>("", "blocked", "times",
+                                         "Times that the socket or the queue was full"),
+    counters::by<&PeerStats::refused, esp::Verdict>("refused", "esp_refused", "packets",
+                                                    "ESP packets refused", "reason",
+                                                    counters::Shape::flat, false, 0, "esp_"),
+    counters::value<&PeerStats::mtu_lowered>("path", "lowered", "times",
+                                             "Times that the path's MTU was lowered"),
+    counters::value<&PeerStats::mtu_raised>("path", "raised", "times",
+                                            "Times that the path's MTU was raised"),
+    counters::value<&PeerStats::mtu_probes>("path", "probes", "packets",
+                                            "Probes of the path's MTU sent"),
+    counters::value<&PeerStats::icmp_refused>(
+        "path", "refused", "messages",
+        "ICMP errors about a packet that is not ours or a size that is none"),
+    counters::value<&PeerStats::no_sa>("not_sent", "no_sa", "packets",
+                                       "Packets not sent: the SA went away"),
+    counters::value<&PeerStats::sequence_exhausted>(
+        "not_sent", "sequence_exhausted", "packets",
+        "Packets not sent: the SA's sequence numbers are used up"),
+    counters::value<&PeerStats::too_big>("not_sent", "too_big", "packets",
+                                         "Packets not sent: larger than the path's MTU"),
+    counters::value<&PeerStats::unreachable>("not_sent", "unreachable", "packets",
+                                             "Packets not sent: the peer is unreachable"),
+    counters::value<&PeerStats::not_sent>("not_sent", "other", "packets",
+                                          "Packets not sent for any other error"),
 };
 
 // One line of `encsync sas`.

@@ -16,6 +16,7 @@
 
 #include "ipsec/plugin/channel.hpp"
 #include "ipsec/plugin/charon_launcher.hpp"
+#include "util/counters.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -64,6 +65,17 @@ struct Counters {
     std::uint64_t ike_in = 0, ike_out = 0;
     std::uint64_t ike_in_dropped = 0; // charon was not there, did not keep up; or too large
     std::map<std::string, std::uint64_t> refused; // messages of charon's, by reason
+};
+inline constexpr std::array kCounters = {
+    counters::value<&Counters::restarts>("charon", "restarts", "times",
+                                         "Times charon was restarted"),
+    counters::value<&Counters::ike_in>("", "charon_ike_in", "datagrams",
+                                       "IKE datagrams handed to charon"),
+    counters::value<&Counters::ike_out>("", "charon_ike_out", "datagrams",
+                                        "IKE datagrams that charon sent"),
+    counters::value<&Counters::ike_in_dropped>(
+        "", "charon_ike_in_dropped", "datagrams",
+        "IKE datagrams that charon could not be given: not there, too slow, or too large"),
 };
 
 class Supervisor {

@@ -50,16 +50,6 @@ std::string socket_path(const std::string& run_dir) {
     return run_dir + "/control.sock";
 }
 
-boost::json::object to_json(const Counters& counters) {
-    boost::json::object refused;
-    for (std::size_t i = 0; i < kRefusals; i++)
-        if (counters.refused[i] != 0)
-            refused[to_string(static_cast<Refusal>(i))] = counters.refused[i];
-    return {{"connections", counters.connections},
-            {"requests", counters.requests},
-            {"refused", std::move(refused)}};
-}
-
 struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
     Impl(asio::io_context& io, ServerOptions opts)
         : options(opts), acceptor(io), accept_retry(io) {}

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "control/request.hpp"
+#include "util/counters.hpp"
 #include "util/result.hpp"
 
 #include <array>
@@ -43,8 +44,15 @@ struct Counters {
 
     std::uint64_t of(Refusal refusal) const { return refused[static_cast<std::size_t>(refusal)]; }
 };
-// {"connections":..., "requests":..., "refused":{reason: count}}; reasons of 0 are left out.
-boost::json::object to_json(const Counters& counters);
+inline constexpr std::array kCounters = {
+    counters::value<&Counters::connections>("", "control_connections", "connections",
+                                            "Connections to the control socket accepted"),
+    counters::value<&Counters::requests>("", "control_requests", "requests",
+                                         "Requests on the control socket that were answered"),
+    counters::by<&Counters::refused, Refusal>("", "control_refused", "requests",
+                                              "Requests and callers that were refused", "reason",
+                                              counters::Shape::object, false),
+};
 
 struct ServerOptions {
     std::size_t max_connections = 64;

@@ -226,8 +226,10 @@ Result<void> Node::join() {
     reload_.emplace(config_file_,
                     Reload::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, ipsec_.kernel,
                                   *charon_, *peers_, *keys_, *roles_, *turns_});
+    registry_.emplace(Registry::Rooms{directory_, *engine_, *link_, *charon_, *control_, *peers_,
+                                      *table_, queue_.get()});
     views_.emplace(Views::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
-                                *keys_, *roles_, *readiness_, ipsec_, machine, *table_,
+                                *keys_, *roles_, *registry_, *readiness_, ipsec_, machine, *table_,
                                 queue_.get()});
     administration_.emplace(Administration::Rooms{directory_, *engine_, *ruleset_, *charon_, *keys_,
                                                   *roles_, *reload_, *turns_},

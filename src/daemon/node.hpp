@@ -113,6 +113,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::optional<Roles> roles_;
     std::optional<Readiness> readiness_;
     std::optional<Reload> reload_;
+    std::optional<Registry> registry_;
     std::optional<Views> views_;
     std::optional<Administration> administration_;
 

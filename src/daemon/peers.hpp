@@ -50,7 +50,7 @@ class Peers {
     // What no single packet tells, and interfaces that have come back.
     void every_second();
 
-    // Nobody can vouch for it: shown until its next negotiation succeeds, and logged.
+    // Logs it, and shows it until the next negotiation with the peer succeeds.
     void set_error(PeerId peer, std::string why);
     // Its place is free, or another's.
     void forget(PeerId peer) { states_[peer] = {}; }

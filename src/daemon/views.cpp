@@ -3,12 +3,11 @@
 
 #include "control/describe.hpp"
 #include "control/filter.hpp"
-#include "daemon/table_view.hpp"
-#include "table/conntrack/counters.hpp"
 
 #include <cstring>
 #include <fmt/format.h>
 #include <fstream>
+#include <numeric>
 #include <unistd.h>
 
 namespace encsync::daemon {
@@ -97,9 +96,9 @@ json::value Views::status() const {
     out["machine"] = std::move(complaints);
     if (rooms_.queue != nullptr)
         out["defer"] = deferral();
-    out["charon"] = json::object{{"pid", rooms_.charon.pid()},
-                                 {"up", rooms_.charon.up()},
-                                 {"restarts", rooms_.charon.counters().restarts}};
+    json::object charon{{"pid", rooms_.charon.pid()}, {"up", rooms_.charon.up()}};
+    rooms_.registry.show(charon, "charon");
+    out["charon"] = std::move(charon);
     out["memory"] = resident_bytes();
     out["index_bytes"] = rooms_.engine.index().memory_bytes();
     return out;
@@ -130,9 +129,9 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     const link::PeerStats* stats = rooms_.link.peer_stats(peer);
     const bool up = s.link_up && (s.extended ? !s.silent : s.is_pf());
     const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
-    json::object bulk{{"sending", s.bulk.sending},     {"arriving", s.bulk.arriving},
-                      {"sent", s.counters.bulks_sent}, {"received", s.counters.bulks_received},
-                      {"swept", s.counters.swept},     {"gave_up", s.bulk.gave_up}};
+    json::object bulk{{"sending", s.bulk.sending}, {"arriving", s.bulk.arriving}};
+    rooms_.registry.show(bulk, "bulk", peer);
+    bulk["gave_up"] = s.bulk.gave_up;
     // How far it is: states, of about so many.
     if (s.bulk.sending)
         bulk["sending_states"] =
@@ -143,23 +142,19 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
             arriving["of"] = s.peer_states;
         bulk["arriving_states"] = std::move(arriving);
     }
-    json::object o{
-        {"name", rooms_.directory.name(peer)},
-        {"state", state},
-        {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
-        {"in_step", s.in_step && s.reachable() && rooms_.engine.holds_all_of(peer)},
-        {"role", role ? sync::to_string(*role) : "unknown"},
-        {"role_warning", role && *role != sync::Role::standby ? odd : ""},
-        {"spi_in", spi_in},
-        {"spi_out", spi_out},
-        {"rx_packets", stats != nullptr ? stats->rx_packets : 0},
-        {"tx_packets", stats != nullptr ? stats->tx_packets : 0},
-        {"rx_bytes", stats != nullptr ? stats->rx_bytes : 0},
-        {"tx_bytes", stats != nullptr ? stats->tx_bytes : 0},
-        {"refused", life.guard_refused + (stats != nullptr ? stats->refused_total() : 0)},
-        {"since", seconds_since(life.since)},
-        {"last_error", rooms_.peers.last_error(peer)},
-        {"bulk", std::move(bulk)}};
+    json::object o{{"name", rooms_.directory.name(peer)},
+                   {"state", state},
+                   {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
+                   {"in_step", s.in_step && s.reachable() && rooms_.engine.holds_all_of(peer)},
+                   {"role", role ? sync::to_string(*role) : "unknown"},
+                   {"role_warning", role && *role != sync::Role::standby ? odd : ""},
+                   {"spi_in", spi_in},
+                   {"spi_out", spi_out}};
+    rooms_.registry.show(o, "traffic", peer);
+    o["refused"] = life.guard_refused + (stats != nullptr ? stats->refused_total() : 0);
+    o["since"] = seconds_since(life.since);
+    o["last_error"] = rooms_.peers.last_error(peer);
+    o["bulk"] = std::move(bulk);
     const auto since = [&](const char* name, sync::Instant then) {
         if (then > sync::Instant::zero())
             o[name] = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
@@ -167,12 +162,11 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     since("last_heard", s.last_heard);
     since("checked_seconds_ago", s.checks.equal);
     since("peer_checked_seconds_ago", s.checks.peer_equal);
-    if (s.extended)
-        o["check"] = json::object{{"equal", s.checks.differing == 0},
-                                  {"checks", s.counters.checks},
-                                  {"repairs", s.counters.repairs},
-                                  {"differing", s.counters.differing},
-                                  {"removed", s.counters.removed}};
+    if (s.extended) {
+        json::object check{{"equal", s.checks.differing == 0}};
+        rooms_.registry.show(check, "check", peer);
+        o["check"] = std::move(check);
+    }
     o["address"] = config::to_string(rooms_.directory.conn(peer).right);
     if (life.key)
         o["key"] = keys::fingerprint(*life.key);
@@ -188,36 +182,23 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     o["hears"] = std::move(hears);
     o["accepts"] = json::value_from(rooms_.keys.accepted(peer));
     json::object refused_states{{"now", rooms_.engine.refused_of(peer)}};
-    for (int n = 0; n < table::kIgnored; n++)
-        if (const auto count = s.counters.refused_states[static_cast<std::size_t>(n)])
-            refused_states[table::to_string(static_cast<table::Ignored>(n))] = count;
+    rooms_.registry.show(refused_states, "refused_states", peer);
     o["refused_states"] = std::move(refused_states);
     o["withheld"] = rooms_.engine.live() - rooms_.engine.live_for(peer);
-    o["zone_withheld"] = s.counters.zone_withheld;
-    o["rx_messages"] = s.counters.rx_messages;
-    o["tx_messages"] = s.counters.tx_messages;
-    o["collapsed"] = s.counters.collapsed;
     o["waiting"] = s.outbox.queued() + s.outbox.removals();
-    o["stale"] = s.counters.stale;
-    o["late"] = s.counters.late_packets;
-    o["lost"] = s.counters.lost_packets;
+    rooms_.registry.show(o, "messages", peer);
     if (stats != nullptr) {
         o["mtu"] = stats->mtu;
-        o["path"] = json::object{{"mtu", stats->mtu},
-                                 {"configured", rooms_.directory.conn(peer).mtu},
-                                 {"found", mtu_source(stats->mtu_source)},
-                                 {"confirmed", stats->mtu_answers},
-                                 {"lowered", stats->mtu_lowered},
-                                 {"raised", stats->mtu_raised},
-                                 {"probes", stats->mtu_probes},
-                                 {"refused", stats->icmp_refused}};
-        o["not_sent"] = json::object{
-            {"no_sa", stats->no_sa},
-            {"sequence_exhausted", stats->sequence_exhausted},
-            {"too_big", stats->too_big},
-            {"unreachable", stats->unreachable},
-            {"other", stats->not_sent},
-            {"last_error", stats->last_errno != 0 ? std::strerror(stats->last_errno) : ""}};
+        json::object path{{"mtu", stats->mtu},
+                          {"configured", rooms_.directory.conn(peer).mtu},
+                          {"found", mtu_source(stats->mtu_source)},
+                          {"confirmed", stats->mtu_answers}};
+        rooms_.registry.show(path, "path", peer);
+        o["path"] = std::move(path);
+        json::object not_sent;
+        rooms_.registry.show(not_sent, "not_sent", peer);
+        not_sent["last_error"] = stats->last_errno != 0 ? std::strerror(stats->last_errno) : "";
+        o["not_sent"] = std::move(not_sent);
     }
     return o;
 }
@@ -264,27 +245,7 @@ json::object Views::refused(const policy::RulesetStatus& ruleset) const {
         if (name.starts_with("not_through_tunnel"))
             add(name, n);
     add("dropped_in_kernel", rooms_.link.kernel_drops());
-    add("unknown_source", rooms_.link.stats().unknown_source);
-    add("unknown_spi", rooms_.link.stats().unknown_spi);
-    add("runt", rooms_.link.stats().runt);
-    std::array<std::uint64_t, esp::kVerdicts> esp_refused{};
-    for (const PeerId peer : rooms_.directory.all())
-        if (const auto* stats = rooms_.link.peer_stats(peer))
-            for (std::size_t n = 0; n < esp_refused.size(); n++)
-                esp_refused[n] += stats->refused[n];
-    for (std::size_t n = 0; n < esp_refused.size(); n++)
-        add(fmt::format("esp_{}", esp::to_string(static_cast<esp::Verdict>(n))), esp_refused[n]);
-    for (int n = 1; n < policy::kVerdicts; n++) {
-        const auto verdict = static_cast<policy::Verdict>(n);
-        add(policy::to_string(verdict), rooms_.peers.guard().of(verdict));
-    }
-    const sync::Counters& counters = rooms_.engine.counters();
-    for (int n = 1; n < sync::kRefused; n++)
-        add(sync::to_string(static_cast<sync::Refused>(n)),
-            counters.refused[static_cast<std::size_t>(n)]);
-    for (int n = 1; n < pfsync::kFaults; n++)
-        add(pfsync::to_string(static_cast<pfsync::Fault>(n)),
-            counters.faults[static_cast<std::size_t>(n)]);
+    rooms_.registry.show(out, "refused");
     for (const auto& [reason, n] : rooms_.charon.counters().refused)
         add("charon: " + reason, n);
     return out;
@@ -302,45 +263,24 @@ json::object Views::policy() const {
 }
 
 json::object Views::table_counters() const {
-    const sync::Counters& counters = rooms_.engine.counters();
-    json::object out{
-        {"events", counters.events},           {"refreshed", counters.refreshed},
-        {"adopted", counters.adopted},         {"dropped_unclaimed", counters.dropped_unclaimed},
-        {"leases_over", counters.leases_over}, {"stranded", counters.stranded},
-        {"put_back", counters.put_back},       {"clashes", counters.clashes},
-        {"relaxed", counters.relaxed}};
-    for (int n = 0; n < table::kRefusals; n++)
-        out[fmt::format("refused_{}", table::to_string(static_cast<table::Refusal>(n)))] =
-            counters.table_refused[static_cast<std::size_t>(n)];
-    add(out, rooms_.table.counters());
+    json::object out;
+    rooms_.registry.show(out, "table");
     if (!rooms_.table.capabilities().expectations)
         return out;
-    json::object& expectations = out["expectations"].as_object();
+    json::object expectations;
+    rooms_.registry.show(expectations, "expectations");
     expectations["known"] = rooms_.engine.expectations().size();
-    expectations["ambiguous_master"] = counters.ambiguous_masters;
     expectations["early"] = rooms_.engine.early_expectations();
-    expectations["without_master"] = counters.expectations_without_master;
-    expectations["over_limit"] = counters.expectations_over_limit;
+    out["expectations"] = std::move(expectations);
     return out;
 }
 
 json::object Views::deferral() const {
-    const sync::Counters& counters = rooms_.engine.counters();
-    const table::PacketQueueCounters& c = rooms_.queue->counters();
-    std::uint64_t unreadable = c.unreadable;
-    for (const std::uint64_t n : c.faults)
-        unreadable += n;
-    json::object out{{"waiting", rooms_.engine.deferred()},
-                     {"packets", c.packets},
-                     {"held", counters.deferred},
-                     {"acknowledged", counters.defer_acknowledged},
-                     {"timed_out", counters.defer_timed_out},
-                     {"over_limit", counters.defer_over_limit},
-                     {"unconfirmed", counters.defer_unconfirmed},
-                     {"unreadable", unreadable}};
-    table::Counters faults;
-    table::add_faults(faults, "faults", c.faults);
-    add(out, faults);
+    const table::PacketQueueCounters& counters = rooms_.queue->counters();
+    json::object out{{"waiting", rooms_.engine.deferred()}};
+    rooms_.registry.show(out, "defer");
+    out["unreadable"] =
+        std::accumulate(counters.faults.begin(), counters.faults.end(), counters.unreadable);
     return out;
 }
 

@@ -6,9 +6,8 @@
 #include "daemon/ipsec_choice.hpp"
 #include "daemon/key_ring.hpp"
 #include "daemon/readiness.hpp"
+#include "daemon/registry.hpp"
 #include "daemon/roles.hpp"
-#include "table/conntrack/packet_queue.hpp"
-#include "table/table.hpp"
 
 #include <boost/json.hpp>
 #include <chrono>
@@ -29,6 +28,7 @@ class Views {
         const Peers& peers;
         const KeyRing& keys;
         const Roles& roles;
+        const Registry& registry;
         Readiness& readiness;
         const IpsecChoice& ipsec;
         const Machine* machine;

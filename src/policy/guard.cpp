@@ -197,11 +197,4 @@ std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
     }
 }
 
-std::uint64_t GuardCounters::refused() const {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 1; i < counts_.size(); i++)
-        sum += counts_[i];
-    return sum;
-}
-
 } // namespace encsync::policy

@@ -13,6 +13,7 @@
 #include "net/address.hpp"
 #include "pfsync/parse.hpp"
 #include "util/bytes.hpp"
+#include "util/counters.hpp"
 
 #include <array>
 #include <cstdint>
@@ -65,14 +66,15 @@ Checked check(Bytes inner, const Selectors& selectors,
 std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
                     pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken);
 
-class GuardCounters {
-  public:
-    void add(Verdict verdict) { counts_[static_cast<std::size_t>(verdict)]++; }
-    std::uint64_t of(Verdict verdict) const { return counts_[static_cast<std::size_t>(verdict)]; }
-    std::uint64_t refused() const;
+struct GuardCounters {
+    std::array<std::uint64_t, kVerdicts> verdicts{};
 
-  private:
-    std::array<std::uint64_t, kVerdicts> counts_{};
+    void add(Verdict verdict) { verdicts[static_cast<std::size_t>(verdict)]++; }
+};
+inline constexpr std::array kGuardCounters = {
+    counters::by<&GuardCounters::verdicts, Verdict>("refused", "guard_refused", "packets",
+                                                    "Decrypted packets that were refused", "reason",
+                                                    counters::Shape::flat, false, 1),
 };
 
 } // namespace encsync::policy

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: ISC
-// What the engine counts: for the whole node, and for each peer.
+// What the engine counts: for the whole node, and for each peer. The tables say what each is.
 #pragma once
 
 #include "pfsync/parse.hpp"
 #include "table/ignored.hpp"
 #include "table/table.hpp"
+#include "util/counters.hpp"
 
 #include <array>
 #include <cstdint>
@@ -58,6 +59,56 @@ struct Counters {
     std::uint64_t expectations_without_master = 0, expectations_over_limit = 0;
 };
 
+inline constexpr std::array kCounters = {
+    counters::value<&Counters::events>("table", "events", "events", "Events of the state table"),
+    counters::value<&Counters::refreshed>("table", "refreshed", "states",
+                                          "Copies whose timer was set again"),
+    counters::value<&Counters::adopted>("table", "adopted", "states", "States taken over"),
+    counters::value<&Counters::dropped_unclaimed>(
+        "table", "dropped_unclaimed", "states",
+        "Copies removed because no owner has named them when all peers were in step"),
+    counters::value<&Counters::leases_over>("table", "leases_over", "states",
+                                            "Copies that a pf peer has stopped updating"),
+    counters::value<&Counters::stranded>(
+        "table", "stranded", "states",
+        "Own states that the table forgot when their address left this machine"),
+    counters::value<&Counters::put_back>("table", "put_back", "states",
+                                         "Copies that had vanished from the table"),
+    counters::value<&Counters::clashes>(
+        "table", "clashes", "states",
+        "Own states that ended because another node gave their NAT port to another flow"),
+    counters::value<&Counters::relaxed>(
+        "table", "relaxed", "states", "States whose TCP sequence numbers are not checked any more"),
+    counters::by<&Counters::table_refused, table::Refusal>(
+        "table", "refused", "states", "States that the table did not take", "reason",
+        counters::Shape::flat, true, 0, "refused_"),
+    counters::by<&Counters::refused, Refused>("refused", "messages_refused", "messages",
+                                              "Messages of peers that were not taken", "reason",
+                                              counters::Shape::flat, false, 1),
+    counters::by<&Counters::faults, pfsync::Fault>("refused", "faults", "messages",
+                                                   "Malformed pfsync packets and messages", "fault",
+                                                   counters::Shape::flat, false, 1),
+    counters::value<&Counters::deferred>("defer", "held", "packets",
+                                         "First packets that were held back"),
+    counters::value<&Counters::defer_acknowledged>(
+        "defer", "acknowledged", "packets", "Held packets that left once all peers had the state"),
+    counters::value<&Counters::defer_timed_out>("defer", "timed_out", "packets",
+                                                "Held packets that left after 20 ms"),
+    counters::value<&Counters::defer_over_limit>(
+        "defer", "over_limit", "packets", "Packets that were not held because too many were"),
+    counters::value<&Counters::defer_unconfirmed>("defer", "unconfirmed", "states",
+                                                  "States announced of which conntrack never told"),
+    counters::value<&Counters::ambiguous_masters>(
+        "expectations", "ambiguous_master", "expectations",
+        "Expectations of one of two flows, without a sign of which"),
+    counters::value<&Counters::expectations_without_master>(
+        "expectations", "without_master", "expectations",
+        "Expectations whose master never came or is not synchronized"),
+    counters::value<&Counters::expectations_over_limit>(
+        "expectations", "over_limit", "expectations",
+        "Expectations that could not wait for their master because too many did"),
+};
+
 struct PeerCounters {
     std::uint64_t rx_packets = 0, tx_packets = 0;
     std::uint64_t rx_messages = 0, tx_messages = 0;
@@ -73,6 +124,47 @@ struct PeerCounters {
     std::uint64_t removed = 0;       // of those, the ones that the peer did not have
     std::uint64_t zone_withheld = 0; // flows whose zone its wire cannot say
     std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
+};
+
+inline constexpr std::array kPeerCounters = {
+    counters::value<&PeerCounters::rx_packets>("", "pfsync_rx_packets", "packets",
+                                               "pfsync packets read"),
+    counters::value<&PeerCounters::tx_packets>("", "pfsync_tx_packets", "packets",
+                                               "pfsync packets built"),
+    counters::value<&PeerCounters::requests>("", "requests", "messages",
+                                             "UPD_REQ sent for states that are not known here"),
+    counters::value<&PeerCounters::zone_withheld>(
+        "messages", "zone_withheld", "states",
+        "States not announced because the peer's dialect cannot say their conntrack zone"),
+    counters::value<&PeerCounters::rx_messages>("messages", "rx_messages", "messages",
+                                                "pfsync messages read"),
+    counters::value<&PeerCounters::tx_messages>("messages", "tx_messages", "messages",
+                                                "pfsync messages sent"),
+    counters::value<&PeerCounters::collapsed>("messages", "collapsed", "changes",
+                                              "Changes that needed no message of their own"),
+    counters::value<&PeerCounters::stale>("messages", "stale", "messages",
+                                          "Updates in which a side was behind what is known here"),
+    counters::value<&PeerCounters::late_packets>(
+        "messages", "late", "packets", "Packets out of order or received before, taken as lost"),
+    counters::value<&PeerCounters::lost_packets>("messages", "lost", "packets",
+                                                 "Packets that the peer did not receive"),
+    counters::value<&PeerCounters::bulks_sent>("bulk", "sent", "bulk updates", "Bulk updates sent"),
+    counters::value<&PeerCounters::bulks_received>("bulk", "received", "bulk updates",
+                                                   "Bulk updates received"),
+    counters::value<&PeerCounters::swept>("bulk", "swept", "states",
+                                          "Copies removed because a bulk update did not name them"),
+    counters::value<&PeerCounters::checks>(
+        "check", "checks", "comparisons",
+        "Digests of the peer's states compared with those of the copies"),
+    counters::value<&PeerCounters::repairs>("check", "repairs", "searches",
+                                            "Searches begun because the digests differed"),
+    counters::value<&PeerCounters::differing>("check", "differing", "states",
+                                              "States asked for because the digests differed"),
+    counters::value<&PeerCounters::removed>("check", "removed", "states",
+                                            "Of those, states that the peer did not have"),
+    counters::by<&PeerCounters::refused_states, table::Ignored>(
+        "refused_states", "states_refused", "states", "States not taken from the peer", "reason",
+        counters::Shape::flat, false),
 };
 
 } // namespace encsync::sync

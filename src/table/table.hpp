@@ -11,12 +11,10 @@
 #include "state/expectation.hpp"
 #include "state/flow.hpp"
 #include "table/ignored.hpp"
+#include "util/counters.hpp"
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace encsync::table {
 
@@ -95,9 +93,6 @@ struct Capabilities {
     bool expectations = false;
 };
 
-// What a table has counted since its start, by name; "faults.bad_size" is of the group "faults".
-using Counters = std::vector<std::pair<std::string, std::uint64_t>>;
-
 class Table {
   public:
     virtual ~Table() = default;
@@ -160,7 +155,8 @@ class Table {
 
     // Flows that another program has deleted, since the start.
     virtual std::uint64_t removed_by_others() const { return 0; }
-    virtual Counters counters() const { return {}; }
+    // What it has counted since its start.
+    virtual void each_counter(const counters::Visit& visit) const { static_cast<void>(visit); }
 };
 
 } // namespace encsync::table

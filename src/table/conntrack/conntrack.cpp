@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "table/conntrack/conntrack.hpp"
 
-#include "table/conntrack/counters.hpp"
 #include "table/conntrack/ctnetlink_build.hpp"
 #include "table/conntrack/kernel_filter.hpp"
 #include "table/conntrack/rtnetlink.hpp"
@@ -565,8 +564,10 @@ std::optional<Ignored> Conntrack::refuses(const state::Flow& flow) const {
     return impl_->filter.refused(flow);
 }
 
-Counters Conntrack::counters() const {
-    return name_counters(event_counters(), writer_counters(), expectation_counters());
+void Conntrack::each_counter(const counters::Visit& visit) const {
+    counters::each(kConntrackCounters, event_counters(), visit);
+    counters::each(kWriterCounters, writer_counters(), visit);
+    counters::each(kExpectationCounters, expectation_counters(), visit);
 }
 
 const ConntrackCounters& Conntrack::event_counters() const {

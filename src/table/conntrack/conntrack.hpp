@@ -43,6 +43,7 @@
 #include "table/filter.hpp"
 #include "table/table.hpp"
 #include "table/timeouts.hpp"
+#include "util/counters.hpp"
 #include "util/result.hpp"
 
 #include <array>
@@ -72,6 +73,30 @@ struct ConntrackCounters {
     std::array<std::uint64_t, kIgnored> ignored{};          // events of flows not to be synced
     std::uint64_t expectations_ignored = 0; // of peers: of connections to this firewall itself
 };
+inline constexpr std::array kConntrackCounters = {
+    counters::value<&ConntrackCounters::events>("", "conntrack_events", "events",
+                                                "Events of conntrack that were taken"),
+    counters::value<&ConntrackCounters::dump_entries>("", "dump_entries", "entries",
+                                                      "Entries that dumps of conntrack told"),
+    counters::value<&ConntrackCounters::own_echoes>(
+        "table", "own_echoes", "events", "Events of our own changes that came past the filter"),
+    counters::value<&ConntrackCounters::overruns>("table", "overruns", "times",
+                                                  "Times that events were lost; a dump follows"),
+    counters::value<&ConntrackCounters::removed_by_others>(
+        "table", "removed_by_others", "flows", "Flows that another program has deleted"),
+    counters::value<&ConntrackCounters::dumps>("table", "dumps", "dumps", "Dumps of conntrack"),
+    counters::value<&ConntrackCounters::dump_failures>("table", "dump_failures", "dumps",
+                                                       "Dumps of conntrack that failed"),
+    counters::by<&ConntrackCounters::faults, ctnetlink::Fault>(
+        "table", "faults", "messages", "Messages of ctnetlink that could not be read", "fault",
+        counters::Shape::object, true, 1),
+    counters::by<&ConntrackCounters::ignored, Ignored>("table", "ignored", "events",
+                                                       "Events of flows that are not synchronized",
+                                                       "reason", counters::Shape::object, true),
+    counters::value<&ConntrackCounters::expectations_ignored>(
+        "expectations", "not_taken", "expectations",
+        "Expectations of peers for connections to this firewall itself"),
+};
 
 class Conntrack final : public Table {
   public:
@@ -98,7 +123,7 @@ class Conntrack final : public Table {
     bool reports(const state::Flow& flow) const override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
     std::uint64_t removed_by_others() const override { return event_counters().removed_by_others; }
-    Counters counters() const override;
+    void each_counter(const counters::Visit& visit) const override;
 
     const ConntrackCounters& event_counters() const;
     const WriterCounters& writer_counters() const;

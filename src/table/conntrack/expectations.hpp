@@ -14,6 +14,7 @@
 #include "state/expectation.hpp"
 #include "table/conntrack/ctnetlink_expect.hpp"
 #include "table/table.hpp"
+#include "util/counters.hpp"
 #include "util/result.hpp"
 
 #include <array>
@@ -29,6 +30,31 @@ struct ExpectationCounters {
     // (nf_conntrack_expect_max, or the helper's own limit); another one is in the way or else.
     std::uint64_t no_master = 0, no_helper = 0, no_room = 0, refused = 0;
     std::array<std::uint64_t, ctnetlink::kFaults> faults{};
+};
+inline constexpr std::array kExpectationCounters = {
+    counters::value<&ExpectationCounters::events>("expectations", "events", "events",
+                                                  "Events of expectations"),
+    counters::value<&ExpectationCounters::dumps>("", "expectation_dumps", "dumps",
+                                                 "Dumps of expectations"),
+    counters::value<&ExpectationCounters::overruns>("expectations", "overruns", "times",
+                                                    "Times that events were lost"),
+    counters::value<&ExpectationCounters::made>("expectations", "made", "expectations",
+                                                "Expectations made in the kernel"),
+    counters::value<&ExpectationCounters::removed>("expectations", "removed", "expectations",
+                                                   "Expectations removed from the kernel"),
+    counters::value<&ExpectationCounters::no_master>(
+        "expectations", "no_master", "expectations",
+        "Expectations not made: the master is not in the table"),
+    counters::value<&ExpectationCounters::no_helper>(
+        "expectations", "no_helper", "expectations",
+        "Expectations not made: the master has no helper there"),
+    counters::value<&ExpectationCounters::no_room>("expectations", "no_room", "expectations",
+                                                   "Expectations not made: a limit is reached"),
+    counters::value<&ExpectationCounters::refused>("expectations", "refused", "expectations",
+                                                   "Expectations not made for another reason"),
+    counters::by<&ExpectationCounters::faults, ctnetlink::Fault>(
+        "expectations", "faults", "messages", "Messages of ctnetlink that could not be read",
+        "fault", counters::Shape::object, true, 1),
 };
 
 class Expectations {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "table/conntrack/ctnetlink_parse.hpp"
+#include "util/counters.hpp"
 #include "util/result.hpp"
 
 #include <array>
@@ -25,8 +26,19 @@ namespace encsync::table {
 struct PacketQueueCounters {
     std::uint64_t packets = 0;
     std::uint64_t without_flow = 0;                         // not tracked
-    std::uint64_t unreadable = 0;                           // messages without an id: none so far
+    std::uint64_t unreadable = 0;                           // messages without an id
     std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // entries refused
+};
+inline constexpr std::array kPacketQueueCounters = {
+    counters::value<&PacketQueueCounters::packets>("defer", "packets", "packets",
+                                                   "Packets that the NFQUEUE delivered"),
+    counters::value<&PacketQueueCounters::without_flow>("", "queued_without_flow", "packets",
+                                                        "Packets of the NFQUEUE without an entry"),
+    counters::value<&PacketQueueCounters::unreadable>("", "queue_unreadable", "messages",
+                                                      "Messages of the NFQUEUE without an id"),
+    counters::by<&PacketQueueCounters::faults, ctnetlink::Fault>(
+        "defer", "faults", "entries", "Entries of the NFQUEUE that could not be read", "fault",
+        counters::Shape::object, true, 1),
 };
 
 class PacketQueue {

@@ -29,6 +29,7 @@
 #include "table/conntrack/hints.hpp"
 #include "table/table.hpp"
 #include "util/bytes.hpp"
+#include "util/counters.hpp"
 
 #include <array>
 #include <cstdint>
@@ -57,6 +58,32 @@ struct WriterCounters {
     std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
     std::array<std::uint64_t, kRefusals> refused{};
     std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // answers that could not be read
+};
+inline constexpr std::array kWriterCounters = {
+    counters::value<&WriterCounters::created>("table", "created", "entries",
+                                              "Entries of conntrack created"),
+    counters::value<&WriterCounters::updated>("table", "updated", "entries",
+                                              "Entries of conntrack updated"),
+    counters::value<&WriterCounters::refreshed>("", "entries_refreshed", "entries",
+                                                "Entries of conntrack whose timer was set"),
+    counters::value<&WriterCounters::relaxed>("", "entries_relaxed", "entries",
+                                              "Entries of conntrack made liberal"),
+    counters::value<&WriterCounters::replaced>(
+        "table", "replaced", "entries", "Entries deleted and created, as NAT cannot be changed"),
+    counters::value<&WriterCounters::deleted>("table", "deleted", "entries",
+                                              "Entries of conntrack deleted"),
+    counters::value<&WriterCounters::lost_answers>(
+        "table", "lost_answers", "batches", "Batches done again as some of their errors were lost"),
+    counters::value<&WriterCounters::without_helper>("table", "without_helper", "entries",
+                                                     "Entries written without their helper"),
+    counters::value<&WriterCounters::without_labels>("table", "without_labels", "entries",
+                                                     "Entries written without their labels"),
+    counters::by<&WriterCounters::refused, Refusal>("", "entries_refused", "entries",
+                                                    "Entries that the kernel refused", "reason",
+                                                    counters::Shape::object, true),
+    counters::by<&WriterCounters::faults, ctnetlink::Fault>(
+        "table", "answer_faults", "messages", "Answers of ctnetlink that could not be read",
+        "fault", counters::Shape::object, true, 1),
 };
 
 class Writer {

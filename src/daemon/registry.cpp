@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: ISC
+#include "daemon/registry.hpp"
+
+#include <string>
+
+namespace encsync::daemon {
+
+namespace json = boost::json;
+using counters::Description;
+using counters::Shape;
+
+namespace {
+
+void add(json::object& out, std::string_view name, std::uint64_t value) {
+    json::value& sum = out[name];
+    sum = value + (sum.is_null() ? 0 : sum.to_number<std::uint64_t>());
+}
+
+} // namespace
+
+// The outermost first: that is the order in which what is refused is shown.
+void Registry::each(const counters::Visit& visit) const {
+    counters::each(link::kLinkCounters, rooms_.link.stats(), visit);
+    counters::each(policy::kGuardCounters, rooms_.peers.guard(), visit);
+    counters::each(sync::kCounters, rooms_.engine.counters(), visit);
+    rooms_.table.each_counter(visit);
+    if (rooms_.queue != nullptr)
+        counters::each(table::kPacketQueueCounters, rooms_.queue->counters(), visit);
+    counters::each(supervisor::kCounters, rooms_.charon.counters(), visit);
+    counters::each(control::kCounters, rooms_.control.counters(), visit);
+}
+
+void Registry::each(PeerId peer, const counters::Visit& visit) const {
+    counters::each(sync::kPeerCounters, rooms_.engine.session(peer).counters, visit);
+    const link::PeerStats* stats = rooms_.link.peer_stats(peer);
+    counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
+}
+
+void Registry::show(json::object& out, std::string_view section) const {
+    const auto one = [&](const Description& what, std::string_view label, std::uint64_t value) {
+        if (what.section == section)
+            daemon::show(out, what, label, value);
+    };
+    each(one);
+    for (const PeerId peer : rooms_.directory.all())
+        each(peer, one);
+}
+
+void Registry::show(json::object& out, std::string_view section, PeerId peer) const {
+    each(peer, [&](const Description& what, std::string_view label, std::uint64_t value) {
+        if (what.section == section)
+            daemon::show(out, what, label, value);
+    });
+}
+
+void show(json::object& out, const Description& what, std::string_view label, std::uint64_t value) {
+    if (value == 0 && !what.zeros)
+        return;
+    switch (what.shape) {
+    case Shape::single:
+        return add(out, what.name, value);
+    case Shape::flat:
+        return add(out, std::string(what.prefix).append(label), value);
+    case Shape::object:
+        json::value& object = out[what.name];
+        if (!object.is_object())
+            object.emplace_object();
+        return add(object.as_object(), label, value);
+    }
+}
+
+} // namespace encsync::daemon

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: ISC
+// All counters of this node, of all rooms: who wants to show them asks here.
+//
+//     registry.show(table, "table");            // those that belong into this section
+//     registry.show(bulk, "bulk", peer);        // likewise, of one peer
+#pragma once
+
+#include "control/server.hpp"
+#include "daemon/peers.hpp"
+#include "ipsec/plugin/supervisor.hpp"
+#include "table/conntrack/packet_queue.hpp"
+#include "table/table.hpp"
+#include "util/counters.hpp"
+
+#include <boost/json/object.hpp>
+#include <string_view>
+
+namespace encsync::daemon {
+
+class Registry {
+  public:
+    // All outlive it; `queue` may be null.
+    struct Rooms {
+        const Directory& directory;
+        const sync::Engine& engine;
+        const link::Tunnel& link;
+        const supervisor::Supervisor& charon;
+        const control::Server& control;
+        const Peers& peers;
+        const table::Table& table;
+        const table::PacketQueue* queue;
+    };
+    explicit Registry(const Rooms& rooms) : rooms_(rooms) {}
+
+    // Each value of each counter; of a peer, those that are kept for every peer.
+    void each(const counters::Visit& visit) const;
+    void each(PeerId peer, const counters::Visit& visit) const;
+
+    // Adds the counters of a section. What several count under one name, peers for instance, is
+    // added up.
+    void show(boost::json::object& out, std::string_view section) const;
+    void show(boost::json::object& out, std::string_view section, PeerId peer) const;
+
+  private:
+    const Rooms rooms_;
+};
+
+// One value of a counter, in the shape that its description tells.
+void show(boost::json::object& out, const counters::Description& what, std::string_view label,
+          std::uint64_t value);
+
+} // namespace encsync::daemon
