@@ -97,14 +97,6 @@ void write_id(std::uint8_t* m, state::StateId id) {
     store_be(m + id_only::creatorid, id.creatorid);
 }
 
-void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid) {
-    assert(ifname.size() < kIfnameSize);
-    // Cut short rather than left out: no name means every interface.
-    ifname = ifname.substr(0, kIfnameSize - 1);
-    std::copy(ifname.begin(), ifname.end(), m + clr::ifname);
-    store_be(m + clr::creatorid, creatorid);
-}
-
 void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, bool end) {
     store_be(m + bus::creatorid, creatorid);
     store_be(m + bus::endtime, endtime);

@@ -68,7 +68,6 @@ void write_state(Dialect dialect, std::uint8_t* m, const state::Flow& flow,
 void write_upd_c(Dialect dialect, std::uint8_t* m, const state::Flow& flow, Bytes src = {},
                  Bytes dst = {});
 void write_id(std::uint8_t* m, state::StateId id);
-void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid);
 void write_bus(std::uint8_t* m, std::uint32_t creatorid, std::uint32_t endtime, bool end);
 void write_tdb(Dialect dialect, std::uint8_t* m, const Tdb& tdb); // v5: rpl's low 32 bits
 

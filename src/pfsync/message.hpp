@@ -120,7 +120,6 @@ struct Field {
 };
 
 // In the order in which a row of a table is read.
-// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 struct Message {
     std::uint8_t number; // the action
     std::string_view action;

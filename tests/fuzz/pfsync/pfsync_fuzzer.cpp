@@ -4,6 +4,7 @@
 #include "net/protocol.hpp"
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <algorithm>
 #include <array>

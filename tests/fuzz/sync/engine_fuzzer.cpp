@@ -9,6 +9,7 @@
 #include "pfsync/expectation.hpp"
 #include "pfsync/extension.hpp"
 #include "sync/engine.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <cstdlib>
 #include <cstring>

@@ -2,6 +2,7 @@
 // Structure: what is cut short, forged or hostile.
 #include "describe.hpp"
 #include "pfsync/extension.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <algorithm>
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Golden packets: read as they are meant, and written byte for byte.
 #include "describe.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

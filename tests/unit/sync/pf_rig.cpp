@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "pf_rig.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <cstring>
 #include <gtest/gtest.h>

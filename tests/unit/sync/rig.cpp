@@ -3,6 +3,7 @@
 
 #include "pfsync/expectation.hpp"
 #include "sync/marks.hpp"
+#include "tests/unit/pfsync/write_clr.hpp"
 
 #include <cstring>
 #include <gtest/gtest.h>
