@@ -5,7 +5,7 @@
 
 format, shell, python and tidy are clang-format, ShellCheck, flake8 and clang-tidy, as the repository
 configures them. text: line ends and, but in documents, their length. folders: which folder includes
-which, by the table in docs/architecture.md.
+which, by the table under "Folders" in docs/architecture.md.
 
 tidy takes ten seconds a file. So it remembers (build/tidy) which files were clean: by their text,
 that of our own headers below them, the compiler's command and the checks.
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = "src", "ipsec", "keys", "tests", "conf", "docs", ".ci", ".github"
 WIDTH = 120
-ROOM = re.compile(r"\| `([\w/]+)` \|.*\| ([^|]*) \|$")
+FOLDER_ROW = re.compile(r"\| `([\w/]+)` \|.*\| ([^|]*) \|$")
 QUOTED = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
@@ -81,11 +81,11 @@ def check_python() -> list[str]:
     return run("/usr/bin/python3", "-m", "flake8", *files(".py"))
 
 
-def rooms() -> dict[str, set[str]]:
+def dependencies() -> dict[str, set[str]]:
     """Folder to the folders that it may include: the table in docs/architecture.md."""
     table = {}
     for line in (ROOT / "docs/architecture.md").read_text().splitlines():
-        if row := ROOM.match(line):
+        if row := FOLDER_ROW.match(line):
             table[row[1]] = set(re.findall(r"[\w/]+", row[2]))
     short = {folder.split("/")[-1]: folder for folder in table}
     return {folder: set(table) if "all" in words
@@ -106,23 +106,23 @@ def includes(name: str) -> list[str]:
     return [each for each in found if each]
 
 
-def room_of(name: str, table: dict[str, set[str]]) -> str | None:
+def folder_of(name: str, table: dict[str, set[str]]) -> str | None:
     return next((folder for folder in table if name.startswith(folder + "/")), None)
 
 
 def check_folders() -> list[str]:
-    table = rooms()
+    table = dependencies()
     wrong = []
     for name in (n for n in sources() if n.startswith(("src/", "ipsec/", "keys/"))):
-        room = room_of(name, table)
-        if room is None:
+        folder = folder_of(name, table)
+        if folder is None:
             if Path(name).parent != Path("src"):  # the programs' own files
                 wrong.append(f"{name}: its folder is not in the table of docs/architecture.md")
             continue
         for included in includes(name):
-            other = room_of(included, table)
-            if other not in (None, room) and other not in table[room]:
-                wrong.append(f"{name}: includes {included}, but {room} does not depend on {other}")
+            other = folder_of(included, table)
+            if other not in (None, folder) and other not in table[folder]:
+                wrong.append(f"{name}: includes {included}, but {folder} does not depend on {other}")
     return wrong
 
 
