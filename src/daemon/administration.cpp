@@ -21,7 +21,7 @@ void Administration::offer(control::Server& server) {
         return views_.states(control::text(fields, "filter"));
     });
     server.handle("policy-verify", [this](const object&) { return verify_policy(); });
-    server.handle("role", [this](const object& fields) { return rooms_.roles.set(fields); });
+    server.handle("role", [this](const object& fields) { return parts_.roles.set(fields); });
     server.handle("bulk", [this](const object& fields) { return bulk(fields); });
     server.handle("rekey", [this](const object& fields) { return rekey(fields); });
     server.handle("reload-keys", [this](const object&) { return reload_keys(); });
@@ -32,14 +32,14 @@ void Administration::offer(control::Server& server) {
 Result<std::vector<PeerId>> Administration::named(const object& fields) const {
     const auto name = control::text(fields, "peer");
     if (name.empty())
-        return rooms_.directory.all();
-    if (const auto peer = rooms_.directory.find(name))
+        return parts_.directory.all();
+    if (const auto peer = parts_.directory.find(name))
         return std::vector{*peer};
     return Error{fmt::format("there is no conn '{}'", name)};
 }
 
 Answer Administration::verify_policy() {
-    auto in_place = rooms_.ruleset.verify();
+    auto in_place = parts_.ruleset.verify();
     if (!in_place)
         return in_place.error();
     if (!*in_place)
@@ -53,13 +53,13 @@ Answer Administration::bulk(const object& fields) {
     if (!peers)
         return peers.error();
     const bool by_name = !control::text(fields, "peer").empty();
-    rooms_.turns.begin();
+    parts_.turns.begin();
     json::array asked;
     for (const PeerId peer : *peers) {
-        const std::string& name = rooms_.directory.name(peer);
-        if (by_name && !rooms_.engine.session(peer).reachable())
+        const std::string& name = parts_.directory.name(peer);
+        if (by_name && !parts_.engine.session(peer).reachable())
             return Error{fmt::format("peer {} is not up", name)};
-        rooms_.engine.request_bulk(peer);
+        parts_.engine.request_bulk(peer);
         asked.emplace_back(name);
     }
     return json::value{{"peers", asked}};
@@ -71,9 +71,9 @@ Answer Administration::rekey(const object& fields) {
         return peers.error();
     json::array asked;
     for (const PeerId peer : *peers)
-        if (rooms_.engine.session(peer).link_up) {
-            rooms_.charon.rekey(peer, false);
-            asked.emplace_back(rooms_.directory.name(peer));
+        if (parts_.engine.session(peer).link_up) {
+            parts_.charon.rekey(peer, false);
+            asked.emplace_back(parts_.directory.name(peer));
         }
     // One that is not up is negotiated with all the time, with fresh keys.
     if (asked.empty()) {
@@ -85,13 +85,13 @@ Answer Administration::rekey(const object& fields) {
 }
 
 Answer Administration::reload_keys() {
-    if (auto done = rooms_.keys.reload(); !done)
+    if (auto done = parts_.keys.reload(); !done)
         return done.error();
     return json::value{{"reloaded", true}};
 }
 
 Answer Administration::reload() {
-    auto done = rooms_.reload.run();
+    auto done = parts_.reload.run();
     if (!done)
         return done.error();
     return json::value{{"added", json::value_from(done->added)},

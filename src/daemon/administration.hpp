@@ -12,7 +12,7 @@ namespace encsync::daemon {
 class Administration {
   public:
     // All outlive it and the server's connections.
-    struct Rooms {
+    struct Parts {
         const Directory& directory;
         sync::Engine& engine;
         policy::Ruleset& ruleset;
@@ -22,7 +22,7 @@ class Administration {
         Reload& reload;
         Turns& turns;
     };
-    Administration(const Rooms& rooms, const Views& views) : rooms_(rooms), views_(views) {}
+    Administration(const Parts& parts, const Views& views) : parts_(parts), views_(views) {}
 
     // Registers every command.
     void offer(control::Server& server);
@@ -35,7 +35,7 @@ class Administration {
     Result<boost::json::value> reload_keys();
     Result<boost::json::value> reload();
 
-    const Rooms rooms_;
+    const Parts parts_;
     const Views& views_;
 };
 

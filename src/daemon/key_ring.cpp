@@ -45,21 +45,21 @@ KeyRing::Update::~Update() {
 
 Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
     // By its path: the directory may have been replaced by a restored one.
-    auto store = keys::Store::open(rooms_.setup.keydir);
+    auto store = keys::Store::open(parts_.setup.keydir);
     if (!store)
         return store.error();
     auto identities = store->identities();
     if (!identities)
         return identities.error();
-    if (identities->front().name != rooms_.setup.node)
+    if (identities->front().name != parts_.setup.node)
         return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
-                                 store->directory(), identities->front().name, rooms_.setup.node)};
+                                 store->directory(), identities->front().name, parts_.setup.node)};
     auto trusted = store->trusted();
     if (!trusted)
         return trusted.error();
 
     Update update;
-    update.identity.name = rooms_.setup.node;
+    update.identity.name = parts_.setup.node;
     update.identity.seeds.reserve(identities->size()); // no copy of a secret is left behind
     for (const keys::Identity& mine : *identities) {
         channel::Ed25519Seed& seed = update.identity.seeds.emplace_back();
@@ -92,9 +92,9 @@ channel::Peer KeyRing::told(PeerId id, const config::Conn& conn) const {
     channel::Peer peer;
     static_cast<ike::Peer&>(peer) = conn;
     peer.id = id;
-    peer.left = {conn.left.ip, rooms_.setup.ikeport};
-    peer.right = {conn.right.ip, rooms_.setup.ikeport};
-    peer.natport = rooms_.setup.natport;
+    peer.left = {conn.left.ip, parts_.setup.ikeport};
+    peer.right = {conn.right.ip, parts_.setup.ikeport};
+    peer.natport = parts_.setup.natport;
     peer.inner_left = conn.left.ip;
     peer.inner_right = conn.right.ip;
     peer.transport_mode = conn.type == config::Type::transport;
@@ -105,50 +105,50 @@ channel::Peer KeyRing::told(PeerId id, const config::Conn& conn) const {
 // What charon is told has been found good before.
 void KeyRing::take(Update update) {
     own_ = std::move(update.own);
-    say(rooms_.charon.set_identity(std::move(update.identity)));
+    say(parts_.charon.set_identity(std::move(update.identity)));
     for (ForPeer& peer : update.peers)
         take(std::move(peer));
 }
 
 void KeyRing::take(ForPeer peer) {
     const PeerId id = peer.told.id;
-    const std::string& name = rooms_.directory.name(id);
+    const std::string& name = parts_.directory.name(id);
     const bool nobody = !peer.told.auth.admits();
     if (nobody)
-        rooms_.peers.set_error(
+        parts_.peers.set_error(
             id, fmt::format(
                     "no key of '{}' is trusted; bring its public key and run encsync keys trust",
                     peer.told.rightid));
     std::vector<sync::KeyPrint> trusted;
     std::ranges::transform(peer.trusted, std::back_inserter(trusted), keys::key_print);
-    rooms_.turns.begin();
-    rooms_.engine.set_trusted(id, std::move(trusted));
+    parts_.turns.begin();
+    parts_.engine.set_trusted(id, std::move(trusted));
     if (peer.told.auth.count(CredentialKind::certificate) != 0 && peer.vouched.empty())
-        rooms_.peers.set_error(
+        parts_.peers.set_error(
             id, fmt::format("{} is not for this node's key; certify the one that encsync keys "
                             "export --pem prints",
-                            rooms_.directory.conn(id).file(CredentialKind::certificate)));
+                            parts_.directory.conn(id).file(CredentialKind::certificate)));
     State& state = states_[id];
     state.vouched = std::move(peer.vouched);
-    const auto& shown = rooms_.peers.life(id).key;
+    const auto& shown = parts_.peers.life(id).key;
     const bool withdrawn = shown && std::ranges::find(peer.trusted, *shown) == peer.trusted.end();
     const bool replaced = state.files && *state.files != peer.files;
     state.files = peer.files;
-    if ((withdrawn || replaced) && rooms_.engine.session(id).link_up)
+    if ((withdrawn || replaced) && parts_.engine.session(id).link_up)
         log::notice("peer {}: cut off, as {} is no longer trusted; it may come back with another",
                     name,
                     withdrawn ? "the key it proved itself with, " + keys::fingerprint(*shown) + ","
                               : "what it proved itself with");
     // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
     if (withdrawn || replaced || nobody)
-        rooms_.link.drop_sas(id);
+        parts_.link.drop_sas(id);
     if (replaced)
-        rooms_.charon.remove_peer(id);
-    say(rooms_.charon.set_peer(std::move(peer.told)));
+        parts_.charon.remove_peer(id);
+    say(parts_.charon.set_peer(std::move(peer.told)));
 }
 
 Result<void> KeyRing::reload() {
-    auto update = read(rooms_.directory);
+    auto update = read(parts_.directory);
     if (!update)
         return update.error();
     take(std::move(*update));
@@ -158,7 +158,7 @@ Result<void> KeyRing::reload() {
 std::vector<std::string> KeyRing::accepted(PeerId peer) const {
     std::vector<std::string> out;
     const auto& vouched = states_[peer].vouched;
-    const auto& trusted = rooms_.engine.session(peer).told.trusted;
+    const auto& trusted = parts_.engine.session(peer).told.trusted;
     for (const keys::RawKey& key : own_)
         if (std::ranges::find(vouched, key) != vouched.end() ||
             std::ranges::find(trusted, keys::key_print(key)) != trusted.end())

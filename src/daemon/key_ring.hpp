@@ -21,7 +21,7 @@ namespace encsync::daemon {
 class KeyRing {
   public:
     // All outlive it.
-    struct Rooms {
+    struct Parts {
         const config::Setup& setup;
         const Directory& directory;
         sync::Engine& engine;
@@ -30,7 +30,7 @@ class KeyRing {
         Peers& peers;
         Turns& turns;
     };
-    explicit KeyRing(const Rooms& rooms) : rooms_(rooms) {}
+    explicit KeyRing(const Parts& parts) : parts_(parts) {}
 
     // What was read for one peer; its secrets are wiped at the end.
     struct ForPeer {
@@ -68,7 +68,7 @@ class KeyRing {
     channel::Peer told(PeerId peer, const config::Conn& conn) const;
     void take(ForPeer peer);
 
-    const Rooms rooms_;
+    const Parts parts_;
     std::vector<keys::RawKey> own_;
     std::array<State, kMaxPeers> states_;
 };

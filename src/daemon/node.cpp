@@ -220,18 +220,18 @@ Result<void> Node::join() {
     const Machine* machine = machine_ ? &*machine_ : nullptr;
     turns_.emplace(io_, *engine_);
     peers_.emplace(directory_, *engine_, *link_, *turns_);
-    keys_.emplace(KeyRing::Rooms{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
+    keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
     roles_.emplace(setup_, directory_, run_dir_, *engine_, *turns_, told_role_);
     readiness_.emplace(*ruleset_, *engine_, machine);
     reload_.emplace(config_file_,
-                    Reload::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, ipsec_.kernel,
+                    Reload::Parts{setup_, directory_, *engine_, *link_, *ruleset_, ipsec_.kernel,
                                   *charon_, *peers_, *keys_, *roles_, *turns_});
-    registry_.emplace(Registry::Rooms{directory_, *engine_, *link_, *charon_, *control_, *peers_,
+    registry_.emplace(Registry::Parts{directory_, *engine_, *link_, *charon_, *control_, *peers_,
                                       *table_, queue_.get()});
-    views_.emplace(Views::Rooms{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
+    views_.emplace(Views::Parts{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
                                 *keys_, *roles_, *registry_, *readiness_, ipsec_, machine, *table_,
                                 queue_.get()});
-    administration_.emplace(Administration::Rooms{directory_, *engine_, *ruleset_, *charon_, *keys_,
+    administration_.emplace(Administration::Parts{directory_, *engine_, *ruleset_, *charon_, *keys_,
                                                   *roles_, *reload_, *turns_},
                             *views_);
     administration_->offer(*control_);

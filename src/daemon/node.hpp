@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Node: one running encsyncd. It opens the rooms in the order in which one depends on the other,
+// Node: one running encsyncd. It makes the parts in the order in which one depends on the other,
 // joins them, and passes on what they tell; it decides nothing.
 //
 //     auto node = Node::open(io, config, file, run_dir);    // says what is missing, in words
@@ -93,7 +93,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     const std::string config_file_;
     RunDir run_dir_;
 
-    // The rooms.
+    // The parts.
     std::unique_ptr<control::Server> control_;
     std::optional<policy::Ruleset> ruleset_;
     std::unique_ptr<table::Table> table_;

@@ -20,19 +20,19 @@ void add(json::object& out, std::string_view name, std::uint64_t value) {
 
 // The outermost first: that is the order in which what is refused is shown.
 void Registry::each(const counters::Visit& visit) const {
-    counters::each(link::kLinkCounters, rooms_.link.stats(), visit);
-    counters::each(policy::kGuardCounters, rooms_.peers.guard(), visit);
-    counters::each(sync::kCounters, rooms_.engine.counters(), visit);
-    rooms_.table.each_counter(visit);
-    if (rooms_.queue != nullptr)
-        counters::each(table::kPacketQueueCounters, rooms_.queue->counters(), visit);
-    counters::each(supervisor::kCounters, rooms_.charon.counters(), visit);
-    counters::each(control::kCounters, rooms_.control.counters(), visit);
+    counters::each(link::kLinkCounters, parts_.link.stats(), visit);
+    counters::each(policy::kGuardCounters, parts_.peers.guard(), visit);
+    counters::each(sync::kCounters, parts_.engine.counters(), visit);
+    parts_.table.each_counter(visit);
+    if (parts_.queue != nullptr)
+        counters::each(table::kPacketQueueCounters, parts_.queue->counters(), visit);
+    counters::each(supervisor::kCounters, parts_.charon.counters(), visit);
+    counters::each(control::kCounters, parts_.control.counters(), visit);
 }
 
 void Registry::each(PeerId peer, const counters::Visit& visit) const {
-    counters::each(sync::kPeerCounters, rooms_.engine.session(peer).counters, visit);
-    const link::PeerStats* stats = rooms_.link.peer_stats(peer);
+    counters::each(sync::kPeerCounters, parts_.engine.session(peer).counters, visit);
+    const link::PeerStats* stats = parts_.link.peer_stats(peer);
     counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
 }
 
@@ -42,7 +42,7 @@ void Registry::show(json::object& out, std::string_view section) const {
             daemon::show(out, what, label, value);
     };
     each(one);
-    for (const PeerId peer : rooms_.directory.all())
+    for (const PeerId peer : parts_.directory.all())
         each(peer, one);
 }
 

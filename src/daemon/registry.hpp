@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// All counters of this node, of all rooms: who wants to show them asks here.
+// All counters of this node, of all parts: who wants to show them asks here.
 //
 //     registry.show(table, "table");            // those that belong into this section
 //     registry.show(bulk, "bulk", peer);        // likewise, of one peer
@@ -20,7 +20,7 @@ namespace encsync::daemon {
 class Registry {
   public:
     // All outlive it; `queue` may be null.
-    struct Rooms {
+    struct Parts {
         const Directory& directory;
         const sync::Engine& engine;
         const link::Tunnel& link;
@@ -30,7 +30,7 @@ class Registry {
         const table::Table& table;
         const table::PacketQueue* queue;
     };
-    explicit Registry(const Rooms& rooms) : rooms_(rooms) {}
+    explicit Registry(const Parts& parts) : parts_(parts) {}
 
     // Each value of each counter; of a peer, those that are kept for every peer.
     void each(const counters::Visit& visit) const;
@@ -42,7 +42,7 @@ class Registry {
     void show(boost::json::object& out, std::string_view section, PeerId peer) const;
 
   private:
-    const Rooms rooms_;
+    const Parts parts_;
 };
 
 // One value of a counter, in the shape that its description tells.

@@ -28,7 +28,7 @@ constexpr Keyword keyword(const char* name) {
     return {name, same<kMember>};
 }
 
-// What is built into the rooms when they are opened.
+// What is built into the parts when they are made.
 constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::node>("node"),       keyword<&Setup::table>("table"),
     keyword<&Setup::syncdev>("syncdev"), keyword<&Setup::ipsec>("ipsec"),
@@ -68,17 +68,17 @@ Result<Reloaded> Reload::run() {
     auto changes = find_changes(*loaded.config);
     if (!changes)
         return Error{"nothing was changed: " + changes.error().text};
-    auto keys = rooms_.keys.read(changes->after);
+    auto keys = parts_.keys.read(changes->after);
     if (!keys)
         return Error{"nothing was changed: " + keys.error().text};
     if (auto ready = prepare(*changes); !ready)
         return Error{"nothing was changed: " + ready.error().text};
     // From here on nothing fails.
-    const bool other_role = rooms_.setup.role != changes->setup.role;
+    const bool other_role = parts_.setup.role != changes->setup.role;
     carry_out(*changes);
     if (other_role)
-        changes->told.role = rooms_.roles.take_configured();
-    rooms_.keys.take(std::move(*keys));
+        changes->told.role = parts_.roles.take_configured();
+    parts_.keys.take(std::move(*keys));
     changes->told.warnings = config::render(loaded.diagnostics);
     log::notice("configuration reloaded: added {}, changed {}, removed {}", changes->told.added,
                 changes->told.changed, changes->told.removed);
@@ -89,14 +89,14 @@ Result<Reloaded> Reload::run() {
 std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
     std::vector<std::string> fixed;
     for (const Keyword& keyword : kNeedRestart)
-        if (!keyword.same(rooms_.setup, fresh.setup))
+        if (!keyword.same(parts_.setup, fresh.setup))
             fixed.emplace_back(keyword.name);
-    Setup rest = rooms_.setup;
+    Setup rest = parts_.setup;
     rest.role = fresh.setup.role;
     rest.loglevel = fresh.setup.loglevel;
     if (fixed.empty() && rest != fresh.setup)
         fixed.emplace_back("another keyword of config setup");
-    const std::vector<Conn> old = rooms_.directory.conns();
+    const std::vector<Conn> old = parts_.directory.conns();
     if (const auto now = shortest_dpdtimeout(old), then = shortest_dpdtimeout(fresh.conns);
         now != then && !old.empty())
         fixed.push_back(
@@ -107,7 +107,7 @@ std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
 Result<Reload::Changes> Reload::find_changes(const config::Config& fresh) const {
     if (const auto names = fixed(fresh); !names.empty())
         return Error{fmt::format("a restart is needed for {}", fmt::join(names, ", "))};
-    const Directory& directory = rooms_.directory;
+    const Directory& directory = parts_.directory;
     Changes changes(directory);
     std::vector<std::pair<PeerId, const Conn*>> put;
     const std::vector<PeerId> free = directory.free_places();
@@ -148,37 +148,37 @@ Result<void> Reload::prepare(const Changes& changes) {
     Result<void> done;
     std::size_t n = 0;
     for (; n < changes.added.size() && done; n++)
-        done = add_to_link(rooms_.link, changes.added[n], rooms_.setup,
+        done = add_to_link(parts_.link, changes.added[n], parts_.setup,
                            changes.after.conn(changes.added[n]));
     if (done)
-        done = rooms_.ruleset.change(
-            ruleset_options(rooms_.setup, changes.after.conns(), rooms_.kernel_ipsec));
+        done = parts_.ruleset.change(
+            ruleset_options(parts_.setup, changes.after.conns(), parts_.kernel_ipsec));
     if (done)
         return {};
     while (n-- > 0)
-        rooms_.link.remove_peer(changes.added[n]);
+        parts_.link.remove_peer(changes.added[n]);
     return done;
 }
 
 void Reload::carry_out(const Changes& changes) {
-    rooms_.turns.begin();
-    rooms_.setup.loglevel = changes.setup.loglevel;
-    rooms_.setup.role = changes.setup.role;
-    log::set_level(rooms_.setup.loglevel);
+    parts_.turns.begin();
+    parts_.setup.loglevel = changes.setup.loglevel;
+    parts_.setup.role = changes.setup.role;
+    log::set_level(parts_.setup.loglevel);
     const auto forget = [this](PeerId peer) {
-        rooms_.peers.forget(peer);
-        rooms_.keys.forget(peer);
+        parts_.peers.forget(peer);
+        parts_.keys.forget(peer);
     };
     for (const PeerId peer : changes.removed) {
-        rooms_.charon.remove_peer(peer);
-        rooms_.link.remove_peer(peer);
-        rooms_.engine.remove_peer(peer);
+        parts_.charon.remove_peer(peer);
+        parts_.link.remove_peer(peer);
+        parts_.engine.remove_peer(peer);
         forget(peer);
     }
-    rooms_.directory = changes.after;
+    parts_.directory = changes.after;
     for (const PeerId peer : changes.added) {
         forget(peer);
-        rooms_.engine.add_peer(peer, peer_options(rooms_.setup, rooms_.directory.conn(peer)));
+        parts_.engine.add_peer(peer, peer_options(parts_.setup, parts_.directory.conn(peer)));
     }
 }
 

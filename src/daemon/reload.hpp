@@ -22,7 +22,7 @@ struct Reloaded {
 class Reload {
   public:
     // All outlive it. It changes setup and directory.
-    struct Rooms {
+    struct Parts {
         config::Setup& setup;
         Directory& directory;
         sync::Engine& engine;
@@ -35,8 +35,8 @@ class Reload {
         Roles& roles;
         Turns& turns;
     };
-    Reload(std::string config_file, const Rooms& rooms)
-        : config_file_(std::move(config_file)), rooms_(rooms) {}
+    Reload(std::string config_file, const Parts& parts)
+        : config_file_(std::move(config_file)), parts_(parts) {}
 
     // Reads configuration and keys anew. Peers that have not changed keep their SAs and states.
     // What is wrong with it, or needs a restart, is said in as many lines as it takes, and nothing
@@ -52,7 +52,7 @@ class Reload {
     void carry_out(const Changes& changes);
 
     const std::string config_file_;
-    const Rooms rooms_;
+    const Parts parts_;
 };
 
 } // namespace encsync::daemon

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the configuration says, in the terms of the rooms that carry it out.
+// What the configuration says, in the terms of the parts that carry it out.
 #pragma once
 
 #include "config/config.hpp"

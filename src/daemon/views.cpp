@@ -60,64 +60,64 @@ std::uint64_t resident_bytes() {
 } // namespace
 
 json::value Views::status() const {
-    const policy::RulesetStatus ruleset = rooms_.readiness.policy_status();
+    const policy::RulesetStatus ruleset = parts_.readiness.policy_status();
     std::string why;
-    const bool is_ready = rooms_.readiness.ready(&why);
+    const bool is_ready = parts_.readiness.ready(&why);
     std::size_t missing = 0;
-    for (const PeerId peer : rooms_.directory.all())
-        missing += rooms_.engine.missing_of(peer);
-    json::object out{{"node", rooms_.setup.node},
-                     {"role", sync::to_string(rooms_.engine.role())},
-                     {"role_warning", rooms_.roles.odd()},
+    for (const PeerId peer : parts_.directory.all())
+        missing += parts_.engine.missing_of(peer);
+    json::object out{{"node", parts_.setup.node},
+                     {"role", sync::to_string(parts_.engine.role())},
+                     {"role_warning", parts_.roles.odd()},
                      {"ready", is_ready},
                      {"why", why},
                      {"version", ENCSYNC_VERSION},
                      {"uptime", seconds_since(started_)},
-                     {"states", rooms_.engine.index().size()},
-                     {"own", rooms_.engine.live()},
-                     {"copies", rooms_.engine.index().size() - rooms_.engine.live()},
+                     {"states", parts_.engine.index().size()},
+                     {"own", parts_.engine.live()},
+                     {"copies", parts_.engine.index().size() - parts_.engine.live()},
                      {"missing", missing}};
     json::array edges;
-    for (const auto& edge : rooms_.engine.missing_edges())
-        edges.emplace_back(rooms_.engine.describe(edge));
+    for (const auto& edge : parts_.engine.missing_edges())
+        edges.emplace_back(parts_.engine.describe(edge));
     out["missing_edges"] = std::move(edges);
-    out["ipsec"] = json::object{{"mode", rooms_.ipsec.mode()},
-                                {"configured", rooms_.ipsec.configured},
-                                {"why", rooms_.ipsec.why}};
+    out["ipsec"] = json::object{{"mode", parts_.ipsec.mode()},
+                                {"configured", parts_.ipsec.configured},
+                                {"why", parts_.ipsec.why}};
     out["peers"] = peers();
-    out["policy"] = json::object{{"installed", rooms_.readiness.policy_in_place()},
+    out["policy"] = json::object{{"installed", parts_.readiness.policy_in_place()},
                                  {"refused", refused(ruleset)}};
     out["table"] = table_counters();
     json::array complaints;
-    if (rooms_.machine != nullptr)
-        for (const Complaint& c : rooms_.machine->complaints())
+    if (parts_.machine != nullptr)
+        for (const Complaint& c : parts_.machine->complaints())
             complaints.push_back(
                 json::object{{"name", c.name}, {"text", c.text}, {"breaks_sync", c.breaks}});
     out["machine"] = std::move(complaints);
-    if (rooms_.queue != nullptr)
+    if (parts_.queue != nullptr)
         out["defer"] = deferral();
-    json::object charon{{"pid", rooms_.charon.pid()}, {"up", rooms_.charon.up()}};
-    rooms_.registry.show(charon, "charon");
+    json::object charon{{"pid", parts_.charon.pid()}, {"up", parts_.charon.up()}};
+    parts_.registry.show(charon, "charon");
     out["charon"] = std::move(charon);
     out["memory"] = resident_bytes();
-    out["index_bytes"] = rooms_.engine.index().memory_bytes();
+    out["index_bytes"] = parts_.engine.index().memory_bytes();
     return out;
 }
 
 json::array Views::peers() const {
     json::array out;
-    const auto sas = rooms_.link.sas();
-    for (const PeerId each : rooms_.directory.all())
+    const auto sas = parts_.link.sas();
+    for (const PeerId each : parts_.directory.all())
         out.push_back(peer(each, sas));
     return out;
 }
 
 json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) const {
     const sync::Instant now = Clock::now().time_since_epoch();
-    const std::string odd = rooms_.roles.odd();
-    const auto role = rooms_.roles.of_peer(peer);
-    const sync::Peer& s = rooms_.engine.session(peer);
-    const Peers::Life& life = rooms_.peers.life(peer);
+    const std::string odd = parts_.roles.odd();
+    const auto role = parts_.roles.of_peer(peer);
+    const sync::Peer& s = parts_.engine.session(peer);
+    const Peers::Life& life = parts_.peers.life(peer);
     std::string spi_in, spi_out;
     for (const link::SaInfo& sa : sas)
         if (sa.peer == peer && !sa.retiring) {
@@ -126,34 +126,34 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
             else if (sa.sending)
                 spi_out = hex(sa.spi);
         }
-    const link::PeerStats* stats = rooms_.link.peer_stats(peer);
+    const link::PeerStats* stats = parts_.link.peer_stats(peer);
     const bool up = s.link_up && (s.extended ? !s.silent : s.is_pf());
     const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
     json::object bulk{{"sending", s.bulk.sending}, {"arriving", s.bulk.arriving}};
-    rooms_.registry.show(bulk, "bulk", peer);
+    parts_.registry.show(bulk, "bulk", peer);
     bulk["gave_up"] = s.bulk.gave_up;
     // How far it is: states, of about so many.
     if (s.bulk.sending)
         bulk["sending_states"] =
-            json::object{{"sent", s.bulk.sent}, {"of", rooms_.engine.index().size()}};
+            json::object{{"sent", s.bulk.sent}, {"of", parts_.engine.index().size()}};
     if (s.bulk.arriving) {
         json::object arriving{{"received", s.bulk.received}};
         if (s.extended) // pfsync does not tell how many there are
             arriving["of"] = s.peer_states;
         bulk["arriving_states"] = std::move(arriving);
     }
-    json::object o{{"name", rooms_.directory.name(peer)},
+    json::object o{{"name", parts_.directory.name(peer)},
                    {"state", state},
                    {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
-                   {"in_step", s.in_step && s.reachable() && rooms_.engine.holds_all_of(peer)},
+                   {"in_step", s.in_step && s.reachable() && parts_.engine.holds_all_of(peer)},
                    {"role", role ? sync::to_string(*role) : "unknown"},
                    {"role_warning", role && *role != sync::Role::standby ? odd : ""},
                    {"spi_in", spi_in},
                    {"spi_out", spi_out}};
-    rooms_.registry.show(o, "traffic", peer);
+    parts_.registry.show(o, "traffic", peer);
     o["refused"] = life.guard_refused + (stats != nullptr ? stats->refused_total() : 0);
     o["since"] = seconds_since(life.since);
-    o["last_error"] = rooms_.peers.last_error(peer);
+    o["last_error"] = parts_.peers.last_error(peer);
     o["bulk"] = std::move(bulk);
     const auto since = [&](const char* name, sync::Instant then) {
         if (then > sync::Instant::zero())
@@ -164,14 +164,14 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     since("peer_checked_seconds_ago", s.checks.peer_equal);
     if (s.extended) {
         json::object check{{"equal", s.checks.differing == 0}};
-        rooms_.registry.show(check, "check", peer);
+        parts_.registry.show(check, "check", peer);
         o["check"] = std::move(check);
     }
-    o["address"] = config::to_string(rooms_.directory.conn(peer).right);
+    o["address"] = config::to_string(parts_.directory.conn(peer).right);
     if (life.key)
         o["key"] = keys::fingerprint(*life.key);
     o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
-    o["copies"] = rooms_.engine.copies_of(peer);
+    o["copies"] = parts_.engine.copies_of(peer);
     o["missing"] = missing(peer);
     json::array hears;
     for (const sync::Neighbour& node : s.told.neighbours)
@@ -180,23 +180,23 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
                                      {"role", sync::to_string(node.role)},
                                      {"owns", node.owns}});
     o["hears"] = std::move(hears);
-    o["accepts"] = json::value_from(rooms_.keys.accepted(peer));
-    json::object refused_states{{"now", rooms_.engine.refused_of(peer)}};
-    rooms_.registry.show(refused_states, "refused_states", peer);
+    o["accepts"] = json::value_from(parts_.keys.accepted(peer));
+    json::object refused_states{{"now", parts_.engine.refused_of(peer)}};
+    parts_.registry.show(refused_states, "refused_states", peer);
     o["refused_states"] = std::move(refused_states);
-    o["withheld"] = rooms_.engine.live() - rooms_.engine.live_for(peer);
+    o["withheld"] = parts_.engine.live() - parts_.engine.live_for(peer);
     o["waiting"] = s.outbox.queued() + s.outbox.removals();
-    rooms_.registry.show(o, "messages", peer);
+    parts_.registry.show(o, "messages", peer);
     if (stats != nullptr) {
         o["mtu"] = stats->mtu;
         json::object path{{"mtu", stats->mtu},
-                          {"configured", rooms_.directory.conn(peer).mtu},
+                          {"configured", parts_.directory.conn(peer).mtu},
                           {"found", mtu_source(stats->mtu_source)},
                           {"confirmed", stats->mtu_answers}};
-        rooms_.registry.show(path, "path", peer);
+        parts_.registry.show(path, "path", peer);
         o["path"] = std::move(path);
         json::object not_sent;
-        rooms_.registry.show(not_sent, "not_sent", peer);
+        parts_.registry.show(not_sent, "not_sent", peer);
         not_sent["last_error"] = stats->last_errno != 0 ? std::strerror(stats->last_errno) : "";
         o["not_sent"] = std::move(not_sent);
     }
@@ -208,7 +208,7 @@ json::object Views::missing(PeerId peer) const {
     json::object out;
     for (int n = 1; n < sync::kMissingReasons; n++) {
         const auto why = static_cast<sync::Missing>(n);
-        if (const std::size_t flows = rooms_.engine.missing_of(peer, why); flows != 0)
+        if (const std::size_t flows = parts_.engine.missing_of(peer, why); flows != 0)
             out[sync::to_string(why)] = flows;
     }
     return out;
@@ -216,9 +216,9 @@ json::object Views::missing(PeerId peer) const {
 
 json::array Views::sas() const {
     json::array out;
-    for (const link::SaInfo& sa : rooms_.link.sas())
+    for (const link::SaInfo& sa : parts_.link.sas())
         out.push_back(json::object{
-            {"peer", rooms_.directory.used(sa.peer) ? rooms_.directory.name(sa.peer) : "?"},
+            {"peer", parts_.directory.used(sa.peer) ? parts_.directory.name(sa.peer) : "?"},
             {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
             {"spi", hex(sa.spi)},
             {"cipher", cipher_name(sa.cipher)},
@@ -244,41 +244,41 @@ json::object Views::refused(const policy::RulesetStatus& ruleset) const {
     for (const auto& [name, n] : ruleset.counters)
         if (name.starts_with("not_through_tunnel"))
             add(name, n);
-    add("dropped_in_kernel", rooms_.link.kernel_drops());
-    rooms_.registry.show(out, "refused");
-    for (const auto& [reason, n] : rooms_.charon.counters().refused)
+    add("dropped_in_kernel", parts_.link.kernel_drops());
+    parts_.registry.show(out, "refused");
+    for (const auto& [reason, n] : parts_.charon.counters().refused)
         add("charon: " + reason, n);
     return out;
 }
 
 json::object Views::policy() const {
-    const policy::RulesetStatus ruleset = rooms_.readiness.policy_status();
+    const policy::RulesetStatus ruleset = parts_.readiness.policy_status();
     json::object counters;
     for (const auto& [name, n] : ruleset.counters)
         counters[name] = n;
-    return {{"installed", rooms_.readiness.policy_in_place()},
-            {"ruleset", rooms_.ruleset.text()},
+    return {{"installed", parts_.readiness.policy_in_place()},
+            {"ruleset", parts_.ruleset.text()},
             {"counters", counters},
             {"refused", refused(ruleset)}};
 }
 
 json::object Views::table_counters() const {
     json::object out;
-    rooms_.registry.show(out, "table");
-    if (!rooms_.table.capabilities().expectations)
+    parts_.registry.show(out, "table");
+    if (!parts_.table.capabilities().expectations)
         return out;
     json::object expectations;
-    rooms_.registry.show(expectations, "expectations");
-    expectations["known"] = rooms_.engine.expectations().size();
-    expectations["early"] = rooms_.engine.early_expectations();
+    parts_.registry.show(expectations, "expectations");
+    expectations["known"] = parts_.engine.expectations().size();
+    expectations["early"] = parts_.engine.early_expectations();
     out["expectations"] = std::move(expectations);
     return out;
 }
 
 json::object Views::deferral() const {
-    const table::PacketQueueCounters& counters = rooms_.queue->counters();
-    json::object out{{"waiting", rooms_.engine.deferred()}};
-    rooms_.registry.show(out, "defer");
+    const table::PacketQueueCounters& counters = parts_.queue->counters();
+    json::object out{{"waiting", parts_.engine.deferred()}};
+    parts_.registry.show(out, "defer");
     out["unreadable"] =
         std::accumulate(counters.faults.begin(), counters.faults.end(), counters.unreadable);
     return out;
@@ -292,21 +292,21 @@ Result<control::Generator> Views::states(std::string_view text) const {
                                slot = state::kNoSlot]() mutable -> std::optional<json::value> {
         // A few at a time: who asks for one flow in a million must not hold up the others.
         for (int n = 0; n < 16; n++) {
-            slot = rooms_.engine.index().next(slot);
+            slot = parts_.engine.index().next(slot);
             if (slot == state::kNoSlot)
                 return std::nullopt;
-            const state::Flow flow = rooms_.engine.index().flow(slot, rooms_.engine.seconds());
-            const std::uint8_t owner = rooms_.engine.index().record(slot).owner;
-            std::string_view name = rooms_.setup.node, filter_name;
-            if (rooms_.directory.used(owner))
-                name = filter_name = rooms_.directory.name(owner);
+            const state::Flow flow = parts_.engine.index().flow(slot, parts_.engine.seconds());
+            const std::uint8_t owner = parts_.engine.index().record(slot).owner;
+            std::string_view name = parts_.setup.node, filter_name;
+            if (parts_.directory.used(owner))
+                name = filter_name = parts_.directory.name(owner);
             else if (owner != 0xff)
                 name = filter_name = "nobody";
             if (filter.matches(flow, filter_name)) {
                 json::object state = control::describe(flow, name);
-                if (const std::uint8_t why = rooms_.engine.index().record(slot).refused; why != 0)
+                if (const std::uint8_t why = parts_.engine.index().record(slot).refused; why != 0)
                     state["refused"] = table::to_string(static_cast<table::Ignored>(why - 1));
-                if (const auto& all = rooms_.engine.expectations().of(slot); !all.empty())
+                if (const auto& all = parts_.engine.expectations().of(slot); !all.empty())
                     state["expectations"] = all.size();
                 return state;
             }

@@ -18,7 +18,7 @@ namespace encsync::daemon {
 class Views {
   public:
     // All outlive it; pointers may be null.
-    struct Rooms {
+    struct Parts {
         const config::Setup& setup;
         const Directory& directory;
         const sync::Engine& engine;
@@ -35,7 +35,7 @@ class Views {
         const table::Table& table;
         const table::PacketQueue* queue;
     };
-    explicit Views(const Rooms& rooms) : rooms_(rooms) {}
+    explicit Views(const Parts& parts) : parts_(parts) {}
 
     boost::json::value status() const;
     boost::json::array peers() const;
@@ -51,7 +51,7 @@ class Views {
     boost::json::object table_counters() const;
     boost::json::object deferral() const;
 
-    const Rooms rooms_;
+    const Parts parts_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

@@ -40,19 +40,19 @@ struct Progress {
 
 // What a flow is at this node.
 struct Standing {
-    bool absent : 1 = false;      // not in the table: refused, or its timer ran out
-    bool ended : 1 = false;       // absent, and perhaps because its traffic ended here
-    bool lent : 1 = false;        // live here, but its timer is still a copy's
-    bool given : 1 = false;       // given to its owner, who has not spoken of it yet
-    bool young : 1 = false;       // live here, but for less than `delay`
-    bool unconfirmed : 1 = false; // announced before the table has it
-    bool stranded : 1 = false;    // live here, but its table entry left with an address
-    bool dump_mark : 1 = false;   // toggles with each dump that names it
+    bool absent : 1 = false;       // not in the table: refused, or its timer ran out
+    bool ended : 1 = false;        // absent, and perhaps because its traffic ended here
+    bool copy_timer : 1 = false;   // live here, but its timer is still a copy's
+    bool handed_over : 1 = false;  // given to its owner, who has not spoken of it yet
+    bool delayed : 1 = false;      // live here, but for less than `delay`
+    bool unconfirmed : 1 = false;  // announced before the table has it
+    bool address_lost : 1 = false; // live here, but its table entry left with an address
+    bool dump_mark : 1 = false;    // toggles with each dump that names it
 };
 
 // What the sync engine remembers beside each flow, for itself (src/sync says what it means). Bit n
 // of a mask is peer n.
-struct Marks {
+struct LocalState {
     std::uint32_t expires = 0; // second of the engine's clock
     std::uint16_t known = 0;   // peers that have been told of this flow
     std::uint16_t queued = 0;  // peers to which something about it waits to be sent
@@ -65,10 +65,10 @@ struct Marks {
 };
 
 // A flow, but for its tuples and extras.
-struct Record : Progress, Marks {
+struct Record : Progress, LocalState {
     StateId id;                   // changed by rename() only
     std::uint32_t created = 0;    // second of the engine's clock; may be "negative" (wraps)
-    std::uint16_t withheld = 0;   // peers that are not to hear of it, or not yet
+    std::uint16_t suppressed = 0; // peers that are not to hear of it, or not yet
     std::uint8_t owner = 0xff;    // the peer whose flow this copy is; 0xff: live here
     std::uint8_t missing : 4 = 0; // why the table does not hold this copy; 0: it does
     std::uint8_t refused : 4 = 0; // a copy that is kept out of the table: 1 + table::Ignored

@@ -8,34 +8,34 @@ using state::Slot;
 
 namespace {
 
-constexpr Instant kPatience = 5s; // keepalived's scripts are called in a fraction of that
-constexpr int kAtATime = 20'000;  // flows a call
+constexpr Duration kPatience = 5s; // keepalived's scripts are called in a fraction of that
+constexpr int kAtATime = 20'000;   // flows a call
 
 } // namespace
 
 bool AddressLoss::keep(Slot slot) {
     if (is_closed(ctx_, slot) || !ctx_.table.address_left(ctx_.flow(slot)))
         return false;
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.is = {.young = marks.is.young, .stranded = true, .dump_mark = marks.is.dump_mark};
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.is = {.delayed = local.is.delayed, .address_lost = true, .dump_mark = local.is.dump_mark};
     waiting_.add(ctx_.now + kPatience, ctx_.index, slot);
     ctx_.counters.stranded++;
     return true;
 }
 
 void AddressLoss::settle(Slot slot) {
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     const state::Flow flow = ctx_.flow(slot);
     if (!ctx_.table.address_left(flow)) {
-        marks.expires = ctx_.seconds + copies_.lifetime(flow);
-        marks.is.stranded = false;
-        marks.is.absent = true;
+        local.expires = ctx_.seconds + copies_.lifetime(flow);
+        local.is.address_lost = false;
+        local.is.absent = true;
         ctx_.table.put(flow, table::Lifetime::natural);
         copies_.put_expectations(slot);
         return;
     }
     const PeerId taker = peers_.sole_active_peer();
-    if (taker != kNoPeer && has(marks.known, taker)) {
+    if (taker != kNoPeer && has(local.known, taker)) {
         ownership_.give(slot, taker);
         outbound_.announce(slot, true); // which it learns by this
         return;
@@ -53,7 +53,7 @@ void AddressLoss::advance() {
         const auto slot = waiting_.take(ctx_.now, ctx_.index);
         if (!slot)
             break;
-        if (ctx_.record(*slot).is.stranded)
+        if (ctx_.record(*slot).is.address_lost)
             settle(*slot);
     }
 }

@@ -16,13 +16,13 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Instant kRootInterval = 1s;
+constexpr Duration kRootInterval = 1s;
 // Flows may be changing hands while one sum is taken; hardly so twice in a row.
 constexpr unsigned kDiffering = 2;
 // Between searches that leave a difference: doubled each time.
-constexpr Instant kSearchPause = 1s, kMaxSearchPause = 32s;
-constexpr Instant kSearchTime = 5s; // then it has got stuck, and begins anew
-constexpr Instant kWalkPause = 200ms;
+constexpr Duration kSearchPause = 1s, kMaxSearchPause = 32s;
+constexpr Duration kSearchTime = 5s; // then it has got stuck, and begins anew
+constexpr Duration kWalkPause = 200ms;
 constexpr std::size_t kMaxRequests = 4096, kMaxAbsent = 4096;
 // Flows that a list may name; hundreds are in a leaf if there are millions.
 constexpr std::size_t kMaxLeaf = 16384, kMaxNamed = 1'000'000;
@@ -176,7 +176,7 @@ void AntiEntropy::receive_absent(Peer& peer, const Inbox& inbox, Bytes m) {
     // Otherwise it may have been the peer's for a while, and we are still to hear of its end.
     if (!inbox.whole(load_be<std::uint64_t>(&m[ext::absent::since])))
         return;
-    if (ctx_.index.record(slot).is.given) { // and so it did not take it: ours again
+    if (ctx_.index.record(slot).is.handed_over) { // and so it did not take it: ours again
         ownership_.claim(slot);
         return;
     }
@@ -197,8 +197,8 @@ bool AntiEntropy::root_due(const Peer& peer) const {
            ctx_.now >= peer.checks.root_due;
 }
 
-bool AntiEntropy::anything_to_say(const Peer& peer) const {
-    return peer.checks.anything_to_say(ctx_.now) || root_due(peer);
+bool AntiEntropy::anything_to_send(const Peer& peer) const {
+    return peer.checks.anything_to_send(ctx_.now) || root_due(peer);
 }
 
 Instant AntiEntropy::deadline(const Peer& peer) const {
@@ -225,7 +225,7 @@ void AntiEntropy::walk_leaves(Peer& peer) {
     c.walk_not_before = ctx_.now + kWalkPause;
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.index.record(slot);
-        if (record.owner != kHere || has(record.withheld, peer.id))
+        if (record.owner != kHere || has(record.suppressed, peer.id))
             continue;
         if (const Node leaf = leaf_of(record.id); c.wanted.contains(leaf))
             c.listing.push_back({leaf, slot});
@@ -238,7 +238,7 @@ void AntiEntropy::walk_leaves(Peer& peer) {
 }
 
 // False: the packet is full. So with all below.
-bool AntiEntropy::say_list(Peer& peer, pfsync::Builder& packet) {
+bool AntiEntropy::write_list(Peer& peer, pfsync::Builder& packet) {
     Checks& c = peer.checks;
     const Node leaf = c.listing.front().leaf;
     std::size_t n = 0;
@@ -274,7 +274,7 @@ bool AntiEntropy::say_list(Peer& peer, pfsync::Builder& packet) {
     return true;
 }
 
-bool AntiEntropy::say_sums(Peer& peer, pfsync::Builder& packet) {
+bool AntiEntropy::write_sums(Peer& peer, pfsync::Builder& packet) {
     std::set<Node>& wanted = peer.checks.wanted;
     while (!wanted.empty() && !Digest::is_leaf(*wanted.begin())) {
         std::uint8_t* m = packet.add(ext::kSums, ext::sums::size);
@@ -284,16 +284,16 @@ bool AntiEntropy::say_sums(Peer& peer, pfsync::Builder& packet) {
         wanted.erase(wanted.begin());
         store_be(m + ext::sums::node, node);
         const Digest::Sums live = ctx_.flows.live_digest().children(node),
-                           withheld = ctx_.flows.withheld_digest(peer.id).children(node);
+                           suppressed = ctx_.flows.suppressed_digest(peer.id).children(node);
         for (std::size_t n = 0; n < live.size(); n++)
-            store_be(m + ext::sums::children + n * 8, live[n] - withheld[n]);
+            store_be(m + ext::sums::children + n * 8, live[n] - suppressed[n]);
         peer.protocol->sent({.kind = Item::Kind::sums, .slot = node});
     }
     return true;
 }
 
 // Comes last in a packet: so all that waited has been said, here or before.
-bool AntiEntropy::say(Peer& peer, const Outstanding& outstanding, pfsync::Builder& packet) {
+bool AntiEntropy::write(Peer& peer, const Outstanding& outstanding, pfsync::Builder& packet) {
     Checks& c = peer.checks;
     for (; !c.absent.empty(); c.absent.pop_front()) {
         std::uint8_t* m = packet.add(ext::kAbsent, ext::absent::size);
@@ -310,12 +310,12 @@ bool AntiEntropy::say(Peer& peer, const Outstanding& outstanding, pfsync::Builde
         store_be(m + ext::ask::node, c.questions.front());
         peer.protocol->sent({.kind = Item::Kind::question, .slot = c.questions.front()});
     }
-    if (!say_sums(peer, packet))
+    if (!write_sums(peer, packet))
         return false;
     if (c.walk_due(ctx_.now))
         walk_leaves(peer);
     while (!c.listing.empty())
-        if (!say_list(peer, packet))
+        if (!write_list(peer, packet))
             return false;
     if (!root_due(peer))
         return true;
@@ -325,9 +325,9 @@ bool AntiEntropy::say(Peer& peer, const Outstanding& outstanding, pfsync::Builde
     c.root_due = ctx_.now + kRootInterval;
     store_be(m + ext::root::since, outstanding.first_with_items());
     store_be(m + ext::root::sum, ctx_.flows.live_digest().sum(Digest::kRoot) -
-                                     ctx_.flows.withheld_digest(peer.id).sum(Digest::kRoot));
+                                     ctx_.flows.suppressed_digest(peer.id).sum(Digest::kRoot));
     store_be(m + ext::root::count,
-             ctx_.flows.live_digest().count() - ctx_.flows.withheld_digest(peer.id).count());
+             ctx_.flows.live_digest().count() - ctx_.flows.suppressed_digest(peer.id).count());
     return true;
 }
 

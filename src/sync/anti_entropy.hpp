@@ -35,10 +35,10 @@ class AntiEntropy {
     // ---- saying, with what is known of the packets to the peer -------------------------------
     // The sum over our flows is to be said, if only nothing else is left to say.
     bool root_due(const Peer& peer) const;
-    bool anything_to_say(const Peer& peer) const;
+    bool anything_to_send(const Peer& peer) const;
     Instant deadline(const Peer& peer) const;
     // False: the packet is full. Comes last in a packet: so all that waited has been said.
-    bool say(Peer& peer, const Outstanding& outstanding, pfsync::Builder& packet);
+    bool write(Peer& peer, const Outstanding& outstanding, pfsync::Builder& packet);
 
   private:
     bool comparable(const Peer& peer) const;
@@ -47,8 +47,8 @@ class AntiEntropy {
     void ask_surplus(Peer& peer);
     void end_search(Peer& peer);
     void walk_leaves(Peer& peer);
-    bool say_sums(Peer& peer, pfsync::Builder& packet);
-    bool say_list(Peer& peer, pfsync::Builder& packet);
+    bool write_sums(Peer& peer, pfsync::Builder& packet);
+    bool write_list(Peer& peer, pfsync::Builder& packet);
 
     Context& ctx_;
     Outbound& outbound_;

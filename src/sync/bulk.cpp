@@ -35,7 +35,7 @@ void BulkUpdates::arrived(Peer& peer) {
     ownership_.settle_unclaimed();
 }
 
-bool BulkUpdates::say_request(Peer& peer, pfsync::Builder& packet) {
+bool BulkUpdates::write_request(Peer& peer, pfsync::Builder& packet) {
     if (!peer.bulk.request_now)
         return true;
     std::uint8_t* m = packet.add(Kind::request);
@@ -59,7 +59,8 @@ void BulkUpdates::start(Peer& peer) {
     bulk.pause = ctx_.now;
 }
 
-bool BulkUpdates::say_status(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime, bool end) {
+bool BulkUpdates::write_status(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime,
+                               bool end) {
     std::uint8_t* m = packet.add(Kind::bulk);
     if (m == nullptr)
         return false;
@@ -68,20 +69,20 @@ bool BulkUpdates::say_status(Peer& peer, pfsync::Builder& packet, std::uint32_t 
     return true;
 }
 
-bool BulkUpdates::say_start(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime) {
-    if (peer.bulk.start_now && !say_status(peer, packet, endtime, false))
+bool BulkUpdates::write_start(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime) {
+    if (peer.bulk.start_now && !write_status(peer, packet, endtime, false))
         return false;
     peer.bulk.start_now = false;
     return true;
 }
 
-bool BulkUpdates::say_states(Peer& peer, pfsync::Builder& packet) {
+bool BulkUpdates::write_states(Peer& peer, pfsync::Builder& packet) {
     BulkState& bulk = peer.bulk;
     if (!bulk.sending)
         return true;
     for (; !bulk.again.empty(); bulk.again.pop_front()) {
         const Slot slot = bulk.again.front();
-        if (ctx_.index.used(slot) && !has(ctx_.record(slot).withheld, peer.id) &&
+        if (ctx_.index.used(slot) && !has(ctx_.record(slot).suppressed, peer.id) &&
             !peer.protocol->write_state(packet, slot, Item::Kind::bulk))
             return false;
     }
@@ -89,7 +90,7 @@ bool BulkUpdates::say_states(Peer& peer, pfsync::Builder& packet) {
         return true;
     for (const Slot slot : ctx_.index.slots(bulk.cursor)) {
         const state::Record& record = ctx_.record(slot);
-        if (!has(record.withheld, peer.id) && !record.is.ended) {
+        if (!has(record.suppressed, peer.id) && !record.is.ended) {
             if (!peer.protocol->write_state(packet, slot, Item::Kind::bulk))
                 return false;
             bulk.sent++;
@@ -100,15 +101,15 @@ bool BulkUpdates::say_states(Peer& peer, pfsync::Builder& packet) {
     return true;
 }
 
-bool BulkUpdates::say_end(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime,
-                          bool all_arrived) {
+bool BulkUpdates::write_end(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime,
+                            bool all_arrived) {
     BulkState& bulk = peer.bulk;
     if (may_end(peer, all_arrived)) {
         bulk.sending = false;
         bulk.end_now = true;
         peer.counters.bulks_sent++;
     }
-    if (bulk.end_now && !say_status(peer, packet, endtime, true))
+    if (bulk.end_now && !write_status(peer, packet, endtime, true))
         return false;
     bulk.end_now = false;
     return true;

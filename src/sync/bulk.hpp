@@ -17,21 +17,21 @@ class BulkUpdates {
     void request(Peer& peer);
     void arrives(Peer& peer); // BUS start
     void arrived(Peer& peer); // all of it
-    bool say_request(Peer& peer, pfsync::Builder& packet);
+    bool write_request(Peer& peer, pfsync::Builder& packet);
 
     // ---- to the peer -----------------------------------------------------------------------
     void start(Peer& peer);
     // False: the packet is full. `endtime` as in BUS: seconds since it was asked for.
-    bool say_start(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime);
-    bool say_states(Peer& peer, pfsync::Builder& packet);
+    bool write_start(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime);
+    bool write_states(Peer& peer, pfsync::Builder& packet);
     // `all_arrived`: nothing of it is on its way, so the end may be said.
     bool may_end(const Peer& peer, bool all_arrived) const {
         return peer.bulk.sending && peer.bulk.walked && peer.bulk.again.empty() && all_arrived;
     }
-    bool say_end(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime, bool all_arrived);
+    bool write_end(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime, bool all_arrived);
 
   private:
-    bool say_status(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime, bool end);
+    bool write_status(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime, bool end);
 
     Context& ctx_;
     Lifecycle& lifecycle_;

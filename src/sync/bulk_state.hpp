@@ -38,7 +38,7 @@ struct BulkState {
         request_now = start_now = end_now = false;
         sending = requested = arriving = false;
     }
-    bool anything_to_say(Instant now) const {
+    bool anything_to_send(Instant now) const {
         return request_now || start_now || end_now || !again.empty() ||
                (sending && !walked && pause <= now);
     }

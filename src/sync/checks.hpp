@@ -52,7 +52,7 @@ struct Checks {
     bool walk_due(Instant now) const {
         return !wanted.empty() && listing.empty() && now >= walk_not_before;
     }
-    bool anything_to_say(Instant now) const {
+    bool anything_to_send(Instant now) const {
         return !questions.empty() || !absent.empty() || !listing.empty() ||
                (!wanted.empty() && !Digest::is_leaf(*wanted.begin())) || walk_due(now);
     }

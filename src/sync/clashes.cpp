@@ -73,8 +73,8 @@ void Clashes::settle_living(Slot slot, Slot held) {
     }
     if (owner != other.owner && !ownership_.settled()) {
         if (owner == kHere) { // the round of Copies tries again
-            state::Marks& marks = ctx_.flows.marks(slot);
-            marks.is.lent = marks.is.absent = true;
+            state::LocalState& local = ctx_.flows.local(slot);
+            local.is.copy_timer = local.is.absent = true;
         } else {
             leave_out();
         }

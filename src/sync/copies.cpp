@@ -16,7 +16,7 @@ namespace {
 
 // A copy is re-armed when this much of its extra life is left, so about every 300 s.
 constexpr std::uint32_t kRearmBelow = table::kCopyExtra / 2;
-constexpr Instant kTick = 100ms, kHurryTick = 20ms;
+constexpr Duration kTick = 100ms, kHurryTick = 20ms;
 constexpr std::size_t kTicks = 600; // the whole index once a minute
 constexpr std::size_t kLeastSlice = 64, kHurrySlice = 20'000;
 constexpr std::int32_t kAnswer = 5;     // seconds in which a table says that it refused
@@ -28,8 +28,8 @@ constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock an
 
 void Copies::mark_present(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no);
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.is = {.given = marks.is.given, .young = marks.is.young};
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.is = {.handed_over = local.is.handed_over, .delayed = local.is.delayed};
     mark_named(slot);
 }
 
@@ -37,9 +37,9 @@ void Copies::put(Slot slot) {
     const Record& record = ctx_.record(slot);
     if (record.refused != 0)
         return keep_out(slot);
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     const state::Flow flow = ctx_.flow(slot);
-    marks.liberal = true;
+    local.liberal = true;
     if (record.owner == kHere) {
         state::Flow now = flow;
         if (!record.is.absent) { // the table follows them itself
@@ -47,7 +47,7 @@ void Copies::put(Slot slot) {
             now.extras.verification_tags = {};
         }
         ctx_.table.put(now, table::Lifetime::natural);
-        marks.is.lent = false;
+        local.is.copy_timer = false;
         return;
     }
     const bool anew = record.is.absent;
@@ -57,8 +57,8 @@ void Copies::put(Slot slot) {
         mark_named(slot); // a dump that runs may have passed its place
         put_expectations(slot);
     }
-    marks.expires = ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra;
-    marks.is.absent = marks.is.ended = false;
+    local.expires = ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra;
+    local.is.absent = local.is.ended = false;
 }
 
 // Packets set an entry's timer to the natural one, so it is neither what a copy has nor what it was
@@ -76,7 +76,7 @@ std::uint32_t Copies::lifetime(const state::Flow& flow) const {
 
 std::int32_t Copies::since_moved(Slot slot) const {
     const Record& record = ctx_.record(slot);
-    if (record.is.lent)
+    if (record.is.copy_timer)
         return INT32_MAX;
     const auto left = static_cast<std::int32_t>(record.expires - ctx_.seconds);
     return static_cast<std::int32_t>(ctx_.table.natural_timeout(ctx_.flow(slot))) - left;
@@ -94,8 +94,8 @@ void Copies::put_expectations(Slot slot) {
     const ExpectationBook& book = ctx_.flows.expectations();
     if (book.of(slot).empty() || ctx_.record(slot).refused != 0)
         return;
-    FlowStore::Edit edit(ctx_.flows, slot);
-    edit.expire_expectations(ctx_.seconds);
+    FlowStore::Change change(ctx_.flows, slot);
+    change.expire_expectations(ctx_.seconds);
     const state::Name helper = ctx_.index.extras(slot).helper;
     for (const auto& [expectation, expires] : book.of(slot)) {
         state::Expectation left = expectation;
@@ -163,9 +163,9 @@ bool Copies::is_refused(Slot slot) const {
 // It lives as long as it would in the table.
 void Copies::keep_out(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no); // it is not to be there
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.is.absent = true;
-    marks.expires = ctx_.seconds + ctx_.table.natural_timeout(ctx_.flow(slot)) + table::kCopyExtra;
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.is.absent = true;
+    local.expires = ctx_.seconds + ctx_.table.natural_timeout(ctx_.flow(slot)) + table::kCopyExtra;
 }
 
 void Copies::judge_all() {
@@ -199,26 +199,26 @@ void Copies::refresh(Slot slot) {
     if (judging_ && !judge_again(slot))
         return;
     const Record& record = ctx_.record(slot);
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     const auto left = static_cast<std::int32_t>(record.expires - ctx_.seconds);
     if (record.owner == kHere) {
-        if (!marks.is.lent && !marks.is.absent)
+        if (!local.is.copy_timer && !local.is.absent)
             return;
         const state::Flow flow = ctx_.flow(slot);
         const std::uint32_t natural = ctx_.table.natural_timeout(flow);
-        if (marks.is.lent) {
-            marks.expires = ctx_.seconds + lifetime(flow);
+        if (local.is.copy_timer) {
+            local.expires = ctx_.seconds + lifetime(flow);
             ctx_.table.refresh(flow, table::Lifetime::natural);
             ctx_.counters.refreshed++;
-            marks.is.lent = false;
+            local.is.copy_timer = false;
         } else if (left < static_cast<std::int32_t>(natural) - kAnswer) {
-            marks.is.absent = false; // the table took it
+            local.is.absent = false; // the table took it
             ctx_.flows.set_missing(slot, Missing::no);
         }
         return;
     }
     if (!peers_.owner_alive(record.owner)) {
-        if (marks.is.absent && left < 0)
+        if (local.is.absent && left < 0)
             lifecycle_.erase(slot); // no table will tell that its time is over
         return;
     }
@@ -226,22 +226,22 @@ void Copies::refresh(Slot slot) {
         return keep_out(slot);
     const state::Flow flow = ctx_.flow(slot);
     const std::uint32_t natural = ctx_.table.natural_timeout(flow);
-    if (!marks.is.absent)
+    if (!local.is.absent)
         put_expectations(slot); // those that were lost
     // What was lengthened while its owner was away becomes known as a copy again.
     const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
                        left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
-    if (marks.is.absent ? left > 0 : armed)
+    if (local.is.absent ? left > 0 : armed)
         return;
     ctx_.table.refresh(flow, table::Lifetime::copy);
-    marks.liberal = true;
+    local.liberal = true;
     ctx_.flows.set_missing(slot, Missing::no); // likewise
-    if (marks.is.absent) {
+    if (local.is.absent) {
         mark_named(slot);
         put_expectations(slot);
     }
-    marks.expires = ctx_.seconds + natural + table::kCopyExtra;
-    marks.is.absent = marks.is.ended = false;
+    local.expires = ctx_.seconds + natural + table::kCopyExtra;
+    local.is.absent = local.is.ended = false;
     ctx_.counters.refreshed++;
 }
 
@@ -264,7 +264,7 @@ void Copies::lengthen(PeerId vanished) {
         if (flow.extras.lifetime <= flow.timeout)
             continue;
         ctx_.table.refresh(flow, table::Lifetime::natural);
-        ctx_.flows.marks(slot).expires = ctx_.seconds + flow.extras.lifetime;
+        ctx_.flows.local(slot).expires = ctx_.seconds + flow.extras.lifetime;
     }
 }
 

@@ -34,7 +34,7 @@ class Copies {
     void put(state::Slot slot);
     // The table has it. As what the dump in progress names, or the last one.
     void mark_present(state::Slot slot);
-    void mark_named(state::Slot slot) { ctx_.flows.marks(slot).is.dump_mark = dump_mark_; }
+    void mark_named(state::Slot slot) { ctx_.flows.local(slot).is.dump_mark = dump_mark_; }
     bool is_named(const state::Record& record) const { return record.is.dump_mark == dump_mark_; }
     void begin_dump() { dump_mark_ = !dump_mark_; }
     // Has traffic used this copy? `untouched` as in table::Listener::on_dump_entry().

@@ -11,9 +11,9 @@ using state::Slot;
 
 namespace {
 
-constexpr Instant kHold = 20ms;       // as pf does
+constexpr Duration kHold = 20ms;      // as pf does
 constexpr std::size_t kMaxHeld = 128; // likewise
-constexpr Instant kBeginsWithin = 3s;
+constexpr Duration kBeginsWithin = 3s;
 constexpr std::size_t kMaxUnconfirmed = 100'000; // a guard against a table that tells nothing
 
 } // namespace
@@ -36,12 +36,12 @@ bool Deferral::defer(const state::Flow& flow, std::uint32_t token) {
     if (slot == kNoSlot)
         return false;
     flows_.learn(slot, flow, LocalFlows::Timer::full);
-    ctx_.flows.marks(slot).is.unconfirmed = true;
+    ctx_.flows.local(slot).is.unconfirmed = true;
     expectations_.master_known(slot);
     outbound_.announce(slot, false);
     unconfirmed_.add(ctx_.now + kBeginsWithin, ctx_.index, slot);
     const state::Record& record = ctx_.record(slot);
-    waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.withheld);
+    waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.suppressed);
     if (waiting_for == 0)
         return false;
     deferred_.push_back({ctx_.now + kHold, record.id, token, waiting_for});

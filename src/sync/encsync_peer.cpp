@@ -22,15 +22,15 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Instant kBulkRetry = 5s;
-constexpr Instant kAckDelay = 20ms;
+constexpr Duration kBulkRetry = 5s;
+constexpr Duration kAckDelay = 20ms;
 constexpr std::uint32_t kAckEvery = 64; // packets
 
 } // namespace
 
 // ---- the session ---------------------------------------------------------------------------
 
-Instant EncsyncPeer::bulk_retry() const {
+Duration EncsyncPeer::bulk_retry() const {
     return kBulkRetry;
 }
 
@@ -42,12 +42,12 @@ void EncsyncPeer::reset() {
 }
 
 void EncsyncPeer::resume() {
-    outstanding_.resume([this](const Item& item) { say_again(item); });
+    outstanding_.resume([this](const Item& item) { send_again(item); });
 }
 
 void EncsyncPeer::advance() {
     if (!peer_.silent && ctx_.now >= outstanding_.deadline())
-        outstanding_.expire([this](const Item& item) { say_again(item); });
+        outstanding_.expire([this](const Item& item) { send_again(item); });
     if (peer_.bulk.requested && !peer_.bulk.arriving && ctx_.now >= peer_.bulk.retry) {
         peer_.bulk.request_now = true;
         peer_.bulk.retry = ctx_.now + kBulkRetry;
@@ -67,36 +67,37 @@ Instant EncsyncPeer::deadline() const {
 
 // ---- saying --------------------------------------------------------------------------------
 
-bool EncsyncPeer::anything_to_say() const {
-    return expecting_ != kNoSlot || !peer_.outbox.empty() || peer_.bulk.anything_to_say(ctx_.now) ||
+bool EncsyncPeer::anything_to_send() const {
+    return expecting_ != kNoSlot || !peer_.outbox.empty() ||
+           peer_.bulk.anything_to_send(ctx_.now) ||
            p_.bulk.may_end(peer_, outstanding_.bulk_items() == 0) ||
-           p_.anti_entropy.anything_to_say(peer_);
+           p_.anti_entropy.anything_to_send(peer_);
 }
 
 bool EncsyncPeer::due() const {
-    return peer_.hello_now || ack_due_ <= ctx_.now || (may_talk() && anything_to_say());
+    return peer_.hello_now || ack_due_ <= ctx_.now || (may_talk() && anything_to_send());
 }
 
 std::size_t EncsyncPeer::build(MutableBytes room) {
     pfsync::Builder packet(room, peer_.dialect);
     const bool talk = may_talk();
     // SEQ, HELLO and ACK together fit in any room that a link may lend (kMinRoom).
-    if (talk &&
-        (anything_to_say() || p_.outbound.may_ride_along(peer_, p_.anti_entropy.root_due(peer_)))) {
+    if (talk && (anything_to_send() ||
+                 p_.outbound.may_ride_along(peer_, p_.anti_entropy.root_due(peer_)))) {
         std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
         store_be(m + ext::seq::number, outstanding_.open(ctx_.now));
         store_be(m + ext::seq::session, peer_.local);
     }
     if (peer_.hello_now)
-        p_.sessions.say_hello(peer_, packet);
+        p_.sessions.write_hello(peer_, packet);
     if (ack_due_ <= ctx_.now)
-        say_ack(packet);
+        append_ack(packet);
     if (talk)
-        say_all(packet);
+        write_all(packet);
     return packet.empty() ? 0 : packet.finish();
 }
 
-void EncsyncPeer::say_ack(pfsync::Builder& packet) {
+void EncsyncPeer::append_ack(pfsync::Builder& packet) {
     ack_due_ = Instant::max();
     if (!peer_.extended || inbox_.highest() == 0)
         return;
@@ -106,16 +107,16 @@ void EncsyncPeer::say_ack(pfsync::Builder& packet) {
 
 // False: the packet is full (here and below). Removals go before inserts: a name that lives again
 // must end before it begins. Live updates go before the bulk update.
-bool EncsyncPeer::say_all(pfsync::Builder& packet) {
-    return say_expectations(packet) && p_.bulk.say_request(peer_, packet) &&
-           p_.bulk.say_start(peer_, packet, 0) && p_.outbound.say_insert_acks(peer_, packet) &&
-           p_.outbound.say_removals(peer_, packet, true) &&
-           p_.outbound.say_requests(peer_, packet) && p_.outbound.say_queue(peer_, packet) &&
-           say_expectations(packet) &&
-           p_.outbound.say_waiting(peer_, packet, p_.anti_entropy.root_due(peer_)) &&
-           p_.bulk.say_states(peer_, packet) &&
-           p_.bulk.say_end(peer_, packet, 0, outstanding_.bulk_items() == 0) &&
-           p_.anti_entropy.say(peer_, outstanding_, packet);
+bool EncsyncPeer::write_all(pfsync::Builder& packet) {
+    return write_expectations(packet) && p_.bulk.write_request(peer_, packet) &&
+           p_.bulk.write_start(peer_, packet, 0) && p_.outbound.write_insert_acks(peer_, packet) &&
+           p_.outbound.write_removals(peer_, packet, true) &&
+           p_.outbound.write_requests(peer_, packet) && p_.outbound.write_queue(peer_, packet) &&
+           write_expectations(packet) &&
+           p_.outbound.write_waiting(peer_, packet, p_.anti_entropy.root_due(peer_)) &&
+           p_.bulk.write_states(peer_, packet) &&
+           p_.bulk.write_end(peer_, packet, 0, outstanding_.bulk_items() == 0) &&
+           p_.anti_entropy.write(peer_, outstanding_, packet);
 }
 
 void EncsyncPeer::sent(const Item& item) {
@@ -127,7 +128,7 @@ void EncsyncPeer::sent(const Item& item) {
 bool EncsyncPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
     const state::Record& record = ctx_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.known, peer_.id);
-    if (!say_expectations(packet)) // of the flow before
+    if (!write_expectations(packet)) // of the flow before
         return false;
     const std::uint8_t expectations = expectations_of(slot);
     state::Extras extras = ctx_.index.extras(slot);
@@ -146,7 +147,7 @@ bool EncsyncPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kin
                          .more = more,
                          .expectations = expectations,
                          .wants_ack = p_.deferral.waits_for(peer_.id, slot)});
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    set(ctx_.flows.local(slot).known, peer_.id);
     sent({.kind = kind, .slot = slot});
     expecting_ = expectations != 0 ? slot : kNoSlot;
     expecting_said_ = 0;
@@ -171,7 +172,7 @@ std::uint8_t EncsyncPeer::expectations_of(Slot slot) const {
                : std::uint8_t{0};
 }
 
-bool EncsyncPeer::say_expectations(pfsync::Builder& packet) {
+bool EncsyncPeer::write_expectations(pfsync::Builder& packet) {
     while (expecting_ != kNoSlot) {
         if (!ctx_.index.used(expecting_) || expecting_said_ >= expectations_of(expecting_)) {
             expecting_ = kNoSlot;
@@ -194,15 +195,15 @@ bool EncsyncPeer::say_expectations(pfsync::Builder& packet) {
 }
 
 // The link has lost what was said: it is said again, as it is by now.
-void EncsyncPeer::say_again(const Item& item) {
+void EncsyncPeer::send_again(const Item& item) {
     switch (item.kind) {
     case Item::Kind::full:
         if (ctx_.index.used(item.slot)) {
             const state::Record& record = ctx_.record(item.slot);
             // Given to a node that cannot have it: ours again.
-            if (record.owner == peer_.id && record.is.given && !p_.ownership.claim(item.slot))
+            if (record.owner == peer_.id && record.is.handed_over && !p_.ownership.claim(item.slot))
                 return;
-            clear(ctx_.flows.marks(item.slot).known, peer_.id);
+            clear(ctx_.flows.local(item.slot).known, peer_.id);
         }
         [[fallthrough]];
     case Item::Kind::update:
@@ -373,7 +374,7 @@ void EncsyncPeer::receive_ack(Bytes m) {
     const Bytes bitmap =
         m.subspan(ext::ack::bitmap, std::min(m.size() - ext::ack::bitmap, ext::ack::max_bitmap));
     if (!outstanding_.acknowledge(load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, ctx_.now,
-                                  [this](const Item& item) { say_again(item); }))
+                                  [this](const Item& item) { send_again(item); }))
         ctx_.refuse(Refused::bad_ack);
     peer_.counters.lost_packets = outstanding_.lost_packets();
 }
@@ -408,7 +409,7 @@ void EncsyncPeer::receive_request(state::StateId id) {
         return;
     }
     const Slot slot = ctx_.index.find(id);
-    if (slot != kNoSlot && !has(ctx_.record(slot).withheld, peer_.id))
+    if (slot != kNoSlot && !has(ctx_.record(slot).suppressed, peer_.id))
         return p_.outbound.enqueue(peer_, slot, true);
     ctx_.refuse(slot == kNoSlot ? Refused::unknown_state : Refused::no_sync);
     p_.anti_entropy.answer_absent(peer_, id);
@@ -449,8 +450,8 @@ void EncsyncPeer::begin_expectations(const pfsync::FullState& full) {
     const Slot slot = full.has_tail ? ctx_.index.find(full.flow.id) : kNoSlot;
     if (slot == kNoSlot || ctx_.record(slot).owner != peer_.id)
         return;
-    FlowStore::Edit edit(ctx_.flows, slot);
-    p_.copies.remove_expectations(slot, edit.begin_expectations(full.expectations));
+    FlowStore::Change change(ctx_.flows, slot);
+    p_.copies.remove_expectations(slot, change.begin_expectations(full.expectations));
 }
 
 void EncsyncPeer::receive_expect(Bytes message) {
@@ -466,8 +467,8 @@ void EncsyncPeer::receive_expect(Bytes message) {
         return ctx_.refuse(Fault::bad_family);
     if (record.owner != peer_.id)
         return ctx_.refuse(Refused::not_owner);
-    FlowStore::Edit edit(ctx_.flows, slot);
-    switch (edit.expect(expectation, ctx_.seconds + expectation.timeout)) {
+    FlowStore::Change change(ctx_.flows, slot);
+    switch (change.expect(expectation, ctx_.seconds + expectation.timeout)) {
     case ExpectationBook::Added::full:
         ctx_.refuse(Refused::expectation_limit);
         break;
@@ -478,7 +479,8 @@ void EncsyncPeer::receive_expect(Bytes message) {
     case ExpectationBook::Added::same:
         break;
     }
-    p_.copies.remove_expectations(slot, edit.told_expectation(said.index, said.count, expectation));
+    p_.copies.remove_expectations(slot,
+                                  change.told_expectation(said.index, said.count, expectation));
 }
 
 } // namespace encsync::sync

@@ -24,7 +24,7 @@ class EncsyncPeer : public PeerProtocol {
     Zones zones() const override {
         return peer_.reads_reply_zone ? Zones::each_direction : Zones::both_directions;
     }
-    Instant bulk_retry() const override;
+    Duration bulk_retry() const override;
 
     void on_link_up() override { resume(); }
     void on_link_down() override {}
@@ -47,12 +47,12 @@ class EncsyncPeer : public PeerProtocol {
   private:
     // ---- saying ----------------------------------------------------------------------------
     bool may_talk() const { return peer_.extended && !peer_.silent && outstanding_.room(); }
-    bool anything_to_say() const;
-    bool say_all(pfsync::Builder& packet);
-    void say_ack(pfsync::Builder& packet);
+    bool anything_to_send() const;
+    bool write_all(pfsync::Builder& packet);
+    void append_ack(pfsync::Builder& packet);
     std::uint8_t expectations_of(state::Slot slot) const;
-    bool say_expectations(pfsync::Builder& packet);
-    void say_again(const Item& item);
+    bool write_expectations(pfsync::Builder& packet);
+    void send_again(const Item& item);
     void resume();
 
     // ---- hearing ---------------------------------------------------------------------------

@@ -64,9 +64,9 @@ void EncsyncPeer::receive_new(const pfsync::FullState& full) {
     const Slot slot = p_.ownership.add_from(peer_, full.flow, full.live ? peer_.id : kUnclaimed);
     if (slot == kNoSlot)
         return;
-    FlowStore::Edit edit(ctx_.flows, slot);
-    edit.progress().term = full.term;
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    FlowStore::Change change(ctx_.flows, slot);
+    change.progress().term = full.term;
+    set(ctx_.flows.local(slot).known, peer_.id);
     p_.copies.put(slot);
     if (full.live && p_.ownership.falls_to_us(peer_, slot))
         p_.ownership.claim(slot);
@@ -75,14 +75,14 @@ void EncsyncPeer::receive_new(const pfsync::FullState& full) {
 // One flow under two names: two lives of it, or born on two nodes. The name that its owner gives
 // it holds, and with the name what the owner says of it.
 void EncsyncPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
     const std::uint8_t owner = record.owner;
     if (!full.live) {
         if (owner == peer_.id)
             p_.ownership.claim(slot);
         else if (!p_.peers.owner_alive(owner))
-            edit.rename(full.flow.id);
+            change.rename(full.flow.id);
         return;
     }
     if (!p_.ownership.claim_holds(peer_, record, full.term)) {
@@ -90,19 +90,19 @@ void EncsyncPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
             p_.outbound.send_full(peer_, slot);
         return;
     }
-    edit.rename(full.flow.id);
+    change.rename(full.flow.id);
     if (ctx_.index.reply(slot) != full.flow.reply)
-        edit.set_reply(full.flow.reply);
-    state::Progress& progress = edit.progress();
+        change.set_reply(full.flow.reply);
+    state::Progress& progress = change.progress();
     progress.src_state = full.flow.src_state;
     progress.dst_state = full.flow.dst_state;
     progress.flags = full.flow.flags;
     progress.term = full.term;
     if (full.has_tail) {
         progress.mark = full.flow.mark;
-        edit.set_extras(full.flow.extras);
+        change.set_extras(full.flow.extras);
     }
-    ctx_.flows.marks(slot).known = bit(peer_.id);
+    ctx_.flows.local(slot).known = bit(peer_.id);
     p_.ownership.set_owner(slot, peer_.id);
     p_.copies.put(slot);
     if (p_.ownership.falls_to_us(peer_, slot))
@@ -129,10 +129,10 @@ void EncsyncPeer::apply(Slot slot, const Update& update) {
     const Record& record = ctx_.record(slot);
     const state::Flow before = ctx_.flow(slot);
     const std::uint8_t owner = record.owner;
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    set(ctx_.flows.local(slot).known, peer_.id);
     bool there = true;
     {
-        const FlowStore::Edit edit(ctx_.flows, slot); // one for all that follows
+        const FlowStore::Change change(ctx_.flows, slot); // one for all that follows
         there = !update.live   ? apply_short(slot, update)
                 : *update.live ? apply_from_owner(slot, update)
                                : apply_from_non_owner(slot, update);
@@ -157,9 +157,9 @@ void EncsyncPeer::apply(Slot slot, const Update& update) {
 bool EncsyncPeer::apply_short(Slot slot, const Update& update) {
     const Record& record = ctx_.record(slot);
     if (record.owner == peer_.id) {
-        state::Marks& marks = ctx_.flows.marks(slot);
-        marks.is.given = false;
-        marks.epoch = peer_.bulk.epoch;
+        state::LocalState& local = ctx_.flows.local(slot);
+        local.is.handed_over = false;
+        local.epoch = peer_.bulk.epoch;
         replace(slot, update);
     } else if (record.owner == kHere) {
         p_.outbound.send_full(peer_, slot); // it does not know yet
@@ -180,14 +180,14 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
         }
         return true;
     }
-    FlowStore::Edit edit(ctx_.flows, slot);
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.is.given = false;
-    edit.progress().term = update.term;
+    FlowStore::Change change(ctx_.flows, slot);
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.is.handed_over = false;
+    change.progress().term = update.term;
     if (owner == kHere) {
         // Packets passed here, too, and perhaps some that the peer has not seen.
         const state::Flow ours = ctx_.flow(slot);
-        if (merge(edit.progress(), update.src_state, update.dst_state).any_stale())
+        if (merge(change.progress(), update.src_state, update.dst_state).any_stale())
             p_.outbound.enqueue(peer_, slot, true);
         Update merged = update;
         merged.src_state = record.src_state;
@@ -199,7 +199,7 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
     }
     if (owner != peer_.id)
         p_.ownership.set_owner(slot, peer_.id);
-    marks.epoch = peer_.bulk.epoch;
+    local.epoch = peer_.bulk.epoch;
     return !p_.ownership.falls_to_us(peer_, slot) || p_.ownership.claim(slot);
 }
 
@@ -222,8 +222,8 @@ bool EncsyncPeer::apply_from_non_owner(Slot slot, const Update& update) {
 
 // The owner's update, as it is.
 void EncsyncPeer::replace(Slot slot, const Update& update) {
-    FlowStore::Edit edit(ctx_.flows, slot);
-    state::Progress& ours = edit.progress();
+    FlowStore::Change change(ctx_.flows, slot);
+    state::Progress& ours = change.progress();
     ours.src_state = update.src_state;
     ours.dst_state = update.dst_state;
     if (update.live) // a full state
@@ -232,16 +232,16 @@ void EncsyncPeer::replace(Slot slot, const Update& update) {
     if (update.mark)
         ours.mark = *update.mark;
     if (update.reply != nullptr && ctx_.index.reply(slot) != *update.reply)
-        edit.set_reply(*update.reply);
+        change.set_reply(*update.reply);
     if (update.extras != nullptr)
-        edit.set_extras(*update.extras);
+        change.set_extras(*update.extras);
 }
 
 // What others have seen of a flow: whichever is further. True: something of ours is.
 bool EncsyncPeer::merge_progress(Slot slot, const Update& update) {
-    FlowStore::Edit edit(ctx_.flows, slot);
-    const Merge merged = merge(edit.progress(), update.src_state, update.dst_state);
-    add_flags(edit.progress(), ctx_.index.key(slot).proto, update.flags);
+    FlowStore::Change change(ctx_.flows, slot);
+    const Merge merged = merge(change.progress(), update.src_state, update.dst_state);
+    add_flags(change.progress(), ctx_.index.key(slot).proto, update.flags);
     peer_.counters.stale += merged.any_stale();
     return merged.any_stale();
 }

@@ -20,7 +20,7 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Instant kBlocked = 10ms;            // a link that is full says when it is not, too
+constexpr Duration kBlocked = 10ms;           // a link that is full says when it is not, too
 constexpr unsigned kMaxPacketsPerFlush = 512; // then others get their turn
 constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // Sessions counts in between
 
@@ -140,7 +140,7 @@ void Engine::on_created(const state::Flow& flow) {
     parts_->expectations.master_known(parts_->local.changed(flow, LocalFlows::Timer::full).slot);
 }
 
-// Of a flow that is not known, and not new: one that was withheld by its mark, say. What has not
+// Of a flow that is not known, and not new: one that was suppressed by its mark, say. What has not
 // changed an event does not tell.
 void Engine::on_updated(const state::Flow& flow) {
     context_.counters.events++;
@@ -290,7 +290,7 @@ void Engine::add_peer(PeerId number, PeerOptions options) {
     if (peer.options.extended)
         context_.flows.begin_digests();
     p.missing.forget(number);
-    p.sessions.begin(peer); // what the place's last holder left in the marks
+    p.sessions.begin(peer); // what the place's last holder left in the records
     p.suppression.peers_changed();
 }
 
@@ -335,7 +335,7 @@ void Engine::set_role(Role role) {
     if (other_role && role == Role::active)
         for (Peer& peer : p.peers.all())
             peer.protocol->on_promoted();
-    p.sessions.greet_all();
+    p.sessions.send_hellos();
     p.ownership.reconcile();
     if (other_role)
         p.liberal.relax_all();

@@ -110,7 +110,7 @@ class Engine : public table::Listener {
     // States that are live here.
     std::size_t live() const { return context_.flows.live(); }
     // Of those, the ones that this peer hears of.
-    std::size_t live_for(PeerId peer) const { return live() - context_.flows.withheld(peer); }
+    std::size_t live_for(PeerId peer) const { return live() - context_.flows.suppressed(peer); }
     // States whose owner is `peer`.
     std::size_t copies_of(PeerId peer) const { return context_.flows.copies(peer); }
     // Of those, the ones that the table does not hold.

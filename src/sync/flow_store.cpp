@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "sync/flow_store.hpp"
 
-#include "sync/marks.hpp"
+#include "sync/owner.hpp"
 
 namespace encsync::sync {
 
@@ -29,10 +29,10 @@ void FlowStore::Totals::count(const Record& record, int by) {
         return;
     }
     live += n;
-    if (record.withheld != 0)
+    if (record.suppressed != 0)
         for (PeerId peer = 0; peer < kMaxPeers; peer++)
-            if (has(record.withheld, peer))
-                withheld[peer] += n;
+            if (has(record.suppressed, peer))
+                suppressed[peer] += n;
 }
 
 void FlowStore::Totals::sum(const Record& record, std::uint64_t check, bool in) {
@@ -46,10 +46,10 @@ void FlowStore::Totals::sum(const Record& record, std::uint64_t check, bool in) 
     if (record.owner != kHere)
         return enter(copies_digest[record.owner]);
     enter(live_digest);
-    if (record.withheld != 0)
+    if (record.suppressed != 0)
         for (PeerId peer = 0; peer < kMaxPeers; peer++)
-            if (has(record.withheld, peer))
-                enter(withheld_digest[peer]);
+            if (has(record.suppressed, peer))
+                enter(suppressed_digest[peer]);
 }
 
 bool FlowStore::holds() const {
@@ -76,37 +76,37 @@ void FlowStore::begin_digests() {
         return;
     digesting_ = true;
     for (const Slot slot : index_.slots())
-        if (!is_edited(slot))
+        if (!is_changing(slot))
             sum(slot, true);
 }
 
-FlowStore::Edit::Edit(FlowStore& store, Slot slot)
-    : store_(store), slot_(slot), outer_(store.innermost_), nested_(store.is_edited(slot)) {
+FlowStore::Change::Change(FlowStore& store, Slot slot)
+    : store_(store), slot_(slot), outer_(store.innermost_), nested_(store.is_changing(slot)) {
     if (!nested_)
         store_.sum(slot, false);
     store_.innermost_ = this;
 }
 
-FlowStore::Edit::~Edit() {
+FlowStore::Change::~Change() {
     store_.innermost_ = outer_;
     if (!nested_ && slot_ != kNoSlot)
         store_.sum(slot_, true);
 }
 
-bool FlowStore::is_edited(Slot slot) const {
-    for (const Edit* edit = innermost_; edit != nullptr; edit = edit->outer_)
-        if (edit->slot_ == slot)
+bool FlowStore::is_changing(Slot slot) const {
+    for (const Change* change = innermost_; change != nullptr; change = change->outer_)
+        if (change->slot_ == slot)
             return true;
     return false;
 }
 
 // ---- changes -------------------------------------------------------------------------------
 
-template<class Change>
-void FlowStore::recount(Slot slot, const Change& change) {
+template<class Apply>
+void FlowStore::recount(Slot slot, const Apply& apply) {
     Record& record = index_.record(slot);
     totals_.count(record, -1);
-    change(record);
+    apply(record);
     totals_.count(record, 1);
 }
 
@@ -122,24 +122,24 @@ std::pair<Slot, bool> FlowStore::insert(const state::Flow& flow, std::uint32_t e
 }
 
 void FlowStore::erase(Slot slot) {
-    if (!is_edited(slot))
+    if (!is_changing(slot))
         sum(slot, false);
-    for (Edit* edit = innermost_; edit != nullptr; edit = edit->outer_)
-        if (edit->slot_ == slot)
-            edit->slot_ = kNoSlot;
+    for (Change* change = innermost_; change != nullptr; change = change->outer_)
+        if (change->slot_ == slot)
+            change->slot_ = kNoSlot;
     totals_.count(index_.record(slot), -1);
     book_.forget(slot);
     index_.erase(slot);
 }
 
 void FlowStore::set_owner(Slot slot, std::uint8_t owner) {
-    const Edit edit(*this, slot);
+    const Change change(*this, slot);
     recount(slot, [owner](Record& record) { record.owner = owner; });
 }
 
-void FlowStore::set_withheld(Slot slot, std::uint16_t peers) {
-    const Edit edit(*this, slot);
-    recount(slot, [peers](Record& record) { record.withheld = peers; });
+void FlowStore::set_suppressed(Slot slot, std::uint16_t peers) {
+    const Change change(*this, slot);
+    recount(slot, [peers](Record& record) { record.suppressed = peers; });
 }
 
 void FlowStore::set_missing(Slot slot, Missing why) {

@@ -4,14 +4,14 @@
 //
 //     const auto [slot, fresh] = flows.insert(flow, expires, created);   // live here
 //     {
-//         FlowStore::Edit edit(flows, slot);      // out of the sums; its end puts it back
-//         edit.progress().term = 7;
+//         FlowStore::Change change(flows, slot);      // out of the sums; its end puts it back
+//         change.progress().term = 7;
 //     }
 //     flows.set_owner(slot, peer);
-//     flows.marks(slot).expires = now + 30;       // in no sum and no count: costs nothing
+//     flows.local(slot).expires = now + 30;       // in no sum and no count: costs nothing
 //
 // Whatever is called in which order, sums and counts are those of what the index holds, the counts
-// at any time, the sums when no Edit is open. Decides nothing and calls nobody.
+// at any time, the sums when no Change is open. Decides nothing and calls nobody.
 #pragma once
 
 #include "state/index.hpp"
@@ -49,7 +49,7 @@ class FlowStore {
     const ExpectationBook& expectations() const { return book_; }
     // Flows that are live here, and of those the ones that the peer does not hear of.
     std::size_t live() const { return totals_.live; }
-    std::size_t withheld(PeerId peer) const { return totals_.withheld[peer]; }
+    std::size_t suppressed(PeerId peer) const { return totals_.suppressed[peer]; }
     // Copies of this owner's flows; of those, the ones that the table does not hold, and those that
     // are not taken.
     std::size_t copies(std::uint8_t owner) const { return totals_.copies[owner]; }
@@ -59,7 +59,7 @@ class FlowStore {
     std::size_t refused(std::uint8_t owner) const { return totals_.refused[owner]; }
     // Sums over the same, once begin_digests() was called.
     const Digest& live_digest() const { return totals_.live_digest; }
-    const Digest& withheld_digest(PeerId peer) const { return totals_.withheld_digest[peer]; }
+    const Digest& suppressed_digest(PeerId peer) const { return totals_.suppressed_digest[peer]; }
     const Digest& copies_digest(PeerId peer) const { return totals_.copies_digest[peer]; }
     // For tests: all of that is what the index holds.
     bool holds() const;
@@ -74,44 +74,44 @@ class FlowStore {
     void erase(state::Slot slot);
     // Whatever else two nodes must agree on is changed in one of these. They may be nested, of the
     // same flow or not; the flow may be erased meanwhile.
-    class Edit;
+    class Change;
     void set_owner(state::Slot slot, std::uint8_t owner);
-    void set_withheld(state::Slot slot, std::uint16_t peers);
+    void set_suppressed(state::Slot slot, std::uint16_t peers);
     void set_missing(state::Slot slot, Missing why);
     void set_refused(state::Slot slot, std::uint8_t why); // 0: it is taken
-    state::Marks& marks(state::Slot slot) { return index_.record(slot); }
+    state::LocalState& local(state::Slot slot) { return index_.record(slot); }
 
   private:
     struct Totals {
         std::size_t live = 0;
-        std::array<std::size_t, kMaxPeers> withheld{};
+        std::array<std::size_t, kMaxPeers> suppressed{};
         std::array<std::size_t, 256> copies{}, refused{};                    // by owner
         std::array<std::array<std::size_t, kMissingReasons>, 256> missing{}; // likewise, by reason
         Digest live_digest;
-        std::array<Digest, kMaxPeers> withheld_digest, copies_digest;
+        std::array<Digest, kMaxPeers> suppressed_digest, copies_digest;
 
         void count(const state::Record& record, int by);
         void sum(const state::Record& record, std::uint64_t check, bool in);
         bool operator==(const Totals&) const = default;
     };
     void sum(state::Slot slot, bool in);
-    template<class Change>
-    void recount(state::Slot slot, const Change& change);
-    bool is_edited(state::Slot slot) const;
+    template<class Apply>
+    void recount(state::Slot slot, const Apply& apply);
+    bool is_changing(state::Slot slot) const;
 
     state::Index index_;
     ExpectationBook book_;
     Totals totals_;
     bool digesting_ = false;
-    Edit* innermost_ = nullptr;
+    Change* innermost_ = nullptr;
 };
 
-class FlowStore::Edit {
+class FlowStore::Change {
   public:
-    Edit(FlowStore& store, state::Slot slot);
-    ~Edit();
-    Edit(const Edit&) = delete;
-    Edit& operator=(const Edit&) = delete;
+    Change(FlowStore& store, state::Slot slot);
+    ~Change();
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
 
     state::Progress& progress() { return store_.index_.record(slot_); }
     // As those of Index and ExpectationBook.
@@ -138,7 +138,7 @@ class FlowStore::Edit {
     friend class FlowStore;
     FlowStore& store_;
     state::Slot slot_; // kNoSlot: erased
-    Edit* outer_;
+    Change* outer_;
     bool nested_; // in one of the same flow
 };
 

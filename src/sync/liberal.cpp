@@ -11,7 +11,7 @@ using state::Slot;
 
 namespace {
 
-constexpr Instant kTick = 100ms, kHurryTick = 20ms, kIdle = 1s;
+constexpr Duration kTick = 100ms, kHurryTick = 20ms, kIdle = 1s;
 constexpr std::size_t kTicks = 100; // the whole index in 10 s
 constexpr std::size_t kLeastSlice = 64, kHurrySlice = 20'000;
 
@@ -23,11 +23,11 @@ bool is_lasting(const Record& record) {
 } // namespace
 
 void LiberalTcp::relax(Slot slot) {
-    state::Marks& marks = ctx_.flows.marks(slot);
-    if (marks.liberal)
+    state::LocalState& local = ctx_.flows.local(slot);
+    if (local.liberal)
         return;
-    marks.liberal = true;
-    if (marks.is.absent)
+    local.liberal = true;
+    if (local.is.absent)
         return;
     ctx_.table.relax(ctx_.flow(slot));
     ctx_.counters.relaxed++;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kLifeMask = 0xfffff;
 constexpr std::size_t kMaxEnded = 500'000;
-constexpr Instant kFormerTime = 10s; // in which a peer hears of an end for certain
+constexpr Duration kFormerTime = 10s; // in which a peer hears of an end for certain
 constexpr std::size_t kMaxFormer = 100'000;
 
 } // namespace

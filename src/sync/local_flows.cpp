@@ -49,9 +49,9 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
     }
     if (copies_.is_refused(slot))
         return {kNoSlot, false};
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
-    state::Progress& ours = edit.progress();
+    state::Progress& ours = change.progress();
     const auto [src_state, dst_state] = progress_of(flow, record);
     const std::uint32_t mark = flow.mark_known ? flow.mark : record.mark;
     const auto reply_zone = ctx_.index.extras(slot).reply_zone;
@@ -59,10 +59,10 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
     // For rules of nosync and refuse:
     bool other = record.mark != mark || ctx_.index.extras(slot).reply_zone != reply_zone;
     // It had gone from the table, and what it expected with it.
-    if ((record.is.absent || record.is.stranded) && edit.unexpect_all())
+    if ((record.is.absent || record.is.address_lost) && change.unexpect_all())
         full = true;
     bool changed = full || record.src_state != src_state || record.dst_state != dst_state;
-    const bool was_closed = record.is.young && is_closed(ctx_, slot);
+    const bool was_closed = record.is.delayed && is_closed(ctx_, slot);
     ours.src_state = src_state;
     ours.dst_state = dst_state;
     ours.mark = mark;
@@ -78,19 +78,19 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
         changed = true;
     }
     if (ctx_.index.reply(slot) != flow.reply) {
-        edit.set_reply(flow.reply);
+        change.set_reply(flow.reply);
         full = changed = other = true;
     }
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.expires =
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.expires =
         ctx_.seconds + (flow.timeout_known ? flow.timeout : copies_.lifetime(ctx_.flow(slot)));
     copies_.mark_present(slot);
-    marks.liberal = is_liberal(flow);
+    local.liberal = is_liberal(flow);
     if (other)
         copies_.rules_changed(slot);
     // A change of owner of which the owner is not told would make two owners.
     const std::uint8_t owner = record.owner;
-    if (peers_.is_peer(owner) && has(record.withheld, owner) && peers_.owner_alive(owner))
+    if (peers_.is_peer(owner) && has(record.suppressed, owner) && peers_.owner_alive(owner))
         return {kNoSlot, false};
     if (owner != kHere) {
         ours.term = next_term(ours.term);
@@ -128,7 +128,7 @@ void LocalFlows::destroyed(const state::Flow& flow) {
     } else if (peers_.owner_alive(owner)) {
         missing_.mark(slot, Missing::vanished);
         if (ctx_.options.role != Role::standby && !ctx_.table.address_left(ctx_.flow(slot)))
-            ctx_.flows.marks(slot).is.ended = true;
+            ctx_.flows.local(slot).is.ended = true;
     } else {
         lifecycle_.erase(slot); // nobody's any more, and its time has run out: no news for others
     }
@@ -160,8 +160,8 @@ bool LocalFlows::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
     }
     if (now == known)
         return false;
-    FlowStore::Edit edit(ctx_.flows, slot);
-    edit.set_extras(now);
+    FlowStore::Change change(ctx_.flows, slot);
+    change.set_extras(now);
     return true;
 }
 
@@ -187,7 +187,7 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
         if (slot == kNoSlot || !live)
             return kNoSlot;
         if (untouched)
-            ctx_.flows.marks(slot).is.lent = true;
+            ctx_.flows.local(slot).is.copy_timer = true;
         learn(slot, flow, timer);
         outbound_.announce(slot, false);
         return slot;
@@ -199,12 +199,12 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
         ctx_.counters.adopted += !ours;
         const Slot live = changed(flow, timer).slot;
         if (untouched)
-            ctx_.flows.marks(slot).is.lent = true;
+            ctx_.flows.local(slot).is.copy_timer = true;
         return live;
     }
     if (record.refused == 0) {
         copies_.mark_present(slot);
-        ctx_.flows.marks(slot).liberal = is_liberal(flow);
+        ctx_.flows.local(slot).liberal = is_liberal(flow);
     }
     return kNoSlot;
 }
@@ -213,7 +213,7 @@ void LocalFlows::dump_end() {
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
         if (copies_.is_named(record) || record.refused != 0 || record.is.unconfirmed ||
-            record.is.stranded)
+            record.is.address_lost)
             continue;
         if (record.owner == kHere) {
             if (record.is.absent)

@@ -14,15 +14,15 @@ namespace {
 // Seconds before the round of Copies asks again: longer than a dead peer is taken for alive, and
 // long enough for a full table to have room.
 constexpr std::uint32_t kVanishedPause = 6, kRefusedPause = 60;
-constexpr Instant kClashPause = 2s;
+constexpr Duration kClashPause = 2s;
 constexpr std::size_t kMaxClashing = 10'000; // the others wait for the round
 constexpr std::size_t kAtATime = 20'000;
 // Of one owner's copies so many are put back at once in this time.
-constexpr Instant kPutBackTime = 60s;
+constexpr Duration kPutBackTime = 60s;
 constexpr std::size_t kPutBackTimes = 2, kPutBackMore = 1000;
 // What is normal while flows come and go.
 constexpr std::size_t kFewMissing = 10, kShareMissing = 100;
-constexpr Instant kMissingTime = 3s;
+constexpr Duration kMissingTime = 3s;
 
 } // namespace
 
@@ -61,9 +61,9 @@ bool MissingCopies::is_missing(Slot slot, Missing why) const {
 }
 
 void MissingCopies::mark(Slot slot, Missing why) {
-    state::Marks& marks = ctx_.flows.marks(slot);
-    marks.is.absent = true;
-    marks.expires = ctx_.seconds + (why == Missing::vanished ? kVanishedPause : kRefusedPause);
+    state::LocalState& local = ctx_.flows.local(slot);
+    local.is.absent = true;
+    local.expires = ctx_.seconds + (why == Missing::vanished ? kVanishedPause : kRefusedPause);
     ctx_.flows.set_missing(slot, why);
     const std::uint8_t owner = ctx_.record(slot).owner;
     if (why == Missing::vanished && peers_.is_peer(owner))
@@ -101,7 +101,7 @@ void MissingCopies::put_back(PeerId peer) {
         if (record.is.ended)
             continue;
         if (v.put_back >= kPutBackTimes * ctx_.flows.copies(peer) + kPutBackMore) {
-            ctx_.flows.marks(*slot).expires = ctx_.seconds + kRefusedPause;
+            ctx_.flows.local(*slot).expires = ctx_.seconds + kRefusedPause;
             continue;
         }
         v.put_back++;

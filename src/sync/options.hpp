@@ -58,7 +58,7 @@ struct Options {
     std::function<void(std::uint32_t token)> release{};
     // A flow of ours has ended, because another node gave the same NAT port to that one.
     std::function<void(const state::Flow& ended, const state::Flow& other)> on_clash{};
-    Instant delay{0};               // a flow must have lived so long before peers hear of it
+    Duration delay{0};              // a flow must have lived so long before peers hear of it
     std::vector<PeerOptions> peers; // by PeerId
 };
 

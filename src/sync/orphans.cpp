@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Instant kFirst = 5s, kMaxPause = 10min;
+constexpr Duration kFirst = 5s, kMaxPause = 10min;
 
 } // namespace
 

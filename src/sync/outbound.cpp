@@ -17,7 +17,7 @@ namespace {
 // Removals kept for a peer that is out of reach. Beyond, a bulk update is cheaper.
 constexpr std::size_t kMaxRemovals = 500'000;
 constexpr std::size_t kMaxRequests = 4096, kMaxInsertAcks = 4096;
-constexpr Instant kHold = 20ms, kSettle = 5ms;
+constexpr Duration kHold = 20ms, kSettle = 5ms;
 constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
 
 } // namespace
@@ -25,17 +25,17 @@ constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
 // ---- to be said ----------------------------------------------------------------------------
 
 void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
-    if (has(ctx_.record(slot).withheld, peer.id))
+    if (has(ctx_.record(slot).suppressed, peer.id))
         return;
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     Outbox& box = peer.outbox;
     if (full)
-        set(marks.full, peer.id);
-    if (has(marks.queued, peer.id) && !has(marks.waiting, peer.id))
+        set(local.full, peer.id);
+    if (has(local.queued, peer.id) && !has(local.waiting, peer.id))
         return;
-    peer.counters.collapsed += has(marks.waiting, peer.id);
-    clear(marks.waiting, peer.id);
-    set(marks.queued, peer.id);
+    peer.counters.collapsed += has(local.waiting, peer.id);
+    clear(local.waiting, peer.id);
+    set(local.queued, peer.id);
     box.queue_.push_back(slot);
     // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
     // would sweep them up.
@@ -43,11 +43,11 @@ void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
         std::erase_if(box.queue_, [&](Slot old) {
             if (!ctx_.index.used(old) || !has(ctx_.record(old).queued, peer.id))
                 return true;
-            clear(ctx_.flows.marks(old).queued, peer.id);
+            clear(ctx_.flows.local(old).queued, peer.id);
             return false;
         });
         for (const Slot kept : box.queue_)
-            set(ctx_.flows.marks(kept).queued, peer.id);
+            set(ctx_.flows.local(kept).queued, peer.id);
     }
 }
 
@@ -58,32 +58,32 @@ void Outbound::announce(Slot slot, bool full) {
 }
 
 void Outbound::announce_change(Slot slot) {
-    state::Marks& marks = ctx_.flows.marks(slot);
-    const std::uint16_t withheld = ctx_.record(slot).withheld;
-    if (marks.waiting == 0)
-        marks.changes = 0;
-    if (marks.changes < UINT8_MAX)
-        marks.changes++;
+    state::LocalState& local = ctx_.flows.local(slot);
+    const std::uint16_t suppressed = ctx_.record(slot).suppressed;
+    if (local.waiting == 0)
+        local.changes = 0;
+    if (local.changes < UINT8_MAX)
+        local.changes++;
     for (Peer& peer : peers_.all()) {
         if (!peer.protocol->hears_changes())
             continue;
         // While a bulk update is on its way the peer may not have this one yet.
-        const bool may_wait = has(marks.known, peer.id) && !peer.bulk.sending &&
-                              !has(withheld, peer.id) && marks.changes < peer.options.maxupd;
+        const bool may_wait = has(local.known, peer.id) && !peer.bulk.sending &&
+                              !has(suppressed, peer.id) && local.changes < peer.options.maxupd;
         if (!may_wait) {
             enqueue(peer, slot, false);
-        } else if (has(marks.queued, peer.id)) {
+        } else if (has(local.queued, peer.id)) {
             peer.counters.collapsed++;
         } else {
-            set(marks.queued, peer.id);
-            set(marks.waiting, peer.id);
+            set(local.queued, peer.id);
+            set(local.waiting, peer.id);
             peer.outbox.waiting_.push_back({ctx_.now, slot});
         }
     }
 }
 
 void Outbound::send_full(Peer& peer, Slot slot) {
-    clear(ctx_.flows.marks(slot).known, peer.id);
+    clear(ctx_.flows.local(slot).known, peer.id);
     enqueue(peer, slot, true);
 }
 
@@ -111,13 +111,13 @@ void Outbound::retract(Peer& peer, Slot slot) {
 }
 
 void Outbound::withdraw(Peer& peer, Slot slot) {
-    state::Marks& marks = ctx_.flows.marks(slot);
-    if (has(marks.known, peer.id))
+    state::LocalState& local = ctx_.flows.local(slot);
+    if (has(local.known, peer.id))
         retract(peer, slot);
-    clear(marks.known, peer.id);
-    clear(marks.queued, peer.id);
-    clear(marks.full, peer.id);
-    clear(marks.waiting, peer.id);
+    clear(local.known, peer.id);
+    clear(local.queued, peer.id);
+    clear(local.full, peer.id);
+    clear(local.waiting, peer.id);
 }
 
 void Outbound::remove(Peer& peer, state::StateId id, std::uint8_t term) {
@@ -141,11 +141,11 @@ void Outbound::acknowledge_insert(Peer& peer, state::StateId id) {
 
 void Outbound::reset(Peer& peer) {
     for (const Slot slot : ctx_.index.slots()) {
-        state::Marks& marks = ctx_.flows.marks(slot);
-        clear(marks.known, peer.id);
-        clear(marks.queued, peer.id);
-        clear(marks.full, peer.id);
-        clear(marks.waiting, peer.id);
+        state::LocalState& local = ctx_.flows.local(slot);
+        clear(local.known, peer.id);
+        clear(local.queued, peer.id);
+        clear(local.full, peer.id);
+        clear(local.waiting, peer.id);
     }
     peer.outbox = {};
 }
@@ -174,7 +174,7 @@ void Outbound::advance(Peer& peer) {
             box.waiting_.pop_front();
             if (!waits(peer, slot))
                 continue;
-            clear(ctx_.flows.marks(slot).waiting, peer.id);
+            clear(ctx_.flows.local(slot).waiting, peer.id);
             box.queue_.push_back(slot);
         }
 }
@@ -186,8 +186,8 @@ bool Outbound::may_ride_along(const Peer& peer, bool all) const {
 
 // ---- saying --------------------------------------------------------------------------------
 
-bool Outbound::say_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
-                       Kind message, Item::Kind kind) {
+bool Outbound::write_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
+                         Kind message, Item::Kind kind) {
     for (; !ids.empty(); ids.pop_front()) {
         std::uint8_t* m = packet.add(message);
         if (m == nullptr)
@@ -198,16 +198,16 @@ bool Outbound::say_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::St
     return true;
 }
 
-bool Outbound::say_insert_acks(Peer& peer, pfsync::Builder& packet) {
-    return say_ids(peer, packet, peer.outbox.insert_acks_, Kind::insert_ack,
-                   Item::Kind::insert_ack);
+bool Outbound::write_insert_acks(Peer& peer, pfsync::Builder& packet) {
+    return write_ids(peer, packet, peer.outbox.insert_acks_, Kind::insert_ack,
+                     Item::Kind::insert_ack);
 }
 
-bool Outbound::say_requests(Peer& peer, pfsync::Builder& packet) {
-    return say_ids(peer, packet, peer.outbox.requests_, Kind::request, Item::Kind::request);
+bool Outbound::write_requests(Peer& peer, pfsync::Builder& packet) {
+    return write_ids(peer, packet, peer.outbox.requests_, Kind::request, Item::Kind::request);
 }
 
-bool Outbound::say_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
+bool Outbound::write_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
     auto& removals = peer.outbox.removals_;
     for (; !removals.empty(); removals.pop_front()) {
         const Outbox::Removal& removal = removals.front();
@@ -223,7 +223,7 @@ bool Outbound::say_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
     return true;
 }
 
-bool Outbound::say_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
+bool Outbound::write_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
     const state::Record& record = ctx_.record(slot);
     // While a bulk update is on its way the peer may not have this one yet.
     const bool whole =
@@ -231,29 +231,29 @@ bool Outbound::say_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
     if (whole ? !peer.protocol->write_state(packet, slot, Item::Kind::full)
               : !peer.protocol->write_update(packet, slot))
         return false;
-    state::Marks& marks = ctx_.flows.marks(slot);
-    clear(marks.queued, peer.id);
-    clear(marks.full, peer.id);
-    clear(marks.waiting, peer.id);
+    state::LocalState& local = ctx_.flows.local(slot);
+    clear(local.queued, peer.id);
+    clear(local.full, peer.id);
+    clear(local.waiting, peer.id);
     return true;
 }
 
-bool Outbound::say_queue(Peer& peer, pfsync::Builder& packet) {
+bool Outbound::write_queue(Peer& peer, pfsync::Builder& packet) {
     auto& queue = peer.outbox.queue_;
     for (; !queue.empty(); queue.pop_front()) {
         const Slot slot = queue.front();
         // If not: erased since, and the slot may belong to another flow.
         const bool queued = ctx_.index.used(slot) && has(ctx_.record(slot).queued, peer.id);
-        if (queued && !say_change(peer, packet, slot))
+        if (queued && !write_change(peer, packet, slot))
             return false;
     }
     return true;
 }
 
-bool Outbound::say_waiting(Peer& peer, pfsync::Builder& packet, bool all) {
+bool Outbound::write_waiting(Peer& peer, pfsync::Builder& packet, bool all) {
     auto& waiting = peer.outbox.waiting_;
     for (; may_ride_along(peer, all); waiting.pop_front())
-        if (waits(peer, waiting.front().slot) && !say_change(peer, packet, waiting.front().slot))
+        if (waits(peer, waiting.front().slot) && !write_change(peer, packet, waiting.front().slot))
             return false;
     return true;
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
 // What peers are to hear of flows: queues it, lets several changes of a state become one message
 // (maxupd of pfsync(4)), and packs it when there is a packet. Fills and empties every Outbox and
-// the marks known, queued, full and waiting of the flows. Asks a peer's protocol only how a message
+// known, queued, full and waiting of LocalState. Asks a peer's protocol only how a message
 // is written.
 //
 //     outbound.announce(slot, full);             // to all that hear changes
 //     outbound.retract(slot);                    // before the flow is erased
-//     while (outbound.say_queue(peer, packet)) ...
+//     while (outbound.write_queue(peer, packet)) ...
 //
 // A change of a state that a peer knows already waits a moment for the next: a connection opens and
 // closes in bursts of changes, of which only the last one matters. What begins, ends, changes hands
@@ -51,18 +51,18 @@ class Outbound {
     bool may_ride_along(const Peer& peer, bool all) const;
 
     // ---- saying; false: the packet is full -------------------------------------------------
-    bool say_insert_acks(Peer& peer, pfsync::Builder& packet);
+    bool write_insert_acks(Peer& peer, pfsync::Builder& packet);
     // `terms`: with the term of each.
-    bool say_removals(Peer& peer, pfsync::Builder& packet, bool terms);
-    bool say_requests(Peer& peer, pfsync::Builder& packet);
-    bool say_queue(Peer& peer, pfsync::Builder& packet);
-    bool say_waiting(Peer& peer, pfsync::Builder& packet, bool all);
+    bool write_removals(Peer& peer, pfsync::Builder& packet, bool terms);
+    bool write_requests(Peer& peer, pfsync::Builder& packet);
+    bool write_queue(Peer& peer, pfsync::Builder& packet);
+    bool write_waiting(Peer& peer, pfsync::Builder& packet, bool all);
 
   private:
     bool waits(const Peer& peer, state::Slot slot) const;
-    bool say_change(Peer& peer, pfsync::Builder& packet, state::Slot slot);
-    static bool say_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
-                        pfsync::Kind message, Item::Kind kind);
+    bool write_change(Peer& peer, pfsync::Builder& packet, state::Slot slot);
+    static bool write_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
+                          pfsync::Kind message, Item::Kind kind);
 
     Context& ctx_;
     Peers& peers_;

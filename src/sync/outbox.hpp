@@ -67,8 +67,8 @@ class Outbox {
         state::StateId id;
         std::uint8_t term = 0;
     };
-    std::deque<state::Slot> queue_; // with their bit set in Marks::queued; each once at most
-    std::deque<Waiting> waiting_;   // with their bit set in Marks::waiting, in the order of time
+    std::deque<state::Slot> queue_; // with their bit set in LocalState::queued; each once at most
+    std::deque<Waiting> waiting_; // with their bit set in LocalState::waiting, in the order of time
     std::deque<Removal> removals_;
     std::deque<state::StateId> requests_, insert_acks_;
     Asked asked_; // states that we do not know

@@ -11,9 +11,9 @@ using state::Slot;
 namespace {
 
 // In that time an owner tells of a flow that others disown.
-constexpr Instant kNaming = 5s;
+constexpr Duration kNaming = 5s;
 // Nodes hear of a new role, or of a node that is gone, one after the other.
-constexpr Instant kRolesSettle = 3s;
+constexpr Duration kRolesSettle = 3s;
 
 } // namespace
 
@@ -25,7 +25,7 @@ Slot Ownership::add(const state::Flow& flow, std::uint8_t owner) {
     if (slot == kNoSlot)
         return kNoSlot;
     copies_.mark_present(slot);
-    ctx_.flows.marks(slot).liberal = is_liberal(flow);
+    ctx_.flows.local(slot).liberal = is_liberal(flow);
     if (owner != kHere)
         set_owner(slot, owner);
     else
@@ -44,39 +44,39 @@ Slot Ownership::add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner
 // ---- one flow ------------------------------------------------------------------------------
 
 void Ownership::set_owner(Slot slot, std::uint8_t owner) {
-    const FlowStore::Edit edit(ctx_.flows, slot); // one for all that follows
+    const FlowStore::Change change(ctx_.flows, slot); // one for all that follows
     const Record& record = ctx_.record(slot);
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     const bool copy = record.owner != kHere;
     ctx_.flows.set_owner(slot, owner);
-    marks.is = {
+    local.is = {
         .absent = record.is.absent, .ended = record.is.ended, .dump_mark = record.is.dump_mark};
     // Its former owner has told the others, if it was one to tell of; from now on we do.
     if (owner == kHere)
-        marks.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : peers_.mask();
+        local.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : peers_.mask();
     else if (peers_.is_peer(owner))
-        marks.epoch = peers_[owner].bulk.epoch;
+        local.epoch = peers_[owner].bulk.epoch;
     copies_.judge(slot, copy);
     suppression_.update(slot);
 }
 
 bool Ownership::take(Slot slot) {
-    if (ctx_.record(slot).refused != 0 && !ctx_.record(slot).is.given) {
+    if (ctx_.record(slot).refused != 0 && !ctx_.record(slot).is.handed_over) {
         lifecycle_.erase(slot);
         return false;
     }
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
     const std::uint8_t former = record.owner;
     const bool ended = record.is.ended;
-    edit.progress().term = next_term(record.term);
+    change.progress().term = next_term(record.term);
     set_owner(slot, kHere);
     if (ended) {
         outbound_.retract(slot);
         lifecycle_.erase(slot);
         return false;
     }
-    ctx_.flows.marks(slot).is.lent = true;
+    ctx_.flows.local(slot).is.copy_timer = true;
     ctx_.counters.adopted++;
     // One that is out of reach hears of it when it is back; the others draw their own conclusions.
     if (peers_.is_peer(former) && !peers_.owner_alive(former) && peers_[former].extended)
@@ -92,15 +92,15 @@ bool Ownership::claim(Slot slot) {
 }
 
 void Ownership::give(Slot slot, PeerId taker) {
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
-    state::Marks& marks = ctx_.flows.marks(slot);
+    state::LocalState& local = ctx_.flows.local(slot);
     const bool ours = record.owner == kHere;
-    edit.progress().term = next_term(record.term);
+    change.progress().term = next_term(record.term);
     set_owner(slot, taker);
     if (ours)
-        marks.is.given = true;
-    marks.expires = ctx_.seconds; // so that it is re-armed as the copy it is now
+        local.is.handed_over = true;
+    local.expires = ctx_.seconds; // so that it is re-armed as the copy it is now
 }
 
 bool Ownership::given_by_peer(const Peer& peer, Slot slot) {
@@ -172,7 +172,7 @@ void Ownership::reconcile() {
 void Ownership::take_lost(const Peer& peer) {
     for (const Slot slot : ctx_.index.slots())
         if (ctx_.record(slot).owner == peer.id && claim(slot))
-            clear(ctx_.flows.marks(slot).known, peer.id);
+            clear(ctx_.flows.local(slot).known, peer.id);
 }
 
 // But where a peer came without its table it cannot tell what has ended: then they are ours, and

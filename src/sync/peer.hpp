@@ -21,7 +21,7 @@
 namespace encsync::sync {
 
 struct Peer {
-    static constexpr Instant kSilence = std::chrono::seconds(4); // four hellos missed
+    static constexpr Duration kSilence = std::chrono::seconds(4); // four hellos missed
 
     Peer(PeerId number, PeerOptions o, bool is_there = true)
         : id(number), options(std::move(o)), present(is_there),
@@ -67,7 +67,7 @@ struct Peer {
     std::uint64_t lost_in = 0;           // its session in which it told us that its table was lost
     bool lost = false;                   // and flows that it owned may be nobody's since
     // It is told who we are: others would not read on behind a HELLO.
-    bool greets() const { return options.extended && traits(dialect).extensible(); }
+    bool says_hello() const { return options.extended && traits(dialect).extensible(); }
 
     // ---- what it is still to hear, and what we are -----------------------------------------
     Outbox outbox;        // outbound

@@ -35,7 +35,7 @@ class PeerProtocol {
     virtual bool tells_terms() const = 0;
     virtual Zones zones() const = 0;
     // Until when an unanswered request for a bulk update waits before it is repeated.
-    virtual Instant bulk_retry() const = 0;
+    virtual Duration bulk_retry() const = 0;
 
     // ---- the conversation ------------------------------------------------------------------
     virtual void on_link_up() = 0;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "sync/context.hpp"
-#include "sync/marks.hpp"
+#include "sync/owner.hpp"
 #include "sync/peer.hpp"
 
 #include <cstddef>
@@ -49,7 +49,7 @@ class Peers {
     bool any() const; // is present
     std::uint16_t mask() const { return static_cast<std::uint16_t>((1u << peers_.size()) - 1); }
 
-    // ---- owners (marks.hpp) ----------------------------------------------------------------
+    // ---- owners (local.hpp) ----------------------------------------------------------------
     bool is_peer(std::uint8_t owner) const { return owner < count(); }
     bool owner_alive(std::uint8_t owner) const {
         return owner == kHere || (is_peer(owner) && peers_[owner]->reachable());

@@ -26,7 +26,8 @@ void PfFlows::pass_removal_on(const Peer& from, Slot slot) {
         return;
     const state::Record& record = ctx_.record(slot);
     for (Peer& peer : peers_.all())
-        if (cannot_hear(peer, from) && has(record.known, peer.id) && !has(record.withheld, peer.id))
+        if (cannot_hear(peer, from) && has(record.known, peer.id) &&
+            !has(record.suppressed, peer.id))
             outbound_.retract(peer, slot);
 }
 
@@ -65,9 +66,9 @@ bool PfFlows::drop_name(const Peer& from, state::StateId id) {
     if (other.creatorid == 0)
         return false;
     pass_removal_on(from, slot);
-    FlowStore::Edit edit(ctx_.flows, slot);
-    ctx_.flows.marks(slot).known = bit(from.id);
-    edit.rename(other);
+    FlowStore::Change change(ctx_.flows, slot);
+    ctx_.flows.local(slot).known = bit(from.id);
+    change.rename(other);
     ctx_.pf_states.set_outgoing(slot, !is_outgoing(slot));
     pass_on(from, slot);
     return true;

@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint32_t kRound = 5;     // seconds
 constexpr std::uint32_t kLongest = 300; // seconds: pf's timeouts may have been shortened
 constexpr std::int32_t kRepeat = 12;    // seconds in which a change is said in each round
-constexpr Instant kTick = 100ms;
+constexpr Duration kTick = 100ms;
 constexpr std::size_t kTicks = kRound * 10, kLeastSlice = 64;
 
 // How many rounds go by between two announcements of a flow that stays as it is: pf's copy

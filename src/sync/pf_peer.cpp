@@ -25,12 +25,12 @@ constexpr std::uint32_t kMaxExpire = 1'000'000; // seconds; more is taken for a 
 constexpr unsigned kBulkTries = 12;             // requests for all states, as pf repeats its own
 // After BUS start, and after each state since: then the end counts as lost. So the wait grows with
 // the table, whatever the peer's pace.
-constexpr Instant kBulkQuiet = 4s;
-constexpr Instant kAskAgain = 60s; // a peer that has never answered, when it is heard
-constexpr Instant kBulkRest = 1s;  // between two that a peer may ask for
+constexpr Duration kBulkQuiet = 4s;
+constexpr Duration kAskAgain = 60s; // a peer that has never answered, when it is heard
+constexpr Duration kBulkRest = 1s;  // between two that a peer may ask for
 // A pf peer cannot say that it has had enough: its bulk update goes as a FreeBSD would send it,
 // one packet a tick.
-constexpr Instant kBulkPause = 1ms;
+constexpr Duration kBulkPause = 1ms;
 
 bool hear_each_other(const Peer& a, const Peer& b) {
     return version_of(a.dialect) == version_of(b.dialect);
@@ -82,23 +82,24 @@ Instant PfPeer::deadline() const {
 
 bool PfPeer::due() const {
     const BulkState& bulk = peer_.bulk;
-    return peer_.hello_now || !peer_.outbox.empty() || bulk.anything_to_say(ctx_.now) ||
+    return peer_.hello_now || !peer_.outbox.empty() || bulk.anything_to_send(ctx_.now) ||
            p_.bulk.may_end(peer_, true);
 }
 
 std::size_t PfPeer::build(MutableBytes room) {
     pfsync::Builder packet(room, peer_.dialect);
     if (peer_.hello_now)
-        p_.sessions.say_hello(peer_, packet);
+        p_.sessions.write_hello(peer_, packet);
     const std::uint32_t endtime = bulk_endtime();
     // Removals go before inserts, live updates before the bulk update. Ends when the packet is
     // full.
     static_cast<void>(
-        p_.bulk.say_request(peer_, packet) && p_.bulk.say_start(peer_, packet, endtime) &&
-        p_.outbound.say_insert_acks(peer_, packet) &&
-        p_.outbound.say_removals(peer_, packet, false) && p_.outbound.say_requests(peer_, packet) &&
-        p_.outbound.say_queue(peer_, packet) && p_.outbound.say_waiting(peer_, packet, false) &&
-        p_.bulk.say_states(peer_, packet) && p_.bulk.say_end(peer_, packet, endtime, true));
+        p_.bulk.write_request(peer_, packet) && p_.bulk.write_start(peer_, packet, endtime) &&
+        p_.outbound.write_insert_acks(peer_, packet) &&
+        p_.outbound.write_removals(peer_, packet, false) &&
+        p_.outbound.write_requests(peer_, packet) && p_.outbound.write_queue(peer_, packet) &&
+        p_.outbound.write_waiting(peer_, packet, false) && p_.bulk.write_states(peer_, packet) &&
+        p_.bulk.write_end(peer_, packet, endtime, true));
     return packet.empty() ? 0 : packet.finish();
 }
 
@@ -127,7 +128,7 @@ bool PfPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
         flow.id.creatorid != ctx_.options.creatorid && lease != nullptr && lease->outgoing;
     pfsync::write_state(peer_.dialect, m, flow, options);
     ctx_.pf_states.told(slot, ctx_.seconds);
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    set(ctx_.flows.local(slot).known, peer_.id);
     sent({.kind = kind, .slot = slot});
     return true;
 }
@@ -255,11 +256,11 @@ void PfPeer::receive_request(state::StateId id) {
     const Slot slot = ctx_.index.find(id);
     if (slot == kNoSlot)
         return ctx_.refuse(Refused::unknown_state);
-    if (has(ctx_.record(slot).withheld, peer_.id))
+    if (has(ctx_.record(slot).suppressed, peer_.id))
         return ctx_.refuse(Refused::no_sync);
     if (!answers_.take(ctx_.now))
         return ctx_.refuse(Refused::too_often);
-    set(ctx_.flows.marks(slot).known, peer_.id); // the answer to a request is UPD
+    set(ctx_.flows.local(slot).known, peer_.id); // the answer to a request is UPD
     p_.outbound.enqueue(peer_, slot, true);
 }
 

@@ -42,7 +42,7 @@ class PfPeer : public PeerProtocol {
     bool reliable() const override { return false; }
     bool tells_terms() const override { return false; }
     Zones zones() const override { return Zones::none; }
-    Instant bulk_retry() const override { return traits(peer_.dialect).bulk.retry; }
+    Duration bulk_retry() const override { return traits(peer_.dialect).bulk.retry; }
 
     void on_link_up() override { begin(); }
     void on_link_down() override;

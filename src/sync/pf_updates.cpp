@@ -63,7 +63,7 @@ void PfPeer::receive_new(const pfsync::FullState& full) {
     const Slot slot = p_.ownership.add_from(peer_, full.flow, peer_.id);
     if (slot == kNoSlot)
         return;
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    set(ctx_.flows.local(slot).known, peer_.id);
     keep_windows(slot, full);
     // Who is told that traffic passes here owns what a pf peer still holds of before.
     if (peer_.bulk.arriving && ctx_.options.role == Role::active && ctx_.record(slot).refused == 0)
@@ -76,17 +76,17 @@ void PfPeer::receive_new(const pfsync::FullState& full) {
 
 // Another life of the flow, or born on two nodes.
 void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     p_.pf_flows.pass_removal_on(peer_, slot);
-    edit.rename(full.flow.id);
+    change.rename(full.flow.id);
     if (ctx_.index.reply(slot) != full.flow.reply)
-        edit.set_reply(full.flow.reply);
-    state::Progress& progress = edit.progress();
+        change.set_reply(full.flow.reply);
+    state::Progress& progress = change.progress();
     progress.src_state = full.flow.src_state;
     progress.dst_state = full.flow.dst_state;
     progress.flags = full.flow.flags;
     progress.term = 0; // pf knows none
-    ctx_.flows.marks(slot).known = bit(peer_.id);
+    ctx_.flows.local(slot).known = bit(peer_.id);
     p_.ownership.set_owner(slot, peer_.id);
     keep_windows(slot, full);
     p_.copies.put(slot);
@@ -120,14 +120,14 @@ void PfPeer::receive_update(Dialect layout, Bytes message) {
 
 // Brings what is known of a flow together with what the peer says of it, and settles who owns it.
 void PfPeer::apply(Slot slot, PfUpdate update) {
-    FlowStore::Edit edit(ctx_.flows, slot);
+    FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
-    set(ctx_.flows.marks(slot).known, peer_.id);
+    set(ctx_.flows.local(slot).known, peer_.id);
     const bool ours = record.owner == kHere;
     const state::Flow before = ctx_.flow(slot);
 
     const Merge merged = merge(slot, update);
-    state::Progress& progress = edit.progress();
+    state::Progress& progress = change.progress();
     progress.flags = static_cast<std::uint8_t>(
         record.flags | update.flags |
         progress_flags(before.key.proto, record.src_state, record.dst_state));
@@ -142,11 +142,11 @@ void PfPeer::apply(Slot slot, PfUpdate update) {
     if (!settle_owner(slot, update))
         return;
     if (record.owner == peer_.id) {
-        ctx_.flows.marks(slot).epoch = peer_.bulk.epoch;
+        ctx_.flows.local(slot).epoch = peer_.bulk.epoch;
         // Of the two states that pf may have of a flow, one knows of the NAT.
         if (update.reply != nullptr && ctx_.index.reply(slot) != *update.reply &&
             !(ctx_.pf_states.has_two_names(slot) && *update.reply == inverse(ctx_.index.key(slot))))
-            edit.set_reply(*update.reply);
+            change.set_reply(*update.reply);
     }
     const state::Flow after = ctx_.flow(slot);
     const bool rules = before.reply != after.reply || before.flags != after.flags;
@@ -167,8 +167,8 @@ void PfPeer::apply(Slot slot, PfUpdate update) {
 // pfsync(4)'s rule as both systems have it: each side on its own, and what is behind changes
 // nothing.
 Merge PfPeer::merge(Slot slot, const PfUpdate& update) {
-    FlowStore::Edit edit(ctx_.flows, slot);
-    state::Progress& ours = edit.progress();
+    FlowStore::Change change(ctx_.flows, slot);
+    state::Progress& ours = change.progress();
     const std::uint8_t proto = ctx_.index.key(slot).proto;
     Merge merged;
     if (proto == IPPROTO_TCP) {
@@ -237,12 +237,12 @@ bool PfPeer::claims(Slot slot, bool further, const Merge& merged) const {
 bool PfPeer::settle_owner(Slot slot, const PfUpdate& update) {
     const bool already = ctx_.record(slot).owner == peer_.id;
     if (already)
-        ctx_.flows.marks(slot).is.given = false;
+        ctx_.flows.local(slot).is.handed_over = false;
     if (!update.live)
         return true;
     if (!already) { // pf knows no terms: one begins whenever a flow becomes its own
-        FlowStore::Edit edit(ctx_.flows, slot);
-        edit.progress().term = next_term(edit.progress().term);
+        FlowStore::Change change(ctx_.flows, slot);
+        change.progress().term = next_term(change.progress().term);
     }
     return p_.ownership.given_by_peer(peer_, slot);
 }

@@ -12,9 +12,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Instant kPfAgain = 60s; // longer than pf says nothing of a flow that moves
+constexpr Duration kPfAgain = 60s; // longer than pf says nothing of a flow that moves
 // All notice within some seconds that a node has gone, and not at the same moment.
-constexpr Instant kNoticed = Peer::kSilence + 5s;
+constexpr Duration kNoticed = Peer::kSilence + 5s;
 
 } // namespace
 

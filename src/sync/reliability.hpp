@@ -22,6 +22,7 @@ namespace encsync::sync {
 
 // Time since an epoch of the owner's choice that never runs backwards.
 using Instant = std::chrono::nanoseconds;
+using Duration = std::chrono::nanoseconds;
 
 // One thing said to a peer.
 struct Item {
@@ -93,7 +94,7 @@ class Outstanding {
     std::uint64_t next_number_ = 1;
     std::size_t window_ = 256;
     std::size_t bulk_items_ = 0;
-    Instant round_trip_{std::chrono::milliseconds(20)};
+    Duration round_trip_{std::chrono::milliseconds(20)};
     std::uint32_t backoff_ = 0;
     std::uint64_t lost_packets_ = 0;
     std::uint64_t shrunk_at_ = 0;

@@ -12,7 +12,7 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Instant kHelloInterval = 1s, kFirstHellos = 250ms;
+constexpr Duration kHelloInterval = 1s, kFirstHellos = 250ms;
 
 } // namespace
 
@@ -140,7 +140,7 @@ void Sessions::receive_hello(Peer& peer, Bytes message) {
     }
 }
 
-void Sessions::say_hello(Peer& peer, pfsync::Builder& packet) {
+void Sessions::write_hello(Peer& peer, pfsync::Builder& packet) {
     Hello hello;
     hello.session = peer.local;
     hello.heard = peer.remote;
@@ -153,7 +153,7 @@ void Sessions::say_hello(Peer& peer, pfsync::Builder& packet) {
     hello.reads_reply_zone = true;
     hello.tracking = tracking_;
     hello.states = ctx_.index.size();
-    hello.live = ctx_.flows.live() - ctx_.flows.withheld(peer.id);
+    hello.live = ctx_.flows.live() - ctx_.flows.suppressed(peer.id);
     if (peer.checks.equal >= Instant::zero())
         hello.checked =
             std::chrono::duration_cast<std::chrono::seconds>(ctx_.now - peer.checks.equal);
@@ -163,9 +163,9 @@ void Sessions::say_hello(Peer& peer, pfsync::Builder& packet) {
     peer.hello_due = ctx_.now + (peer.extended || peer.is_pf() ? kHelloInterval : kFirstHellos);
 }
 
-void Sessions::greet_all() {
+void Sessions::send_hellos() {
     for (Peer& peer : peers_.all())
-        peer.hello_now = peer.link_up && peer.greets();
+        peer.hello_now = peer.link_up && peer.says_hello();
 }
 
 // ---- time ----------------------------------------------------------------------------------
@@ -177,12 +177,12 @@ void Sessions::advance(Peer& peer) {
         return;
     if (!peer.silent && peer.extended && ctx_.now - peer.last_heard >= Peer::kSilence)
         silent(peer);
-    if (peer.greets() && ctx_.now >= peer.hello_due)
+    if (peer.says_hello() && ctx_.now >= peer.hello_due)
         peer.hello_now = true;
 }
 
 Instant Sessions::deadline(const Peer& peer) const {
-    Instant next = peer.greets() ? peer.hello_due : Instant::max();
+    Instant next = peer.says_hello() ? peer.hello_due : Instant::max();
     if (peer.extended && !peer.silent)
         next = std::min(next, peer.last_heard + Peer::kSilence);
     return next;

@@ -37,8 +37,8 @@ class Sessions {
 
     // ---- HELLO -----------------------------------------------------------------------------
     void receive_hello(Peer& peer, Bytes message);
-    void say_hello(Peer& peer, pfsync::Builder& packet);
-    void greet_all(); // something that HELLO tells has changed
+    void write_hello(Peer& peer, pfsync::Builder& packet);
+    void send_hellos(); // something that HELLO tells has changed
     // What peers are told of this machine.
     void set_tracking(std::optional<TcpTracking> tracking) { tracking_ = tracking; }
 

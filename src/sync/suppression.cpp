@@ -27,7 +27,7 @@ void Suppression::peers_changed() {
 
 std::uint16_t Suppression::peers_not_to_hear(Slot slot) const {
     const Record& record = ctx_.record(slot);
-    if ((record.flags & state::kNoSync) != 0 || record.is.young || record.refused != 0)
+    if ((record.flags & state::kNoSync) != 0 || record.is.delayed || record.refused != 0)
         return peers_.mask();
     std::uint16_t out = peers_without_zone_of(slot);
     if (!any_nosync_)
@@ -61,9 +61,9 @@ void Suppression::zones_changed(Peer& peer) {
 
 void Suppression::update(Slot slot) {
     const Record& record = ctx_.record(slot);
-    const std::uint16_t before = record.withheld, after = peers_not_to_hear(slot);
+    const std::uint16_t before = record.suppressed, after = peers_not_to_hear(slot);
     if (before != after)
-        ctx_.flows.set_withheld(slot, after);
+        ctx_.flows.set_suppressed(slot, after);
     // A copy is its owner's to tell of and to withdraw.
     if (record.owner != kHere || (before == 0 && after == 0))
         return;
@@ -80,17 +80,17 @@ void Suppression::update(Slot slot) {
 void Suppression::delay(Slot slot) {
     if (ctx_.options.delay == Instant::zero())
         return;
-    ctx_.flows.marks(slot).is.young = true;
-    young_.add(ctx_.now + ctx_.options.delay, ctx_.index, slot);
+    ctx_.flows.local(slot).is.delayed = true;
+    delayed_.add(ctx_.now + ctx_.options.delay, ctx_.index, slot);
     update(slot);
 }
 
 void Suppression::advance(Instant until) {
-    while (const auto slot = young_.take(until, ctx_.index)) {
-        state::Marks& marks = ctx_.flows.marks(*slot);
-        if (!marks.is.young || is_closed(ctx_, *slot))
+    while (const auto slot = delayed_.take(until, ctx_.index)) {
+        state::LocalState& local = ctx_.flows.local(*slot);
+        if (!local.is.delayed || is_closed(ctx_, *slot))
             continue;
-        marks.is.young = false;
+        local.is.delayed = false;
         update(*slot);
     }
 }

@@ -4,7 +4,7 @@
 // zone cannot be said to the peer, which would make another flow of it: that peer. One that has not
 // lived for `delay` yet: no peer, until then; and none at all if its connection is closed by then.
 //
-// Record::withheld holds the answer, so that whoever is about to say something only has to look.
+// Record::suppressed holds the answer, so that whoever is about to say something only has to look.
 // update() alone changes it, and tells the peers what follows: who may hear of the flow from now on
 // is told, who may no longer loses the copy.
 #pragma once
@@ -28,7 +28,7 @@ class Suppression {
     void delay(state::Slot slot); // a new flow
     // Tells of the flows whose time has come.
     void advance(Instant until);
-    Instant deadline() const { return young_.next(); }
+    Instant deadline() const { return delayed_.next(); }
 
   private:
     std::uint16_t peers_not_to_hear(state::Slot slot) const;
@@ -38,7 +38,7 @@ class Suppression {
     Peers& peers_;
     Outbound& outbound_;
     bool any_nosync_ = false; // of a peer
-    TimerQueue young_;        // all wait equally long, and so in the order of their birth
+    TimerQueue delayed_;      // all wait equally long, and so in the order of their birth
 };
 
 // The connection is closed, as far as its two ends are concerned.

@@ -13,9 +13,9 @@ using state::Slot;
 
 namespace {
 
-constexpr Instant kMangled = 50ms;        // when the packet has left for certain
+constexpr Duration kMangled = 50ms;       // when the packet has left for certain
 constexpr std::size_t kMaxMasters = 4096; // beyond, the next event or dump tells
-constexpr Instant kMasterWithin = 10s;    // a program may hold its first packet
+constexpr Duration kMasterWithin = 10s;   // a program may hold its first packet
 constexpr std::size_t kMaxEarly = 1024;
 
 } // namespace
@@ -71,8 +71,8 @@ void TableExpectations::expect(Slot slot, const Expectation& expectation, bool f
         ctx_.index.reply(slot) != state::inverse(ctx_.index.key(slot)) &&
         masters_.size() < kMaxMasters)
         masters_.add(ctx_.now + kMangled, ctx_.index, slot);
-    FlowStore::Edit edit(ctx_.flows, slot);
-    if (edit.expect(expectation, ctx_.seconds + expectation.timeout) ==
+    FlowStore::Change change(ctx_.flows, slot);
+    if (change.expect(expectation, ctx_.seconds + expectation.timeout) ==
             ExpectationBook::Added::fresh &&
         ctx_.record(slot).owner == kHere)
         outbound_.announce(slot, true);
@@ -93,8 +93,8 @@ void TableExpectations::unexpected(const Expectation& said) {
         // One of the same name may be another master's.
         if (masters.size() > 1 && ctx_.table.expects(of_master(ctx_, said, slot)))
             continue;
-        FlowStore::Edit edit(ctx_.flows, slot);
-        if (edit.unexpect(said) && ctx_.record(slot).owner == kHere)
+        FlowStore::Change change(ctx_.flows, slot);
+        if (change.unexpect(said) && ctx_.record(slot).owner == kHere)
             outbound_.announce(slot, true);
     }
 }

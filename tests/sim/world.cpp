@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "world.hpp"
 
-#include "sync/marks.hpp"
+#include "sync/owner.hpp"
 
 #include <algorithm>
 #include <netinet/in.h>

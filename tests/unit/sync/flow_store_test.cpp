@@ -2,7 +2,7 @@
 // Sums and counts are right whatever is done to flows, and in whichever order.
 #include "sync/flow_store.hpp"
 
-#include "sync/marks.hpp"
+#include "sync/owner.hpp"
 
 #include <gtest/gtest.h>
 #include <memory>
@@ -55,12 +55,12 @@ TEST_F(Flows, ComeAndGo) {
 
 TEST_F(Flows, ChangeHands) {
     const Slot slot = insert(1);
-    flows.set_withheld(slot, bit(2));
-    EXPECT_EQ(flows.withheld(2), 1U);
-    EXPECT_EQ(flows.withheld_digest(2).count(), 1U);
+    flows.set_suppressed(slot, bit(2));
+    EXPECT_EQ(flows.suppressed(2), 1U);
+    EXPECT_EQ(flows.suppressed_digest(2).count(), 1U);
     flows.set_owner(slot, 3);
     EXPECT_EQ(flows.live(), 0U);
-    EXPECT_EQ(flows.withheld(2), 0U); // of what is live here
+    EXPECT_EQ(flows.suppressed(2), 0U); // of what is live here
     EXPECT_EQ(flows.copies(3), 1U);
     EXPECT_EQ(flows.copies_digest(3).count(), 1U);
     flows.set_missing(slot, Missing::clash);
@@ -78,8 +78,8 @@ TEST_F(Flows, ChangeHands) {
 TEST_F(Flows, MarksAreInNoSum) {
     const Slot slot = insert(1);
     const std::uint64_t before = live_sum();
-    flows.marks(slot) = {
-        .expires = 5, .known = 1, .queued = 2, .full = 3, .is = {.young = true}, .liberal = true};
+    flows.local(slot) = {
+        .expires = 5, .known = 1, .queued = 2, .full = 3, .is = {.delayed = true}, .liberal = true};
     EXPECT_EQ(live_sum(), before);
     EXPECT_TRUE(flows.holds());
     EXPECT_EQ(record(slot).known, 1);
@@ -89,11 +89,11 @@ TEST_F(Flows, EditsMayBeNested) {
     const Slot a = insert(1), b = insert(2);
     const std::uint64_t before = live_sum();
     {
-        FlowStore::Edit outer(flows, a);
+        FlowStore::Change outer(flows, a);
         outer.progress().mark = 7;
         {
-            const FlowStore::Edit other(flows, b);
-            FlowStore::Edit again(flows, a);
+            const FlowStore::Change other(flows, b);
+            FlowStore::Change again(flows, a);
             again.progress().term = 3;
             flows.set_owner(a, 2);
         }
@@ -103,17 +103,17 @@ TEST_F(Flows, EditsMayBeNested) {
     }
     EXPECT_TRUE(flows.holds());
     EXPECT_NE(live_sum(), before);
-    FlowStore::Edit(flows, a).progress() = {};
+    FlowStore::Change(flows, a).progress() = {};
     EXPECT_EQ(live_sum(), before);
 }
 
 TEST_F(Flows, EndWhileTheyAreEdited) {
     const Slot a = insert(1);
     {
-        const FlowStore::Edit outer(flows, a), inner(flows, a);
+        const FlowStore::Change outer(flows, a), inner(flows, a);
         flows.erase(a);
         ASSERT_EQ(insert(2), a); // another in its place is summed for itself
-        const FlowStore::Edit fresh(flows, a);
+        const FlowStore::Change fresh(flows, a);
     }
     EXPECT_EQ(flows.live_digest().count(), 1U);
     EXPECT_TRUE(flows.holds());
@@ -122,12 +122,12 @@ TEST_F(Flows, EndWhileTheyAreEdited) {
 TEST_F(Flows, WhatIsExpectedIsSummed) {
     const Slot slot = insert(1);
     const std::uint64_t before = live_sum();
-    EXPECT_EQ(FlowStore::Edit(flows, slot).expect(expectation(9), 100),
+    EXPECT_EQ(FlowStore::Change(flows, slot).expect(expectation(9), 100),
               ExpectationBook::Added::fresh);
     EXPECT_NE(live_sum(), before);
-    EXPECT_TRUE(FlowStore::Edit(flows, slot).unexpect(expectation(9)));
+    EXPECT_TRUE(FlowStore::Change(flows, slot).unexpect(expectation(9)));
     EXPECT_EQ(live_sum(), before);
-    FlowStore::Edit(flows, slot).expect(expectation(9), 100);
+    FlowStore::Change(flows, slot).expect(expectation(9), 100);
     flows.erase(slot);
     EXPECT_EQ(flows.expectations().size(), 0U);
     EXPECT_TRUE(flows.holds());
@@ -157,43 +157,43 @@ class Sequences : public testing::TestWithParam<unsigned> {
         return slot == kNoSlot ? std::nullopt : std::optional(slot);
     }
 
-    void edit(FlowStore::Edit& edit) {
+    void mutate(FlowStore::Change& change) {
         const auto small = static_cast<std::uint8_t>(dice(4));
         switch (dice(8)) {
         case 0:
-            edit.progress().src_state = small;
+            change.progress().src_state = small;
             break;
         case 1:
-            edit.progress().flags = small;
+            change.progress().flags = small;
             break;
         case 2:
-            edit.progress().mark = small;
+            change.progress().mark = small;
             break;
         case 3:
-            edit.progress().term = small;
+            change.progress().term = small;
             break;
         case 4:
-            edit.rename({1000 + dice(kPorts), 2});
+            change.rename({1000 + dice(kPorts), 2});
             break;
         case 5:
-            edit.set_reply({{}, {}, 53, small});
+            change.set_reply({{}, {}, 53, small});
             break;
         case 6: {
             state::Extras extras;
             extras.lifetime = small;
-            edit.set_extras(extras);
+            change.set_extras(extras);
             break;
         }
         case 7:
             if (dice(2) == 0)
-                edit.expect(expectation(small), small);
+                change.expect(expectation(small), small);
             else
-                edit.unexpect_all();
+                change.unexpect_all();
             break;
         }
     }
 
-    // What may happen anywhere, in an Edit of whatever flows, too.
+    // What may happen anywhere, in an Change of whatever flows, too.
     void step(unsigned depth = 0) {
         const auto slot = any();
         if (!slot) {
@@ -206,7 +206,7 @@ class Sequences : public testing::TestWithParam<unsigned> {
             flows_.set_owner(*slot, kOwners[dice(std::size(kOwners))]);
             break;
         case 1:
-            flows_.set_withheld(*slot, static_cast<std::uint16_t>(dice(1U << kMaxPeers)));
+            flows_.set_suppressed(*slot, static_cast<std::uint16_t>(dice(1U << kMaxPeers)));
             break;
         case 2:
             flows_.set_missing(*slot, static_cast<Missing>(dice(kMissingReasons)));
@@ -218,11 +218,11 @@ class Sequences : public testing::TestWithParam<unsigned> {
             flows_.erase(*slot);
             break;
         case 5:
-            flows_.marks(*slot) = {.expires = dice(9), .known = 1, .is = {}};
+            flows_.local(*slot) = {.expires = dice(9), .known = 1, .is = {}};
             break;
         default: {
-            FlowStore::Edit some(flows_, *slot);
-            edit(some);
+            FlowStore::Change some(flows_, *slot);
+            mutate(some);
             for (unsigned more = depth < 4 ? dice(4) : 0; more > 0; more--)
                 step(depth + 1);
         }
@@ -237,10 +237,10 @@ class Sequences : public testing::TestWithParam<unsigned> {
             const state::Record& record = index.record(from);
             const Slot slot = out->insert(index.flow(from, 0), 0, 0, record.term).first;
             for (const auto& entry : flows_.expectations().of(from))
-                FlowStore::Edit(*out, slot).expect(entry.expectation, entry.expires);
+                FlowStore::Change(*out, slot).expect(entry.expectation, entry.expires);
             out->set_refused(slot, record.refused);
             out->set_missing(slot, static_cast<Missing>(record.missing));
-            out->set_withheld(slot, record.withheld);
+            out->set_suppressed(slot, record.suppressed);
             out->set_owner(slot, record.owner);
         }
         out->begin_digests();
@@ -251,8 +251,8 @@ class Sequences : public testing::TestWithParam<unsigned> {
         EXPECT_EQ(flows_.live(), other.live());
         EXPECT_TRUE(flows_.live_digest() == other.live_digest());
         for (PeerId peer = 0; peer < kMaxPeers; peer++) {
-            EXPECT_EQ(flows_.withheld(peer), other.withheld(peer));
-            EXPECT_TRUE(flows_.withheld_digest(peer) == other.withheld_digest(peer));
+            EXPECT_EQ(flows_.suppressed(peer), other.suppressed(peer));
+            EXPECT_TRUE(flows_.suppressed_digest(peer) == other.suppressed_digest(peer));
             EXPECT_TRUE(flows_.copies_digest(peer) == other.copies_digest(peer));
         }
         for (const std::uint8_t owner : kOwners) {

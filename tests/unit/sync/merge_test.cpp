@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-#include "sync/marks.hpp"
 #include "sync/merge.hpp"
+#include "sync/owner.hpp"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>

@@ -23,7 +23,7 @@ struct FakeProtocol : PeerProtocol {
     bool reliable() const override { return acknowledges; }
     bool tells_terms() const override { return terms; }
     Zones zones() const override { return Zones::each_direction; }
-    Instant bulk_retry() const override { return 5s; }
+    Duration bulk_retry() const override { return 5s; }
     void on_link_up() override {}
     void on_link_down() override {}
     void on_heard() override {}
@@ -89,7 +89,7 @@ struct Parts : testing::Test {
         std::array<std::uint8_t, 1400> room{};
         pfsync::Builder packet(room);
         fakes[peer]->written.clear();
-        outbound.say_queue(peers[peer], packet);
+        outbound.write_queue(peers[peer], packet);
         return fakes[peer]->written;
     }
 
@@ -151,13 +151,13 @@ TEST_F(Parts, SuppressionTakesBackWhatThePeerIsNoLongerToHear) {
     const state::Slot slot = add(1);
     outbound.announce(slot, false);
     say(0);
-    ctx.flows.marks(slot).known = bit(0);
-    ctx.flows.marks(slot).is.young = true; // for everybody
+    ctx.flows.local(slot).known = bit(0);
+    ctx.flows.local(slot).is.delayed = true; // for everybody
     suppression.update(slot);
-    EXPECT_EQ(ctx.record(slot).withheld, peers.mask());
+    EXPECT_EQ(ctx.record(slot).suppressed, peers.mask());
     EXPECT_EQ(peers[0].outbox.removals(), 1u);
     EXPECT_EQ(peers[1].outbox.removals(), 0u); // which never knew it
-    ctx.flows.marks(slot).is.young = false;
+    ctx.flows.local(slot).is.delayed = false;
     suppression.update(slot);
     EXPECT_EQ(say(0), "full 1");
     EXPECT_TRUE(ctx.flows.holds());
@@ -275,12 +275,12 @@ TEST_F(Parts, BulkUpdatesEndWhenAllHasArrived) {
     std::array<std::uint8_t, 1400> room{};
     pfsync::Builder packet(room);
     bulk.start(peers[0]);
-    EXPECT_TRUE(bulk.say_start(peers[0], packet, 0));
-    EXPECT_TRUE(bulk.say_states(peers[0], packet));
+    EXPECT_TRUE(bulk.write_start(peers[0], packet, 0));
+    EXPECT_TRUE(bulk.write_states(peers[0], packet));
     EXPECT_EQ(fakes[0]->written, "full 1, full 2");
-    EXPECT_TRUE(bulk.say_end(peers[0], packet, 0, false));
+    EXPECT_TRUE(bulk.write_end(peers[0], packet, 0, false));
     EXPECT_TRUE(peers[0].bulk.sending); // something of it is on its way
-    EXPECT_TRUE(bulk.say_end(peers[0], packet, 0, true));
+    EXPECT_TRUE(bulk.write_end(peers[0], packet, 0, true));
     EXPECT_FALSE(peers[0].bulk.sending);
     EXPECT_EQ(peers[0].counters.bulks_sent, 1u);
 }

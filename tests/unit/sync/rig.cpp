@@ -2,7 +2,7 @@
 #include "rig.hpp"
 
 #include "pfsync/expectation.hpp"
-#include "sync/marks.hpp"
+#include "sync/owner.hpp"
 #include "tests/unit/pfsync/write_clr.hpp"
 
 #include <cstring>

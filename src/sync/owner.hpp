@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the engine keeps of a flow in state::Record. Private to src/sync.
+// What the engine writes into state::Record: owners, terms, masks of peers. Private to src/sync.
 #pragma once
 
 #include "state/index.hpp"
@@ -27,7 +27,7 @@ constexpr int compare_terms(std::uint8_t a, std::uint8_t b) {
     return static_cast<std::int8_t>(static_cast<std::uint8_t>((a - b) << 1)) / 2;
 }
 
-// Record::known, queued, full, waiting, withheld
+// Record::known, queued, full, waiting, suppressed
 constexpr std::uint16_t bit(PeerId peer) {
     return static_cast<std::uint16_t>(1u << peer);
 }
