@@ -113,7 +113,7 @@ TEST_F(IkeSocketsTest, AreSharedAndCloseWithTheLastPeer) {
     sockets->wait_for_room(**one, false);
     sockets->wait_for_room(**one, false);
     settle();
-    EXPECT_EQ(std::vector<const UdpSocket*>{*one}, handler.parts);
+    EXPECT_EQ(std::vector<const UdpSocket*>{*one}, handler.rooms);
 
     const auto moved = sockets->move_peer(1, endpoint("127.0.0.7", 0).address(),
                                           endpoint("127.0.0.3", 0).address());
