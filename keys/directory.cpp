@@ -75,12 +75,12 @@ Result<Fd> Directory::lock() const {
         ;
     if (status != 0)
         return failed("cannot lock the key directory", path_, errno);
-    remove_leftovers(); // whoever had been writing them is gone
+    remove_leftovers(); // their writer is gone
     return fd;
 }
 
 Result<std::optional<std::size_t>> Directory::read(const char* name, MutableBytes into) const {
-    // Not blocking: a FIFO in the file's place must not hang us before it is seen for what it is.
+    // Not blocking: a FIFO in the file's place must not block us before its type is checked.
     Fd fd(::openat(fd_.get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!fd && errno == ENOENT)
         return std::optional<std::size_t>();

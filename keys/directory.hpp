@@ -1,15 +1,14 @@
-// SPDX-License-Identifier: ISC
-// A directory that only its owner can look into, and the files in it. All names are relative to
-// the directory that was opened and checked, so nobody can swap it under us.
+// SPDX-License-Identifier: ISC A directory that only its owner can read, and the files in it. All
+// names are relative to the directory that was opened and checked, so nobody can swap it under us.
 //
 //     auto directory = Directory::open("/var/lib/encsync/keys");
 //     auto lock = directory->lock();
 //     auto ok = directory->write("identity", bytes);
 //
-// Refused, each by name: a directory or file that others can read or write (a mode wider than
-// 0700 and 0600), that belongs to another user, that is a symbolic link (files) or no regular
-// file. Files are written to a temporary one, synced, renamed and the directory synced: after a
-// crash there is the old file or the new one.
+// Refused, with an error that says why: a directory or file that others can read or write (a mode
+// wider than 0700 and 0600), that belongs to another user, that is a symbolic link (files) or no
+// regular file. A file is written to a temporary file, synced and renamed, and the directory is
+// synced. So after a crash there is the old file or the new one.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -24,22 +23,22 @@ namespace encsync::keys {
 class Directory {
   public:
     static Result<Directory> open(const std::string& path);
-    // Makes the directory, mode 0700, and any parents, mode 0755, that are not there yet.
+    // Makes the directory, mode 0700, and missing parents, mode 0755.
     static Result<Directory> create(const std::string& path);
 
     const std::string& path() const { return path_; }
     std::string path_of(const char* name) const { return path_ + "/" + name; }
 
-    // Held until it dies; waits for another process's. Everything that writes takes it, so that
-    // two commands never build on the same old state.
+    // Held until the object is destroyed; waits while another process holds it. All writers take
+    // it, so two commands never start from the same old state.
     Result<Fd> lock() const;
 
-    // How many bytes were read; none if there is no such file. A file that does not fit is an
-    // error.
+    // Returns the number of bytes read, or none if there is no such file. A file that does not fit
+    // is an error.
     Result<std::optional<std::size_t>> read(const char* name, MutableBytes into) const;
     Result<bool> has(const char* name) const;
 
-    // These need the lock.
+    // The caller must hold the lock.
     Result<void> write(const char* name, Bytes content) const;
     Result<void> rename(const char* from, const char* to) const;
 

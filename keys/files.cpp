@@ -18,7 +18,7 @@ namespace encsync::keys {
 namespace {
 
 constexpr std::size_t kMaxFile = 65536;
-constexpr std::uint8_t kSequence = 0x30; // what DER of a certificate begins with
+constexpr std::uint8_t kSequence = 0x30; // the first byte of a certificate in DER
 
 // RFC 8410, section 4: the algorithm id-Ed25519, then the key.
 constexpr std::array<std::uint8_t, 12> kSpki{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,
@@ -35,7 +35,7 @@ Error wrong(const std::string& path, std::string_view what) {
     return Error{fmt::format("{}: {}", path, what)};
 }
 
-// At most one byte more than `most`, which shows that it is too long.
+// Reads at most one byte more than `most`, enough to see that the file is too long.
 Result<std::string> read(const std::string& path, std::size_t most, bool is_private) {
     const int follow = is_private ? O_NOFOLLOW : 0;
     const Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | follow));
@@ -50,7 +50,8 @@ Result<std::string> read(const std::string& path, std::size_t most, bool is_priv
     if (is_private && (info.st_mode & 07777 & ~0600U) != 0)
         return wrong(
             path, fmt::format("mode {:04o} lets others in; it must be 0600", info.st_mode & 07777));
-    std::string text(most + 1, '\0'); // once and for all: no copy of a secret stays behind
+    std::string text(most + 1,
+                     '\0'); // allocated once, so that no copy of a secret is left in memory
     std::size_t size = 0;
     while (size < text.size()) {
         const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);

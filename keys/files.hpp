@@ -1,11 +1,10 @@
-// SPDX-License-Identifier: ISC
-// What proves identities besides Ed25519 keys, for peers that are not encsync: files that a
-// configuration names.
+// SPDX-License-Identifier: ISC Reads preshared keys and certificates, which authenticate peers that
+// are not encsync, from files that the configuration names.
 //
 //     Result<std::string> psk = read_preshared("/etc/encsync/minnie.psk");    // wipe it
 //     Result<std::vector<std::uint8_t>> ca = read_certificate("/etc/encsync/ca.pem");
 //
-// The error names the file and what is wrong with it.
+// The error names the file and the problem.
 #pragma once
 
 #include "keys/format.hpp"
@@ -21,12 +20,12 @@ namespace encsync::keys {
 inline constexpr std::size_t kMinPreshared = 16, kMaxPreshared = 1024; // bytes
 inline constexpr std::size_t kMaxCertificate = 16384;                  // bytes of DER
 
-// The content without a line end after it. Refused: what others than its owner, who is us, may
-// read, a symbolic link, what is too short or too long, a NUL byte.
+// The content without a trailing line end. Refused: a file that is not ours or that others can
+// read, a symbolic link, content that is too short or too long, a NUL byte.
 Result<std::string> read_preshared(const std::string& path);
 
-// The DER of the first certificate in it (RFC 7468), or all of a file that is DER. What is inside
-// is not looked at.
+// The DER of the first certificate in the file (RFC 7468), or the whole file if it is DER. The
+// certificate itself is not checked.
 Result<std::vector<std::uint8_t>> read_certificate(const std::string& path);
 
 // Whether a certificate is for this key: it holds the key's SubjectPublicKeyInfo.

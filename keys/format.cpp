@@ -30,7 +30,7 @@ std::string base64(Bytes data, int variant = sodium_base64_VARIANT_ORIGINAL) {
     return text;
 }
 
-// Exactly as many bytes as `into` has room for, in the one canonical spelling.
+// Decodes exactly the size of `into`; only canonical base64 is accepted.
 bool unbase64(std::string_view text, MutableBytes into) {
     std::size_t size = 0;
     const char* end = nullptr;
@@ -47,7 +47,7 @@ std::array<std::uint8_t, kChecksum> checksum(std::string_view text) {
     return sum;
 }
 
-// Takes a text apart line by line, and remembers where it is for the error.
+// Splits a text into lines and counts them for error messages.
 class Lines {
   public:
     explicit Lines(std::string_view text) : text_(text) {}
@@ -66,7 +66,8 @@ class Lines {
         return line;
     }
 
-    // The first line of a block. Another version of the same kind is told apart from garbage.
+    // The first line of a block. Another version of the same kind gets a different error than
+    // garbage.
     Result<void> title(std::string_view expected) {
         auto got = line();
         if (!got)
@@ -143,7 +144,7 @@ Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
     return {};
 }
 
-// A key that is no point of the curve, or of small order, proves nothing about its holder.
+// A key that is not a point on the curve, or is of small order, cannot authenticate its holder.
 bool is_sound(const RawKey& key) {
     return crypto_core_ed25519_is_valid_point(key.data()) == 1;
 }
@@ -244,7 +245,7 @@ Result<UnixTime> parse_time(std::string_view text) {
         return bad;
     const auto at = sys_days(date).time_since_epoch() + hours(h) + minutes(mi) + seconds(s);
     const UnixTime time = duration_cast<seconds>(at).count();
-    // Catches the separators, an hour of 24 and every other second spelling.
+    // Refuses wrong separators, hour 24 and every other non-canonical form.
     if (time < 0 || time > kMaxTime || to_text(time) != text)
         return bad;
     return time;

@@ -1,9 +1,8 @@
-// SPDX-License-Identifier: ISC
-// The text of key files: what is written, and what is refused when read.
+// SPDX-License-Identifier: ISC The text format of key files: writing, parsing and validation.
 //
 // A public file, for `encsync keys export` and `trust`: one block for each key, so two while an
-// identity is being rotated. The signature is the key's own, over the block's lines above it,
-// line ends included; it shows that the block is whole and that its maker holds the key.
+// identity is being rotated. The signature is made with the key itself, over the lines above it,
+// line ends included. It shows that the block is complete and that its author holds the key.
 //
 //     encsync public key 1
 //     name: mickey
@@ -11,9 +10,9 @@
 //     key: (32 bytes, base64)
 //     signature: (64 bytes, base64)
 //
-// A secret file ends in a checksum (BLAKE2b-256 over all lines above it) instead, as do the
-// node's secret and the list of trusted keys. Every parser takes exactly what its writer makes:
-// one spelling, no spare blanks, nothing after the end. Errors name the line.
+// A secret file ends in a checksum (BLAKE2b-256 over all lines above it) instead, as do the node's
+// secret and the list of trusted keys. Every parser accepts only the exact output of its writer: no
+// extra blanks, nothing after the end. Errors name the line.
 #pragma once
 
 #include "keys/secret.hpp"
@@ -34,7 +33,7 @@ inline constexpr std::size_t kMaxPublicText = 4096;   // bytes of a public file
 inline constexpr std::size_t kMaxSecretText = 1024;   // bytes of a secret file
 inline constexpr std::size_t kMaxTrustedText = 32768; // bytes of the list of trusted keys
 inline constexpr std::size_t kMaxTrusted = 128;       // keys
-inline constexpr std::size_t kKeysPerName = 2;        // the current one and the coming one
+inline constexpr std::size_t kKeysPerName = 2;        // the current and the next one
 
 // Seconds since 1970, UTC; 0 to the end of the year 9999.
 using UnixTime = std::int64_t;
@@ -56,7 +55,7 @@ struct Identity : PublicKey {
     SecretSeed seed;
 };
 
-// A text that holds a secret. Appending more than fits is a bug of ours and ends the process.
+// A text that holds a secret. Appending more than fits is a bug and ends the process.
 class SecretText {
   public:
     void append(std::string_view text);
@@ -79,11 +78,11 @@ Result<void> check_name(std::string_view name);
 std::string to_text(UnixTime time);
 Result<UnixTime> parse_time(std::string_view text);
 
-// A new key. The name has been checked.
+// A new key. The caller has checked the name.
 Identity make_identity(std::string name, UnixTime created);
 
 std::string write_public(const Identity& identity);
-// One block, or two of the same name and different keys.
+// One block, or two with the same name and different keys.
 Result<std::vector<PublicKey>> read_public(std::string_view text);
 
 SecretText write_secret(const Identity& identity);
@@ -97,10 +96,10 @@ Result<std::vector<TrustedKey>> read_trusted(std::string_view text);
 
 // "SHA256:" and the base64 of the raw key's SHA-256, without padding: the form of OpenSSH.
 std::string fingerprint(const RawKey& key);
-// Its first 8 bytes, as peers tell one another whose key they trust.
+// The first 8 bytes of the SHA-256, with which peers report the keys they trust.
 std::uint64_t key_print(const RawKey& key);
-// Its first twelve characters after the "SHA256:", to tell keys apart in a table. Not for
-// comparing by eye whether a key is the right one.
+// Its first twelve characters after the "SHA256:", to distinguish keys in a table. Too short to
+// verify a key by eye.
 std::string short_fingerprint(const RawKey& key);
 
 } // namespace encsync::keys

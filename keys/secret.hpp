@@ -1,13 +1,12 @@
-// SPDX-License-Identifier: ISC
-// Secret<N>: N bytes that must not leak. Guarded, locked memory of libsodium (sodium_malloc(3)):
-// kept out of swap and core dumps where the system allows it, wiped when it dies. Moved, never
-// copied.
+// SPDX-License-Identifier: ISC Secret<N>: N bytes that must not leak. Guarded, locked memory of
+// libsodium (sodium_malloc(3)): kept out of swap and core dumps if the system allows it, wiped on
+// destruction. Can be moved, not copied.
 //
 //     Secret<32> seed = Secret<32>::random();
 //     crypto_sign_seed_keypair(pk, sk.bytes().data(), seed.bytes().data());
 //
-// A moved-from Secret holds nothing: bytes() of it is empty. Without memory the process ends, as
-// with operator new.
+// bytes() of a moved-from Secret is empty. If memory runs out the process ends, as with operator
+// new.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -52,7 +51,7 @@ class Secret {
     std::uint8_t* data_ = nullptr;
 };
 
-// What an Ed25519 key is made from (RFC 8032, 5.1.5: the "private key").
+// The seed of an Ed25519 key (RFC 8032, 5.1.5: the "private key").
 using SecretSeed = Secret<32>;
 
 } // namespace encsync::keys

@@ -21,7 +21,7 @@ Error in_file(const Directory& directory, const char* name, const Error& error) 
     return Error{fmt::format("{}: {}", directory.path_of(name), error.text)};
 }
 
-// An absent file gives none; one that is there is parsed by read_text or is an error.
+// Returns none if the file does not exist. Otherwise read_text parses it, or there is an error.
 template<class T, class Read>
 Result<std::optional<T>> read_secret_file(const Directory& directory, const char* name,
                                           Read read_text) {
@@ -73,7 +73,7 @@ Result<void> Store::init(const std::string& name, UnixTime now) {
                                      "--what identity' makes the next one",
                                      directory_.path_of(file))};
     }
-    // A node secret without an identity is left from an init that was cut short.
+    // A node secret without an identity is left over from an interrupted init.
     auto secret = read_secret_file<SecretSeed>(directory_, kNodeSecret,
                                                [](auto t) { return read_node_secret(t); });
     if (!secret)
@@ -135,7 +135,7 @@ Result<void> Store::rotate_identity(UnixTime now) {
         return Error{"there are two identities already; 'encsync keys retire' drops the older one "
                      "once every peer trusts the newer"};
     const Identity& current = all->front();
-    // A clock that was set back must not make the new key the older one.
+    // Even if the clock was set back, the new key must not be the older one.
     const auto identity = make_identity(current.name, std::max(now, current.created + 1));
     return directory_.write(kNextIdentity, write_secret(identity).bytes());
 }
@@ -205,7 +205,8 @@ Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) 
                 fmt::format("{} keys are trusted already, which is the limit", kMaxTrusted)};
         TrustedKey added;
         static_cast<PublicKey&>(added) = key;
-        // Never before the last one, whatever the clock says: the order is who came first.
+        // Never earlier than the last one, even if the clock was set back: the times define the
+        // order.
         added.since = all->empty() ? now : std::max(now, all->back().since);
         all->push_back(std::move(added));
         fresh++;
@@ -272,7 +273,7 @@ Result<std::array<std::uint8_t, 32>> Store::derive(std::string_view purpose) con
 }
 
 Result<std::uint32_t> Store::creatorid() const {
-    // Another purpose for each try; one in four thousand million needs a second.
+    // Each try uses another purpose; one in 2^32 needs a second try.
     for (int attempt = 0;; attempt++) {
         auto derived = derive(fmt::format("creatorid {}", attempt));
         if (!derived)

@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// What an ESP security association is made of, as IKE hands it over.
+// SPDX-License-Identifier: ISC The parameters of an ESP security association, as IKE delivers them.
 #pragma once
 
 #include "net/address.hpp"
@@ -31,13 +30,13 @@ struct SaParams {
     Direction direction = Direction::inbound;
     Cipher cipher = Cipher::aes256gcm16;
     bool esn = false;
-    // Transport mode: the payload of protocol 240 itself is sealed, without an inner IP header.
+    // Transport mode: the payload of protocol 240 is encrypted without an inner IP header.
     bool transport = false;
     std::uint16_t replay_window = 4096; // packets; inbound only
-    // The traffic selectors, protocol 240 implied: what inner packets of this SA carry, in the
-    // direction of this SA.
+    // The traffic selectors, protocol 240 implied: the addresses of inner packets, in the direction
+    // of this SA.
     net::Address inner_src, inner_dst;
-    // Secret. Wiped by whoever copied it, as soon as the SA is set up.
+    // Secret. Every holder of a copy wipes it as soon as the SA is set up.
     std::array<std::uint8_t, kMaxKeymat> keymat{};
     std::uint8_t keymat_size = 0;
 };

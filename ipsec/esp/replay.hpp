@@ -6,7 +6,7 @@
 //     if (window.check(number) == ReplayWindow::Answer::fresh && authentic(number))
 //         window.advance(number);
 //
-// Whoever forges a packet must not move the window: so advance() comes after authentication.
+// A forged packet must not move the window, so call advance() only after authentication.
 #pragma once
 
 #include <cstddef>
@@ -21,16 +21,15 @@ class ReplayWindow {
 
     enum class Answer : std::uint8_t { fresh, replayed, too_old };
 
-    // `size` in packets; outside kMinSize..kMaxSize it is taken to the nearer end.
+    // `size` in packets, clamped to kMinSize..kMaxSize.
     ReplayWindow(std::uint32_t size, bool esn);
 
-    // The number that the 32 bits on the wire stand for. With ESN its upper half is the one that
-    // puts it into or nearest above the window (appendix A2.2). A number is never 0: 0 says that
-    // no number fits.
+    // The number that the 32 bits on the wire stand for. With ESN its upper half is chosen so that
+    // it is in the window or nearest above it (appendix A2.2). 0: no number fits.
     std::uint64_t infer(std::uint32_t low) const;
     // Number 0 is always too old.
     Answer check(std::uint64_t number) const;
-    // Marks an authenticated number, which check() has just called fresh, as seen.
+    // Marks an authenticated number, for which check() has just returned fresh, as seen.
     void advance(std::uint64_t number);
 
     std::uint64_t top() const { return top_; } // highest number seen; 0 = none

@@ -46,8 +46,8 @@ std::uint8_t next_header(const SaParams& params) {
     return params.inner_src.is_v6() ? kNextIpv6 : kNextIpv4;
 }
 
-// What is authenticated besides the ciphertext: SPI and sequence number, all 64 bits of it with
-// ESN (RFC 4106 section 5).
+// The additional authenticated data: SPI and sequence number, all 64 bits of it with ESN (RFC 4106
+// section 5).
 struct Aad {
     Aad(const std::uint8_t* packet, std::uint64_t number, bool esn) : size(esn ? 12 : 8) {
         std::memcpy(data, packet, 4);
@@ -142,7 +142,7 @@ Result<Aead> Aead::create(const SaParams& params) {
 
     aead.context_ = EVP_CIPHER_CTX_new();
     EVP_CIPHER* cipher = EVP_CIPHER_fetch(nullptr, name, nullptr);
-    // The direction is set with the key: a context only ever seals or only ever opens.
+    // The direction is set with the key: a context either only encrypts or only decrypts.
     const bool keyed =
         aead.context_ != nullptr && cipher != nullptr &&
         EVP_CipherInit_ex2(aead.context_, cipher, params.keymat.data(), nullptr,
@@ -224,7 +224,7 @@ Sealed OutboundSa::seal_dummy(MutableBytes buffer, std::size_t wire_size, Bytes 
     const std::size_t inner_size = max_inner_size(wire_size);
     if (content.size() > inner_size)
         return {SealVerdict::bad_size, 0};
-    if (number_ > last_) // exhausted() is for packets that say something
+    if (number_ > last_) // exhausted() counts only real packets
         return {SealVerdict::sequence_exhausted, 0};
     std::memset(buffer.data() + kHeaderSize, 0, inner_size);
     std::ranges::copy(content, buffer.data() + kHeaderSize);
@@ -239,7 +239,7 @@ Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t
         exhausted_ = true;
         return {SealVerdict::sequence_exhausted, 0};
     }
-    // Spent before it is used: whatever goes wrong below, it does not come again.
+    // Incremented first: even if something fails below, the number is never reused.
     const std::uint64_t number = number_++;
 
     std::uint8_t* packet = buffer.data();
@@ -257,7 +257,7 @@ Sealed OutboundSa::seal(MutableBytes buffer, std::size_t inner_size, std::size_t
 
     if (!aead_.seal(number, Aad(packet, number, esn()), {packet + kHeaderSize, text_size},
                     packet + kHeaderSize + text_size)) {
-        // It may still be clear text.
+        // It may still be plaintext.
         sodium_memzero(packet, wire_size);
         return {SealVerdict::cipher_failed, 0};
     }

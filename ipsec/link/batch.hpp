@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: ISC
-// How packets of different sizes become few system calls: UDP segmentation offload (GSO) sends
-// many datagrams at once if all but the last are equally long. ESP padding makes them so, and
-// leaves a handful of sizes to be seen on the wire, which tell little of what is inside.
+// SPDX-License-Identifier: ISC Sends packets of different sizes in few system calls: UDP
+// segmentation offload (GSO) sends many datagrams at once if all but the last have the same length.
+// ESP padding makes them equal, and leaves only a few sizes on the wire, which reveal little about
+// the content.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -20,8 +20,8 @@ inline constexpr std::size_t kMaxGsoBytes = 65000; // one UDP datagram's worth, 
 // One more than ESP padding can add, so that each step is reached from any size below it.
 inline constexpr std::size_t kSizeStep = esp::kMaxPadding + 1;
 
-// Bytes on the wire of an inner packet: the next multiple of kSizeStep, or `largest`, which is
-// what the path carries. An inner packet too large even for that is not padded.
+// Bytes on the wire of an inner packet: the next multiple of kSizeStep, or `largest`, the limit of
+// the path. An inner packet that is too large even for that is not padded.
 constexpr std::size_t wire_size(std::size_t inner_size, std::size_t largest) {
     const std::size_t least = esp::sealed_size(inner_size);
     const std::size_t step = (least + kSizeStep - 1) / kSizeStep * kSizeStep;

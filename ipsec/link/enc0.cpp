@@ -41,7 +41,7 @@ int ask(mnl_socket* socket, nlmsghdr* request) {
                : 0;
 }
 
-// MTU, no IPv6 address of its own (so that the kernel asks nobody for a router), up.
+// MTU, no IPv6 address (so that the kernel sends no router solicitations), up.
 int configure(unsigned index, std::uint16_t mtu) {
     mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (socket == nullptr)
@@ -95,8 +95,8 @@ Result<std::unique_ptr<Enc0>> Enc0::open(boost::asio::io_context& io, const std:
                         errno == ENOENT || errno == ENODEV ? " (is the tun module loaded?)" : "")};
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
-    // With packet information (no IFF_NO_PI): it carries the EtherType. TUN_EXCL: not an interface
-    // that somebody else made.
+    // With packet information (no IFF_NO_PI): it carries the EtherType. TUN_EXCL: fail if the
+    // interface already exists.
     request.ifr_flags = static_cast<short>(IFF_TUN | IFF_TUN_EXCL);
     if (ioctl(fd.get(), TUNSETIFF, &request) != 0) {
         const int error = errno;
@@ -146,9 +146,10 @@ void Enc0::read() {
                     });
 }
 
-// Copies cost two microseconds each, so they are made only while somebody looks: a packet socket
-// (packet(7)) for all EtherTypes, bound to this interface or to all. The kernel lists them in
-// /proc/net/packet: socket, references, type, EtherType, interface index (0: all), running, ...
+// Copies cost two microseconds each, so they are made only while a program captures: that is, while
+// there is a packet socket (packet(7)) for all EtherTypes, bound to this interface or to all. The
+// kernel lists them in /proc/net/packet: socket, references, type, EtherType, interface index (0:
+// all), running, ...
 void Enc0::look() {
     bool found = false;
     if (std::FILE* list = std::fopen("/proc/thread-self/net/packet", "re")) {

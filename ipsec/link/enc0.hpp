@@ -6,12 +6,12 @@
 //         (*enc0)->show(inner);       // tcpdump -n -i enc0 ip proto 240
 //
 // It is a TUN device (kernel, Documentation/networking/tuntap.rst) that lives as long as this
-// object. It is a window and not a door: nothing that is written into it from either side goes
-// anywhere. The kernel gets the copies under an EtherType that no protocol has registered
-// (0x88b5, IEEE 802 local experimental): packet sockets see them, then the kernel throws them
-// away, before its IP input and whatever ruleset is there or not. (Were they IP, a firewall
-// without our ruleset would answer the unknown protocol 240 with an ICMP error that quotes the
-// packet, in the clear, to the peer.) What other programs send through it is counted and dropped.
+// object. It is for looking only: packets written into it from either side are not forwarded. The
+// kernel gets the copies under an EtherType that no protocol has registered (0x88b5, IEEE 802 local
+// experimental): packet sockets see them, then the kernel drops them, before IP input and
+// regardless of any ruleset. (Were they IP, a firewall without our ruleset would answer the unknown
+// protocol 240 with an ICMP error that quotes the packet, in the clear, to the peer.) What other
+// programs send through it is counted and dropped.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -34,11 +34,11 @@ struct Enc0Stats {
 
 class Enc0 {
   public:
-    // The error says what is missing: the TUN driver, a privilege, a free name.
+    // The error names what is missing: the TUN driver, a privilege, a free name.
     static Result<std::unique_ptr<Enc0>> open(boost::asio::io_context& io, const std::string& name,
                                               std::uint16_t mtu);
 
-    // Does a packet socket listen there? Looked up every half second.
+    // Whether a packet socket listens there. Checked every half second.
     bool watched() const { return watched_; }
     void show(Bytes inner);
 

@@ -13,13 +13,13 @@ namespace {
 using namespace net::bpf;
 
 // The filter of a UDP socket sees a datagram from its UDP header on; the IP header is behind
-// SKF_NET_OFF. With GRO it sees a train of datagrams as one, and the first stands for all.
+// SKF_NET_OFF. With GRO it sees a series of datagrams as one, and only the headers of the first.
 constexpr std::uint32_t kUdpHeader = 8;
 constexpr std::uint32_t kResponderSpi = 8; // of an IKE header
 constexpr std::uint32_t kIpv4Source = 12, kIpv6Source = 8;
 constexpr auto kFromIpHeader = static_cast<std::uint32_t>(SKF_NET_OFF);
 
-// All labels here are near, but for the one that go() jumps to, which may be anywhere.
+// All labels here are near, except the target of go(), which may be anywhere.
 void place(Program& p, Label& label) {
     [[maybe_unused]] const bool reached = p.place(label);
     assert(reached);
@@ -54,7 +54,7 @@ void shape(Program& p, bool nat) {
     at_least(p, esp::sealed_size(0));
 }
 
-// For what comes from no peer.
+// For datagrams from unknown addresses.
 void strangers(Program& p, bool callers) {
     if (callers) {
         Label others;

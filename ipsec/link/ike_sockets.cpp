@@ -30,7 +30,7 @@ struct IkeSockets::Socket {
 
     IkeSockets& owner;
     UdpSocket udp;
-    bool nat; // natport: ESP, and IKE behind a marker; else ikeport: IKE only
+    bool nat; // natport: ESP, and IKE after a marker; else ikeport: IKE only
     boost::asio::posix::stream_descriptor wait;
     boost::asio::steady_timer retry;
     bool waiting_for_room = false;
@@ -99,7 +99,7 @@ Result<UdpSocket*> IkeSockets::move_peer(PeerId id, const Address& left, const A
 void IkeSockets::remove_peer(PeerId id) {
     peers_[id].reset();
     close_unused_sockets();
-    if (auto ok = collect_sources(); !ok) // user space checks, too: only dearer
+    if (auto ok = collect_sources(); !ok) // user space checks, too, at a higher cost
         log::warning("{}", ok.error().text);
 }
 
@@ -137,11 +137,11 @@ std::shared_ptr<IkeSockets::Socket> IkeSockets::find(const UdpSocket& socket) co
 Result<void> IkeSockets::open_socket(const Endpoint& local, bool nat) {
     SocketOptions options = options_.socket;
     options.kernel_esp = nat && esp_ == nullptr;
-    if (!nat) { // IKE alone: its first message may be large, and cannot be cut by IKE itself
+    if (!nat) { // only IKE: its first message may be large, and IKE cannot fragment it
         options.dont_fragment = false;
         options.gro = false;
     }
-    // Until collect_sources() nothing passes.
+    // Nothing passes before collect_sources().
     auto udp = UdpSocket::open(local, options, filter_program({}, local.address().is_v6(), nat));
     if (!udp)
         return udp.error();
@@ -161,7 +161,7 @@ void IkeSockets::close_unused_sockets() {
     });
 }
 
-// Who may speak, for each socket: the peers with this left address.
+// The permitted sources of each socket: the peers with this left address.
 Result<void> IkeSockets::collect_sources() {
     sources_.clear();
     for (const auto& socket : sockets_) {
@@ -236,7 +236,7 @@ void IkeSockets::read_errors(UdpSocket& socket) {
         if (!error)
             return;
         if (!error->too_big)
-            stats_.receive_error++; // the peer's IKE will notice if it is true
+            stats_.receive_error++; // if the error is real, the peer's IKE will notice
         else if (esp_ != nullptr)
             esp_->on_path_error(socket, *error);
     }
@@ -256,7 +256,7 @@ void IkeSockets::wait_readable(const std::shared_ptr<Socket>& socket) {
                             });
 }
 
-// One system call a turn: the other sockets and timers come before the next.
+// One system call per turn, so that other sockets and timers get their turn.
 void IkeSockets::on_readable(Socket& socket) {
     const int n = socket.udp.receive(ring_);
     if (n < 0) {
@@ -282,7 +282,7 @@ void IkeSockets::on_readable(Socket& socket) {
     }
 }
 
-// They may be a flood: a few that came at once are told of, then the kernel drops them for a while.
+// They may be a flood: the first few are reported, then the kernel drops them for a while.
 void IkeSockets::on_stranger(Socket& socket, const Endpoint& from, MutableBytes datagram) {
     if (socket.nat || !hooks_.on_stranger || datagram.size() < kIkeHeaderSize)
         return;

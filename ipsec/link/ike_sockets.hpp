@@ -1,13 +1,13 @@
-// SPDX-License-Identifier: ISC
-// The UDP sockets of IKE, on ikeport and natport of each local address. Both links are built on
-// them, whoever does ESP: on natport it comes to the same socket (RFC 3948).
+// SPDX-License-Identifier: ISC The UDP sockets of IKE, on ikeport and natport of each local
+// address. Both links use them, because ESP arrives at the natport socket, too (RFC 3948).
 //
 //     auto sockets = IkeSockets::open(io, options, hooks, esp);
 //     auto natport = (*sockets)->add_peer(peer);     // to send ESP from
 //     (*sockets)->send_ike(from, to, datagram);
 //
-// What comes in is refused cheapest first: what cannot be a peer's, in the kernel (filter.hpp);
-// then unknown sources and what is too short. Hooks and handler may change peers.
+// Datagrams are refused by the cheapest check first: in the kernel, those that no peer can have
+// sent (filter.hpp); then those from unknown sources or too short. Hooks and handler may change
+// peers.
 #pragma once
 
 #include "ipsec/link/tunnel.hpp"
@@ -24,10 +24,10 @@ namespace encsync::link {
 struct IkeOptions {
     std::uint16_t ikeport = 500, natport = 4500;
     SocketOptions socket;
-    Clock::duration deaf = std::chrono::seconds(5); // to strangers, after one was heard
+    Clock::duration deaf = std::chrono::seconds(5); // to unknown sources, after one was heard
 };
 
-// Who does ESP on natport, if it is not the kernel.
+// Handles ESP on natport, unless the kernel does.
 class EspHandler {
   public:
     virtual ~EspHandler() = default;
@@ -55,14 +55,14 @@ class IkeSockets {
     Result<UdpSocket*> move_peer(PeerId peer, const Address& left, const Address& right);
     // Closes sockets that no other peer needs.
     void remove_peer(PeerId peer);
-    // Its ESP comes from there, too.
+    // Its ESP comes from that address, too.
     void admit(PeerId peer, const Address& address);
 
     bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram);
-    // Tells on_room() once. queue_full: an interface's queue, of which nobody says when it has
-    // drained.
+    // Calls on_room() once. queue_full: the queue of an interface, which gives no notice when it
+    // has drained.
     void wait_for_room(const UdpSocket& socket, bool queue_full);
-    // Hands over the errors that wait, a bounded number.
+    // Delivers queued errors, a bounded number.
     void read_errors(UdpSocket& socket);
 
     LinkStats& stats() { return stats_; }
@@ -102,7 +102,7 @@ class IkeSockets {
     std::vector<Address> sources_;   // addresses of peers
     std::uint64_t closed_drops_ = 0; // of sockets that are closed
     boost::asio::steady_timer deaf_timer_;
-    bool deaf_ = false; // no stranger passes
+    bool deaf_ = false; // no unknown source passes
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// The inner IP header of what travels in the tunnel, and how much fits behind it. In transport mode
-// there is none on the wire; whoever receives a packet is shown one all the same.
+// SPDX-License-Identifier: ISC The inner IP header of packets in the tunnel, and how much fits
+// after it. In transport mode there is none on the wire, but the receiver is still given one.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -12,9 +11,9 @@
 
 namespace encsync::link {
 
-// Below it a room of kMinRoom bytes would not fit (see sync/link.hpp).
+// Below it kMinRoom bytes would not fit (see sync/link.hpp).
 inline constexpr std::size_t kMinMtu = 640;
-// What any path carries: every IPv6 link (RFC 8200 section 5); for IPv4 what we need ourselves.
+// The MTU that every path must carry: for IPv6 by RFC 8200 section 5, for IPv4 what encsync needs.
 constexpr std::uint16_t path_floor(bool outer_ipv6) {
     return outer_ipv6 ? 1280 : kMinMtu;
 }
@@ -28,7 +27,7 @@ constexpr std::size_t max_datagram(std::size_t mtu, bool outer_ipv6) {
     const std::size_t headers = ip_header_size(outer_ipv6) + 8;
     return mtu > headers ? mtu - headers : 0;
 }
-// The largest pfsync packet (inner IP header not counted) that does; 0 if none.
+// The largest pfsync packet (without inner IP header) that fits into that; 0 if none.
 constexpr std::size_t max_payload(std::size_t mtu, bool outer_ipv6, bool inner_ipv6,
                                   bool transport = false) {
     const std::size_t inner = esp::max_inner_size(max_datagram(mtu, outer_ipv6));
@@ -43,9 +42,9 @@ static_assert(max_payload(kMinMtu, true, true) >= sync::kMinRoom);
 void write_inner_header(std::uint8_t* at, const net::Address& src, const net::Address& dst,
                         std::size_t payload_size);
 
-// Without the traffic flow confidentiality padding that may follow an inner packet in tunnel
-// mode (RFC 4303 section 2.7). A packet whose own length makes no sense comes back as it is: the
-// policy refuses it by name.
+// Without the traffic flow confidentiality padding that may follow an inner packet in tunnel mode
+// (RFC 4303 section 2.7). A packet whose length field is invalid is returned unchanged: the policy
+// refuses it with a reason.
 Bytes without_padding(Bytes inner);
 
 } // namespace encsync::link

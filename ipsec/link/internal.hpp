@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// What UserspaceLink is made of; for its own .cpp files only.
+// SPDX-License-Identifier: ISC Private parts of UserspaceLink.
 #pragma once
 
 #include "ipsec/link/batch.hpp"
@@ -9,9 +8,8 @@
 
 namespace encsync::link {
 
-// A peer and its batch. A batch is filled (acquire, commit), sealed when it is flushed, sent run
-// by run, and is empty again. While the socket is full a sealed batch stays, and acquire() says
-// no.
+// A peer and its batch. A batch is filled (acquire, commit), sealed when it is flushed, sent run by
+// run, and is empty again. While the socket is full a sealed batch stays, and acquire() refuses.
 struct UserspaceLink::Peer {
     Peer(const LinkPeer& peer, UdpSocket& natport, const Endpoint& right, PathMtu::Times times);
 
@@ -31,8 +29,8 @@ struct UserspaceLink::Peer {
     Endpoint endpoint;
     PathMtu path;
     PeerStats stats;
-    bool up = false;      // on_up was told
-    bool refused = false; // acquire() said no: on_writable is owed
+    bool up = false;      // on_up was called
+    bool refused = false; // acquire() refused: on_writable must follow
     bool blocked = false; // the socket is full, the batch is sealed
 
     std::size_t slot_size;           // kHeaderSize, then the inner packet, then tailroom
@@ -42,7 +40,7 @@ struct UserspaceLink::Peer {
     std::size_t committed = 0;
     std::uint16_t sealed_mtu = 0; // what the batch was sealed for
     bool inner_ipv6 = false;      // of what is committed
-    std::size_t room = 0;         // of the slot that is lent out
+    std::size_t room = 0;         // of the slot acquired by the caller
     std::vector<Run> runs;
     std::size_t next_run = 0;
 };

@@ -47,8 +47,8 @@ struct KernelLink::Sa {
     bool expiry_told = false;
 };
 
-// A batch is filled (acquire, commit) and leaves with flush(). While the socket is full what is
-// left of it stays, and acquire() says no.
+// A batch is filled (acquire, commit) and leaves with flush(). While the socket is full the rest of
+// it stays, and acquire() refuses.
 struct KernelLink::Peer {
     Peer(asio::io_context& io, KernelLink& owner, const LinkPeer& peer, XfrmPair ends)
         : link(owner), conf(peer), pair(std::move(ends)), ipv6(peer.left.is_v6()),
@@ -81,14 +81,14 @@ struct KernelLink::Peer {
     XfrmPair pair;
     bool ipv6;
     std::size_t largest;                                     // payload that the path carries
-    std::size_t room;                                        // likewise, as now believed
+    std::size_t room;                                        // likewise, current estimate
     Clock::time_point room_until = Clock::time_point::max(); // then it is `largest` again
     asio::posix::stream_descriptor wait;                     // the raw socket
     asio::steady_timer retry;
     PeerStats stats;
-    std::vector<Sa> sas;  // in the order of their coming
-    bool up = false;      // on_up was told
-    bool refused = false; // acquire() said no: on_writable is owed
+    std::vector<Sa> sas;  // in order of arrival
+    bool up = false;      // on_up was called
+    bool refused = false; // acquire() refused: on_writable must follow
     bool blocked = false; // the socket is full
 
     std::vector<std::uint8_t> slots;
@@ -106,7 +106,7 @@ struct KernelLink::Ring {
     std::array<Control, kMessages> controls{};
     std::array<iovec, kMessages> vectors{};
     std::array<mmsghdr, kMessages> headers{};
-    // Room for the header that IPv6 raw sockets do not hand over.
+    // Space for the header that IPv6 raw sockets do not deliver.
     std::uint8_t* message(std::size_t i) { return bytes.data() + i * (kHeader + kSize) + kHeader; }
 };
 
@@ -219,7 +219,7 @@ void KernelLink::remove_peer(PeerId id) {
     peer->close();
     peers_[id].reset();
     ike_->remove_peer(id);
-    // In a reload its successor is there already.
+    // During a reload its successor exists already.
     const auto successor = std::ranges::find_if(peers_, [&](const auto& other) {
         return other && other->conf.left == peer->conf.left &&
                other->conf.right == peer->conf.right;
@@ -289,7 +289,7 @@ bool KernelLink::delete_sa(PeerId id, std::uint32_t spi, esp::Direction directio
     return true;
 }
 
-// After an outbound SA went: the newest of those that are left.
+// After an outbound SA was removed: the newest remaining one.
 void KernelLink::choose_sa(Peer& peer) {
     const Sa* sa = peer.newest(esp::Direction::outbound);
     if (auto done = xfrm_.send_on(peer.pair, sa == nullptr ? 0 : sa->info.spi); !done)
@@ -349,7 +349,7 @@ void KernelLink::beat() {
         });
 }
 
-// Shows the kernel that we live, and takes what it has counted.
+// Extends the lease of the state in the kernel, and reads its counters.
 void KernelLink::beat(Peer& peer) {
     if (peer.room_until < Clock::now()) {
         peer.room_until = Clock::time_point::max();
@@ -361,7 +361,7 @@ void KernelLink::beat(Peer& peer) {
     for (Sa& sa : peer.sas) {
         const auto now = xfrm_.read_sa(sa.params, peer.pair);
         if (!now || !xfrm_.keep_sa(sa.params, peer.pair, *now)) {
-            // Somebody flushed it, or the clock was set: IKE makes a new pair.
+            // It was flushed, or the clock was set: IKE makes a new pair.
             if (!sa.expiry_told)
                 log::warning("peer {}: SA {:08x} is gone from the kernel", peer.conf.name,
                              sa.info.spi);
@@ -472,7 +472,7 @@ void KernelLink::send(const std::shared_ptr<Peer>& shared) {
             peer.stats.not_sent++;
             peer.stats.last_errno = error;
         }
-        peer.sent++; // this one is lost; the engine says again what was in it
+        peer.sent++; // this one is lost; the engine sends its states again
     }
     peer.committed = peer.sent = 0;
 }
@@ -499,7 +499,7 @@ void KernelLink::wait_for_room(const std::shared_ptr<Peer>& peer, bool queue_ful
         if (const auto p = weak.lock(); !error && p && p->wait.is_open())
             p->link.on_room(*p);
     };
-    if (queue_full) { // nobody says when an interface's queue has drained
+    if (queue_full) { // there is no notice when an interface's queue has drained
         peer->retry.expires_after(kQueueDrains);
         peer->retry.async_wait(go_on);
     } else {
@@ -528,7 +528,7 @@ void KernelLink::wait_readable(const std::shared_ptr<Peer>& peer) {
                           });
 }
 
-// One system call a turn: the other sockets and timers come before the next.
+// One system call per turn, so that other sockets and timers get their turn.
 void KernelLink::receive(Peer& peer) {
     Ring& ring = *ring_;
     for (std::size_t i = 0; i < Ring::kMessages; i++) {
@@ -540,7 +540,7 @@ void KernelLink::receive(Peer& peer) {
         header.msg_control = ring.controls[i].bytes.data();
         header.msg_controllen = ring.controls[i].bytes.size();
     }
-    // A failure is an error about what we sent, and is over with this.
+    // A failure is about a packet sent earlier; reading it clears it.
     const int n = recvmmsg(peer.wait.native_handle(), ring.headers.data(), Ring::kMessages,
                            MSG_DONTWAIT, nullptr);
     const Sa* sa = peer.newest(esp::Direction::inbound);

@@ -6,10 +6,10 @@
 //     auto link = KernelLink::open(io, receiver, hooks, {.interface = "enc0"});
 //     (*link)->add_peer(...);  the rest is in tunnel.hpp
 //
-// Who sent a packet is known by the socket it came to: the kernel has checked that its state is
-// this peer's (by reqid) and its source the peer's address.
+// The receiving socket identifies the sender of a packet: the kernel has checked that its state
+// belongs to this peer (by reqid) and its source is the peer's address.
 //
-// SAs end with this object. If the process is killed, the kernel throws them away within kSaLease.
+// SAs end with this object. If the process is killed, the kernel deletes them within kSaLease.
 #pragma once
 
 #include "ipsec/link/ike_sockets.hpp"
@@ -25,7 +25,7 @@ struct KernelOptions {
 
 class KernelLink final : public Tunnel {
   public:
-    // The error says what the kernel lacks.
+    // The error names what the kernel lacks.
     static Result<std::unique_ptr<KernelLink>> open(boost::asio::io_context& io, Receiver& receiver,
                                                     LinkHooks hooks, KernelOptions options);
     ~KernelLink() override;

@@ -1,12 +1,11 @@
-// SPDX-License-Identifier: ISC
-// What the path to a peer carries: errors that say less, probes that ask for more.
+// SPDX-License-Identifier: ISC The path MTU to a peer: ICMP errors lower it, probes raise it.
 #include "ipsec/link/internal.hpp"
 #include "util/log.hpp"
 
 namespace encsync::link {
 namespace {
 
-// A router complains about a packet sent just now, not about one long ago.
+// An ICMP error is about a recent packet, not an old one.
 constexpr std::uint32_t kRecent = 65536;
 
 // Of one socket's peers; the kernel does not always give the scope with an error.
@@ -18,8 +17,8 @@ bool same(const Endpoint& a, const Endpoint& b) {
 
 } // namespace
 
-// Our own kernel refused a packet. It says in the error queue what would have fitted, and about
-// the rest of the batch the same again.
+// Our own kernel refused a packet. The error queue has the size that would fit, again for each
+// packet in the rest of the batch.
 void UserspaceLink::told_too_big(Peer& peer) {
     sockets_->read_errors(*peer.socket);
     if (peer.stats.mtu == peer.sealed_mtu)
@@ -36,8 +35,9 @@ void UserspaceLink::on_path_error(const UdpSocket& socket, const PathError& erro
     }
 }
 
-// An ICMP error quotes the packet that it is about. Whoever has not seen one cannot name its SPI
-// and sequence number (RFC 8899 section 4.6.1). Whoever has is held by the floor.
+// An ICMP error quotes the packet that it is about. An attacker who has not seen one does not know
+// its SPI and sequence number (RFC 8899 section 4.6.1). For one who has, the floor limits the
+// damage.
 bool UserspaceLink::believe(const PathError& error, Peer& peer) {
     if (error.local)
         return true;
@@ -82,7 +82,7 @@ void UserspaceLink::path_changed(Peer& peer, PathMtu::Change change) {
     watch_paths();
 }
 
-// One timer for all peers, set to when the first of them has something to do.
+// One timer for all peers, set to the earliest that is due.
 void UserspaceLink::watch_paths() {
     std::optional<Clock::time_point> first;
     for (const auto& peer : peers_)
@@ -108,7 +108,7 @@ void UserspaceLink::watch_paths() {
         });
 }
 
-// A packet of the size in question, and a small one. Nothing is lost if they do not arrive.
+// A packet of the size to test, and a small one. They carry no states, so they may be lost.
 void UserspaceLink::probe(Peer& peer, const PathMtu::Probe& probe) {
     const std::size_t largest = max_datagram(probe.size, peer.conf.left.is_v6());
     const std::size_t size = wire_size(esp::max_inner_size(largest), largest);
@@ -140,7 +140,7 @@ SendStatus UserspaceLink::send_dummy(Peer& peer, std::size_t size, const PathPro
     return peer.socket->send(peer.endpoint, {&packet, 1}).status;
 }
 
-// An answer is as small as a small probe: who is asked sends no more than who asks.
+// An answer is as small as a small probe, so there is no amplification.
 void UserspaceLink::on_dummy(Peer& peer, Bytes content) {
     const auto probe = read_probe(content);
     if (!probe)

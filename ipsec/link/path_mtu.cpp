@@ -7,11 +7,11 @@ namespace encsync::link {
 namespace {
 
 constexpr std::size_t kStep = 64; // down, where no figure is known
-// Answers to small probes that make a large one without any a failure, and how many tries are made
-// for them: MAX_PROBES of RFC 8899, counting those tries alone that the path was there for.
+// If this many small probes were answered and no large one, the large size has failed; and the
+// number of tries for that: MAX_PROBES of RFC 8899, counting only tries while the path was up.
 constexpr unsigned kProofs = 3, kTries = 10;
 constexpr std::uint16_t kClose = 8;          // a search ends this near to what fails
-constexpr std::uint16_t kLikelyLeast = 1280; // where a search begins: what IPv6 asks of all links
+constexpr std::uint16_t kLikelyLeast = 1280; // where a search begins: IPv6's minimum link MTU
 
 } // namespace
 
@@ -53,7 +53,7 @@ PathMtu::Change PathMtu::told(std::size_t reported, Clock::time_point now) {
         end_round(now);
         settle(now);
     }
-    // Of packets under way more than one may be answered, with what is known by then.
+    // Several packets in flight may each get an error, with a size that is already known.
     if (reported == mtu_ || reported >= configured_ || (reported > mtu_ && !answer))
         return Change::none;
     const Change change = reported < mtu_ ? Change::lowered : Change::raised;
@@ -152,7 +152,7 @@ PathMtu::Due PathMtu::due(Clock::time_point now) {
                                : raise     ? configured_
                                            : mtu_,
                        .first_id = next_id_};
-    } else if (!answers_ && round_->size > mtu_) { // no error, and nobody who could answer
+    } else if (!answers_ && round_->size > mtu_) { // no error, and the peer does not answer probes
         end_round(now);
         settle(now);
         mtu_ = configured_;

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// What the path to a peer is believed to carry: what is configured, less where the path says so or
-// where probes show it, and after some minutes asked for anew (RFC 1191 section 6.3, RFC 8899).
+// SPDX-License-Identifier: ISC The estimated MTU of the path to a peer: the configured size, less
+// if ICMP errors or probes show it, and after some minutes tried again (RFC 1191 section 6.3, RFC
+// 8899).
 //
 //     PathMtu path(1500, kFloor, {}, true);  path.start(now);
 //     path.told(1300, now);                  // an ICMP error, checked by the caller
@@ -8,14 +8,14 @@
 //     const auto [change, probe] = path.due(now);   // at next(): send what is in `probe`
 //     path.answered(id, now);                // the peer has answered the probe of this number
 //
-// A probe is a pair of packets that say nothing else: one of the size in question, and a small one
-// that shows that the path and the peer are there. A size has failed when several small ones were
-// answered and it was not; when nothing is answered, nothing is learned. While large packets are
-// sent the size in use is confirmed again and again. Where it fails, and no error says for what,
-// it falls to the floor at once, and what does pass is searched from there.
+// A probe is a pair of dummy packets: one of the size to test, and a small one that shows that the
+// path and the peer are up. A size has failed when several small ones were answered and it was not;
+// if nothing is answered, nothing is concluded. While large packets are sent, the current size is
+// confirmed regularly. If it fails without an ICMP error, it falls to the floor at once, and the
+// largest size that passes is searched from there.
 //
-// A peer that answers no probes (another implementation, an older version) leaves what RFC 1191
-// has: errors lower the size, and the silence that follows a larger packet raises it.
+// With a peer that answers no probes (another implementation, an older version), RFC 1191 applies:
+// errors lower the size, and a larger packet without an error raises it.
 //
 // It reads no clock. Sizes are of whole outer IP packets, in bytes.
 #pragma once
@@ -40,9 +40,9 @@ class PathMtu {
     enum class Change : std::uint8_t {
         none,     // nothing new
         lowered,  //
-        raised,   // more passes than was believed
-        vanished, // packets of the size in use do not arrive, and no error says so
-        refused,  // below the floor: nobody's router says so
+        raised,   // a larger size passes
+        vanished, // packets of the current size do not arrive, without an error
+        refused,  // below the floor: not credible
     };
     enum class Source : std::uint8_t { configured, told, searched };
     struct Probe {
@@ -54,7 +54,7 @@ class PathMtu {
         std::optional<Probe> probe{};
     };
 
-    // `floor` is taken down to `configured` where that is less. `probes`: the peer may answer some.
+    // `floor` is at most `configured`. `probes`: the peer may answer probes.
     PathMtu(std::uint16_t configured, std::uint16_t floor, Times times, bool probes);
 
     std::uint16_t mtu() const { return mtu_; }
@@ -64,22 +64,22 @@ class PathMtu {
     bool searching() const { return too_large_ != 0; }
     bool answers() const { return answers_; } // the peer does answer probes
 
-    // The peer can be sent to (again): what passes is found out at once. Until then nothing is due.
+    // The peer is reachable (again): the size is tested at once. Until then nothing is due.
     void start(Clock::time_point now);
     void stop();
 
     // A packet was too big for a hop that carries `reported` bytes.
     Change told(std::size_t reported, Clock::time_point now);
-    // A packet was too big, and nobody says for what: a step down.
+    // A packet was too big, with no size in the error: a step down.
     Change too_big(Clock::time_point now);
     // A packet of this size was sent. True: next() has changed.
     bool sent(std::size_t size);
     Change answered(std::uint32_t id, Clock::time_point now);
 
-    // When due() has something to say. Nothing: not before something else happens.
+    // When to call due(). Nothing: not before something else happens.
     std::optional<Clock::time_point> next() const;
     Due due(Clock::time_point now);
-    // What due() wanted to have sent cannot be sent now: it asks again.
+    // The probe of due() cannot be sent now: due() will return it again.
     void put_off(Clock::time_point now);
 
   private:

@@ -65,7 +65,8 @@ std::string udp_port_holder(const boost::asio::ip::udp::endpoint& local) {
         const std::string pid = process->path().filename();
         if (pid.find_first_not_of("0123456789") != std::string::npos)
             continue;
-        // Processes end and descriptors close while we look: errors only mean "not this one".
+        // Processes end and descriptors close during the scan, so an error only means "not this
+        // one".
         std::error_code gone;
         for (fs::directory_iterator fd(process->path() / "fd", gone); !gone && fd != end;
              fd.increment(gone)) {

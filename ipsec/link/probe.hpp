@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// What a dummy packet says if it is a probe of the path (path_mtu.hpp) or the answer to one. Every
-// other receiver drops dummies unread (RFC 4303 section 2.6), older versions of encsync too.
+// SPDX-License-Identifier: ISC The content of a dummy packet that is a path probe (path_mtu.hpp) or
+// the answer to one. Every other receiver drops dummies unread (RFC 4303 section 2.6), older
+// versions of encsync too.
 //
 //     "EMTQ" (a question) or "EMTA" (its answer), the question's number in 32 bits, then zeros
 #pragma once
@@ -29,7 +29,7 @@ inline std::array<std::uint8_t, kProbeSize> write_probe(const PathProbe& probe) 
     return out;
 }
 
-// From the content of a dummy; nothing: it is filler.
+// Parses the content of a dummy; nothing: not a probe.
 inline std::optional<PathProbe> read_probe(Bytes dummy) {
     if (dummy.size() < kProbeSize)
         return {};

@@ -7,7 +7,7 @@
 
 namespace encsync::link {
 
-// What transport mode leaves out, for those who want a whole packet. Valid until the next.
+// Adds the IP header that transport mode leaves out. Valid until the next call.
 Bytes UserspaceLink::with_header(const net::Address& src, const net::Address& dst, Bytes payload) {
     const std::size_t header = ip_header_size(src.is_v6());
     whole_.resize(header + payload.size());

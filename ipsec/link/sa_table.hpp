@@ -1,9 +1,8 @@
-// SPDX-License-Identifier: ISC
-// All SAs of this node: inbound by SPI, outbound by peer. It reads no clock: the caller says what
-// time it is.
+// SPDX-License-Identifier: ISC All SAs of this node: inbound by SPI, outbound by peer. It reads no
+// clock: the caller passes the time.
 //
-// A rekey replaces SAs without losing a packet: sending goes over to the newest outbound SA at
-// once; a deleted inbound one receives for a grace yet, as packets may be under way.
+// A rekey replaces SAs without losing a packet: sending switches to the newest outbound SA at once;
+// a deleted inbound one still receives for a grace period, because packets may be in flight.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -38,13 +37,13 @@ struct OutboundEntry {
 
 class SaTable {
   public:
-    // Refuses what esp refuses, an inbound SPI or an outbound one of the same peer twice, and a
-    // peer number that is none. The caller wipes its `params`.
+    // Refuses what esp refuses, a duplicate inbound SPI, a duplicate outbound SPI of the same peer,
+    // and an invalid peer number. The caller wipes its `params`.
     Result<void> add(const esp::SaParams& params, Clock::time_point now);
-    // Outbound: gone at once. Inbound: gone after `grace`. False: there was none.
+    // Outbound: removed at once. Inbound: removed after `grace`. False: there was none.
     bool remove(PeerId peer, std::uint32_t spi, esp::Direction direction, Clock::time_point now,
                 Clock::duration grace);
-    // Gone at once, all of them or those of one peer.
+    // Removes all SAs, or those of one peer, at once.
     void drop_all();
     void drop(PeerId peer);
 
@@ -54,7 +53,7 @@ class SaTable {
     OutboundEntry* outbound(PeerId peer, std::uint32_t spi);
     std::uint32_t newest_inbound(PeerId peer) const; // SPI of one not deleted; 0: none
 
-    // Removes inbound SAs whose grace is over; says when the next one's will be.
+    // Removes inbound SAs whose grace is over; returns when the next one's will be.
     std::optional<Clock::time_point> expire(Clock::time_point now);
 
     std::vector<SaInfo> list(Clock::time_point now) const;

@@ -33,7 +33,7 @@ void UserspaceLink::commit(PeerId id, std::size_t size) {
     if (peer == nullptr || size == 0)
         return;
     assert(size <= peer->room);
-    if (size > peer->room) // nothing was lent, or the caller wrote beyond it
+    if (size > peer->room) // no slot is acquired, or the caller wrote beyond it
         return;
     peer->room = 0;
     peer->inner_sizes[peer->committed++] = peer->inner_header() + size;
@@ -52,8 +52,8 @@ void UserspaceLink::flush(Peer& peer) {
     send(peer);
 }
 
-// Seals what was committed, with the newest SA there is now. What cannot be sealed is counted and
-// forgotten: nothing ever leaves in the clear.
+// Seals the committed packets with the newest SA. Packets that cannot be sealed are counted and
+// dropped: nothing ever leaves in clear.
 void UserspaceLink::seal(Peer& peer) {
     OutboundEntry* entry = sas_.outbound(peer.conf.id);
     if (entry == nullptr || entry->inner_src.is_v6() != peer.inner_ipv6) {
@@ -124,8 +124,7 @@ void UserspaceLink::send(Peer& peer) {
         case SendStatus::queue_full:
             peer.blocked = true;
             peer.stats.blocked++;
-            // Of what is sent again some may have left already; the peer's replay window drops the
-            // second.
+            // Some packets may be sent twice; the peer's replay window drops the second.
             sockets_->wait_for_room(*peer.socket, true);
             return;
         case SendStatus::too_big:
@@ -165,7 +164,7 @@ void UserspaceLink::tell_writable(Peer& peer) {
 void UserspaceLink::tell_expiry(Peer& peer, OutboundEntry& entry) {
     if (std::exchange(entry.expiry_told, true) || !hooks_.on_expire)
         return;
-    // Not from here: a hook may change SAs, and the caller is at work with one.
+    // Deferred: a hook may change SAs, and the caller is using one.
     boost::asio::post(io_, [this, alive = std::weak_ptr(alive_), id = peer.conf.id] {
         const std::uint32_t spi = alive.expired() ? 0 : sas_.newest_inbound(id);
         if (spi != 0)

@@ -28,7 +28,7 @@ bool set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) == 0;
 }
 
-// A buffer too small is no failure, but it loses bursts: say it once.
+// A buffer that is too small is not fatal, but loses bursts: warn once.
 void size_buffer(int fd, int force, int plain, std::size_t wished, const char* what) {
     const int size = static_cast<int>(wished);
     if (set(fd, SOL_SOCKET, force, size))
@@ -71,8 +71,8 @@ msghdr header_to(const Endpoint& to) {
     return header;
 }
 
-// An ICMP error that waits in the queue makes the next call fail, whatever that one sends. What is
-// wrong with the call itself is still wrong the next time.
+// A queued ICMP error makes the next call fail, whatever it sends. An error of the call itself
+// occurs again on retry.
 template<class Call>
 auto past_waiting_errors(Call call) {
     constexpr int kTries = 4;
@@ -145,7 +145,7 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
             return Error{fmt::format("UDP {}: this machine has no such address", to_string(local))};
         return Error{fmt::format("UDP {}: {}", to_string(local), std::strerror(error))};
     }
-    // In transport mode the peer's pfsync sees this header, and takes no other TTL.
+    // In transport mode the peer's pfsync sees this header, and accepts no other TTL.
     if (ipv6)
         set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255);
     else
@@ -153,7 +153,7 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
     size_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.buffer_size, "receive");
     size_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.buffer_size, "write");
     if (options.dont_fragment) {
-        // PROBE: DF is set, and the path MTU that ICMP tells is not obeyed.
+        // PROBE: DF is set, and the path MTU from ICMP is ignored.
         if (ipv6) {
             set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
             set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
@@ -165,7 +165,7 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
     if (options.kernel_esp && !set(fd, IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP))
         return Error{fmt::format("UDP {}: the kernel takes no ESP out of it: {}", to_string(local),
                                  std::strerror(errno))};
-    // The kernel would take joined datagrams for one of ESP.
+    // The kernel would treat joined datagrams as one ESP packet.
     if (options.gro && !options.kernel_esp)
         set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
     socket.gso_ = options.gso;
@@ -292,7 +292,7 @@ SendResult UdpSocket::send_each(const Endpoint& to, std::span<const MutableBytes
 std::optional<PathError> UdpSocket::next_error() {
     PathError error;
     sockaddr_storage to{};
-    // sock_extended_err and the address of whoever complains.
+    // sock_extended_err and the address of the sender of the error.
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(sock_extended_err) + sizeof(sockaddr_in6))>
         control{};
     iovec quoted{error.quoted.data(), error.quoted.size()};

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// One UDP socket of the link: opening, and moving many datagrams in few system calls with GSO,
-// GRO, sendmmsg and recvmmsg (udp(7)). It never blocks and knows nothing of what it carries.
+// SPDX-License-Identifier: ISC One UDP socket of the link: opening, and moving many datagrams in
+// few system calls with GSO, GRO, sendmmsg and recvmmsg (udp(7)). It never blocks and does not
+// interpret the payload.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -27,8 +27,8 @@ bool is_own(const Address& address);             // this machine has it
 struct SocketOptions {
     std::size_t buffer_size = std::size_t{16} << 20; // wished, of each direction
     bool gso = true, gro = true;
-    // Send with DF. The kernel is kept from believing an ICMP "fragmentation needed", which
-    // anybody can forge: next_error() hands it over instead.
+    // Send with DF. The kernel does not apply an ICMP "fragmentation needed", which can be forged:
+    // next_error() returns it instead.
     bool dont_fragment = true;
     // The kernel takes ESP in UDP out (RFC 3948), and has the states for it.
     bool kernel_esp = false;
@@ -36,8 +36,8 @@ struct SocketOptions {
 
 enum class SendStatus {
     sent,
-    would_block, // nothing of the rest was taken: wait until writable
-    queue_full,  // ENOBUFS, the interface's queue dropped it: nobody says when to try again
+    would_block, // the rest was not sent: wait until writable
+    queue_full,  // ENOBUFS, the interface's queue dropped it; no notice when to retry
     too_big,     // EMSGSIZE
     unreachable, // EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EHOSTDOWN, ENETDOWN
     failed,      // another errno
@@ -81,13 +81,13 @@ class ReceiveRing {
 class UdpSocket {
   public:
     // The filter (filter.hpp) is in place before the first datagram can come. The error names
-    // address and port, and who holds the port if it is taken.
+    // address and port, and the process that uses the port.
     static Result<UdpSocket> open(const Endpoint& local, const SocketOptions& options,
                                   std::span<const sock_filter> filter);
     // Replaces the filter; on error the one before stays.
     Result<void> set_filter(std::span<const sock_filter> filter);
-    // Datagrams that the kernel dropped: what the filter stopped and what found the receive buffer
-    // full. It does not tell one from the other.
+    // Datagrams that the kernel dropped: by the filter or because the receive buffer was full. The
+    // kernel does not distinguish the two.
     std::uint64_t kernel_drops() const;
 
     int fd() const { return fd_.get(); }
@@ -102,7 +102,7 @@ class UdpSocket {
     // the kernel does GSO, else in one sendmmsg.
     SendResult send(const Endpoint& to, std::span<const MutableBytes> packets);
 
-    // Empty: no error waits. Anybody can forge one that is not local.
+    // Empty: no error is queued. One that is not local can be forged.
     std::optional<PathError> next_error();
 
   private:

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// What the link counts, as plain numbers for `encsync status` and `encsync sas`. All count up
-// from the start of the process; peer counters outlive the SAs they came from.
+// SPDX-License-Identifier: ISC Counters of the link for `encsync status` and `encsync sas`. All
+// start with the process; peer counters outlive their SAs.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -14,7 +13,7 @@
 
 namespace encsync::link {
 
-// Datagrams that concern no peer.
+// Datagrams that belong to no peer.
 struct LinkStats {
     std::uint64_t ike_in = 0, ike_out = 0;
     std::uint64_t unknown_source = 0;      // was queued before the socket's filter knew better
@@ -23,7 +22,7 @@ struct LinkStats {
     std::uint64_t keepalive = 0;           // RFC 3948 section 2.3
     std::uint64_t receive_error = 0;       // the socket's, or an ICMP error about no size
     std::uint64_t ike_unknown_address = 0; // to send from no socket of ours, or to no peer
-    std::uint64_t ike_not_sent = 0;        // the socket refused; IKE sends it again
+    std::uint64_t ike_not_sent = 0;        // the socket refused; IKE will retransmit
 };
 
 inline constexpr std::array kLinkCounters = {
@@ -54,7 +53,7 @@ struct PeerStats {
     // By esp::Verdict; ok and dummy stay 0 and are no refusals.
     std::array<std::uint64_t, esp::kVerdicts> refused{};
     std::uint64_t dummy = 0;
-    // Packets that were committed and did not leave, by reason.
+    // Packets that were committed but not sent, by reason.
     std::uint64_t no_sa = 0;              // the SA went away before they were sealed
     std::uint64_t sequence_exhausted = 0; //
     std::uint64_t seal_failed = 0;        //
@@ -62,13 +61,13 @@ struct PeerStats {
     std::uint64_t unreachable = 0;        // EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, ENETDOWN
     std::uint64_t not_sent = 0;           // any other error: last_errno
     int last_errno = 0;
-    std::uint64_t blocked = 0; // times the socket or the queue was full; nothing is lost by it
-    std::uint16_t mtu = 0;     // of the path, as now believed
+    std::uint64_t blocked = 0; // times the socket or the queue was full; nothing is lost
+    std::uint16_t mtu = 0;     // current estimate for the path
     PathMtu::Source mtu_source = PathMtu::Source::configured;
-    bool mtu_answers = false; // the peer answers probes, so what is sent is known to arrive
+    bool mtu_answers = false; // the peer answers probes, so this size is known to arrive
     std::uint64_t mtu_lowered = 0, mtu_raised = 0;
     std::uint64_t mtu_probes = 0;   // dummies sent to see what the path carries
-    std::uint64_t icmp_refused = 0; // "too big" about no packet of ours, or a size that is none
+    std::uint64_t icmp_refused = 0; // "too big" not about a packet of ours, or an invalid size
 
     std::uint64_t refused_total() const {
         std::uint64_t sum = 0;

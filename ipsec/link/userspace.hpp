@@ -8,8 +8,8 @@
 // Single-threaded: everything happens in io's thread, receiving a bounded number of datagrams a
 // turn. Hooks and Receiver are called from there and may use the link (not destroy it).
 //
-// What comes in is refused cheapest first: what the sockets refuse (ike_sockets.hpp); unknown SPI;
-// then by esp::Verdict. Whether an inner packet is one the SA may carry is for the policy to say.
+// Packets are refused by the cheapest check first: by the sockets (ike_sockets.hpp); unknown SPI;
+// then by esp::Verdict. The policy decides whether the SA may carry an inner packet.
 #pragma once
 
 #include "ipsec/link/ike_sockets.hpp"
@@ -59,7 +59,7 @@ class UserspaceLink final : public Tunnel, private EspHandler {
     void commit(PeerId peer, std::size_t size) override;
     void flush() override;
 
-    // Shows clear packets there while somebody looks; null: nowhere. Not owned.
+    // Gets copies of the clear packets while a program captures; null: none. Not owned.
     void show_on(Enc0* enc0) { enc0_ = enc0; }
 
     const LinkStats& stats() const override { return sockets_->stats(); }

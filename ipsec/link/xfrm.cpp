@@ -254,7 +254,7 @@ Result<Xfrm> Xfrm::open(const std::string& interface) {
         return route.error();
     Xfrm made(std::move(*xfrm), std::move(*route), interface);
     if (auto stale = made.remove_stale_interface(); !stale) {
-        made.xfrm_.reset(); // it is not ours to clean up
+        made.xfrm_.reset(); // another owner must clean it up
         return stale.error();
     }
     if (auto flushed = made.flush(); !flushed)
@@ -265,7 +265,7 @@ Result<Xfrm> Xfrm::open(const std::string& interface) {
 Xfrm::~Xfrm() {
     if (!xfrm_)
         return;
-    // What cannot be said to anybody any more; the states' time limits stand.
+    // Errors can no longer be reported; the states' time limits still apply.
     static_cast<void>(flush());
     static_cast<void>(remove_stale_interface());
 }
@@ -345,7 +345,8 @@ Result<void> Xfrm::make_interface(std::uint16_t mtu) {
 
 Result<void> Xfrm::bring_up() {
     const auto index = static_cast<int>(if_nametoindex(interface_.c_str()));
-    // No address of its own, and so nothing to say by itself. Without IPv6 there is none anyway.
+    // No link-local address, so the kernel sends nothing by itself. Without IPv6 there is none
+    // anyway.
     Request quiet(RTM_SETLINK, 0);
     quiet.body<ifinfomsg>()->ifi_index = index;
     nlattr* families = mnl_attr_nest_start(quiet.header(), IFLA_AF_SPEC);
@@ -362,8 +363,8 @@ Result<void> Xfrm::bring_up() {
     return error == 0 ? Result<void>() : failed("bringing up " + interface_, error);
 }
 
-// A socket bound to an interface finds its way there without a route over IPv4, but not over IPv6.
-// The table has the number of the if_id; only what is bound to the interface looks there.
+// A socket bound to an interface needs no route with IPv4, but it does with IPv6. The table number
+// is the if_id; only sockets bound to the interface use the table.
 Result<void> Xfrm::add_route(const boost::asio::ip::address& right) {
     const auto index = static_cast<std::uint32_t>(if_nametoindex(interface_.c_str()));
     Request route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
@@ -483,7 +484,7 @@ Result<void> Xfrm::add_sa(const esp::SaParams& params, const XfrmPair& pair) {
 }
 
 bool Xfrm::keep_sa(const esp::SaParams& params, const XfrmPair& pair, const XfrmState& now) {
-    // The kernel counts from when it was added, by a clock that may be set.
+    // The kernel counts from the time of creation, by wall-clock time.
     const auto wall =
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
                                        std::chrono::system_clock::now().time_since_epoch())
@@ -514,7 +515,7 @@ void Xfrm::remove_sa(const esp::SaParams& params, const XfrmPair& pair) {
     transact(xfrm_.get(), request);
 }
 
-// Everything that carries our if_id, and nothing else.
+// Everything with our if_id, and nothing else.
 Result<void> Xfrm::flush() {
     std::vector<xfrm_usersa_id> states;
     Request list_states(XFRM_MSG_GETSA, NLM_F_DUMP);

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// The kernel's own IPsec, by netlink: an xfrm interface, and the states and policies behind it
-// (Linux, ip-xfrm(8), include/uapi/linux/xfrm.h).
+// SPDX-License-Identifier: ISC The kernel's IPsec, through netlink: an xfrm interface, and the
+// states and policies behind it (Linux, ip-xfrm(8), include/uapi/linux/xfrm.h).
 //
 //     auto xfrm = Xfrm::open("enc0");            // flushes what a killed process left behind
 //     xfrm->make_interface(1438);
@@ -8,9 +7,9 @@
 //     xfrm->add_sa(params, pair);  xfrm->send_on(pair, spi);
 //     every few seconds: xfrm->keep_sa(...)      // or the kernel throws the key away
 //
-// All of ours carry one if_id, made from the interface's name, and each peer a reqid of its own:
-// nobody else's states and policies are touched. A state has a time limit that is put off as long
-// as we live, so that no key outlives its owner for long, however that ends.
+// All our states and policies have one if_id, derived from the interface's name, and each peer its
+// own reqid, so those of other programs are not touched. A state has a time limit that is extended
+// while the process lives, so that no key outlives it for long, even if it is killed.
 #pragma once
 
 #include "ipsec/esp/params.hpp"
@@ -28,7 +27,7 @@ struct mnl_socket;
 
 namespace encsync::link {
 
-// Between two hosts: what a state or policy is about.
+// The two hosts of a state or policy.
 struct XfrmPair {
     boost::asio::ip::address left, right; // both of the outer and of the inner packets
     std::uint16_t natport = 4500;         // of both
@@ -36,7 +35,7 @@ struct XfrmPair {
     std::uint64_t lifepackets = 0; // that an outbound state seals at most; 0: no limit
 };
 
-// What the kernel says of a state.
+// A state as reported by the kernel.
 struct XfrmState {
     std::uint64_t packets = 0, bytes = 0;
     std::uint64_t replayed = 0, failed = 0;
@@ -52,10 +51,10 @@ std::uint32_t xfrm_reqid(const std::string& interface, const boost::asio::ip::ad
 
 class Xfrm {
   public:
-    // What the kernel lacks for this, in words; nothing: it has all of it. Tried out, as modules
-    // come when they are asked for.
+    // What the kernel lacks for this, as text; nothing: it has everything. Tested by trying,
+    // because modules are loaded on demand.
     static Result<void> probe(bool ipv6);
-    // Removes what a process before us left under this interface's name. The error says what the
+    // Removes what an earlier process left under this interface's name. The error names what the
     // kernel lacks.
     static Result<Xfrm> open(const std::string& interface);
     Xfrm(Xfrm&&) noexcept = default;
@@ -74,7 +73,7 @@ class Xfrm {
     void remove_policies(const XfrmPair& pair);
 
     Result<void> add_sa(const esp::SaParams& params, const XfrmPair& pair);
-    // Puts the end of a state off. `params` without the key will do. False: it is gone.
+    // Extends a state's time limit. `params` need not have the key. False: the state is gone.
     bool keep_sa(const esp::SaParams& params, const XfrmPair& pair, const XfrmState& now);
     std::optional<XfrmState> read_sa(const esp::SaParams& params, const XfrmPair& pair) const;
     void remove_sa(const esp::SaParams& params, const XfrmPair& pair);

@@ -8,8 +8,8 @@
 namespace encsync::channel {
 namespace {
 
-// One walk over a message's fields serves both ways: with a Writer it stores them, with a Reader
-// it fills them in. So what is sent and what is understood cannot drift apart.
+// One walk over a message's fields serves both ways: with a Writer it stores them, with a Reader it
+// fills them in. So encoding and decoding always match.
 
 class Writer {
   public:
@@ -117,7 +117,7 @@ void choice(Archive& a, Enum& value, Enum last, std::string_view field) {
 template<class Archive>
 void text(Archive& a, std::string& value, std::string_view field) {
     a.bytes(value, kMaxText, field);
-    // The other end hands these to C, where a NUL would cut them short unseen.
+    // The other end passes these to C code, where a NUL would silently truncate them.
     if (value.find('\0') != std::string::npos)
         a.refuse(field, "NUL byte");
 }
@@ -367,7 +367,7 @@ void wipe_array(std::array<std::uint8_t, N>& secret) {
 
 Result<std::vector<std::uint8_t>> encode(const Message& message) {
     std::vector<std::uint8_t> packet;
-    // All at once, so that no secret is left behind in a smaller buffer that was outgrown.
+    // Allocated once, so that growing leaves no secret in a freed buffer.
     packet.reserve(2048 + 5 * kMaxText + kMaxCredentialBytes);
     if (const auto* in = std::get_if<IkeIn>(&message))
         packet.reserve(in->datagram.size() + 128);

@@ -5,9 +5,9 @@
 //     Result<std::vector<std::uint8_t>> packet = encode(Ping{.cookie = 7});
 //     Result<Message> message = decode(*packet);
 //
-// decode() refuses, by name, whatever is not exactly one well-formed message. Neither end trusts
-// the other's lengths. All numbers travel in network order. A packet or message that carries a
-// secret (Identity, Peer, AddSa) is wiped by whoever is done with it: wipe().
+// decode() refuses everything that is not exactly one well-formed message, with a reason. Neither
+// end trusts the other's lengths. All numbers are in network order. The last user of a packet or
+// message with a secret (Identity, Peer, AddSa) wipes it: wipe().
 #pragma once
 
 #include "ipsec/esp/params.hpp"
@@ -34,8 +34,8 @@ using Ed25519Seed = std::array<std::uint8_t, 32>; // secret: wiped after use
 
 // ---- encsyncd to plugin --------------------------------------------------------------------
 
-// First message on the channel, and again after keys changed: who we are. The first identity is
-// the one we sign with; with two (an identity being rotated) the second is the one to come.
+// First message on the channel, and again after keys changed: our identity. We sign with the first;
+// with two (an identity being rotated) the second is the next one.
 struct Identity {
     std::string name; // IKE id of type FQDN
     std::vector<Ed25519Seed> seeds;
@@ -45,7 +45,7 @@ struct Identity {
 struct Peer : ike::Peer {
     PeerId id = kNoPeer;
     net::Endpoint left, right;            // outer addresses and UDP ports (500) of IKE_SA_INIT
-    std::uint16_t natport = 4500;         // where both go on with IKE and ESP in UDP (RFC 3948)
+    std::uint16_t natport = 4500;         // where both continue with IKE and ESP in UDP (RFC 3948)
     net::Address inner_left, inner_right; // traffic selectors, protocol 240
     ike::Authentication auth;
     bool transport_mode = false;
@@ -63,8 +63,8 @@ struct IkeIn {
 struct Initiate {
     PeerId id = kNoPeer;
 };
-// Negotiate new CHILD and IKE SAs now, each with a key exchange of its own, and retire the old.
-// reauthenticate: prove the identity anew as well (make before break).
+// Negotiate new CHILD and IKE SAs now, each with a key exchange of its own, and delete the old.
+// reauthenticate: also authenticate again (make before break).
 struct Rekey {
     PeerId id = kNoPeer;
     bool reauthenticate = false;
@@ -74,7 +74,7 @@ struct Expire {
     std::uint32_t spi = 0; // of ours, inbound
 };
 struct Shutdown {}; // delete all SAs, tell the peers, exit
-// Answered by Pong from one of charon's worker threads: shows that it still does its work.
+// Answered by Pong from one of charon's worker threads: shows that charon does not hang.
 struct Ping {
     std::uint32_t cookie = 0;
 };
@@ -98,10 +98,10 @@ struct DeleteSa {
 enum class PeerEventKind : std::uint8_t {
     connecting = 1,
     up = 2,           // IKE and CHILD SA established
-    down = 3,         // the last CHILD_SA goes; text: why, if it was not us who closed it
-    rekeyed = 4,      // one more CHILD_SA that is sent on from now
+    down = 3,         // the last CHILD_SA is deleted; text: why, unless we closed it
+    rekeyed = 4,      // a further CHILD_SA, used for sending from now on
     auth_failed = 5,  // text: why (unknown key, wrong id, ...)
-    no_proposal = 6,  // text: ours against theirs where known
+    no_proposal = 6,  // text: our proposals and theirs, if known
     unreachable = 7,  // no answer; tried again with back-off
     peer_deleted = 8, // the peer closed the SA: down follows
 };
@@ -110,7 +110,7 @@ struct PeerEvent {
     PeerEventKind kind = PeerEventKind::connecting;
     std::string text;                 // one line for a person; may be empty
     std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
-    // With these: what it proved itself with. None: not by a raw public key.
+    // With these: the key that authenticated it. None: not a raw public key.
     std::vector<Ed25519Public> key{}; // one at most
 };
 struct LogLine {
@@ -126,12 +126,12 @@ using Message = std::variant<Identity, Peer, RemovePeer, IkeIn, Initiate, Rekey,
                              Hello, IkeOut, AddSa, DeleteSa, PeerEvent, LogLine, Ping, Pong>;
 
 // Returns exactly the packet to send. A message that decode() would refuse (a string too long, a
-// value out of range) is refused here already, with the same reason.
+// value out of range) is already refused here, with the same reason.
 Result<std::vector<std::uint8_t>> encode(const Message& message);
 // The reason names the field: "peer.psk: truncated", "unknown message type 99".
 Result<Message> decode(Bytes packet);
 
-// Overwrites what is secret, so that it does not stay in freed memory.
+// Overwrites secrets, so that they do not stay in freed memory.
 void wipe(std::vector<std::uint8_t>& packet);
 void wipe(Message& message);
 

@@ -7,8 +7,8 @@
 namespace encsync::supervisor {
 
 std::string charon_config(const CharonOptions& options) {
-    // A request is sent at once and then every second; it is given up one second after the last
-    // try, so that it all fits into dpdtimeout, of which DPD's own pause takes up to a second.
+    // A request is sent at once and then every second; it times out one second after the last try,
+    // so that everything fits into dpdtimeout, including up to a second of DPD's own delay.
     const auto tries = std::clamp<long>(options.dpdtimeout.count() - 2, 1, 600);
     return fmt::format(R"(charon {{
     # What is not needed is not there: no files, no other sockets, no kernel.

@@ -13,12 +13,12 @@ namespace {
 
 // clang-format off
 constexpr int kRefused[] = {
-    // Others' memory.
+    // Memory of other processes.
     SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
     // The shape of the file system; namespaces, in which one would be root again.
     SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(move_mount), SCMP_SYS(open_tree),
     SCMP_SYS(pivot_root), SCMP_SYS(chroot), SCMP_SYS(unshare), SCMP_SYS(setns),
-    // Code in the kernel, and what exploits of it are made with.
+    // Loading kernel code, and calls that kernel exploits use.
     SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(kexec_load),
     SCMP_SYS(kexec_file_load), SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd),
     SCMP_SYS(io_uring_setup), SCMP_SYS(personality),
@@ -37,15 +37,15 @@ bool filter_charon() {
     }
     int result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
     const auto refuse = [&](int call, int error, std::initializer_list<scmp_arg_cmp> when = {}) {
-        // A call that this architecture does not have has a negative number, and no caller.
+        // A call that this architecture lacks has a negative number and is never made.
         if (result == 0 && call >= 0)
             result = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(static_cast<unsigned>(error)),
                                             call, static_cast<unsigned>(when.size()), when.begin());
     };
     for (const int call : kRefused)
         refuse(call, EPERM);
-    // A user namespace by another door. What clone3 is asked for cannot be seen from here; without
-    // it, threads are made by clone.
+    // Another way to create a user namespace. The filter cannot see the arguments of clone3;
+    // without it, libc creates threads with clone.
     refuse(SCMP_SYS(clone), EPERM, {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER)});
     refuse(SCMP_SYS(clone3), ENOSYS);
     // No network, not even the empty one: syslog's kind of socket is the only one.

@@ -1,7 +1,6 @@
-// SPDX-License-Identifier: ISC
-// The system calls that charon and its launcher are refused. charon is another's program, so this
-// names what it must not do, rather than all that it may: capabilities, user and namespaces have
-// taken the rest from it. seccomp(2).
+// SPDX-License-Identifier: ISC The system calls that charon and its launcher may not use
+// (seccomp(2)). charon is third-party code, so this is a deny list instead of an allow list;
+// missing capabilities, its user and namespaces prevent the rest.
 #pragma once
 
 namespace encsync::supervisor {

@@ -27,7 +27,7 @@
 namespace encsync::supervisor {
 namespace {
 
-// Room for a burst: IKE datagrams of some kilobytes, and SAs of all peers at once.
+// Large enough for a burst: IKE datagrams of some kilobytes, and SAs of all peers at once.
 constexpr int kChannelBuffer = 4 << 20;
 constexpr int kChannelFd = 3;     // in the child
 constexpr int kPatience = 10'000; // ms for what takes the launcher next to nothing
@@ -53,7 +53,7 @@ struct Plan {
     pid_t parent;
 };
 
-// Says on stderr what failed, and ends. Only async-signal-safe calls.
+// Reports the failure on stderr and exits. Only async-signal-safe calls.
 [[noreturn]] void give_up(const char* what) {
     const char* why = ::strerrordesc_np(errno);
     for (const char* part : {"charon cannot be started: ", what, ": ", why})
@@ -105,7 +105,7 @@ void furnish(const Plan& plan) {
     write_file(kConfig, plan.config);
     bind(charon, kCharon);
     bind(plugin, kPlugin);
-    // Last: what belongs to another is closed to us, too, without CAP_DAC_OVERRIDE.
+    // Last: without CAP_DAC_OVERRIDE, we cannot access files of other users either.
     must(::chown(kRun, plan.uid, plan.gid) == 0, "chown /run");
 }
 
@@ -119,7 +119,8 @@ void drop_privileges(const Plan& plan) {
     must(filter_charon(), "seccomp");
     const rlimit none{0, 0};
     must(::setrlimit(RLIMIT_CORE, &none) == 0, "RLIMIT_CORE");
-    // After setuid, which would clear it. If we died before this, our parent is another by now.
+    // After setuid, which would clear it. If our parent died before this, we have another parent
+    // now.
     must(::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "PDEATHSIG");
     if (::getppid() != plan.parent)
         ::_exit(126);
@@ -150,7 +151,7 @@ struct Mail {
     std::array<int, kMostFds> fds{-1, -1};
 };
 
-// Async-signal-safe, as all of this has to be between fork and exec.
+// Async-signal-safe, as everything between fork and exec must be.
 bool post(int socket, const Packet& packet, std::span<const int> fds = {}) {
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMostFds)> control{};
     iovec data{const_cast<Packet*>(&packet), sizeof packet};
@@ -206,7 +207,7 @@ bool readable(int fd, int timeout) {
 
 [[noreturn]] void become_charon(const Plan& plan, int channel, int output, pid_t launcher) {
     ::dup2(output, STDERR_FILENO);
-    // If the launcher died before this, our parent is another by now.
+    // If the launcher died before this, we have another parent now.
     must(::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "PDEATHSIG");
     if (::getppid() != launcher)
         ::_exit(126);
@@ -217,7 +218,7 @@ bool readable(int fd, int timeout) {
              ::dup2(channel, kChannelFd) >= 0 && ::dup2(null, STDIN_FILENO) >= 0,
          "descriptors");
     must(::syscall(SYS_close_range, kChannelFd + 1, ~0U, 0) == 0, "close_range");
-    // One that was killed leaves it behind, and the next would take it for one that lives.
+    // A killed charon leaves it behind, and the next would think that one is running.
     ::unlink("/run/charon.pid");
 
     const std::array<const char*, 3> argv{"charon", "--use-syslog", nullptr};
@@ -231,7 +232,7 @@ bool readable(int fd, int timeout) {
     give_up(plan.charon);
 }
 
-// Until it ends, or encsyncd does, or says that it shall.
+// Until it ends, encsyncd ends, or encsyncd orders its end.
 void look_after(const Plan& plan, pid_t charon, int pidfd) {
     for (;;) {
         std::array<pollfd, 2> wait{{{pidfd, POLLIN, 0}, {plan.socket, POLLIN, 0}}};
@@ -294,7 +295,7 @@ void launch(const Plan& plan, int channel, int output) {
     must(::chdir("/") == 0, "chdir");
     furnish(plan);
     drop_privileges(plan);
-    // Nothing of encsyncd's stays but its end of the line.
+    // Only the socket to encsyncd stays open.
     const int line = ::fcntl(plan.socket, F_DUPFD_CLOEXEC, 10);
     must(line >= 0 && ::dup2(plan.null, STDIN_FILENO) >= 0 && ::dup2(plan.null, STDOUT_FILENO) >= 0,
          "descriptors");
@@ -378,7 +379,7 @@ Result<CharonLauncher> CharonLauncher::open(const CharonOptions& options) {
 CharonLauncher::CharonLauncher(CharonLauncher&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)), socket_(std::move(other.socket_)) {}
 
-// It goes when its line is cut, and charon with it.
+// Closing the socket ends the launcher and charon.
 CharonLauncher::~CharonLauncher() {
     socket_.reset();
     if (pid_ > 0)

@@ -1,14 +1,14 @@
-// SPDX-License-Identifier: ISC
-// Starts Debian's charon as a child that can do nothing but think: own empty network namespace,
-// own mount namespace with a /run of its own, an unprivileged user, no capabilities, no way to new
-// ones, no core dumps, and it dies with us. Its only way out is the channel (channel.hpp).
+// SPDX-License-Identifier: ISC Starts Debian's charon as a confined child: own empty network
+// namespace, own mount namespace with its own /run, an unprivileged user, no capabilities and no
+// way to get any, no core dumps, and it is killed when we end. Its only connection is the channel
+// (channel.hpp).
 //
 //     Result<CharonLauncher> launcher = CharonLauncher::open(options);    // as root
 //     Result<CharonProcess> charon = launcher->launch();                  // as anybody
 //
-// The launcher is a process that has gone into these namespaces and has given up everything
-// already; each charon is its child. So once it is there, nobody needs any privilege to start
-// another charon, or to end one. It is forked from this process: open it before there are secrets.
+// The launcher is a process that has already entered these namespaces and dropped all privileges;
+// each charon is its child. So once it runs, starting or ending a charon needs no privilege. It is
+// forked from this process: open it before there are secrets.
 #pragma once
 
 #include "util/fd.hpp"
@@ -25,7 +25,7 @@ struct CharonOptions {
     std::string charon = "/usr/lib/ipsec/charon";
     std::string plugin;          // path of libstrongswan-encsync.so
     std::string user = "nobody"; // name; charon runs as this user and its group
-    // A peer that does not answer an IKE request for so long is given up.
+    // A peer that does not answer an IKE request for this long counts as dead.
     std::chrono::seconds dpdtimeout{5};
     bool debug = false; // pass on all of charon's log
 };

@@ -49,7 +49,7 @@ struct Supervisor::Charon {
 
     std::string line;                   // of output, not complete
     std::deque<std::string> last_words; // for when it fails to come up
-    std::string reason;                 // if we know why it ends: we ended it
+    std::string reason;                 // whether we ended it
 };
 
 template<class F>
@@ -176,7 +176,8 @@ void Supervisor::remove_peer(PeerId peer) {
 
 void Supervisor::ike_in(const net::Endpoint& from, const net::Endpoint& to, Bytes datagram) {
     counters_.ike_in++;
-    // IPv6 has room for a little more than the channel: nothing that IKE ever sends.
+    // An IPv6 datagram can be slightly larger than a channel message, but IKE never sends one that
+    // large.
     if (!up_ || datagram.size() > channel::kMaxDatagram) {
         counters_.ike_in_dropped++;
         return;
@@ -256,7 +257,7 @@ void Supervisor::read_messages(int most) {
         if (size < 0 && errno == EAGAIN)
             break;
         if (size <= 0) {
-            // Closed: it ends by itself, or is of no more use. How it ended will say which.
+            // Closed: charon is ending or has become useless. Its exit status will show which.
             kill({});
             return;
         }
@@ -323,7 +324,7 @@ void Supervisor::greet(const channel::Hello& hello) {
 
 void Supervisor::ping() {
     Charon& charon = *charon_;
-    // Counted, not timed: if it was this process that stood still, the answer is there, unread.
+    // Counted, not timed: if this process was stopped, the answer is waiting unread.
     if ((charon.pinged - charon.ponged) * options_.ping_interval >= options_.hang_timeout)
         return kill("charon does not answer and was killed");
     send(channel::Ping{++charon.pinged});
@@ -376,7 +377,7 @@ void Supervisor::reap() {
     const std::string reason = !charon_->reason.empty() ? charon_->reason
                                : status                 ? how_it_ended(*status)
                                                         : "charon ended with its launcher";
-    // What it still said before it ended: the DELETEs of a shutdown, its last words.
+    // Output from before it ended: the DELETEs of a shutdown, its last log lines.
     read_messages(10000);
     read_output();
     lost(reason);

@@ -1,17 +1,17 @@
-// SPDX-License-Identifier: ISC
-// Keeps one charon running as encsyncd's IKE daemon: starts it, feeds it the identity and the
-// peers, notices when it dies or hangs, starts it again. What it negotiates comes back through
-// the Owner. Single-threaded: everything happens on the io_context given.
+// SPDX-License-Identifier: ISC Keeps one charon running as encsyncd's IKE daemon: starts it, passes
+// it the identity and the peers, detects when it dies or hangs, and restarts it. The SAs that it
+// negotiates are reported to the Owner. Single-threaded: everything happens on the io_context
+// given.
 //
 //     Supervisor ike(io, options, owner);
 //     ike.set_identity(identity); ike.set_peer(minnie); Result<void> up = ike.start();
 //
 // The owner hands IKE datagrams over with ike_in() and sends those of on_ike_out(), both without
 // the non-ESP marker of RFC 3948. Identity and peers are kept (secrets wiped at the end), so that
-// a new charon can be told again; nobody else has to.
+// they can be passed to a new charon.
 //
 // When charon is lost, so are its IKE_SAs: the owner drops all SAs at on_charon_lost(), and peers
-// negotiate anew.
+// negotiate again.
 #pragma once
 
 #include "ipsec/plugin/channel.hpp"
@@ -46,17 +46,17 @@ class Owner {
   public:
     virtual ~Owner() = default;
     virtual void on_ike_out(const channel::IkeOut& datagram) = 0;
-    // The outbound SA that was added last is the one to send on. The keys are wiped afterwards.
+    // Send on the outbound SA that was added last. The keys are wiped afterwards.
     virtual void on_add_sa(const channel::AddSa& sa) = 0;
     virtual void on_delete_sa(const channel::DeleteSa& sa) = 0;
     virtual void on_peer_event(const channel::PeerEvent& event) = 0;
     virtual void on_log(const channel::LogLine& line) = 0;
-    // charon answers, and knows identity and peers.
+    // charon answers, and has identity and peers.
     virtual void on_charon_up(const std::string& version) = 0;
-    // All SAs are to be dropped now. A new charon is on its way, unless stop() was called.
+    // All SAs must be dropped now. A new charon is on its way, unless stop() was called.
     virtual void on_charon_lost(const std::string& reason) = 0;
-    // And none can be started any more: its launcher is gone, and to make another takes privileges
-    // that were given up.
+    // Also, no charon can be started any more: its launcher is gone, and creating another needs
+    // privileges that were dropped.
     virtual void on_charon_impossible(const std::string& reason) = 0;
 };
 
@@ -86,16 +86,16 @@ class Supervisor {
     Supervisor& operator=(const Supervisor&) = delete;
 
     // Forks charon's launcher: to be called as root, before there are secrets in this process.
-    // start() does it if nobody has. Fails if charon cannot be started at all (no package, no user,
-    // not root).
+    // start() does it if needed. Fails if charon cannot be started at all (no package, no user, not
+    // root).
     Result<void> prepare();
-    // What goes wrong later is reported by on_log() and tried again.
+    // Later failures are reported by on_log() and retried.
     Result<void> start();
     // Lets charon tell the peers, for at most shutdown_timeout; then `done`, once.
     void stop(std::function<void()> done);
 
-    // Taken over at any time, and told to every charon to come. Changed peers keep their SAs unless
-    // addresses or ids differ, or no key of theirs is trusted any longer.
+    // May be called at any time; also passed to every later charon. Changed peers keep their SAs
+    // unless addresses or ids differ, or none of their keys is trusted any longer.
     Result<void> set_identity(channel::Identity identity);
     Result<void> set_peer(channel::Peer peer);
     void remove_peer(PeerId peer);

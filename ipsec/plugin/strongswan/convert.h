@@ -26,7 +26,7 @@ identification_t *encsync_fqdn(const char *name);
 /** A certificate from its DER; NULL if it is none. */
 certificate_t *encsync_x509(const uint8_t *der, size_t len);
 
-/** The raw public key with which an end of an IKE_SA proved itself; FALSE: there is none. */
+/** The raw public key with which an end of an IKE_SA authenticated; FALSE: there is none. */
 bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE]);
 
 /** The fingerprint of a public key, as "encsync keys show" prints it. Buffer of 64 bytes. */

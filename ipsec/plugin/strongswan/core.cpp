@@ -45,7 +45,7 @@ Core& core() {
     return instance;
 }
 
-// IKE datagrams and log lines may be lost; orders about SAs and peers may not.
+// IKE datagrams and log lines may be lost; messages about SAs and peers may not.
 enum class Delivery { may_be_lost, sure };
 
 bool send(const Message& message, Delivery delivery = Delivery::sure) {
@@ -109,7 +109,7 @@ std::string name_of(PeerId id) {
 }
 
 void carry_out(const channel::Identity& m) {
-    // The first is the one we sign with. Its successor is not needed until it takes its place.
+    // We sign with the first. The next one is not needed yet.
     core().orders.set_identity(m.name.c_str(), m.seeds.front().data());
 }
 
@@ -197,7 +197,7 @@ void carry_out(const M&) {
     log(4, "refused a message that only the plugin sends");
 }
 
-// The peer decides which ports mean 500 and 4500; a datagram from anywhere else is nobody's.
+// The peer determines which ports stand for 500 and 4500; datagrams from other ports are dropped.
 bool take_datagram(const channel::IkeIn& m, encsync_ike_t& ike) {
     std::lock_guard lock(core().mutex);
     const channel::Peer* peer = core().peers.find(core().peers.by_address(address(m.from.address)));
@@ -423,7 +423,7 @@ void encsync_core_event(uint8_t id, encsync_event_t kind, const char* text, uint
     std::lock_guard lock(core().mutex);
     if (event.kind == channel::PeerEventKind::unreachable)
         core().peers.unanswered(id);
-    // encsyncd counts what is repeated, but anybody can make it come fast.
+    // encsyncd counts repeats, but an attacker can trigger them at a high rate.
     if (core().peers.worth_telling(event, Clock::now()))
         send(event);
     else if (event.kind != channel::PeerEventKind::connecting)

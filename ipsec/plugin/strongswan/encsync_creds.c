@@ -74,7 +74,7 @@ struct private_encsync_creds_t {
  */
 static void replace_set(mem_cred_t **place, mem_cred_t *fresh)
 {
-	/* the new one first: who looks just now finds something */
+	/* the new one first, so a concurrent lookup always finds one */
 	if (fresh)
 	{
 		lib->credmgr->add_set(lib->credmgr, &fresh->set);

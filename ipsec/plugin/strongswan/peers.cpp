@@ -173,7 +173,7 @@ bool Peers::worth_telling(const channel::PeerEvent& event, Clock::time_point now
     Told& told = told_[std::min<std::size_t>(event.peer, kMaxPeers)];
     if (told.kind == event.kind && told.text == event.text && now - told.at < kRepeat)
         return false;
-    // That it is tried again is no news between two failures of the same kind.
+    // A retry between two failures of the same kind is not reported.
     if (event.kind == channel::PeerEventKind::connecting && told.at != Clock::time_point{} &&
         now - told.at < kRepeat)
         return false;

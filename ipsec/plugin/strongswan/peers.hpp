@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The configured peers and how each fares: who initiates, when to try again, what of it is news.
-// No clock and no I/O of its own; the caller holds the lock.
+// The configured peers and the state of each: who initiates, when to retry, which changes to
+// report. It has no clock and does no I/O; the caller holds the lock.
 #pragma once
 
 #include "ipsec/plugin/channel.hpp"
@@ -21,7 +21,7 @@ struct PeerChange {
     bool withdrawn = false; // a key of it is no longer trusted
 };
 
-// How one peer fares. (Not nested: clang 14 refuses an optional of a nested aggregate.)
+// The state of one peer. (Not nested: clang 14 refuses an optional of a nested aggregate.)
 struct PeerEntry {
     channel::Peer config;
     bool removed = false;
@@ -35,7 +35,7 @@ struct PeerEntry {
 };
 // Why a peer is down.
 enum class End { ours, closed_by_peer, unanswered };
-// What was last told of it.
+// The last report about it.
 struct Told {
     channel::PeerEventKind kind{};
     std::string text;
@@ -44,9 +44,9 @@ struct Told {
 
 class Peers {
   public:
-    // Takes the peer in, but for what is secret.
+    // Adds the peer, without its secrets.
     PeerChange set(const channel::Peer& peer);
-    // Its SAs are still being closed, and for that it has to be reached for a while.
+    // Its SAs are still being closed, so it must stay reachable for a while.
     void remove(PeerId id);
 
     const channel::Peer* find(PeerId id) const;
@@ -58,17 +58,17 @@ class Peers {
     void renewed(PeerId id);
     std::uint32_t renewals(PeerId id) const;
 
-    // Outbound SAs come and go: this says whether the peer is up.
+    // Outbound SAs were added or removed: updates whether the peer is up.
     void up(PeerId id);
-    // Returns whose doing it was.
+    // Returns which end caused it.
     End down(PeerId id, Clock::time_point now);
-    // The peer closes an SA, or does not answer: news only if that turns out to be the end.
+    // The peer closes an SA, or does not answer: reported only if the peer then goes down.
     void closed_by_peer(PeerId id);
     void unanswered(PeerId id);
     void still_up(PeerId id); // an SA is gone, and was not the last
 
     bool due(PeerId id, bool connecting, bool established, Clock::time_point now);
-    // Whether it is news.
+    // Whether to report it.
     bool worth_telling(const channel::PeerEvent& event, Clock::time_point now);
 
   private:

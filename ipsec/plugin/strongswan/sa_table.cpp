@@ -50,7 +50,7 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
 std::vector<Report> SaTable::add(const Sa& sa, Peers& peers) {
     std::vector<Report> reports;
     Sa entry = sa;
-    // Counted before it is in the table, so that the first is seen to be the first.
+    // Counted before it is in the table, so that the first is recognized as the first.
     if (!is_outbound(entry) || entry.hold_for == 0)
         put_to_use(entry, peers, reports);
     sas_.push_back(entry);
@@ -95,7 +95,7 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
     if (!used)
         return reports; // encsyncd never heard of it
 
-    // Why comes before the fact.
+    // The reason is reported before the event.
     if (sa.direction == esp::Direction::outbound && in_use(sa.peer) > 0) {
         peers.still_up(sa.peer);
     } else if (sa.direction == esp::Direction::outbound) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The SAs that charon has made, and what encsyncd is told of them. The daemon always sends on
-// the newest outbound SA it was given, so the order of these reports is what makes a rekey lose
-// no packet. No I/O; the caller holds the lock and sends the reports in their order.
+// The SAs that charon has made, and the reports to encsyncd about them. The daemon always sends on
+// the newest outbound SA, so the order of the reports ensures that a rekey loses no packet. No I/O;
+// the caller holds the lock and sends the reports in their order.
 #pragma once
 
 #include "ipsec/plugin/channel.hpp"
@@ -37,10 +37,10 @@ class SaTable {
     bool inbound(std::uint32_t spi, encsync_address_t& dst) const;
 
     std::vector<Report> add(const Sa& sa, Peers& peers);
-    // The peer has shown that it has the SAs that were made with this IKE_SA.
+    // The peer has shown that it has the SAs made with this IKE_SA.
     std::vector<Report> release(std::uint32_t ike_unique_id, Peers& peers);
     // The peer closes an old SA, as it does as soon as it has the next one (make before break).
-    // That shows it as well as an answer would, and sending shall not pause.
+    // That is as good as an answer, and sending must not pause.
     std::vector<Report> take_over(PeerId peer, Peers& peers);
     std::vector<Report> remove(std::uint32_t spi, const encsync_address_t& dst, Peers& peers);
 
