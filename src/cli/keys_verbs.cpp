@@ -132,8 +132,8 @@ Result<std::optional<json::array>> ask_peers(const Options& options) {
     return std::optional(std::move(*list));
 }
 
-// Without the older identity every peer must take the newer one. The error names those that have
-// not shown that they do.
+// Without the older identity every peer must accept the newer one. The error names the peers that
+// have not shown that.
 Result<void> may_retire(const Options& options, const keys::Identity& newer) {
     auto peers = ask_peers(options);
     if (!peers)
@@ -157,7 +157,7 @@ Result<void> may_retire(const Options& options, const keys::Identity& newer) {
                              fmt::join(missing, ", "), missing.size() == 1 ? "has" : "have")};
 }
 
-// Nobody may be connected with the older key of a peer, which would cut it off.
+// No peer may be connected with its older key, because that would cut it off.
 Result<void> may_retire(const Options& options, const keys::TrustedKey& older) {
     auto peers = ask_peers(options);
     if (!peers)
@@ -198,7 +198,7 @@ Result<std::string> read_public_file(const std::string& path) {
     return text;
 }
 
-// The key of a peer that is not encsync says neither whose it is nor how old.
+// The key of a peer that is not encsync has neither a name nor a date.
 Result<std::vector<keys::PublicKey>> read_foreign(std::string_view text, const std::string& name) {
     if (auto good = keys::check_name(name); !good)
         return good.error();

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Whether this machine can run a configuration that is good by itself: addresses, interfaces,
-// users, keys. Every fault is found, not only the first.
+// SPDX-License-Identifier: ISC Checks whether this machine can run a valid configuration:
+// addresses, interfaces, users, keys. Every fault is found, not only the first.
 //
 //     for (const std::string& fault : check_live(*loaded.config, "/run/encsync"))
 //         fmt::print("{}\n", fault);

@@ -1,11 +1,10 @@
-// SPDX-License-Identifier: ISC
-// What encsyncd and the key store say, as text for a person. Pure functions from the JSON of the
-// control socket (or of `encsync ... --json`) to lines, each ended.
+// SPDX-License-Identifier: ISC Formats the answers of encsyncd and the key store as text. Pure
+// functions from the JSON of the control socket (or of `encsync ... --json`) to lines, each ended.
 //
 //     std::fputs(cli::render_status(*client.call({{"command", "status"}})).c_str(), stdout);
 //
 // A field that is missing or of another type, from a daemon of another version, becomes "-".
-// Nothing that a terminal would obey gets through: control characters become '?'.
+// Control characters become '?', so that they cannot affect the terminal.
 #pragma once
 
 #include <boost/json.hpp>

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// Telling this node's role: once, by an administrator or a script, or all that keepalived writes
-// into its FIFO. keepalived(8) says it once, so a role also reaches a daemon that is not there.
+// SPDX-License-Identifier: ISC Sets this node's role: once, by an administrator or a script, or for
+// each line in keepalived's FIFO. keepalived(8) reports a change only once, so a role is also
+// stored for a daemon that does not run.
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
@@ -89,7 +89,7 @@ int set_role(const Options& options, const std::string& word) {
     for (const Role role : {Role::active, Role::standby})
         if (word == sync::to_string(role))
             told.role = role;
-    // A daemon that begins meanwhile may have read what was left there before.
+    // A daemon that starts meanwhile may have read the previous role there.
     for (const bool left : {false, true}) {
         auto client = Client::connect_if_running(options.run_dir);
         if (!client)

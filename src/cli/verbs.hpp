@@ -41,7 +41,7 @@ int reload(const Options& options);
 constexpr int kOvertaken = 3; // exit status: a request for a role that was begun later has won
 
 int set_role(const Options& options, const std::string& role);
-// What keepalived is to be listened to for, and where.
+// Which group or instance of keepalived to follow, and where.
 struct VrrpSource {
     std::string group, instance; // one of them
     std::string fifo;
@@ -76,7 +76,7 @@ int keys_trust(const Options& options, const std::string& file, const std::strin
 int keys_list(const Options& options);
 int keys_rotate_identity(const Options& options);
 // The older of a peer's two keys, or without a peer, of this node's two identities. Refused while
-// that would cut somebody off, unless forced.
+// that would cut off a peer, unless forced.
 int keys_retire(const Options& options, const std::string& peer, bool force);
 int keys_forget(const Options& options, const std::string& name);
 

@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// What must hold between values, once each of them is good by itself.
+// SPDX-License-Identifier: ISC Checks between values, after each has been checked by itself.
 #pragma once
 
 #include "config/grammar.hpp"

@@ -7,8 +7,8 @@
 //     if (!loaded.config)
 //         return 1;
 //
-// Everything that is wrong is reported at once. There is a Config only if nothing is: warnings
-// leave it there, an error does not. No exception comes out of this room.
+// All errors are reported at once. There is a Config only without errors; warnings do not matter.
+// These functions throw no exceptions.
 #pragma once
 
 #include "config/diagnostic.hpp"
@@ -47,7 +47,7 @@ enum class Authby { pubkey, psk };
 // default_setup() and default_conn() give them.
 struct Setup {
     std::string node;
-    std::string table; // a word of the option; table/factory.hpp knows them
+    std::string table; // a value of the option; see table/factory.hpp
     std::string syncdev;
     Ipsec ipsec{};
     std::string keydir;
@@ -105,7 +105,7 @@ struct Loaded {
     std::vector<Diagnostic> diagnostics; // by place in the files
 };
 
-// What parse() needs of the world outside the text; tests and the fuzzer have their own.
+// The environment of parse() besides the text; tests and the fuzzer have their own.
 class Environment {
   public:
     virtual ~Environment() = default;

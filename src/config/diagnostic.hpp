@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: ISC
-// What is wrong with a configuration, where, and what was probably meant.
+// SPDX-License-Identifier: ISC An error or warning about a configuration, its place, and what was
+// probably meant.
 //
 //     for (const auto& d : loaded.diagnostics)
 //         std::fputs(render(d).c_str(), stderr);
 //
-// A diagnostic owns its text, all of it printable UTF-8: bytes of the file that a terminal might
-// obey (control characters) or cannot show (broken UTF-8) have become '?'.
+// A diagnostic owns its text, all of it printable UTF-8: control characters and broken UTF-8 are
+// replaced by '?'.
 #pragma once
 
 #include <span>

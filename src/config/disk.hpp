@@ -10,7 +10,7 @@ class Disk final : public Environment {
   public:
     std::vector<std::string> expand(const std::string& pattern,
                                     const std::string& including_file) override;
-    // Refuses what is no regular file (a pipe would make us wait), and more than kMaxFileSize.
+    // Refuses anything but a regular file (a pipe would block us), and more than kMaxFileSize.
     Result<std::string> read(const std::string& path) override;
     std::string host_name() override;
 };

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// The grammar: files to sections of key and value, each with its place. Knows no option; says
-// what is wrong with the form and goes on with the next line.
+// SPDX-License-Identifier: ISC The grammar: files to sections of key and value, each with its
+// place. It knows no options; it reports syntax errors and continues with the next line.
 //
 //     Document document;
 //     Report report;

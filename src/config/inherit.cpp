@@ -55,8 +55,8 @@ void Inheritance::check(const Section& section, Report& report) {
     }
 }
 
-// Searches the shortest way from a section back to itself, so that a loop is told at each of its
-// own lines, and a conn that merely leads into one is not blamed.
+// Searches the shortest way from a section back to itself, so that a loop is reported at each of
+// its own lines, but not at a conn that only leads into it.
 void Inheritance::check_loop(const Section& section, Report& report) {
     std::map<const Section*, std::pair<const Section*, const Entry*>> came_from;
     std::deque<const Section*> next = {&section};

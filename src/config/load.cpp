@@ -161,7 +161,7 @@ std::vector<PlacedConn> Assembler::conns(const Setup& setup) {
             placed.push_back(std::move(next));
             continue;
         }
-        // A peer must not be lost without a word because of a line far from its conn.
+        // A peer must not be dropped silently because of a line far from its conn.
         const Entry* said = next.origins["auto"].entry;
         const auto own = [&](const Entry& entry) { return &entry == said; };
         if (std::none_of(section.entries.begin(), section.entries.end(), own))

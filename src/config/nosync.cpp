@@ -15,7 +15,7 @@ using state::NoSyncRule;
 
 namespace {
 
-constexpr std::size_t kMaxRules = 64; // every event is held against each of them
+constexpr std::size_t kMaxRules = 64; // every event is checked against each of them
 
 constexpr std::array<std::string_view, 7> kConditions = {"mark",  "src",  "dst", "net",
                                                          "proto", "port", "zone"};
@@ -51,7 +51,7 @@ Verdict read_mark(std::string_view text, MarkMatch& out) {
         const std::string_view mask = text.substr(slash + 1);
         if (!read_bits(mask, mark.mask))
             return Problem{fmt::format("'{}' is no mask", mask), slash + 1, "write 0x10/0xf0"};
-        // It would be everything: a firewall that keeps nothing in step, by a slip of the hand.
+        // It would match everything: a typo would stop all syncing.
         if (mark.mask == 0)
             return Problem{"with the mask 0 every mark fits", slash + 1, {}};
     }
@@ -201,7 +201,7 @@ class RuleReader {
         });
     }
 
-    // No flow could meet all of them: somebody meant something else.
+    // No flow could meet all of them, so it must be an error.
     Verdict agrees() const {
         if (rule_.ports && rule_.proto && !net::has_ports(*rule_.proto))
             return Problem{"no flow fits: this protocol has no ports", 0, {}};

@@ -64,7 +64,7 @@ std::span<const Option> options();
 const Option* find_option(SectionKind section, std::string_view name);
 std::vector<std::string_view> option_names(SectionKind section);
 
-// The dialect of a pf firewall, which the word of `wire` names; none of `encsync` and `auto`.
+// The pf dialect for a value of `wire`; none for `encsync` and `auto`.
 std::optional<pfsync::Dialect> dialect_of(Wire wire);
 
 // "pubkey"
@@ -73,8 +73,8 @@ std::string_view word_of(Authby authby);
 // "duration, 2s to 1d": for the documentation.
 std::string describe_type(const Option& option);
 
-// What to say of a keyword of strongSwan's ipsec.conf or of pfsync(4) that is none of ours; empty
-// for a word that is unknown there too.
+// The message for a keyword of strongSwan's ipsec.conf or of pfsync(4) that encsync lacks; empty if
+// it is unknown there, too.
 std::string foreign_keyword(std::string_view name);
 
 } // namespace encsync::config

@@ -92,7 +92,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     std::size_t best = std::max<std::size_t>(1, word.size() / 3) + 1;
     std::string_view found;
     for (const std::string_view candidate : candidates) {
-        // A word of which every letter was changed is another word.
+        // If every letter differs, it is not a typo.
         const std::size_t edits = distance(word, candidate);
         if (edits < best && edits < candidate.size() && edits < word.size()) {
             best = edits;

@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// Small help with text that this room's files share.
+// SPDX-License-Identifier: ISC Text functions shared by this folder's files.
 #pragma once
 
 #include <span>
@@ -17,7 +16,7 @@ std::size_t characters(std::string_view printable_text);
 std::string_view trim(std::string_view text); // blanks and tabs, both ends
 
 // The candidate that needs fewest edits (letters added, dropped, changed or swapped), if it is
-// near enough to be a slip of the hand; else empty.
+// close enough to be a typo; else empty.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 
 // "did you mean 'X'?", or nothing for an empty X.

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// The readers of values: one for each type an option can have. Each reads the whole of a text
-// that is trimmed and not empty, and either fills `out` or says what is wrong and where.
+// SPDX-License-Identifier: ISC The readers of values: one for each type an option can have. Each
+// reads a complete text that is trimmed and not empty, and either fills `out` or returns the error
+// and its place.
 //
 //     std::chrono::seconds lifetime;
 //     if (const Verdict problem = read_duration("1h", {2, 86400}, lifetime))

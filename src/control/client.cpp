@@ -18,7 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A line of a reply. Far more than a daemon sends, and little enough not to hurt.
+// A line of a reply. Far more than a daemon sends, but a harmless amount of memory.
 constexpr std::size_t kMaxReply = 16 << 20;
 
 Error failed(std::string_view what) {

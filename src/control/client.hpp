@@ -30,7 +30,7 @@ class Client {
 
     // The "result" of the reply, or its "error".
     Result<boost::json::value> call(const boost::json::object& request);
-    // Readable when the daemon has hung up, for it says nothing unasked.
+    // Readable when the daemon has closed the connection, because it sends nothing unasked.
     int socket() const { return fd_.get(); }
     // Calls `item` for each item of a stream as it comes.
     Result<void> stream(const boost::json::object& request,

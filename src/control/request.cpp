@@ -24,7 +24,7 @@ constexpr Command kCommands[] = {
     {.name = "reload-keys", .fields = {}}, {.name = "reload", .fields = {}},
 };
 
-// Names from the request go back into the answer and to a terminal: only harmless ones.
+// Names from the request are sent back and shown on a terminal, so only safe ones are allowed.
 std::string quoted(std::string_view name) {
     const auto harmless = [](char c) { return c > ' ' && c < 127 && c != '\''; };
     if (name.empty() || name.size() > 40 || !std::ranges::all_of(name, harmless))

@@ -1,12 +1,11 @@
-// SPDX-License-Identifier: ISC
-// What may be asked over the control socket, and the parser of one question.
+// SPDX-License-Identifier: ISC The requests on the control socket, and their parser.
 //
 //     auto parsed = control::parse_request(R"({"command":"bulk","peer":"minnie"})");
 //     if (auto* refused = std::get_if<control::Refused>(&parsed)) ...
 //
 // A request is one JSON object (RFC 8259) on one line, at most 64 KiB. Its "command" is a row of
-// the table in request.cpp; its other fields are those of that row and no others, each of its
-// type. Whoever gets a Request need not check any of that again.
+// the table in request.cpp; its other fields are those of that row and no others, each of its type.
+// The receiver of a Request need not check any of that again.
 #pragma once
 
 #include <boost/json.hpp>
@@ -34,7 +33,7 @@ enum class Refusal : std::uint8_t {
     bad_value,       // of the type, but not among the values
     not_permitted,   // the asking process is neither root's nor ours
     too_many,        // connections
-    failed,          // the daemon understood, and could not do it
+    failed,          // valid, but the daemon could not do it
 };
 inline constexpr std::size_t kRefusals = 11;
 const char* to_string(Refusal refusal);
@@ -51,7 +50,7 @@ struct Command {
     bool stream = false; // the answer is many items
 };
 
-// All commands there are.
+// All commands.
 std::span<const Command> commands();
 const Command* find_command(std::string_view name);
 

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// When a request for a role was begun. Requests come from processes that overtake one another;
-// the one that was begun last counts, whichever arrives last.
+// SPDX-License-Identifier: ISC The start time of a request for a role. Requests come from processes
+// that may overtake one another; the one started last counts, even if it does not arrive last.
 //
 //     request["order"] = control::RoleOrder::of_caller().text();
 //     if (order.before(last)) ...    // overtaken
@@ -31,7 +30,8 @@ struct RoleOrder {
     bool operator==(const RoleOrder&) const = default;
 };
 
-// The keepalived that has started this process, or the script around it. None: somebody else has.
+// The keepalived that has started this process, or the script around it. None: started by another
+// program.
 std::optional<pid_t> started_by_keepalived();
 // Not for a process that is ending: its files are closed later than this turns false.
 bool is_keepalived(pid_t pid);

@@ -121,7 +121,7 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
         if (const auto* refused = std::get_if<Refused>(&parsed))
             return refuse(refused->reason, refused->text);
         const Request& request = *std::get_if<Request>(&parsed);
-        // A handler's exception is a bug of ours, but no reason to lose the sync process.
+        // A handler's exception is a bug, but must not end the sync process.
         try {
             if (const auto row = server_->stream_handlers.find(request.command);
                 row != server_->stream_handlers.end())
@@ -180,7 +180,7 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
         }
         if (!output_.empty())
             return write();
-        // Nothing to send yet: let everybody else have a turn first.
+        // Nothing to send yet: let other handlers run first.
         watch();
         asio::post(socket_.get_executor(), [self = shared_from_this()] {
             if (self->socket_.is_open())
@@ -276,7 +276,7 @@ void Server::Impl::close() {
     accept_retry.cancel();
     while (!connections.empty())
         (*connections.begin())->close();
-    // Before the lock goes: the file is ours and nobody else's.
+    // Before the lock is released: until then the file is certainly ours.
     if (!path.empty())
         ::unlink(path.c_str());
     lock.reset();
@@ -284,7 +284,7 @@ void Server::Impl::close() {
 
 namespace {
 
-// Holds while this process lives; the kernel lets go of it however the process ends.
+// Held while this process lives; the kernel releases it when the process ends in any way.
 Result<Fd> lock_run_dir(const std::string& run_dir, const Error& taken) {
     Fd fd(::open(run_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd)
@@ -298,7 +298,7 @@ Result<Fd> lock_run_dir(const std::string& run_dir, const Error& taken) {
         fmt::format("{}: cannot lock the run directory: {}", run_dir, std::strerror(errno))};
 }
 
-// Removes a socket file that nobody listens on.
+// Removes a socket file without a listener.
 Result<void> clear_stale(const std::string& path, const Error& taken) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) {

@@ -7,13 +7,13 @@
 //     auto server = control::Server::open(io, "/run/encsync");
 //     (*server)->handle("status", [&](const auto&) { return status_json(); });
 //
-// Everything runs on the io_context's one thread, in small turns: a reader that is slow, or has
-// stopped, waits for itself only, and is hung up on after the idle time. A connection holds at
-// most one request and one piece of an answer. Only root and the daemon's own user are answered,
-// whatever the file's mode has become.
+// Everything runs on the io_context's one thread, in small turns: a slow or stopped reader delays
+// only itself, and is disconnected after the idle time. A connection holds at most one request and
+// one piece of an answer. Only root and the daemon's own user are answered, even if the file's mode
+// was changed.
 //
-// One daemon a run directory: open() takes a lock on the directory, and replaces a socket file
-// only if nobody answers on it.
+// One daemon a run directory: open() takes a lock on the directory, and replaces a socket file only
+// if no daemon answers on it.
 #pragma once
 
 #include "control/request.hpp"

@@ -104,7 +104,7 @@ bool Walker::read_section() {
                          {"count", count}};
     if (by_length || message != nullptr)
         section["stride"] = stride;
-    // Version 6 passes over what it doesn't read; version 5 has no length to do it by.
+    // Version 6 skips unknown messages; version 5 has no length for that.
     const bool known = message != nullptr && !message->unused;
     const bool skipped =
         by_length ? !known && (message == nullptr || message->size == 0 || stride < message->size)
@@ -130,7 +130,7 @@ bool Walker::read_section() {
     sections_.push_back(std::move(section));
     offset_ = body + count * stride;
     ended_ = !by_length && known && message->size == 0;
-    return sound; // else nobody knows where the next one begins
+    return sound; // otherwise the start of the next one is unknown
 }
 
 json::array Walker::messages(const Found& found, std::size_t at, std::size_t stride,

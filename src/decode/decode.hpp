@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Says what is in a pfsync packet: all of it, in the field's own words, good or bad.
+// SPDX-License-Identifier: ISC Decodes a pfsync packet completely, valid or not, with the original
+// field names.
 //
 //     Decoded d = decode::decode(payload);             // from the pfsync header on
 //     std::puts(d.bad ? "bad" : to_text(d.packet).c_str());
@@ -9,10 +9,10 @@
 // `skipped` if nobody reads such messages. A message has the fields of its table (fields.hpp). In a
 // bad packet there is `error` (one of the names of pfsync::Fault) and `offset`, in bytes from the
 // pfsync header: of the field at fault, or of the section whose frame is wrong. What could be read
-// is there beside them. Bad is what a receiver of that version has reason to refuse, without its
-// state table, its interfaces and its rules: a decoder has none.
+// is there beside them. A packet is bad if a receiver of that version must refuse it regardless of
+// its state table, interfaces and rules, which a decoder does not know.
 //
-// No length that the packet claims is believed; memory is in proportion to its real bytes.
+// No length field is trusted; memory use is proportional to the packet's real size.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -31,14 +31,14 @@ struct Decoded {
 
 Decoded decode(Bytes payload);
 
-// A packet of nothing but a reason, for one that never was one.
+// A packet with only an error, for input that is not a packet.
 Decoded refused(std::string_view error, std::size_t offset);
 
 // Seconds since 1970 as "2026-01-31T12:00:00.000001Z".
 std::string utc(double time);
 
 // For a person: several lines, each ended. Takes what decode() makes, with `time` and `ip` as the
-// command puts them in front. Nothing that a terminal would obey gets through.
+// command puts them in front. Control characters are escaped.
 std::string to_text(const boost::json::object& packet);
 
 } // namespace encsync::decode

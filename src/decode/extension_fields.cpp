@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// What encsync nodes say beside standard pfsync.
+// SPDX-License-Identifier: ISC The messages of encsync nodes besides standard pfsync.
 #include "decode/fields.hpp"
 #include "pfsync/extension.hpp"
 

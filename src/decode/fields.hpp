@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// What every message of every dialect holds: the tables of pfsync/dialects, and those of what
-// encsync nodes say beside. The decoder walks them and knows no message by itself.
+// SPDX-License-Identifier: ISC The fields of every message of every dialect: the tables of
+// pfsync/dialects, and those of encsync's own messages. The decoder only walks these tables.
 //
 //     const Found f = find(6, 13);         // version, action number
 //     for (const Field& field : f.message->fields) ...
@@ -23,7 +22,7 @@ struct Found {
 // Message null if that version, which some dialect has, has no such action.
 Found find(std::uint8_t version, std::uint8_t number);
 
-// What encsync nodes say to each other (pfsync/extension.hpp).
+// The messages between encsync nodes (pfsync/extension.hpp).
 std::span<const Message> extension_messages();
 // The fields of an extension_tail of so many bytes.
 std::span<const Field> extension_tail_fields(std::size_t size);

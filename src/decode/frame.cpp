@@ -17,7 +17,7 @@ constexpr int kNull = 0, kEthernet = 1, kRaw = 12, kRawOpenbsd = 14, kPfsyncBsd 
 
 constexpr std::uint16_t kEtherIpv4 = 0x0800, kEtherIpv6 = 0x86dd, kEtherVlan = 0x8100,
                         kEtherQinq = 0x88a8, kEtherOldQinq = 0x9100;
-// What enc0 shows (ipsec/link/enc0.hpp): IP under a number that the kernel gives to nobody.
+// What enc0 shows (ipsec/link/enc0.hpp): IP under an unassigned EtherType.
 constexpr std::uint16_t kEtherEnc0 = 0x88b5;
 
 std::uint16_t be16(Bytes bytes, std::size_t at) {
@@ -49,8 +49,8 @@ Frame ipv4(Bytes packet) {
     return out;
 }
 
-// RFC 8200. pf takes pfsync right behind the fixed header only; whoever puts options between
-// shall see it all the same.
+// RFC 8200. pf takes pfsync right behind the fixed header only; but a packet with options in
+// between is still shown.
 Frame ipv6(Bytes packet) {
     constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestination = 60;
     Frame out;

@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// One message, by its table. Inside of the room.
+// SPDX-License-Identifier: ISC Decodes one message by its table. Private to this folder.
 #pragma once
 
 #include "decode/fields.hpp"
@@ -11,7 +10,7 @@
 
 namespace encsync::decode {
 
-// The first thing that is wrong. Names live for ever.
+// The first error. Names are static strings.
 struct Wrong {
     std::string_view error;
     std::size_t offset = 0;

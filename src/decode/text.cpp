@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Packets for a person: a line for each message with what matters most, the rest below it.
+// SPDX-License-Identifier: ISC Packets as text: a line for each message with the most important
+// fields, the rest below it.
 #include "decode/decode.hpp"
 
 #include "net/protocol.hpp"
@@ -19,7 +19,7 @@ namespace json = boost::json;
 
 namespace {
 
-// Whatever is not plain ASCII is escaped: a name from the network must not steer a terminal.
+// Whatever is not plain ASCII is escaped: a name from the network must not control the terminal.
 std::string printable(std::string_view text) {
     std::string out;
     for (const char c : text) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
 // An IP address of either family, and one with a port.
 //
-//     const auto address = net::parse_address("2001:db8::1");   // none: it is no address
+//     const auto address = net::parse_address("2001:db8::1");   // none: not an address
 //     if (address && !address->is_loopback()) ... to_string(*address)
 //
-// Bytes are in network order, ports in host order. There are two other forms, each for a reason:
-// state::Address leaves the family out, of which a flow in the index has one for four addresses,
-// and asio's addresses (net/asio.hpp) are what sockets take.
+// Bytes are in network order, ports in host order. There are two other types: state::Address has no
+// family, because a flow in the index stores one family for four addresses; Asio's addresses
+// (net/asio.hpp) are for sockets.
 #pragma once
 
 #include <array>
@@ -46,13 +46,13 @@ struct Address {
     bool is_unspecified() const { return bytes == AddressBytes{}; }
     bool is_loopback() const;   // 127.0.0.0/8, ::1
     bool is_multicast() const;  // 224.0.0.0/4, ff00::/8
-    bool is_link_local() const; // fe80::/10; IPv4's own are addresses like others here
+    bool is_link_local() const; // fe80::/10; not those of IPv4
     bool is_v4_mapped() const;  // ::ffff:0:0/96
 
     auto operator<=>(const Address&) const = default;
 };
 
-// As inet_pton(3) reads it, without a scope. Names are not looked up.
+// Parsed as by inet_pton(3), without a scope. Names are not resolved.
 std::optional<Address> parse_address(std::string_view text);
 std::string to_string(const Address& address);
 

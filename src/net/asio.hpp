@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// To and from the addresses that Asio's sockets take.
+// SPDX-License-Identifier: ISC Conversion to and from Asio's addresses.
 #pragma once
 
 #include "net/address.hpp"
@@ -9,7 +8,7 @@
 
 namespace encsync::net {
 
-// `scope`: the number of the interface that an IPv6 address is on; 0: none.
+// `scope`: the interface index of an IPv6 address; 0: none.
 inline boost::asio::ip::address to_asio(const Address& address, std::uint32_t scope = 0) {
     if (address.is_v6())
         return boost::asio::ip::address_v6(address.bytes, scope);

@@ -4,7 +4,7 @@
 //     bpf::Program p;
 //     bpf::Label other;
 //     p.op(BPF_LD | BPF_B | BPF_ABS, 0);
-//     p.need(BPF_JEQ, 0xff, other);        // goes on here if the byte is 0xff
+//     p.need(BPF_JEQ, 0xff, other);        // continues here if the byte is 0xff
 //     p.ret(bpf::kPass);
 //     p.place(other);
 //     p.ret(bpf::kDrop);
@@ -20,10 +20,10 @@
 
 namespace encsync::net::bpf {
 
-// What ret() says of a packet: how many of its bytes pass.
+// Values for ret(): how many bytes of the packet pass.
 inline constexpr std::uint32_t kDrop = 0, kPass = UINT32_MAX;
 
-// A place yet to come: the jumps that lead there.
+// A forward label: the jumps to it.
 struct Label {
     std::vector<std::size_t> if_true, if_false, always;
 };
@@ -31,11 +31,13 @@ struct Label {
 class Program {
   public:
     std::size_t size() const { return code_.size(); }
-    // Forgets what is behind the first `size` instructions. No label may lead out of them or there.
+    // Removes all but the first `size` instructions. No open jump may lead from or to the removed
+    // ones.
     void cut(std::size_t size) { code_.resize(size); }
     const std::vector<sock_filter>& code() const { return code_; }
 
-    // One instruction. The last two: how many to skip if a comparison holds, and if it does not.
+    // One instruction. The last two: how many instructions to skip if a comparison is true, and if
+    // it is false.
     void op(int code, std::uint32_t k = 0, unsigned if_true = 0, unsigned if_false = 0);
     void ret(std::uint32_t bytes) { op(BPF_RET | BPF_K, bytes); }
     void load(std::uint32_t value) { op(BPF_LD | BPF_IMM, value); }
@@ -45,19 +47,19 @@ class Program {
     // A = the number of that size (BPF_B, BPF_H, BPF_W) in the packet, big-endian. A packet that
     // ends before it is dropped.
     void fetch_at(int size, std::uint32_t at) { op(BPF_LD | size | BPF_ABS, at); }
-    // Likewise, at offset A + `at`.
+    // The same at offset A + `at`.
     void fetch_behind(int size, std::uint32_t at) {
         op(BPF_MISC | BPF_TAX);
         op(BPF_LD | size | BPF_IND, at);
     }
     void fetch_length() { op(BPF_LD | BPF_W | BPF_LEN); }
 
-    // Goes to the label unless A compares so with k.
+    // Jumps to the label if the comparison of A with k is false.
     void need(int comparison, std::uint32_t k, Label& otherwise);
-    // Goes to the label if it does.
+    // Jumps to the label if it is true.
     void refuse(int comparison, std::uint32_t k, Label& then);
     void go(Label& label);
-    // The label is here, and empty again. False: a conditional jump to it is too far, as they reach
+    // Places the label here and clears it. False: a conditional jump to it is too far; the limit is
     // 255 instructions.
     [[nodiscard]] bool place(Label& label);
 

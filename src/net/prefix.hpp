@@ -15,7 +15,7 @@ struct Prefix {
     Address network;
     std::uint8_t length = 32; // bits; at most the family's width
 
-    // Bits of the network beyond the length do not count.
+    // Bits of the network beyond the length are ignored.
     bool contains(const Address& address) const {
         if (address.family != network.family)
             return false;
@@ -31,8 +31,7 @@ struct Prefix {
     bool operator==(const Prefix&) const = default;
 };
 
-// "10.0.0.0/8", or an address alone, which is a prefix of whole length. Bits beyond the length are
-// left as they are.
+// "10.0.0.0/8", or a single address, a prefix of full length. Bits beyond the length are kept.
 std::optional<Prefix> parse_prefix(std::string_view text);
 std::string to_string(const Prefix& prefix);
 

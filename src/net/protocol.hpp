@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// IP protocols by their numbers (IANA), and what stands where TCP has its ports.
+// SPDX-License-Identifier: ISC IP protocol numbers (IANA), and which protocols have ports or
+// something in their place.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,16 @@
 
 namespace encsync::net {
 
-// Of which <netinet/in.h> does not know.
+// Missing in <netinet/in.h>.
 inline constexpr std::uint8_t kVrrp = 112, kPfsync = 240;
 
 constexpr bool is_icmp(std::uint8_t proto) {
     return proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
 }
 
-// "Has it ports?" has three answers, by who asks.
+// Whether a protocol has ports depends on the context; there are three answers.
 //
-// A person, who names a port: the transport protocols that have one.
+// For users: the transport protocols with ports.
 constexpr bool has_ports(std::uint8_t proto) {
     switch (proto) {
     case IPPROTO_TCP:
@@ -33,12 +33,12 @@ constexpr bool has_ports(std::uint8_t proto) {
     }
 }
 
-// conntrack, whose tuples have GRE's two keys there.
+// For conntrack: its tuples have GRE's two keys in place of ports.
 constexpr bool has_ports_or_keys(std::uint8_t proto) {
     return has_ports(proto) || proto == IPPROTO_GRE;
 }
 
-// pf, whose state keys also have the id and the type of ICMP there.
+// For pf: its state keys also have the id and the type of ICMP there.
 constexpr bool has_identifiers(std::uint8_t proto) {
     return has_ports_or_keys(proto) || is_icmp(proto);
 }
@@ -49,10 +49,10 @@ struct PortRange {
     bool operator==(const PortRange&) const = default;
 };
 
-// "tcp", "udp", "icmp", "icmp6", "sctp", "gre"; empty: no such word.
+// "tcp", "udp", "icmp", "icmp6", "sctp", "gre"; empty: unknown.
 std::string_view protocol_word(std::uint8_t proto);
 std::optional<std::uint8_t> protocol_of(std::string_view word);
-// The word, or the number.
+// The name, or the number.
 std::string protocol_name(std::uint8_t proto);
 
 } // namespace encsync::net

@@ -16,7 +16,7 @@ constexpr std::size_t kMaxPacket = 65535, kMaxPacketInWords = 65532;
 constexpr std::uint16_t kMaxCount = 65535;
 constexpr std::size_t kMaxStride = 255 * 4;
 
-// Of version 5, without the room for EOF.
+// Version 5: without the space reserved for EOF.
 MutableBytes usable(MutableBytes buffer, Dialect dialect) {
     if (traits(dialect).message_lengths)
         return buffer.first(std::min(buffer.size(), kMaxPacketInWords));
@@ -81,7 +81,7 @@ bool Builder::empty() const {
 std::size_t Builder::finish() {
     std::size_t size = used_;
     if (const auto eof = action_of(dialect_, Kind::eof)) {
-        // Behind buffer_'s end there may be nothing but the room kept for this.
+        // Only the space reserved for EOF is left after buffer_'s end.
         std::uint8_t* end = buffer_.data() + used_;
         end[subheader::action] = *eof;
         end[subheader::words] = 0;

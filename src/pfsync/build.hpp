@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Writing pfsync packets into a buffer that the caller lends: no allocation, no copy.
+// SPDX-License-Identifier: ISC Writes pfsync packets into a buffer of the caller: no allocation, no
+// copy.
 //
 //     Builder packet(buffer, dialect);
 //     if (auto* m = packet.add(Kind::remove_c))   // null: packet is full
@@ -16,14 +16,13 @@ namespace encsync::pfsync {
 
 class Builder {
   public:
-    // Room for at least kMinRoom bytes; pfcksum is zero. Version 5 packets end with an EOF
-    // section, for which there is always room left.
+    // The buffer has at least kMinRoom bytes; pfcksum is zero. Version 5 packets end with an EOF
+    // section, for which space is always reserved.
     static constexpr std::size_t kMinRoom = common::kHeaderSize + common::kSubheaderSize;
     explicit Builder(MutableBytes buffer, Dialect dialect = kOwnDialect);
 
-    // Room for one more message of this kind, zeroed, or null if the packet would outgrow the
-    // buffer. The dialect must have such a message (action_of()). Version 6: `extra` bytes more,
-    // a multiple of 4.
+    // Space for one more message of this kind, zeroed, or null if the buffer is full. The dialect
+    // must have such a message (action_of()). Version 6: `extra` bytes more, a multiple of 4.
     std::uint8_t* add(Kind kind, std::size_t extra = 0);
     bool fits(Kind kind, std::size_t extra = 0) const;
 
@@ -32,7 +31,7 @@ class Builder {
     std::uint8_t* add(openbsd::Action action, std::size_t size) {
         return add(static_cast<std::uint8_t>(action), size);
     }
-    // Room for a message of this size, section change included?
+    // Whether a message of this size fits, including a new section header.
     bool fits(std::uint8_t action, std::size_t size) const;
 
     bool empty() const;   // nothing but the header
@@ -40,7 +39,7 @@ class Builder {
     Dialect dialect() const { return dialect_; }
 
   private:
-    MutableBytes buffer_; // without the room for EOF
+    MutableBytes buffer_; // without the space for EOF
     Dialect dialect_;
     std::size_t used_;
     std::size_t section_ = 0; // offset of the open section's subheader; 0 = none
@@ -51,9 +50,9 @@ class Builder {
 // Each writes one message at `m`, which add() has zeroed. The dialect must be the Builder's.
 struct StateOptions {
     bool tail = false;             // version 6: append the encsync tail (tail::size bytes extra)
-    bool live = true;              // tail: the flow is ours
-    std::uint8_t term = 0;         // tail: how often it has changed hands
-    bool elsewhere = false;        // tail: the flow is a third node's
+    bool live = true;              // tail: this node owns the flow
+    std::uint8_t term = 0;         // tail: how often its owner has changed
+    bool elsewhere = false;        // tail: a third node owns the flow
     bool more = false;             // behind the tail: the flow's extras (more::size bytes extra)
     std::uint8_t expectations = 0; // more: so many EXPECT messages follow
     bool wants_ack = false;        // defer

@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: ISC
-// Which pfsync a peer speaks, and what a message's number means in it.
+// SPDX-License-Identifier: ISC The pfsync dialect of a peer, and the meaning of message numbers in
+// it.
 //
 //     const Meaning m = meaning(Dialect::freebsd1400, 13);   // Kind::insert, of layout 1400
 //     packet.add(Kind::insert);                               // build.hpp: the number and size
 //     if (traits(dialect).ipv6) ...                           // dialects/traits.hpp: all the rest
 //
-// Everyone who thinks in kinds need not know dialects: parse.hpp and build.hpp do.
+// Code that uses kinds need not know dialects: parse.hpp and build.hpp do.
 #pragma once
 
 #include "pfsync/dialects/traits.hpp"
@@ -17,14 +17,15 @@ namespace encsync::pfsync {
 
 struct Meaning {
     Kind kind = Kind::unknown;
-    // Kinds that carry a full state: whose layout it has, which need not be the sender's own.
+    // For kinds that carry a full state: the dialect of its layout, which may differ from the
+    // sender's.
     Dialect layout = kOwnDialect;
     bool operator==(const Meaning&) const = default;
 };
 
 namespace detail {
 extern const std::array<const DialectTraits*, kDialects> kTraits;
-// Of an action that the dialect has not: a full state of another one of its version.
+// For an action that the dialect lacks: a full state of another dialect of the same version.
 Meaning meaning_elsewhere(Dialect dialect, std::uint8_t action);
 } // namespace detail
 
@@ -40,8 +41,8 @@ std::optional<Dialect> dialect_named(std::string_view name);
 inline std::uint8_t version_of(Dialect dialect) {
     return traits(dialect).version;
 }
-// The dialects of one version, the oldest first; none of a version that nobody speaks. All of them
-// read each other's full states, but for what a release does not know yet.
+// The dialects of one version, the oldest first; none for an unknown version. They all read each
+// other's full states, except formats newer than the release.
 std::span<const Dialect> dialects_of(std::uint8_t version);
 
 inline Meaning meaning(Dialect dialect, std::uint8_t action) {
@@ -54,7 +55,7 @@ inline Kind kind(Dialect dialect, std::uint8_t action) {
     return meaning(dialect, action).kind;
 }
 
-// The number with which `dialect` says a kind; none if it has no such message.
+// The action number of a kind in `dialect`; none if it has no such message.
 inline std::optional<std::uint8_t> action_of(Dialect dialect, Kind kind) {
     const std::uint8_t action = traits(dialect).actions.numbers[static_cast<std::size_t>(kind)];
     if (action == Actions::kNone)

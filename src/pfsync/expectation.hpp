@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// EXPECT, a message of ours: one expectation of a flow, named as that flow is. All of a flow's
-// follow its full state, which says how many they are.
+// SPDX-License-Identifier: ISC EXPECT, an encsync message: one expectation, with the id of its
+// flow. All expectations of a flow follow its full state, which contains their number.
 #pragma once
 
 #include "pfsync/parse.hpp"
@@ -10,7 +9,7 @@ namespace encsync::pfsync {
 
 struct ExpectMessage {
     state::StateId master;
-    std::uint8_t index = 0, count = 1; // this one of so many
+    std::uint8_t index = 0, count = 1; // this one's number, of `count`
     state::Family family = state::Family::inet;
     state::Expectation expectation; // all but its master
 };

@@ -1,22 +1,20 @@
-// SPDX-License-Identifier: ISC
-// What two encsync nodes say to each other beside standard pfsync, in the same packets.
-// A version 6 receiver skips actions it does not know by their length, and reads a longer
-// message as its known front; so a pf peer that hears these is not disturbed, and one that
-// never says hello is never sent anything but hello. All fields big-endian.
+// SPDX-License-Identifier: ISC The messages that two encsync nodes exchange besides standard
+// pfsync, in the same packets. A version 6 receiver skips unknown actions by their length, and
+// reads only the known part of a longer message, so these do not disturb a pf peer. A peer that
+// never sends HELLO is sent only HELLO. All fields big-endian.
 //
-// Reliability: every packet to a node that said hello begins with a SEQ section. The receiver
-// takes packets in ascending order only; one that comes late is dropped as if lost. An ACK names
-// the highest number taken and which of the ones below it were. So a sender knows at once and
-// for certain what did not arrive, and says the present truth about those states again: what is
-// repeated is never an old packet.
+// Reliability: every packet to a node that has sent HELLO begins with a SEQ section. The receiver
+// accepts packets in ascending order only and drops late ones as if lost. An ACK has the highest
+// number received and which of the ones below it were received. So the sender knows exactly what
+// did not arrive, and sends the current contents of those states again, never an old packet.
 //
-// Digests: two nodes see that the one's flows and the other's copies of them are the same, and
-// find what is not. About once a second, when all else has been said, a node says the sum over its
-// own flows (ROOT). A peer that has heard everything before it compares. If twice in a row the sums
-// differ, it asks (ASK) for those of the 16 children of the root (SUMS), then of the children that
-// differ, down to the leaves of the tree, whose flows are named (LIST). What is missing, differs or
-// was not named it asks for with UPD_REQ; the answer is UPD, or ABSENT. The sums, the tree and what
-// is summed: sync/digest.hpp.
+// Digests: two nodes check that one's flows equal the other's copies, and find differences. About
+// once a second, when nothing else is left to send, a node sends the sum over its own flows (ROOT).
+// A peer that has received everything before it compares. If the sums differ twice in a row, it
+// asks (ASK) for the sums of the 16 children of the root (SUMS), then of the children that differ,
+// down to the leaves of the tree, whose flows are listed (LIST). With UPD_REQ it asks for each flow
+// that is missing, differs or was not listed; the answer is UPD or ABSENT. For the sums and the
+// tree see sync/digest.hpp.
 #pragma once
 
 #include <cstddef>
@@ -27,9 +25,9 @@ namespace encsync::pfsync::extension {
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
                               kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8;
 
-// HELLO: when the link comes up, every second, and in answer to a hello of a new session. Behind
-// its 44 bytes, which are all that older nodes say and read: the nodes that I hear, you excepted,
-// and the keys of yours that I trust.
+// HELLO: sent when the link comes up, every second, and in answer to a HELLO of a new session.
+// Older nodes send and read only the first 44 bytes. After them: the nodes that the sender hears,
+// except the receiver, and the receiver's keys that it trusts.
 namespace hello {                            // 44 bytes, or 48, 20 for each node, 8 for each key
 inline constexpr std::size_t size = 44;      //
 inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
@@ -39,17 +37,17 @@ inline constexpr std::size_t version = 20;   // u16: of this extension: kVersion
 inline constexpr std::size_t role = 22;      // u8: 0 auto, 1 active, 2 standby
 inline constexpr std::size_t flags = 23;     // u8: below; rest 0
 inline constexpr std::size_t states = 24;    // u64: states in my table
-inline constexpr std::size_t live = 32;      // u64: of those, the ones that are my own
+inline constexpr std::size_t live = 32;      // u64: of those, the ones that I own
 inline constexpr std::size_t checked = 40;   // u32: seconds since I found your flows and my
                                              // copies of them to be the same; kNever
 inline constexpr std::uint16_t kVersion = 1;
 inline constexpr std::uint32_t kNever = 0xffffffff;
 inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
-inline constexpr std::uint8_t kInStep = 0x02; // all that you told me in bulk has arrived
-inline constexpr std::uint8_t kLost = 0x08;   // I began without the table of my former life, and
+inline constexpr std::uint8_t kInStep = 0x02; // all of your bulk update has arrived
+inline constexpr std::uint8_t kLost = 0x08;   // I restarted without my old table, and
                                               // am not in step yet: what I don't name may live
 inline constexpr std::uint8_t kReadsReplyZone = 0x10; // I read more::reply_zone
-inline constexpr std::uint8_t kTracking = 0x20;       // the next two are told:
+inline constexpr std::uint8_t kTracking = 0x20;       // the next two are valid:
 inline constexpr std::uint8_t kLoose = 0x40;          // nf_conntrack_tcp_loose is on here
 inline constexpr std::uint8_t kLiberal = 0x80;        // nf_conntrack_tcp_be_liberal is on here
 inline constexpr std::size_t count = 44;              // u8: nodes that follow
@@ -60,10 +58,10 @@ inline constexpr std::size_t size = 20;     //
 inline constexpr std::size_t creatorid = 0; // u32
 inline constexpr std::size_t role = 4;      // u8: as above
 inline constexpr std::size_t flags = 5;     // u8: kOwns; rest 0
-inline constexpr std::size_t name = 6;      // 14 bytes: as I call it, cut, padded with NULs
-inline constexpr std::uint8_t kOwns = 0x01; // flows are its own
+inline constexpr std::size_t name = 6;      // 14 bytes: its name here, truncated, padded with NULs
+inline constexpr std::uint8_t kOwns = 0x01; // it owns flows
 } // namespace node
-// So many, the ones that matter first: SEQ, HELLO and ACK fit into any packet.
+// At most this many, the most important first, so that SEQ, HELLO and ACK fit into any packet.
 inline constexpr std::size_t max_nodes = 12;
 // A key is its print, u64: the first 8 bytes of the SHA-256 of the public key.
 inline constexpr std::size_t key_size = 8, max_keys = 2;
@@ -81,33 +79,32 @@ namespace ack { // 20 to 144 bytes
 inline constexpr std::size_t highest = 0, session = 8, bitmap = 16, max_bitmap = 128;
 }
 
-// What INS and UPD carry behind the 264 bytes of the standard state.
+// What INS and UPD carry after the 264 bytes of the standard state.
 namespace tail {                                  // 12 bytes
 inline constexpr std::size_t size = 12, mark = 0, // u32
     timeout = 4,                                  // u32: seconds left, as the sender's table counts
     zone = 8,                                     // u16: of the original direction
     flags = 10,                                   // u8: kLive, and the term above it
     status = 11; // u8: state::kSeenReply, state::kAssured, state::kSloppy, and kElsewhere
-inline constexpr std::uint8_t kLive = 0x01; // the flow is the sender's own, not a copy
-// In `status`: a copy of a third node's flow, which the sender hears. Otherwise the flow of a copy
-// is the receiver's or nobody's.
+inline constexpr std::uint8_t kLive = 0x01; // the sender owns the flow; not a copy
+// In `status`: a copy of a flow of a third node, which the sender hears. Otherwise the owner of a
+// copy is the receiver, or there is none.
 inline constexpr std::uint8_t kElsewhere = 0x80;
-// How often the flow has changed hands, modulo 128: of two nodes that take it for their own, the
-// one with the later term is right.
+// How often the owner has changed, modulo 128: if two nodes claim the flow, the later term wins.
 inline constexpr unsigned kTermShift = 1;
 inline constexpr std::uint8_t kTermMask = 0x7f;
 } // namespace tail
 
-// Behind the tail, of the flows that have any of it (state::Extras) or expectations.
+// Follows the tail, for flows that have any of it (state::Extras) or expectations.
 namespace more { // 64 bytes
 inline constexpr std::size_t size = 64;
-inline constexpr std::size_t labels = 0;        // 16 bytes: label n is bit n % 8 of byte n / 8
-inline constexpr std::size_t helper = 16;       // 16 bytes: name, padded with NULs
-inline constexpr std::size_t lifetime = 32;     // u32: seconds that a packet gives it; 0: natural
+inline constexpr std::size_t labels = 0;    // 16 bytes: label n is bit n % 8 of byte n / 8
+inline constexpr std::size_t helper = 16;   // 16 bytes: name, padded with NULs
+inline constexpr std::size_t lifetime = 32; // u32: timeout after a packet, in seconds; 0: default
 inline constexpr std::size_t expectations = 36; // u8: EXPECT messages that follow
 inline constexpr std::size_t flags = 37;        // u8: below; rest 0
-inline constexpr std::size_t reply_zone = 38;   // u16: said to who reads it only (hello::flags)
-// reply_zone holds: the zone is for one direction only, and of it and that of the tail one is 0.
+inline constexpr std::size_t reply_zone = 38;   // u16: only to nodes that read it (hello::flags)
+// reply_zone is valid: the zone is for one direction only, so it or the tail's is 0.
 inline constexpr std::uint8_t kReplyZone = 0x01;
 // 2 of 12 bytes, of the original direction and of replies: state::SeqAdjust.
 inline constexpr std::size_t seq_adjust = 40;
@@ -117,8 +114,8 @@ inline constexpr std::size_t size = 12, position = 0 /* u32 */, before = 4 /* u3
 }
 } // namespace more
 
-// EXPECT: one expectation of the flow of that name, behind the flow's full state. Those of the flow
-// that the sender does not name there are gone.
+// EXPECT: one expectation of the flow with that id, after the flow's full state. Expectations of
+// the flow that are not sent there no longer exist.
 namespace expect { // 120 bytes
 inline constexpr std::size_t size = 120;
 inline constexpr std::size_t id = 0, creatorid = 8;  // of the master
@@ -135,14 +132,14 @@ inline constexpr std::size_t function = 96; // 24 bytes: name, padded with NULs
 inline constexpr std::uint8_t kNat = 0x40, kNatReply = 0x80;
 } // namespace expect
 
-// What DEL_C carries behind its 12 bytes if the flow has ever changed hands: a node that takes it
-// for its own in an earlier term believes it.
+// Follows the 12 bytes of DEL_C if the flow's owner has ever changed: a node that claims the flow
+// in an earlier term accepts the removal.
 namespace removal {                              // 4 bytes
 inline constexpr std::size_t size = 4, term = 0; // u8; rest 0
 }
 
-// ROOT: the sum over my own flows, of which you are to hear, after all that was said up to here.
-// `since`: what was said in packets before this one has arrived, or was said again since.
+// ROOT: the sum over my own flows that you may be told, after everything sent up to here. `since`:
+// everything sent in packets before this one has arrived, or was sent again since.
 namespace root {                                                        // 24 bytes
 inline constexpr std::size_t size = 24, since = 0, sum = 8, count = 16; // u64 each
 }
@@ -168,8 +165,8 @@ inline constexpr std::size_t size = 16, id = 0 /* u64 */, creatorid = 8 /* u32 *
 }
 } // namespace list
 
-// ABSENT: the answer to an UPD_REQ of a state that I don't have, or not for you. If you take it for
-// mine and have heard all before (`since` as in ROOT), it has ended.
+// ABSENT: the answer to an UPD_REQ for a state that I don't have, or don't send to you. If you
+// regard me as its owner and have received everything before (`since` as in ROOT), it has ended.
 namespace absent { // 20 bytes
 inline constexpr std::size_t size = 20, id = 0 /* u64 */, creatorid = 8 /* u32 */,
                              since = 12; // u64

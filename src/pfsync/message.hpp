@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// What the messages of a dialect hold, as tables: number, name and size of each message; name,
-// offset and kind of each field in it. The parser goes by the numbers, the decoder by all of it.
+// SPDX-License-Identifier: ISC Tables of the messages of a dialect: number, name and size of each
+// message; name, offset and kind of each field. The parser uses the numbers, the decoder all of it.
 //
 // Names and offsets are those of if_pfsync.h and pfvar.h.
 #pragma once
@@ -14,7 +13,7 @@ namespace encsync::pfsync {
 
 enum class Kind : std::uint8_t {
     unknown,    // version 6: skipped by its length; version 5: the rest cannot be read
-    error,      // version 5: known, but never to be sent; the rest is not read
+    error,      // version 5: known, but must not be sent; the rest is not read
     clear,      // CLR
     insert,     // INS
     insert_ack, // INS_ACK
@@ -36,7 +35,7 @@ enum class FieldKind : std::uint8_t {
     u32,
     u64,
     i32,
-    u8_pair, // lists of two, one behind the other
+    u8_pair, // two lists in sequence
     u64_pair,
     i32_pair,
     hex32, // as hexadecimal digits
@@ -64,7 +63,7 @@ enum class FieldKind : std::uint8_t {
     extension_tail,
 };
 
-// Bytes that a field of this kind has at least.
+// Minimum size in bytes of a field of this kind.
 constexpr std::size_t width(FieldKind kind) {
     switch (kind) {
     case FieldKind::u8:
@@ -124,14 +123,14 @@ struct Message {
     std::uint8_t number; // the action
     std::string_view action;
     Kind kind = Kind::unknown;
-    std::uint16_t size = 0; // least length; 0: nothing is in it that could be read
+    std::uint16_t size = 0; // minimum length; 0: it has no readable content
     std::span<const Field> fields = {};
-    // Version 6: passed over by its length, whatever that is. Version 5: ends the reading.
+    // Version 6: skipped by its length, whatever that is. Version 5: parsing stops.
     bool unused = false;
 };
 
-// Whether all fields of all messages, but for tails, lie within the least length of their message.
-// Each table asserts it, so that the decoder need not ask.
+// Whether all fields of all messages, except tails, are within the minimum length of their message.
+// Each table asserts it, so the decoder need not check.
 constexpr bool fits(std::span<const Message> messages) {
     for (const Message& m : messages)
         for (const Field& f : m.fields)

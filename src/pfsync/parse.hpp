@@ -8,10 +8,10 @@
 //             ... s->kind, read(s->layout, s->message(n), out) ...
 //     if (parser.fault() != Fault::none) ...   // say why, at parser.offset()
 //
-// check() walks the whole packet first, so that a packet is taken whole or not at all.
+// check() walks the whole packet first, so that a packet is accepted completely or not at all.
 //
-// Where a dialect is expected, std::nullopt stands for any: the version byte decides. A peer's
-// dialect says what is sent to it; of version 5, all sizes of full states are read from any.
+// As the expected dialect, std::nullopt means any: the version byte decides. A peer's dialect
+// determines what is sent to it; in version 5, all sizes of full states are read from every peer.
 #pragma once
 
 #include "pfsync/wire.hpp"
@@ -32,7 +32,7 @@ enum class Fault : std::uint8_t {
     short_subheader, // a section begins but its subheader doesn't fit
     zero_count,      // count 0
     zero_stride,     // message length 0
-    short_message,   // a known message shorter than the dialect's: skipped by its length
+    short_message,   // known message, shorter than the dialect's: skipped by its length
     section_overrun, // count * length reaches beyond the packet
     // of a full state:
     bad_creatorid,   // 0
@@ -45,9 +45,9 @@ enum class Fault : std::uint8_t {
     bad_icmp_type,   // above 255
     bad_protocol,    // two protocols that differ
     bad_name,        // a helper's name without NUL, or of characters that no name has
-    bad_zone,        // of replies, that the zone of the original direction does not allow
-    bad_expectation, // one beyond those that there are, or more than a flow may have
-    // of version 5, which has no message length to skip by:
+    bad_zone,        // of replies, not allowed with the zone of the original direction
+    bad_expectation, // index beyond the count, or more than a flow may have
+    // in version 5, which has no message length for skipping:
     bad_action, // no such message, so the rest cannot be read
     bad_eof,    // the end mark is not the end
 };
@@ -59,11 +59,11 @@ using Expected = std::optional<Dialect>; // none: any
 struct Section {
     std::uint8_t action = 0;
     Kind kind = Kind::unknown;
-    // Which dialect's read() its messages want: that of the size of state they carry, or the
+    // The dialect with which to read() its messages: that of the size of state they carry, or the
     // expected one.
     Dialect layout = kOwnDialect;
     std::uint16_t count = 0;
-    // Bytes from one message to the next: in version 6 as the sender says, in version 5 the
+    // Bytes from one message to the next: in version 6 as the sender specifies, in version 5 the
     // message's size, which is 0 for EOF.
     std::uint16_t stride = 0;
     Bytes body; // count * stride bytes
@@ -73,7 +73,7 @@ struct Section {
 
 class Parser {
   public:
-    // Checks the header; bytes behind its length field are not looked at.
+    // Checks the header; bytes beyond its length field are ignored.
     explicit Parser(Bytes payload, Expected expected = kOwnDialect);
     // The next section, or null at the end or at the first fault.
     const Section* next() {
@@ -106,20 +106,21 @@ class Parser {
 };
 
 // The size of this action's message, 0 if the dialect doesn't know it, no longer uses it or gives
-// it no body. In version 6 a longer message is read as its known front, a shorter one is skipped.
+// it no body. In version 6, only the known part of a longer message is read; a shorter one is
+// skipped.
 std::size_t message_size(std::uint8_t action, Dialect dialect = kOwnDialect);
 
 // Structure only: the header and every section of the packet. Messages that are unknown or too
-// short for their action are no fault of a version 6 packet (pfsync(4): skipped by their length);
-// nor is an unknown action of a version 5 packet: as in FreeBSD, what came before it counts, and
-// Parser stops at it with bad_action.
+// short for their action are not a fault of a version 6 packet (pfsync(4): skipped by their
+// length). An unknown action of a version 5 packet is not a fault either: as in FreeBSD, what came
+// before it counts, and Parser stops at it with bad_action.
 Fault check(Bytes payload, Expected expected = kOwnDialect);
 
-// The dialect that the sender of this packet shows itself to speak. A version 5 packet without a
-// full state doesn't tell; nor does a packet that check() refuses.
+// The dialect that this packet shows its sender to use. None for a version 5 packet without a full
+// state, or a packet that check() refuses.
 std::optional<Dialect> detect(Bytes payload);
 
-// Peer blocks, kept for pf peers, which want them back as they sent them.
+// Peer blocks, kept for pf peers, which must get them back unchanged.
 struct PeerBlock {
     Bytes bytes; // 32
     std::uint8_t state() const { return bytes[common::peer::state]; }
@@ -127,21 +128,21 @@ struct PeerBlock {
     std::uint32_t seqhi() const { return load_be<std::uint32_t>(&bytes[common::peer::seqhi]); }
 };
 
-// A message of INS, UPD or DEL as a flow. Fills everything the wire has; in version 6 mark, zone,
-// timeout and status come from the tail if the message is long enough to carry one, so hand in no
-// more than state_size() bytes of a peer that doesn't speak the extension. On a fault `out` is
-// undefined. Views point into the message. The flow's states are flow_state() of the blocks'
+// A message of INS, UPD or DEL as a flow. Fills everything that is on the wire. In version 6 mark,
+// zone, timeout and status come from the tail if the message is long enough to have one, so pass at
+// most state_size() bytes from a peer without the extension. After a fault `out` is undefined.
+// Views point into the message. The flow's states are flow_state() of the blocks'
 // (pfsync/progress.hpp).
 //
-// What a Flow cannot say is refused (af-to: two families) or left out (rules, queues, tags,
+// What a Flow cannot represent is refused (af-to: two families) or ignored (rules, queues, tags,
 // route-to). An ICMP state of the layouts 1301 and 1400 whose two ports are equal has its id in
-// both and no type, as these releases have it; it is taken for an echo.
+// both and no type, as in these releases; it is treated as an echo.
 struct FullState {
     state::Flow flow;
     PeerBlock src, dst;
     bool wants_ack = false;
     bool has_tail = false;
-    bool live = true;       // without a tail every state is the sender's own
+    bool live = true;       // without a tail the sender owns every state
     std::uint8_t term = 0;  // of the tail
     bool elsewhere = false; // of the tail: a third node's flow
     // EXPECT messages that follow: all expectations of this flow.
@@ -149,7 +150,7 @@ struct FullState {
     // "all": of a state that is bound to no interface.
     std::string_view ifname{};
     std::uint8_t timeout = 0; // index, below the dialect's PFTM_MAX
-    bool outgoing = false;    // pf has it of a packet that went out, not of one that came in
+    bool outgoing = false;    // pf created it for an outgoing packet, not an incoming one
 };
 Fault read(Dialect layout, Bytes message, FullState& out);
 Fault read(Bytes message, FullState& out); // of kOwnDialect
@@ -172,7 +173,8 @@ struct Clear {
 };
 Fault read(Bytes message, Clear& out);
 
-// An IPsec SA's replay counters. encsync keeps its own and takes nobody's; this is for looking.
+// An IPsec SA's replay counters. encsync keeps its own and ignores those of peers; only for
+// display.
 struct Tdb {
     std::uint32_t spi = 0;
     net::Address dst;

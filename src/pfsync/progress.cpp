@@ -11,8 +11,8 @@ using state::Flow;
 
 namespace {
 
-// What pf keeps of an SCTP association's side (netinet/sctp.h). The states of its end are above
-// kMaxPeerState: FreeBSD refuses its own messages that carry one.
+// The states of one side of an SCTP association in pf (netinet/sctp.h). Those of its shutdown are
+// above kMaxPeerState: FreeBSD refuses its own messages that carry one.
 namespace sctp {
 constexpr std::uint8_t kClosed = 0x00, kCookieWait = 0x02, kCookieEchoed = 0x04,
                        kEstablished = 0x08;

@@ -1,13 +1,12 @@
-// SPDX-License-Identifier: ISC
-// How far a side of a flow has come, and how long its state then lives, in the numbers of each
-// dialect.
+// SPDX-License-Identifier: ISC The progress of each side of a flow, and the timeout of its state,
+// in the numbers of each dialect.
 //
 //     said.src_state = flow_state(dialect, flow.key.proto, update.src.state());
 //
-// TCP and the protocols that only know "seen" and "answered" have the same numbers everywhere.
-// SCTP and DCCP run through phases, which a Flow counts as TCP's (state::tcp). FreeBSD follows
-// SCTP since 14 with numbers of its own, and everything else as "seen" and "answered". In our own
-// dialect the phases go as they are.
+// TCP and the protocols that only know "seen" and "answered" have the same numbers everywhere. SCTP
+// and DCCP have phases, which a Flow stores as TCP's (state::tcp). FreeBSD tracks SCTP since 14
+// with its own numbers, and everything else as "seen" and "answered". Our own dialect sends the
+// phases unchanged.
 #pragma once
 
 #include "pfsync/wire.hpp"
@@ -15,7 +14,7 @@
 
 namespace encsync::pfsync {
 
-// Whether the layout numbers this protocol's states otherwise than a Flow does, and how.
+// Whether the layout numbers this protocol's states differently from a Flow, and how.
 constexpr Numbering numbering(const Layout& layout, std::uint8_t proto) {
     constexpr std::uint8_t kDccp = 33, kSctp = 132;
     return proto == kSctp ? layout.sctp : proto == kDccp ? layout.dccp : Numbering::phases;
@@ -26,7 +25,7 @@ constexpr bool renumbers(const Layout& layout, std::uint8_t proto) {
 std::uint8_t renumbered_from(Numbering numbering, std::uint8_t wire_state);
 std::uint8_t renumbered_to(Numbering numbering, std::uint8_t flow_state);
 
-// What a peer block says, as a Flow says it.
+// Converts the state in a peer block to that of a Flow.
 inline std::uint8_t flow_state(const Layout& layout, std::uint8_t proto, std::uint8_t wire_state) {
     const Numbering as = numbering(layout, proto);
     return as == Numbering::phases ? wire_state : renumbered_from(as, wire_state);
@@ -34,7 +33,7 @@ inline std::uint8_t flow_state(const Layout& layout, std::uint8_t proto, std::ui
 inline std::uint8_t flow_state(Dialect dialect, std::uint8_t proto, std::uint8_t wire_state) {
     return flow_state(traits(dialect).state, proto, wire_state);
 }
-// And back. At most kMaxPeerState: the end of an SCTP association shows in its timeout alone.
+// The reverse. At most kMaxPeerState: only the timeout shows the end of an SCTP association.
 inline std::uint8_t wire_state(const Layout& layout, std::uint8_t proto, std::uint8_t flow_state) {
     const Numbering as = numbering(layout, proto);
     return as == Numbering::phases ? flow_state : renumbered_to(as, flow_state);

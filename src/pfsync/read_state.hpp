@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// Private to the room: a full state from the wire, by its layout.
+// SPDX-License-Identifier: ISC Private to this folder: reads a full state by its layout.
 #pragma once
 
 #include "net/protocol.hpp"
@@ -20,12 +19,12 @@ using state::Tuple;
 
 inline constexpr std::uint8_t kIcmpEcho = 8, kIcmp6Echo = 128; // RFC 792, RFC 4443
 
-// One of the two keys of a state, behind whose source index (0 or 1) the source stands.
+// One of the two keys of a state; `source` is the index (0 or 1) of the source in it.
 template<const Layout& L>
 Fault read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8_t proto,
                Tuple& out) {
     const std::uint8_t* addr[2] = {k + L.addr0, k + L.addr1};
-    // pf exports the whole union, so behind an IPv4 address anything may stand.
+    // pf exports the whole union, so the bytes after an IPv4 address are arbitrary.
     const std::size_t n = net::address_size(family);
     out = {};
     std::memcpy(out.src.bytes.data(), addr[source], n);
@@ -48,7 +47,7 @@ Fault read_key(const std::uint8_t* k, unsigned source, Family family, std::uint8
     return Fault::none;
 }
 
-// What conntrack's status would be, as far as pf's two states tell.
+// The conntrack status, as far as it follows from pf's two states.
 inline std::uint8_t status_of(const Flow& flow, const Layout& layout) {
     using namespace state::tcp;
     const std::uint8_t proto = flow.key.proto;
@@ -111,8 +110,8 @@ inline Fault read_more(const std::uint8_t* t, FullState& out) {
     return Fault::none;
 }
 
-// One validator for everything that carries peer blocks and a timeout: what a message may not
-// say, it may not say in any other form either.
+// One validator for all messages with peer blocks and a timeout, so that the same rules hold for
+// each.
 inline Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std::uint8_t timeout,
                             std::uint8_t timeout_max) {
     if (src_state > kMaxPeerState || dst_state > kMaxPeerState)

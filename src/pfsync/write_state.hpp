@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// Private to the room: a full state onto the wire, by its layout.
+// SPDX-License-Identifier: ISC Private to this folder: writes a full state by its layout.
 #pragma once
 
 #include "net/protocol.hpp"
@@ -19,7 +18,7 @@ using state::Family;
 using state::Flow;
 using state::Tuple;
 
-// One of the two keys; `source` is the index (0 or 1) at which its source is to stand.
+// One of the two keys; `source` is the index (0 or 1) for the source.
 template<const Layout& L>
 void write_key(std::uint8_t* k, const Tuple& tuple, unsigned source, const state::Key& of) {
     const std::size_t n = net::address_size(of.family);
@@ -41,13 +40,13 @@ inline void write_peer(std::uint8_t* p, const Layout& layout, std::uint8_t proto
     if (as_received.size() == peer::size)
         std::memcpy(p, as_received.data(), peer::size);
     p[peer::state] = wire_state(layout, proto, state);
-    // Who follows associations takes no state without this block; a verification tag of 0 in it is
-    // learned from the next packet.
+    // A peer that tracks associations refuses a state without this block; it learns a verification
+    // tag of 0 from the next packet.
     if (proto == IPPROTO_SCTP && layout.sctp == Numbering::association)
         p[peer::scrub_valid] = kScrubValid;
 }
 
-// Where FreeBSD's pf has it. OpenBSD's follows no SCTP.
+// At the place where FreeBSD's pf has it. OpenBSD's does not track SCTP.
 inline void write_tag(std::uint8_t* p, std::uint32_t verification_tag) {
     if (verification_tag == 0)
         return;
@@ -116,7 +115,7 @@ void write_state(std::uint8_t* m, const Flow& flow, const StateOptions& options)
         store_be(m + L.rtableids[n], std::uint32_t{0xffffffff}); // -1: none
     m[L.timeout] = static_cast<std::uint8_t>(timeout_index(L, flow));
 
-    // pf would hold windows of zero against every segment, unless told not to look (sloppy).
+    // With windows of zero, pf would drop every segment unless the state is sloppy.
     const bool knows_sequence = !options.src.empty() && !options.dst.empty();
     std::uint16_t flags = 0;
     if ((flow.flags & state::kSloppy) != 0 || (k.proto == IPPROTO_TCP && !knows_sequence))

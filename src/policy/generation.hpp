@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// The generation of the kernel's nf_tables rules in this network namespace: a number that moves
-// with every change, whoever makes it.
+// SPDX-License-Identifier: ISC The generation of the kernel's nf_tables rules in this network
+// namespace: a number that changes with every change to the rules, by any program.
 #pragma once
 
 #include "util/result.hpp"
@@ -14,7 +13,7 @@ namespace encsync::policy {
 
 class Generation {
   public:
-    // Says what is missing: permission, or nf_tables.
+    // The error names what is missing: permission, or nf_tables.
     static Result<Generation> open();
     Result<std::uint32_t> read();
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kIp4Size = 20, kIp6Size = 40;
 
-// IANA's IPv6 extension header types, fragments apart.
+// IANA's IPv6 extension header types, except fragments.
 bool is_extension(std::uint8_t next_header) {
     switch (next_header) {
     case 0:   // hop-by-hop options
@@ -31,7 +31,7 @@ bool is_extension(std::uint8_t next_header) {
 }
 constexpr std::uint8_t kFragmentHeader = 44;
 
-// Source or destination of a packet whose header is whole.
+// Source or destination of a packet with a complete header.
 net::Address source(Bytes p) {
     return p[0] >> 4U == 6 ? net::Address::read(&p[8], net::Family::inet6)
                            : net::Address::read(&p[12], net::Family::inet);
@@ -47,7 +47,7 @@ Verdict check_ip4(Bytes p) {
         return Verdict::ip_options;
     if (words < 5 || load_be<std::uint16_t>(&p[2]) != p.size())
         return Verdict::bad_ip_length;
-    // More fragments, or an offset. DF and the reserved bit say nothing.
+    // More fragments, or an offset. DF and the reserved bit do not matter.
     if ((load_be<std::uint16_t>(&p[6]) & 0x3fffU) != 0)
         return Verdict::fragment;
     return p[9] == net::kPfsync ? Verdict::accept : Verdict::not_pfsync;
@@ -138,7 +138,7 @@ Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect)
 
 namespace {
 
-// The words of `wire` that stand for a dialect.
+// The values of `wire` for a dialect.
 std::string wires(pfsync::Dialect dialect) {
     const auto name = pfsync::to_string(dialect);
     return dialect == pfsync::kOwnDialect ? fmt::format("encsync or {}", name) : std::string(name);

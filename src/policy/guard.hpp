@@ -1,13 +1,12 @@
-// SPDX-License-Identifier: ISC
-// The verdict on each inner packet that the tunnel delivered.
+// SPDX-License-Identifier: ISC Checks each inner packet that the tunnel delivers.
 //
 //     auto [verdict, payload] = check(inner, {sa.inner_src, sa.inner_dst});
 //     counters.add(verdict);
 //     if (verdict == Verdict::accept) engine.on_packet(peer, payload);
 //
-// ESP has proven who sent the packet. This proves that it is what the association is for and no
-// more: one whole pfsync packet between the two addresses of the SA. Whether the sender may say
-// what is in it is the engine's affair.
+// ESP has authenticated the sender of the packet. This checks that it fits the SA: one complete
+// pfsync packet between the two addresses of the SA. The engine checks whether the sender may send
+// its contents.
 #pragma once
 
 #include "net/address.hpp"
@@ -24,7 +23,7 @@ namespace encsync::policy {
 // In the order of the tests, cheapest first. Each refusal has one reason.
 enum class Verdict : std::uint8_t {
     accept,
-    short_packet,      // no room for an IP header
+    short_packet,      // too short for an IP header
     bad_ip_version,    // neither 4 nor 6
     ip_options,        // IPv4 options, IPv6 extension headers: pfsync has none
     bad_ip_length,     // header length under 5 words, or total length not that of the packet
@@ -60,9 +59,9 @@ struct Checked {
 Checked check(Bytes inner, const Selectors& selectors,
               pfsync::Expected dialect = pfsync::kOwnDialect);
 
-// For a person: what it is about a packet refused with this verdict. "it speaks pfsync version 5
-// (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)"
-// `spoken`: the dialect that packets of the peer have shown, which only those with full states do.
+// For users: what was wrong with a packet refused with this verdict. "it speaks pfsync version 5
+// (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)" `spoken`: the dialect seen
+// in the peer's packets; only those with full states show it.
 std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
                     pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken);
 

@@ -17,9 +17,9 @@ struct Expectation {
     // Flags, as conntrack has them.
     static constexpr std::uint8_t kPermanent = 0x01, kInactive = 0x02;
 
-    Key master;             // in whose zone and family all of this is
+    Key master;             // all of this has its zone and family
     std::uint16_t zone = 0; // zone_id() of the master: the kernel finds an expectation by it
-    // What the first packet must be: the destination exactly, of the source what the mask has.
+    // What the first packet must match: the destination exactly, the source under the mask.
     Tuple tuple;
     Address mask;
     std::uint16_t mask_port = 0;
@@ -33,7 +33,7 @@ struct Expectation {
     FunctionName function;     // what sets the new flow up ("nat-follow-master")
     std::uint32_t timeout = 0; // seconds left when last heard of
 
-    // Two of one name are the same expectation, whatever else has changed.
+    // Two with equal names are the same expectation, even if other fields differ.
     auto name() const { return std::tie(tuple, mask, mask_port, proto); }
     bool operator==(const Expectation&) const = default;
 };

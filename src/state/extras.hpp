@@ -1,12 +1,12 @@
-// SPDX-License-Identifier: ISC
-// What only a few flows have: labels, a helper, a lifetime of their own, a zone for replies, SCTP's
-// verification tags.
+// SPDX-License-Identifier: ISC Data that only a few flows have: labels, a helper, a special
+// lifetime, a zone for replies, SCTP's verification tags.
 //
 //     flow.extras.labels = with_label(flow.extras.labels, 3);
 //     flow.extras.helper = *Name::of("ftp");
 //     if (!flow.extras.empty()) ...
 //
-// Values without memory of their own. The index keeps them aside, for those flows that have any.
+// Values without memory of their own. The index stores them separately, only for flows that have
+// any.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 namespace encsync::state {
 
-// A name that the kernel gave to a piece of code, with at least one NUL behind it: letters, digits,
-// '-', '_', '.'.
+// A name from the kernel (of a helper or function), with at least one NUL after it: letters,
+// digits, '-', '_', '.'.
 bool is_name(std::string_view text);
 
 template<std::size_t N>
@@ -62,8 +62,8 @@ using Labels = std::array<std::uint8_t, 16>;
 Labels with_label(Labels labels, unsigned number);
 std::vector<unsigned> numbers(const Labels& labels);
 
-// By how much a helper has moved the TCP sequence numbers of one direction, because what it put
-// into the payload was longer or shorter (conntrack's nf_ct_seqadj): `before` up to the number
+// The offset by which a helper has shifted the TCP sequence numbers of one direction, because it
+// changed the length of the payload (conntrack's nf_ct_seqadj): `before` up to the number
 // `position`, `after` from there on. Differences are modulo 2^32.
 struct SeqAdjust {
     std::uint32_t position = 0, before = 0, after = 0;
@@ -74,14 +74,14 @@ using SeqAdjusts = std::array<SeqAdjust, 2>; // of the original direction, and o
 struct Extras {
     Labels labels{};
     Name helper; // the helper that reads this flow's packets; empty: none
-    // Seconds that a packet gives this flow, where they are more than the natural timeout: it is
-    // under a timeout policy, or its helper wants it so. 0: the natural timeout.
+    // The timeout in seconds after a packet, if longer than the default: because of a timeout
+    // policy or the helper. 0: the default timeout.
     std::uint32_t lifetime = 0;
     SeqAdjusts seq_adjust{};
-    // The conntrack zone of replies, where it is not Key::zone. The kernel gives an entry one zone,
-    // for both directions or for one, so that one of the two is 0.
+    // The conntrack zone of replies, if it differs from Key::zone. The kernel gives an entry one
+    // zone, for both directions or for one, so that one of the two is 0.
     std::optional<std::uint16_t> reply_zone{};
-    // Of SCTP: what packets of the original direction and replies carry; 0: not known yet.
+    // SCTP verification tags of the original direction and of replies; 0: not known yet.
     std::array<std::uint32_t, 2> verification_tags{};
 
     bool empty() const { return *this == Extras{}; }

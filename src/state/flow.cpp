@@ -10,7 +10,7 @@ namespace encsync::state {
 
 namespace {
 
-// Request and answer of the ICMP queries that conntrack follows (RFC 792, RFC 950).
+// Request and answer of the ICMP queries that conntrack tracks (RFC 792, RFC 950).
 constexpr std::array<std::array<std::uint8_t, 2>, 4> kIcmpPairs{
     {{8, 0}, {13, 14}, {15, 16}, {17, 18}}};
 // Echo (RFC 4443) and node information (RFC 4620).
@@ -28,7 +28,7 @@ std::uint8_t other_type(const std::array<std::array<std::uint8_t, 2>, N>& pairs,
     return type; // a message that has no answer is its own
 }
 
-// The pair as the other side of the NAT carries it, in the original direction.
+// The tuple on the other side of the NAT, in the original direction.
 Tuple translated(const Flow& flow) {
     return inverse({flow.reply, flow.key.zone, flow.key.proto, flow.key.family});
 }

@@ -1,15 +1,15 @@
-// SPDX-License-Identifier: ISC
-// The hash table of the index, private to this room: from a 32-bit keyed hash to a slot, 8 bytes
-// an entry. What a slot stands for is the caller's affair; find() asks it.
+// SPDX-License-Identifier: ISC The hash table of the index, private to this folder: maps a 32-bit
+// keyed hash to a slot, 8 bytes an entry. The caller knows what is in a slot; find() calls back to
+// compare.
 //
 //     table.insert(hash, slot);
 //     Slot s = table.find(hash, [&](Slot c) { return key_of(c) == key; });
 //     table.erase(hash, slot);
 //
 // Linear probing, Robin Hood order (Celis, 1986), deletion by shifting back: no tombstones. The
-// hash is kept, so that neither growing nor shifting looks at what the slots stand for. A bucket
-// is hash * capacity / 2^32: the capacity can be any number, entries lie in the order of their
-// hashes, and growing reads and writes both arrays from front to back.
+// hash is stored, so that growing and shifting need not read the slots' contents. A bucket is hash
+// * capacity / 2^32: the capacity can be any number, entries lie in the order of their hashes, and
+// growing reads and writes both arrays from front to back.
 //
 // Growing is spread over the inserts and erases that follow it, a few entries each; meanwhile
 // find() looks into both arrays.
@@ -36,7 +36,7 @@ class HashTable {
         return old_.find(hash, same);
     }
 
-    // Has the memory that find() and insert() will read brought nearer.
+    // Prefetches the memory that find() and insert() will read.
     void prefetch(std::uint32_t hash) const {
         if (current_.capacity != 0)
             __builtin_prefetch(&current_.entries[current_.home(hash)]);
@@ -44,7 +44,7 @@ class HashTable {
             __builtin_prefetch(&old_.entries[old_.home(hash)]);
     }
 
-    // The caller has made sure that the slot is not there yet.
+    // The slot must not be in the table yet.
     void insert(std::uint32_t hash, Slot slot) {
         if (size() + 1 > limit(current_.capacity))
             grow();
@@ -52,7 +52,7 @@ class HashTable {
         move_some(kMovesPerStep);
     }
 
-    // The caller has made sure that the slot is there, under this hash.
+    // The slot must be in the table, under this hash.
     void erase(std::uint32_t hash, Slot slot) {
         if (!current_.erase(hash, slot) && old_.capacity != 0)
             old_.erase(hash, slot);
@@ -64,7 +64,7 @@ class HashTable {
         return (std::size_t{current_.capacity} + old_.capacity) * sizeof(Entry);
     }
 
-    // For tests: the tables are as they ought to be.
+    // For tests: whether the tables are consistent.
     bool consistent() const {
         return current_.consistent() && old_.consistent() &&
                (old_.capacity != 0 || old_.count == 0);
@@ -88,7 +88,7 @@ class HashTable {
 
         Array() = default;
         explicit Array(std::uint32_t n) : capacity(n) {
-            // calloc, because for a large array it takes fresh pages and touches none of them.
+            // calloc, because for a large array it maps new pages and touches none of them.
             entries.reset(static_cast<Entry*>(std::calloc(n, sizeof(Entry))));
             if (!entries)
                 throw std::bad_alloc();
@@ -107,12 +107,12 @@ class HashTable {
             return static_cast<std::uint32_t>((std::uint64_t{hash} * capacity) >> 32);
         }
         std::uint32_t after(std::uint32_t pos) const { return pos + 1 == capacity ? 0 : pos + 1; }
-        // How far from its home the entry at pos lies.
+        // The distance of the entry at pos from its home bucket.
         std::uint32_t distance(std::uint32_t pos) const {
             const std::uint32_t h = home(entries[pos].hash);
             return pos >= h ? pos - h : pos + (capacity - h);
         }
-        // Does no run of entries reach across the border before pos?
+        // Whether no run of entries crosses the border before pos.
         bool border(std::uint32_t pos) const {
             return entries[pos].name == 0 || distance(pos) == 0;
         }
@@ -162,7 +162,7 @@ class HashTable {
             std::uint32_t n = 0;
             for (std::uint32_t pos = 0; pos < capacity; pos++) {
                 n += entries[pos].name != 0 ? 1 : 0;
-                // Robin Hood order: nobody is more than one step worse off than the one before.
+                // Robin Hood order: the distance grows by at most one from an entry to the next.
                 const std::uint32_t next = after(pos);
                 if (!border(next) && (entries[pos].name == 0 || distance(next) > distance(pos) + 1))
                     return false;
@@ -180,7 +180,7 @@ class HashTable {
         return capacity < 4096 ? capacity * 2 : capacity + capacity / 4;
     }
 
-    // Has everything with this home (in the old array) been moved already?
+    // Whether everything with this home bucket (in the old array) has been moved already.
     bool moved(std::uint32_t home) const {
         const std::uint32_t offset =
             home >= first_ ? home - first_ : home + (old_.capacity - first_);

@@ -53,7 +53,7 @@ std::uint32_t bucket_hash(StateId id, const Seed& seed) {
     return static_cast<std::uint32_t>(siphash(in.data(), in.size(), seed) >> 32);
 }
 
-// What of a flow does not change, N bytes an address.
+// The constant part of a flow, N bytes an address.
 template<std::size_t N>
 struct Tuples {
     std::array<std::uint8_t, N> src, dst, reply_src, reply_dst;
@@ -97,7 +97,7 @@ struct Tuples {
                 proto,
                 N == 4 ? Family::inet : Family::inet6};
     }
-    // By value, not by bytes: machines differ in the order of theirs.
+    // By value, not by bytes: byte order differs between machines.
     Index::Fingerprint fingerprint() const {
         std::uint64_t hash =
             fold(kMix[0] ^ (std::uint64_t{sport} << 48 | std::uint64_t{dport} << 32 |
@@ -115,8 +115,8 @@ struct Tuples {
 };
 static_assert(sizeof(Tuples<4>) == 28 && sizeof(Tuples<16>) == 76);
 
-// A chunk holds flows of one family, so that a slot alone says where its tuples are. Exactly
-// one of v4 and v6 is there. In an unused slot, Record::mark is the next link of the free list.
+// A chunk holds flows of one family, so that the slot number suffices to find its tuples. Exactly
+// one of v4 and v6 is set. In an unused slot, Record::mark is the next link of the free list.
 struct Chunk {
     std::unique_ptr<Record[]> records;
     std::unique_ptr<Tuples<4>[]> v4;
@@ -223,7 +223,7 @@ Slot Index::find(StateId id) const {
 
 std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
                                     std::uint32_t created) {
-    // Most of the time goes into waiting for memory, so ask for both places at once.
+    // Most of the time is spent waiting for memory, so prefetch both places at once.
     const std::uint32_t key_hash = bucket_hash(flow.key, impl_->seed);
     impl_->by_key.prefetch(key_hash);
     const std::uint32_t id_hash = bucket_hash(flow.id, impl_->seed);
@@ -362,7 +362,7 @@ Tuple Index::reply(Slot slot) const {
 
 Flow Index::flow(Slot slot, std::uint32_t now) const {
     const Record& r = record(slot);
-    // Differences on a clock that wraps; what lies on the wrong side of now is 0.
+    // Differences on a clock that wraps; negative ones are 0.
     const std::uint32_t left = r.expires - now, age = now - r.created;
     Flow out;
     out.key = key(slot);

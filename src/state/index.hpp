@@ -3,15 +3,15 @@
 //
 //     state::Index index(seed);
 //     auto [slot, fresh] = index.insert(flow);
-//     index.record(slot).mark = 7;                   // who shares an index hands it out const
+//     index.record(slot).mark = 7;                   // other parts get the index as const
 //     for (const Slot slot : index.slots()) ...
 //
 // Memory: a Record plus 28 bytes (IPv4) or 76 (IPv6) of tuples and about 20 bytes of hash tables
-// per flow, the first two in chunks that never move, so growing never copies the records. Both
-// hash tables are keyed with the secret seed: who chooses tuples or ids cannot choose buckets.
-// They grow step by step (a few buckets an insert), never all at once, so that no insert takes
-// long. Extras take memory for those flows only that have any. Nothing is given back to the system
-// before the index goes. Erased slots are used again, newest first.
+// per flow, the first two in chunks that never move, so growing never copies the records. Both hash
+// tables are keyed with the secret seed, so an attacker who chooses tuples or ids cannot choose
+// buckets. They grow step by step (a few buckets an insert), never all at once, so that no insert
+// takes long. Extras take memory only for flows that have any. No memory is returned to the system
+// before the index is destroyed. Erased slots are reused, newest first.
 #pragma once
 
 #include "state/flow.hpp"
@@ -30,15 +30,15 @@ using Seed = std::array<std::uint8_t, 16>;
 using Slot = std::uint32_t;
 inline constexpr Slot kNoSlot = UINT32_MAX;
 
-// How far a flow has come, and what else of it changes that all nodes are to agree on.
+// The progress of a flow, and other changing fields on which all nodes must agree.
 struct Progress {
     std::uint32_t mark = 0;
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
-    std::uint8_t term = 0; // how often it has changed hands
+    std::uint8_t term = 0; // how often its owner has changed
 };
 
-// What a flow is at this node.
+// The status of a flow at this node.
 struct Standing {
     bool absent : 1 = false;       // not in the table: refused, or its timer ran out
     bool ended : 1 = false;        // absent, and perhaps because its traffic ended here
@@ -55,8 +55,8 @@ struct Standing {
 struct LocalState {
     std::uint32_t expires = 0; // second of the engine's clock
     std::uint16_t known = 0;   // peers that have been told of this flow
-    std::uint16_t queued = 0;  // peers to which something about it waits to be sent
-    std::uint16_t full = 0;    // of those, who needs the full state and not the short update
+    std::uint16_t queued = 0;  // peers for which an update of it is queued
+    std::uint16_t full = 0;    // of those, the ones that need the full state
     std::uint16_t waiting = 0; // of those queued, whose update may wait for more changes
     std::uint8_t epoch = 0;    // the bulk update of the owner in which it was last named
     Standing is;
@@ -85,13 +85,13 @@ class Index {
     Slot find(const Key& key) const;
     Slot find(StateId id) const;
 
-    // Adds flow (its key, reply, id, mark, states and flags; expires and created are given in
-    // the engine's clock). False, with the slot that stands in the way, if its key or its id
-    // is there already; nothing is changed then.
+    // Adds flow (its key, reply, id, mark, states and flags; expires and created are given in the
+    // engine's clock). False, with the conflicting slot, if its key or its id exists already; then
+    // nothing changes.
     std::pair<Slot, bool> insert(const Flow& flow, std::uint32_t expires, std::uint32_t created);
     void erase(Slot slot);
 
-    // Gives the flow another name. False if that id belongs to another flow.
+    // Gives the flow another id. False if that id belongs to another flow.
     bool rename(Slot slot, StateId id);
     // Replaces the reply tuple (NAT that was learned late).
     void set_reply(Slot slot, const Tuple& reply);
@@ -119,19 +119,19 @@ class Index {
     // False for a slot that was erased or never used.
     bool used(Slot slot) const;
 
-    // Every flow once, in slot order, whatever is erased or inserted meanwhile, the one just
-    // visited included. A walk may stop and go on behind any slot.
+    // Visits every flow once, in slot order, even if flows are erased or inserted meanwhile,
+    // including the current one. A walk may stop and continue after any slot.
     class Slots;
     Slots slots(Slot after = kNoSlot) const;
-    // A slice of a walk: visits up to so many flows behind the cursor, and moves it. True: it has
-    // come to the end, and begins anew with the next.
+    // A slice of a walk: visits up to this many flows after the cursor, and moves it. True: it
+    // reached the end, and the next slice starts over.
     template<class Visit>
     bool slice(Slot& cursor, std::size_t most, const Visit& visit) const;
-    // The step of both: the next flow in slot order; kNoSlot: before the first, behind the last.
+    // The step of both: the next flow in slot order; kNoSlot: before the first, after the last.
     Slot next(Slot slot) const;
 
     std::size_t size() const;
-    std::size_t memory_bytes() const; // all that the index holds allocated
+    std::size_t memory_bytes() const; // all memory that the index has allocated
 
   private:
     struct Impl;
@@ -183,8 +183,8 @@ bool Index::slice(Slot& cursor, std::size_t most, const Visit& visit) const {
     return false;
 }
 
-// The id of a flow that was born here: a keyed hash of its key (SipHash-2-4), so that a restart
-// gives the same flow the same name and a stranger cannot make two collide.
+// The id of a flow that began here: a keyed hash of its key (SipHash-2-4), so that a flow has the
+// same id after a restart and an attacker cannot make two ids collide.
 std::uint64_t state_id(const Key& key, const Seed& node_secret);
 
 } // namespace encsync::state

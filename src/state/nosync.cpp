@@ -16,7 +16,7 @@ bool NoSyncRule::matches(const Flow& flow) const {
         return false;
     if (zone && *zone != zone_id(flow))
         return false;
-    // The keys of GRE, which stand in the place of ports, are none.
+    // GRE has keys in place of ports; they do not count as ports.
     if (ports && !(net::has_ports(flow.key.proto) &&
                    (ports->contains(orig.dport) || ports->contains(reply.sport))))
         return false;

@@ -1,12 +1,12 @@
-// SPDX-License-Identifier: ISC
-// no-sync: the flows that stay at home. What the option nosync says, of all peers or of one.
+// SPDX-License-Identifier: ISC The flows that are not sent to peers: the option nosync, for all
+// peers or for one.
 //
 //     const NoSync nosync({NoSyncRule{.mark = MarkMatch{0x10, 0xf0}}});
 //     if (nosync.matches(flow)) ...      // not to be announced
 //
-// A rule fits a flow that meets all of its conditions; a flow is not synced if any rule fits.
-// Each end of a flow has two faces, before address translation and after it, and a condition
-// holds if it holds for one of them. All but the mark is the same for the whole life of a flow.
+// A rule matches a flow that meets all of its conditions; a flow is not synced if any rule matches.
+// Each end of a flow has an address before and after NAT, and a condition is met if either address
+// meets it. Everything except the mark stays the same for the life of a flow.
 #pragma once
 
 #include "net/prefix.hpp"
@@ -25,12 +25,12 @@ struct MarkMatch {
     bool operator==(const MarkMatch&) const = default;
 };
 
-// One without any condition would fit every flow.
+// A rule without any condition would match every flow.
 struct NoSyncRule {
     std::optional<MarkMatch> mark{};
-    std::optional<net::Prefix> src{}, dst{}; // who opened the flow, and to whom
+    std::optional<net::Prefix> src{}, dst{}; // initiator and responder of the flow
     std::vector<net::Prefix> nets{};         // each holds one of its ends
-    std::optional<net::PortRange> ports{};   // to which it was opened; of protocols with ports only
+    std::optional<net::PortRange> ports{};   // destination; only for protocols with ports
     std::optional<std::uint8_t> proto{};
     std::optional<std::uint16_t> zone{};
 
@@ -44,7 +44,7 @@ class NoSync {
     explicit NoSync(std::vector<NoSyncRule> rules);
 
     bool matches(const Flow& flow) const { return matches_for_life(flow) || matches_by_mark(flow); }
-    // By a rule without a mark: it cannot become otherwise.
+    // By a rule without a mark: this cannot change.
     bool matches_for_life(const Flow& flow) const;
     // By a rule with one.
     bool matches_by_mark(const Flow& flow) const;

@@ -4,7 +4,7 @@
 //     auto table = make_table("conntrack", io, options);    // Result: says what is missing
 //     (*table)->start(engine);
 //
-// To add a backend: its folder, its line in factory.cpp, and its word in the option `table`.
+// To add a backend: its folder, its line in factory.cpp, and its value of the option `table`.
 #pragma once
 
 #include "table/filter.hpp"
@@ -18,16 +18,16 @@
 
 namespace encsync::table {
 
-// Each backend takes what it understands.
+// Each backend uses the options it knows.
 struct TableOptions {
     FilterOptions filter;
-    std::chrono::seconds sweep{60}; // how often it looks for what it was not told of
+    std::chrono::seconds sweep{60}; // interval of dumps that find changes without events
 };
 
-// `backend`: a word of the option `table`. An error: there is no such backend, or what it lacks.
+// `backend`: a value of the option `table`. The error: no such backend, or what is missing.
 Result<std::unique_ptr<Table>> make_table(std::string_view backend, boost::asio::io_context& io,
                                           TableOptions options);
-// Those that it will have; none of a backend that there is not.
+// The capabilities it will have; none for an unknown backend.
 Capabilities capabilities_of(std::string_view backend);
 
 } // namespace encsync::table

@@ -141,8 +141,8 @@ std::optional<Ignored> Filter::by_addresses(const state::Flow& flow, bool local)
     return std::nullopt;
 }
 
-// Where it really ends is where replies come from. Where replies go is no sign: with masquerading
-// that is the firewall for every flow.
+// The source of replies is the real destination. The destination of replies does not count: with
+// masquerading it is the firewall for every flow.
 std::optional<Ignored> Filter::ignored(const state::Flow& flow) const {
     const auto is_local = [&](const state::Address& address) {
         return addresses_.is_local(with_family(address, flow.key.family));

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Which flows are not to be synced. Asked of each event and dump entry before anybody else
-// hears of it, and of each flow that a peer tells of.
+// SPDX-License-Identifier: ISC Decides which flows are not synced. Checked for each event and dump
+// entry before it is reported, and for each flow from a peer.
 //
 //     if (auto why = filter.ignored(flow)) counters.ignored[*why]++;
 //     if (auto why = filter.refused(flow)) ...    // a peer's
@@ -18,17 +17,17 @@
 
 namespace encsync::table {
 
-// This machine's own addresses, whatever interface they are on.
+// This machine's own addresses, on all interfaces.
 class LocalAddresses {
   public:
-    // The same address may be on several interfaces: it goes with the last of them.
+    // The same address may be on several interfaces: it is gone when removed from the last.
     void add(const net::Address& address, std::uint32_t interface);
     void remove(const net::Address& address, std::uint32_t interface);
     // An interface that is down keeps its IPv4 addresses, and nothing reaches them.
     void interface_up(std::uint32_t interface, bool up);
     void add_broadcast(const net::Address& address, std::uint32_t interface);
     void remove_broadcast(const net::Address& address, std::uint32_t interface);
-    // Before all are read anew: what is not added again has left.
+    // Before rereading all: addresses not added again are gone.
     void clear();
 
     bool is_local(const net::Address& address) const;
@@ -36,7 +35,7 @@ class LocalAddresses {
     // Was here, and has gone or is on an interface that is down. The last kMaxLeft are known.
     bool has_left(const net::Address& address) const;
     std::size_t size() const { return local_.size(); }
-    // Grows whenever an address comes or leaves.
+    // Incremented whenever an address is added or removed.
     std::uint64_t changes() const { return changes_; }
 
     static constexpr std::size_t kMaxLeft = 1024;
@@ -62,9 +61,9 @@ class Filter {
     explicit Filter(FilterOptions options) : options_(std::move(options)) {}
 
     std::optional<Ignored> ignored(const state::Flow& flow) const;
-    // A peer's word is a permission to pass: never one to talk to this firewall itself. An address
-    // that was here counts as here: a shared one may come back at any moment. `nosync` is about
-    // what is sent.
+    // A state from a peer permits packets to pass, but never access to this firewall itself. An
+    // address that was here counts as here: a shared one may come back at any moment. `nosync` is
+    // about what is sent.
     std::optional<Ignored> refused(const state::Flow& flow) const;
     // Likewise, of a connection that a peer expects.
     std::optional<Ignored> refused(const state::Expectation& expectation) const;

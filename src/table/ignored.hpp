@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Why a flow is not synced: not told to peers, or not taken from one.
+// SPDX-License-Identifier: ISC Why a flow is not synced: not sent to peers, or not accepted from
+// one.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ enum class Ignored : std::uint8_t {
     ipsec,       // IKE or ESP in UDP of this firewall itself
     local,       // begins or ends on this firewall: of no use to another
     prefix,      // an address that the configuration says to ignore
-    nosync,      // fits a rule of nosync by what never changes in a flow
-    nosync_mark, // fits one by its mark, which may change
-    refuse,      // fits a rule of refuse: what that peer tells of it is not taken
+    nosync,      // matches a rule of nosync without a mark
+    nosync_mark, // matches one by its mark, which may change
+    refuse,      // matches a rule of refuse: not accepted from that peer
 };
 inline constexpr int kIgnored = 10;
 const char* to_string(Ignored why);

@@ -1,9 +1,8 @@
-// SPDX-License-Identifier: ISC
-// How far a flow has come: conntrack's state of it, and the pair of pf's numbers that the wire
-// and the engine use (state/flow.hpp).
+// SPDX-License-Identifier: ISC Maps the progress of a flow between conntrack's state and the pair
+// of pf states used on the wire and in the engine (state/flow.hpp).
 //
-// Every conntrack state maps to one pair, and that pair maps back to it. Any other pair (a pf
-// peer has finer ones) maps to the conntrack state that says the most of what it says.
+// Every conntrack state maps to one pair, and that pair maps back to it. Any other pair (a pf peer
+// has finer ones) maps to the closest conntrack state.
 #pragma once
 
 #include "state/flow.hpp"

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC
-// The lifetimes that the kernel gives entries in this network namespace, from
-// /proc/sys/net/netfilter/nf_conntrack_*timeout*; the kernel's defaults where a file is missing.
+// SPDX-License-Identifier: ISC The lifetimes that the kernel gives entries in this network
+// namespace, from /proc/sys/net/netfilter/nf_conntrack_*timeout*; the kernel's defaults if a file
+// is missing.
 //
 //     Timeouts timeouts;
 //     timeouts.reload();                       // cheap: about 30 small files
@@ -24,8 +24,8 @@ class Timeouts {
     std::uint32_t natural(const state::Flow& flow) const;
     // The most that a packet of this flow may set its timeout to.
     std::uint32_t longest(const state::Flow& flow) const;
-    // Longer than traffic could have made it, but not by more than a copy gets: a copy that no
-    // packet has used. What has more time left than that is under a timeout policy.
+    // Longer than traffic could set it, but within the extra time of a copy: a copy that no packet
+    // has used. Entries with even more time left have a timeout policy.
     bool is_untouched(const state::Flow& flow) const;
 
     static constexpr std::size_t kFiles = 34;

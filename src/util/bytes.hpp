@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// Big-endian loads and stores at any alignment: what the wire needs and nothing else.
+// SPDX-License-Identifier: ISC Big-endian loads and stores at any alignment, for packets.
 #pragma once
 
 #include <bit>
@@ -25,7 +24,7 @@ constexpr T to_big_endian(T value) {
         return __builtin_bswap64(value);
 }
 
-// Reads sizeof(T) bytes at p; the caller has checked that they are there.
+// Reads sizeof(T) bytes at p; the caller has checked the length.
 template<std::unsigned_integral T>
 T load_be(const std::uint8_t* p) {
     T value;

@@ -54,8 +54,8 @@ void write(Level level, std::string_view line) {
     static const bool to_journal = is_journal(STDERR_FILENO);
     const std::string out = to_journal ? fmt::format("<{}>{}\n", static_cast<int>(level), line)
                                        : fmt::format("{} encsyncd: {}\n", local_time(), line);
-    // One write per line, so that lines of several processes don't mix. A log that cannot be
-    // written has nowhere to be reported.
+    // One write per line, so that lines of several processes don't mix. If writing the log fails,
+    // there is no place to report it.
     [[maybe_unused]] const auto written = ::write(STDERR_FILENO, out.data(), out.size());
 }
 

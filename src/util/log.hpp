@@ -16,7 +16,7 @@ enum class Level { error = 3, warning = 4, notice = 5, info = 6, debug = 7 };
 // Messages above this level are dropped. Default: info.
 void set_level(Level level);
 bool enabled(Level level);
-// From now on to syslog(3), facility daemon: for a process that has left its terminal.
+// Switches to syslog(3), facility daemon: for a process without a terminal.
 void to_syslog();
 void write(Level level, std::string_view line);
 

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Result<T>: what may fail returns one, and it cannot be ignored.
+// SPDX-License-Identifier: ISC Result<T>: returned by functions that may fail; it cannot be
+// ignored.
 //
 //     Result<Config> config = parse(text);
 //     if (!config)
@@ -13,7 +13,7 @@
 
 namespace encsync {
 
-// Why something failed, as one line for a person to read (no newline, no trailing full stop).
+// Why something failed, as one line for users (no newline, no trailing full stop).
 struct Error {
     std::string text;
 };

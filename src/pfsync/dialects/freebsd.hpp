@@ -1,11 +1,10 @@
-// SPDX-License-Identifier: ISC
-// Private to this folder: what pfsync version 5 is in all dialects of FreeBSD (and with it pfSense
-// and OPNsense). Source: FreeBSD sys/net/if_pfsync.h, pfvar.h and sys/netpfil/pf/if_pfsync.c. All
-// fields big-endian; full states are not a multiple of 4 long.
+// SPDX-License-Identifier: ISC Private to this folder: pfsync version 5 as in all dialects of
+// FreeBSD (and so pfSense and OPNsense). Source: FreeBSD sys/net/if_pfsync.h, pfvar.h and
+// sys/netpfil/pf/if_pfsync.c. All fields big-endian; full states are not a multiple of 4 long.
 //
-// A full state comes in several sizes, each with action numbers of its own. What a FreeBSD sends is
-// chosen with ifconfig's `version`; it reads all that its release knows. The header says 5 in
-// all of them. There is no message length: an unknown action ends the packet.
+// A full state comes in several sizes, each with its own action numbers. ifconfig's `version`
+// selects what a FreeBSD sends; it reads all that its release knows. The header version is 5 in all
+// of them. There is no message length: an unknown action ends the packet.
 #pragma once
 
 #include "pfsync/common.hpp"

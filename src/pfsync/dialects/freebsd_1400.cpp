@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: ISC
-// FreeBSD 14, and 15 if told to.
+// SPDX-License-Identifier: ISC FreeBSD 14, and 15 if configured to.
 #include "pfsync/dialects/freebsd.hpp"
 
 namespace encsync::pfsync {

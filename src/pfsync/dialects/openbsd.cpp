@@ -86,7 +86,7 @@ constexpr Field kTdb[] = {
     {"rdomain", tdb::rdomain, FieldKind::u16},
 };
 
-// Of 2010, 48 bytes: a replay counter of 32 bits.
+// The format of 2010, 48 bytes, has a 32-bit replay counter.
 constexpr Field kOldTdb[] = {{"spi", 0, FieldKind::hex32},   {"sockaddr", 4, FieldKind::sockaddr},
                              {"rpl", 32, FieldKind::u32},    {"bytes", 36, FieldKind::u64},
                              {"sproto", 44, FieldKind::u8},  {"updates", 45, FieldKind::u8},

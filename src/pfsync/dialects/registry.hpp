@@ -1,7 +1,6 @@
-// SPDX-License-Identifier: ISC
-// The dialects of pfsync that there are. Each has a file in this folder, which says all that is
-// its own (traits.hpp). One more is such a file and its name here, in registry.cpp and in
-// CMakeLists.txt.
+// SPDX-License-Identifier: ISC The list of pfsync dialects. Each has a file in this folder with
+// everything specific to it (traits.hpp). To add one, add its file and its name here, in
+// registry.cpp and in CMakeLists.txt.
 #pragma once
 
 #include <array>
@@ -10,9 +9,9 @@
 
 namespace encsync::pfsync {
 
-// Those of one version stand together, the oldest first. OpenBSD's is version 6. FreeBSD's are
-// version 5, named for what full states are sent as; every FreeBSD since 9 reads those of 1301, 14
-// those of 1400 as well, 15 all three.
+// Dialects of one version are adjacent, the oldest first. OpenBSD's is version 6. FreeBSD's are
+// version 5, named after the format of the full states that they send. Every FreeBSD since 9 reads
+// 1301, 14 also reads 1400, 15 all three.
 enum class Dialect : std::uint8_t { openbsd, freebsd1301, freebsd1400, freebsd1500 };
 inline constexpr int kDialects = 4;
 
@@ -23,7 +22,7 @@ inline constexpr auto kAllDialects = [] {
     return all;
 }();
 
-// What encsync nodes speak with each other, and with whoever has not said what it speaks.
+// Used between encsync nodes, and with a peer whose dialect is not known.
 inline constexpr Dialect kOwnDialect = Dialect::openbsd;
 
 } // namespace encsync::pfsync

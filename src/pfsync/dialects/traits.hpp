@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: ISC
-// What differs between dialects, as data: everybody asks for a trait by its meaning, nobody asks
-// which system it is of.
+// SPDX-License-Identifier: ISC The differences between dialects, as data: other code asks for a
+// trait, never for the operating system.
 //
 //     if (traits(session.dialect).bulk.endtime) ...      // pfsync/dialect.hpp
 #pragma once
@@ -26,15 +25,15 @@ enum class Fault : std::uint8_t; // parse.hpp
 struct FullState;
 struct StateOptions; // build.hpp
 
-// How it numbers the progress of a side where a Flow counts phases (state::tcp) but pf may not.
+// How the dialect numbers the progress of a side if a Flow uses phases (state::tcp) but pf may not.
 enum class Numbering : std::uint8_t {
     phases,      // as a Flow does
     seen,        // "seen" and "answered" (state::datagram)
     association, // as netinet/sctp.h does; with timeouts of its own
 };
 
-// A full state. Offsets and sizes in bytes. One template each reads and writes all layouts, and
-// these numbers are constants in it.
+// A full state. Offsets and sizes in bytes. One template reads and one writes all layouts, with
+// these numbers as constants.
 struct Layout {
     struct Name { // NUL-terminated within its bytes; size 0: none
         std::size_t at = 0, size = 0;
@@ -43,13 +42,13 @@ struct Layout {
     enum class Icmp : std::uint8_t { id_and_type, id_twice };
 
     std::size_t size = 0;
-    // the front: as far as `creatorid` in the same order everywhere
+    // the first fields: in the same order everywhere up to `creatorid`
     std::size_t id = 0, ifname = 0, wire = 0, stack = 0, src = 0, dst = 0, rule = 0, anchor = 0,
                 nat_rule = 0, creation = 0, expire = 0, creatorid = 0;
     // in a key; the same everywhere, but for the family
     std::size_t addr0 = 0, addr1 = 0, port0 = 0, port1 = 0;
     std::size_t key_af = 0; // 0: none in keys
-    // Where wire and stack side have one of each; the same offset twice where they share it.
+    // One each for the wire and the stack side; the same offset twice if they share it.
     std::size_t wire_af = 0, stack_af = 0, wire_proto = 0, stack_proto = 0;
     std::size_t direction = 0, timeout = 0, state_flags = 0;
     bool wide_flags = false; // two bytes, or one
@@ -71,7 +70,7 @@ struct TdbLayout {
     std::size_t bytes, sproto, rdomain; // rdomain 0: none
 };
 
-// The messages by their numbers, and the other way round.
+// The messages by number, and the numbers by kind.
 struct Actions {
     static constexpr std::uint8_t kNone = 0xff;
     std::array<Kind, 256> kinds{};
@@ -90,24 +89,24 @@ struct Actions {
     }
 };
 
-// When an update's dst side is behind by its sequence number, in a state that is not: only if the
-// two sides' states are equal, or whenever ours has sent a SYN.
+// When an update's dst side counts as stale by sequence number although its state is not: only if
+// the states of both sides are equal, or whenever ours has sent a SYN.
 enum class DstStale : std::uint8_t { equal_states, since_syn_sent };
 
 struct BulkTraits {
     std::chrono::seconds retry; // after a request that brought nothing
-    bool endtime;               // BUS says for how many seconds it has been under way; else 0
+    bool endtime;               // BUS says how many seconds it has been running; otherwise 0
     bool empty_start;           // BUS start comes before the end even if there are no states
-    bool restarts;              // a request begins anew the one under way
+    bool restarts;              // a request restarts the running one
 };
 
 struct DialectTraits {
-    std::string_view name;     // "freebsd-1400": the word of `wire`
+    std::string_view name;     // "freebsd-1400": the value of `wire`
     std::string_view system;   // "FreeBSD"
-    std::string_view releases; // "FreeBSD 14": those that speak it unless told otherwise
+    std::string_view releases; // "FreeBSD 14": releases that speak it by default
     std::uint8_t version;      // of the header
-    // A subheader says how long its messages are: unknown ones are skipped, and of longer ones the
-    // known front is read. Otherwise an unknown one ends the reading, and EOF ends the packet.
+    // A subheader has the length of its messages: unknown ones are skipped, and of longer ones the
+    // known part is read. Otherwise parsing stops at an unknown one, and EOF ends the packet.
     bool message_lengths;
     bool ipv6; // its system receives pfsync over IPv6
 
@@ -117,7 +116,7 @@ struct DialectTraits {
     TdbLayout tdb;
 
     DstStale dst_stale;
-    // If src is behind, an update's dst side is copied even if it is older than its own.
+    // If src is stale, an update's dst side is copied even if it is older than the receiver's own.
     bool copies_stale_dst;
     BulkTraits bulk;
 
@@ -125,7 +124,7 @@ struct DialectTraits {
     Fault (*read_state)(Bytes message, FullState& out);
     void (*write_state)(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
 
-    // Our own messages and tails (extension.hpp) do not disturb it.
+    // It ignores our own messages and tails (extension.hpp).
     constexpr bool extensible() const { return message_lengths; }
 };
 

@@ -83,8 +83,8 @@ struct EventBuffers {
     }
 };
 
-// 1 makes the kernel remember events for every entry. 2, the default of newer kernels, only
-// for those made while somebody listens: what changes while we restart would never be told.
+// With 1 the kernel sends events for every entry. With 2, the default of newer kernels, only for
+// those created while a listener exists: changes during our restart would never be reported.
 Result<void> switch_events_on() {
     char value = 0;
     const Fd fd(::open(kEventsSwitch, O_RDWR | O_CLOEXEC));
@@ -268,7 +268,7 @@ struct Conntrack::Impl {
         }
         hints.set(entry.flow);
         if (!entry.has_progress || !entry.flow.seq_adjust_known) {
-            // Of no use without: the peers would take the flow back to its beginning.
+            // Useless without: peers would reset the flow to its beginning.
             writer.ask(entry.flow);
             asked = true;
         } else if (entry.kind == Entry::Kind::created) {
@@ -278,7 +278,7 @@ struct Conntrack::Impl {
         }
     }
 
-    // Its mark may have been another one when it was reported. Nothing here remembers that.
+    // Its mark may have been different when it was reported. That is not remembered here.
     void withdraw(const Entry& entry) {
         if (entry.kind == Entry::Kind::destroyed) {
             hints.forget(entry.flow.key);
@@ -402,8 +402,8 @@ struct Conntrack::Impl {
                                           : std::max(natural, flow.extras.lifetime);
     }
 
-    // That an address has left is told before the flows that go with it are: what of it waits is
-    // read now, though its turn would come later.
+    // The kernel reports the removal of an address before its flows: so read waiting address
+    // messages first.
     bool address_left(const state::Flow& flow) {
         if (!state::has_snat(flow))
             return false;

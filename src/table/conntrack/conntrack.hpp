@@ -11,27 +11,27 @@
 // io_context. Errors of requests are read at the end of each batch, see writer.hpp; on_refused()
 // is called from flush() only. Operations may be called from inside any call of the listener.
 //
-// Copies and live flows. put(..., Lifetime::copy) gives an entry kCopyExtra (600) seconds more
-// than its natural life. Any packet sets the timeout to at most the natural one. So an entry
-// that a dump shows with more time left than that is a copy which no packet has used: a daemon
-// that was restarted knows copies from live flows by nothing else, and needs nothing else. A
-// copy that nobody re-armed for 600 seconds looks live. A live flow whose timeout policy (nft
-// `ct timeout`) gives it up to 600 seconds more than the defaults looks like a copy.
+// Copies and live flows. put(..., Lifetime::copy) gives an entry kCopyExtra (600) seconds more than
+// its default timeout. Any packet sets the timeout to at most the default. So an entry that a dump
+// shows with more time left than that is a copy which no packet has used: this is how a restarted
+// daemon distinguishes copies from live flows. A copy whose timer was not renewed for 600 seconds
+// looks live. A live flow whose timeout policy (nft `ct timeout`) gives it up to 600 seconds more
+// than the defaults looks like a copy.
 //
 // Limits. A flow has no SCTP verification tags: a copy learns them from the next heartbeats, and
-// until then its packets count as invalid. A copy of a GRE flow lives on its next packet's
-// timeout, which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew
-// after a takeover, without their NAT. Helpers' state is not carried. A copy is under no timeout
-// policy: from its first packet on the defaults hold. The last label that is taken away stays on
-// copies, for no event tells of it.
+// until then its packets count as invalid. A copy of a GRE flow lives on its next packet's timeout,
+// which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew after a
+// takeover, without their NAT. Helpers' state is not carried. A copy has no timeout policy: from
+// its first packet on the defaults apply. If a flow's last label is removed, it stays on copies,
+// because there is no event for that.
 //
 // open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
 // made while no daemon listens raise events later; 0 that cannot be changed is an error.
 //
-// nosync. What never changes in a flow decides for its whole life: of a flow that fits such a
-// rule nobody here ever hears, even if it is a peer's copy. Where a mark decides, a new flow that
-// fits is not reported, one that comes to fit is withdrawn (each time something changes in it,
-// for nothing here remembers), its end is reported, and dumps leave it out.
+// nosync. A rule without a mark applies for a flow's whole life: a matching flow is never reported,
+// even if it is a peer's copy. With a rule on the mark, a new flow that matches is not reported,
+// one that later matches is withdrawn (at each change, because that is not remembered here), its
+// end is reported, and dumps omit it.
 //
 // A dump entry is as old as the kernel's answer: an event may overtake it, by a few
 // milliseconds. If a dump fails midway, on_dump_begin() comes again without an end before it.
@@ -56,9 +56,9 @@ namespace encsync::table {
 struct ConntrackOptions {
     FilterOptions filter;
     std::size_t event_buffer = std::size_t{64} << 20; // bytes of socket buffer
-    // A dump now and then finds what no event told: of entries that were made while the kernel was
-    // not asked to remember events for them, or whose events a rule has narrowed (ct event set).
-    // Less often where a dump takes long: it is to cost half a percent of the time at most.
+    // A regular dump finds changes without events: of entries that were created while events were
+    // off, or whose events a rule has limited (ct event set). Less often if dumps take long: they
+    // may take at most half a percent of the time.
     std::chrono::seconds sweep{60};
     bool filter_in_kernel = true; // false: echoes and nosync only in our code (tests)
 };

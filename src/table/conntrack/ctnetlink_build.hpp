@@ -3,14 +3,14 @@
 //
 //     std::size_t n = build(buffer, Request::create, flow, 600, seq);   // 0: buffer too small
 //
-// NAT. The kernel does not take a translated reply direction; it makes one. So a flow with NAT
+// NAT. The kernel does not accept a translated reply direction; it computes it. So a flow with NAT
 // is created with its reply untranslated (the original turned round) and the translation as
 // CTA_NAT_SRC and CTA_NAT_DST, each a range of one address and one port. Both are given even if
-// only one translates: for a missing one the kernel would make a binding of its own choice.
-// NAT of an entry that is there cannot be changed.
+// only one translates: for a missing one the kernel would choose a binding. NAT of an existing
+// entry cannot be changed.
 //
-// Labels replace those that are there, but no labels leave them: of an entry that has never had any
-// the kernel takes none, so most flows had better not mention them.
+// Labels replace existing ones; without labels they stay. The kernel refuses labels for an entry
+// that was created without any, so most requests should omit them.
 //
 // TCP. Sequence windows are not known, so both directions get the liberal-window flag: at creation,
 // with each update and whenever the timer is set. An entry that was made by traffic would keep the

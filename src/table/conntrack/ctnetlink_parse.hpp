@@ -5,8 +5,8 @@
 //     Entry entry;
 //     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
 //
-// A message is taken whole or refused by name. Attributes that are not ours to keep (counters,
-// helpers' state, sequence adjustments) are skipped.
+// A message is accepted completely or refused with a reason. Attributes that we do not keep
+// (counters, helpers' state, sequence adjustments) are skipped.
 #pragma once
 
 #include "state/flow.hpp"
@@ -36,7 +36,7 @@ const char* to_string(Fault fault);
 struct Entry {
     enum class Kind : std::uint8_t { created, updated, destroyed };
     Kind kind = Kind::updated; // dumps and answers: updated
-    // id is not set. age is 0 where the message doesn't say; flow's *_known are what it does say.
+    // id is not set. age is 0 if not in the message; flow's *_known mark what it contains.
     state::Flow flow;
     std::uint32_t port = 0; // who caused it: the netlink port id, 0 = the kernel
     std::uint32_t seq = 0;

@@ -1,14 +1,14 @@
-// SPDX-License-Identifier: ISC
-// The kernel's expectations: what appears and goes is reported, and copies are made and removed.
+// SPDX-License-Identifier: ISC The kernel's expectations: reports new and removed ones, and creates
+// and removes copies.
 //
 //     auto expectations = Expectations::open(io);    // Result
 //     (*expectations)->start(engine);                // events from now on
 //     (*expectations)->request_dump();               // all that are there, once masters are known
 //     (*expectations)->expect(e, helper); (*expectations)->flush();
 //
-// Two sockets: events and dumps, and requests, whose events a socket filter drops. A copy needs
-// its master in the kernel, so flush() comes after the flows'. Listener::on_expected() comes again
-// for everything in each dump; what a dump no longer has is reported as gone.
+// Two sockets: events and dumps, and requests, whose events a socket filter drops. A copy needs its
+// master in the kernel, so flush() comes after the flows'. Listener::on_expected() comes again for
+// everything in each dump; those missing in a dump are reported as gone.
 #pragma once
 
 #include "state/expectation.hpp"
@@ -27,7 +27,8 @@ struct ExpectationCounters {
     std::uint64_t events = 0, dumps = 0, overruns = 0;
     std::uint64_t made = 0, removed = 0;
     // Not made: the master is not in the table; it has no helper there; no more room
-    // (nf_conntrack_expect_max, or the helper's own limit); another one is in the way or else.
+    // (nf_conntrack_expect_max, or the helper's own limit); conflict with another one, or other
+    // errors.
     std::uint64_t no_master = 0, no_helper = 0, no_room = 0, refused = 0;
     std::array<std::uint64_t, ctnetlink::kFaults> faults{};
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: ISC
 // What the kernel's table probably holds: for each original tuple, a mark of its reply tuple.
 //
-// A hint saves a question, nothing depends on it: with a hint that fits, an entry is updated at
-// once; without one it is created, and looked at only if it turns out to be there. One that is
-// wrong costs a second request. Kept up to date by our own requests and by the kernel's events.
+// A hint only saves a query: with a matching hint, an entry is updated at once; without one it is
+// created, and queried only if it exists. A wrong hint costs a second request. Kept up to date by
+// our own requests and by the kernel's events.
 #pragma once
 
 #include "state/flow.hpp"
@@ -35,7 +35,7 @@ class Hints {
     std::uint32_t mark(std::uint64_t key_hash, const state::Flow& flow) const;
 
     std::unique_ptr<std::uint32_t[], Free> slots_;
-    std::array<unsigned char, 16> seed_{}; // nobody outside chooses slots
+    std::array<unsigned char, 16> seed_{}; // so attackers cannot choose slots
 };
 
 } // namespace encsync::table

@@ -94,8 +94,7 @@ class Attributes {
     bool malformed_ = false;
 };
 
-// Writes one message into a buffer that the caller lends. What doesn't fit is not written, and
-// finish() returns 0.
+// Writes one message into a buffer of the caller. If something does not fit, finish() returns 0.
 class Writer {
   public:
     Writer(MutableBytes buffer, std::uint16_t type, std::uint16_t flags, std::uint32_t seq)
@@ -163,7 +162,7 @@ class Socket {
     int fd() const { return fd_.get(); }
     std::uint32_t port() const { return port_; }
 
-    // As large as the kernel allows: beyond its limits where we may, else up to them.
+    // As large as the kernel allows: beyond its limits if privileged, else up to them.
     void set_receive_buffer(std::size_t bytes);
     void set_send_buffer(std::size_t bytes);
     Result<void> join(int group);

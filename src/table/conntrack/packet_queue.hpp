@@ -6,8 +6,8 @@
 //     (*queue)->start([&](std::uint32_t id, const state::Flow* flow) { ... accept(id) ... });
 //     (*queue)->accept(id);
 //
-// The packets themselves are not read. There is one verdict: the packet goes on. It does, too,
-// when the queue is full (the kernel sees to that) and when this object goes. While nobody has the
+// The packets themselves are not read. The only verdict is accept. Packets are also accepted when
+// the queue is full (by the kernel) and when this object is destroyed. While no program has the
 // queue open, the rule's `bypass` lets packets pass.
 #pragma once
 

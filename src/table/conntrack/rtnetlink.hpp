@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: ISC
-// Follows this machine's addresses (rtnetlink(7)), so that the filter knows at any moment
-// which flows are the firewall's own; a VRRP takeover moves them. The kernel tells of an address
-// that leaves before it forgets the masqueraded flows of that address (nf_nat_masquerade.c).
+// SPDX-License-Identifier: ISC Follows this machine's addresses (rtnetlink(7)), so that the filter
+// always knows which flows are the firewall's own; a VRRP takeover moves addresses. The kernel
+// reports the removal of an address before it deletes the masqueraded flows of that address
+// (nf_nat_masquerade.c).
 #pragma once
 
 #include "table/conntrack/netlink.hpp"
@@ -15,7 +15,7 @@ class AddressMonitor {
     static Result<AddressMonitor> open(LocalAddresses& addresses);
 
     int fd() const { return events_.fd(); }
-    // Takes what the socket holds; reads all anew if the kernel dropped some.
+    // Reads queued messages; rereads all addresses if the kernel dropped some.
     void on_readable();
 
     // One datagram of RTM_NEWADDR, RTM_DELADDR and RTM_NEWLINK messages; false where it is

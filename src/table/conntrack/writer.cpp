@@ -91,7 +91,7 @@ void Writer::flush(const std::function<void(const Refused&)>& tell) {
         work();
     if (refusals_.empty())
         return;
-    // Who asks for the same thing again must not be refused again in here.
+    // The listener may request the same again, which must not be refused within this call.
     working_ = true;
     for (const Refused& refused : std::exchange(refusals_, {}))
         tell(refused);
@@ -263,7 +263,7 @@ void Writer::on_error(std::uint32_t operation, int error) {
     refuse(operation, refusal_of(error), error);
 }
 
-// Had the flow something that this kernel has not, it is made without.
+// If this kernel lacks a feature of the flow, it is created without it.
 bool Writer::without_extras(std::uint32_t operation, int error) {
     Operation& op = work_[operation];
     state::Extras& extras = op.flow.extras;
@@ -316,7 +316,7 @@ void Writer::again(std::uint32_t operation, Step step) {
 bool Writer::superseded(std::uint32_t operation) const {
     const Operation& op = work_[operation];
     return std::any_of(work_.begin() + operation + 1, work_.end(), [&](const Operation& later) {
-        // Re-arming and relaxing say nothing of the state.
+        // Rearm and relax do not contain the state.
         return later.hash == op.hash && later.step != Step::ask && later.step != Step::rearm &&
                later.step != Step::relax && later.flow.key == op.flow.key;
     });

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC
-// Carries operations out in the kernel, many to a system call, and deals with what goes wrong.
+// SPDX-License-Identifier: ISC Performs operations in the kernel, many per system call, and handles
+// errors.
 //
 //     writer.put(flow, 600);
 //     writer.flush();               // one sendmsg a batch; refusals are told from in here
@@ -17,12 +17,12 @@
 //                                                  another: refused as a clash with that
 //     a helper that is not here:   the same without it; likewise labels that nothing here uses
 //     refresh                      rearm  -> ENOENT: create
-//     relax                        ENOENT: let it be gone
-//     remove                       ENOENT is what was wanted
-//     no room anywhere             refused as table_full, and left at that
+//     relax                        ENOENT: ignored
+//     remove                       ENOENT is success
+//     table full                   refused as table_full, not retried
 //
-// The second request is dropped if a later operation of the batch is about the same flow: that
-// one has been carried out already and has the last word.
+// The second request is dropped if a later operation of the batch is about the same flow: that one
+// has been performed already and is the newest.
 #pragma once
 
 #include "table/conntrack/ctnetlink_parse.hpp"
@@ -40,7 +40,7 @@
 
 namespace encsync::table {
 
-// How a batch reaches the kernel; tests have one that answers what they like.
+// Sends a batch to the kernel; tests replace it.
 class Transport {
   public:
     virtual ~Transport() = default;
@@ -91,7 +91,7 @@ class Writer {
     struct Refused {
         state::Key key;
         Refusal refusal;
-        std::optional<state::Flow> holder; // of a clash: the entry that stands in the way
+        std::optional<state::Flow> holder; // of a clash: the conflicting entry
     };
     // Answers to ask(), whole and unfiltered.
     using Answer = std::function<void(const ctnetlink::Entry&)>;
@@ -105,13 +105,13 @@ class Writer {
     // Asks for the whole entry of this key.
     void ask(const state::Flow& flow);
 
-    // Carries out what waits; then tells of what was refused, once all is done. Operations queued
-    // meanwhile wait for the next flush.
+    // Performs queued operations, then reports the refused ones. Operations queued meanwhile wait
+    // for the next flush.
     void flush(const std::function<void(const Refused&)>& tell);
     bool empty() const { return pending_.empty() && refusals_.empty(); }
     const WriterCounters& counters() const { return counters_; }
 
-    // What an errno of the kernel means where the operation has no answer to it.
+    // The meaning of an errno that the operation does not handle.
     static Refusal refusal_of(int error);
 
   private:

@@ -52,7 +52,7 @@ class Memory final : public Table {
     void advance(std::uint64_t now) override;
     // While true, events are lost; when it ends, a dump follows, as after ENOBUFS.
     void lose_events(bool lose);
-    // The node loses its table (power), and nobody is told.
+    // The node loses its table (power failure), without events.
     void wipe();
 
     std::size_t size() const { return entries_.size(); }
@@ -79,7 +79,7 @@ class Memory final : public Table {
 
     MemoryOptions options_;
     Listener* listener_ = nullptr;
-    Timeouts timeouts_{"/nonexistent"}; // the kernel's defaults, whatever machine this is
+    Timeouts timeouts_{"/nonexistent"}; // the kernel's defaults, independent of this machine
     Entries entries_;
     std::set<std::pair<std::uint64_t, state::Key>> by_expiry_;
     // Replies by what a flow in that direction would be called, so that a clash is found.
