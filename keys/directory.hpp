@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC A directory that only its owner can read, and the files in it. All
-// names are relative to the directory that was opened and checked, so nobody can swap it under us.
+// SPDX-License-Identifier: ISC
+// A directory that only its owner can read, and the files in it. All names are relative to the
+// directory that was opened and checked, so it cannot be replaced in between.
 //
 //     auto directory = Directory::open("/var/lib/encsync/keys");
 //     auto lock = directory->lock();

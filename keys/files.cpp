@@ -36,7 +36,7 @@ Error wrong(const std::string& path, std::string_view what) {
 }
 
 // Reads at most one byte more than `most`, enough to see that the file is too long.
-Result<std::string> read(const std::string& path, std::size_t most, bool is_private) {
+Result<WipedBytes> read(const std::string& path, std::size_t most, bool is_private) {
     const int follow = is_private ? O_NOFOLLOW : 0;
     const Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | follow));
     if (!fd)
@@ -50,8 +50,7 @@ Result<std::string> read(const std::string& path, std::size_t most, bool is_priv
     if (is_private && (info.st_mode & 07777 & ~0600U) != 0)
         return wrong(
             path, fmt::format("mode {:04o} lets others in; it must be 0600", info.st_mode & 07777));
-    std::string text(most + 1,
-                     '\0'); // allocated once, so that no copy of a secret is left in memory
+    WipedBytes text(most + 1);
     std::size_t size = 0;
     while (size < text.size()) {
         const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
@@ -89,23 +88,19 @@ Result<std::vector<std::uint8_t>> decode_pem(std::string_view text, std::string_
 
 } // namespace
 
-Result<std::string> read_preshared(const std::string& path) {
+Result<WipedBytes> read_preshared(const std::string& path) {
     auto text = read(path, kMaxPreshared + 2, true);
     if (!text)
         return text;
-    const auto refuse = [&](std::string_view why) {
-        sodium_memzero(text->data(), text->size());
-        return wrong(path, why);
-    };
-    for (const char end : {'\n', '\r'})
-        if (text->ends_with(end))
+    for (const std::uint8_t end : {'\n', '\r'})
+        if (!text->empty() && text->back() == end)
             text->pop_back();
     if (text->size() < kMinPreshared)
-        return refuse(fmt::format("a preshared key has {} bytes at least", kMinPreshared));
+        return wrong(path, fmt::format("a preshared key has {} bytes at least", kMinPreshared));
     if (text->size() > kMaxPreshared)
-        return refuse(fmt::format("a preshared key has {} bytes at most", kMaxPreshared));
-    if (text->find('\0') != text->npos)
-        return refuse("a NUL byte in a preshared key");
+        return wrong(path, fmt::format("a preshared key has {} bytes at most", kMaxPreshared));
+    if (std::ranges::find(*text, 0) != text->end())
+        return wrong(path, "a NUL byte in a preshared key");
     return text;
 }
 
@@ -116,10 +111,11 @@ Result<std::vector<std::uint8_t>> read_certificate(const std::string& path) {
     if (text->size() > kMaxFile)
         return wrong(path, "too long for a certificate");
     std::vector<std::uint8_t> der;
-    if (!text->empty() && static_cast<std::uint8_t>(text->front()) == kSequence) {
+    if (!text->empty() && text->front() == kSequence) {
         der.assign(text->begin(), text->end());
     } else {
-        auto decoded = decode_pem(*text, "CERTIFICATE");
+        auto decoded =
+            decode_pem({reinterpret_cast<const char*>(text->data()), text->size()}, "CERTIFICATE");
         if (!decoded)
             return wrong(path, decoded.error().text);
         der = std::move(*decoded);

@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: ISC Reads preshared keys and certificates, which authenticate peers that
-// are not encsync, from files that the configuration names.
+// SPDX-License-Identifier: ISC
+// Reads preshared keys and certificates, which authenticate peers that are not encsync, from files
+// that the configuration names.
 //
-//     Result<std::string> psk = read_preshared("/etc/encsync/minnie.psk");    // wipe it
+//     Result<WipedBytes> psk = read_preshared("/etc/encsync/minnie.psk");
 //     Result<std::vector<std::uint8_t>> ca = read_certificate("/etc/encsync/ca.pem");
 //
 // The error names the file and the problem.
@@ -9,6 +10,7 @@
 
 #include "keys/format.hpp"
 #include "util/result.hpp"
+#include "util/wiped.hpp"
 
 #include <cstdint>
 #include <string>
@@ -22,7 +24,7 @@ inline constexpr std::size_t kMaxCertificate = 16384;                  // bytes 
 
 // The content without a trailing line end. Refused: a file that is not ours or that others can
 // read, a symbolic link, content that is too short or too long, a NUL byte.
-Result<std::string> read_preshared(const std::string& path);
+Result<WipedBytes> read_preshared(const std::string& path);
 
 // The DER of the first certificate in the file (RFC 7468), or the whole file if it is DER. The
 // certificate itself is not checked.

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC The text format of key files: writing, parsing and validation.
+// SPDX-License-Identifier: ISC
+// The text format of key files: writing, parsing and validation.
 //
 // A public file, for `encsync keys export` and `trust`: one block for each key, so two while an
 // identity is being rotated. The signature is made with the key itself, over the lines above it,

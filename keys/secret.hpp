@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: ISC Secret<N>: N bytes that must not leak. Guarded, locked memory of
-// libsodium (sodium_malloc(3)): kept out of swap and core dumps if the system allows it, wiped on
-// destruction. Can be moved, not copied.
+// SPDX-License-Identifier: ISC
+// Secret<N>: N bytes that must not leak. Guarded, locked memory of libsodium (sodium_malloc(3)):
+// kept out of swap and core dumps if the system allows it, wiped on destruction. Can be moved, not
+// copied.
 //
 //     Secret<32> seed = Secret<32>::random();
 //     crypto_sign_seed_keypair(pk, sk.bytes().data(), seed.bytes().data());

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC The keys of this node, and those it trusts.
+// SPDX-License-Identifier: ISC
+// The keys of this node, and those it trusts.
 //
 //     auto store = keys::Store::open("/var/lib/encsync/keys");
 //     auto identities = store->identities(); // [0] signs

@@ -48,7 +48,7 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
     }
     if (sandbox) {
         if (auto confined = daemon::confine(
-                {.writable = arguments.run_dir, .raw_sockets = (*node)->kernel_ipsec()});
+                {.writable = arguments.run_dir, .raw_sockets = (*node)->raw_sockets()});
             !confined) {
             log::error("{}", confined.error().text);
             return 1;
@@ -84,11 +84,12 @@ int run(const Arguments& arguments, config::Config config, daemon::Background& b
 
 } // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
     Arguments arguments;
-    CLI::App app{"Keeps the state tables of firewalls in step across a network nobody trusts."};
+    CLI::App app{"Keeps the state tables of firewalls in sync across an untrusted network."};
     app.add_option("--config", arguments.config, "configuration file")->capture_default_str();
-    app.add_option("--run-dir", arguments.run_dir, "control socket and what is kept over a restart")
+    app.add_option("--run-dir", arguments.run_dir,
+                   "control socket and what is kept across a restart")
         ->capture_default_str();
     app.add_flag("--foreground", arguments.foreground, "stay in the foreground, log to stderr");
     app.set_version_flag("--version", "encsyncd " ENCSYNC_VERSION);
@@ -104,8 +105,12 @@ int main(int argc, char** argv) {
     if (!config)
         return 1;
     log::set_level(config->setup.loglevel);
-    std::signal(SIGPIPE, SIG_IGN); // who reads our log may go before we do
+    std::signal(SIGPIPE, SIG_IGN); // the reader of our log may end before us
     daemon::keep_secrets_in();
     daemon::Background background(!arguments.foreground);
     return run(arguments, std::move(*config), background);
+} catch (const std::exception& exception) {
+    // No memory, or a bug: states stay in the kernel, and the service manager starts us again.
+    log::write(log::Level::error, exception.what());
+    return 1;
 }

@@ -100,7 +100,7 @@ local OLD_TDB = {
 }
 -- What encsync nodes say to each other.
 local HELLO = {
-    {"session", 0, "hex64"}, {"heard", 8, "hex64"}, {"creatorid", 16, "hex32"},
+    {"session", 0, "hex64"}, {"peer_session", 8, "hex64"}, {"creatorid", 16, "hex32"},
     {"hello_version", 20, "u16"}, {"role", 22, "u8"}, {"flags", 23, "u8"},
     {"states", 24, "u64"}, {"live", 32, "u64"}, {"checked", 40, "u32"}, {"hears", 44, "rest"},
 }

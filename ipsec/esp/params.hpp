@@ -1,10 +1,11 @@
-// SPDX-License-Identifier: ISC The parameters of an ESP security association, as IKE delivers them.
+// SPDX-License-Identifier: ISC
+// The parameters of an ESP security association, as IKE delivers them.
 #pragma once
 
 #include "net/address.hpp"
 #include "util/peer_id.hpp"
+#include "util/wiped.hpp"
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -36,8 +37,7 @@ struct SaParams {
     // The traffic selectors, protocol 240 implied: the addresses of inner packets, in the direction
     // of this SA.
     net::Address inner_src, inner_dst;
-    // Secret. Every holder of a copy wipes it as soon as the SA is set up.
-    std::array<std::uint8_t, kMaxKeymat> keymat{};
+    WipedArray<kMaxKeymat> keymat; // secret
     std::uint8_t keymat_size = 0;
 };
 

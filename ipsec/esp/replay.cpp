@@ -20,7 +20,7 @@ std::uint64_t ReplayWindow::infer(std::uint32_t low) const {
         return low;
     const auto top_low = static_cast<std::uint32_t>(top_);
     const std::uint64_t top_high = top_ >> 32;
-    const std::uint32_t bottom_low = top_low - size_ + 1; // modulo 2^32, as the RFC wants it
+    const std::uint32_t bottom_low = top_low - size_ + 1; // modulo 2^32, as in the RFC
     std::uint64_t high = top_high;
     if (top_low >= size_ - 1) { // case A: the window lies within one upper half
         if (low < bottom_low)

@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: ISC An ESP security association (RFC 4303) with an AEAD: seals
-// (encrypts) outgoing packets and opens (decrypts) incoming ones, in place, in a buffer of the
-// caller. Nothing is allocated per packet. The "inner packet" is what is encrypted: in tunnel mode
-// an IP packet, in transport mode only its payload.
+// SPDX-License-Identifier: ISC
+// An ESP security association (RFC 4303) with an AEAD: seals (encrypts) outgoing packets and opens
+// (decrypts) incoming ones, in place, in a buffer of the caller. Nothing is allocated per packet.
+// The "inner packet" is what is encrypted: in tunnel mode an IP packet, in transport mode only its
+// payload.
 //
 //     auto out = OutboundSa::create(params);             // the key is taken over: wipe yours
 //     Sealed s = out->seal(buffer, inner_size);          // buffer: kHeaderSize free bytes, the

@@ -18,8 +18,8 @@ void plan_runs(std::span<const std::size_t> inner_sizes, std::size_t largest,
                 (i - first + 1) * larger > kMaxGsoBytes)
                 break;
             segment = larger;
-            if (!esp::OutboundSa::can_pad(size, segment)) { // too short for padding to do:
-                i++;                                        // it can only be the last
+            if (!esp::OutboundSa::can_pad(size, segment)) { // padding cannot add that much,
+                i++;                                        // so it can only be the last one
                 break;
             }
             smallest = std::min(smallest, size);

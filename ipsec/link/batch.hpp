@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: ISC Sends packets of different sizes in few system calls: UDP
-// segmentation offload (GSO) sends many datagrams at once if all but the last have the same length.
-// ESP padding makes them equal, and leaves only a few sizes on the wire, which reveal little about
-// the content.
+// SPDX-License-Identifier: ISC
+// Sends packets of different sizes in few system calls: UDP segmentation offload (GSO) sends many
+// datagrams at once if all but the last have the same length. ESP padding makes them equal, and
+// leaves only a few sizes on the wire, which reveal little about the content.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -15,7 +15,7 @@
 namespace encsync::link {
 
 inline constexpr std::size_t kMaxSegments = 64;    // of one GSO call (UDP_MAX_SEGMENTS)
-inline constexpr std::size_t kMaxGsoBytes = 65000; // one UDP datagram's worth, before it is cut
+inline constexpr std::size_t kMaxGsoBytes = 65000; // of one UDP datagram before segmentation
 
 // One more than ESP padding can add, so that each step is reached from any size below it.
 inline constexpr std::size_t kSizeStep = esp::kMaxPadding + 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "ipsec/link/enc0.hpp"
 #include "util/fd.hpp"
+#include "util/log.hpp"
 
 #include <array>
 #include <cerrno>
@@ -81,24 +82,14 @@ int configure(unsigned index, std::uint16_t mtu) {
     return error;
 }
 
-} // namespace
-
-Result<std::unique_ptr<Enc0>> Enc0::open(boost::asio::io_context& io, const std::string& name,
-                                         std::uint16_t mtu) {
-    if (name.empty() || name.size() >= IFNAMSIZ)
-        return Error{
-            fmt::format("{}: no name for an interface (1 to {} characters)", name, IFNAMSIZ - 1)};
-    Fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    if (!fd)
-        return Error{
-            fmt::format("{}: /dev/net/tun: {}{}", name, std::strerror(errno),
-                        errno == ENOENT || errno == ENODEV ? " (is the tun module loaded?)" : "")};
+// Makes the interface of a descriptor that has none. Returns its index.
+Result<unsigned> make_interface(int fd, const std::string& name, std::uint16_t mtu) {
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
     // With packet information (no IFF_NO_PI): it carries the EtherType. TUN_EXCL: fail if the
     // interface already exists.
     request.ifr_flags = static_cast<short>(IFF_TUN | IFF_TUN_EXCL);
-    if (ioctl(fd.get(), TUNSETIFF, &request) != 0) {
+    if (ioctl(fd, TUNSETIFF, &request) != 0) {
         const int error = errno;
         if (error == EBUSY)
             return Error{fmt::format("{}: an interface of this name is there already", name)};
@@ -111,11 +102,29 @@ Result<std::unique_ptr<Enc0>> Enc0::open(boost::asio::io_context& io, const std:
     if (const int error = index == 0 ? errno : configure(index, mtu); error != 0)
         return Error{
             fmt::format("{}: setting it up with mtu {}: {}", name, mtu, std::strerror(error))};
-    return std::unique_ptr<Enc0>(new Enc0(io, fd.release(), index));
+    return index;
 }
 
-Enc0::Enc0(boost::asio::io_context& io, int fd, unsigned index)
-    : tun_(io, fd), timer_(io), index_(index) {
+} // namespace
+
+Result<std::unique_ptr<Enc0>> Enc0::open(boost::asio::io_context& io, const std::string& name,
+                                         std::uint16_t mtu) {
+    if (name.empty() || name.size() >= IFNAMSIZ)
+        return Error{
+            fmt::format("{}: no name for an interface (1 to {} characters)", name, IFNAMSIZ - 1)};
+    Fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (!fd)
+        return Error{
+            fmt::format("{}: /dev/net/tun: {}{}", name, std::strerror(errno),
+                        errno == ENOENT || errno == ENODEV ? " (is the tun module loaded?)" : "")};
+    const auto index = make_interface(fd.get(), name, mtu);
+    if (!index)
+        return index.error();
+    return std::unique_ptr<Enc0>(new Enc0(io, fd.release(), name, mtu, *index));
+}
+
+Enc0::Enc0(boost::asio::io_context& io, int fd, std::string name, std::uint16_t mtu, unsigned index)
+    : tun_(io, fd), timer_(io), name_(std::move(name)), mtu_(mtu), index_(index) {
     read();
     look();
 }
@@ -146,30 +155,50 @@ void Enc0::read() {
                     });
 }
 
-// Copies cost two microseconds each, so they are made only while a program captures: that is, while
-// there is a packet socket (packet(7)) for all EtherTypes, bound to this interface or to all. The
-// kernel lists them in /proc/net/packet: socket, references, type, EtherType, interface index (0:
-// all), running, ...
 void Enc0::look() {
-    bool found = false;
-    if (std::FILE* list = std::fopen("/proc/thread-self/net/packet", "re")) {
-        std::array<char, 256> line;
-        while (!found && std::fgets(line.data(), line.size(), list) != nullptr) {
-            unsigned ether_type = 0, index = 0, running = 0;
-            if (std::sscanf(line.data(), "%*s %*u %*u %x %u %u", &ether_type, &index, &running) ==
-                3)
-                found =
-                    running == 1 && ether_type == kAllEtherTypes && (index == 0 || index == index_);
-        }
-        std::fclose(list);
-    }
-    watched_ = found;
+    uphold();
+    watched_ = is_watched();
     timer_.expires_after(kLookEvery);
     timer_.async_wait(
         [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
             if (!error && !alive.expired())
                 look();
         });
+}
+
+// The descriptor outlives its interface, and can make another one without opening /dev/net/tun,
+// which the sandbox forbids.
+void Enc0::uphold() {
+    ifreq request{};
+    if (ioctl(tun_.native_handle(), TUNGETIFF, &request) == 0 || errno != EBADFD)
+        return;
+    const auto made = make_interface(tun_.native_handle(), name_, mtu_);
+    if (made) {
+        index_ = *made;
+        log::warning("{} is gone; it is made again", name_);
+    } else if (!failure_logged_) {
+        log::error("{} is gone and cannot be made again: {}", name_, made.error().text);
+    }
+    failure_logged_ = !made;
+}
+
+// Copies cost two microseconds each, so they are made only while a program captures: that is, while
+// there is a packet socket (packet(7)) for all EtherTypes, bound to this interface or to all. The
+// kernel lists them in /proc/net/packet: socket, references, type, EtherType, interface index (0:
+// all), running, ...
+bool Enc0::is_watched() const {
+    std::FILE* list = std::fopen("/proc/thread-self/net/packet", "re");
+    if (list == nullptr)
+        return false;
+    bool found = false;
+    std::array<char, 256> line;
+    while (!found && std::fgets(line.data(), line.size(), list) != nullptr) {
+        unsigned ether_type = 0, index = 0, running = 0;
+        if (std::sscanf(line.data(), "%*s %*u %*u %x %u %u", &ether_type, &index, &running) == 3)
+            found = running == 1 && ether_type == kAllEtherTypes && (index == 0 || index == index_);
+    }
+    std::fclose(list);
+    return found;
 }
 
 } // namespace encsync::link

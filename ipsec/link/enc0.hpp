@@ -6,12 +6,13 @@
 //         (*enc0)->show(inner);       // tcpdump -n -i enc0 ip proto 240
 //
 // It is a TUN device (kernel, Documentation/networking/tuntap.rst) that lives as long as this
-// object. It is for looking only: packets written into it from either side are not forwarded. The
-// kernel gets the copies under an EtherType that no protocol has registered (0x88b5, IEEE 802 local
-// experimental): packet sockets see them, then the kernel drops them, before IP input and
-// regardless of any ruleset. (Were they IP, a firewall without our ruleset would answer the unknown
-// protocol 240 with an ICMP error that quotes the packet, in the clear, to the peer.) What other
-// programs send through it is counted and dropped.
+// object. If somebody deletes it, it is made again within a second. It is for capturing only:
+// packets written into it from either side are not forwarded. The kernel gets the copies under an
+// EtherType that no protocol has registered (0x88b5, IEEE 802 local experimental): packet sockets
+// see them, then the kernel drops them, before IP input and regardless of any ruleset. (Were they
+// IP, a firewall without our ruleset would answer the unknown protocol 240 with an ICMP error that
+// quotes the packet, in the clear, to the peer.) What other programs send through it is counted and
+// dropped.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -46,15 +47,20 @@ class Enc0 {
     unsigned index() const { return index_; }
 
   private:
-    Enc0(boost::asio::io_context& io, int fd, unsigned index);
+    Enc0(boost::asio::io_context& io, int fd, std::string name, std::uint16_t mtu, unsigned index);
     void read();
     void look();
+    void uphold();
+    bool is_watched() const;
 
     boost::asio::posix::stream_descriptor tun_;
     boost::asio::steady_timer timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+    const std::string name_;
+    const std::uint16_t mtu_;
     unsigned index_;
     bool watched_ = false;
+    bool failure_logged_ = false; // of making it again
     Enc0Stats stats_;
 };
 

@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: ISC A socket filter (socket(7), SO_ATTACH_FILTER) with which the kernel
-// drops datagrams that no peer can have sent before they are queued. So a flood of them does not
-// wake the process or fill the receive buffer.
+// SPDX-License-Identifier: ISC
+// A socket filter (socket(7), SO_ATTACH_FILTER) with which the kernel drops datagrams that no peer
+// can have sent before they are queued. So a flood of them does not wake the process or fill the
+// receive buffer.
 //
 //     const auto program = filter_program(peers, ipv6, nat, false);
 //     setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, ...);   // replaces the one before, at once

@@ -42,13 +42,12 @@ Result<std::unique_ptr<IkeSockets>> IkeSockets::open(boost::asio::io_context& io
     if (options.ikeport == 0 || options.natport == 0 || options.ikeport == options.natport)
         return Error{fmt::format("ikeport {} and natport {} must be two different ports",
                                  options.ikeport, options.natport)};
-    return std::unique_ptr<IkeSockets>(
-        new IkeSockets(io, std::move(options), std::move(hooks), esp));
+    return std::unique_ptr<IkeSockets>(new IkeSockets(io, options, std::move(hooks), esp));
 }
 
 IkeSockets::IkeSockets(boost::asio::io_context& io, IkeOptions options, LinkHooks hooks,
                        EspHandler* esp)
-    : io_(io), options_(std::move(options)), hooks_(std::move(hooks)), esp_(esp), deaf_timer_(io) {}
+    : io_(io), options_(options), hooks_(std::move(hooks)), esp_(esp), deaf_timer_(io) {}
 
 IkeSockets::~IkeSockets() {
     for (auto& socket : sockets_)
@@ -76,7 +75,7 @@ Result<UdpSocket*> IkeSockets::add_peer(const LinkPeer& peer) {
     auto socket = open_sockets(peer.left);
     if (!socket)
         return Error{fmt::format("peer {}: {}", peer.name, socket.error().text)};
-    peers_[peer.id] = Peer{peer.name, peer.left, peer.right, peer.right};
+    peers_[peer.id] = Peer{peer.name, peer.left, peer.right, {peer.right, options_.natport}};
     if (auto ok = collect_sources(); !ok) {
         peers_[peer.id].reset();
         close_unused_sockets();
@@ -92,7 +91,7 @@ Result<UdpSocket*> IkeSockets::move_peer(PeerId id, const Address& left, const A
     peers_[id]->left = left;
     peers_[id]->right = right;
     close_unused_sockets();
-    admit(id, right);
+    admit(id, {right, peers_[id]->endpoint.port()});
     return socket;
 }
 
@@ -103,8 +102,8 @@ void IkeSockets::remove_peer(PeerId id) {
         log::warning("{}", ok.error().text);
 }
 
-void IkeSockets::admit(PeerId id, const Address& address) {
-    peers_[id]->endpoint = address;
+void IkeSockets::admit(PeerId id, const Endpoint& endpoint) {
+    peers_[id]->endpoint = endpoint;
     if (auto ok = collect_sources(); !ok)
         log::warning("peer {}: {}", peers_[id]->name, ok.error().text);
 }
@@ -164,12 +163,16 @@ void IkeSockets::close_unused_sockets() {
 // The permitted sources of each socket: the peers with this left address.
 Result<void> IkeSockets::collect_sources() {
     sources_.clear();
+    esp_sources_.clear();
+    for (const auto& peer : peers_)
+        if (peer)
+            esp_sources_.push_back(peer->endpoint);
     for (const auto& socket : sockets_) {
         const Address& local = socket->udp.local().address();
         std::vector<Address> admitted;
         for (const auto& peer : peers_)
             if (peer && peer->left == local)
-                for (const Address& address : {peer->right, peer->endpoint})
+                for (const Address& address : {peer->right, peer->endpoint.address()})
                     if (std::find(admitted.begin(), admitted.end(), address) == admitted.end())
                         admitted.push_back(address);
         if (auto ok = socket->udp.set_filter(
@@ -236,7 +239,7 @@ void IkeSockets::read_errors(UdpSocket& socket) {
         if (!error)
             return;
         if (!error->too_big)
-            stats_.receive_error++; // if the error is real, the peer's IKE will notice
+            stats_.receive_error++; // if it is real, IKE requests to the peer time out
         else if (esp_ != nullptr)
             esp_->on_path_error(socket, *error);
     }
@@ -314,10 +317,12 @@ void IkeSockets::on_datagram(Socket& socket, const Endpoint& from, MutableBytes 
             return;
         }
         if (load_be<std::uint32_t>(datagram.data()) != 0) {
-            if (esp_ != nullptr)
-                esp_->on_esp(datagram);
-            else
+            if (esp_ == nullptr)
                 stats_.unknown_spi++; // the kernel takes all that it has a state for
+            else if (std::ranges::find(esp_sources_, from) == esp_sources_.end())
+                stats_.wrong_port++;
+            else
+                esp_->on_esp(datagram);
             return;
         }
         datagram = datagram.subspan(kMarkerSize);

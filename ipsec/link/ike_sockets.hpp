@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The UDP sockets of IKE, on ikeport and natport of each local
-// address. Both links use them, because ESP arrives at the natport socket, too (RFC 3948).
+// SPDX-License-Identifier: ISC
+// The UDP sockets of IKE, on ikeport and natport of each local address. Both links use them,
+// because ESP arrives at the natport socket, too (RFC 3948).
 //
 //     auto sockets = IkeSockets::open(io, options, hooks, esp);
 //     auto natport = (*sockets)->add_peer(peer);     // to send ESP from
@@ -24,7 +25,7 @@ namespace encsync::link {
 struct IkeOptions {
     std::uint16_t ikeport = 500, natport = 4500;
     SocketOptions socket;
-    Clock::duration deaf = std::chrono::seconds(5); // to unknown sources, after one was heard
+    Clock::duration deaf = std::chrono::seconds(5); // drops unknown sources, after one was received
 };
 
 // Handles ESP on natport, unless the kernel does.
@@ -55,8 +56,8 @@ class IkeSockets {
     Result<UdpSocket*> move_peer(PeerId peer, const Address& left, const Address& right);
     // Closes sockets that no other peer needs.
     void remove_peer(PeerId peer);
-    // Its ESP comes from that address, too.
-    void admit(PeerId peer, const Address& address);
+    // Its ESP comes from there; at first, from natport of its right address.
+    void admit(PeerId peer, const Endpoint& endpoint);
 
     bool send_ike(const Endpoint& from, const Endpoint& to, Bytes datagram);
     // Calls on_room() once. queue_full: the queue of an interface, which gives no notice when it
@@ -74,7 +75,7 @@ class IkeSockets {
     struct Peer {
         std::string name;
         Address left, right;
-        Address endpoint; // where its ESP comes from
+        Endpoint endpoint; // where its ESP comes from
     };
 
     IkeSockets(boost::asio::io_context& io, IkeOptions options, LinkHooks hooks, EspHandler* esp);
@@ -99,8 +100,9 @@ class IkeSockets {
     ReceiveRing ring_;
     std::array<std::optional<Peer>, kMaxPeers> peers_;
     std::vector<std::shared_ptr<Socket>> sockets_;
-    std::vector<Address> sources_;   // addresses of peers
-    std::uint64_t closed_drops_ = 0; // of sockets that are closed
+    std::vector<Address> sources_;      // addresses of peers
+    std::vector<Endpoint> esp_sources_; // where their ESP comes from
+    std::uint64_t closed_drops_ = 0;    // of sockets that are closed
     boost::asio::steady_timer deaf_timer_;
     bool deaf_ = false; // no unknown source passes
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The inner IP header of packets in the tunnel, and how much fits
-// after it. In transport mode there is none on the wire, but the receiver is still given one.
+// SPDX-License-Identifier: ISC
+// The inner IP header of packets in the tunnel, and how much fits after it. In transport mode there
+// is none on the wire, but the receiver is still given one.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"

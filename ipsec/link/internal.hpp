@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Private parts of UserspaceLink.
+// SPDX-License-Identifier: ISC
+// Private parts of UserspaceLink.
 #pragma once
 
 #include "ipsec/link/batch.hpp"

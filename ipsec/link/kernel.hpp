@@ -9,10 +9,13 @@
 // The receiving socket identifies the sender of a packet: the kernel has checked that its state
 // belongs to this peer (by reqid) and its source is the peer's address.
 //
+// An interface that somebody deletes is made again within a second; SAs are not affected.
+//
 // SAs end with this object. If the process is killed, the kernel deletes them within kSaLease.
 #pragma once
 
 #include "ipsec/link/ike_sockets.hpp"
+#include "ipsec/link/raw.hpp"
 #include "ipsec/link/xfrm.hpp"
 
 namespace encsync::link {
@@ -23,7 +26,7 @@ struct KernelOptions {
     std::uint64_t soft_limit = 0; // packets of an outbound SA until on_expire; 0: esp's default
 };
 
-class KernelLink final : public Tunnel {
+class KernelLink final : public Tunnel, private RawSocket::Owner {
   public:
     // The error names what the kernel lacks.
     static Result<std::unique_ptr<KernelLink>> open(boost::asio::io_context& io, Receiver& receiver,
@@ -54,22 +57,19 @@ class KernelLink final : public Tunnel {
   private:
     struct Peer;
     struct Sa;
-    struct Ring;
 
     KernelLink(boost::asio::io_context& io, Receiver& receiver, LinkHooks hooks,
                KernelOptions options, Xfrm xfrm);
     Peer* find(PeerId peer) const { return peer < kMaxPeers ? peers_[peer].get() : nullptr; }
     Result<void> open_socket(Peer& peer);
-    void wait_readable(const std::shared_ptr<Peer>& peer);
-    void wait_for_room(const std::shared_ptr<Peer>& peer, bool queue_full);
-    void on_room(Peer& peer);
-    void receive(Peer& peer);
-    void send(const std::shared_ptr<Peer>& peer);
-    void told_too_big(Peer& peer);
+    void on_raw_packet(PeerId peer, Bytes packet) override;
+    void on_raw_writable(PeerId peer) override { receiver_.on_writable(peer); }
     void choose_sa(Peer& peer);
-    void tell_expiry(Peer& peer, Sa& sa);
+    void report_expiry(Peer& peer, Sa& sa);
     void beat();
     void beat(Peer& peer);
+    void look();
+    Result<void> make_interface();
 
     boost::asio::io_context& io_;
     Receiver& receiver_;
@@ -77,9 +77,11 @@ class KernelLink final : public Tunnel {
     const KernelOptions options_;
     Xfrm xfrm_;
     std::unique_ptr<IkeSockets> ike_;
-    std::unique_ptr<Ring> ring_;
-    std::array<std::shared_ptr<Peer>, kMaxPeers> peers_;
-    boost::asio::steady_timer beat_timer_;
+    const std::shared_ptr<RawSocket::Buffer> buffer_ = RawSocket::make_buffer();
+    std::array<std::unique_ptr<Peer>, kMaxPeers> peers_;
+    boost::asio::steady_timer beat_timer_, look_timer_;
+    unsigned index_ = 0;          // of the interface
+    bool failure_logged_ = false; // of making it again
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

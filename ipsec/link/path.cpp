@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC The path MTU to a peer: ICMP errors lower it, probes raise it.
+// SPDX-License-Identifier: ISC
+// The path MTU to a peer: ICMP errors lower it, probes raise it.
 #include "ipsec/link/internal.hpp"
 #include "util/log.hpp"
 
@@ -19,7 +20,7 @@ bool same(const Endpoint& a, const Endpoint& b) {
 
 // Our own kernel refused a packet. The error queue has the size that would fit, again for each
 // packet in the rest of the batch.
-void UserspaceLink::told_too_big(Peer& peer) {
+void UserspaceLink::too_big_for_path(Peer& peer) {
     sockets_->read_errors(*peer.socket);
     if (peer.stats.mtu == peer.sealed_mtu)
         path_changed(peer, peer.path.too_big(Clock::now()));
@@ -29,7 +30,7 @@ void UserspaceLink::on_path_error(const UdpSocket& socket, const PathError& erro
     for (const auto& peer : peers_) {
         if (!peer || peer->socket != &socket || !same(peer->endpoint, error.to))
             continue;
-        const auto change = believe(error, *peer) ? peer->path.told(error.mtu, Clock::now())
+        const auto change = believe(error, *peer) ? peer->path.too_big(error.mtu, Clock::now())
                                                   : PathMtu::Change::refused;
         path_changed(*peer, change);
     }
@@ -135,7 +136,7 @@ SendStatus UserspaceLink::send_dummy(Peer& peer, std::size_t size, const PathPro
         return SendStatus::would_block;
     entry->info.packets++;
     if (entry->sa.soft_limit_reached())
-        tell_expiry(peer, *entry);
+        report_expiry(peer, *entry);
     const MutableBytes packet(buffer);
     return peer.socket->send(peer.endpoint, {&packet, 1}).status;
 }

@@ -10,7 +10,7 @@ constexpr std::size_t kStep = 64; // down, where no figure is known
 // If this many small probes were answered and no large one, the large size has failed; and the
 // number of tries for that: MAX_PROBES of RFC 8899, counting only tries while the path was up.
 constexpr unsigned kProofs = 3, kTries = 10;
-constexpr std::uint16_t kClose = 8;          // a search ends this near to what fails
+constexpr std::uint16_t kClose = 8;          // a search ends this close to a size that failed
 constexpr std::uint16_t kLikelyLeast = 1280; // where a search begins: IPv6's minimum link MTU
 
 } // namespace
@@ -45,7 +45,7 @@ void PathMtu::end_round(Clock::time_point now) {
 
 // ---- errors --------------------------------------------------------------------------------
 
-PathMtu::Change PathMtu::told(std::size_t reported, Clock::time_point now) {
+PathMtu::Change PathMtu::too_big(std::size_t reported, Clock::time_point now) {
     if (reported < floor_)
         return Change::refused;
     const bool answer = round_ && reported < round_->size;
@@ -58,7 +58,7 @@ PathMtu::Change PathMtu::told(std::size_t reported, Clock::time_point now) {
         return Change::none;
     const Change change = reported < mtu_ ? Change::lowered : Change::raised;
     mtu_ = static_cast<std::uint16_t>(reported);
-    source_ = Source::told;
+    source_ = Source::reported;
     settle(now);
     return change;
 }
@@ -66,7 +66,7 @@ PathMtu::Change PathMtu::told(std::size_t reported, Clock::time_point now) {
 PathMtu::Change PathMtu::too_big(Clock::time_point now) {
     const std::size_t lower =
         std::max<std::size_t>(mtu_ - std::min<std::size_t>(mtu_, kStep), floor_);
-    return lower == mtu_ ? Change::none : told(lower, now);
+    return lower == mtu_ ? Change::none : too_big(lower, now);
 }
 
 // ---- probes --------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ PathMtu::Due PathMtu::due(Clock::time_point now) {
         return {Change::raised};
     } else if (round_->small_answers >= kProofs) {
         return {failed(round_->size, now)};
-    } else if (round_->tries >= kTries) { // nothing is learned
+    } else if (round_->tries >= kTries) { // inconclusive
         end_round(now);
         settle(now);
         answers_ = false;

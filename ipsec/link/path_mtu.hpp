@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: ISC The estimated MTU of the path to a peer: the configured size, less
-// if ICMP errors or probes show it, and after some minutes tried again (RFC 1191 section 6.3, RFC
-// 8899).
+// SPDX-License-Identifier: ISC
+// The estimated MTU of the path to a peer: the configured size, less if ICMP errors or probes show
+// it, and after some minutes tried again (RFC 1191 section 6.3, RFC 8899).
 //
 //     PathMtu path(1500, kFloor, {}, true);  path.start(now);
-//     path.told(1300, now);                  // an ICMP error, checked by the caller
+//     path.too_big(1300, now);               // an ICMP error, checked by the caller
 //     if (path.sent(1400)) watch(path);      // a packet of this size left: is it to be confirmed?
 //     const auto [change, probe] = path.due(now);   // at next(): send what is in `probe`
 //     path.answered(id, now);                // the peer has answered the probe of this number
@@ -44,7 +44,7 @@ class PathMtu {
         vanished, // packets of the current size do not arrive, without an error
         refused,  // below the floor: not credible
     };
-    enum class Source : std::uint8_t { configured, told, searched };
+    enum class Source : std::uint8_t { configured, reported, searched };
     struct Probe {
         std::uint16_t size;
         std::uint32_t large_id, small_id;
@@ -69,7 +69,7 @@ class PathMtu {
     void stop();
 
     // A packet was too big for a hop that carries `reported` bytes.
-    Change told(std::size_t reported, Clock::time_point now);
+    Change too_big(std::size_t reported, Clock::time_point now);
     // A packet was too big, with no size in the error: a step down.
     Change too_big(Clock::time_point now);
     // A packet of this size was sent. True: next() has changed.

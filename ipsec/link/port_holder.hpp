@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC Finds the process that has a UDP port, for the error message when it
-// is in use.
+// SPDX-License-Identifier: ISC
+// Finds the process that has a UDP port, for the error message when it is in use.
 #pragma once
 
 #include <boost/asio/ip/udp.hpp>

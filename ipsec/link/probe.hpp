@@ -1,8 +1,8 @@
-// SPDX-License-Identifier: ISC The content of a dummy packet that is a path probe (path_mtu.hpp) or
-// the answer to one. Every other receiver drops dummies unread (RFC 4303 section 2.6), older
-// versions of encsync too.
+// SPDX-License-Identifier: ISC
+// The content of a dummy packet that is a path probe (path_mtu.hpp) or the answer to one. Every
+// other receiver drops dummies unread (RFC 4303 section 2.6), older versions of encsync too.
 //
-//     "EMTQ" (a question) or "EMTA" (its answer), the question's number in 32 bits, then zeros
+//     "EMTQ" (request) or "EMTA" (reply), the number of the request in 32 bits, then zeros
 #pragma once
 
 #include "util/bytes.hpp"

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC All SAs of this node: inbound by SPI, outbound by peer. It reads no
-// clock: the caller passes the time.
+// SPDX-License-Identifier: ISC
+// All SAs of this node: inbound by SPI, outbound by peer. It reads no clock: the caller passes the
+// time.
 //
 // A rekey replaces SAs without losing a packet: sending switches to the newest outbound SA at once;
 // a deleted inbound one still receives for a grace period, because packets may be in flight.
@@ -32,7 +33,7 @@ struct OutboundEntry {
     SaInfo info;
     Clock::time_point added;
     net::Address inner_src, inner_dst;
-    bool expiry_told = false;
+    bool expiry_reported = false;
 };
 
 class SaTable {
@@ -53,7 +54,7 @@ class SaTable {
     OutboundEntry* outbound(PeerId peer, std::uint32_t spi);
     std::uint32_t newest_inbound(PeerId peer) const; // SPI of one not deleted; 0: none
 
-    // Removes inbound SAs whose grace is over; returns when the next one's will be.
+    // Removes inbound SAs whose grace period is over; returns when the next one's will be.
     std::optional<Clock::time_point> expire(Clock::time_point now);
 
     std::vector<SaInfo> list(Clock::time_point now) const;

@@ -88,7 +88,7 @@ void UserspaceLink::seal(Peer& peer) {
                      : peer.stats.seal_failed) += peer.committed - i;
                 run.count = i - run.first;
                 peer.runs.resize(run.count == 0 ? r : r + 1);
-                tell_expiry(peer, *entry);
+                report_expiry(peer, *entry);
                 return;
             }
             peer.sealed[i] = {slot, sealed.size};
@@ -97,7 +97,7 @@ void UserspaceLink::seal(Peer& peer) {
         }
     }
     if (entry->sa.soft_limit_reached())
-        tell_expiry(peer, *entry);
+        report_expiry(peer, *entry);
 }
 
 void UserspaceLink::send(Peer& peer) {
@@ -129,7 +129,7 @@ void UserspaceLink::send(Peer& peer) {
             return;
         case SendStatus::too_big:
             peer.stats.too_big += run.count;
-            told_too_big(peer);
+            too_big_for_path(peer);
             break;
         case SendStatus::unreachable:
             peer.stats.unreachable += run.count;
@@ -152,17 +152,17 @@ void UserspaceLink::on_room(const UdpSocket& socket) {
         peer->blocked = false;
         send(*peer);
         if (!peer->blocked)
-            tell_writable(*peer);
+            report_writable(*peer);
     }
 }
 
-void UserspaceLink::tell_writable(Peer& peer) {
+void UserspaceLink::report_writable(Peer& peer) {
     if (std::exchange(peer.refused, false))
         receiver_.on_writable(peer.conf.id);
 }
 
-void UserspaceLink::tell_expiry(Peer& peer, OutboundEntry& entry) {
-    if (std::exchange(entry.expiry_told, true) || !hooks_.on_expire)
+void UserspaceLink::report_expiry(Peer& peer, OutboundEntry& entry) {
+    if (std::exchange(entry.expiry_reported, true) || !hooks_.on_expire)
         return;
     // Deferred: a hook may change SAs, and the caller is using one.
     boost::asio::post(io_, [this, alive = std::weak_ptr(alive_), id = peer.conf.id] {

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC One UDP socket of the link: opening, and moving many datagrams in
-// few system calls with GSO, GRO, sendmmsg and recvmmsg (udp(7)). It never blocks and does not
-// interpret the payload.
+// SPDX-License-Identifier: ISC
+// One UDP socket of the link: opening, and moving many datagrams in few system calls with GSO, GRO,
+// sendmmsg and recvmmsg (udp(7)). It never blocks and does not interpret the payload.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -25,7 +25,7 @@ std::string to_string(const Endpoint& endpoint); // "192.168.1.1:500", "[2001:db
 bool is_own(const Address& address);             // this machine has it
 
 struct SocketOptions {
-    std::size_t buffer_size = std::size_t{16} << 20; // wished, of each direction
+    std::size_t buffer_size = std::size_t{16} << 20; // requested, for each direction
     bool gso = true, gro = true;
     // Send with DF. The kernel does not apply an ICMP "fragmentation needed", which can be forged:
     // next_error() returns it instead.

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Counters of the link for `encsync status` and `encsync sas`. All
-// start with the process; peer counters outlive their SAs.
+// SPDX-License-Identifier: ISC
+// Counters of the link for `encsync status` and `encsync sas`. All start with the process; peer
+// counters outlive their SAs.
 #pragma once
 
 #include "ipsec/esp/sa.hpp"
@@ -16,12 +17,13 @@ namespace encsync::link {
 // Datagrams that belong to no peer.
 struct LinkStats {
     std::uint64_t ike_in = 0, ike_out = 0;
-    std::uint64_t unknown_source = 0;      // was queued before the socket's filter knew better
+    std::uint64_t unknown_source = 0;      // queued before the socket's filter excluded it
     std::uint64_t unknown_spi = 0;         // ESP for an SA that we don't have (any more)
+    std::uint64_t wrong_port = 0;          // ESP from another port of a peer's address
     std::uint64_t runt = 0;                // neither IKE nor ESP nor a keepalive: too short
     std::uint64_t keepalive = 0;           // RFC 3948 section 2.3
-    std::uint64_t receive_error = 0;       // the socket's, or an ICMP error about no size
-    std::uint64_t ike_unknown_address = 0; // to send from no socket of ours, or to no peer
+    std::uint64_t receive_error = 0;       // of the socket, or an ICMP error other than "too big"
+    std::uint64_t ike_unknown_address = 0; // to send: not from a socket of ours, or not to a peer
     std::uint64_t ike_not_sent = 0;        // the socket refused; IKE will retransmit
 };
 
@@ -42,6 +44,8 @@ inline constexpr std::array kLinkCounters = {
                                                 false),
     counters::value<&LinkStats::unknown_spi>("refused", "unknown_spi", "packets",
                                              "ESP packets of an SA that is not here", false),
+    counters::value<&LinkStats::wrong_port>("refused", "wrong_port", "packets",
+                                            "ESP packets from another port than the peer's", false),
     counters::value<&LinkStats::runt>("refused", "runt", "datagrams",
                                       "Datagrams too short to be IKE, ESP or a keepalive", false),
 };
@@ -49,7 +53,7 @@ inline constexpr std::array kLinkCounters = {
 struct PeerStats {
     std::uint64_t rx_packets = 0, rx_bytes = 0; // ESP packets accepted, their inner bytes
     std::uint64_t tx_packets = 0, tx_bytes = 0; // handed to the kernel
-    std::uint64_t tx_calls = 0;                 // system calls that took
+    std::uint64_t tx_calls = 0;                 // system calls for them
     // By esp::Verdict; ok and dummy stay 0 and are no refusals.
     std::array<std::uint64_t, esp::kVerdicts> refused{};
     std::uint64_t dummy = 0;
@@ -129,7 +133,7 @@ struct SaInfo {
     std::uint64_t packets = 0, bytes = 0; // inner bytes
     std::uint64_t replayed = 0;           // inbound: seen before, or left of the window
     std::uint64_t failed = 0;             // inbound: all other refusals
-    bool retiring = false;                // inbound: deleted, receives for a grace yet
+    bool retiring = false;                // inbound: deleted, still receives for the grace period
     bool sending = false;                 // outbound: the newest of its peer
 };
 

@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: ISC The engine's link (sync/link.hpp), whose packets are protected by
-// SAs from IKE. There are two implementations: UserspaceLink does ESP itself, KernelLink lets the
-// kernel do it. Both have the sockets of IKE (ike_sockets.hpp), and look the same on the wire: IKE
-// on ikeport and natport, ESP in UDP (RFC 3948) on natport. In front of each payload they write the
-// inner IP header: source and destination from the SA, TTL 255, DF.
+// SPDX-License-Identifier: ISC
+// The engine's link (sync/link.hpp), whose packets are protected by SAs from IKE. There are two
+// implementations: UserspaceLink does ESP itself, KernelLink lets the kernel do it. Both have the
+// sockets of IKE (ike_sockets.hpp), and look the same on the wire: IKE on ikeport and natport, ESP
+// in UDP (RFC 3948) on natport. In front of each payload they write the inner IP header: source and
+// destination from the SA, TTL 255, DF.
 //
 //     std::unique_ptr<Tunnel> link = ...;
 //     link->add_peer({.id = 0, .name = "minnie", .left = ..., .right = ...});
@@ -70,9 +71,9 @@ class Tunnel : public sync::Link {
     virtual Result<void> add_sa(const esp::SaParams& params) = 0;
     // False: there was none.
     virtual bool delete_sa(PeerId peer, std::uint32_t spi, esp::Direction direction) = 0;
-    // Removes all keys of one peer, without grace. on_down is called.
+    // Removes all keys of one peer, without a grace period. on_down is called.
     virtual void drop_sas(PeerId peer) = 0;
-    // Removes every key and drops every queued packet, without grace.
+    // Removes every key and drops every queued packet, without a grace period.
     virtual void drop_all() = 0;
 
     // Sends a UDP payload of IKE from one of our sockets to a peer's address. False: not sent

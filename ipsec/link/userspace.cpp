@@ -59,7 +59,7 @@ Result<bool> UserspaceLink::move_peer(PeerId id, const Address& left, const Addr
     peer->clear_batch();
     peer->blocked = false;
     set_endpoint(id, {right, peer->endpoint.port()});
-    tell_writable(*peer);
+    report_writable(*peer);
     return true;
 }
 
@@ -86,7 +86,7 @@ void UserspaceLink::set_endpoint(PeerId id, const Endpoint& endpoint) {
             peer->path.start(Clock::now());
         path_changed(*peer, PathMtu::Change::none);
     }
-    sockets_->admit(id, endpoint.address());
+    sockets_->admit(id, endpoint);
 }
 
 const PeerStats* UserspaceLink::peer_stats(PeerId id) const {
@@ -122,7 +122,7 @@ Result<void> UserspaceLink::add_sa(const esp::SaParams& params) {
         watch_paths();
         receiver_.on_up(params.peer);
     } else if (!peer->blocked) {
-        tell_writable(*peer); // the SA before was used up
+        report_writable(*peer); // the SA before was used up
     }
     return {};
 }

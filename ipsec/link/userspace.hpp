@@ -82,15 +82,15 @@ class UserspaceLink final : public Tunnel, private EspHandler {
     void flush(Peer& peer);
     void seal(Peer& peer);
     void send(Peer& peer);
-    void told_too_big(Peer& peer);
+    void too_big_for_path(Peer& peer);
     bool believe(const PathError& error, Peer& peer);
     void path_changed(Peer& peer, PathMtu::Change change);
     void watch_paths();
     void probe(Peer& peer, const PathMtu::Probe& probe);
     SendStatus send_dummy(Peer& peer, std::size_t size, const PathProbe& content);
     void on_dummy(Peer& peer, Bytes content);
-    void tell_expiry(Peer& peer, OutboundEntry& entry);
-    void tell_writable(Peer& peer);
+    void report_expiry(Peer& peer, OutboundEntry& entry);
+    void report_writable(Peer& peer);
     void expire_sas();
 
     boost::asio::io_context& io_;

@@ -242,7 +242,7 @@ Result<void> Xfrm::probe(bool ipv6) {
     do
         randombytes_buf(&params.spi, sizeof params.spi);
     while (params.spi < esp::kMinSpi);
-    return opened->add_sa(params, pair); // gone again with `opened`
+    return opened->add_sa(params, pair); // removed again with `opened`
 }
 
 Result<Xfrm> Xfrm::open(const std::string& interface) {
@@ -397,7 +397,7 @@ Result<void> Xfrm::add_route(const boost::asio::ip::address& right) {
 int Xfrm::policy(const XfrmPair& pair, bool outbound, std::uint32_t spi) {
     const Address& src = outbound ? pair.left : pair.right;
     const Address& dst = outbound ? pair.right : pair.left;
-    Request request(XFRM_MSG_UPDPOLICY, 0); // makes it, too
+    Request request(XFRM_MSG_UPDPOLICY, 0); // creates it if there is none
     auto* info = request.body<xfrm_userpolicy_info>();
     info->sel = selector(src, dst);
     no_limits(info->lft);

@@ -1,11 +1,12 @@
-// SPDX-License-Identifier: ISC The kernel's IPsec, through netlink: an xfrm interface, and the
-// states and policies behind it (Linux, ip-xfrm(8), include/uapi/linux/xfrm.h).
+// SPDX-License-Identifier: ISC
+// The kernel's IPsec, through netlink: an xfrm interface, and the states and policies behind it
+// (Linux, ip-xfrm(8), include/uapi/linux/xfrm.h).
 //
 //     auto xfrm = Xfrm::open("enc0");            // flushes what a killed process left behind
 //     xfrm->make_interface(1438);
 //     xfrm->admit(pair);                         // the policy of what comes in
 //     xfrm->add_sa(params, pair);  xfrm->send_on(pair, spi);
-//     every few seconds: xfrm->keep_sa(...)      // or the kernel throws the key away
+//     every few seconds: xfrm->keep_sa(...)      // or the kernel deletes the state with its key
 //
 // All our states and policies have one if_id, derived from the interface's name, and each peer its
 // own reqid, so those of other programs are not touched. A state has a time limit that is extended

@@ -8,14 +8,14 @@
 namespace encsync::channel {
 namespace {
 
-// One walk over a message's fields serves both ways: with a Writer it stores them, with a Reader it
-// fills them in. So encoding and decoding always match.
+// One walk over a message's fields serves both ways: a Writer encodes them, a Reader decodes them.
+// So encoding and decoding always match.
 
 class Writer {
   public:
     static constexpr bool kReading = false;
 
-    explicit Writer(std::vector<std::uint8_t>& out) : out_(out) {}
+    explicit Writer(WipedBytes& out) : out_(out) {}
     bool ok() const { return reason_.empty(); }
     const std::string& reason() const { return reason_; }
     void refuse(std::string_view field, std::string_view why) {
@@ -42,7 +42,7 @@ class Writer {
     }
 
   private:
-    std::vector<std::uint8_t>& out_;
+    WipedBytes& out_;
     std::string reason_;
 };
 
@@ -150,9 +150,8 @@ void endpoint(Archive& a, net::Endpoint& value, std::string_view field) {
     a.number(value.port, field);
 }
 
-template<class Archive, std::size_t N>
-void keys(Archive& a, std::vector<std::array<std::uint8_t, N>>& list, std::size_t limit,
-          std::string_view field) {
+template<class Archive, class Key>
+void keys(Archive& a, std::vector<Key>& list, std::size_t limit, std::string_view field) {
     auto count = static_cast<std::uint8_t>(std::min<std::size_t>(list.size(), 255));
     a.number(count, field);
     if (count > limit)
@@ -175,12 +174,6 @@ constexpr std::size_t kMaxCredentials = [] {
     std::size_t sum = 0;
     for (const ike::CredentialTraits& kind : ike::kCredentials)
         sum += kind.most;
-    return sum;
-}();
-constexpr std::size_t kMaxCredentialBytes = [] {
-    std::size_t sum = 0;
-    for (const ike::CredentialTraits& kind : ike::kCredentials)
-        sum += kind.most * (kind.max + 5); // with its kind and length
     return sum;
 }();
 
@@ -314,7 +307,7 @@ void fields(Archive& a, DeleteSa& m) {
 template<class Archive>
 void fields(Archive& a, PeerEvent& m) {
     peer_id(a, m.peer, true, "peer_event.peer");
-    choice(a, m.kind, PeerEventKind::peer_deleted, "peer_event.kind");
+    choice(a, m.kind, PeerEventKind::flooded, "peer_event.kind");
     text(a, m.text, "peer_event.text");
     text(a, m.ike_spi_i, "peer_event.ike_spi_i");
     text(a, m.ike_spi_r, "peer_event.ike_spi_r");
@@ -358,17 +351,11 @@ Result<Message> decode_as(std::size_t index, Bytes body) {
     }
 }
 
-template<std::size_t N>
-void wipe_array(std::array<std::uint8_t, N>& secret) {
-    explicit_bzero(secret.data(), secret.size());
-}
-
 } // namespace
 
-Result<std::vector<std::uint8_t>> encode(const Message& message) {
-    std::vector<std::uint8_t> packet;
-    // Allocated once, so that growing leaves no secret in a freed buffer.
-    packet.reserve(2048 + 5 * kMaxText + kMaxCredentialBytes);
+Result<WipedBytes> encode(const Message& message) {
+    WipedBytes packet;
+    packet.reserve(512);
     if (const auto* in = std::get_if<IkeIn>(&message))
         packet.reserve(in->datagram.size() + 128);
     if (const auto* out = std::get_if<IkeOut>(&message))
@@ -380,10 +367,8 @@ Result<std::vector<std::uint8_t>> encode(const Message& message) {
     std::visit(
         [&](const auto& m) { fields(writer, const_cast<std::remove_cvref_t<decltype(m)>&>(m)); },
         message);
-    if (!writer.ok()) {
-        wipe(packet);
+    if (!writer.ok())
         return Error{writer.reason()};
-    }
     return packet;
 }
 
@@ -395,23 +380,6 @@ Result<Message> decode(Bytes packet) {
     if (packet[0] == 0)
         return Error{"unknown message type 0"};
     return decode_as(packet[0] - 1U, packet.subspan(1));
-}
-
-void wipe(std::vector<std::uint8_t>& packet) {
-    if (!packet.empty())
-        explicit_bzero(packet.data(), packet.size());
-    packet.clear();
-}
-
-void wipe(Message& message) {
-    if (auto* identity = std::get_if<Identity>(&message))
-        for (auto& seed : identity->seeds)
-            wipe_array(seed);
-    if (auto* peer = std::get_if<Peer>(&message))
-        for (ike::Credential& credential : peer->auth.credentials)
-            credential.wipe();
-    if (auto* sa = std::get_if<AddSa>(&message))
-        wipe_array(sa->keymat);
 }
 
 } // namespace encsync::channel

@@ -2,18 +2,19 @@
 // The channel between encsyncd and the plugin inside charon: typed messages over one
 // SOCK_SEQPACKET socketpair, one message a packet, both ends built from this file.
 //
-//     Result<std::vector<std::uint8_t>> packet = encode(Ping{.cookie = 7});
+//     Result<WipedBytes> packet = encode(Ping{.cookie = 7});
 //     Result<Message> message = decode(*packet);
 //
 // decode() refuses everything that is not exactly one well-formed message, with a reason. Neither
-// end trusts the other's lengths. All numbers are in network order. The last user of a packet or
-// message with a secret (Identity, Peer, AddSa) wipes it: wipe().
+// end trusts the other's lengths. All numbers are in network order. Packets and the secrets in
+// messages are overwritten when they are destroyed.
 #pragma once
 
 #include "ipsec/esp/params.hpp"
 #include "ipsec/plugin/peer.hpp"
 #include "util/bytes.hpp"
 #include "util/result.hpp"
+#include "util/wiped.hpp"
 
 #include <array>
 #include <cstdint>
@@ -30,7 +31,7 @@ inline constexpr std::size_t kMaxText = 1024;      // of one string
 inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one to come
 
 using ike::Ed25519Public;
-using Ed25519Seed = std::array<std::uint8_t, 32>; // secret: wiped after use
+using Ed25519Seed = WipedArray<32>; // secret
 
 // ---- encsyncd to plugin --------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ struct Initiate {
     PeerId id = kNoPeer;
 };
 // Negotiate new CHILD and IKE SAs now, each with a key exchange of its own, and delete the old.
-// reauthenticate: also authenticate again (make before break).
+// reauthenticate: as a reauthentication (make before break).
 struct Rekey {
     PeerId id = kNoPeer;
     bool reauthenticate = false;
@@ -73,7 +74,7 @@ struct Rekey {
 struct Expire {
     std::uint32_t spi = 0; // of ours, inbound
 };
-struct Shutdown {}; // delete all SAs, tell the peers, exit
+struct Shutdown {}; // delete all SAs, send DELETE to the peers, exit
 // Answered by Pong from one of charon's worker threads: shows that charon does not hang.
 struct Ping {
     std::uint32_t cookie = 0;
@@ -104,13 +105,14 @@ enum class PeerEventKind : std::uint8_t {
     no_proposal = 6,  // text: our proposals and theirs, if known
     unreachable = 7,  // no answer; tried again with back-off
     peer_deleted = 8, // the peer closed the SA: down follows
+    flooded = 9,      // somebody begins negotiations from its address and does not finish them
 };
 struct PeerEvent {
-    PeerId peer = kNoPeer; // kNoPeer: from a peer we don't know; text says who
+    PeerId peer = kNoPeer; // kNoPeer: an unknown peer; text names it
     PeerEventKind kind = PeerEventKind::connecting;
     std::string text;                 // one line for a person; may be empty
     std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
-    // With these: the key that authenticated it. None: not a raw public key.
+    // With these: the key that authenticated it. Empty: not a raw public key.
     std::vector<Ed25519Public> key{}; // one at most
 };
 struct LogLine {
@@ -127,12 +129,8 @@ using Message = std::variant<Identity, Peer, RemovePeer, IkeIn, Initiate, Rekey,
 
 // Returns exactly the packet to send. A message that decode() would refuse (a string too long, a
 // value out of range) is already refused here, with the same reason.
-Result<std::vector<std::uint8_t>> encode(const Message& message);
+Result<WipedBytes> encode(const Message& message);
 // The reason names the field: "peer.psk: truncated", "unknown message type 99".
 Result<Message> decode(Bytes packet);
-
-// Overwrites secrets, so that they do not stay in freed memory.
-void wipe(std::vector<std::uint8_t>& packet);
-void wipe(Message& message);
 
 } // namespace encsync::channel

@@ -46,10 +46,10 @@ bool filter_charon() {
         refuse(call, EPERM);
     // Another way to create a user namespace. The filter cannot see the arguments of clone3;
     // without it, libc creates threads with clone.
-    refuse(SCMP_SYS(clone), EPERM, {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER)});
+    refuse(SCMP_SYS(clone), EPERM, {{0, SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER}});
     refuse(SCMP_SYS(clone3), ENOSYS);
     // No network, not even the empty one: syslog's kind of socket is the only one.
-    refuse(SCMP_SYS(socket), EPERM, {SCMP_A0(SCMP_CMP_NE, AF_UNIX)});
+    refuse(SCMP_SYS(socket), EPERM, {{0, SCMP_CMP_NE, AF_UNIX, 0}});
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: ISC The system calls that charon and its launcher may not use
-// (seccomp(2)). charon is third-party code, so this is a deny list instead of an allow list;
-// missing capabilities, its user and namespaces prevent the rest.
+// SPDX-License-Identifier: ISC
+// The system calls that charon and its launcher may not use (seccomp(2)). charon is third-party
+// code, so this is a deny list instead of an allow list; missing capabilities, its user and
+// namespaces prevent the rest.
 #pragma once
 
 namespace encsync::supervisor {

@@ -2,6 +2,7 @@
 #include "ipsec/plugin/charon_launcher.hpp"
 
 #include "ipsec/plugin/charon_filter.hpp"
+#include "ipsec/plugin/charon_user.hpp"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +13,6 @@
 #include <fmt/core.h>
 #include <grp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sched.h>
 #include <span>
 #include <sys/mount.h>
@@ -30,7 +30,7 @@ namespace {
 // Large enough for a burst: IKE datagrams of some kilobytes, and SAs of all peers at once.
 constexpr int kChannelBuffer = 4 << 20;
 constexpr int kChannelFd = 3;     // in the child
-constexpr int kPatience = 10'000; // ms for what takes the launcher next to nothing
+constexpr int kPatience = 10'000; // ms; the launcher answers much faster
 
 constexpr const char* kRun = "/run";
 constexpr const char* kDir = "/run/encsync";
@@ -87,10 +87,10 @@ void bind(int file, const char* path) {
     ::close(file);
 }
 
-// A /run that only charon sees: it insists on its pid file there, and would refuse to
-// start next to another charon. The plugin is put there too, as the user may not be able to
-// enter the directory where it lies. And charon itself: Debian's AppArmor profile goes by the path
-// /usr/lib/ipsec/charon, grants what we have just taken away, and forbids reading what lies here.
+// A /run that only charon sees: charon does not start if its pid file exists there. The plugin is
+// mounted there too, as the user may not be able to enter the plugin's directory. So is charon
+// itself: Debian's AppArmor profile applies to the path /usr/lib/ipsec/charon, allows what we have
+// just removed, and forbids reading the files here.
 void furnish(const Plan& plan) {
     must(::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) == 0, "unshare");
     must(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "mount /");
@@ -126,16 +126,16 @@ void drop_privileges(const Plan& plan) {
         ::_exit(126);
 }
 
-// ---- the launcher's life -------------------------------------------------------------------
+// ---- messages between encsyncd and the launcher --------------------------------------------
 
-// What goes through the socket, one packet each, with descriptors beside it.
+// The packets on the socket, some with descriptors attached.
 enum class Word : std::uint8_t {
-    launch, // channel and output: start a charon with these
-    kill,   // the one that runs
-    ready,  // the launcher is
-    born,   // a pidfd
-    ended,  // how: wait status
-    failed, // what
+    launch, // with channel and output: start a charon with these
+    kill,   // the running charon
+    ready,  // the launcher can start a charon
+    born,   // charon was started; with its pidfd
+    ended,  // charon has ended; with its wait status
+    failed, // with errno and what has failed
 };
 struct Packet {
     Word word;
@@ -218,21 +218,21 @@ bool readable(int fd, int timeout) {
              ::dup2(channel, kChannelFd) >= 0 && ::dup2(null, STDIN_FILENO) >= 0,
          "descriptors");
     must(::syscall(SYS_close_range, kChannelFd + 1, ~0U, 0) == 0, "close_range");
-    // A killed charon leaves it behind, and the next would think that one is running.
+    // A killed charon leaves it behind, and the next one would not start.
     ::unlink("/run/charon.pid");
 
     const std::array<const char*, 3> argv{"charon", "--use-syslog", nullptr};
     static constexpr char kPreload[] = "LD_PRELOAD=/run/encsync/libstrongswan-encsync.so";
     static constexpr char kConf[] = "STRONGSWAN_CONF=/run/encsync/strongswan.conf";
-    // charon takes a plugin that is linked into it before it looks for a file; it would look
-    // nowhere but in the system's plugin directory.
+    // charon looks for a plugin among the loaded libraries first, and otherwise only in the
+    // system's plugin directory.
     const std::array<const char*, 5> envp{"PATH=/usr/sbin:/usr/bin", kPreload, kConf,
                                           "ENCSYNC_CHANNEL=3", nullptr};
     ::execve(kCharon, const_cast<char* const*>(argv.data()), const_cast<char* const*>(envp.data()));
     give_up(plan.charon);
 }
 
-// Until it ends, encsyncd ends, or encsyncd orders its end.
+// Returns when charon has ended, by itself or on encsyncd's order. If encsyncd ends, so do both.
 void look_after(const Plan& plan, pid_t charon, int pidfd) {
     for (;;) {
         std::array<pollfd, 2> wait{{{pidfd, POLLIN, 0}, {plan.socket, POLLIN, 0}}};
@@ -330,12 +330,9 @@ Result<CharonLauncher> CharonLauncher::open(const CharonOptions& options) {
         return failed(fmt::format("{} (Debian package strongswan-charon)", options.charon));
     if (::access(options.plugin.c_str(), R_OK) != 0)
         return failed(options.plugin);
-    errno = 0;
-    const passwd* user = ::getpwnam(options.user.c_str());
+    const auto user = charon_user(options.user);
     if (!user)
-        return Error{fmt::format("no user '{}' to run charon as", options.user)};
-    if (user->pw_uid == 0)
-        return Error{fmt::format("charon is not to run as root (charonuser={})", options.user)};
+        return user.error();
 
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
@@ -354,8 +351,8 @@ Result<CharonLauncher> CharonLauncher::open(const CharonOptions& options) {
     const Plan plan{options.charon.c_str(),
                     options.plugin.c_str(),
                     charon_config(options),
-                    user->pw_uid,
-                    user->pw_gid,
+                    user->uid,
+                    user->gid,
                     theirs.get(),
                     their_output.get(),
                     null.get(),

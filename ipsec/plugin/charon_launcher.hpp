@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: ISC Starts Debian's charon as a confined child: own empty network
-// namespace, own mount namespace with its own /run, an unprivileged user, no capabilities and no
-// way to get any, no core dumps, and it is killed when we end. Its only connection is the channel
-// (channel.hpp).
+// SPDX-License-Identifier: ISC
+// Starts Debian's charon as a confined child: own empty network namespace, own mount namespace with
+// its own /run, an unprivileged user, no capabilities and no way to get any, no core dumps, and it
+// is killed when we end. Its only connection is the channel (channel.hpp).
 //
 //     Result<CharonLauncher> launcher = CharonLauncher::open(options);    // as root
-//     Result<CharonProcess> charon = launcher->launch();                  // as anybody
+//     Result<CharonProcess> charon = launcher->launch();                  // without privileges
 //
 // The launcher is a process that has already entered these namespaces and dropped all privileges;
 // each charon is its child. So once it runs, starting or ending a charon needs no privilege. It is
@@ -23,8 +23,8 @@ namespace encsync::supervisor {
 
 struct CharonOptions {
     std::string charon = "/usr/lib/ipsec/charon";
-    std::string plugin;          // path of libstrongswan-encsync.so
-    std::string user = "nobody"; // name; charon runs as this user and its group
+    std::string plugin; // path of libstrongswan-encsync.so
+    std::string user;   // name, or empty: charon_user.hpp
     // A peer that does not answer an IKE request for this long counts as dead.
     std::chrono::seconds dpdtimeout{5};
     bool debug = false; // pass on all of charon's log

@@ -6,19 +6,19 @@
 //     static_cast<ike::Peer&>(peer) = conn;
 //     peer.auth.add(ike::CredentialKind::trusted, key);
 //
-// A new way to authenticate is one more kind of credential here; the option that names it in
-// config/options.cpp, what charon makes of it in strongswan/encsync_auth.c (its number in core.h),
-// and, if it is no file of a form that is known, how it is read in daemon/credentials.cpp. The
-// channel carries every kind.
+// A new way to authenticate is one more kind of credential here. It also needs the option in
+// config/options.cpp, its use by charon in strongswan/encsync_auth.c (its number is in core.h),
+// and, if the form of its file is new, its reader in daemon/credentials.cpp. The channel carries
+// every kind.
 #pragma once
 
 #include "util/bytes.hpp"
+#include "util/wiped.hpp"
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,8 +29,8 @@ namespace encsync::ike {
 
 using Ed25519Public = std::array<std::uint8_t, 32>;
 
-// What charon alone acts on: the SAs that are there may stay when it changes. Members are options
-// of the same name.
+// Used by charon only: existing SAs may stay when one of these changes. Members are options of the
+// same name.
 struct Terms {
     std::string ike, esp; // proposals, strongSwan's notation
     std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
@@ -40,23 +40,23 @@ struct Terms {
 
 struct Peer : Terms {
     std::string name;            // of the conn
-    std::string leftid, rightid; // IKE identities of the type FQDN: ours towards it, and its own
+    std::string leftid, rightid; // IKE ids of the type FQDN: ours towards the peer, the peer's
     bool operator==(const Peer&) const = default;
 };
 
 enum class CredentialKind : std::uint8_t { trusted = 1, psk, certificate, ca };
 
-// How a file holds a credential (keys/files.hpp).
+// The format of a credential in a file (keys/files.hpp).
 enum class FileForm { none, preshared, certificate };
 
 struct CredentialTraits {
     CredentialKind kind;
-    std::string_view field; // in what the channel refuses
-    std::string_view title; // for a person
+    std::string_view field; // its name in the channel's errors
+    std::string_view title; // for messages to the user
     std::size_t min, max;   // bytes of one
     std::size_t most;       // for one peer
-    bool admits;            // the peer proves itself with it; else it is about us alone
-    bool secret;            // not kept longer than it is needed
+    bool admits;            // authenticates the peer; else only this node
+    bool secret;            // destroyed as soon as it is not needed
     FileForm form;
 };
 inline constexpr std::array kCredentials = {
@@ -64,8 +64,7 @@ inline constexpr std::array kCredentials = {
                      true, false, FileForm::none},
     CredentialTraits{CredentialKind::psk, "peer.psk", "preshared key", 1, 1024, 1, true, true,
                      FileForm::preshared},
-    // X.509, DER: ours towards the peer, and the authority whose certificates it may prove itself
-    // with.
+    // X.509, DER: our certificate towards the peer, and the authority that issues the peer's.
     CredentialTraits{CredentialKind::certificate, "peer.certificate", "certificate", 1, 16384, 1,
                      false, false, FileForm::certificate},
     CredentialTraits{CredentialKind::ca, "peer.ca", "authority's certificate", 1, 16384, 1, true,
@@ -86,32 +85,19 @@ static_assert([] {
     return true;
 }());
 
-// Overwritten when it goes, whatever its kind.
 struct Credential {
     CredentialKind kind = CredentialKind::trusted;
-    std::vector<std::uint8_t> data;
+    WipedBytes data;
 
     Credential() = default;
     Credential(CredentialKind of, Bytes bytes) : kind(of), data(bytes.begin(), bytes.end()) {}
-    Credential(const Credential&) = default;
-    Credential(Credential&&) noexcept = default;
-    Credential& operator=(Credential other) noexcept {
-        kind = other.kind;
-        data.swap(other.data);
-        return *this;
-    }
-    ~Credential() { wipe(); }
-    void wipe() {
-        if (!data.empty())
-            ::explicit_bzero(data.data(), data.size());
-    }
     bool is(CredentialKind of, Bytes bytes) const {
         return kind == of && std::ranges::equal(data, bytes);
     }
 };
 
-// All that one peer and this node may prove themselves with to each other. Without one that admits
-// it, the peer is refused.
+// All credentials with which a peer and this node may authenticate to each other. A peer without
+// one that admits it is refused.
 struct Authentication {
     std::vector<Credential> credentials;
 

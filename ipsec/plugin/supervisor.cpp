@@ -16,11 +16,11 @@ namespace {
 using boost::asio::posix::descriptor_base;
 using std::chrono::steady_clock;
 
-constexpr int kMessagesPerTurn = 64;   // so that others on the loop get their turn
-constexpr std::size_t kMaxQueue = 256; // IKE datagrams are dropped beyond
+constexpr int kMessagesPerTurn = 64;   // so that other handlers get their turn
+constexpr std::size_t kMaxQueue = 256; // beyond, IKE datagrams are dropped
 constexpr std::size_t kMaxLine = 500;
 constexpr std::size_t kLastWords = 5;
-constexpr auto kStable = std::chrono::seconds(30); // ran so long: restart quickly again
+constexpr auto kStable = std::chrono::seconds(30); // ran this long: restart quickly again
 
 std::string how_it_ended(int status) {
     if (WIFSIGNALED(status))
@@ -42,14 +42,14 @@ struct Supervisor::Charon {
     Timer timer; // of pings; before hello and while stopping, the deadline
     steady_clock::time_point started = steady_clock::now();
 
-    std::deque<std::vector<std::uint8_t>> queue; // does not fit into the socket yet
+    std::deque<WipedBytes> queue; // does not fit into the socket yet
     bool waiting_to_write = false;
 
-    std::uint32_t pinged = 0, ponged = 0; // cookies
+    std::uint32_t pinged = 0, ponged = 0; // cookies of the last ping sent and answered
 
-    std::string line;                   // of output, not complete
-    std::deque<std::string> last_words; // for when it fails to come up
-    std::string reason;                 // whether we ended it
+    std::string line;                   // of output, incomplete
+    std::deque<std::string> last_words; // reported if it does not come up
+    std::string reason;                 // why we ended it, if we did
 };
 
 template<class F>
@@ -68,12 +68,6 @@ Supervisor::Supervisor(boost::asio::io_context& io, Options options, Owner& owne
 
 Supervisor::~Supervisor() {
     launcher_.reset();
-    if (charon_)
-        for (auto& packet : charon_->queue)
-            channel::wipe(packet);
-    if (identity_)
-        for (auto& seed : identity_->seeds)
-            ::explicit_bzero(seed.data(), seed.size());
 }
 
 pid_t Supervisor::pid() const {
@@ -138,19 +132,13 @@ void Supervisor::stop(std::function<void()> done) {
         kill("charon was stopped before it came up");
 }
 
-// ---- what charon is told -------------------------------------------------------------------
+// ---- messages to charon --------------------------------------------------------------------
 
 Result<void> Supervisor::set_identity(channel::Identity identity) {
-    // Both ends of the rotation are known here; charon needs the key it signs with alone.
+    // encsyncd knows both identities of a rotation; charon needs only the key that it signs with.
     auto check = channel::encode(identity);
     if (!check)
         return check.error();
-    channel::wipe(*check);
-    if (identity_)
-        for (auto& seed : identity_->seeds)
-            ::explicit_bzero(seed.data(), seed.size());
-    for (std::size_t i = 1; i < identity.seeds.size(); i++)
-        ::explicit_bzero(identity.seeds[i].data(), identity.seeds[i].size());
     identity.seeds.resize(1);
     identity_ = std::make_unique<channel::Identity>(std::move(identity));
     if (up_)
@@ -162,7 +150,6 @@ Result<void> Supervisor::set_peer(channel::Peer peer) {
     auto check = channel::encode(peer);
     if (!check)
         return check.error();
-    channel::wipe(*check);
     if (up_)
         send(peer);
     peers_.insert_or_assign(peer.id, std::move(peer));
@@ -209,7 +196,7 @@ void Supervisor::send(const channel::Message& message, bool may_be_lost) {
     }
     auto packet = channel::encode(message);
     if (!packet) {
-        log(4, "not told to charon: " + packet.error().text);
+        log(4, "not sent to charon: " + packet.error().text);
         return;
     }
     charon_->queue.push_back(std::move(*packet));
@@ -235,12 +222,11 @@ void Supervisor::flush() {
             return;
         }
         // Any other failure means that charon is gone; its end is reported elsewhere.
-        channel::wipe(packet);
         charon.queue.pop_front();
     }
 }
 
-// ---- what charon says ----------------------------------------------------------------------
+// ---- messages from charon ------------------------------------------------------------------
 
 void Supervisor::wait_for_messages() {
     charon_->channel.async_wait(descriptor_base::wait_read,
@@ -269,7 +255,6 @@ void Supervisor::read_messages(int most) {
             continue;
         }
         handle(*message);
-        channel::wipe(*message);
         if (!charon_)
             return;
     }
@@ -324,7 +309,7 @@ void Supervisor::greet(const channel::Hello& hello) {
 
 void Supervisor::ping() {
     Charon& charon = *charon_;
-    // Counted, not timed: if this process was stopped, the answer is waiting unread.
+    // Counted, not timed: if this process was stopped, the answer may be queued already.
     if ((charon.pinged - charon.ponged) * options_.ping_interval >= options_.hang_timeout)
         return kill("charon does not answer and was killed");
     send(channel::Ping{++charon.pinged});
@@ -365,7 +350,7 @@ void Supervisor::read_output() {
     wait_for_output();
 }
 
-// ---- its end -------------------------------------------------------------------------------
+// ---- the end of a charon -------------------------------------------------------------------
 
 void Supervisor::wait_for_end() {
     charon_->end.async_wait(descriptor_base::wait_read, for_this_charon([this] { reap(); }));
@@ -388,8 +373,6 @@ void Supervisor::lost(const std::string& reason) {
         for (const std::string& words : charon_->last_words)
             log(3, "charon: " + words);
     const bool stable = steady_clock::now() - charon_->started > kStable;
-    for (auto& packet : charon_->queue)
-        channel::wipe(packet);
     charon_.reset();
     up_ = false;
     if (!stopping_) {

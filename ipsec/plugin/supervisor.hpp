@@ -1,14 +1,14 @@
-// SPDX-License-Identifier: ISC Keeps one charon running as encsyncd's IKE daemon: starts it, passes
-// it the identity and the peers, detects when it dies or hangs, and restarts it. The SAs that it
-// negotiates are reported to the Owner. Single-threaded: everything happens on the io_context
-// given.
+// SPDX-License-Identifier: ISC
+// Keeps one charon running as encsyncd's IKE daemon: starts it, passes it the identity and the
+// peers, detects when it dies or hangs, and restarts it. The SAs that it negotiates are reported to
+// the Owner. Single-threaded: everything happens on the io_context given.
 //
 //     Supervisor ike(io, options, owner);
 //     ike.set_identity(identity); ike.set_peer(minnie); Result<void> up = ike.start();
 //
-// The owner hands IKE datagrams over with ike_in() and sends those of on_ike_out(), both without
-// the non-ESP marker of RFC 3948. Identity and peers are kept (secrets wiped at the end), so that
-// they can be passed to a new charon.
+// The owner passes IKE datagrams to ike_in() and sends those of on_ike_out(), both without the
+// non-ESP marker of RFC 3948. Identity and peers are kept (secrets wiped at the end), so that they
+// can be passed to a new charon.
 //
 // When charon is lost, so are its IKE_SAs: the owner drops all SAs at on_charon_lost(), and peers
 // negotiate again.
@@ -35,7 +35,7 @@ struct Options {
     CharonOptions charon;
     std::chrono::milliseconds hello_timeout{15000}; // from its start until charon answers
     std::chrono::milliseconds ping_interval{1000};
-    std::chrono::milliseconds hang_timeout{5000}; // no ping answered for so long: killed
+    std::chrono::milliseconds hang_timeout{5000}; // killed if no ping is answered for this long
     std::chrono::milliseconds shutdown_timeout{2000};
     std::chrono::milliseconds first_restart{100}; // then doubling,
     std::chrono::milliseconds longest_restart{5000};
@@ -51,9 +51,9 @@ class Owner {
     virtual void on_delete_sa(const channel::DeleteSa& sa) = 0;
     virtual void on_peer_event(const channel::PeerEvent& event) = 0;
     virtual void on_log(const channel::LogLine& line) = 0;
-    // charon answers, and has identity and peers.
+    // charon is running, and has identity and peers.
     virtual void on_charon_up(const std::string& version) = 0;
-    // All SAs must be dropped now. A new charon is on its way, unless stop() was called.
+    // All SAs must be dropped now. A new charon will be started, unless stop() was called.
     virtual void on_charon_lost(const std::string& reason) = 0;
     // Also, no charon can be started any more: its launcher is gone, and creating another needs
     // privileges that were dropped.
@@ -63,7 +63,7 @@ class Owner {
 struct Counters {
     std::uint64_t restarts = 0;
     std::uint64_t ike_in = 0, ike_out = 0;
-    std::uint64_t ike_in_dropped = 0; // charon was not there, did not keep up; or too large
+    std::uint64_t ike_in_dropped = 0;             // no charon, its queue full, or too large
     std::map<std::string, std::uint64_t> refused; // messages of charon's, by reason
 };
 inline constexpr std::array kCounters = {
@@ -91,7 +91,7 @@ class Supervisor {
     Result<void> prepare();
     // Later failures are reported by on_log() and retried.
     Result<void> start();
-    // Lets charon tell the peers, for at most shutdown_timeout; then `done`, once.
+    // Lets charon send DELETEs to the peers, for at most shutdown_timeout; then calls `done`, once.
     void stop(std::function<void()> done);
 
     // May be called at any time; also passed to every later charon. Changed peers keep their SAs
@@ -102,7 +102,7 @@ class Supervisor {
 
     void ike_in(const net::Endpoint& from, const net::Endpoint& to, Bytes datagram);
     void initiate(PeerId peer);
-    // The end whose id sorts last waits a second, in case the other was asked as well.
+    // The end whose id sorts last waits a second, in case the other received the same order.
     void rekey(PeerId peer, bool reauthenticate);
     void expire(std::uint32_t inbound_spi);
 

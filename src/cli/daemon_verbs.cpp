@@ -21,7 +21,7 @@ Result<json::value> ask(const Options& options, const json::object& request) {
     return client->call(request);
 }
 
-// Asks, and prints the answer as JSON or as render() makes it.
+// Sends a request, and prints the answer as JSON or as render() formats it.
 int report(const Options& options, const json::object& request,
            std::string (*render)(const json::value&)) {
     auto answer = ask(options, request);
@@ -39,7 +39,7 @@ std::string_view text(const json::value& answer, std::string_view name) {
     return string ? std::string_view(*string) : std::string_view();
 }
 
-// Whether the answer says so; an answer that does not say is a no.
+// Whether a field of the answer is true; false if it is missing.
 bool is_true(const json::value& answer, std::string_view name) {
     const auto* fields = answer.if_object();
     const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
@@ -52,7 +52,7 @@ const json::array* listed(const json::value& answer, const char* what) {
     return value ? value->if_array() : nullptr;
 }
 
-// A verb that makes the daemon do something with one peer or all.
+// A command to the daemon about one peer or all.
 int command_peers(const Options& options, const char* command, const std::string& peer,
                   const char* what) {
     json::object request{{"command", command}};
@@ -155,16 +155,20 @@ int bulk(const Options& options, const std::string& peer) {
     return command_peers(options, "bulk", peer, "asked for all states");
 }
 
+int flush(const Options& options, const std::string& peer) {
+    return report(options, {{"command", "flush"}, {"peer", peer}}, render_flushed);
+}
+
 int rekey(const Options& options, const std::string& peer) {
     return command_peers(options, "rekey", peer, "negotiating new SAs");
 }
 
-// Refused or not, it is said in the lines that a configuration's diagnostics need.
+// Prints an answer of several lines: the diagnostics of a configuration.
 static void print_lines(std::string_view text, FILE* to) {
     while (!text.empty()) {
         const auto end = std::min(text.find('\n'), text.size());
         std::string line(text.substr(0, end));
-        std::ranges::replace(line, '\t', ' '); // the caret below stays where it belongs
+        std::ranges::replace(line, '\t', ' '); // keeps the column of the caret below
         fmt::print(to, "{}\n", clean(line));
         text.remove_prefix(std::min(end + 1, text.size()));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// encsync decode, encsync monitor: packets from somewhere, out as text, JSON or a capture file.
+// encsync decode, encsync monitor: prints packets as text or JSON, or writes a capture file.
 #include "cli/verbs.hpp"
 #include "config/config.hpp"
 #include "decode/capture.hpp"
@@ -93,12 +93,12 @@ class EndOnSignals {
     static inline Capture* current = nullptr;
 };
 
-// Up to its end, live or not. Stops when nobody takes the output any more.
+// Reads a capture to its end, live or not. Stops when the output is closed.
 int print_capture(Capture& capture, const std::string& source, bool live, Printer printer) {
     while (const auto packet = capture.next()) {
         printer.print(capture.link_type(), *packet);
         if ((live && std::fflush(stdout) != 0) || std::ferror(stdout) != 0)
-            return 1; // main() says why
+            return 1; // main() reports why
     }
     const int status = printer.finish(source);
     return capture.failure().empty() ? status : fail(capture.failure());
@@ -136,7 +136,7 @@ int print_hex(const std::string& path, Printer printer) {
             printer.print(decode::refused("too_long", kMaxLine));
         else if (!hex.error.empty())
             printer.print(decode::refused(hex.error, hex.column));
-        else if (!hex.bytes.empty()) // an empty line is none
+        else if (!hex.bytes.empty()) // an empty line has no packet
             printer.print(decode::decode(hex.bytes));
         if (std::fflush(stdout) != 0)
             return 1;
@@ -146,7 +146,7 @@ int print_hex(const std::string& path, Printer printer) {
     return printer.finish(name);
 }
 
-// Where the daemon of this configuration shows its traffic.
+// The interface on which the daemon of this configuration shows its traffic.
 Result<std::string> syncdev(const Options& options) {
     if (!options.config_given && ::access(options.config.c_str(), F_OK) != 0)
         return config::default_setup().syncdev;
@@ -165,7 +165,7 @@ int write_capture(Capture& capture, const std::string& path) {
     return capture.failure().empty() ? 0 : fail(capture.failure());
 }
 
-// Until a signal comes. Into a capture file if `write` names one.
+// Captures until a signal arrives; into a capture file if `write` names one.
 int listen(const std::string& interface, const std::string& write, const Printer& printer) {
     auto capture = Capture::open_live(interface);
     if (!capture)

@@ -2,6 +2,8 @@
 // The command: which verbs and options there are. What they do is in verbs.hpp; encsync(8).
 #include "cli/verbs.hpp"
 #include "config/text.hpp"
+#include "export/export.hpp"
+#include "import/import.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -13,13 +15,15 @@ namespace {
 using encsync::cli::Options;
 namespace cli = encsync::cli;
 
-constexpr int kUsage = 2; // exit status of a command line that makes no sense
+constexpr int kUsage = 2; // exit status of an invalid command line
 
 struct Words {
     std::vector<std::string> filter;
     std::string file, name, peer, role, write, what = "sa";
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
+    cli::ImportSource import_source;
+    cli::ExportTarget export_target;
     bool ready = false, pem = false, live = false, force = false;
 };
 
@@ -39,58 +43,91 @@ int usage(const std::string& text) {
 }
 
 void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
-    verb(app, "status", "What this node is and does", run, [&] {
+    verb(app, "status", "Show the state of this node", run, [&] {
         return w.ready ? cli::status_ready(o) : cli::status(o);
-    })->add_flag("--ready", w.ready, "Print nothing; exit 0 only if in step with the peers");
-    verb(app, "peers", "The peers in more detail", run, [&] { return cli::peers(o); });
-    verb(app, "sas", "The security associations", run, [&] { return cli::sas(o); });
-    verb(app, "states", "The states, or those that a filter lets through", run, [&] {
+    })->add_flag("--ready", w.ready, "Print nothing; exit 0 only if this node may be promoted");
+    verb(app, "peers", "Show the peers in detail", run, [&] { return cli::peers(o); });
+    verb(app, "sas", "Show the security associations", run, [&] { return cli::sas(o); });
+    verb(app, "states", "Show the states, or those that match a filter", run, [&] {
         return cli::states(o, fmt::format("{}", fmt::join(w.filter, " ")));
-    })->add_option("FILTER", w.filter, "Words such as: tcp port 443 not 10.0.0.0/8");
-    verb(app, "role", "The role of this node, or another one for it", run,
+    })->add_option("FILTER", w.filter, "For example: tcp port 443 not 10.0.0.0/8");
+    verb(app, "role", "Show or set the role of this node", run,
          [&] { return w.role.empty() ? cli::role(o) : cli::set_role(o, w.role); })
         ->add_option("ROLE", w.role)
         ->check(CLI::IsMember({"active", "standby", "auto"}));
     auto* keepalived =
-        verb(app, "keepalived", "Tell the roles that keepalived writes into a FIFO", run, [&] {
+        verb(app, "keepalived", "Pass on the roles that keepalived writes into a FIFO", run, [&] {
             return w.vrrp.group.empty() && w.vrrp.instance.empty()
                        ? usage("keepalived: --group or --instance is needed")
                        : cli::keepalived(o, w.vrrp);
         });
     auto* group = keepalived->add_option("--group", w.vrrp.group,
-                                         "A vrrp_sync_group, whose state is the role");
-    keepalived->add_option("--instance", w.vrrp.instance, "Or a vrrp_instance")->excludes(group);
-    keepalived->add_option("FIFO", w.vrrp.fifo, "That of vrrp_notify_fifo")->required();
-    verb(app, "bulk", "Ask a peer, or all, for all states once more", run, [&] {
+                                         "The vrrp_sync_group whose state is the role");
+    keepalived
+        ->add_option("--instance", w.vrrp.instance, "The vrrp_instance whose state is the role")
+        ->excludes(group);
+    keepalived->add_option("FIFO", w.vrrp.fifo, "The vrrp_notify_fifo")->required();
+    verb(app, "bulk", "Request all states from a peer, or from all peers", run, [&] {
         return cli::bulk(o, w.peer);
     })->add_option("PEER", w.peer);
-    verb(app, "reload", "Take up the configuration and the keys as they are now", run,
+    verb(app, "flush", "Remove all states that a peer has brought here", run,
+         [&] { return cli::flush(o, w.peer); })
+        ->add_option("PEER", w.peer)
+        ->required();
+    verb(app, "reload", "Apply the current configuration and keys", run,
          [&] { return cli::reload(o); });
-    auto* policy = app.add_subcommand("policy", "The packet filter rules that back encsync");
+    auto* policy = app.add_subcommand("policy", "The nftables rules of encsync");
     policy->require_subcommand(1);
-    verb(*policy, "show", "The rules, and what was refused", run,
+    verb(*policy, "show", "Show the rules, and what was refused", run,
          [&] { return cli::policy_show(o); });
-    verb(*policy, "verify", "Whether the rules are in place", run,
+    verb(*policy, "verify", "Check whether the rules are in place", run,
          [&] { return cli::policy_verify(o); });
-    auto* check = verb(app, "check", "Whether a configuration is good, and what is wrong with it",
-                       run, [&] { return cli::check(o, w.file, w.live); });
+    auto* check = verb(app, "check", "Check a configuration and show its errors", run,
+                       [&] { return cli::check(o, w.file, w.live); });
     check->add_option("FILE", w.file, "Default: the --config file");
-    check->add_flag("--live", w.live, "Also whether this machine can run it: addresses, keys");
+    check->add_flag("--live", w.live,
+                    "Also check whether this machine can run it: addresses, keys");
+}
+
+void add_import_verb(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* command = verb(app, "import", "Write a configuration from one of conntrackd or pf", run,
+                         [&] { return cli::import_config(o, w.import_source); });
+    command->add_option("--format", w.import_source.format, "Default: found out from the file")
+        ->check(CLI::IsMember(encsync::importer::format_names()));
+    command
+        ->add_option("--left", w.import_source.lefts,
+                     "An address of this firewall, for a file that does not have it")
+        ->option_text("ADDRESS")
+        ->expected(1)
+        ->take_all();
+    command->add_option("FILE", w.import_source.file, "- is standard input")->required();
+}
+
+void add_export_verb(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* command = verb(app, "export", "Print what a peer that is not encsync needs", run,
+                         [&] { return cli::export_config(o, w.export_target); });
+    command->add_option("SYSTEM", w.export_target.system)
+        ->required()
+        ->check(CLI::IsMember(encsync::exporter::system_names()));
+    command->add_option("PEER", w.export_target.peer, "The name of its conn")->required();
+    command
+        ->add_option("--interface", w.export_target.interface,
+                     "The peer's interface at the other end")
+        ->option_text("IFACE");
 }
 
 void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
-    auto* decode =
-        verb(app, "decode", "What is in pfsync packets, of a capture or a live interface", run,
-             [&] { return cli::decode(o, w.source); });
+    auto* decode = verb(app, "decode", "Decode pfsync packets of a capture or a live interface",
+                        run, [&] { return cli::decode(o, w.source); });
     auto* hex =
         decode->add_flag("--hex", w.source.hex,
-                         "Read hexadecimal digits, a packet a line, from its pfsync header on");
+                         "Read hexadecimal digits, one packet per line, from its pfsync header on");
     auto* interface = decode->add_option("-i", w.source.interface, "Listen on this interface")
                           ->option_text("IFACE");
     auto* file = decode->add_option("FILE", w.source.file, "pcap or pcapng; - is standard input");
     interface->excludes(hex)->excludes(file);
     auto* monitor =
-        verb(app, "monitor", "The running daemon's own traffic, in the clear", run, [&] {
+        verb(app, "monitor", "Show the running daemon's own traffic in clear", run, [&] {
             return o.json && !w.write.empty() ? usage("--write excludes --json")
                                               : cli::monitor(o, w.write);
         });
@@ -98,25 +135,26 @@ void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
 }
 
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
-    auto* keys = app.add_subcommand("keys", "This node's keys, and whom it trusts");
+    auto* keys = app.add_subcommand("keys", "Manage this node's keys and the keys that it trusts");
     keys->require_subcommand(1);
-    keys->add_option("--keydir", o.keydir, "The key directory; else the configuration says");
+    keys->add_option("--keydir", o.keydir, "The key directory; default: that of the configuration");
     const auto add = [&](const char* name, const char* about, Run action) {
         return verb(*keys, name, about, run, std::move(action));
     };
     auto* init =
-        add("init", "Make this node's identity", [&] { return cli::keys_init(o, w.name); });
+        add("init", "Create this node's identity", [&] { return cli::keys_init(o, w.name); });
     init->add_option("--name", w.name, "Default: node= of the configuration, or the host's name");
-    add("show", "Name, fingerprint and age of this node's key", [&] { return cli::keys_show(o); });
-    add("export", "The public part, for 'keys trust' on a peer", [&] {
+    add("show", "Show name, fingerprint and age of this node's key",
+        [&] { return cli::keys_show(o); });
+    add("export", "Print the public part, for 'keys trust' on a peer", [&] {
         return o.json && w.pem ? usage("--pem excludes --json") : cli::keys_export(o, w.pem);
     })->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
     auto* trust = add("trust", "Trust the public key in a file",
                       [&] { return cli::keys_trust(o, w.file, w.name); });
     trust->add_option("FILE", w.file, "- is standard input")->required();
-    trust->add_option("--name", w.name, "Of a peer that is not encsync, whose key is PEM");
-    add("list", "The keys that are trusted", [&] { return cli::keys_list(o); });
-    auto* rotate = add("rotate", "Negotiate new SAs, or make the next identity", [&] {
+    trust->add_option("--name", w.name, "The name of a peer that is not encsync; the file is PEM");
+    add("list", "List the trusted keys", [&] { return cli::keys_list(o); });
+    auto* rotate = add("rotate", "Negotiate new SAs, or create the next identity", [&] {
         if (w.what == "sa")
             return cli::rekey(o, w.peer);
         if (!w.peer.empty())
@@ -126,17 +164,16 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     rotate->add_option("--peer", w.peer, "Default: all");
     rotate->add_option("--what", w.what, "Default: sa")->check(CLI::IsMember({"sa", "identity"}));
     auto* retire =
-        add("retire", "Drop the older of two identities, or of a peer's two trusted keys",
+        add("retire", "Remove the older of two identities, or of a peer's two trusted keys",
             [&] { return cli::keys_retire(o, w.peer, w.force); });
     retire->add_option("--peer", w.peer);
     retire->add_flag("--force", w.force, "Even if that cuts a peer off");
-    add("forget", "Trust the keys of a name no longer", [&] { return cli::keys_forget(o, w.name); })
+    add("forget", "Remove the trusted keys of a name", [&] { return cli::keys_forget(o, w.name); })
         ->add_option("NAME", w.name)
         ->required();
 }
 
-// What is wrong with a command line whose verb is missing or misspelt; empty if it is another
-// fault, of which CLI11 says what it is.
+// The error if the verb is missing or misspelt; empty: another error, which CLI11 describes.
 std::string wrong_verb(const CLI::App& app) {
     const CLI::App* group = &app;
     std::string name = "encsync";
@@ -167,15 +204,17 @@ int main(int argc, char** argv) try {
     Options options;
     Words words;
     Run run;
-    CLI::App app("encsync: see and steer encsyncd, and look after its keys", "encsync");
+    CLI::App app("encsync: control encsyncd and manage its keys", "encsync");
     app.set_version_flag("--version", ENCSYNC_VERSION);
     app.require_subcommand(1);
     app.fallthrough(); // --run-dir and the like may come after the verb
     auto* config = app.add_option("--config", options.config, "The configuration");
     app.add_option("--run-dir", options.run_dir, "The directory with the control socket");
-    app.add_flag("--json", options.json, "Print JSON, an error too: {\"error\": ...}");
+    app.add_flag("--json", options.json, "Print JSON, also for errors: {\"error\": ...}");
     config->capture_default_str();
     add_daemon_verbs(app, options, words, run);
+    add_import_verb(app, options, words, run);
+    add_export_verb(app, options, words, run);
     add_packet_verbs(app, options, words, run);
     add_keys_verbs(app, options, words, run);
     try {

@@ -55,12 +55,12 @@ Result<keys::Store> open_store(const Options& options) {
     return keys::Store::open(place->keydir);
 }
 
-// Tells a running daemon that the keys have changed, which `changed` says of them in JSON. The
-// change itself has been made.
+// Makes a running daemon reload the keys, which have been changed; `changed` describes the change
+// in JSON.
 int reload_daemon(const Options& options, json::object changed) {
     auto client = control::Client::connect_if_running(options.run_dir);
     if (!client)
-        return fail(fmt::format("the keys have changed, but encsyncd was not told: {}",
+        return fail(fmt::format("the keys have changed, but encsyncd has not read them: {}",
                                 client.error().text));
     const bool running = client->has_value();
     if (running)
@@ -116,7 +116,7 @@ Result<json::array> describe_trusted(const keys::Store& store) {
     return list;
 }
 
-// The peers as encsyncd sees them; none if it does not run.
+// The peers as reported by encsyncd; none if it does not run.
 Result<std::optional<json::array>> ask_peers(const Options& options) {
     auto client = control::Client::connect_if_running(options.run_dir);
     if (!client)
@@ -252,7 +252,7 @@ int keys_export(const Options& options, bool pem) {
         return print_json({{"public", *text}, {"fingerprints", std::move(prints)}});
     }
     std::fputs(text->c_str(), stdout);
-    // What `keys trust` prints on the other side. Beside the file, not in it.
+    // What `keys trust` prints on the other side, for comparison; not part of the file.
     if (!pem)
         for (const auto& identity : *identities)
             fmt::print(stderr, "{}  {}\n", identity.name, keys::fingerprint(identity.key));
@@ -365,7 +365,9 @@ int keys_forget(const Options& options, const std::string& name) {
     if (!gone)
         return fail(gone.error().text);
     if (!options.json)
-        fmt::print("{}: {} key{} no longer trusted\n", name, *gone, *gone == 1 ? " is" : "s are");
+        fmt::print("{}: {} key{} no longer trusted; the states it has brought stay, encsync flush "
+                   "removes them\n",
+                   name, *gone, *gone == 1 ? " is" : "s are");
     return reload_daemon(options, {{"name", name}, {"forgotten", *gone}});
 }
 

@@ -23,7 +23,7 @@ namespace {
 
 using config::Address;
 
-// An address of this machine, and the one by which everybody on its network is reached.
+// An address of this machine, and the broadcast address of its network.
 struct Own {
     std::string interface;
     Address address;
@@ -107,6 +107,8 @@ class LiveCheck {
     }
 
     void addresses(const config::Conn& conn) {
+        if (conn.is_cable() && ::if_nametoindex(conn.syncdev.c_str()) == 0)
+            fault("conn {}: syncdev: this machine has no interface '{}'", conn.name, conn.syncdev);
         if (!conn.left.scope.empty() && ::if_nametoindex(conn.left.scope.c_str()) == 0)
             fault("conn {}: left {}: this machine has no interface '{}'", conn.name,
                   config::to_string(conn.left), conn.left.scope);

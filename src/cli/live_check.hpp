@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Checks whether this machine can run a valid configuration:
-// addresses, interfaces, users, keys. Every fault is found, not only the first.
+// SPDX-License-Identifier: ISC
+// Checks whether this machine can run a valid configuration: addresses, interfaces, users, keys.
+// Every fault is found, not only the first.
 //
 //     for (const std::string& fault : check_live(*loaded.config, "/run/encsync"))
 //         fmt::print("{}\n", fault);

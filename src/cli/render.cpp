@@ -113,11 +113,11 @@ std::string peer_table(const json::value& peers) {
                         text(peer, "spi_in"), text(peer, "spi_out"),
                         traffic(peer, "rx_packets", "rx_bytes"),
                         traffic(peer, "tx_packets", "tx_bytes"), number_as(count, peer, "refused"),
-                        ago(peer, "last_heard")});
+                        ago(peer, "last_received")});
     return table(rows);
 }
 
-// A value as people read it: "equal yes, checks 4,711".
+// A value as text: "equal yes, checks 4,711".
 std::string shown(const json::value& value) {
     if (const auto* text = value.if_string())
         return clean(*text);
@@ -140,7 +140,7 @@ std::string shown(const json::value& value) {
     return value.is_null() ? std::string() : json::serialize(value);
 }
 
-// Name and value of whatever a daemon tells beyond what has a place of its own.
+// Name and value of each field, for fields that are not shown elsewhere.
 std::string details(const json::value& object) {
     std::string out;
     const auto* fields = object.if_object();
@@ -161,6 +161,21 @@ std::string end(const json::value& tuple, std::string_view address, std::string_
         return host;
     return fmt::format(fmt::runtime(host.find(':') == host.npos ? "{}:{}" : "[{}]:{}"), host,
                        *number_of_port);
+}
+
+// "policy installed, refused 0", and a line for each cable.
+std::string policy_lines(const json::value& policy) {
+    const auto installed = truth(policy, "installed");
+    std::string out = fmt::format("policy {}, refused {}\n",
+                                  !installed   ? kUnknown
+                                  : *installed ? "installed"
+                                               : "NOT INSTALLED",
+                                  refused(policy));
+    if (const auto* cables = member(policy, "cables"))
+        for (const auto& cable : array_of(*cables))
+            if (const auto* line = cable.if_string())
+                out += fmt::format("cable {}\n", clean(*line));
+    return out;
 }
 
 } // namespace
@@ -240,14 +255,8 @@ std::string render_status(const json::value& status) {
         out += fmt::format("NOT in the kernel: {} of the copies\n", count(missing));
     if (const auto* ipsec = member(status, "ipsec"))
         out += fmt::format("ipsec {}: {}\n", text(*ipsec, "mode"), text(*ipsec, "why"));
-    if (const auto* policy = member(status, "policy")) {
-        const auto installed = truth(*policy, "installed");
-        out += fmt::format("policy {}, refused {}\n",
-                           !installed   ? kUnknown
-                           : *installed ? "installed"
-                                        : "NOT INSTALLED",
-                           refused(*policy));
-    }
+    if (const auto* policy = member(status, "policy"))
+        out += policy_lines(*policy);
     if (const auto* machine = member(status, "machine"))
         for (const auto& complaint : array_of(*machine))
             out += fmt::format("warning: {}\n", text(complaint, "text"));
@@ -276,6 +285,11 @@ std::string render_peers(const json::value& peers) {
     return out;
 }
 
+std::string render_flushed(const json::value& answer) {
+    return fmt::format("{}: {} states removed\n", text(answer, "peer"),
+                       number_as(plain, answer, "removed"));
+}
+
 std::string render_sas(const json::value& sas) {
     if (array_of(sas).empty())
         return "no security associations\n";
@@ -291,16 +305,11 @@ std::string render_sas(const json::value& sas) {
 }
 
 std::string render_policy(const json::value& policy) {
-    const auto installed = truth(policy, "installed");
-    std::string out = fmt::format("policy {}, refused {}\n",
-                                  !installed   ? kUnknown
-                                  : *installed ? "installed"
-                                               : "NOT INSTALLED",
-                                  refused(policy));
+    std::string out = policy_lines(policy);
     if (const auto* counters = member(policy, "counters"); counters && counters->is_object())
         out += details(*counters);
     if (const auto* ruleset = member(policy, "ruleset"); ruleset && ruleset->is_string()) {
-        // The one text of many lines.
+        // The only text with several lines.
         std::string_view rest = ruleset->get_string();
         out += "\n";
         while (!rest.empty()) {
@@ -317,7 +326,7 @@ std::string render_policy(const json::value& policy) {
 
 namespace {
 
-// Fixed widths: a million lines are not to be collected first. Longer cells push the rest aside.
+// Fixed widths, so that a million lines need not be collected first. Longer cells shift the rest.
 std::string state_row(std::string_view proto, std::string_view from, std::string_view to,
                       std::string_view progress, std::string_view owner, std::string_view age,
                       std::string_view expires, std::string_view nat) {
@@ -363,7 +372,7 @@ std::string states_header() {
 }
 
 std::string render_state(const json::value& state) {
-    // What the replies carry, turned round, is what the far side sees.
+    // The reply tuple, reversed, is what the other end sees.
     std::string nat;
     const auto* reply = member(state, "reply");
     const bool icmp = member(state, "icmp_id") != nullptr;

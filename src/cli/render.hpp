@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Formats the answers of encsyncd and the key store as text. Pure
-// functions from the JSON of the control socket (or of `encsync ... --json`) to lines, each ended.
+// SPDX-License-Identifier: ISC
+// Formats the answers of encsyncd and the key store as text. Pure functions from the JSON of the
+// control socket (or of `encsync ... --json`) to lines, each with its line end.
 //
 //     std::fputs(cli::render_status(*client.call({{"command", "status"}})).c_str(), stdout);
 //
@@ -16,9 +17,10 @@ namespace encsync::cli {
 
 std::string render_status(const boost::json::value& status);
 std::string render_peers(const boost::json::value& peers);
+std::string render_flushed(const boost::json::value& answer);
 std::string render_sas(const boost::json::value& sas);
 std::string render_policy(const boost::json::value& policy);
-// A stream: the header, then each item as it comes.
+// A stream: the header, then one line per item.
 std::string states_header();
 std::string render_state(const boost::json::value& state);
 

@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: ISC Sets this node's role: once, by an administrator or a script, or for
-// each line in keepalived's FIFO. keepalived(8) reports a change only once, so a role is also
-// stored for a daemon that does not run.
+// SPDX-License-Identifier: ISC
+// Sets this node's role: once, by an administrator or a script, or for each line in keepalived's
+// FIFO. keepalived(8) reports a change only once, so a role is also stored for a daemon that does
+// not run.
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
@@ -34,15 +35,16 @@ using namespace std::chrono_literals;
 using control::Client;
 using control::RoleOrder;
 using control::VrrpNotice;
-using daemon::ToldRole;
+using daemon::RequestedRole;
 using sync::Role;
 using Clock = std::chrono::steady_clock;
 
 namespace {
 
-json::object request_for(const ToldRole& told, const std::string& reason = {}) {
-    json::object request{
-        {"command", "role"}, {"role", sync::to_string(told.role)}, {"order", told.order.text()}};
+json::object request_for(const RequestedRole& requested, const std::string& reason = {}) {
+    json::object request{{"command", "role"},
+                         {"role", sync::to_string(requested.role)},
+                         {"order", requested.order.text()}};
     if (!reason.empty())
         request["reason"] = reason;
     return request;
@@ -59,12 +61,12 @@ std::string overtaken(Role role, std::string_view now) {
                        sync::to_string(role), clean(now));
 }
 
-// None: it will be found by the daemon that starts next. Else what was asked for later.
-Result<std::optional<ToldRole>> leave(const Options& options, const ToldRole& told) {
+// Stores the role for the next start of the daemon. If a later request is stored, returns that.
+Result<std::optional<RequestedRole>> leave(const Options& options, const RequestedRole& requested) {
     const daemon::RunDir run_dir(options.run_dir);
     if (auto made = run_dir.prepare(); !made)
         return made.error();
-    return run_dir.leave_role(told);
+    return run_dir.leave_role(requested);
 }
 
 int report(const Options& options, Role role, const json::value& answer) {
@@ -85,26 +87,26 @@ int report(const Options& options, Role role, const json::value& answer) {
 } // namespace
 
 int set_role(const Options& options, const std::string& word) {
-    ToldRole told{.role = Role::automatic, .order = RoleOrder::of_caller()};
+    RequestedRole requested{.role = Role::automatic, .order = RoleOrder::of_caller()};
     for (const Role role : {Role::active, Role::standby})
         if (word == sync::to_string(role))
-            told.role = role;
+            requested.role = role;
     // A daemon that starts meanwhile may have read the previous role there.
     for (const bool left : {false, true}) {
         auto client = Client::connect_if_running(options.run_dir);
         if (!client)
             return fail(client.error().text);
         if (*client) {
-            auto answer = (*client)->call(request_for(told));
-            return answer ? report(options, told.role, *answer) : fail(answer.error().text);
+            auto answer = (*client)->call(request_for(requested));
+            return answer ? report(options, requested.role, *answer) : fail(answer.error().text);
         }
         if (left)
             break;
-        auto later = leave(options, told);
+        auto later = leave(options, requested);
         if (!later)
             return fail(later.error().text);
         if (*later) {
-            fail(overtaken(told.role, sync::to_string((*later)->role)));
+            fail(overtaken(requested.role, sync::to_string((*later)->role)));
             return kOvertaken;
         }
     }
@@ -118,18 +120,18 @@ int set_role(const Options& options, const std::string& word) {
 
 namespace {
 
-constexpr std::size_t kMaxLine = 4096; // as much as a write into a pipe keeps together
+constexpr std::size_t kMaxLine = 4096; // a write into a pipe is atomic up to this size
 constexpr std::size_t kMaxReason = 300;
-// keepalived kills what is still there a second after its SIGTERM.
+// keepalived sends SIGKILL a second after its SIGTERM.
 constexpr auto kLeave = 800ms;
 constexpr auto kRetry = 500ms;
-constexpr auto kLastTries = 5s; // when nobody is left who would start us again
+constexpr auto kLastTries = 5s; // after the FIFO was closed: no program starts us again
 
 class Follower {
   public:
     Follower(const Options& options, const VrrpSource& source)
         : options_(options), source_(source), keeper_(control::started_by_keepalived()) {
-        if (keeper_) // which gives its scripts /dev/null
+        if (keeper_) // keepalived redirects the output of its scripts to /dev/null
             ::openlog("encsync", LOG_PID, LOG_DAEMON);
     }
 
@@ -171,7 +173,8 @@ class Follower {
         return {};
     }
 
-    // keepalived starts another one of us at a reload, while this one may have lines to tell.
+    // On a reload, keepalived starts a new process while the former one may still have roles to
+    // send.
     void wait_for_former() {
         const daemon::RunDir run_dir(options_.run_dir);
         if (auto made = run_dir.prepare(); !made)
@@ -208,10 +211,10 @@ class Follower {
             read();
         if (latest_ && !client_ && Clock::now() >= retry_at_)
             tell();
-        if (last_ && (told_ || !latest_))
+        if (last_ && (sent_ || !latest_))
             finish(0);
         else if (leave_at_ && Clock::now() >= *leave_at_)
-            finish(told_ || !latest_ ? 0 : 1);
+            finish(sent_ || !latest_ ? 0 : 1);
     }
 
     void read() {
@@ -274,24 +277,24 @@ class Follower {
     }
 
     void wish(Role role, std::string reason) {
-        latest_ = ToldRole{role, RoleOrder::now()};
+        latest_ = RequestedRole{role, RoleOrder::now()};
         // A name in the configuration of keepalived may be anything; a request is a short text.
         std::ranges::replace_if(
             reason, [](char c) { return c < ' ' || c > '~'; }, '?');
         reason_ = reason.substr(0, kMaxReason);
-        told_ = false;
+        sent_ = false;
         say(LOG_NOTICE, fmt::format("{}: role {}", reason_, sync::to_string(role)));
         tell();
     }
 
-    // The connection stays. When it is gone, encsyncd may have been started anew, so it is told
-    // again; one that knows takes no notice.
+    // The connection is kept. If it was closed, encsyncd may have been restarted, so the role is
+    // sent again; a daemon that already has it ignores that.
     void tell() {
         retry_at_ = Clock::now() + kRetry;
         if (!client_) {
             auto connected = Client::connect_if_running(options_.run_dir);
             if (!connected)
-                return not_told(connected.error().text);
+                return not_sent(connected.error().text);
             client_ = std::move(*connected);
         }
         if (!client_)
@@ -299,31 +302,31 @@ class Follower {
         auto answer = client_->call(request_for(*latest_, reason_));
         if (!answer) {
             client_.reset();
-            return not_told(answer.error().text);
+            return not_sent(answer.error().text);
         }
-        if (says(*answer, "overtaken", true) && !told_)
+        if (says(*answer, "overtaken", true) && !sent_)
             say(LOG_WARNING, overtaken(latest_->role, control::text(*answer, "role")));
-        told_ = true;
+        sent_ = true;
         complaint_.clear();
     }
 
-    // encsyncd does not run: it finds the role when it starts.
+    // encsyncd does not run: stores the role for its next start.
     void leave_there() {
-        if (told_)
+        if (sent_)
             return;
         auto later = leave(options_, *latest_);
         if (!later)
-            return not_told(later.error().text);
+            return not_sent(later.error().text);
         if (*later)
             say(LOG_WARNING, overtaken(latest_->role, sync::to_string((*later)->role)));
-        told_ = true;
+        sent_ = true;
     }
 
-    void not_told(const std::string& why) {
-        told_ = false;
+    void not_sent(const std::string& why) {
+        sent_ = false;
         if (why != complaint_)
-            say(LOG_ERR,
-                fmt::format("role {} is not told yet: {}", sync::to_string(latest_->role), why));
+            say(LOG_ERR, fmt::format("role {} has not reached encsyncd yet: {}",
+                                     sync::to_string(latest_->role), why));
         complaint_ = why;
     }
 
@@ -349,16 +352,16 @@ class Follower {
     const std::optional<pid_t> keeper_;
     Fd fifo_, signals_, lock_;
     std::string buffer_;
-    std::string stranger_; // a group of which it was said that it is not ours
-    std::optional<ToldRole> latest_;
+    std::string stranger_; // the group that was last reported as not ours
+    std::optional<RequestedRole> latest_;
     std::string reason_;
-    bool told_ = false; // to encsyncd, or left for it
+    bool sent_ = false; // sent to encsyncd, or stored for it
     std::optional<Client> client_;
     std::string complaint_;
     Clock::time_point retry_at_{};
     std::optional<Clock::time_point> leave_at_;
-    bool stopped_ = false; // keepalived has said STOP
-    bool last_ = false;    // nothing follows
+    bool stopped_ = false; // keepalived has sent STOP
+    bool last_ = false;    // no further lines follow
     bool over_ = false;
     int status_ = 0;
 };

@@ -5,18 +5,19 @@
 
 #include <boost/json.hpp>
 #include <string>
+#include <vector>
 
 namespace encsync::cli {
 
 struct Options {
     std::string config = "/etc/encsync/encsync.conf";
-    bool config_given = false; // one that is named must be there
+    bool config_given = false; // one that is named must exist
     std::string run_dir = "/run/encsync";
     std::string keydir; // empty: the configuration's
     bool json = false;
 };
 
-// Says why it failed, in the form that the user asked for; 1.
+// Prints the reason, as JSON if requested. Returns 1.
 int fail(const std::string& text);
 void errors_as_json(bool json);
 int print_json(const boost::json::value& value);
@@ -31,6 +32,7 @@ int sas(const Options& options);
 int states(const Options& options, const std::string& filter);
 int role(const Options& options);
 int bulk(const Options& options, const std::string& peer);
+int flush(const Options& options, const std::string& peer);
 int policy_show(const Options& options);
 int policy_verify(const Options& options);
 int rekey(const Options& options, const std::string& peer);
@@ -38,7 +40,7 @@ int reload(const Options& options);
 
 // ---- of the role (role_verbs.cpp) ------------------------------------------------------------
 
-constexpr int kOvertaken = 3; // exit status: a request for a role that was begun later has won
+constexpr int kOvertaken = 3; // exit status: a later request for a role takes precedence
 
 int set_role(const Options& options, const std::string& role);
 // Which group or instance of keepalived to follow, and where.
@@ -52,6 +54,26 @@ int keepalived(const Options& options, const VrrpSource& source);
 
 // live: also whether this machine can run it (live_check.hpp).
 int check(const Options& options, const std::string& file, bool live);
+
+// ---- from other programs (import_verb.cpp) ---------------------------------------------------
+
+struct ImportSource {
+    std::string file;   // "-": stdin
+    std::string format; // empty: found out
+    std::vector<std::string> lefts;
+};
+// The encsync.conf on stdout, on stderr what it does not have; with --json both on stdout.
+int import_config(const Options& options, const ImportSource& source);
+
+// ---- for other systems (export_verb.cpp) -----------------------------------------------------
+
+struct ExportTarget {
+    std::string system; // of exporter::system_names()
+    std::string peer;
+    std::string interface; // the peer's, towards us; empty: not known
+};
+// What the peer needs on stdout, on stderr what it does not have; with --json both on stdout.
+int export_config(const Options& options, const ExportTarget& target);
 
 // ---- of packets (decode_verb.cpp) ------------------------------------------------------------
 

@@ -88,7 +88,7 @@ Verdict read_prefix(std::string_view text, net::Prefix& out) {
     std::uint32_t length = most;
     if (slash != std::string_view::npos) {
         const std::string_view number = text.substr(slash + 1);
-        // 0 would match everything: a typo would stop all syncing.
+        // Length 0 would match everything: a typo would stop all syncing.
         if (number.empty() || read_number(number, {1, most}, length))
             return Problem{
                 fmt::format("a prefix length is from 1 to {} here", most), slash + 1, {}};

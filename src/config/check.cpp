@@ -6,6 +6,7 @@
 #include "util/peer_id.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fmt/core.h>
 #include <strings.h>
 
@@ -13,10 +14,16 @@ namespace encsync::config {
 
 namespace {
 
-// Identities of IKE of the type FQDN are compared like host names.
+// IKE identities of the type FQDN are compared like host names.
 bool same_id(const std::string& a, const std::string& b) {
     return ::strcasecmp(a.c_str(), b.c_str()) == 0;
 }
+
+// The options of a conn with type=cable; all others are about IKE and ESP.
+constexpr std::array<std::string_view, 12> kOfCables = {
+    "left",   "right",     "type",   "syncdev", "multicast", "wire",
+    "maxupd", "maxstates", "nosync", "refuse",  "auto",      "mtu"};
+constexpr std::array<std::string_view, 2> kOnlyOfCables = {"syncdev", "multicast"};
 
 class Checker {
   public:
@@ -25,6 +32,10 @@ class Checker {
 
     void run() {
         addresses();
+        if (usable("type") && conn_.is_cable())
+            return cable();
+        not_for_this_type(
+            [](std::string_view name) { return std::ranges::count(kOnlyOfCables, name) != 0; });
         lifetimes();
         authentication();
         if (usable("type") && conn_.type == Type::transport && setup_.ipsec == Ipsec::kernel)
@@ -41,7 +52,7 @@ class Checker {
         const auto found = placed_.origins.find(name);
         return found == placed_.origins.end() || found->second.valid;
     }
-    // At the most particular of the settings concerned; at the conn if none was written.
+    // Reported at the nearest of the settings concerned; at the conn if none was given.
     void fail(std::initializer_list<std::string_view> names, const std::string& message,
               const std::string& hint = {}) {
         const Origin* best = nullptr;
@@ -51,6 +62,42 @@ class Checker {
                 best = &found->second;
         }
         report_.error(best ? best->entry->value_at : placed_.at, message, hint);
+    }
+
+    // Those given as near as the type, or nearer. What a conn inherits and does not need is not
+    // reported.
+    template<class Unwanted>
+    void not_for_this_type(Unwanted unwanted) {
+        const auto type = placed_.origins.find("type");
+        const std::size_t rank = type == placed_.origins.end() ? 0 : type->second.rank;
+        for (const auto& [name, origin] : placed_.origins)
+            if (origin.rank >= rank && unwanted(name))
+                fail({name},
+                     conn_.is_cable()
+                         ? fmt::format("{} is about IKE and ESP, and this is a cable", name)
+                         : fmt::format("{} is of type=cable only", name),
+                     name == "syncdev" ? "the interface that shows the packets of all tunnels "
+                                         "belongs in 'config setup'"
+                                       : "");
+    }
+
+    void cable() {
+        not_for_this_type(
+            [](std::string_view name) { return std::ranges::count(kOfCables, name) == 0; });
+        if (!given("syncdev"))
+            fail({"type"},
+                 fmt::format("conn {} has no syncdev, the cable's interface", conn_.name));
+        const std::string& scope = conn_.left.scope;
+        if (!scope.empty() && given("syncdev") && usable("syncdev") && scope != conn_.syncdev)
+            fail({"syncdev"},
+                 fmt::format("left {} is not on {}", to_string(conn_.left), conn_.syncdev));
+        if (conn_.wire == Wire::encsync && usable("wire"))
+            report_.warning(placed_.origins.at("type").entry->value_at,
+                            fmt::format("conn {}: pfsync in clear between two encsync nodes: "
+                                        "whoever reaches the cable can read, insert, change and "
+                                        "clear states",
+                                        conn_.name),
+                            "type=tunnel protects it");
     }
 
     void addresses() {
@@ -87,13 +134,13 @@ class Checker {
             fail({"left", "right"}, fmt::format("{} are not both link-local", ends));
         else if (left != right)
             fail({"left", "right"}, fmt::format("{} are on different interfaces", ends));
-        else if (setup_.ipsec == Ipsec::kernel)
+        else if (setup_.ipsec == Ipsec::kernel && !conn_.is_cable())
             fail({"left", "right"}, "link-local addresses need ipsec=userspace: the kernel's IPsec "
                                     "states have no scope");
     }
 
     void lifetimes() {
-        // a must be the longer one; as long will do unless strict.
+        // a must be longer than b; equal is allowed unless strict.
         const auto not_shorter = [&](std::string_view a, std::chrono::seconds a_value,
                                      std::string_view b, std::chrono::seconds b_value,
                                      bool strict) {
@@ -135,8 +182,8 @@ const Origin* origin(const PlacedConn& placed, std::string_view name) {
     return found == placed.origins.end() ? nullptr : &found->second;
 }
 
-// Two conns must not share what tells peers apart. The place is the second one's own setting; if
-// both have it from one line, or from none, the second conn.
+// Two conns must not share a value that distinguishes peers. Reported at the second one's own
+// setting; if both inherit it from one line, or neither has it, at the second conn.
 template<class Same>
 void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::string_view name,
                   const std::string& value, Same same, Report& report) {
@@ -155,6 +202,44 @@ void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::
     }
 }
 
+// A relay takes no states in, so there is no table to keep some out of.
+constexpr std::array<std::string_view, 6> kNotOfRelays = {"nosync", "refuse", "maxstates",
+                                                          "maxupd", "delay",  "ignore"};
+
+void check_no_effect(const Origins& origins, Report& report) {
+    for (const std::string_view name : kNotOfRelays)
+        if (const auto given = origins.find(name); given != origins.end())
+            report.error(
+                given->second.entry->value_at,
+                fmt::format("{} has no effect with table=relay, which takes no states in", name));
+}
+
+void check_relay(const std::vector<PlacedConn>& conns, Report& report) {
+    bool cable = false, gateway = false;
+    for (const PlacedConn& placed : conns) {
+        const Conn& conn = placed.conn;
+        (conn.is_cable() ? cable : gateway) = true;
+        const Origin* wire = origin(placed, "wire");
+        const Place& at = wire ? wire->entry->value_at : placed.at;
+        if (wire && !wire->valid)
+            continue;
+        if (!dialect_of(conn.wire))
+            report.error(
+                at,
+                fmt::format("conn {}: table=relay needs the dialect of the firewalls", conn.name),
+                "wire=openbsd, or one of FreeBSD's");
+        else if (conn.wire != conns.front().conn.wire)
+            report.error(at, fmt::format("conn {}: table=relay passes messages on as they are, so "
+                                         "all conns need the same wire",
+                                         conn.name));
+        check_no_effect(placed.origins, report);
+    }
+    if (!conns.empty() && !(cable && gateway))
+        report.error(conns.front().at,
+                     cable ? "table=relay needs a conn to the gateway of another site"
+                           : "table=relay needs a conn with type=cable, to a firewall");
+}
+
 } // namespace
 
 void check_setup(const Setup& setup, const Origins& origins, Report& report) {
@@ -162,6 +247,8 @@ void check_setup(const Setup& setup, const Origins& origins, Report& report) {
         const auto found = origins.find(name);
         return found == origins.end() ? nullptr : &found->second;
     };
+    if (setup.table == "relay")
+        check_no_effect(origins, report);
     const Origin* defer = origin_of("defer");
     if (defer && defer->valid && setup.defer) {
         if (setup.delay.count() != 0)
@@ -185,7 +272,7 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
     for (std::size_t i = 0; i < conns.size(); i++) {
         Checker(setup, conns[i], report).run();
         const Conn& conn = conns[i].conn;
-        // By the number alone: IKE does not see the scope.
+        // Scopes do not count: IKE does not know them.
         const auto same_right = [](const Conn& a, const Conn& b) {
             return a.right != Address{} && a.right.ip == b.right.ip;
         };
@@ -197,7 +284,16 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
                          (conn.right.scope.empty() ? "" : ", whatever its scope,"),
                      same_right, report);
         check_unique(conns, i, "rightid", conn.rightid, same_rightid, report);
+        // Each would be sent what is for the other.
+        const auto same_group = [](const Conn& a, const Conn& b) {
+            return a.is_cable() && b.is_cable() && a.syncdev == b.syncdev &&
+                   a.left.ip.family == b.left.ip.family && (a.multicast || b.multicast);
+        };
+        check_unique(conns, i, "syncdev", conn.syncdev + ", where one of them is multicast,",
+                     same_group, report);
     }
+    if (setup.table == "relay")
+        check_relay(conns, report);
     if (conns.size() > kMaxPeers)
         report.error(conns[kMaxPeers].at,
                      fmt::format("{} conns; {} are the most", conns.size(), kMaxPeers));

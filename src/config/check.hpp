@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Checks between values, after each has been checked by itself.
+// SPDX-License-Identifier: ISC
+// Checks that concern several values, after each has been checked by itself.
 #pragma once
 
 #include "config/grammar.hpp"
@@ -7,12 +8,12 @@
 
 namespace encsync::config {
 
-// A setting that took effect, and how far it came: the nearest wins, so the larger the rank, the
-// more particular. 0 is %default.
+// The setting that took effect, and from where it was inherited: the nearest one, with the largest
+// rank. 0 is %default.
 struct Origin {
     const Entry* entry = nullptr;
     std::size_t rank = 0;
-    bool valid = false; // an invalid one was reported; what depends on it is not checked
+    bool valid = false; // false: already reported; checks that depend on it are skipped
 };
 using Origins = std::map<std::string_view, Origin>; // by the option's name
 
@@ -23,7 +24,7 @@ struct PlacedConn {
 };
 
 void check_setup(const Setup& setup, const Origins& origins, Report& report);
-// Each by itself, then against the others.
+// Checks each conn by itself, then against the others.
 void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Report& report);
 
 } // namespace encsync::config

@@ -7,8 +7,8 @@
 //     if (!loaded.config)
 //         return 1;
 //
-// All errors are reported at once. There is a Config only without errors; warnings do not matter.
-// These functions throw no exceptions.
+// All errors are reported at once. There is a Config only without errors; warnings do not prevent
+// it. These functions throw no exceptions.
 #pragma once
 
 #include "config/diagnostic.hpp"
@@ -40,11 +40,11 @@ enum class Role { automatic, active, standby };
 enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
 enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
-enum class Type { tunnel, transport };
+enum class Type { tunnel, transport, cable };
 enum class Authby { pubkey, psk };
 
-// Members are options of the same name. What their defaults are is said once, in options.cpp:
-// default_setup() and default_conn() give them.
+// Members are options of the same name. Their defaults are only in options.cpp: default_setup() and
+// default_conn() return them.
 struct Setup {
     std::string node;
     std::string table; // a value of the option; see table/factory.hpp
@@ -64,29 +64,35 @@ struct Setup {
     std::chrono::milliseconds delay{}; // how old a flow must be to be announced
     bool defer = false;
     std::uint16_t deferqueue = 0; // of NFQUEUE
+    std::uint8_t reserve = 0;     // percent of the table
     bool operator==(const Setup&) const = default;
 };
 
-// What IKE needs of a peer, whose proposals have no word that is not known to us, and the rest.
+// A peer for IKE, with proposals that have been checked, and the options that IKE does not use.
 struct Conn : ike::Peer {
     Address left, right; // same family
     KeyExchange keyexchange{};
-    std::uint32_t lifepackets = 0; // 0: as many as the cipher and the sequence numbers allow
+    std::uint32_t lifepackets = 0; // 0: limited by cipher and sequence numbers only
     std::uint8_t maxupd = 0;
+    std::uint32_t maxstates = 0; // 0: no limit
     Wire wire{};
     std::vector<state::NoSyncRule> nosync, refuse; // besides those of the setup
     Auto startup{}; // option auto; never Auto::ignore in Config::conns
     Type type{};
+    std::string syncdev;    // of a cable: its interface
+    bool multicast = false; // of a cable: to the group instead of right
     Authby authby{};
     std::array<std::string, ike::kCredentials.size()> files; // of credentials: file()
     std::uint16_t mtu = 0;                                   // bytes, of the outer path
     bool operator==(const Conn&) const = default;
 
+    // Plain pfsync; else through the tunnel, and IKE knows the peer.
+    bool is_cable() const { return type == Type::cable; }
     // The path of the file that holds a credential; empty: none is named.
     std::string& file(ike::CredentialKind kind) { return files[ike::index_of(kind)]; }
     const std::string& file(ike::CredentialKind kind) const { return files[ike::index_of(kind)]; }
-    // Whether the peer proves itself with a key of `encsync keys trust`: no file that is named
-    // holds anything else for that. It has one way, not a choice of them.
+    // Whether the peer authenticates with a key of `encsync keys trust`: it is not on a cable, and
+    // none of its files has credentials for that. A peer has one way to authenticate, not a choice.
     bool by_trusted_key() const;
 };
 
@@ -105,7 +111,7 @@ struct Loaded {
     std::vector<Diagnostic> diagnostics; // by place in the files
 };
 
-// The environment of parse() besides the text; tests and the fuzzer have their own.
+// What parse() reads besides the text; tests and the fuzzer have their own.
 class Environment {
   public:
     virtual ~Environment() = default;

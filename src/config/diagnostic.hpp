@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC An error or warning about a configuration, its place, and what was
-// probably meant.
+// SPDX-License-Identifier: ISC
+// An error or warning about a configuration, its place, and a suggestion.
 //
 //     for (const auto& d : loaded.diagnostics)
 //         std::fputs(render(d).c_str(), stderr);
@@ -26,7 +26,7 @@ struct Diagnostic {
 };
 
 // FILE:LINE:COLUMN: error: MESSAGE, then the line, then a caret under the column, then the hint;
-// each on a line of its own. Tabs are kept, so that the caret stands where the eye expects it.
+// each on a line of its own. Tabs are kept, so that the caret is at the right column.
 std::string render(const Diagnostic& diagnostic);
 std::string render(std::span<const Diagnostic> diagnostics);
 

@@ -13,16 +13,15 @@ namespace {
 enum class Kind { heading, text, code };
 struct Block {
     Kind kind;
-    std::string text; // `backquotes` mark what is typed
+    std::string text; // `backquotes` mark literal text
 };
 
 std::vector<Block> grammar_blocks() {
     return {
-        {Kind::text,
-         "`encsyncd` and `encsync` read `/etc/encsync/encsync.conf`, or the file that `--config` "
-         "names. It has the form of strongSwan's ipsec.conf, and strongSwan's keywords wherever "
-         "it has one; what belongs to pfsync has pfsync's names. `encsync check` says whether a "
-         "file is good, and shows all that is wrong with it at once."},
+        {Kind::text, "`encsyncd` and `encsync` read `/etc/encsync/encsync.conf`, or the file given "
+                     "by `--config`. It has the form of strongSwan's ipsec.conf, and strongSwan's "
+                     "keywords where there is one; the options of pfsync have pfsync's names. "
+                     "`encsync check` checks a file and shows all of its errors at once."},
         {Kind::code, "config setup\n"
                      "\tnode=mickey\n"
                      "\n"
@@ -31,68 +30,63 @@ std::vector<Block> grammar_blocks() {
                      "\n"
                      "conn minnie\n"
                      "\tright=192.168.1.101\n"},
-        {Kind::heading, "The form of the file"},
-        {Kind::text, "A section begins at the very start of a line: `config setup`, which is "
-                     "there once at most, `conn %default`, or `conn NAME`, one for each peer. Its "
-                     "settings follow, `keyword=value`, each on a line of its own that begins "
-                     "with a blank or a tab. Blanks around the `=` do not matter. A keyword may "
-                     "be set once in a section."},
-        {Kind::text, "`#` begins a comment, anywhere but within quotes. A value may stand in "
-                     "double quotes, which must enclose all of it. Lines may end as on Unix or "
-                     "with CR and LF; other control characters are refused."},
+        {Kind::heading, "Syntax"},
+        {Kind::text, "A section begins in the first column: `config setup`, at most once, `conn "
+                     "%default`, or `conn NAME`, one for each peer. Its settings follow, "
+                     "`keyword=value`, each on a line that begins with a space or a tab. Spaces "
+                     "around the `=` do not matter. A keyword may be set only once in a section."},
+        {Kind::text, "`#` begins a comment, except within quotes. A value may be in double quotes, "
+                     "which must enclose all of it. Lines may end with LF or CR LF; other control "
+                     "characters are refused."},
+        {Kind::text, "A conn inherits the settings of `conn %default`, wherever that is in the "
+                     "file, and of each conn that it names by `also=NAME`; its own settings win. "
+                     "If two of its `also` set the same keyword, the later one wins. `also` may "
+                     "lead from conn to conn, but not in a circle."},
         {Kind::text,
-         "A conn takes the settings of `conn %default`, wherever that stands, and of each conn "
-         "that it names by `also=NAME`; what it sets itself wins. Where two of its `also` set the "
-         "same keyword, the later one wins. `also` may lead from conn to conn, but not in a "
-         "circle."},
-        {Kind::text,
-         fmt::format("`include FILE`, at the very start of a line, reads another file in this "
-                     "place. The name may hold the wildcards `*`, `?` and `[...]`, which may "
-                     "match nothing; it is relative to the folder of the file that it is written "
-                     "in. An include ends the section before it. Includes may be nested {} deep.",
+         fmt::format("`include FILE`, in the first column, reads another file in this place. The "
+                     "name may contain the wildcards `*`, `?` and `[...]`, which may match "
+                     "nothing; it is relative to the folder of the file that contains it. An "
+                     "include ends the section before it. Includes may be nested {} deep.",
                      kMaxIncludeDepth)},
         {Kind::text, "A duration is a number of seconds, or a number followed by `s`, `m`, `h` or "
-                     "`d`: `90`, `90s`, `5m`, `4h`, `1d`. A name has letters, digits, `.`, `_` "
-                     "and `-`, 63 at most. Addresses are written as numbers; host names are not "
-                     "looked up."},
-        {Kind::heading, "Flows that stay at home"},
+                     "`d`: `90`, `90s`, `5m`, `4h`, `1d`. A name has at most 63 letters, digits, "
+                     "`.`, `_` and `-`. Addresses are numeric; host names are not looked up."},
+        {Kind::heading, "Rules for flows"},
+        {Kind::text, "`nosync` and `refuse` contain rules, separated by commas. A flow that "
+                     "matches any of them is not sent to a peer, or not accepted from one. A rule "
+                     "consists of conditions joined by `and`, all of which must match:"},
+        {Kind::code,
+         "mark 0x10/0xf0       its conntrack mark, masked by 0xf0, is 0x10\n"
+         "mark 16              its conntrack mark is 16 (0x10)\n"
+         "src 10.1.0.0/16      its source address is in this prefix\n"
+         "dst 2001:db8::/32    its destination address is in this prefix\n"
+         "net 10.9.0.0/24      one of the two is; if net is given twice, both must match\n"
+         "port 53              its destination port is 53\n"
+         "port 6000-6100       its destination port is in this range\n"
+         "proto udp            tcp, udp, icmp, icmp6, sctp, dccp, udplite, gre or the "
+         "number\n"
+         "zone 7               its conntrack zone is 7, for both directions or "
+         "for one\n"},
+        {Kind::text, "So `nosync=mark 0x10/0x10, proto udp and port 53` matches all flows with "
+                     "that bit in their mark, and DNS. Source and destination are those of the "
+                     "flow's first packet. An address or port matches if it does so before NAT or "
+                     "after it. ICMP and GRE have no ports."},
         {Kind::text,
-         "`nosync` and `refuse` take rules, parted by commas. A flow that fits any of them is not "
-         "sent, or not taken from a peer. A rule is made of conditions joined by `and`, all of "
-         "which must hold:"},
-        {Kind::code, "mark 0x10/0xf0       its conntrack mark, masked by 0xf0, is 0x10\n"
-                     "mark 16              its conntrack mark is 16 (0x10)\n"
-                     "src 10.1.0.0/16      who opened it has an address in this prefix\n"
-                     "dst 2001:db8::/32    the one to whom it was opened has\n"
-                     "net 10.9.0.0/24      one of the two has; net may be there twice: both hold\n"
-                     "port 53              it was opened to this port\n"
-                     "port 6000-6100       it was opened to a port of this range\n"
-                     "proto udp            tcp, udp, icmp, icmp6, sctp, dccp, udplite, gre or the "
-                     "number\n"
-                     "zone 7               its conntrack zone is 7, for both directions or "
-                     "for one\n"},
-        {Kind::text, "So `nosync=mark 0x10/0x10, proto udp and port 53` leaves out whatever has "
-                     "that bit in its mark, and DNS. Addresses and ports count both as they were "
-                     "before address translation and as they are after it: each end has two "
-                     "faces, and one that fits will do. ICMP and GRE have no ports."},
-        {Kind::text,
-         "A mark may change while the flow lives. When a flow comes to fit a rule by its mark, "
-         "the peers are told to drop their copies; when it no longer fits, it is sent again. The "
-         "flow itself is not touched, and a copy that a peer keeps up here is not either."},
-        {Kind::text,
-         fmt::format("There may be {} conns, besides those with `auto=ignore`. A file in which "
-                     "anything is wrong is refused as a whole.",
-                     kMaxPeers)},
+         "A mark may change during the life of a flow. When a flow begins to match a rule by its "
+         "mark, the peers are told to drop their copies; when it no longer matches, it is sent "
+         "again. The flow itself is not affected, nor are copies here of flows that a peer owns."},
+        {Kind::text, fmt::format("At most {} conns are possible, not counting those with "
+                                 "`auto=ignore`. A file with any error is refused as a whole.",
+                                 kMaxPeers)},
     };
 }
 
 constexpr std::string_view kSetupText =
-    "Settings of this node as a whole. Every one of them has a default, so the section may be "
-    "left out.";
+    "Settings of this node. Every one of them has a default, so the section may be left out.";
 constexpr std::string_view kConnText = "Settings of one peer. `left` and `right` must be given, "
                                        "here or through `conn %default` or `also`.";
 constexpr std::string_view kAlsoText =
-    "Takes over the settings of another conn. May be given several times.";
+    "Includes the settings of another conn. May be given several times.";
 constexpr std::string_view kForeignText =
     "Other keywords of strongSwan's ipsec.conf are refused, with the reason.";
 
@@ -103,7 +97,7 @@ std::string default_of(const Option& option) {
 
 // ---- Markdown --------------------------------------------------------------------------------
 
-// Breaks at blanks so that lines have 100 columns at most, as the rest of the project's text.
+// Breaks lines at blanks, at 100 columns.
 std::string wrap(std::string_view text) {
     constexpr std::size_t kColumns = 100;
     std::string out;
@@ -138,7 +132,7 @@ std::string escape(std::string_view text) {
     std::string out;
     for (const char c : text) {
         if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n'))
-            out += "\\&"; // else a request
+            out += "\\&"; // otherwise troff takes it for a request
         if (c == '\\')
             out += "\\e";
         else if (c == '-')

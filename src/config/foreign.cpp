@@ -21,7 +21,7 @@ constexpr std::string_view kFixedSelectors =
 constexpr std::string_view kAlwaysTries = "encsync tries its peers for ever";
 constexpr std::string_view kOnlyIkev2 = "encsync speaks IKEv2 only";
 
-// Keywords whose absence deserves a reason.
+// Unsupported keywords for which the error gives a reason.
 constexpr std::array kReasons = {
     Foreign{"rightcert", kOtherCertificates},
     Foreign{"leftca", kOtherCertificates},

@@ -24,7 +24,7 @@ class Reader {
     void file(std::string name, std::string text);
 
   private:
-    // One line of a file that is being read.
+    // One line of the file that is being read.
     struct Line {
         std::string_view text;
         Place at;
@@ -34,8 +34,8 @@ class Reader {
         }
     };
 
-    // Where settings go: to the last section, nowhere because its head was refused, or nowhere
-    // because there is none (none_because_ says why).
+    // Where settings are stored: in the last section, nowhere because its head was refused, or
+    // nowhere because there is none (none_because_ says why).
     enum class Where { section, skip, none };
 
     bool well_formed(const Line& line);
@@ -49,7 +49,7 @@ class Reader {
     void include_file(const Place& at, const std::string& path);
     void setting(const Line& line);
     void add(const Line& line, std::string_view key, std::optional<std::string_view> value);
-    // Cuts comment and quotes off what follows a '='; nothing: it is wrong, and that was said.
+    // The value after a '=', without comment and quotes; nothing: invalid, and reported.
     std::optional<std::string_view> value(const Line& line, std::string_view rest);
 
     Environment& environment_;
@@ -65,7 +65,7 @@ void Reader::file(std::string name, std::string text) {
     file.index = document_.files.size() - 1;
     file.name = std::move(name);
     file.text = std::move(text);
-    if (file.text.starts_with("\xef\xbb\xbf")) // a byte order mark says nothing in UTF-8
+    if (file.text.starts_with("\xef\xbb\xbf")) // a byte order mark has no meaning in UTF-8
         file.text.erase(0, 3);
 
     stack_.push_back(&file);
@@ -130,7 +130,7 @@ void Reader::header(const Line& line) {
     else if (word == "include")
         include(line, word, after);
     else if (word == "ca")
-        report_.error(line.at, "'ca' sections are strongSwan's; encsync has no certificates");
+        report_.error(line.at, "'ca' sections are strongSwan's; here rightca= names a CA");
     else if (word == "version")
         report_.error(line.at, "encsync's configuration has no version line");
     else if (content.find('=') != std::string_view::npos)
@@ -140,7 +140,7 @@ void Reader::header(const Line& line) {
                       did_you_mean(nearest(word, kLineWords)));
 }
 
-// It is plain what was meant: the section goes on.
+// The intention is clear, so the section continues.
 void Reader::misplaced_setting(const Line& line, Where before) {
     report_.error(line.at, "a setting must begin with a blank or a tab");
     where_ = before == Where::section ? before : Where::skip;

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The grammar: files to sections of key and value, each with its
-// place. It knows no options; it reports syntax errors and continues with the next line.
+// SPDX-License-Identifier: ISC
+// The grammar: files to sections of key and value, each with its place. It knows no options; it
+// reports syntax errors and continues with the next line.
 //
 //     Document document;
 //     Report report;
@@ -30,7 +31,7 @@ struct Place {
 // "line 3", or "FILE line 3" as seen from another file.
 std::string describe(const Place& place, const Place& seen_from);
 
-// Gathers diagnostics, gives each its line, drops repetitions, and bounds their number.
+// Collects diagnostics, adds their lines, drops repetitions, and limits their number.
 class Report {
   public:
     void error(const Place& place, const std::string& message, const std::string& hint = {});
@@ -54,7 +55,7 @@ class Report {
 struct Entry {
     std::string_view key, value; // value without its quotes, never empty
     Place key_at, value_at;
-    bool broken = false; // the value is none; that was reported
+    bool broken = false; // the value is invalid; that was reported
 };
 
 enum class SectionKind { setup, conn };
@@ -67,7 +68,7 @@ struct Section {
 };
 
 struct Document {
-    std::deque<SourceFile> files; // [0] is the one that was asked for
+    std::deque<SourceFile> files; // [0] is the one passed to read_document()
     std::vector<Section> sections;
 };
 

@@ -55,7 +55,7 @@ void Inheritance::check(const Section& section, Report& report) {
     }
 }
 
-// Searches the shortest way from a section back to itself, so that a loop is reported at each of
+// Searches the shortest path from a section back to itself, so that a loop is reported at each of
 // its own lines, but not at a conn that only leads into it.
 void Inheritance::check_loop(const Section& section, Report& report) {
     std::map<const Section*, std::pair<const Section*, const Entry*>> came_from;
@@ -87,7 +87,7 @@ void Inheritance::check_loop(const Section& section, Report& report) {
 
 const std::vector<const Section*>& Inheritance::ancestors(const Section& section) {
     const auto [place, fresh] = ancestors_.try_emplace(&section);
-    std::vector<const Section*>& result = place->second; // stays put: a map's nodes do
+    std::vector<const Section*>& result = place->second; // valid: a map does not move its nodes
     if (!fresh)
         return result;
     std::vector<const Section*> all;

@@ -16,12 +16,12 @@ class Inheritance {
     // Reports each also= that names nothing, itself, %default or a loop.
     Inheritance(const Document& document, Report& report);
 
-    // With loops nobody's ancestors are defined.
+    // If there are loops, the ancestors of all sections are undefined.
     bool has_loops() const { return loops_; }
 
-    // The section itself, then what it inherits from, the strongest first, %default last. Of
-    // several also= the last is strongest; a section that comes in by two ways counts where it
-    // comes last. Both are strongSwan's rules.
+    // The section itself, then the sections that it inherits from, the strongest first, %default
+    // last. Of several also= the last is strongest; a section that is inherited in two ways counts
+    // where it comes last. Both are strongSwan's rules.
     std::vector<const Section*> order(const Section& section);
 
   private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// From sections to a Config: every setting is read where it stands, then each conn takes what it
-// inherits and its own, the nearest last.
+// From sections to a Config: every setting is read once, in its section; then each conn gets what
+// it inherits and its own settings, the nearest last.
 #include "config/check.hpp"
 #include "config/disk.hpp"
 #include "config/inherit.hpp"
@@ -23,7 +23,7 @@ class Assembler {
     Config run();
 
   private:
-    // A setting of an option we have; once per section.
+    // A setting of a known option; once per section.
     struct Setting {
         const Option* option;
         const Entry* entry;
@@ -161,7 +161,7 @@ std::vector<PlacedConn> Assembler::conns(const Setup& setup) {
             placed.push_back(std::move(next));
             continue;
         }
-        // A peer must not be dropped silently because of a line far from its conn.
+        // Reported, so that a line far from a conn cannot drop the peer silently.
         const Entry* said = next.origins["auto"].entry;
         const auto own = [&](const Entry& entry) { return &entry == said; };
         if (std::none_of(section.entries.begin(), section.entries.end(), own))

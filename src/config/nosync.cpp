@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The value of nosync: rules parted by commas, each of conditions joined by "and".
+// The value of nosync: rules separated by commas, each with conditions joined by "and".
 #include "config/text.hpp"
 #include "config/values.hpp"
 #include "net/protocol.hpp"
@@ -31,7 +31,7 @@ Verdict moved(Verdict problem, std::size_t by) {
     return problem;
 }
 
-// 16 or 0x10, whole, of 32 bits.
+// 16 or 0x10, without other characters, at most 32 bits.
 bool read_bits(std::string_view text, std::uint32_t& out) {
     const bool hex = text.starts_with("0x") || text.starts_with("0X");
     if (hex)
@@ -51,7 +51,7 @@ Verdict read_mark(std::string_view text, MarkMatch& out) {
         const std::string_view mask = text.substr(slash + 1);
         if (!read_bits(mask, mark.mask))
             return Problem{fmt::format("'{}' is no mask", mask), slash + 1, "write 0x10/0xf0"};
-        // It would match everything: a typo would stop all syncing.
+        // Mask 0 would match everything: a typo would stop all syncing.
         if (mark.mask == 0)
             return Problem{"with the mask 0 every mark fits", slash + 1, {}};
     }
@@ -145,7 +145,7 @@ class RuleReader {
         return word.empty() ? text_.size() : static_cast<std::size_t>(word.data() - text_.data());
     }
     Problem at(std::string_view word, std::string message, std::string hint) const {
-        // A word that is missing is missed at the last one that is there.
+        // A missing word is reported at the last character.
         const std::size_t place = word.empty() ? text_.size() - 1 : offset(word);
         return {std::move(message), place, std::move(hint)};
     }
@@ -201,7 +201,7 @@ class RuleReader {
         });
     }
 
-    // No flow could meet all of them, so it must be an error.
+    // Conditions that no flow can meet are an error.
     Verdict agrees() const {
         if (rule_.ports && rule_.proto && !net::has_ports(*rule_.proto))
             return Problem{"no flow fits: this protocol has no ports", 0, {}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The one table of options. Parsing, checking, docs/configuration.md and encsync.conf(5) all come
-// from it; to add an option, add a row here and a member in config.hpp.
+// The one table of options. Parsing, checking, docs/configuration.md and encsync.conf(5) are all
+// derived from it; to add an option, add a row here and a member in config.hpp.
 //
 //     if (const Option* option = find_option(SectionKind::conn, "lifetime"))
 //         verdict = option->store(*option, "1h", {nullptr, &conn});
@@ -29,29 +29,29 @@ enum class ValueType {
     esp_proposal,
 };
 
-// The section that is being filled; one of them.
+// The section that is being filled; one of the two.
 struct Target {
     Setup* setup = nullptr;
     Conn* conn = nullptr;
 };
 
-// Of an option that names the file of a credential.
+// For an option that names the file of a credential.
 struct CredentialFile {
     ike::CredentialKind kind;
-    Authby authby;         // with which alone it may be given
-    bool required = false; // and with which it must be
+    Authby authby;         // the only one with which it may be given
+    bool required = false; // it must be given with that
 };
 
 struct Option {
     std::string_view name;
     SectionKind section;
     ValueType type;
-    // The default as one would write it in the file; empty if it follows from something else,
-    // which default_text then says.
+    // The default as it is written in the file; empty if it depends on something else, which
+    // default_text then explains.
     std::string_view default_value;
     std::string_view default_text;
     std::string_view example; // value
-    std::string_view doc;     // one paragraph; `backquotes` mark what is typed
+    std::string_view doc;     // one paragraph; `backquotes` mark literal text
     Verdict (*store)(const Option& option, std::string_view text, Target target);
     Limits limits{};               // of numbers and durations
     std::span<const Word> words{}; // of words
@@ -74,7 +74,7 @@ std::string_view word_of(Authby authby);
 std::string describe_type(const Option& option);
 
 // The message for a keyword of strongSwan's ipsec.conf or of pfsync(4) that encsync lacks; empty if
-// it is unknown there, too.
+// neither has it.
 std::string foreign_keyword(std::string_view name);
 
 } // namespace encsync::config

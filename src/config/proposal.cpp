@@ -16,7 +16,7 @@ struct Algorithm {
     Part part;
 };
 
-// What charon and our own ESP both have. The names are strongSwan's.
+// Algorithms that both charon and our ESP support. The names are strongSwan's.
 constexpr std::array<Algorithm, 13> kAlgorithms = {{
     {"aes128gcm16", Part::cipher},
     {"aes256gcm16", Part::cipher},

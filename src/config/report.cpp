@@ -48,7 +48,7 @@ void Report::add(const Place& place, Severity severity, const std::string& messa
     d.line = place.line;
     if (place.line > 0) {
         const std::string_view line = place.file->line(place.line);
-        constexpr std::size_t kShown = 60; // of a line that is too long to be one
+        constexpr std::size_t kShown = 60; // of a line that is too long
         if (line.size() > kMaxLineSize)
             d.source_line = printable(line.substr(0, kShown)) + "...";
         else
@@ -59,7 +59,7 @@ void Report::add(const Place& place, Severity severity, const std::string& messa
         return other.file == place.file->index && other.diagnostic.line == d.line &&
                other.diagnostic.column == d.column && other.diagnostic.message == d.message;
     };
-    // A setting of %default reaches every conn; what is wrong with it is said once.
+    // A setting of %default applies to every conn, but its error is reported once.
     if (std::none_of(entries_.begin(), entries_.end(), same))
         entries_.push_back({place.file->index, std::move(d)});
 }

@@ -15,7 +15,7 @@ bool continues(char c) {
 }
 
 // The size of the printable UTF-8 sequence at the start of text; 0 if there is none. Overlong
-// forms, surrogates and the C1 control characters (U+0080 to U+009F) are none (RFC 3629).
+// forms, surrogates and the C1 control characters (U+0080 to U+009F) are not printable (RFC 3629).
 std::size_t sequence(std::string_view text) {
     const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = at(0);

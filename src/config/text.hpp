@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Text functions shared by this folder's files.
+// SPDX-License-Identifier: ISC
+// Text functions shared by this folder's files.
 #pragma once
 
 #include <span>

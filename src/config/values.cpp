@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kMaxName = 63;      // of a DNS label, as is usual for FQDN identities
 constexpr std::size_t kMaxInterface = 15; // IFNAMSIZ - 1
 constexpr std::size_t kMaxUser = 32;      // useradd(8)
-constexpr std::size_t kMaxPath = 1024;    // room for file names below it within PATH_MAX
+constexpr std::size_t kMaxPath = 1024;    // leaves room for file names within PATH_MAX
 
 bool letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -26,7 +26,7 @@ bool name_character(char c) {
     return letter(c) || digit(c) || c == '.' || c == '_' || c == '-';
 }
 
-// A decimal number and nothing else; what is too large for `out` saturates.
+// A decimal number without other characters; one too large for `out` saturates.
 bool decimal(std::string_view text, std::uint32_t& out) {
     if (text.empty() || !std::all_of(text.begin(), text.end(), digit))
         return false;
@@ -79,7 +79,7 @@ Verdict read_duration(std::string_view text, Limits limits, std::chrono::millise
     Verdict problem;
     std::uint32_t count = 0;
     if (text.ends_with("ms") && decimal(text.substr(0, text.size() - 2), count)) {
-        // Beyond the limits if the next whole second is; below 1 ms there is nothing but 0.
+        // Rounded up to whole seconds for the limits; below 1 ms there is only 0.
         const std::uint64_t whole = (std::uint64_t{count} + 999) / 1000;
         problem = read_duration(std::to_string(whole), limits, seconds);
         if (!problem)
@@ -199,6 +199,9 @@ Verdict read_user(std::string_view text, std::string& out) {
         return Problem{fmt::format("a user's name has {} characters at most", kMaxUser), 0, {}};
     if (text == "root")
         return Problem{"charon does not run as root", 0, {}};
+    if (text == "nobody")
+        return Problem{"other programs run as 'nobody', too, and could kill charon", 0,
+                       "give it a user of its own"};
     out = text;
     return {};
 }

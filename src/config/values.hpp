@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC The readers of values: one for each type an option can have. Each
-// reads a complete text that is trimmed and not empty, and either fills `out` or returns the error
-// and its place.
+// SPDX-License-Identifier: ISC
+// The readers of values: one for each type of options. Each reads a complete text that is trimmed
+// and not empty, and either fills `out` or returns the error and its place.
 //
 //     std::chrono::seconds lifetime;
 //     if (const Verdict problem = read_duration("1h", {2, 86400}, lifetime))
@@ -18,14 +18,14 @@ struct Problem {
     std::size_t offset = 0; // bytes into the value: where the caret goes
     std::string hint;
 };
-using Verdict = std::optional<Problem>; // nothing: the value is good
+using Verdict = std::optional<Problem>; // nothing: the value is valid
 
 // Of numbers, and of durations in seconds; both ends are allowed.
 struct Limits {
     std::uint32_t min = 0, max = 0;
 };
 
-// A word that an option may have for a value. A `later` one is known and refused.
+// A word that an option accepts. A `later` one is known but refused.
 struct Word {
     std::string_view text;
     int value = 0;
@@ -41,22 +41,22 @@ struct Word {
 std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_number(std::string_view text, Limits limits, std::uint32_t& out);
 [[nodiscard]] Verdict read_word(std::string_view text, std::span<const Word> words, int& out);
-// One a host can have and be reached at: no name, no wildcard, no multicast. A scope is there if
-// it is link-local, and only then.
+// An address at which a host can be reached: no name, no wildcard, no multicast. It has a scope
+// if and only if it is link-local.
 [[nodiscard]] Verdict read_address(std::string_view text, Address& out);
 // A bare address is a whole-length prefix.
 [[nodiscard]] Verdict read_prefix(std::string_view text, net::Prefix& out);
-// Prefixes parted by commas.
+// Prefixes separated by commas.
 [[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<net::Prefix>& out);
-// Rules parted by commas: "mark 0x10/0xf0, proto udp and port 53".
+// Rules separated by commas: "mark 0x10/0xf0, proto udp and port 53".
 [[nodiscard]] Verdict read_nosync(std::string_view text, std::vector<state::NoSyncRule>& out);
-// Of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
+// Name of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
 [[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
-// Of a network interface: as a name, 15 at most (IFNAMSIZ), not "." or "..".
+// Name of a network interface: as above, 15 at most (IFNAMSIZ), not "." or "..".
 [[nodiscard]] Verdict read_interface(std::string_view text, std::string& out);
 [[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
 [[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
-// strongSwan's proposals: words joined by '-', alternatives parted by commas. IKE needs a
+// strongSwan's proposals: words joined by '-', alternatives separated by commas. IKE needs a
 // cipher, a prf and a key exchange group; ESP a cipher and a group, so that every rekeying is a
 // key exchange of its own.
 [[nodiscard]] Verdict read_ike_proposal(std::string_view text, std::string& out);

@@ -88,7 +88,7 @@ Result<void> Client::send(const boost::json::object& request) {
             if (auto ok = wait(POLLOUT, until); !ok)
                 return ok;
         } else if (errno == EPIPE || errno == ECONNRESET)
-            return {}; // it has hung up, and has perhaps said why
+            return {}; // closed by the daemon, perhaps after an error reply
         else if (errno != EINTR)
             return failed("cannot send");
     }

@@ -44,7 +44,7 @@ class Client {
 
     Fd fd_;
     Timeout patience_;
-    std::string buffer_; // received, and not yet given out
+    std::string buffer_; // received, not yet parsed
     std::size_t begin_ = 0;
 };
 

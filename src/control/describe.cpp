@@ -49,7 +49,7 @@ boost::json::object describe(const state::Flow& flow, std::string_view owner) {
         out["helper"] = extras.helper.text();
     if (extras.lifetime != 0)
         out["lifetime"] = extras.lifetime;
-    if (extras.seq_adjust != state::SeqAdjusts{}) // by how much, by now
+    if (extras.seq_adjust != state::SeqAdjusts{}) // the current offsets
         out["seq_adjust"] =
             boost::json::array{static_cast<std::int32_t>(extras.seq_adjust[0].after),
                                static_cast<std::int32_t>(extras.seq_adjust[1].after)};

@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 11> kTcpWords{
     "fin_wait_1", "closing", "last_ack", "fin_wait_2",   "time_wait"};
 constexpr std::array<std::string_view, 3> kDatagramWords{"no_traffic", "single", "multiple"};
 
-// Decimal, or hexadecimal after 0x or if so asked; nothing else in front or behind.
+// Decimal, or hexadecimal after 0x or if requested; no other characters.
 template<class Number>
 std::optional<Number> parse_number(std::string_view text, bool hex = false) {
     if (text.starts_with("0x")) {
@@ -69,7 +69,7 @@ std::string side_word(std::uint8_t proto, std::uint8_t progress) {
 } // namespace
 
 std::pair<std::string, std::string> state_words(const Flow& flow) {
-    // The pairs for which conntrack has a word that pf's two do not say (table/progress.cpp).
+    // Pairs of pf states that stand for one conntrack state (table/progress.cpp).
     if (flow.key.proto == IPPROTO_TCP && flow.src_state == flow.dst_state) {
         if (flow.src_state == state::tcp::kFinWait2)
             return {"time_wait", "time_wait"};
@@ -243,9 +243,9 @@ class FilterParser {
             [number = *number, get](const Flow& f, std::string_view) { return get(f) == number; };
     }
 
-    std::string text_;            // in small letters, as all words but names are
-    std::string_view rest_;       // of it
-    std::string_view as_written_; // the same length
+    std::string text_;            // in lower case, as all words except names
+    std::string_view rest_;       // the rest of text_
+    std::string_view as_written_; // the rest of the original text
 };
 
 Result<Filter> Filter::parse(std::string_view text) {

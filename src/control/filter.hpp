@@ -4,7 +4,7 @@
 //     auto filter = control::Filter::parse("tcp port 443 not 10.0.0.0/8");
 //     if (filter && filter->matches(flow, owner)) ...
 //
-// Words, all of which must hold; `not` turns the next one round. Each is one of:
+// Words, all of which must match; `not` negates the next one. Each is one of:
 //     tcp udp icmp icmp6 sctp gre, proto N    the protocol
 //     inet inet6                              the family
 //     ADDRESS, PREFIX/LENGTH                  either end, in either direction, so also after NAT
@@ -15,8 +15,8 @@
 //     nat snat dnat, assured unreplied        conntrack's view
 //     zone N, mark N, id HEX, creatorid HEX
 //     own, copy, owner NAME                   whether it is live here, or whose it is
-// In capitals or not, but for names. Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP; others
-// have none to match.
+// Case matters in names only. Ports are those of TCP, UDP, UDP-Lite, SCTP and DCCP; flows of other
+// protocols never match one.
 #pragma once
 
 #include "state/flow.hpp"

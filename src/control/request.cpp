@@ -10,18 +10,23 @@ namespace {
 
 constexpr Field kStates[] = {{.name = "filter"}};
 constexpr Field kRole[] = {{.name = "role", .choices = "active|standby|auto"},
-                           {.name = "order"}, // control/role_order.hpp; without one: just now
+                           {.name = "order"}, // control/role_order.hpp; default: now
                            {.name = "reason"}};
 constexpr Field kPeer[] = {{.name = "peer"}};
 
 constexpr Command kCommands[] = {
-    {.name = "status", .fields = {}},      {.name = "peers", .fields = {}},
-    {.name = "sas", .fields = {}},         {.name = "states", .fields = kStates, .stream = true},
-    {.name = "role", .fields = kRole}, // without a role: which one it is
+    {.name = "status", .fields = {}},
+    {.name = "peers", .fields = {}},
+    {.name = "sas", .fields = {}},
+    {.name = "states", .fields = kStates, .stream = true},
+    {.name = "role", .fields = kRole}, // without a role: returns the current one
     {.name = "bulk", .fields = kPeer}, // without a peer: all
-    {.name = "policy", .fields = {}},      {.name = "policy-verify", .fields = {}},
+    {.name = "flush", .fields = kPeer},
+    {.name = "policy", .fields = {}},
+    {.name = "policy-verify", .fields = {}},
     {.name = "rekey", .fields = kPeer}, // without a peer: all
-    {.name = "reload-keys", .fields = {}}, {.name = "reload", .fields = {}},
+    {.name = "reload-keys", .fields = {}},
+    {.name = "reload", .fields = {}},
 };
 
 // Names from the request are sent back and shown on a terminal, so only safe ones are allowed.

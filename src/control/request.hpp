@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC The requests on the control socket, and their parser.
+// SPDX-License-Identifier: ISC
+// The requests on the control socket, and their parser.
 //
 //     auto parsed = control::parse_request(R"({"command":"bulk","peer":"minnie"})");
 //     if (auto* refused = std::get_if<control::Refused>(&parsed)) ...

@@ -14,8 +14,8 @@ namespace encsync::control {
 
 namespace {
 
-// Pids go round, but within one tick they do not get far: a distance of more than half of the
-// smallest usual pid_max (32768) means that they have.
+// Pids wrap around, but few are used within one tick: a distance of more than half of the smallest
+// usual pid_max (32768) means that they have wrapped.
 constexpr std::uint32_t kRound = 16384;
 
 struct Stat {
@@ -60,8 +60,8 @@ RoleOrder RoleOrder::now() {
 }
 
 RoleOrder RoleOrder::of_caller() {
-    // keepalived makes each of its scripts the leader of a process group. Others do not: the
-    // leader may be a shell that has been there for weeks, and what it calls now is new.
+    // keepalived makes each of its scripts the leader of a process group. Other programs do not:
+    // the leader may be a shell that has run for weeks, and the command it starts now is new.
     const pid_t pid = started_by_keepalived() ? ::getpgrp() : ::getpid();
     const auto stat = stat_of(pid);
     return stat ? RoleOrder{stat->started, static_cast<std::uint32_t>(pid)} : now();

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The start time of a request for a role. Requests come from processes
-// that may overtake one another; the one started last counts, even if it does not arrive last.
+// SPDX-License-Identifier: ISC
+// The start time of a request for a role. Requests come from processes that may overtake one
+// another; the one started last counts, even if it does not arrive last.
 //
 //     request["order"] = control::RoleOrder::of_caller().text();
 //     if (order.before(last)) ...    // overtaken
@@ -17,7 +18,7 @@ namespace encsync::control {
 
 struct RoleOrder {
     std::uint64_t ticks = 0; // clock ticks since boot, as in proc_pid_stat(5)
-    std::uint32_t pid = 0;   // of two within one tick, the one that was forked later has the next
+    std::uint32_t pid = 0;   // distinguishes processes that were forked within one tick
 
     static RoleOrder now();
     // When this process was forked; of a script of keepalived, when keepalived forked that.
@@ -33,7 +34,7 @@ struct RoleOrder {
 // The keepalived that has started this process, or the script around it. None: started by another
 // program.
 std::optional<pid_t> started_by_keepalived();
-// Not for a process that is ending: its files are closed later than this turns false.
+// False for a process that is exiting, some time before its files are closed.
 bool is_keepalived(pid_t pid);
 
 } // namespace encsync::control

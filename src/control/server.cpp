@@ -4,6 +4,7 @@
 #include "util/fd.hpp"
 #include "util/log.hpp"
 
+#include <algorithm>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -23,12 +24,13 @@ namespace encsync::control {
 
 namespace asio = boost::asio;
 using Protocol = asio::local::stream_protocol;
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
 constexpr std::size_t kReadSize = 4096;
-// A turn of a stream: as much as one write takes well, and as many items as take well under a
-// millisecond to make.
+// A turn of a stream: about as many bytes as one write accepts, and as many items as are generated
+// in well under a millisecond.
 constexpr std::size_t kTurnBytes = 32768;
 constexpr int kTurnPulls = 256;
 
@@ -56,6 +58,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
 
     void accept();
     void admit(Protocol::socket socket);
+    bool make_room();
     void close();
 
     void count(Refusal refusal) { counters.refused[static_cast<std::size_t>(refusal)]++; }
@@ -79,6 +82,9 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
         : server_(std::move(server)), socket_(std::move(socket)), timer_(socket_.get_executor()) {}
 
     void start() { next_request(); }
+
+    // Since when it has sent no request and taken nothing of an answer.
+    Clock::time_point inactive_since() const { return active_; }
 
     void close() {
         boost::system::error_code ignored;
@@ -188,7 +194,7 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
         });
     }
 
-    // Sends output_ piece by piece, so that each piece taken proves that the reader is there.
+    // Sends output_ in pieces, so that each piece accepted shows that the reader is alive.
     void write() {
         watch();
         socket_.async_write_some(
@@ -211,6 +217,7 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
     }
 
     void watch() {
+        active_ = Clock::now();
         timer_.expires_after(server_->options.idle);
         timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
             if (const auto self = weak.lock(); self && !error)
@@ -221,6 +228,7 @@ class Server::Connection : public std::enable_shared_from_this<Connection> {
     std::shared_ptr<Impl> server_;
     Protocol::socket socket_;
     asio::steady_timer timer_;
+    Clock::time_point active_ = Clock::now();
     std::array<char, kReadSize> scratch_;
     std::string input_, output_;
     std::size_t written_ = 0;
@@ -237,7 +245,7 @@ void Server::Impl::accept() {
             self->admit(std::move(socket));
             return self->accept();
         }
-        // Out of descriptors, most likely. Asking again at once would spin.
+        // Probably out of descriptors. Accepting again at once would be a busy loop.
         log::warning("control: cannot accept a connection: {}", error.message());
         self->accept_retry.expires_after(std::chrono::seconds(1));
         self->accept_retry.async_wait([self](const boost::system::error_code& cancelled) {
@@ -259,7 +267,7 @@ void Server::Impl::admit(Protocol::socket socket) {
     if (!uid || (*uid != 0 && *uid != ::geteuid()))
         return turn_away(Refusal::not_permitted,
                          "only root and the user of encsyncd may use the control socket");
-    if (connections.size() >= options.max_connections)
+    if (connections.size() >= options.max_connections && !make_room())
         return turn_away(Refusal::too_many, "too many connections to the control socket");
     counters.connections++;
     boost::system::error_code ignored;
@@ -269,6 +277,16 @@ void Server::Impl::admit(Protocol::socket socket) {
     connection->start();
 }
 
+// A program that forgets its connections must not shut the administrator out.
+bool Server::Impl::make_room() {
+    const auto oldest = std::ranges::min_element(
+        connections, {}, [](const auto& each) { return each->inactive_since(); });
+    if (oldest == connections.end() || Clock::now() - (*oldest)->inactive_since() < options.in_use)
+        return false;
+    (*oldest)->close();
+    return true;
+}
+
 void Server::Impl::close() {
     closed = true;
     boost::system::error_code ignored;
@@ -276,7 +294,7 @@ void Server::Impl::close() {
     accept_retry.cancel();
     while (!connections.empty())
         (*connections.begin())->close();
-    // Before the lock is released: until then the file is certainly ours.
+    // Before the lock is released: until then the file is certainly this daemon's.
     if (!path.empty())
         ::unlink(path.c_str());
     lock.reset();
@@ -308,7 +326,7 @@ Result<void> clear_stale(const std::string& path, const Error& taken) {
     }
     if (!S_ISSOCK(info.st_mode))
         return Error{fmt::format("{}: is in the way, and no socket", path)};
-    // Not blocking: a live daemon whose queue is full says EAGAIN, and is alive all the same.
+    // Not blocking: EAGAIN means that a daemon is running, with a full queue.
     Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -361,8 +379,6 @@ Result<std::unique_ptr<Server>> Server::open(asio::io_context& io, const std::st
 
 Server::Server(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-// Asio's close and cancel throw on a bug of ours only: std::terminate is the right end then.
-// NOLINTNEXTLINE(bugprone-exception-escape)
 Server::~Server() {
     impl_->close();
 }

@@ -8,9 +8,9 @@
 //     (*server)->handle("status", [&](const auto&) { return status_json(); });
 //
 // Everything runs on the io_context's one thread, in small turns: a slow or stopped reader delays
-// only itself, and is disconnected after the idle time. A connection holds at most one request and
-// one piece of an answer. Only root and the daemon's own user are answered, even if the file's mode
-// was changed.
+// only itself, and is disconnected after the idle time, or sooner if there are many. A connection
+// holds at most one request and one piece of an answer. Only root and the daemon's own user are
+// answered, even if the file's mode was changed.
 //
 // One daemon a run directory: open() takes a lock on the directory, and replaces a socket file only
 // if no daemon answers on it.
@@ -32,8 +32,8 @@ namespace encsync::control {
 // Answers a command. The error becomes the reply's.
 using Handler = std::function<Result<boost::json::value>(const boost::json::object& fields)>;
 
-// Gives one item a call and nothing at the end. A null value is no item: "ask again later". So a
-// generator that has to pass over much can keep each call short.
+// Returns one item per call, and nothing at the end. A null value is not an item but means "call
+// again later", so that a generator which skips many flows can keep each call short.
 using Generator = std::function<std::optional<boost::json::value>()>;
 using StreamHandler = std::function<Result<Generator>(const boost::json::object& fields)>;
 
@@ -56,16 +56,18 @@ inline constexpr std::array kCounters = {
 
 struct ServerOptions {
     std::size_t max_connections = 64;
-    std::chrono::milliseconds idle{30000}; // no request, or no byte of the answer taken
+    // Without a request, or a byte of the answer taken, a connection is closed after `idle`; after
+    // `in_use` already if its place is needed.
+    std::chrono::milliseconds idle{30000}, in_use{1000};
 };
 
 class Server {
   public:
-    // The run directory must be there. The socket file goes with the Server.
+    // The run directory must exist. The socket file is removed with the Server.
     static Result<std::unique_ptr<Server>> open(boost::asio::io_context& io,
                                                 const std::string& run_dir,
                                                 const ServerOptions& options = {});
-    ~Server(); // NOLINT(bugprone-exception-escape): see the definition
+    ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 

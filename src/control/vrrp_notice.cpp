@@ -37,7 +37,7 @@ Result<VrrpNotice> VrrpNotice::parse(std::string_view line) {
     else if (!rest.starts_with("INSTANCE "))
         return Error{"neither of a GROUP nor of an INSTANCE"};
     rest.remove_prefix(rest.find(' ') + 1);
-    // keepalived escapes nothing, and neither a state nor a priority has quotes.
+    // keepalived does not escape quotes in the name; state and priority contain none.
     const auto quote = rest.rfind('"');
     if (!rest.starts_with('"') || quote < 2)
         return Error{"without a name in quotes"};

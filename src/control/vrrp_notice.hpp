@@ -23,7 +23,7 @@ struct VrrpNotice {
     };
     bool group = false; // else an instance
     std::string name;
-    std::string word; // the state as keepalived has it
+    std::string word; // the state in keepalived's words
     State state = State::none;
 
     // Without the line's end. The error names what is not known.

@@ -23,6 +23,7 @@ void Administration::offer(control::Server& server) {
     server.handle("policy-verify", [this](const object&) { return verify_policy(); });
     server.handle("role", [this](const object& fields) { return parts_.roles.set(fields); });
     server.handle("bulk", [this](const object& fields) { return bulk(fields); });
+    server.handle("flush", [this](const object& fields) { return flush(fields); });
     server.handle("rekey", [this](const object& fields) { return rekey(fields); });
     server.handle("reload-keys", [this](const object&) { return reload_keys(); });
     server.handle("reload", [this](const object&) { return reload(); });
@@ -65,6 +66,19 @@ Answer Administration::bulk(const object& fields) {
     return json::value{{"peers", asked}};
 }
 
+Answer Administration::flush(const object& fields) {
+    const auto name = control::text(fields, "peer");
+    const auto peer = parts_.directory.find(name);
+    if (!peer)
+        return Error{name.empty() ? std::string("which peer's states?")
+                                  : fmt::format("there is no conn '{}'", name)};
+    parts_.turns.begin();
+    const std::size_t removed = parts_.engine.remove_states_of(*peer);
+    log::notice("{} states that {} had brought are removed, as the administrator wanted", removed,
+                name);
+    return json::value{{"peer", name}, {"removed", removed}};
+}
+
 Answer Administration::rekey(const object& fields) {
     auto peers = named(fields);
     if (!peers)
@@ -75,7 +89,7 @@ Answer Administration::rekey(const object& fields) {
             parts_.charon.rekey(peer, false);
             asked.emplace_back(parts_.directory.name(peer));
         }
-    // One that is not up is negotiated with all the time, with fresh keys.
+    // A peer that is down gets new keys anyway: it is being negotiated with all the time.
     if (asked.empty()) {
         const auto name = control::text(fields, "peer");
         return name.empty() ? Error{"no peer is up"}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the command may ask for, on the control socket: the views of this node, and the few verbs
-// that change something.
+// The commands on the control socket: the views of this node, and the few that change something.
 #pragma once
 
 #include "control/server.hpp"
@@ -31,6 +30,7 @@ class Administration {
     Result<std::vector<PeerId>> named(const boost::json::object& fields) const;
     Result<boost::json::value> verify_policy();
     Result<boost::json::value> bulk(const boost::json::object& fields);
+    Result<boost::json::value> flush(const boost::json::object& fields);
     Result<boost::json::value> rekey(const boost::json::object& fields);
     Result<boost::json::value> reload_keys();
     Result<boost::json::value> reload();

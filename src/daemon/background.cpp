@@ -18,8 +18,8 @@ namespace encsync::daemon {
 
 namespace {
 
-// One datagram to the socket that systemd names; nothing, if none asked for it. If it cannot be
-// told, its own timeout speaks up.
+// Sends one datagram to the socket that systemd names, if any. If that fails, systemd's start
+// timeout reports it.
 void notify_service_manager() {
     const char* path = std::getenv("NOTIFY_SOCKET");
     sockaddr_un address{};
@@ -28,7 +28,7 @@ void notify_service_manager() {
         return;
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path, length);
-    if (path[0] == '@') // an abstract name, which begins with a zero byte
+    if (path[0] == '@') // an abstract address, which begins with a NUL
         address.sun_path[0] = '\0';
     const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     static constexpr char kReady[] = "READY=1";
@@ -51,10 +51,10 @@ Background::Background(bool leave) {
     if (!leave || ::pipe2(ends, O_CLOEXEC) != 0)
         return;
     Fd listen(ends[0]);
-    tell_.reset(ends[1]);
+    pipe_.reset(ends[1]);
     const pid_t child = ::fork();
     if (child > 0) {
-        tell_.reset();
+        pipe_.reset();
         char byte = 0;
         ::_exit(::read(listen.get(), &byte, 1) == 1 ? 0 : 1);
     }
@@ -63,15 +63,15 @@ Background::Background(bool leave) {
 
 void Background::ready() {
     notify_service_manager();
-    if (!tell_)
+    if (!pipe_)
         return;
     const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
         ::dup2(null.get(), fd);
     log::to_syslog();
     const char byte = 1;
-    [[maybe_unused]] const auto written = ::write(tell_.get(), &byte, 1);
-    tell_.reset();
+    [[maybe_unused]] const auto written = ::write(pipe_.get(), &byte, 1);
+    pipe_.reset();
 }
 
 } // namespace encsync::daemon

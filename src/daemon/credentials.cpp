@@ -17,12 +17,10 @@ Result<ike::Authentication> read_files(const config::Conn& conn) {
             continue;
         switch (kind.form) {
         case ike::FileForm::preshared: {
-            auto text = keys::read_preshared(path);
-            if (!text)
-                return text.error();
-            files.add(kind.kind,
-                      {reinterpret_cast<const std::uint8_t*>(text->data()), text->size()});
-            sodium_memzero(text->data(), text->size());
+            auto key = keys::read_preshared(path);
+            if (!key)
+                return key.error();
+            files.add(kind.kind, *key);
             break;
         }
         case ike::FileForm::certificate: {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What a peer may prove itself with, and we to it, as far as files hold it that its conn names.
+// The credentials of a peer, and ours towards it, that are in files named by its conn.
 //
 //     auto files = read_files(conn);     // the error names the file
 #pragma once
@@ -15,12 +15,12 @@ namespace encsync::daemon {
 
 Result<ike::Authentication> read_files(const config::Conn& conn);
 
-// Tells what was read from files once from what was read before.
+// Shows whether the contents of the files have changed.
 using FilesDigest = std::array<std::uint8_t, 32>;
 FilesDigest digest(const ike::Authentication& files);
 
-// Whether the peer takes us with this key of ours without trusting the key itself: it asks for no
-// key, or for one that our certificate is for.
+// Whether the peer accepts this key of ours without trusting the key itself: it uses a preshared
+// key, or our certificate is for this key.
 bool vouches(const ike::Authentication& files, const keys::RawKey& key);
 
 } // namespace encsync::daemon

@@ -32,7 +32,7 @@ std::vector<PeerId> Directory::free_places() const {
     for (PeerId peer = 0; peer < kMaxPeers; peer++)
         if (!used(peer))
             free.push_back(peer);
-    std::ranges::rotate(free, std::ranges::upper_bound(free, last_freed_));
+    std::rotate(free.begin(), std::ranges::upper_bound(free, last_freed_), free.end());
     return free;
 }
 
@@ -55,8 +55,8 @@ void Directory::remove(PeerId peer) {
 
 void Directory::list() {
     all_.clear();
-    for (PeerId peer = 0; peer < conns_.size(); peer++)
-        if (!conns_[peer].name.empty())
+    for (PeerId peer = 0; peer < kMaxPeers; peer++)
+        if (used(peer))
             all_.push_back(peer);
 }
 

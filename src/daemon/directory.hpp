@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Who peer number N is: the conns that are in use, by PeerId. A reload takes a removed conn out and
-// leaves its place free; a conn that comes takes a free place.
+// Who peer number N is: the conns that are in use, by PeerId. A reload removes a conn and leaves
+// its place free; a new conn gets a free place.
 //
 //     for (PeerId peer : directory.all())
 //         log::info("{}", directory.name(peer));
@@ -31,8 +31,8 @@ class Directory {
 
     std::optional<PeerId> find(std::string_view name) const;
     std::vector<config::Conn> conns() const; // those in use
-    // In the order in which they are to be taken: the place that was left last, whose SAs charon
-    // may still be closing, comes at the end.
+    // In the order in which they are to be used: the place that was freed last, whose SAs charon
+    // may still be closing, is at the end.
     std::vector<PeerId> free_places() const;
 
     void put(PeerId peer, const config::Conn& conn);

@@ -48,8 +48,8 @@ Result<IpsecChoice> choose_ipsec(const config::Config& config) {
         return IpsecChoice{false, "auto", "it is faster, and needs no kernel support"};
     const bool transport = std::ranges::any_of(
         config.conns, [](const auto& c) { return c.type == config::Type::transport; });
-    const bool link_local =
-        std::ranges::any_of(config.conns, [](const auto& c) { return !c.left.scope.empty(); });
+    const bool link_local = std::ranges::any_of(
+        config.conns, [](const auto& c) { return !c.is_cable() && !c.left.scope.empty(); });
     if (const std::string no_kernel =
             transport    ? "the kernel's xfrm interfaces take no type=transport"
             : link_local ? "the kernel's IPsec states take no link-local addresses"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: ISC
-// Who does ESP: what `ipsec=` says, or with `auto` whoever can.
+// Where ESP is done: as `ipsec=` says, or with `auto`, where it is possible.
 //
-//     auto choice = choose_ipsec(config);     // the error says what is lacking
+//     auto choice = choose_ipsec(config);     // the error says what is missing
 //     log::notice("ipsec: {}, {}", choice->mode(), choice->why);
 //
-// `auto` takes userspace where it can: it asks nothing of the kernel but a TUN device, charon stays
-// without a network either way, a batch of packets costs one system call instead of one each, and
-// sizes are hidden. The kernel's is for where there is no TUN device, and for those who want to see
-// the SAs with ip-xfrm(8) and the packets in their ruleset.
+// `auto` prefers userspace: it needs nothing from the kernel but a TUN device, charon stays without
+// a network either way, a batch of packets costs one system call instead of one each, and packet
+// sizes are hidden. Kernel ESP is for systems without a TUN device, and for administrators who want
+// to see the SAs with ip-xfrm(8) and the packets in their ruleset.
 #pragma once
 
 #include "config/config.hpp"

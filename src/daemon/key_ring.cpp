@@ -12,7 +12,7 @@ using ike::CredentialKind;
 
 namespace {
 
-// The keys that a peer may prove itself with.
+// The keys that a peer may authenticate with.
 std::vector<keys::RawKey> trusted_for(const config::Conn& conn,
                                       const std::vector<keys::TrustedKey>& all) {
     std::vector<keys::RawKey> out;
@@ -27,21 +27,15 @@ Result<void> charon_takes(const channel::Message& message, const std::string& wh
     auto encoded = channel::encode(message);
     if (!encoded)
         return Error{fmt::format("{}: {}", what, encoded.error().text)};
-    channel::wipe(*encoded);
     return {};
 }
 
 void say(const Result<void>& done) {
     if (!done)
-        log::error("charon was not told: {}", done.error().text);
+        log::error("charon was not updated: {}", done.error().text);
 }
 
 } // namespace
-
-KeyRing::Update::~Update() {
-    for (channel::Ed25519Seed& seed : identity.seeds)
-        ::explicit_bzero(seed.data(), seed.size());
-}
 
 Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
     // By its path: the directory may have been replaced by a restored one.
@@ -60,7 +54,6 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
 
     Update update;
     update.identity.name = parts_.setup.node;
-    update.identity.seeds.reserve(identities->size()); // no copy of a secret is left behind
     for (const keys::Identity& mine : *identities) {
         channel::Ed25519Seed& seed = update.identity.seeds.emplace_back();
         std::ranges::copy(mine.seed.bytes(), seed.begin());
@@ -70,25 +63,27 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         return good.error();
     for (const PeerId id : directory.all()) {
         const config::Conn& conn = directory.conn(id);
+        if (conn.is_cable())
+            continue;
         auto files = read_files(conn);
         if (!files)
             return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
-        ForPeer peer{told(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
+        ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
         for (const keys::RawKey& mine : update.own)
             if (vouches(*files, mine))
                 peer.vouched.push_back(mine);
-        peer.told.auth = std::move(*files);
+        peer.for_charon.auth = std::move(*files);
         for (const keys::RawKey& key : peer.trusted)
-            peer.told.auth.add(CredentialKind::trusted, key);
-        if (auto good = charon_takes(peer.told, "conn " + conn.name); !good)
+            peer.for_charon.auth.add(CredentialKind::trusted, key);
+        if (auto good = charon_takes(peer.for_charon, "conn " + conn.name); !good)
             return good.error();
         update.peers.push_back(std::move(peer));
     }
     return update;
 }
 
-// But for what it may prove itself with.
-channel::Peer KeyRing::told(PeerId id, const config::Conn& conn) const {
+// Without its credentials.
+channel::Peer KeyRing::for_charon(PeerId id, const config::Conn& conn) const {
     channel::Peer peer;
     static_cast<ike::Peer&>(peer) = conn;
     peer.id = id;
@@ -102,7 +97,7 @@ channel::Peer KeyRing::told(PeerId id, const config::Conn& conn) const {
     return peer;
 }
 
-// What charon is told has been found good before.
+// read() has already checked everything that is sent to charon.
 void KeyRing::take(Update update) {
     own_ = std::move(update.own);
     say(parts_.charon.set_identity(std::move(update.identity)));
@@ -111,19 +106,19 @@ void KeyRing::take(Update update) {
 }
 
 void KeyRing::take(ForPeer peer) {
-    const PeerId id = peer.told.id;
+    const PeerId id = peer.for_charon.id;
     const std::string& name = parts_.directory.name(id);
-    const bool nobody = !peer.told.auth.admits();
+    const bool nobody = !peer.for_charon.auth.admits();
     if (nobody)
         parts_.peers.set_error(
             id, fmt::format(
                     "no key of '{}' is trusted; bring its public key and run encsync keys trust",
-                    peer.told.rightid));
+                    peer.for_charon.rightid));
     std::vector<sync::KeyPrint> trusted;
     std::ranges::transform(peer.trusted, std::back_inserter(trusted), keys::key_print);
     parts_.turns.begin();
     parts_.engine.set_trusted(id, std::move(trusted));
-    if (peer.told.auth.count(CredentialKind::certificate) != 0 && peer.vouched.empty())
+    if (peer.for_charon.auth.count(CredentialKind::certificate) != 0 && peer.vouched.empty())
         parts_.peers.set_error(
             id, fmt::format("{} is not for this node's key; certify the one that encsync keys "
                             "export --pem prints",
@@ -139,12 +134,12 @@ void KeyRing::take(ForPeer peer) {
                     name,
                     withdrawn ? "the key it proved itself with, " + keys::fingerprint(*shown) + ","
                               : "what it proved itself with");
-    // Whom nobody vouches for is cut off here and now; charon may take its time to hear of it.
+    // Drops the SAs at once, because charon closes them later.
     if (withdrawn || replaced || nobody)
-        parts_.link.drop_sas(id);
+        parts_.link.tunnel.drop_sas(id);
     if (replaced)
         parts_.charon.remove_peer(id);
-    say(parts_.charon.set_peer(std::move(peer.told)));
+    say(parts_.charon.set_peer(std::move(peer.for_charon)));
 }
 
 Result<void> KeyRing::reload() {
@@ -158,7 +153,7 @@ Result<void> KeyRing::reload() {
 std::vector<std::string> KeyRing::accepted(PeerId peer) const {
     std::vector<std::string> out;
     const auto& vouched = states_[peer].vouched;
-    const auto& trusted = parts_.engine.session(peer).told.trusted;
+    const auto& trusted = parts_.engine.session(peer).hello_tail.trusted;
     for (const keys::RawKey& key : own_)
         if (std::ranges::find(vouched, key) != vouched.end() ||
             std::ranges::find(trusted, keys::key_print(key)) != trusted.end())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Who we are and whom we believe: from the key store and the files of the configuration to charon,
-// the engine and the tunnel.
+// Our identities and the trusted keys: from the key store and the files of the configuration to
+// charon, the engine and the tunnel.
 //
 //     auto update = keys.read(directory);     // the error says what is wrong; nothing has changed
 //     keys.take(std::move(*update));
@@ -25,38 +25,34 @@ class KeyRing {
         const config::Setup& setup;
         const Directory& directory;
         sync::Engine& engine;
-        link::Tunnel& link;
+        link::Links& link;
         supervisor::Supervisor& charon;
         Peers& peers;
         Turns& turns;
     };
     explicit KeyRing(const Parts& parts) : parts_(parts) {}
 
-    // What was read for one peer; its secrets are wiped at the end.
+    // What was read for one peer.
     struct ForPeer {
-        channel::Peer told; // to charon
+        channel::Peer for_charon;
         std::vector<keys::RawKey> trusted;
-        std::vector<keys::RawKey> vouched; // keys of ours that need no trust of it
-        FilesDigest files;                 // that it may prove itself with
+        std::vector<keys::RawKey> vouched; // keys of ours that the peer need not trust
+        FilesDigest files;                 // of its credentials in files
     };
     struct Update {
-        Update() = default;
-        Update(Update&&) = default;
-        ~Update(); // wipes
-
         channel::Identity identity;
         std::vector<keys::RawKey> own; // public, oldest first
         std::vector<ForPeer> peers;
     };
-    // For these peers. Nothing that charon would not take comes out of it.
+    // Reads everything about these peers. An error if charon would refuse any of it.
     Result<Update> read(const Directory& directory) const;
-    // Of the peers that there are. A peer whose key or files are no longer trusted is cut off.
+    // For the current peers. A peer whose key or files are no longer trusted is cut off.
     void take(Update update);
     Result<void> reload();
 
     void forget(PeerId peer) { states_[peer] = {}; }
 
-    // Fingerprints of this node's keys with which the peer is known to let it in.
+    // Fingerprints of this node's keys that the peer is known to accept.
     std::vector<std::string> accepted(PeerId peer) const;
 
   private:
@@ -65,7 +61,7 @@ class KeyRing {
         std::vector<keys::RawKey> vouched;
     };
 
-    channel::Peer told(PeerId peer, const config::Conn& conn) const;
+    channel::Peer for_charon(PeerId peer, const config::Conn& conn) const;
     void take(ForPeer peer);
 
     const Parts parts_;

@@ -17,9 +17,9 @@ namespace encsync::daemon {
 
 namespace {
 
-// To run a program, to write a file, to make and remove entries of directories; then what the
-// second and the third version of the interface know besides: to move to another directory, and
-// to cut a file short (which headers before Linux 6.2 do not have).
+// Executing files, writing files, creating and removing directory entries; then the rights that the
+// second and the third version of the interface add: moving to another directory, and truncating
+// (which headers before Linux 6.2 do not have).
 constexpr std::uint64_t kTruncate = std::uint64_t{1} << 14;
 constexpr std::uint64_t kRights[] = {
     LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Takes from this process the right to change files anywhere but in one directory. Reading stays
-// what the files' permissions say. landlock(7), in kernels since 5.13.
+// Restricts this process to changing files in one directory only. Reading is still controlled by
+// file permissions. landlock(7), in kernels since 5.13.
 //
 //     auto done = write_only_beneath("/run/encsync");     // false: this kernel has no Landlock
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace encsync::daemon {
 
-// With no_new_privs set; there is no way back. An empty name: nowhere. /dev/null takes all it gets.
+// With no_new_privs set; irreversible. An empty name: nowhere. /dev/null can always be written.
 Result<bool> write_only_beneath(const std::string& directory);
 
 } // namespace encsync::daemon

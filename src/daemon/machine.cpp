@@ -20,7 +20,7 @@ namespace {
 constexpr const char* kEvents = "nf_conntrack_events";
 // Each entry is in two buckets. The kernel refuses entries where a chain has more than about 50.
 constexpr std::uint64_t kEntriesPerBucket = 8;
-// Fewer are an operator's affair.
+// Fewer are probably an operator's command.
 constexpr std::uint64_t kBurst = 100;
 constexpr auto kLately = 60s;
 
@@ -44,7 +44,7 @@ std::optional<std::uint64_t> reverse_path_drops(const std::string& path) {
     return std::nullopt;
 }
 
-// The stricter of an interface's own and that of "all" holds.
+// The stricter of an interface's own setting and that of "all" applies.
 std::string strict_interfaces(const std::string& conf) {
     namespace fs = std::filesystem;
     const auto mode = [&](const fs::path& of) { return number_in(of / "rp_filter").value_or(0); };
@@ -99,7 +99,7 @@ void Machine::log_changes(const std::vector<Complaint>& before) const {
             log::notice("no longer so: {}", c.text);
 }
 
-// 2 is as good as 1 while we run; but what changes while we restart would never be told.
+// 2 is as good as 1 while we run, but changes during a restart would never be reported.
 void Machine::look_at_events() {
     missed_events_ = false;
     const auto value = netfilter(kEvents);
@@ -117,7 +117,7 @@ void Machine::look_at_events() {
     if (!on)
         complain(kEvents,
                  "net.netfilter.nf_conntrack_events is 0 and cannot be set from here: the kernel "
-                 "tells of no new flow; sysctl -w net.netfilter.nf_conntrack_events=1",
+                 "reports no new flow; sysctl -w net.netfilter.nf_conntrack_events=1",
                  true);
 }
 
@@ -149,6 +149,14 @@ void Machine::look_at_room(const Known& known) {
                         *buckets, need, std::max(need, max)));
 }
 
+std::optional<std::int64_t> Machine::room(unsigned reserve) const {
+    const auto max = netfilter("nf_conntrack_max"), count = netfilter("nf_conntrack_count");
+    if (!max || *max == 0 || !count)
+        return std::nullopt;
+    return static_cast<std::int64_t>(*max / 100 * (100 - reserve)) -
+           static_cast<std::int64_t>(*count);
+}
+
 void Machine::look_at_tracking(const Known& known) {
     const auto loose = netfilter("nf_conntrack_tcp_loose");
     const auto liberal = netfilter("nf_conntrack_tcp_be_liberal");
@@ -172,7 +180,7 @@ void Machine::look_at_tracking(const Known& known) {
     }
 }
 
-// A strict rp_filter is the right thing for many. It is told of where it has dropped something.
+// A strict rp_filter is correct on many machines. It is reported only if it has dropped packets.
 void Machine::look_at_reverse_path() {
     const auto dropped = reverse_path_drops(options_.proc + "/net/netstat");
     if (!dropped)

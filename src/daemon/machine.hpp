@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: ISC
-// How the machine is set, as far as it can make syncing incomplete without a word: conntrack's
-// sysctls, packets that the kernel drops, whoever else changes the table.
+// System settings and events that can make syncing incomplete without an error: conntrack's
+// sysctls, packets that the kernel drops, other programs that change the table.
 //
-//     Machine machine({});            // before the sandbox: what it sets back is opened here
-//     once a second: machine.look(known); if (machine.missed_events()) ...; machine.complaints()
+//     Machine machine({});            // before the sandbox: opens the files that it may write
+//     later once a second: machine.look(known); if (machine.missed_events()) ...;
+//     machine.complaints()
 //
-// What it can set back, it sets; of all else it complains. A complaint is logged when it begins and
-// when it is over.
+// It restores the settings that it can write, and complains about the rest. A complaint is logged
+// when it begins and when it is over.
 #pragma once
 
 #include "sync/options.hpp"
@@ -23,21 +24,21 @@ namespace encsync::daemon {
 struct Complaint {
     std::string name; // the same for as long as it lasts: "nf_conntrack_max"
     std::string text;
-    bool breaks = false; // what is synced is incomplete, so the node is not ready
+    bool breaks = false; // syncing is incomplete, so the node is not ready
 };
 
 struct MachineOptions {
     std::string proc = "/proc";
 };
 
-// What the node knows beside it.
+// Input from the node.
 struct Known {
     std::chrono::steady_clock::time_point now;
     std::uint64_t states = 0;            // in our index
     std::uint64_t removed_by_others = 0; // live flows, since the start
     struct Peer {
         std::string name;
-        std::uint64_t states = 0; // 0: out of reach
+        std::uint64_t states = 0; // 0: unreachable
         std::optional<sync::TcpTracking> tracking;
     };
     std::vector<Peer> peers;
@@ -51,7 +52,10 @@ class Machine {
     const std::vector<Complaint>& complaints() const { return complaints_; }
     // As of the last look.
     std::optional<sync::TcpTracking> tracking() const { return tracking_; }
-    // Events were off, and are on since the last look: the table has flows of which nobody told.
+    // How many more entries the kernel's table takes until less than `reserve` percent of it is
+    // free. None: it has no limit.
+    std::optional<std::int64_t> room(unsigned reserve) const;
+    // Events were off, and are on since the last look: the table has flows without any event.
     bool missed_events() const { return missed_events_; }
 
   private:
@@ -65,7 +69,7 @@ class Machine {
     void log_changes(const std::vector<Complaint>& before) const;
 
     MachineOptions options_;
-    Fd events_; // to be written, if we may
+    Fd events_; // open for writing, if permitted
     bool events_off_ = false, missed_events_ = false;
     std::optional<sync::TcpTracking> tracking_;
     std::optional<std::uint64_t> first_dropped_, dropped_; // by rp_filter

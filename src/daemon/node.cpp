@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/node.hpp"
 
+#include "config/options.hpp"
 #include "daemon/translate.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "ipsec/link/userspace.hpp"
@@ -10,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
-#include <pwd.h>
 #include <sodium.h>
 
 namespace encsync::daemon {
@@ -23,7 +23,14 @@ namespace {
 
 constexpr std::uint32_t kClashesLogged = 10; // a second
 
-// The plugin lies beside the program: in the build tree and in an installation alike.
+// Of an engine that is to say nothing.
+class NoLink final : public sync::Link {
+    MutableBytes acquire(PeerId) override { return {}; }
+    void commit(PeerId, std::size_t) override {}
+    void flush() override {}
+};
+
+// The plugin is next to the program, both in the build tree and in an installation.
 Result<std::string> find_plugin() {
     if (const char* path = std::getenv("ENCSYNC_PLUGIN"))
         return std::string(path);
@@ -37,12 +44,6 @@ Result<std::string> find_plugin() {
                  here.string()};
 }
 
-std::string charon_user(const std::string& configured) {
-    if (!configured.empty())
-        return configured;
-    return ::getpwnam("encsync") != nullptr ? "encsync" : "nobody";
-}
-
 } // namespace
 
 // ---- opening -------------------------------------------------------------------------------
@@ -51,9 +52,9 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
                                          const std::string& config_file,
                                          const std::string& run_dir) {
     std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
-    for (const auto step :
-         {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec, &Node::install_policy,
-          &Node::open_table, &Node::open_queue, &Node::open_link, &Node::make_engine, &Node::join})
+    for (const auto step : {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec,
+                            &Node::install_policy, &Node::open_table, &Node::open_queue,
+                            &Node::open_link, &Node::make_relay, &Node::make_engine, &Node::join})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     return node;
@@ -66,14 +67,14 @@ Node::Node(asio::io_context& io, config::Config config, const std::string& confi
 
 Node::~Node() = default;
 
-// First of all: what is forked from here must not hold anything of ours.
+// First of all: the processes forked here must not inherit any secret or socket.
 Result<void> Node::launch_charon() {
     auto plugin = find_plugin();
     if (!plugin)
         return plugin.error();
     supervisor::Options options;
     options.charon.plugin = std::move(*plugin);
-    options.charon.user = charon_user(setup_.charonuser);
+    options.charon.user = setup_.charonuser;
     options.charon.debug = setup_.loglevel == log::Level::debug;
     options.charon.dpdtimeout = shortest_dpdtimeout(directory_.conns());
     // A charon that is silent for so long loses its peers anyway.
@@ -149,6 +150,8 @@ Result<void> Node::open_link() {
                                     : open_userspace_link(std::move(hooks));
         !opened)
         return opened;
+    cables_ = std::make_unique<link::Cables>(io_, *this);
+    link_.emplace(*tunnel_, *cables_);
     for (const PeerId peer : directory_.all())
         if (auto added = add_to_link(*link_, peer, setup_, directory_.conn(peer)); !added)
             return added;
@@ -167,7 +170,7 @@ Result<void> Node::open_userspace_link(link::LinkHooks hooks) {
         return enc0.error();
     enc0_ = std::move(*enc0);
     (*opened)->show_on(enc0_.get());
-    link_ = std::move(*opened);
+    tunnel_ = std::move(*opened);
     return {};
 }
 
@@ -179,8 +182,23 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
     auto opened = link::KernelLink::open(io_, *this, std::move(hooks), std::move(options));
     if (!opened)
         return opened.error();
-    link_ = std::move(*opened);
+    tunnel_ = std::move(*opened);
     return {};
+}
+
+Result<void> Node::make_relay() {
+    if (setup_.table != "relay")
+        return {};
+    if (directory_.all().empty())
+        return Error{"table=relay: there is no conn, so there is nothing to relay"};
+    relay_.emplace(*link_, *config::dialect_of(directory_.conn(directory_.all().front()).wire));
+    for (const PeerId peer : directory_.all())
+        relay_->add(peer, relay_side(directory_.conn(peer)));
+    return {};
+}
+
+bool Node::raw_sockets() const {
+    return ipsec_.kernel || std::ranges::any_of(directory_.conns(), &config::Conn::is_cable);
 }
 
 Result<void> Node::make_engine() {
@@ -201,8 +219,8 @@ Result<void> Node::make_engine() {
     do
         randombytes_buf(&options.session, sizeof options.session);
     while (options.session == 0);
-    told_role_ = run_dir_.role();
-    options.role = told_role_ ? told_role_->role : role_of(setup_.role);
+    requested_role_ = run_dir_.role();
+    options.role = requested_role_ ? requested_role_->role : role_of(setup_.role);
     options.table_kept = run_dir_.table_kept();
     options.join_wait = setup_.joinwait;
     options.delay = setup_.delay;
@@ -212,25 +230,29 @@ Result<void> Node::make_engine() {
     };
     for (const PeerId peer : directory_.all())
         options.peers.push_back(peer_options(setup_, directory_.conn(peer)));
-    engine_ = std::make_unique<sync::Engine>(std::move(options), *table_, *link_);
+    static NoLink no_link;
+    sync::Link& link = relay_ ? static_cast<sync::Link&>(no_link) : *link_;
+    engine_ = std::make_unique<sync::Engine>(std::move(options), *table_, link);
     return {};
 }
 
 Result<void> Node::join() {
     const Machine* machine = machine_ ? &*machine_ : nullptr;
-    turns_.emplace(io_, *engine_);
-    peers_.emplace(directory_, *engine_, *link_, *turns_);
+    relay::Relay* relay = relay_ ? &*relay_ : nullptr;
+    turns_.emplace(io_, *engine_, relay);
+    peers_.emplace(directory_, *engine_, relay, *link_, *turns_);
     keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
-    roles_.emplace(setup_, directory_, run_dir_, *engine_, *turns_, told_role_);
-    readiness_.emplace(*ruleset_, *engine_, machine);
+    roles_.emplace(setup_, directory_, run_dir_, *engine_, *turns_, requested_role_);
+    readiness_.emplace(*ruleset_, *engine_, machine, relay, directory_);
     reload_.emplace(config_file_,
-                    Reload::Parts{setup_, directory_, *engine_, *link_, *ruleset_, ipsec_.kernel,
-                                  *charon_, *peers_, *keys_, *roles_, *turns_});
+                    Reload::Parts{setup_, directory_, *engine_, relay, *link_, *ruleset_,
+                                  ipsec_.kernel, raw_sockets() || !setup_.sandbox, *charon_,
+                                  *peers_, *keys_, *roles_, *turns_});
     registry_.emplace(Registry::Parts{directory_, *engine_, *link_, *charon_, *control_, *peers_,
-                                      *table_, queue_.get()});
+                                      *table_, queue_.get(), relay});
     views_.emplace(Views::Parts{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
                                 *keys_, *roles_, *registry_, *readiness_, ipsec_, machine, *table_,
-                                queue_.get()});
+                                queue_.get(), relay});
     administration_.emplace(Administration::Parts{directory_, *engine_, *ruleset_, *charon_, *keys_,
                                                   *roles_, *reload_, *turns_},
                             *views_);
@@ -241,7 +263,7 @@ Result<void> Node::join() {
 // ---- running -------------------------------------------------------------------------------
 
 Result<void> Node::start() {
-    engine_->advance(Clock::now().time_since_epoch());
+    engine_->advance(Clock::now());
     table_->start(*this);
     if (queue_)
         queue_->start([this](auto id, const auto* flow) { on_first_packet(id, flow); });
@@ -264,8 +286,8 @@ void Node::stop(std::function<void()> done) {
 
 void Node::every_second() {
     readiness_->uphold_policy();
-    table_->advance(static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch()).count()));
+    table_->advance(
+        static_cast<std::uint64_t>(Clock::now().time_since_epoch() / std::chrono::seconds(1)));
     roles_->store();
     look_at_machine();
     peers_->every_second();
@@ -294,11 +316,13 @@ void Node::look_at_machine() {
     }
     machine_->look(known);
     engine_->set_tracking(machine_->tracking());
+    table_->flush(); // or the kernel's count lacks what this turn has asked for
+    engine_->set_room(machine_->room(setup_.reserve).value_or(INT64_MAX));
     if (machine_->missed_events())
         table_->request_dump();
 }
 
-// `encsync status` counts those that are not logged.
+// `encsync status` also counts those that are not logged.
 void Node::log_clash(const state::Flow& ended, const state::Flow& other) {
     if (clashes_logged_++ < kClashesLogged)
         log::warning("{} has ended: another node gave its NAT port to {}", state::to_string(ended),
@@ -343,12 +367,12 @@ void Node::on_ike_out(const channel::IkeOut& datagram) {
 }
 
 void Node::on_add_sa(const channel::AddSa& sa) {
-    if (auto added = link_->add_sa(sa); !added)
+    if (auto added = tunnel_->add_sa(sa); !added)
         log::error("SA {:08x} cannot be used: {}", sa.spi, added.error().text);
 }
 
 void Node::on_delete_sa(const channel::DeleteSa& sa) {
-    link_->delete_sa(sa.peer, sa.spi, sa.direction);
+    tunnel_->delete_sa(sa.peer, sa.spi, sa.direction);
 }
 
 void Node::on_peer_event(const channel::PeerEvent& event) {
@@ -370,7 +394,9 @@ void Node::on_charon_lost(const std::string& reason) {
 }
 
 void Node::on_charon_impossible(const std::string& reason) {
-    log::error("charon cannot be started any more: {}; giving up", reason);
+    log::error("charon cannot be started any more: {}; encsyncd ends, to be started again by the "
+               "service manager; states stay in the kernel",
+               reason);
     failed_ = true;
     io_.stop();
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
 // Node: one running encsyncd. It makes the parts in the order in which one depends on the other,
-// joins them, and passes on what they tell; it decides nothing.
+// connects them, and passes on their events; it makes no decisions.
 //
-//     auto node = Node::open(io, config, file, run_dir);    // says what is missing, in words
+//     auto node = Node::open(io, config, file, run_dir);    // the error says what is missing
 //     (*node)->start();  io.run();
 //     (*node)->stop([&] { io.stop(); });
 //
@@ -23,7 +23,7 @@ namespace encsync::daemon {
 
 class Node final : public link::Receiver, public supervisor::Owner, public table::Listener {
   public:
-    // Without the ruleset in place, without an identity, without its sockets a node does not start.
+    // Fails without the ruleset in place, without an identity, or without its sockets.
     // `config_file` is where reload() reads a newer configuration.
     static Result<std::unique_ptr<Node>> open(boost::asio::io_context& io, config::Config config,
                                               const std::string& config_file,
@@ -31,11 +31,12 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     ~Node() override;
 
     Result<void> start();
-    // Tells the peers, lets charon go, then calls done. The ruleset stays.
+    // Stops charon, which sends DELETEs to the peers, then calls done. The ruleset stays.
     void stop(std::function<void()> done);
-    // It gave up by itself, and has stopped io; the log says why.
+    // It stopped by itself, and has stopped io; the log says why.
     bool failed() const { return failed_; }
-    bool kernel_ipsec() const { return ipsec_.kernel; }
+    // It has raw sockets, and may need to open more of them.
+    bool raw_sockets() const;
     // See Reload.
     Result<Reloaded> reload() { return reload_->run(); }
 
@@ -51,6 +52,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> open_link();
     Result<void> open_userspace_link(link::LinkHooks hooks);
     Result<void> open_kernel_link(link::LinkHooks hooks);
+    Result<void> make_relay();
     Result<void> make_engine();
     Result<void> join();
 
@@ -73,7 +75,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     void on_charon_up(const std::string& version) override;
     void on_charon_lost(const std::string& reason) override;
     void on_charon_impossible(const std::string& reason) override;
-    // table::Listener: each begins a turn and goes on to the engine.
+    // table::Listener: each begins a turn and is passed on to the engine.
     void on_created(const state::Flow& flow) override;
     void on_updated(const state::Flow& flow) override;
     void on_destroyed(const state::Flow& flow) override;
@@ -101,12 +103,15 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::unique_ptr<table::PacketQueue> queue_; // with defer
     IpsecChoice ipsec_;
     std::unique_ptr<link::Enc0> enc0_; // in userspace
-    std::unique_ptr<link::Tunnel> link_;
-    std::optional<ToldRole> told_role_; // before this start
+    std::unique_ptr<link::Tunnel> tunnel_;
+    std::unique_ptr<link::Cables> cables_;
+    std::optional<link::Links> link_;
+    std::optional<RequestedRole> requested_role_; // set before this start
+    std::optional<relay::Relay> relay_;           // with table=relay; the engine is idle then
     std::unique_ptr<sync::Engine> engine_;
     std::unique_ptr<supervisor::Supervisor> charon_;
 
-    // What joins them, each part with those that it needs.
+    // These connect the parts, and are given those that they use.
     std::optional<Turns> turns_;
     std::optional<Peers> peers_;
     std::optional<KeyRing> keys_;

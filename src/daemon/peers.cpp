@@ -13,8 +13,12 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// The likeliest reason for silence that is on this side. None: we have our address.
-std::optional<std::string> lost_address(const config::Conn& conn) {
+// The most likely local reason for silence: our address is gone, or the cable's interface. None:
+// they are here.
+std::optional<std::string> local_reason(const config::Conn& conn, const link::Links& link,
+                                        PeerId peer) {
+    if (auto why = link.cables.why_down(peer); !why.empty())
+        return why;
     if (lacks_interface(conn.left))
         return fmt::format("interface {} of left {} is gone", conn.left.scope,
                            config::to_string(conn.left));
@@ -24,18 +28,18 @@ std::optional<std::string> lost_address(const config::Conn& conn) {
                        config::to_string(conn.left));
 }
 
-// Since when nothing was heard of a peer that was.
+// For how long nothing was received from a peer; 0 if nothing ever was.
 std::chrono::seconds silence(const sync::Peer& session) {
-    if (session.last_heard == sync::Instant::zero())
+    if (session.last_received == sync::Instant{})
         return 0s;
-    return std::chrono::duration_cast<std::chrono::seconds>(Clock::now().time_since_epoch() -
-                                                            session.last_heard);
+    return std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - session.last_received);
 }
 
 } // namespace
 
-Peers::Peers(const Directory& directory, sync::Engine& engine, link::Tunnel& link, Turns& turns)
-    : directory_(directory), engine_(engine), link_(link), turns_(turns) {}
+Peers::Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay,
+             link::Links& link, Turns& turns)
+    : directory_(directory), engine_(engine), relay_(relay), link_(link), turns_(turns) {}
 
 // ---- from the tunnel -----------------------------------------------------------------------
 
@@ -46,14 +50,18 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     const auto [verdict, payload] = policy::check(inner_packet, selectors, session.options.dialect);
     guard_.add(verdict);
     if (verdict == policy::Verdict::accept) {
-        engine_.on_packet(peer, payload);
+        if (relay_ != nullptr)
+            relay_->on_packet(peer, payload);
+        else
+            engine_.on_packet(peer, payload);
         return;
     }
     State& state = states_[peer];
     state.life.guard_refused++;
     if (!session.accepted)
-        engine_.on_packet_refused(peer, policy::explain(verdict, inner_packet, selectors,
-                                                        session.options.dialect, state.spoken));
+        engine_.on_packet_refused(peer,
+                                  policy::explain(verdict, inner_packet, selectors,
+                                                  session.options.dialect, state.used_dialect));
     log::debug("peer {}: packet of SA {:08x} refused: {}", directory_.name(peer), spi,
                policy::to_string(verdict));
 }
@@ -61,8 +69,12 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
 void Peers::on_up(PeerId peer) {
     turns_.begin();
     states_[peer].life.since = Clock::now();
+    if (link_.cables.has(peer))
+        states_[peer].last_error.clear(); // where nothing else reports success
     log::notice("peer {}: up", directory_.name(peer));
     engine_.on_link_up(peer);
+    if (relay_ != nullptr)
+        relay_->on_up(peer);
 }
 
 void Peers::on_down(PeerId peer) {
@@ -70,16 +82,18 @@ void Peers::on_down(PeerId peer) {
     State& state = states_[peer];
     state.life.since = Clock::now();
     std::string why = std::exchange(state.end, {});
-    if (auto lost = lost_address(directory_.conn(peer)))
+    if (auto lost = local_reason(directory_.conn(peer), link_, peer))
         why = std::move(*lost);
     log::notice("peer {}: down{}{}", directory_.name(peer), why.empty() ? "" : ": ", why);
     engine_.on_link_down(peer);
+    if (relay_ != nullptr)
+        relay_->on_down(peer);
     state.life.connecting = false;
     if (!why.empty())
         state.last_error = std::move(why);
 }
 
-// Who it claims to be is not known: IKE says that in its second exchange, and we don't answer.
+// Its identity is unknown: IKE sends it in the second exchange (IKE_AUTH), and we do not answer.
 void Peers::on_stranger(const link::Endpoint& from, const link::Endpoint& to, Bytes header) {
     constexpr std::size_t kVersion = 17; // RFC 7296 section 3.1
     const int version = header[kVersion] >> 4;
@@ -104,7 +118,7 @@ void Peers::on_ike_out(const channel::IkeOut& datagram) {
             to.address(outer(conn.right));
         }
     }
-    link_.send_ike(from, to, datagram.datagram);
+    link_.tunnel.send_ike(from, to, datagram.datagram);
 }
 
 void Peers::on_event(const channel::PeerEvent& event) {
@@ -136,10 +150,13 @@ void Peers::on_event(const channel::PeerEvent& event) {
         failed(event.peer, "no proposal in common: " + event.text);
         break;
     case Kind::unreachable:
-        // If it was up, what ends says so.
+        // If the peer was up, on_down() reports it.
         if (!engine_.session(event.peer).link_up)
-            failed(event.peer, lost_address(directory_.conn(event.peer))
+            failed(event.peer, local_reason(directory_.conn(event.peer), link_, event.peer)
                                    .value_or(event.text.empty() ? "does not answer" : event.text));
+        break;
+    case Kind::flooded:
+        failed(event.peer, event.text);
         break;
     case Kind::down:
         state.end = event.text;
@@ -152,8 +169,8 @@ void Peers::on_event(const channel::PeerEvent& event) {
     }
 }
 
-// Anybody can send what makes a negotiation fail, so nothing but words follows from it; those are
-// kept while the peer is up as well, until its next negotiation succeeds.
+// Anybody can cause a failed negotiation, so it is only reported. The text is kept, even while the
+// peer is up, until the next negotiation with it succeeds.
 void Peers::failed(PeerId peer, std::string why) {
     State& state = states_[peer];
     state.life.connecting = false;
@@ -172,12 +189,12 @@ void Peers::on_charon_lost(const std::string& reason) {
         state.life.connecting = false;
         state.end = "charon is gone: " + reason;
     }
-    link_.drop_all();
+    link_.tunnel.drop_all();
     for (State& state : states_)
-        state.end.clear(); // of those that were down
+        state.end.clear(); // of peers that were already down
 }
 
-// ---- by and by -----------------------------------------------------------------------------
+// ---- periodically --------------------------------------------------------------------------
 
 void Peers::every_second() {
     follow_interfaces();
@@ -187,20 +204,20 @@ void Peers::every_second() {
     }
 }
 
-// An interface that has gone and come back has another number, and its sockets are dead.
+// An interface that was recreated has another index, and its sockets are dead.
 void Peers::follow_interfaces() {
     for (const PeerId peer : directory_.all()) {
         const config::Conn& conn = directory_.conn(peer);
-        if (conn.left.scope.empty() || lacks_interface(conn.left))
+        if (conn.is_cable() || conn.left.scope.empty() || lacks_interface(conn.left))
             continue;
-        if (auto moved = link_.move_peer(peer, outer(conn.left), outer(conn.right)); !moved)
+        if (auto moved = link_.tunnel.move_peer(peer, outer(conn.left), outer(conn.right)); !moved)
             failed(peer, moved.error().text);
         else if (*moved)
             log::notice("peer {}: interface {} is back", conn.name, conn.left.scope);
     }
 }
 
-// What no single packet tells.
+// Reports what no single packet shows.
 void Peers::look_at(PeerId peer) {
     const std::string& name = directory_.name(peer);
     const sync::Peer& session = engine_.session(peer);
@@ -214,15 +231,17 @@ void Peers::look_at(PeerId peer) {
             log::notice("peer {}: is understood now", name);
         state.misunderstood = std::move(why);
     }
-    const bool taken_for_pf = session.is_pf() && session.options.dialect;
+    const bool taken_for_pf =
+        session.is_pf() && session.options.extended && session.options.dialect;
     if (taken_for_pf && !state.taken_for_pf)
-        log::warning("peer {}: says no hello, so it is taken for a pf firewall; wire=openbsd if it "
-                     "is one, otherwise its wire= differs from this node's",
-                     name);
+        log::warning(
+            "peer {}: sends no HELLO, so it is taken for a pf firewall; wire=openbsd if it "
+            "is one, otherwise its wire= differs from this node's",
+            name);
     state.taken_for_pf = taken_for_pf;
 }
 
-// The first of a kind from each peer; the rest is counted. What the configuration says is no news.
+// Logs the first of each kind from each peer; all are counted. Configured ones are no warning.
 void Peers::log_refused_states(PeerId peer) {
     const auto& counts = engine_.session(peer).counters.refused_states;
     for (std::size_t n = 0; n < counts.size(); n++) {
@@ -231,7 +250,7 @@ void Peers::log_refused_states(PeerId peer) {
             continue;
         const bool configured = why == table::Ignored::prefix || why == table::Ignored::refuse;
         log::write(configured ? log::Level::info : log::Level::warning,
-                   fmt::format("peer {}: tells of flows that are not taken from a peer: {}",
+                   fmt::format("peer {}: sends states that are not accepted: {}",
                                directory_.name(peer), table::to_string(why)));
     }
 }
@@ -241,8 +260,11 @@ std::string Peers::last_error(PeerId peer) const {
     const sync::Peer& s = engine_.session(peer);
     if (!state.misunderstood.empty())
         return state.misunderstood;
-    if (s.link_up && s.extended && s.silent && s.last_heard > s.up_since)
-        return fmt::format("nothing heard for {} s, though its SAs are up", silence(s).count());
+    if (s.link_up && s.extended && s.silent && s.last_received > s.up_since)
+        return fmt::format("nothing heard for {} s, though its {} up", silence(s).count(),
+                           directory_.conn(peer).is_cable() ? "cable is" : "SAs are");
+    if (auto why = link_.cables.why_down(peer); !why.empty())
+        return why;
     return state.last_error;
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: ISC
-// How the peers fare: what the tunnel and charon tell of them, what their silence does, and why one
+// The state of each peer: the events of the tunnel and charon, when it was last heard, and why it
 // is down.
 //
 //     Peers peers(directory, engine, link, turns);
 //     peers.on_up(3);                     // and so on, from link::Receiver and supervisor::Owner
-//     peers.last_error(3);                // for a person
+//     peers.last_error(3);                // for the user
 #pragma once
 
 #include "daemon/directory.hpp"
 #include "daemon/repeats.hpp"
 #include "daemon/turns.hpp"
-#include "ipsec/link/tunnel.hpp"
+#include "ipsec/link/links.hpp"
 #include "ipsec/plugin/channel.hpp"
 #include "policy/guard.hpp"
 #include "sync/engine.hpp"
@@ -25,16 +25,17 @@ namespace encsync::daemon {
 
 class Peers {
   public:
-    // What charon and the tunnel last said of a peer.
+    // What charon and the tunnel last reported about a peer.
     struct Life {
         bool connecting = false;
-        std::optional<ike::Ed25519Public> key; // what it proved itself with last
+        std::optional<ike::Ed25519Public> key; // the key that last authenticated it
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
         std::uint64_t guard_refused = 0; // packets
     };
 
-    // All outlive it.
-    Peers(const Directory& directory, sync::Engine& engine, link::Tunnel& link, Turns& turns);
+    // All outlive it. With a relay, packets go there instead of to the engine; else it is null.
+    Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay, link::Links& link,
+          Turns& turns);
 
     // ---- from the tunnel -------------------------------------------------------------------
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner);
@@ -47,12 +48,12 @@ class Peers {
     void on_event(const channel::PeerEvent& event);
     void on_charon_lost(const std::string& reason);
 
-    // What no single packet tells, and interfaces that have come back.
+    // What no single packet shows, and interfaces that were recreated.
     void every_second();
 
     // Logs it, and shows it until the next negotiation with the peer succeeds.
     void set_error(PeerId peer, std::string why);
-    // Its place is free, or another's.
+    // The number is free now, or another peer's.
     void forget(PeerId peer) { states_[peer] = {}; }
 
     const Life& life(PeerId peer) const { return states_[peer].life; }
@@ -63,12 +64,12 @@ class Peers {
     struct State {
         Life life;
         std::string last_error;
-        Repeats failures;          // as the log is told of them
-        std::string end;           // why its SAs go
-        std::string misunderstood; // why nothing that it says is of use, while that is so
-        std::optional<pfsync::Dialect> spoken;   // that packets have shown which were refused
-        bool taken_for_pf = false;               // of which the log has told
-        std::set<table::Ignored> refused_states; // kinds of which the log has told
+        Repeats failures;          // as they are logged
+        std::string end;           // why its SAs are being removed
+        std::string misunderstood; // why none of its packets is understood; empty: they are
+        std::optional<pfsync::Dialect> used_dialect; // shown by packets that were refused
+        bool taken_for_pf = false;                   // as last logged
+        std::set<table::Ignored> refused_states;     // kinds that were logged
     };
 
     void failed(PeerId peer, std::string why);
@@ -78,7 +79,8 @@ class Peers {
 
     const Directory& directory_;
     sync::Engine& engine_;
-    link::Tunnel& link_;
+    relay::Relay* relay_;
+    link::Links& link_;
     Turns& turns_;
     policy::GuardCounters guard_;
     std::array<State, kMaxPeers> states_;

@@ -3,6 +3,8 @@
 
 #include "util/log.hpp"
 
+#include <fmt/format.h>
+
 namespace encsync::daemon {
 
 bool Readiness::ready(std::string* why) const {
@@ -16,7 +18,14 @@ bool Readiness::ready(std::string* why) const {
                 *why = c.text;
                 return false;
             }
-    return engine_.ready(why);
+    if (relay_ == nullptr)
+        return engine_.ready(why);
+    const auto unready = relay_->unready();
+    if (unready)
+        *why = directory_.used(unready->peer)
+                   ? fmt::format("{} is not reached over its cable", directory_.name(unready->peer))
+                   : "no gateway of another site is up";
+    return !unready;
 }
 
 void Readiness::uphold_policy() {

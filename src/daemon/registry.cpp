@@ -18,9 +18,9 @@ void add(json::object& out, std::string_view name, std::uint64_t value) {
 
 } // namespace
 
-// The outermost first: that is the order in which what is refused is shown.
+// From the outermost layer inwards: refusals are shown in this order.
 void Registry::each(const counters::Visit& visit) const {
-    counters::each(link::kLinkCounters, parts_.link.stats(), visit);
+    counters::each(link::kLinkCounters, parts_.link.tunnel.stats(), visit);
     counters::each(policy::kGuardCounters, parts_.peers.guard(), visit);
     counters::each(sync::kCounters, parts_.engine.counters(), visit);
     parts_.table.each_counter(visit);
@@ -34,6 +34,8 @@ void Registry::each(PeerId peer, const counters::Visit& visit) const {
     counters::each(sync::kPeerCounters, parts_.engine.session(peer).counters, visit);
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
     counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
+    if (parts_.relay != nullptr)
+        counters::each(relay::kLegCounters, parts_.relay->counters(peer), visit);
 }
 
 void Registry::show(json::object& out, std::string_view section) const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// All counters of this node, of all parts: who wants to show them asks here.
+// All counters of this node, of all parts.
 //
-//     registry.show(table, "table");            // those that belong into this section
+//     registry.show(table, "table");            // those that belong to this section
 //     registry.show(bulk, "bulk", peer);        // likewise, of one peer
 #pragma once
 
@@ -19,16 +19,17 @@ namespace encsync::daemon {
 
 class Registry {
   public:
-    // All outlive it; `queue` may be null.
+    // All outlive it; `queue` and `relay` may be null.
     struct Parts {
         const Directory& directory;
         const sync::Engine& engine;
-        const link::Tunnel& link;
+        const link::Links& link;
         const supervisor::Supervisor& charon;
         const control::Server& control;
         const Peers& peers;
         const table::Table& table;
         const table::PacketQueue* queue;
+        const relay::Relay* relay;
     };
     explicit Registry(const Parts& parts) : parts_(parts) {}
 
@@ -36,8 +37,8 @@ class Registry {
     void each(const counters::Visit& visit) const;
     void each(PeerId peer, const counters::Visit& visit) const;
 
-    // Adds the counters of a section. What several count under one name, peers for instance, is
-    // added up.
+    // Adds the counters of a section. Counters of several objects with one name, for instance of
+    // all peers, are summed.
     void show(boost::json::object& out, std::string_view section) const;
     void show(boost::json::object& out, std::string_view section, PeerId peer) const;
 
@@ -45,7 +46,7 @@ class Registry {
     const Parts parts_;
 };
 
-// One value of a counter, in the shape that its description tells.
+// One value of a counter, in the form that its description asks for.
 void show(boost::json::object& out, const counters::Description& what, std::string_view label,
           std::uint64_t value);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/reload.hpp"
 
+#include "config/options.hpp"
 #include "daemon/translate.hpp"
 
 #include <algorithm>
@@ -28,7 +29,7 @@ constexpr Keyword keyword(const char* name) {
     return {name, same<kMember>};
 }
 
-// What is built into the parts when they are made.
+// Options that the parts read only when they are created.
 constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::node>("node"),       keyword<&Setup::table>("table"),
     keyword<&Setup::syncdev>("syncdev"), keyword<&Setup::ipsec>("ipsec"),
@@ -41,7 +42,7 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::defer>("defer"),     keyword<&Setup::deferqueue>("deferqueue"),
 };
 
-// Whether charon alone has to hear of what has changed in a conn, and its SAs may stay.
+// Whether only charon needs the changes of a conn, so that its SAs may stay.
 bool concerns_charon_only(const Conn& old, const Conn& fresh) {
     Conn with = old;
     static_cast<ike::Terms&>(with) = fresh;
@@ -55,10 +56,10 @@ struct Reload::Changes {
     explicit Changes(const Directory& now) : after(now) {}
 
     Setup setup;
-    std::vector<PeerId> removed; // with the old numbers of changed ones
-    std::vector<PeerId> added;   // changed ones, too: they get a new number
-    Directory after;             // of those whose change is of interest to charon only, too
-    Reloaded told;
+    std::vector<PeerId> removed; // includes the old numbers of changed ones
+    std::vector<PeerId> added;   // includes changed ones: they get a new number
+    Directory after;             // includes the changes that only charon needs
+    Reloaded outcome;
 };
 
 Result<Reloaded> Reload::run() {
@@ -77,15 +78,15 @@ Result<Reloaded> Reload::run() {
     const bool other_role = parts_.setup.role != changes->setup.role;
     carry_out(*changes);
     if (other_role)
-        changes->told.role = parts_.roles.take_configured();
+        changes->outcome.role = parts_.roles.take_configured();
     parts_.keys.take(std::move(*keys));
-    changes->told.warnings = config::render(loaded.diagnostics);
-    log::notice("configuration reloaded: added {}, changed {}, removed {}", changes->told.added,
-                changes->told.changed, changes->told.removed);
-    return std::move(changes->told);
+    changes->outcome.warnings = config::render(loaded.diagnostics);
+    log::notice("configuration reloaded: added {}, changed {}, removed {}", changes->outcome.added,
+                changes->outcome.changed, changes->outcome.removed);
+    return std::move(changes->outcome);
 }
 
-// What needs a restart.
+// The options whose change needs a restart.
 std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
     std::vector<std::string> fixed;
     for (const Keyword& keyword : kNeedRestart)
@@ -94,8 +95,14 @@ std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
     Setup rest = parts_.setup;
     rest.role = fresh.setup.role;
     rest.loglevel = fresh.setup.loglevel;
+    rest.reserve = fresh.setup.reserve;
     if (fixed.empty() && rest != fresh.setup)
         fixed.emplace_back("another keyword of config setup");
+    if (!parts_.raw_sockets && std::ranges::any_of(fresh.conns, &Conn::is_cable))
+        fixed.emplace_back("the first type=cable");
+    if (parts_.relay != nullptr && !fresh.conns.empty() &&
+        config::dialect_of(fresh.conns.front().wire) != parts_.relay->dialect())
+        fixed.emplace_back("another wire with table=relay");
     const std::vector<Conn> old = parts_.directory.conns();
     if (const auto now = shortest_dpdtimeout(old), then = shortest_dpdtimeout(fresh.conns);
         now != then && !old.empty())
@@ -115,7 +122,7 @@ Result<Reload::Changes> Reload::find_changes(const config::Config& fresh) const 
         const auto known = directory.find(conn.name);
         if (known && directory.conn(*known) == conn)
             continue;
-        (known ? changes.told.changed : changes.told.added).push_back(conn.name);
+        (known ? changes.outcome.changed : changes.outcome.added).push_back(conn.name);
         if (known && concerns_charon_only(directory.conn(*known), conn)) {
             put.emplace_back(*known, &conn);
             continue;
@@ -133,7 +140,7 @@ Result<Reload::Changes> Reload::find_changes(const config::Config& fresh) const 
         if (std::ranges::find(fresh.conns, directory.name(peer), &Conn::name) ==
             fresh.conns.end()) {
             changes.removed.push_back(peer);
-            changes.told.removed.push_back(directory.name(peer));
+            changes.outcome.removed.push_back(directory.name(peer));
         }
     for (const PeerId peer : changes.removed)
         changes.after.remove(peer);
@@ -143,7 +150,7 @@ Result<Reload::Changes> Reload::find_changes(const config::Config& fresh) const 
     return changes;
 }
 
-// Sockets and rules: what the system may refuse. If it does, it is as before.
+// Sockets and rules, which the system may refuse. If it does, the former ones are restored.
 Result<void> Reload::prepare(const Changes& changes) {
     Result<void> done;
     std::size_t n = 0;
@@ -164,6 +171,7 @@ void Reload::carry_out(const Changes& changes) {
     parts_.turns.begin();
     parts_.setup.loglevel = changes.setup.loglevel;
     parts_.setup.role = changes.setup.role;
+    parts_.setup.reserve = changes.setup.reserve;
     log::set_level(parts_.setup.loglevel);
     const auto forget = [this](PeerId peer) {
         parts_.peers.forget(peer);
@@ -173,12 +181,16 @@ void Reload::carry_out(const Changes& changes) {
         parts_.charon.remove_peer(peer);
         parts_.link.remove_peer(peer);
         parts_.engine.remove_peer(peer);
+        if (parts_.relay != nullptr)
+            parts_.relay->remove(peer);
         forget(peer);
     }
     parts_.directory = changes.after;
     for (const PeerId peer : changes.added) {
         forget(peer);
         parts_.engine.add_peer(peer, peer_options(parts_.setup, parts_.directory.conn(peer)));
+        if (parts_.relay != nullptr)
+            parts_.relay->add(peer, relay_side(parts_.directory.conn(peer)));
     }
 }
 

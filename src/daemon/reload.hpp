@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// A newer configuration, taken up while the node runs. First everything that can go wrong is tried
-// out, then the peers that differ are removed and added; those that do not differ are not touched.
+// Applies a newer configuration while the node runs. First everything that can fail is tried, then
+// the peers that differ are removed and added; the others are not touched.
 #pragma once
 
 #include "daemon/key_ring.hpp"
@@ -15,7 +15,7 @@ namespace encsync::daemon {
 // What a reload did, by names of conns.
 struct Reloaded {
     std::vector<std::string> added, changed, removed;
-    std::string role;     // what became of a new role=; empty: it is what it was
+    std::string role;     // the effect of a changed role=; empty: it has not changed
     std::string warnings; // rendered
 };
 
@@ -26,9 +26,11 @@ class Reload {
         config::Setup& setup;
         Directory& directory;
         sync::Engine& engine;
-        link::Tunnel& link;
+        relay::Relay* relay; // or null
+        link::Links& link;
         policy::Ruleset& ruleset;
         bool kernel_ipsec;
+        bool raw_sockets; // the sandbox permits more of them, which cables need
         supervisor::Supervisor& charon;
         Peers& peers;
         KeyRing& keys;
@@ -38,9 +40,9 @@ class Reload {
     Reload(std::string config_file, const Parts& parts)
         : config_file_(std::move(config_file)), parts_(parts) {}
 
-    // Reads configuration and keys anew. Peers that have not changed keep their SAs and states.
-    // What is wrong with it, or needs a restart, is said in as many lines as it takes, and nothing
-    // has changed then.
+    // Reads configuration and keys again. Peers that have not changed keep their SAs and states.
+    // The error has as many lines as needed; then nothing has changed. A change that needs a
+    // restart is an error.
     Result<Reloaded> run();
 
   private:

@@ -30,7 +30,7 @@ std::optional<std::string> Repeats::line(const std::string& reason, Time now) {
         known->more++;
         return {};
     }
-    // After a quiet while it begins anew.
+    // Without repetitions since the last line, the pauses start again at the shortest.
     known->pause = known->more == 0 ? kFirstPause : std::min(known->pause * 2, kLongestPause);
     known->next = now + known->pause;
     std::string out = reason;

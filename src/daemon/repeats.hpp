@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// What the log is told of something that fails again and again: each reason at once, then after a
-// minute, two, four, up to an hour, with how often it happened meanwhile. Anybody may be able to
-// cause it and to vary the reason, so there is room for few of them; the rest is only counted.
+// Limits what is logged of a repeated failure: each reason at once, then after a minute, two, four,
+// up to an hour, with how often it happened meanwhile. Anybody may be able to cause it and to vary
+// the reason, so there is room for few of them; the rest is only counted.
 //
 //     if (auto line = repeats.line("no trusted key", Clock::now()))
 //         log::warning("{}", *line);              // "no trusted key (14 more times)"
@@ -23,7 +23,7 @@ class Repeats {
     explicit Repeats(std::size_t room) : room_(room) {}
     // None: not now.
     std::optional<std::string> line(const std::string& reason, Time now);
-    // It works again: the next failure is news.
+    // The failure is over: the next one is logged at once.
     void forget() { reasons_.clear(); }
 
   private:
@@ -35,7 +35,7 @@ class Repeats {
     };
     std::vector<Reason> reasons_;
     std::size_t room_ = 4;
-    std::uint64_t others_ = 0; // of which no room was left
+    std::uint64_t others_ = 0; // for which there was no room
 };
 
 } // namespace encsync::daemon

@@ -17,15 +17,15 @@ using sync::Role;
 
 namespace {
 
-// keepalived on the two nodes changes them one after the other, and a peer says so with its hello.
+// keepalived changes the roles of two nodes one after the other; HELLO carries the peer's role.
 constexpr int kOddSeconds = 4;
 
 } // namespace
 
 Roles::Roles(const config::Setup& setup, const Directory& directory, const RunDir& run_dir,
-             sync::Engine& engine, Turns& turns, std::optional<ToldRole> told)
+             sync::Engine& engine, Turns& turns, std::optional<RequestedRole> requested)
     : setup_(setup), directory_(directory), run_dir_(run_dir), engine_(engine), turns_(turns),
-      told_(std::move(told)) {}
+      requested_(requested) {}
 
 Result<json::value> Roles::set(const json::object& fields) {
     const auto word = control::text(fields, "role");
@@ -36,22 +36,22 @@ Result<json::value> Roles::set(const json::object& fields) {
         auto given = RoleOrder::parse(text);
         if (!given)
             return Error{fmt::format("role: {}", given.error().text)};
-        if (given->ticks <= order.ticks) // nobody speaks from the future
+        if (given->ticks <= order.ticks) // a start time in the future is invalid
             order = *given;
     }
-    if (told_ && order.before(told_->order)) {
+    if (requested_ && order.before(requested_->order)) {
         log::notice("role: '{}' of pid {} is refused: '{}' of pid {} has overtaken it", word,
-                    order.pid, sync::to_string(told_->role), told_->order.pid);
-        remember(); // who found no daemon may have left the former one there
+                    order.pid, sync::to_string(requested_->role), requested_->order.pid);
+        remember(); // a caller that found no daemon may have stored the former role there
         return json::value{{"role", sync::to_string(engine_.role())},
                            {"overtaken", true},
-                           {"by", told_->order.text()}};
+                           {"by", requested_->order.text()}};
     }
     for (const Role role : {Role::automatic, Role::active, Role::standby}) {
         if (word != sync::to_string(role))
             continue;
-        const bool again = told_ && told_->role == role && told_->order == order;
-        told_ = {role, order};
+        const bool again = requested_ && requested_->role == role && requested_->order == order;
+        requested_ = {role, order};
         if (!again || !stored_)
             remember();
         if (again)
@@ -74,7 +74,7 @@ void Roles::store() {
 }
 
 void Roles::remember() {
-    auto kept = run_dir_.remember_role(*told_);
+    auto kept = run_dir_.remember_role(*requested_);
     if (kept && !stored_)
         log::notice("the role is stored");
     else if (!kept && stored_)
@@ -86,11 +86,11 @@ void Roles::remember() {
 
 std::string Roles::take_configured() {
     const Role role = role_of(setup_.role);
-    if (told_) {
-        auto kept =
-            fmt::format("role={} is not taken up: the role was told to be {}; encsync role "
-                        "{} changes it",
-                        sync::to_string(role), sync::to_string(told_->role), sync::to_string(role));
+    if (requested_) {
+        auto kept = fmt::format(
+            "role={} is not applied: the role was set to {} by command; encsync role "
+            "{} changes it",
+            sync::to_string(role), sync::to_string(requested_->role), sync::to_string(role));
         log::warning("reload: {}", kept);
         return kept;
     }
@@ -107,12 +107,12 @@ std::optional<Role> Roles::of_peer(PeerId peer) const {
 }
 
 std::string Roles::odd() const {
-    std::vector<std::string_view> active, untold;
+    std::vector<std::string_view> active, without_role;
     const auto look = [&](std::string_view name, Role role) {
         if (role == Role::active)
             active.push_back(name);
         else if (role == Role::automatic)
-            untold.push_back(name);
+            without_role.push_back(name);
     };
     look(setup_.node, engine_.role());
     for (const PeerId peer : directory_.all())
@@ -121,10 +121,11 @@ std::string Roles::odd() const {
     if (active.size() > 1)
         return fmt::format("{} nodes are active: {}; flows change hands by role only while one is",
                            active.size(), fmt::join(active, ", "));
-    if (active.size() == 1 && !untold.empty())
-        return fmt::format("{0} is active, but no role was told to {1}: while that runs, its flows "
-                           "do not become {0}'s by role",
-                           active.front(), fmt::join(untold, ", "));
+    if (active.size() == 1 && !without_role.empty())
+        return fmt::format(
+            "{0} is active, but {1} has not been given a role: while it runs, its flows "
+            "do not become {0}'s by role",
+            active.front(), fmt::join(without_role, ", "));
     return {};
 }
 

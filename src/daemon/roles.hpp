@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The role of this node, whoever tells it, and what is odd about the roles of all.
+// The role of this node, whoever sets it, and inconsistent roles of all nodes.
 #pragma once
 
 #include "daemon/directory.hpp"
@@ -15,22 +15,22 @@ namespace encsync::daemon {
 
 class Roles {
   public:
-    // All outlive it. `told`: by somebody, in a former life of this process since the boot; the
-    // engine has that role already, or else the configuration's.
+    // All outlive it. `told`: the role that was set before this start, since the boot; the engine
+    // has that role already, or else the configuration's.
     Roles(const config::Setup& setup, const Directory& directory, const RunDir& run_dir,
-          sync::Engine& engine, Turns& turns, std::optional<ToldRole> told);
+          sync::Engine& engine, Turns& turns, std::optional<RequestedRole> requested);
 
-    // The command `role`: with a role, it is in force from now; without one, the answer is what is.
+    // The command `role`: with a role, sets it; without one, returns the current one.
     Result<boost::json::value> set(const boost::json::object& fields);
-    // The configuration has another one now. A role that was told stays; else the configuration's
-    // is in force, as after a restart. Returns what became of it.
+    // The configuration has another one now. A role that was set stays; else the configuration's
+    // applies, as after a restart. Returns the effect as text.
     std::string take_configured();
 
     // Stores what is not stored yet.
     void store();
     void log_odd();
 
-    // Whose role is known: one that is here, speaks our own messages and says it.
+    // The role of a reachable peer that sends HELLO; none: unknown.
     std::optional<sync::Role> of_peer(PeerId peer) const;
     std::string odd() const; // empty: nothing
 
@@ -42,10 +42,10 @@ class Roles {
     const RunDir& run_dir_;
     sync::Engine& engine_;
     Turns& turns_;
-    std::optional<ToldRole> told_; // none: the configuration's is in force
+    std::optional<RequestedRole> requested_; // none: the configuration's applies
     bool stored_ = true;
     std::string not_stored_; // why
-    std::string odd_;        // since so many seconds
+    std::string odd_;        // for so many seconds
     int odd_for_ = 0;
 };
 

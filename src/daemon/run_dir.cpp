@@ -48,7 +48,7 @@ std::optional<std::string> RunDir::read(const char* name) const {
 }
 
 Result<void> RunDir::write(const char* name, const std::string& text) const {
-    // The daemon and the command may both be at it.
+    // The daemon and the command may write at the same time.
     const std::string path = path_ + "/" + name, fresh = fmt::format("{}.{}", path, ::getpid());
     std::ofstream out(fresh, std::ios::trunc);
     out << text;
@@ -61,39 +61,40 @@ Result<void> RunDir::write(const char* name, const std::string& text) const {
 }
 
 // The role alone on the first line: scripts read it.
-std::optional<ToldRole> RunDir::role() const {
+std::optional<RequestedRole> RunDir::role() const {
     const auto text = read(kRole).value_or("");
     const auto end = std::min(text.find('\n'), text.size());
     for (const sync::Role role : {sync::Role::automatic, sync::Role::active, sync::Role::standby}) {
         if (text.compare(0, end, sync::to_string(role)) != 0)
             continue;
-        ToldRole told{role, {}};
+        RequestedRole requested{role, {}};
         auto rest = std::string_view(text).substr(end);
         if (rest.size() > 2)
             if (auto order = control::RoleOrder::parse(rest.substr(1, rest.size() - 2)))
-                told.order = *order;
-        // Of another boot, in a directory that has outlived it.
-        if (control::RoleOrder::now().ticks < told.order.ticks)
-            told.order = {};
-        return told;
+                requested.order = *order;
+        // Of an earlier boot, in a directory that is not a tmpfs.
+        if (control::RoleOrder::now().ticks < requested.order.ticks)
+            requested.order = {};
+        return requested;
     }
     return std::nullopt;
 }
 
-Result<void> RunDir::remember_role(const ToldRole& told) const {
-    return write(kRole, fmt::format("{}\n{}\n", sync::to_string(told.role), told.order.text()));
+Result<void> RunDir::remember_role(const RequestedRole& requested) const {
+    return write(kRole,
+                 fmt::format("{}\n{}\n", sync::to_string(requested.role), requested.order.text()));
 }
 
-Result<std::optional<ToldRole>> RunDir::leave_role(const ToldRole& told) const {
+Result<std::optional<RequestedRole>> RunDir::leave_role(const RequestedRole& requested) const {
     const std::string path = path_ + "/role.lock";
     const Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!lock || ::flock(lock.get(), LOCK_EX) != 0)
         return Error{fmt::format("cannot lock {}: {}", path, std::strerror(errno))};
-    if (const auto former = role(); former && told.order.before(former->order))
+    if (const auto former = role(); former && requested.order.before(former->order))
         return former;
-    if (auto written = remember_role(told); !written)
+    if (auto written = remember_role(requested); !written)
         return written.error();
-    return std::optional<ToldRole>();
+    return std::optional<RequestedRole>();
 }
 
 bool RunDir::table_kept() const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The run directory: what a node remembers from one life to the next within one boot. It lies on
-// a tmpfs (/run), so a reboot forgets it together with the kernel's state table.
+// The run directory: what a node keeps across restarts within one boot. It is on a tmpfs (/run), so
+// a reboot deletes it together with the kernel's state table.
 #pragma once
 
 #include "control/role_order.hpp"
@@ -12,7 +12,7 @@
 
 namespace encsync::daemon {
 
-struct ToldRole {
+struct RequestedRole {
     sync::Role role = sync::Role::automatic;
     control::RoleOrder order;
 };
@@ -25,14 +25,14 @@ class RunDir {
     // Makes the directory, mode 0755, if need be.
     Result<void> prepare() const;
 
-    // The role that keepalived or the administrator set last: a daemon that is started again
-    // must not fall back to what the configuration says.
-    std::optional<ToldRole> role() const;
-    Result<void> remember_role(const ToldRole& told) const;
-    // For whoever finds no daemon to tell. One that was begun later is not replaced but returned.
-    Result<std::optional<ToldRole>> leave_role(const ToldRole& told) const;
+    // The role that keepalived or the administrator set last: it takes precedence over the
+    // configuration after a restart of the daemon.
+    std::optional<RequestedRole> role() const;
+    Result<void> remember_role(const RequestedRole& requested) const;
+    // For a command that finds no daemon. A role that was requested later is kept, and returned.
+    Result<std::optional<RequestedRole>> leave_role(const RequestedRole& requested) const;
 
-    // Whether the table of this boot and network namespace was read by a former life of this
+    // Whether the table of this boot and network namespace was read by an earlier run of this
     // node: flows that are missing from it have then ended, and are not just unknown.
     bool table_kept() const;
     Result<void> remember_table() const;

@@ -53,7 +53,7 @@ Result<void> drop_capabilities(const Confinement& confinement) {
     __user_cap_data_struct now[2]{};
     if (::syscall(SYS_capget, &header, now) != 0)
         return failed("capget");
-    // Nobody is made root again by running a program.
+    // Running a program restores no capabilities.
     for (int cap = 0; ::prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
         if ((now[0].effective >> CAP_SETPCAP & 1) != 0 && (kept >> cap & 1) == 0 &&
             ::prctl(PR_CAPBSET_DROP, cap) != 0)
@@ -72,25 +72,25 @@ Result<void> drop_capabilities(const Confinement& confinement) {
 // ---- system calls --------------------------------------------------------------------------
 
 // clang-format off
-// Whoever calls these from here is not us.
+// This process never makes these calls; code that was injected by an attacker may.
 constexpr int kDeadly[] = {
-    // Another program, or another process.
+    // Other programs, other processes.
     SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(clone3),
-    // Others' memory.
+    // Memory of other processes.
     SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
-    // The shape of the file system; namespaces.
+    // Changes of the file system's layout; namespaces.
     SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(move_mount), SCMP_SYS(open_tree),
     SCMP_SYS(pivot_root), SCMP_SYS(chroot), SCMP_SYS(unshare), SCMP_SYS(setns),
-    // Code in the kernel.
+    // Loading kernel code.
     SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(kexec_load),
     SCMP_SYS(kexec_file_load), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
-    // What exploits are made with, and a way round this filter.
+    // Used by exploits, or to bypass this filter.
     SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup),
     // The kernel's key rings.
     SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl),
-    // Other users.
+    // Changing the user.
     SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setresuid), SCMP_SYS(setresgid),
-    // The machine: its clock, its power.
+    // The system clock, reboot, swap.
     SCMP_SYS(reboot), SCMP_SYS(swapon), SCMP_SYS(settimeofday), SCMP_SYS(clock_settime),
 };
 
@@ -99,8 +99,8 @@ constexpr int kAllowed[] = {
     SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(recvfrom),
     SCMP_SYS(recvmsg), SCMP_SYS(recvmmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg),
     SCMP_SYS(sendmmsg),
-    // Sockets of peers that a reload adds, of clients of the control socket; what a new charon
-    // speaks and writes into. socket and socketpair are below.
+    // Sockets of peers that a reload adds, of clients of the control socket; the channel and the
+    // output of a new charon. socket and socketpair are below.
     SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4),
     SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
     SCMP_SYS(shutdown), SCMP_SYS(pipe2),
@@ -111,8 +111,8 @@ constexpr int kAllowed[] = {
     // Descriptors; ioctl for FIONBIO, the state of enc0, and TCGETS by stdio.
     SCMP_SYS(close), SCMP_SYS(dup), SCMP_SYS(dup2), SCMP_SYS(dup3), SCMP_SYS(fcntl),
     SCMP_SYS(ioctl),
-    // Configuration and keys when they are reloaded; /proc, for who holds a port; the run
-    // directory's few files. What may be opened is for the file system's permissions to say.
+    // Configuration and keys when they are reloaded; /proc, for the holder of a port; the run
+    // directory's few files. File permissions decide which files may be opened.
     SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat),
     SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(statfs), SCMP_SYS(fstatfs), SCMP_SYS(lseek),
     SCMP_SYS(pread64), SCMP_SYS(getdents64), SCMP_SYS(access), SCMP_SYS(faccessat),
@@ -123,14 +123,14 @@ constexpr int kAllowed[] = {
     // Memory; that of keys is locked and guarded. mmap and mprotect are below.
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(mlock),
     SCMP_SYS(munlock),
-    // Time and chance.
+    // Time and random numbers.
     SCMP_SYS(clock_gettime), SCMP_SYS(clock_getres), SCMP_SYS(gettimeofday), SCMP_SYS(time),
     SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(getrandom), SCMP_SYS(sched_yield),
-    // Signals, and the way out: abort(3), and the launcher's end.
+    // Signals, and exiting: abort(3), and the launcher's end.
     SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall), SCMP_SYS(tgkill), SCMP_SYS(exit),
     SCMP_SYS(exit_group), SCMP_SYS(wait4),
-    // Who and where we are.
+    // Our ids and the system's name.
     SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid),
     SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(getrusage),
     SCMP_SYS(prlimit64), SCMP_SYS(getrlimit), SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
@@ -140,8 +140,8 @@ constexpr int kAllowed[] = {
 // Of sockets: the control socket's and syslog's, the peers', conntrack's and nftables'.
 constexpr int kFamilies[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 
-// What the sanitizers of a test build need beyond, and a release does not have: LeakSanitizer
-// clones a tracer of us when we end, and the shadow of memory is looked after.
+// Additional calls of the sanitizers in a test build: LeakSanitizer clones a tracer of us when we
+// exit, and the shadow memory is managed.
 constexpr int kForSanitizers[] = {
     SCMP_SYS(clone), SCMP_SYS(ptrace),           SCMP_SYS(prctl),   SCMP_SYS(sched_getaffinity),
     SCMP_SYS(msync), SCMP_SYS(process_vm_readv), SCMP_SYS(getdents)};
@@ -163,7 +163,7 @@ class Filter {
     }
 
     void rule(std::uint32_t action, int call, std::initializer_list<scmp_arg_cmp> when = {}) {
-        // A call that this architecture does not have has a negative number, and no caller.
+        // A call that this architecture lacks has a negative number and is never made.
         if (error_ == 0 && call >= 0)
             check(seccomp_rule_add_array(context_.get(), action, call,
                                          static_cast<unsigned>(when.size()), when.begin()));
@@ -199,10 +199,10 @@ Result<void> filter_system_calls() {
     for (const int family : kFamilies)
         for (const int call : {SCMP_SYS(socket), SCMP_SYS(socketpair)})
             filter.rule(SCMP_ACT_ALLOW, call,
-                        {SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family))});
-    // No memory becomes code.
+                        {{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family), 0}});
+    // No memory may become executable.
     for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
-        filter.rule(SCMP_ACT_ALLOW, call, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+        filter.rule(SCMP_ACT_ALLOW, call, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}});
     if constexpr (kSanitized) {
         for (const int call : kForSanitizers)
             filter.rule(SCMP_ACT_ALLOW, call);

@@ -31,7 +31,7 @@ bool lacks_interface(const config::Address& address) {
 
 namespace {
 
-// Whether it is greeted, and in which dialect it is spoken to.
+// Whether HELLO is sent to the peer, and the dialect of messages to it; none: not known yet.
 std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
     if (const auto dialect = config::dialect_of(wire))
         return {false, dialect};
@@ -46,9 +46,10 @@ sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& c
     const auto [extended, dialect] = speaks(conn.wire);
     std::vector<state::NoSyncRule> refuse = setup.refuse;
     refuse.insert(refuse.end(), conn.refuse.begin(), conn.refuse.end());
-    return {conn.name,   extended,
-            dialect,     state::NoSync(conn.nosync),
-            conn.maxupd, state::NoSync(std::move(refuse))};
+    return {conn.name,     extended,
+            dialect,       state::NoSync(conn.nosync),
+            conn.maxupd,   state::NoSync(std::move(refuse)),
+            conn.maxstates};
 }
 
 sync::Role role_of(config::Role role) {
@@ -64,7 +65,8 @@ sync::Role role_of(config::Role role) {
 }
 
 policy::Selectors selectors(const config::Conn& conn) {
-    return {conn.right.ip, conn.left.ip};
+    return {conn.right.ip, conn.multicast ? net::from_asio(link::pfsync_group(conn.left.ip.is_v6()))
+                                          : conn.left.ip};
 }
 
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
@@ -75,7 +77,12 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
     options.track = table::capabilities_of(setup.table).in_kernel;
     if (setup.defer)
         options.defer_queue = setup.deferqueue;
-    for (const config::Conn& conn : conns)
+    for (const config::Conn& conn : conns) {
+        if (conn.is_cable()) {
+            options.cables.push_back({conn.syncdev, conn.left.ip, conn.right.ip,
+                                      selectors(conn).destination, conn.multicast});
+            continue;
+        }
         options.tunnels.push_back({.interface = conn.left.scope,
                                    .left = conn.left.ip,
                                    .right = conn.right.ip,
@@ -84,25 +91,44 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                    .reqid = kernel_ipsec ? std::optional(link::xfrm_reqid(
                                                                setup.syncdev, outer(conn.right)))
                                                          : std::nullopt});
+    }
     return options;
 }
 
-Result<void> add_to_link(link::Tunnel& link, PeerId peer, const config::Setup& setup,
+relay::Side relay_side(const config::Conn& conn) {
+    return conn.is_cable() ? relay::Side::cable : relay::Side::gateway;
+}
+
+std::string describe_cable(const config::Conn& conn) {
+    return fmt::format("{}, pfsync in clear from {} to {}", conn.syncdev, to_string(conn.right.ip),
+                       to_string(selectors(conn).destination));
+}
+
+Result<void> add_to_link(link::Links& link, PeerId peer, const config::Setup& setup,
                          const config::Conn& conn) {
     if (lacks_interface(conn.left))
         return Error{fmt::format("conn {}: left {}: this machine has no interface '{}'", conn.name,
                                  config::to_string(conn.left), conn.left.scope)};
-    auto added = link.add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
-                                conn.lifepackets, conn.type == config::Type::transport,
-                                peer_options(setup, conn).extended});
+    auto added =
+        conn.is_cable()
+            ? link.cables.add_peer({peer, conn.name, conn.syncdev, outer(conn.left),
+                                    outer(conn.right), conn.multicast, conn.mtu})
+            : link.tunnel.add_peer({peer, conn.name, outer(conn.left), outer(conn.right), conn.mtu,
+                                    conn.lifepackets, conn.type == config::Type::transport,
+                                    peer_options(setup, conn).extended});
     if (!added)
         return Error{fmt::format("conn {}: {}", conn.name, added.error().text)};
+    if (conn.is_cable())
+        log::notice("peer {}: a cable on {}; nothing protects it", conn.name, describe_cable(conn));
     return {};
 }
 
 std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns) {
-    return conns.empty() ? config::default_conn().dpdtimeout
-                         : std::ranges::min(conns, {}, &config::Conn::dpdtimeout).dpdtimeout;
+    std::optional<std::chrono::seconds> shortest;
+    for (const config::Conn& conn : conns)
+        if (!conn.is_cable())
+            shortest = std::min(shortest.value_or(conn.dpdtimeout), conn.dpdtimeout);
+    return shortest.value_or(config::default_conn().dpdtimeout);
 }
 
 } // namespace encsync::daemon

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: ISC
-// What the configuration says, in the terms of the parts that carry it out.
+// Translates the configuration into the types of the parts that use it.
 #pragma once
 
 #include "config/config.hpp"
-#include "ipsec/link/tunnel.hpp"
+#include "ipsec/link/links.hpp"
 #include "policy/guard.hpp"
 #include "policy/ruleset.hpp"
+#include "relay/relay.hpp"
 #include "sync/options.hpp"
 
 namespace encsync::daemon {
 
-// With the number that the interface of its scope has now; 0: there is none.
+// With the current index of the interface in its scope; 0: there is none.
 link::Address outer(const config::Address& address);
 bool lacks_interface(const config::Address& address);
 // charon knows addresses without their scopes.
@@ -21,11 +22,14 @@ sync::Role role_of(config::Role role);
 policy::Selectors selectors(const config::Conn& conn);
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                        const std::vector<config::Conn>& conns, bool kernel_ipsec);
-// On error nothing has changed.
-Result<void> add_to_link(link::Tunnel& link, PeerId peer, const config::Setup& setup,
+relay::Side relay_side(const config::Conn& conn);
+// "eth2, pfsync in clear from 192.0.2.2 to 192.0.2.1": of a cable.
+std::string describe_cable(const config::Conn& conn);
+// Logs a cable. On error nothing has changed.
+Result<void> add_to_link(link::Links& link, PeerId peer, const config::Setup& setup,
                          const config::Conn& conn);
 
-// charon has one pace for all peers: that of the most impatient one.
+// charon has one timeout for all of its peers: the shortest of them.
 std::chrono::seconds shortest_dpdtimeout(const std::vector<config::Conn>& conns);
 
 } // namespace encsync::daemon

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: ISC
-// A turn of the loop takes what has arrived, and whatever follows from it leaves in one flush at
-// the end of the turn: packed while there is much to do, at once when there is little.
+// A turn of the loop processes everything that has arrived, and sends the resulting messages in one
+// flush at its end: in full packets under load, at once otherwise.
 //
-//     turns.begin();             // before anything is handed to the engine
+//     turns.begin();             // before any event is passed to the engine
 //     engine.on_packet(...);
 #pragma once
 
+#include "relay/relay.hpp"
 #include "sync/engine.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -15,12 +16,12 @@ namespace encsync::daemon {
 
 class Turns {
   public:
-    // Both outlive it.
-    Turns(boost::asio::io_context& io, sync::Engine& engine);
+    // All outlive it; `relay` may be null.
+    Turns(boost::asio::io_context& io, sync::Engine& engine, relay::Relay* relay);
 
-    // Tells the engine the time and sees to the flush. Within a turn: nothing.
+    // Advances the engine's time and schedules the flush. During a turn: nothing.
     void begin();
-    // Begins a turn when the engine's deadline has come. begin() sees to that, too.
+    // Begins a turn at the engine's deadline. begin() calls it, too.
     void wait_for_deadline();
 
   private:
@@ -28,6 +29,7 @@ class Turns {
 
     boost::asio::io_context& io_;
     sync::Engine& engine_;
+    relay::Relay* relay_;
     boost::asio::steady_timer deadline_;
     bool under_way_ = false;
 };

@@ -3,6 +3,7 @@
 
 #include "control/describe.hpp"
 #include "control/filter.hpp"
+#include "daemon/translate.hpp"
 
 #include <cstring>
 #include <fmt/format.h>
@@ -42,8 +43,8 @@ const char* mtu_source(link::PathMtu::Source source) {
     switch (source) {
     case link::PathMtu::Source::configured:
         break;
-    case link::PathMtu::Source::told:
-        return "told";
+    case link::PathMtu::Source::reported:
+        return "reported";
     case link::PathMtu::Source::searched:
         return "searched";
     }
@@ -86,7 +87,8 @@ json::value Views::status() const {
                                 {"why", parts_.ipsec.why}};
     out["peers"] = peers();
     out["policy"] = json::object{{"installed", parts_.readiness.policy_in_place()},
-                                 {"refused", refused(ruleset)}};
+                                 {"refused", refused(ruleset)},
+                                 {"cables", cables()}};
     out["table"] = table_counters();
     json::array complaints;
     if (parts_.machine != nullptr)
@@ -106,14 +108,14 @@ json::value Views::status() const {
 
 json::array Views::peers() const {
     json::array out;
-    const auto sas = parts_.link.sas();
+    const auto sas = parts_.link.tunnel.sas();
     for (const PeerId each : parts_.directory.all())
         out.push_back(peer(each, sas));
     return out;
 }
 
 json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) const {
-    const sync::Instant now = Clock::now().time_since_epoch();
+    const sync::Instant now = Clock::now();
     const std::string odd = parts_.roles.odd();
     const auto role = parts_.roles.of_peer(peer);
     const sync::Peer& s = parts_.engine.session(peer);
@@ -127,18 +129,18 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
                 spi_out = hex(sa.spi);
         }
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
-    const bool up = s.link_up && (s.extended ? !s.silent : s.is_pf());
+    const bool up = s.link_up && (parts_.relay != nullptr || s.extended ? !s.silent : s.is_pf());
     const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
     json::object bulk{{"sending", s.bulk.sending}, {"arriving", s.bulk.arriving}};
     parts_.registry.show(bulk, "bulk", peer);
     bulk["gave_up"] = s.bulk.gave_up;
-    // How far it is: states, of about so many.
+    // Progress: states sent, of about this number.
     if (s.bulk.sending)
         bulk["sending_states"] =
             json::object{{"sent", s.bulk.sent}, {"of", parts_.engine.index().size()}};
     if (s.bulk.arriving) {
         json::object arriving{{"received", s.bulk.received}};
-        if (s.extended) // pfsync does not tell how many there are
+        if (s.extended) // plain pfsync does not carry the number
             arriving["of"] = s.peer_states;
         bulk["arriving_states"] = std::move(arriving);
     }
@@ -156,10 +158,10 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     o["last_error"] = parts_.peers.last_error(peer);
     o["bulk"] = std::move(bulk);
     const auto since = [&](const char* name, sync::Instant then) {
-        if (then > sync::Instant::zero())
+        if (then > sync::Instant{})
             o[name] = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
     };
-    since("last_heard", s.last_heard);
+    since("last_received", s.last_received);
     since("checked_seconds_ago", s.checks.equal);
     since("peer_checked_seconds_ago", s.checks.peer_equal);
     if (s.extended) {
@@ -174,7 +176,7 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     o["copies"] = parts_.engine.copies_of(peer);
     o["missing"] = missing(peer);
     json::array hears;
-    for (const sync::Neighbour& node : s.told.neighbours)
+    for (const sync::Neighbour& node : s.hello_tail.neighbours)
         hears.push_back(json::object{{"name", node.name},
                                      {"creatorid", hex(node.creatorid)},
                                      {"role", sync::to_string(node.role)},
@@ -184,9 +186,14 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     json::object refused_states{{"now", parts_.engine.refused_of(peer)}};
     parts_.registry.show(refused_states, "refused_states", peer);
     o["refused_states"] = std::move(refused_states);
-    o["withheld"] = parts_.engine.live() - parts_.engine.live_for(peer);
+    o["suppressed"] = parts_.engine.live() - parts_.engine.live_for(peer);
     o["waiting"] = s.outbox.queued() + s.outbox.removals();
     parts_.registry.show(o, "messages", peer);
+    if (parts_.relay != nullptr) {
+        json::object relay{{"waiting_bytes", parts_.relay->waiting(peer)}};
+        parts_.registry.show(relay, "relay", peer);
+        o["relay"] = std::move(relay);
+    }
     if (stats != nullptr) {
         o["mtu"] = stats->mtu;
         json::object path{{"mtu", stats->mtu},
@@ -203,7 +210,7 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     return o;
 }
 
-// Reason to count, of the peer's flows that the table here does not hold.
+// Counts by reason of the peer's flows that the table here does not hold.
 json::object Views::missing(PeerId peer) const {
     json::object out;
     for (int n = 1; n < sync::kMissingReasons; n++) {
@@ -216,7 +223,7 @@ json::object Views::missing(PeerId peer) const {
 
 json::array Views::sas() const {
     json::array out;
-    for (const link::SaInfo& sa : parts_.link.sas())
+    for (const link::SaInfo& sa : parts_.link.tunnel.sas())
         out.push_back(json::object{
             {"peer", parts_.directory.used(sa.peer) ? parts_.directory.name(sa.peer) : "?"},
             {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
@@ -233,8 +240,8 @@ json::array Views::sas() const {
     return out;
 }
 
-// Reason to count, from every layer that refuses, the outermost first. Reasons that never
-// happened are left out.
+// Refusals of all layers by reason, from the outermost layer inwards. Reasons that never happened
+// are left out.
 json::object Views::refused(const policy::RulesetStatus& ruleset) const {
     json::object out;
     const auto add = [&out](std::string_view reason, std::uint64_t n) {
@@ -244,7 +251,7 @@ json::object Views::refused(const policy::RulesetStatus& ruleset) const {
     for (const auto& [name, n] : ruleset.counters)
         if (name.starts_with("not_through_tunnel"))
             add(name, n);
-    add("dropped_in_kernel", parts_.link.kernel_drops());
+    add("dropped_in_kernel", parts_.link.tunnel.kernel_drops());
     parts_.registry.show(out, "refused");
     for (const auto& [reason, n] : parts_.charon.counters().refused)
         add("charon: " + reason, n);
@@ -259,7 +266,17 @@ json::object Views::policy() const {
     return {{"installed", parts_.readiness.policy_in_place()},
             {"ruleset", parts_.ruleset.text()},
             {"counters", counters},
-            {"refused", refused(ruleset)}};
+            {"refused", refused(ruleset)},
+            {"cables", cables()}};
+}
+
+// What is let pass in clear, and for whom.
+json::array Views::cables() const {
+    json::array out;
+    for (const PeerId peer : parts_.directory.all())
+        if (const config::Conn& conn = parts_.directory.conn(peer); conn.is_cable())
+            out.emplace_back(fmt::format("{} on {}", conn.name, describe_cable(conn)));
+    return out;
 }
 
 json::object Views::table_counters() const {
@@ -290,7 +307,7 @@ Result<control::Generator> Views::states(std::string_view text) const {
         return filter.error();
     return control::Generator([this, filter = std::move(*filter),
                                slot = state::kNoSlot]() mutable -> std::optional<json::value> {
-        // A few at a time: who asks for one flow in a million must not hold up the others.
+        // A few at a time: a filter that matches one flow in a million must not delay other events.
         for (int n = 0; n < 16; n++) {
             slot = parts_.engine.index().next(slot);
             if (slot == state::kNoSlot)
@@ -300,12 +317,12 @@ Result<control::Generator> Views::states(std::string_view text) const {
             std::string_view name = parts_.setup.node, filter_name;
             if (parts_.directory.used(owner))
                 name = filter_name = parts_.directory.name(owner);
-            else if (owner != 0xff)
+            else if (owner != sync::kHere)
                 name = filter_name = "nobody";
             if (filter.matches(flow, filter_name)) {
                 json::object state = control::describe(flow, name);
-                if (const std::uint8_t why = parts_.engine.index().record(slot).refused; why != 0)
-                    state["refused"] = table::to_string(static_cast<table::Ignored>(why - 1));
+                if (const auto why = parts_.engine.index().record(slot).refused())
+                    state["refused"] = table::to_string(*why);
                 if (const auto& all = parts_.engine.expectations().of(slot); !all.empty())
                     state["expectations"] = all.size();
                 return state;

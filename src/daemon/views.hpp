@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the command is shown of this node, as the JSON of its answers (docs/operation.md).
+// The answers to queries of `encsync`, as JSON (docs/operation.md).
 #pragma once
 
 #include "control/server.hpp"
@@ -22,7 +22,7 @@ class Views {
         const config::Setup& setup;
         const Directory& directory;
         const sync::Engine& engine;
-        const link::Tunnel& link;
+        const link::Links& link;
         const policy::Ruleset& ruleset;
         const supervisor::Supervisor& charon;
         const Peers& peers;
@@ -34,6 +34,7 @@ class Views {
         const Machine* machine;
         const table::Table& table;
         const table::PacketQueue* queue;
+        const relay::Relay* relay;
     };
     explicit Views(const Parts& parts) : parts_(parts) {}
 
@@ -41,13 +42,14 @@ class Views {
     boost::json::array peers() const;
     boost::json::array sas() const;
     boost::json::object policy() const;
-    // One flow at a time, of those that fit the filter.
+    // One flow at a time, of those that match the filter.
     Result<control::Generator> states(std::string_view filter) const;
 
   private:
     boost::json::object peer(PeerId peer, const std::vector<link::SaInfo>& sas) const;
     boost::json::object missing(PeerId peer) const;
     boost::json::object refused(const policy::RulesetStatus& ruleset) const;
+    boost::json::array cables() const;
     boost::json::object table_counters() const;
     boost::json::object deferral() const;
 

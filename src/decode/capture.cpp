@@ -15,12 +15,12 @@
 namespace encsync::decode {
 namespace {
 
-constexpr int kSnapLength = 262144; // what tcpdump(8) takes; nothing is cut off
-constexpr int kWaitMs = 100;        // of no effect in immediate mode, but asked for
+constexpr int kSnapLength = 262144; // as tcpdump(8): packets are never truncated
+constexpr int kWaitMs = 100;        // required by libpcap, without effect in immediate mode
 
 // For an interface with Ethernet frames, for one without, and for enc0 among all interfaces
-// ("any"), which gives its packets an EtherType of their own. The first that makes sense is taken;
-// what comes through is looked at again.
+// ("any"), whose packets have an EtherType of their own. The first that libpcap accepts is used;
+// captured frames are checked again.
 constexpr std::array<const char*, 3> kFilters{
     "ip proto 240 or ip6 proto 240 or ether proto 0x88b5 or "
     "(vlan and (ip proto 240 or ip6 proto 240))",
@@ -84,7 +84,7 @@ Result<std::unique_ptr<Capture>> Capture::open_live(const std::string& interface
     pcap_set_snaplen(handle, kSnapLength);
     pcap_set_immediate_mode(handle, 1);
     pcap_set_timeout(handle, kWaitMs);
-    // Without promiscuous mode: what is for others is not for this firewall. Above 0: a warning.
+    // Not promiscuous: packets for other hosts are not for this firewall. Above 0: a warning.
     if (const int status = pcap_activate(handle); status < 0) {
         const std::string_view reason = pcap_statustostr(status), detail = pcap_geterr(handle);
         Error out{fmt::format("{}: {}", interface, detail.empty() ? reason : detail)};
@@ -110,7 +110,7 @@ std::optional<Capture::Packet> Capture::next() {
         }
         case 0: // nothing yet
             continue;
-        case PCAP_ERROR_BREAK: // the file's end, or interrupt()
+        case PCAP_ERROR_BREAK: // end of the file, or interrupt()
             return std::nullopt;
         default:
             failure_ = fmt::format("{}: {}", name_, pcap_geterr(handle_));
@@ -141,7 +141,7 @@ Result<void> Capture::write_to(const std::string& path) {
 
 Result<void> Capture::keep() {
     pcap_dump(reinterpret_cast<u_char*>(dumper_), header_, data_);
-    // At once: whoever reads along, or ends us hard, has all of it.
+    // At once: readers of the file see it, and SIGKILL loses nothing.
     if (pcap_dump_flush(dumper_) != 0)
         return Error{fmt::format("writing the capture: {}", std::strerror(errno))};
     return {};

@@ -4,8 +4,8 @@
 //     auto capture = Capture::open_live("enc0");
 //     while (auto frame = (*capture)->next()) ...     // null: the end; then look at failure()
 //
-// A live one delivers protocol 240 alone, at once, until interrupt() is called: from a signal
-// handler, if you like.
+// A live one delivers protocol 240 only, at once, until interrupt() is called, which is safe in a
+// signal handler.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -25,7 +25,7 @@ class Capture {
   public:
     struct Packet {
         double time = 0; // seconds since 1970
-        Bytes bytes;     // until the next call
+        Bytes bytes;     // valid until the next call
     };
 
     // "-": standard input. The error names the file.
@@ -37,12 +37,12 @@ class Capture {
 
     int link_type() const { return link_type_; } // a LINKTYPE or DLT number
     std::optional<Packet> next();
-    // Why next() came to its end, if it was not the file's.
+    // Why next() ended, if it was not at the end of the file.
     const std::string& failure() const { return failure_; }
     void interrupt();
 
-    // From now on each packet that next() returns can be kept in a capture file, which nobody but
-    // its owner may read. "-": standard output.
+    // From now on each packet that next() returns can be written to a capture file with keep().
+    // Only its owner can read the file. "-": standard output.
     Result<void> write_to(const std::string& path);
     Result<void> keep();
 

@@ -24,12 +24,12 @@ class Walker {
 
   private:
     bool read_header();
-    // False: the end, or no way to go on.
+    // False: the end, or an error after which nothing can be read.
     bool read_section();
     json::array messages(const Found& found, std::size_t at, std::size_t stride, std::size_t count);
 
     Bytes payload_;
-    std::size_t end_ = 0, offset_ = 0; // of what the length field covers; of the next section
+    std::size_t end_ = 0, offset_ = 0; // as the length field says; of the next section
     json::object packet_;
     json::array sections_;
     Wrong wrong_;
@@ -70,7 +70,7 @@ bool Walker::read_header() {
         wrong_.note("bad_length", 0);
         return false;
     }
-    // Beyond what is there: what is there is read all the same.
+    // The length exceeds the packet: the bytes that exist are decoded all the same.
     if (length > size)
         wrong_.note("bad_length", 0);
     end_ = std::min(length, size);
@@ -124,7 +124,7 @@ bool Walker::read_section() {
     const std::size_t body = offset_ + kSubheaderSize;
     if (skipped)
         section["skipped"] = true;
-    // Of one that is too long, those messages that are there.
+    // If the section is too long, its complete messages are decoded.
     const std::size_t whole = skipped || stride == 0 ? 0 : std::min(count, space / stride);
     section["messages"] = whole == 0 ? json::array() : messages(found, body, stride, whole);
     sections_.push_back(std::move(section));
@@ -145,7 +145,7 @@ json::array Walker::messages(const Found& found, std::size_t at, std::size_t str
         Wrong here;
         const Bytes bytes = payload_.subspan(at, stride);
         json::object object = read_message(found, bytes, here);
-        if (here && !message.unused) { // nobody reads those
+        if (here && !message.unused) { // receivers do not read those
             object["error"] = here.error;
             object["offset"] = at + here.offset;
             wrong_.note(here.error, at + here.offset);

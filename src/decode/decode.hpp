@@ -1,16 +1,16 @@
-// SPDX-License-Identifier: ISC Decodes a pfsync packet completely, valid or not, with the original
-// field names.
+// SPDX-License-Identifier: ISC
+// Decodes a pfsync packet completely, valid or not, with the original field names.
 //
 //     Decoded d = decode::decode(payload);             // from the pfsync header on
 //     std::puts(d.bad ? "bad" : to_text(d.packet).c_str());
 //
 // The object: version, length, pfcksum, sections. A section: action (its name, "UNKNOWN" if it has
 // none), number, count, messages, and stride, the bytes of a message, where they are known;
-// `skipped` if nobody reads such messages. A message has the fields of its table (fields.hpp). In a
-// bad packet there is `error` (one of the names of pfsync::Fault) and `offset`, in bytes from the
-// pfsync header: of the field at fault, or of the section whose frame is wrong. What could be read
-// is there beside them. A packet is bad if a receiver of that version must refuse it regardless of
-// its state table, interfaces and rules, which a decoder does not know.
+// `skipped` if receivers skip such messages. A message has the fields of its table (fields.hpp). A
+// bad packet has `error` (one of the names of pfsync::Fault) and `offset`, in bytes from the pfsync
+// header: of the wrong field, or of the section whose header or length is wrong. It also has
+// everything that could be read. A packet is bad if a receiver of that version must refuse it
+// regardless of its state table, interfaces and rules, which a decoder does not know.
 //
 // No length field is trusted; memory use is proportional to the packet's real size.
 #pragma once
@@ -37,8 +37,8 @@ Decoded refused(std::string_view error, std::size_t offset);
 // Seconds since 1970 as "2026-01-31T12:00:00.000001Z".
 std::string utc(double time);
 
-// For a person: several lines, each ended. Takes what decode() makes, with `time` and `ip` as the
-// command puts them in front. Control characters are escaped.
+// For the user: several lines, each with its line end. Takes the result of decode(), with `time`
+// and `ip` in front if the command adds them. Control characters are escaped.
 std::string to_text(const boost::json::object& packet);
 
 } // namespace encsync::decode

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC The messages of encsync nodes besides standard pfsync.
+// SPDX-License-Identifier: ISC
+// The messages of encsync nodes besides standard pfsync.
 #include "decode/fields.hpp"
 #include "pfsync/extension.hpp"
 
@@ -10,7 +11,7 @@ using pfsync::Kind;
 
 constexpr Field kHello[] = {
     {"session", extension::hello::session, FieldKind::hex64},
-    {"heard", extension::hello::heard, FieldKind::hex64},
+    {"peer_session", extension::hello::peer_session, FieldKind::hex64},
     {"creatorid", extension::hello::creatorid, FieldKind::hex32},
     {"version", extension::hello::version, FieldKind::u16},
     {"role", extension::hello::role, FieldKind::role},

@@ -14,7 +14,7 @@ const Message* find_in(std::span<const Message> table, std::uint8_t number) {
 
 } // namespace
 
-// Of several dialects the newest that uses it, because a message may be valid in only some.
+// In several dialects: the newest that uses the message, which may be an error in others.
 Found find(std::uint8_t version, std::uint8_t number) {
     Found found{};
     for (const pfsync::Dialect each : pfsync::dialects_of(version)) {

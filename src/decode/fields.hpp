@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The fields of every message of every dialect: the tables of
-// pfsync/dialects, and those of encsync's own messages. The decoder only walks these tables.
+// SPDX-License-Identifier: ISC
+// The fields of every message of every dialect: the tables of pfsync/dialects, and those of
+// encsync's own messages. The decoder only walks these tables.
 //
 //     const Found f = find(6, 13);         // version, action number
 //     for (const Field& field : f.message->fields) ...
@@ -19,7 +20,7 @@ struct Found {
     const pfsync::DialectTraits* dialect; // of which it is
     const Message* message;
 };
-// Message null if that version, which some dialect has, has no such action.
+// Message null if that version, which some dialect has, lacks this action.
 Found find(std::uint8_t version, std::uint8_t number);
 
 // The messages between encsync nodes (pfsync/extension.hpp).

@@ -10,14 +10,14 @@
 namespace encsync::decode {
 namespace {
 
-// By number: what a name stands for in <pcap/dlt.h> depends on the system.
+// As numbers, because the constants of <pcap/dlt.h> depend on the system.
 constexpr int kNull = 0, kEthernet = 1, kRaw = 12, kRawOpenbsd = 14, kPfsyncBsd = 18,
               kRawFile = 101, kLoop = 108, kEnc = 109, kLinuxSll = 113, kPfsyncFreebsd = 121,
               kIpv4 = 228, kIpv6 = 229, kPfsync = 246, kLinuxSll2 = 276;
 
 constexpr std::uint16_t kEtherIpv4 = 0x0800, kEtherIpv6 = 0x86dd, kEtherVlan = 0x8100,
                         kEtherQinq = 0x88a8, kEtherOldQinq = 0x9100;
-// What enc0 shows (ipsec/link/enc0.hpp): IP under an unassigned EtherType.
+// EtherType of enc0 (ipsec/link/enc0.hpp): IP under an unassigned number.
 constexpr std::uint16_t kEtherEnc0 = 0x88b5;
 
 std::uint16_t be16(Bytes bytes, std::size_t at) {
@@ -40,7 +40,7 @@ Frame ipv4(Bytes packet) {
     out.verdict = Frame::Verdict::bad;
     if (header < 20 || header > total) {
         out.error = "bad_ip_length";
-    } else if ((be16(packet, 6) & 0x3fff) != 0) { // offset, or more to come
+    } else if ((be16(packet, 6) & 0x3fff) != 0) { // fragment offset, or more fragments
         out.error = "fragment";
     } else {
         out.verdict = Frame::Verdict::pfsync;
@@ -49,8 +49,8 @@ Frame ipv4(Bytes packet) {
     return out;
 }
 
-// RFC 8200. pf takes pfsync right behind the fixed header only; but a packet with options in
-// between is still shown.
+// RFC 8200. pf accepts pfsync directly after the fixed header only; a packet with extension headers
+// is still shown.
 Frame ipv6(Bytes packet) {
     constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kDestination = 60;
     Frame out;
@@ -67,7 +67,7 @@ Frame ipv6(Bytes packet) {
         const std::size_t length = next == kFragment ? 8 : 8U + packet[at + 1] * 8U;
         next = packet[at];
         at += length;
-        // Behind the header of a fragment that is not the first stands no header.
+        // Only the first fragment has the next header after the fragment header.
         if (fragment || at > total)
             break;
     }
@@ -97,7 +97,7 @@ Frame ip(Bytes packet) {
     return {};
 }
 
-// From an EtherType on; `at` is where its payload begins.
+// Starts with an EtherType; `at` is where its payload begins.
 Frame ethernet(std::uint16_t type, Bytes frame, std::size_t at) {
     while (type == kEtherVlan || type == kEtherQinq || type == kEtherOldQinq) {
         if (frame.size() < at + 4)
@@ -137,7 +137,7 @@ Frame find_pfsync(int link_type, Bytes frame) {
     case kIpv4:
     case kIpv6:
         return ip(frame);
-    case kNull: // the family, in the order of a host that is not known
+    case kNull: // the family, in the byte order of an unknown host
     case kLoop:
         return behind(4, frame);
     case kEnc: // family, SPI, flags
@@ -145,7 +145,7 @@ Frame find_pfsync(int link_type, Bytes frame) {
     case kPfsync:
     case kPfsyncBsd:
     case kPfsyncFreebsd: {
-        // OpenBSD's newer releases have the IP header in front here, too: 4 or 6 in the upper half
+        // Newer releases of OpenBSD have the IP header in front here, too: 4 or 6 in the upper half
         // of the first byte, where pfsync has 0.
         if (!frame.empty() && frame[0] >> 4 != 0)
             return ip(frame);

@@ -5,8 +5,8 @@
 //     if (f.verdict == Frame::Verdict::pfsync) ... f.payload ...
 //
 // Link types (www.tcpdump.org/linktypes.html): Ethernet, raw IP, Linux cooked (both), BSD null and
-// loop, OpenBSD's and FreeBSD's enc, and PFSYNC in its three numbers. A payload is a view into the
-// frame, and never reaches beyond what the IP header counts as its own.
+// loop, OpenBSD's and FreeBSD's enc, and PFSYNC with its three numbers. A payload is a view into
+// the frame, and never extends beyond the length in the IP header.
 #pragma once
 
 #include "util/bytes.hpp"

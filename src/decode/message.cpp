@@ -24,8 +24,8 @@ using pfsync::common::kMaxPeerState;
 
 namespace {
 
-// JSON is text, and text is UTF-8; a name may hold any bytes. Each becomes the character of the
-// same number, so that none is lost.
+// JSON is UTF-8 text, but a name may have any bytes. Each becomes the character of the same number,
+// so that none is lost.
 json::string to_text_bytes(Bytes bytes) {
     json::string out;
     for (const std::uint8_t b : bytes) {
@@ -105,7 +105,7 @@ json::value Reader::address(std::size_t offset, std::uint8_t af) const {
     const auto text = [&](net::Family family) {
         return json::string(to_string(net::Address::read(&bytes_[offset], family)));
     };
-    // Family 0 stands with the address of a route that there is not.
+    // Family 0 is that of a missing route's address.
     if (af == kAfInet || af == 0)
         return text(net::Family::inet);
     if (af == layout_.af_inet6)
@@ -137,7 +137,7 @@ json::object Reader::key(std::size_t offset, std::uint8_t af) const {
 }
 
 json::object Reader::key_with_family(std::size_t offset, std::size_t family_of_state) {
-    // Old senders leave the keys' families 0, both of them.
+    // Old senders leave the families in both keys 0.
     const std::uint8_t own = bytes_[offset + layout_.key_af], state = bytes_[family_of_state];
     if (own != bytes_[layout_.wire + layout_.key_af] || (own != 0 && own != state))
         wrong_.note("bad_family", offset + layout_.key_af);
@@ -158,7 +158,7 @@ json::object Reader::socket_address(std::size_t offset) {
     return out;
 }
 
-// 1 and 2 have names, and there is nothing else.
+// 1 and 2 have names, and other values are invalid.
 json::value Reader::one_of(std::size_t offset, std::string_view first, std::string_view second,
                            std::string_view error) {
     const std::uint8_t value = bytes_[offset];
@@ -235,7 +235,7 @@ json::value Reader::value(const Field& f) {
     case FieldKind::rest:
         return json::string(to_hex(bytes_.subspan(at)));
     case FieldKind::extension_tail:
-        break; // not a value: fields() sees to it
+        break; // handled by fields()
     }
     return nullptr;
 }
@@ -255,8 +255,8 @@ json::object Reader::fields(std::span<const Field> list) {
     return out;
 }
 
-// Where a port should be stands the ICMP type, opposite to the id, which is the source's. FreeBSD
-// before 15, whose states have one family for all, put the id into both.
+// The ICMP type is in place of one port, and the id in place of the source's port. FreeBSD before
+// 15, whose states have one family for all, puts the id into both.
 void Reader::check_icmp(const json::object& state, std::span<const Field> list) {
     const auto* proto = state.if_contains("proto");
     const auto* direction = state.if_contains("direction");
@@ -276,7 +276,7 @@ void Reader::check_icmp(const json::object& state, std::span<const Field> list) 
     }
 }
 
-// Of a flow's zone for one direction only, as pfsync::read() has it.
+// Checks a zone for one direction only, as pfsync::read() does.
 void check_zone(const json::object& state, std::size_t offset, Wrong& wrong) {
     namespace more = extension::more;
     const auto* tail = state.if_contains("tail");

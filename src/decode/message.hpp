@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Decodes one message by its table. Private to this folder.
+// SPDX-License-Identifier: ISC
+// Decodes one message by its table. Private to this folder.
 #pragma once
 
 #include "decode/fields.hpp"

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC Packets as text: a line for each message with the most important
-// fields, the rest below it.
+// SPDX-License-Identifier: ISC
+// Packets as text: a line for each message with the most important fields, the rest below it.
 #include "decode/decode.hpp"
 
 #include "net/protocol.hpp"
@@ -19,7 +19,7 @@ namespace json = boost::json;
 
 namespace {
 
-// Whatever is not plain ASCII is escaped: a name from the network must not control the terminal.
+// Everything but plain ASCII is escaped: a name from the network must not control the terminal.
 std::string printable(std::string_view text) {
     std::string out;
     for (const char c : text) {
@@ -134,7 +134,7 @@ std::string end(const json::object& key, std::size_t index) {
     return addr.find(':') == std::string::npos ? addr + ":" + port : "[" + addr + "]:" + port;
 }
 
-// From the initiator to the other end. Going out, the source stands second.
+// From the initiator to the other end. In an outgoing state, the source is the second address.
 std::string ends(const json::object& key, bool out) {
     return end(key, out ? 1 : 0) + " > " + end(key, out ? 0 : 1);
 }
@@ -157,7 +157,7 @@ std::string states(const json::object& m) {
 }
 
 std::string render_message(const json::object& m) {
-    // What the first line says; all else follows below.
+    // Shown on the first line; all others follow below.
     static constexpr std::array<std::string_view, 10> kShown{
         "id", "creatorid", "ifname", "af", "proto", "direction", "wire", "stack", "error", "offset",
     };
@@ -202,7 +202,7 @@ std::string render_message(const json::object& m) {
     return line + "\n" + rest;
 }
 
-// "2026-01-31 12:00:00.000001" as `format` has it, in the zone of `broken_down`.
+// "2026-01-31 12:00:00.000001" as in `format`, in the time zone of `broken_down`.
 std::string clock(double time, std::tm* (*broken_down)(const std::time_t*, std::tm*),
                   const char* format) {
     const auto microseconds = std::llround(time * 1e6);

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Conversion to and from Asio's addresses.
+// SPDX-License-Identifier: ISC
+// Conversion to and from Asio's addresses.
 #pragma once
 
 #include "net/address.hpp"

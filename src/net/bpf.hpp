@@ -41,7 +41,7 @@ class Program {
     void op(int code, std::uint32_t k = 0, unsigned if_true = 0, unsigned if_false = 0);
     void ret(std::uint32_t bytes) { op(BPF_RET | BPF_K, bytes); }
     void load(std::uint32_t value) { op(BPF_LD | BPF_IMM, value); }
-    // A = a cell of the scratch memory, or the other way round.
+    // A = a cell of the scratch memory, or the reverse.
     void recall(std::uint32_t cell) { op(BPF_LD | BPF_MEM, cell); }
     void store(std::uint32_t cell) { op(BPF_ST, cell); }
     // A = the number of that size (BPF_B, BPF_H, BPF_W) in the packet, big-endian. A packet that

@@ -25,7 +25,7 @@ struct Prefix {
         const int rest = length % 8;
         return rest == 0 || ((*whole ^ address.bytes[length / 8U]) >> (8 - rest)) == 0;
     }
-    // Without bits beyond the length.
+    // With all bits beyond the length cleared.
     Prefix masked() const;
 
     bool operator==(const Prefix&) const = default;

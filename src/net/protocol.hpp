@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC IP protocol numbers (IANA), and which protocols have ports or
-// something in their place.
+// SPDX-License-Identifier: ISC
+// IP protocol numbers (IANA), and which protocols have ports or similar fields.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ constexpr bool has_identifiers(std::uint8_t proto) {
 }
 
 struct PortRange {
-    std::uint16_t first = 0, last = 0; // host order; both belong to it
+    std::uint16_t first = 0, last = 0; // host order; inclusive
     constexpr bool contains(std::uint16_t port) const { return port >= first && port <= last; }
     bool operator==(const PortRange&) const = default;
 };

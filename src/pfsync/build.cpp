@@ -81,7 +81,7 @@ bool Builder::empty() const {
 std::size_t Builder::finish() {
     std::size_t size = used_;
     if (const auto eof = action_of(dialect_, Kind::eof)) {
-        // Only the space reserved for EOF is left after buffer_'s end.
+        // Space after the end of buffer_ is reserved for EOF.
         std::uint8_t* end = buffer_.data() + used_;
         end[subheader::action] = *eof;
         end[subheader::words] = 0;

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC Writes pfsync packets into a buffer of the caller: no allocation, no
-// copy.
+// SPDX-License-Identifier: ISC
+// Writes pfsync packets into a buffer of the caller: no allocation, no copy.
 //
 //     Builder packet(buffer, dialect);
 //     if (auto* m = packet.add(Kind::remove_c))   // null: packet is full
@@ -53,13 +53,14 @@ struct StateOptions {
     bool live = true;              // tail: this node owns the flow
     std::uint8_t term = 0;         // tail: how often its owner has changed
     bool elsewhere = false;        // tail: a third node owns the flow
-    bool more = false;             // behind the tail: the flow's extras (more::size bytes extra)
-    std::uint8_t expectations = 0; // more: so many EXPECT messages follow
+    bool more = false;             // after the tail: the flow's extras (more::size bytes extra)
+    std::uint8_t expectations = 0; // more: number of EXPECT messages that follow
     bool wants_ack = false;        // defer
-    // Without NAT: that pf has it of a packet that went out. NAT leaves no choice.
+    // Without NAT: pf created the state for an outgoing packet. NAT determines the direction.
     bool outgoing = false;
-    // Peer blocks as the flow's pf peer sent them (32 bytes each), handed back but for the state.
-    // Without them a TCP flow is marked sloppy: nobody then expects sequence numbers of us.
+    // Peer blocks as received from the flow's pf peer (32 bytes each), sent back unchanged except
+    // the state. Without them a TCP flow is marked sloppy: no receiver then expects sequence
+    // numbers.
     Bytes src{}, dst{};
 };
 void write_state(Dialect dialect, std::uint8_t* m, const state::Flow& flow,

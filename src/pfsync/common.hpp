@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// What all versions 5 and 6 of pfsync have in common: numbers, sizes and offsets, and nothing
-// else. Source: OpenBSD sys/net/if_pfsync.h r1.65, FreeBSD sys/net/if_pfsync.h (13 to 15).
+// What versions 5 and 6 of pfsync have in common: numbers, sizes and offsets. Source: OpenBSD
+// sys/net/if_pfsync.h r1.65, FreeBSD sys/net/if_pfsync.h (13 to 15).
 // All fields are big-endian, and nothing is aligned.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace encsync::pfsync {
 
-inline constexpr std::uint8_t kTtl = 255; // sent with, and demanded
+inline constexpr std::uint8_t kTtl = 255; // of sent packets, and required in received ones
 
 namespace common {
 
@@ -41,7 +41,7 @@ inline constexpr std::size_t ifname = 0, creatorid = 16;
 namespace bus { // 12 bytes
 inline constexpr std::size_t creatorid = 0, endtime = 4, status = 8;
 }
-namespace tdb_front { // of both lengths
+namespace tdb_front { // of both formats
 inline constexpr std::size_t spi = 0, sockaddr = 4;
 }
 namespace bsd_sockaddr { // 28 bytes: sockaddr_in or sockaddr_in6 with BSD's length byte in front

@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: ISC The pfsync dialect of a peer, and the meaning of message numbers in
-// it.
+// SPDX-License-Identifier: ISC
+// The pfsync dialect of a peer, and the meaning of message numbers in it.
 //
 //     const Meaning m = meaning(Dialect::freebsd1400, 13);   // Kind::insert, of layout 1400
 //     packet.add(Kind::insert);                               // build.hpp: the number and size
-//     if (traits(dialect).ipv6) ...                           // dialects/traits.hpp: all the rest
+//     if (traits(dialect).ipv6) ...                           // dialects/traits.hpp: the rest
 //
 // Code that uses kinds need not know dialects: parse.hpp and build.hpp do.
 #pragma once

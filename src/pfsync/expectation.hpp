@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC EXPECT, an encsync message: one expectation, with the id of its
-// flow. All expectations of a flow follow its full state, which contains their number.
+// SPDX-License-Identifier: ISC
+// EXPECT, an encsync message: one expectation, with the id of its flow. All expectations of a flow
+// follow its full state, which contains their number.
 #pragma once
 
 #include "pfsync/parse.hpp"
@@ -14,7 +15,7 @@ struct ExpectMessage {
     state::Expectation expectation; // all but its master
 };
 Fault read(Bytes message, ExpectMessage& out);
-// At `m`, extension::expect::size bytes of zeros. The family is the master's.
+// Writes at `m`, which has extension::expect::size zero bytes. The family is the master's.
 void write_expect(std::uint8_t* m, state::StateId master, std::uint8_t index, std::uint8_t count,
                   const state::Expectation& expectation);
 

@@ -1,7 +1,8 @@
-// SPDX-License-Identifier: ISC The messages that two encsync nodes exchange besides standard
-// pfsync, in the same packets. A version 6 receiver skips unknown actions by their length, and
-// reads only the known part of a longer message, so these do not disturb a pf peer. A peer that
-// never sends HELLO is sent only HELLO. All fields big-endian.
+// SPDX-License-Identifier: ISC
+// The messages that two encsync nodes exchange besides standard pfsync, in the same packets. A
+// version 6 receiver skips unknown actions by their length, and reads only the known part of a
+// longer message, so these do not disturb a pf peer. A peer that never sends HELLO is sent only
+// HELLO. All fields big-endian.
 //
 // Reliability: every packet to a node that has sent HELLO begins with a SEQ section. The receiver
 // accepts packets in ascending order only and drops late ones as if lost. An ACK has the highest
@@ -28,10 +29,11 @@ inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0
 // HELLO: sent when the link comes up, every second, and in answer to a HELLO of a new session.
 // Older nodes send and read only the first 44 bytes. After them: the nodes that the sender hears,
 // except the receiver, and the receiver's keys that it trusts.
-namespace hello {                            // 44 bytes, or 48, 20 for each node, 8 for each key
-inline constexpr std::size_t size = 44;      //
-inline constexpr std::size_t session = 0;    // u64: random, new with each start of ours
-inline constexpr std::size_t heard = 8;      // u64: the session last heard from you, 0 = none
+namespace hello {                         // 44 bytes, or 48, 20 for each node, 8 for each key
+inline constexpr std::size_t size = 44;   //
+inline constexpr std::size_t session = 0; // u64: random, new with each start of ours
+inline constexpr std::size_t peer_session =
+    8;                                       // u64: the last session of yours that I know, 0: none
 inline constexpr std::size_t creatorid = 16; // u32
 inline constexpr std::size_t version = 20;   // u16: of this extension: kVersion
 inline constexpr std::size_t role = 22;      // u8: 0 auto, 1 active, 2 standby
@@ -39,10 +41,10 @@ inline constexpr std::size_t flags = 23;     // u8: below; rest 0
 inline constexpr std::size_t states = 24;    // u64: states in my table
 inline constexpr std::size_t live = 32;      // u64: of those, the ones that I own
 inline constexpr std::size_t checked = 40;   // u32: seconds since I found your flows and my
-                                             // copies of them to be the same; kNever
+                                             // copies of them to be equal; kNever
 inline constexpr std::uint16_t kVersion = 1;
 inline constexpr std::uint32_t kNever = 0xffffffff;
-inline constexpr std::uint8_t kReady = 0x01;  // I may be promoted
+inline constexpr std::uint8_t kReady = 0x01;  // this node may be promoted
 inline constexpr std::uint8_t kInStep = 0x02; // all of your bulk update has arrived
 inline constexpr std::uint8_t kLost = 0x08;   // I restarted without my old table, and
                                               // am not in step yet: what I don't name may live

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Tables of the messages of a dialect: number, name and size of each
-// message; name, offset and kind of each field. The parser uses the numbers, the decoder all of it.
+// SPDX-License-Identifier: ISC
+// Tables of the messages of a dialect: number, name and size of each message; name, offset and kind
+// of each field. The parser uses the numbers, the decoder all of it.
 //
 // Names and offsets are those of if_pfsync.h and pfvar.h.
 #pragma once
@@ -118,7 +119,7 @@ struct Field {
     std::uint16_t aux = 0;
 };
 
-// In the order in which a row of a table is read.
+// In the order of the tables' rows.
 struct Message {
     std::uint8_t number; // the action
     std::string_view action;

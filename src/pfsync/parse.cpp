@@ -160,7 +160,7 @@ std::optional<Dialect> detect(Bytes payload) {
     std::optional<Dialect> out;
     while (const Section* s = parser.next())
         if (s->kind == Kind::insert || s->kind == Kind::update || s->kind == Kind::remove)
-            out = std::max(out, Expected(s->layout)); // of several, the newest
+            out = std::max(out, Expected(s->layout)); // if there are several, the newest
     if (parser.fault() != Fault::none && parser.fault() != Fault::bad_action)
         return std::nullopt;
     const auto known = dialects_of(parser.version());

@@ -6,7 +6,7 @@
 //     while (const Section* s = parser.next())
 //         for (std::uint16_t n = 0; n < s->count; n++)
 //             ... s->kind, read(s->layout, s->message(n), out) ...
-//     if (parser.fault() != Fault::none) ...   // say why, at parser.offset()
+//     if (parser.fault() != Fault::none) ...   // at parser.offset()
 //
 // check() walks the whole packet first, so that a packet is accepted completely or not at all.
 //
@@ -29,7 +29,7 @@ enum class Fault : std::uint8_t {
     short_header,    // fewer than 20 bytes
     bad_version,     // not the dialect expected
     bad_length,      // the length field is under 20 or beyond the packet
-    short_subheader, // a section begins but its subheader doesn't fit
+    short_subheader, // a section begins but its subheader does not fit
     zero_count,      // count 0
     zero_stride,     // message length 0
     short_message,   // known message, shorter than the dialect's: skipped by its length
@@ -49,7 +49,7 @@ enum class Fault : std::uint8_t {
     bad_expectation, // index beyond the count, or more than a flow may have
     // in version 5, which has no message length for skipping:
     bad_action, // no such message, so the rest cannot be read
-    bad_eof,    // the end mark is not the end
+    bad_eof,    // EOF is not at the end
 };
 inline constexpr int kFaults = 23;
 std::string_view to_string(Fault fault); // "bad_length"
@@ -59,11 +59,11 @@ using Expected = std::optional<Dialect>; // none: any
 struct Section {
     std::uint8_t action = 0;
     Kind kind = Kind::unknown;
-    // The dialect with which to read() its messages: that of the size of state they carry, or the
-    // expected one.
+    // The dialect with which to read() its messages: that of their size of states, or the expected
+    // one.
     Dialect layout = kOwnDialect;
     std::uint16_t count = 0;
-    // Bytes from one message to the next: in version 6 as the sender specifies, in version 5 the
+    // Bytes from one message to the next: in version 6 as given by the sender, in version 5 the
     // message's size, which is 0 for EOF.
     std::uint16_t stride = 0;
     Bytes body; // count * stride bytes
@@ -82,9 +82,9 @@ class Parser {
     Fault fault() const { return fault_; }
     std::size_t offset() const { return offset_; } // of the section being read, or of the fault
 
-    // As the version byte says; 0 if the header is bad.
+    // From the version byte; 0 if the header is bad.
     std::uint8_t version() const { return version_; }
-    // The dialect expected; of any, the newest of the version.
+    // The expected dialect; if any is expected, the newest of the version.
     Dialect dialect() const { return dialect_; }
 
   private:
@@ -105,8 +105,8 @@ class Parser {
     Section section_;
 };
 
-// The size of this action's message, 0 if the dialect doesn't know it, no longer uses it or gives
-// it no body. In version 6, only the known part of a longer message is read; a shorter one is
+// The size of this action's message; 0 if the dialect does not know it, no longer uses it, or it
+// has no body. In version 6, only the known part of a longer message is read; a shorter one is
 // skipped.
 std::size_t message_size(std::uint8_t action, Dialect dialect = kOwnDialect);
 
@@ -116,11 +116,11 @@ std::size_t message_size(std::uint8_t action, Dialect dialect = kOwnDialect);
 // before it counts, and Parser stops at it with bad_action.
 Fault check(Bytes payload, Expected expected = kOwnDialect);
 
-// The dialect that this packet shows its sender to use. None for a version 5 packet without a full
+// The dialect that this packet shows the sender to use. None for a version 5 packet without a full
 // state, or a packet that check() refuses.
 std::optional<Dialect> detect(Bytes payload);
 
-// Peer blocks, kept for pf peers, which must get them back unchanged.
+// Peer blocks, kept because they must be sent back to pf peers unchanged.
 struct PeerBlock {
     Bytes bytes; // 32
     std::uint8_t state() const { return bytes[common::peer::state]; }

@@ -28,7 +28,7 @@ Timeout tcp_timeout(std::uint8_t src, std::uint8_t dst) {
         return Timeout::tcp_fin_wait;
     if (src < kEstablished || dst < kEstablished)
         return dst < kSynSent ? Timeout::tcp_first : Timeout::tcp_opening;
-    // pf goes from ESTABLISHED to CLOSING at once; conntrack stops at the states between.
+    // pf goes from ESTABLISHED to CLOSING at once; conntrack has states between the two.
     if (src > kEstablished || dst > kEstablished)
         return Timeout::tcp_closing;
     return Timeout::tcp_established;

@@ -1,9 +1,10 @@
-// SPDX-License-Identifier: ISC The progress of each side of a flow, and the timeout of its state,
-// in the numbers of each dialect.
+// SPDX-License-Identifier: ISC
+// The progress of each side of a flow, and the timeout of its state, in the numbers of each
+// dialect.
 //
 //     said.src_state = flow_state(dialect, flow.key.proto, update.src.state());
 //
-// TCP and the protocols that only know "seen" and "answered" have the same numbers everywhere. SCTP
+// TCP and the protocols that only have "seen" and "answered" have the same numbers everywhere. SCTP
 // and DCCP have phases, which a Flow stores as TCP's (state::tcp). FreeBSD tracks SCTP since 14
 // with its own numbers, and everything else as "seen" and "answered". Our own dialect sends the
 // phases unchanged.
@@ -47,8 +48,8 @@ common::Timeout timeout_index(const Layout& layout, const state::Flow& flow);
 common::Timeout timeout_index(Dialect dialect, const state::Flow& flow);
 common::Timeout timeout_index(const state::Flow& flow); // of kOwnDialect
 
-// Seconds that pf gives a state of this timeout index without traffic, unless its administrator
-// says otherwise (pf.conf(5), "set timeout"). 0: not an index that a state may have.
+// Seconds that pf keeps a state of this timeout index without traffic, unless configured otherwise
+// (pf.conf(5), "set timeout"). 0: not a valid index of a state.
 std::uint32_t default_timeout(std::uint8_t index);
 
 } // namespace encsync::pfsync

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Private to this folder: reads a full state by its layout.
+// SPDX-License-Identifier: ISC
+// Private to this folder: reads a full state by its layout.
 #pragma once
 
 #include "net/protocol.hpp"
@@ -121,8 +122,8 @@ inline Fault check_progress(std::uint8_t src_state, std::uint8_t dst_state, std:
     return Fault::none;
 }
 
-// The family of both keys. In version 6 that is the one of the state as well, and old senders
-// leave the keys' 0; FreeBSD 15 has one of each side, which differ under af-to.
+// The family of both keys. In version 6 the state has the same, and old senders leave the keys' 0;
+// FreeBSD 15 has one for each side, which differ under af-to.
 template<const Layout& L>
 Fault read_family(const std::uint8_t* m, Family& out) {
     const std::uint8_t af = m[L.wire_af];
@@ -170,8 +171,8 @@ Fault read_state(Bytes message, FullState& out) {
         fault != Fault::none)
         return fault;
 
-    // Coming in, the initiator's packet is seen on the wire first, and translated for the stack;
-    // going out, the other way round, and the source stands second.
+    // Incoming, the initiator's packet is first on the wire, and translated for the stack;
+    // outgoing, it is the reverse, and the source is the second address.
     const bool in = direction == kDirectionIn;
     const unsigned source = in ? 0 : 1;
     Flow& flow = out.flow;
@@ -201,7 +202,7 @@ Fault read_state(Bytes message, FullState& out) {
     if ((state_flags & kFlagNoSync) != 0)
         flow.flags |= state::kNoSync;
     out.wants_ack = (state_flags & kFlagAck) != 0;
-    out.ifname = reinterpret_cast<const char*>(m + L.ifname); // its NUL was seen above
+    out.ifname = reinterpret_cast<const char*>(m + L.ifname); // the NUL was checked above
     out.timeout = m[L.timeout];
     out.outgoing = !in;
 

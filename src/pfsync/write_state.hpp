@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Private to this folder: writes a full state by its layout.
+// SPDX-License-Identifier: ISC
+// Private to this folder: writes a full state by its layout.
 #pragma once
 
 #include "net/protocol.hpp"
@@ -46,7 +47,7 @@ inline void write_peer(std::uint8_t* p, const Layout& layout, std::uint8_t proto
         p[peer::scrub_valid] = kScrubValid;
 }
 
-// At the place where FreeBSD's pf has it. OpenBSD's does not track SCTP.
+// At the offset where FreeBSD's pf has it. OpenBSD's pf does not track SCTP.
 inline void write_tag(std::uint8_t* p, std::uint32_t verification_tag) {
     if (verification_tag == 0)
         return;
@@ -87,8 +88,8 @@ inline void write_more(std::uint8_t* t, const state::Extras& extras, std::uint8_
 
 template<const Layout& L>
 void write_state(std::uint8_t* m, const Flow& flow, const StateOptions& options) {
-    // A flow with nothing but source NAT is, to pf, one translated on its way out; one with
-    // destination NAT, one translated on its way in.
+    // For pf, a flow with source NAT only was translated when outgoing; one with destination NAT,
+    // when incoming.
     const state::Key& k = flow.key;
     const Tuple translated = state::inverse({flow.reply, k.zone, k.proto, k.family});
     const bool out = (has_snat(flow) || options.outgoing) && !has_dnat(flow);
@@ -101,7 +102,7 @@ void write_state(std::uint8_t* m, const Flow& flow, const StateOptions& options)
 
     store_be(m + L.id, flow.id.id);
     store_be(m + L.creatorid, flow.id.creatorid);
-    std::memcpy(m + L.ifname, "all", 4); // floating: not bound to an interface
+    std::memcpy(m + L.ifname, "all", 4); // not bound to an interface
     if constexpr (L.orig_ifname != 0)
         std::memcpy(m + L.orig_ifname, "all", 4);
     write_peer(m + L.src, L, k.proto, flow.src_state, options.src);

@@ -53,7 +53,7 @@ Result<Generation> Generation::open() {
     g.socket_.reset(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
     if (!g.socket_ || mnl_socket_bind(g.socket_.get(), 0, MNL_SOCKET_AUTOPID) != 0)
         return failed(errno);
-    // The kernel answers before the request returns; never block for an answer that does not come.
+    // The kernel answers before the request returns; never block for a missing answer.
     const timeval patience{1, 0};
     ::setsockopt(mnl_socket_get_fd(g.socket_.get()), SOL_SOCKET, SO_RCVTIMEO, &patience,
                  sizeof patience);

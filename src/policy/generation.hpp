@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The generation of the kernel's nf_tables rules in this network
-// namespace: a number that changes with every change to the rules, by any program.
+// SPDX-License-Identifier: ISC
+// The generation of the kernel's nf_tables rules in this network namespace: a number that changes
+// with every change to the rules, by any program.
 #pragma once
 
 #include "util/result.hpp"

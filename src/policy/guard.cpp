@@ -155,14 +155,14 @@ std::string expected_version(pfsync::Expected dialect) {
                        wires(*dialect));
 }
 
-std::string version_spoken(Bytes payload, std::optional<pfsync::Dialect>& spoken) {
+std::string version_used(Bytes payload, std::optional<pfsync::Dialect>& used_dialect) {
     const std::uint8_t version = payload[pfsync::common::header::version];
     if (const auto shown = pfsync::detect(payload))
-        spoken = shown;
+        used_dialect = shown;
     const auto known = pfsync::dialects_of(version);
     std::string name;
-    if (spoken && version == pfsync::version_of(*spoken))
-        name = wires(*spoken);
+    if (used_dialect && version == pfsync::version_of(*used_dialect))
+        name = wires(*used_dialect);
     else if (known.size() == 1)
         name = wires(known.front());
     else if (!known.empty())
@@ -173,7 +173,7 @@ std::string version_spoken(Bytes payload, std::optional<pfsync::Dialect>& spoken
 } // namespace
 
 std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
-                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken) {
+                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& used_dialect) {
     const bool ipv6 = !inner.empty() && inner[0] >> 4U == 6;
     switch (verdict) {
     case Verdict::wrong_source:
@@ -190,7 +190,7 @@ std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
                            inner[ipv6 ? 6 : 9], net::kPfsync);
     case Verdict::pfsync_bad_version:
         return fmt::format("it speaks pfsync version {}, and {}",
-                           version_spoken(inner.subspan(ipv6 ? kIp6Size : kIp4Size), spoken),
+                           version_used(inner.subspan(ipv6 ? kIp6Size : kIp4Size), used_dialect),
                            expected_version(dialect));
     default:
         return fmt::format("its packets are malformed ({})", to_string(verdict));

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Checks each inner packet that the tunnel delivers.
+// SPDX-License-Identifier: ISC
+// Checks each inner packet that the tunnel delivers.
 //
 //     auto [verdict, payload] = check(inner, {sa.inner_src, sa.inner_dst});
 //     counters.add(verdict);
@@ -60,10 +61,10 @@ Checked check(Bytes inner, const Selectors& selectors,
               pfsync::Expected dialect = pfsync::kOwnDialect);
 
 // For users: what was wrong with a packet refused with this verdict. "it speaks pfsync version 5
-// (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)" `spoken`: the dialect seen
-// in the peer's packets; only those with full states show it.
+// (freebsd-1400), and version 6 was expected (wire=encsync or openbsd)" `used_dialect`: the dialect
+// seen in the peer's packets; only those with full states show it.
 std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
-                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& spoken);
+                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& used_dialect);
 
 struct GuardCounters {
     std::array<std::uint64_t, kVerdicts> verdicts{};

@@ -19,17 +19,17 @@ namespace {
 constexpr const char* kTable = "inet encsync";
 // Before defragmentation (-400) and everything else.
 constexpr int kFirst = -450;
-// Of several programs that set up a firewall at once, each is done some time.
+// If other programs change rules at the same time, this many attempts are made.
 constexpr int kTries = 20;
 // "raw": before conntrack (-200).
 constexpr int kRaw = -300;
-// Behind source NAT (100), and before conntrack confirms the flow.
+// After source NAT (100), and before conntrack confirms the flow.
 constexpr int kBehindNat = 101;
 
 constexpr std::array<const char*, 4> kCounters{"not_through_tunnel_in", "not_through_tunnel_out",
                                                "not_through_tunnel_forward", "tap_copies"};
 
-// What nft reads must not be of an administrator's typing error.
+// No name from the configuration may change the meaning of nft's input.
 bool is_interface_name(const std::string& name) {
     return !name.empty() && name.size() < IFNAMSIZ &&
            std::all_of(name.begin(), name.end(), [](unsigned char c) {
@@ -49,8 +49,8 @@ std::string match_ports(const char* side, const std::vector<std::uint16_t>& port
     return fmt::format("udp {} {{ {} }} ", side, fmt::join(ports, ", "));
 }
 
-// Datagrams from one end to the other. Some restriction there always is: with any address and
-// any port on both sides the rule would untrack all UDP.
+// Datagrams from one end to the other. The match is never empty: with any address and any port on
+// both sides the rule would untrack all UDP.
 std::string untrack(const Tunnel& t, bool outbound) {
     const auto& [from, to] = outbound ? std::tie(t.left, t.right) : std::tie(t.right, t.left);
     const auto& [from_ports, to_ports] =
@@ -79,8 +79,8 @@ std::string drop(const std::string& match, const char* counter) {
                        counter);
 }
 
-// Kernel ESP: what came out of this peer's states, and what goes to where its policy is. nft
-// knows the state of what comes in only.
+// Kernel ESP: packets from this peer's inbound states, and packets to where its policy applies. nft
+// can match the state of inbound packets only.
 std::string through_tunnel(const RulesetOptions& options, bool outbound) {
     std::string rules;
     for (const Tunnel& t : options.tunnels) {
@@ -95,7 +95,23 @@ std::string through_tunnel(const RulesetOptions& options, bool outbound) {
     return rules;
 }
 
-// What waits there has its final addresses, and is in no table yet.
+std::string on_cables(const RulesetOptions& options, bool outbound) {
+    std::string rules;
+    for (const Cable& c : options.cables) {
+        const bool v6 = c.left.is_v6();
+        const net::Address& to = !outbound || c.multicast ? c.destination : c.right;
+        rules += fmt::format(
+            "        {} \"{}\" {}{}{}{} {} accept\n", outbound ? "oifname" : "iifname", c.interface,
+            match_address("saddr", outbound ? c.left : c.right), match_address("daddr", to),
+            outbound ? ""
+            : v6     ? "ip6 hoplimit 255 "
+                     : "ip ttl 255 ip frag-off & 0x3fff == 0 ",
+            v6 ? "ip6 nexthdr" : "ip protocol", net::kPfsync);
+    }
+    return rules;
+}
+
+// The queued packets have their final addresses, and are not in the conntrack table yet.
 std::string defer(const RulesetOptions& options) {
     if (!options.defer_queue)
         return {};
@@ -110,7 +126,7 @@ std::string defer(const RulesetOptions& options) {
     return chain("first_packets", "postrouting", kBehindNat, rules);
 }
 
-// No packet passes through it; that it is there makes the kernel register conntrack's hooks.
+// No packet passes through this chain; its rule makes the kernel register conntrack's hooks.
 std::string track(const RulesetOptions& options) {
     return options.track ? "    chain track {\n        ct state invalid\n    }\n" : "";
 }
@@ -151,24 +167,25 @@ std::string ruleset_text(const RulesetOptions& options) {
         in += untrack(t, false);
         out += untrack(t, true);
     }
-    // Kernel ESP shows packets on syncdev itself, and keeping them out of conntrack is up to us.
+    // Kernel ESP and cables show packets on an interface, and they must be kept out of conntrack
+    // here.
     const bool kernel =
         std::ranges::any_of(options.tunnels, [](const Tunnel& t) { return t.reqid.has_value(); });
     const std::string tap =
         kernel ? "" : drop(fmt::format("iifname \"{}\" ", options.syncdev), "tap_copies");
-    if (kernel)
+    if (kernel || !options.cables.empty())
         for (std::string* rules : {&in, &out})
             *rules += fmt::format("        meta l4proto {} notrack\n", net::kPfsync);
-    const std::string delivered = through_tunnel(options, false);
+    const std::string delivered = through_tunnel(options, false) + on_cables(options, false);
     return fmt::format("table {} {{\n", kTable) + counters +
            chain("receive", "prerouting", kFirst,
                  tap + delivered + drop("", "not_through_tunnel_in")) +
-           // Once more behind defragmentation: the protocol of a packet may lie in a later
-           // fragment.
+           // Again after defragmentation: the upper-layer protocol may be in a later fragment.
            chain("receive_whole", "input", kFirst, delivered + drop("", "not_through_tunnel_in")) +
            chain("forward", "forward", kFirst, drop("", "not_through_tunnel_forward")) +
            chain("send", "output", kFirst,
-                 through_tunnel(options, true) + drop("", "not_through_tunnel_out")) +
+                 through_tunnel(options, true) + on_cables(options, true) +
+                     drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
            chain("own_tunnel_out", "output", kRaw, out) + defer(options) + track(options) + "}\n";
 }
@@ -176,7 +193,7 @@ std::string ruleset_text(const RulesetOptions& options) {
 struct Ruleset::Impl {
     explicit Impl(Generation g) : generation(std::move(g)) {}
 
-    // Runs commands; their output, or the first line of nft's complaint.
+    // Runs commands; returns their output, or the first line of nft's error.
     Result<std::string> run(const std::string& commands, unsigned flags = 0) {
         nft_ctx_output_set_flags(nft.get(), flags);
         const int failed = nft_run_cmd_from_buffer(nft.get(), commands.c_str());
@@ -203,8 +220,8 @@ struct Ruleset::Impl {
         // Added first, so that deleting it cannot fail; all three in one transaction.
         const std::string commands =
             fmt::format("add table {0}\ndelete table {0}\n{1}", kTable, ruleset_text(options));
-        // What the kernel lists afterwards is what verify() compares with, so nobody else may have
-        // changed anything between: then the generation has moved by more than our one step.
+        // verify() compares with the kernel's listing after the change, so no other program may
+        // have changed anything in between: then the generation has increased by more than one.
         for (int tries = 0; tries < kTries; tries++) {
             auto first = generation.read();
             if (!first)
@@ -225,10 +242,10 @@ struct Ruleset::Impl {
         return Error{"nftables: others change the rules faster than ours can be put in place"};
     }
 
-    // What the kernel has counted in the table that is there now.
+    // The counters of the current table in the kernel.
     Result<Counts> current() {
-        // Not `list counters`: nft 1.0.6 would read every table and set there is for it, and begin
-        // again whenever somebody changes one.
+        // Not `list counters`: for that, nft 1.0.6 would read every table and set, and begin again
+        // whenever another program changes one.
         auto json = run(fmt::format("list table {}", kTable), NFT_CTX_OUTPUT_JSON);
         if (!json)
             return json.error();
@@ -247,11 +264,11 @@ struct Ruleset::Impl {
         void operator()(nft_ctx* c) const { nft_ctx_free(c); }
     };
     std::unique_ptr<nft_ctx, Free> nft;
-    std::string installed_text; // as the kernel lists it
-    std::uint32_t checked = 0;  // the generation in which it was found in place
-    bool in_place = true;       // what verify() found in that generation
-    Counts before;              // of tables that are gone
-    Counts seen;                // of the present one, when last read
+    std::string installed_text; // as listed by the kernel
+    std::uint32_t checked = 0;  // the generation that was last compared
+    bool in_place = true;       // the result of that comparison
+    Counts before;              // of former tables
+    Counts seen;                // of the current one, when last read
 };
 
 Ruleset::Ruleset(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -260,7 +277,7 @@ Ruleset& Ruleset::operator=(Ruleset&&) noexcept = default;
 Ruleset::~Ruleset() = default;
 
 Result<Ruleset> Ruleset::install(RulesetOptions options) {
-    // Asked first: libnftables exits the process where it cannot open its socket.
+    // Tried first: libnftables exits the process if it cannot open its socket.
     auto generation = Generation::open();
     if (!generation)
         return generation.error();
@@ -281,11 +298,14 @@ Result<void> Ruleset::change(RulesetOptions options) {
     for (const Tunnel& t : options.tunnels)
         if (!t.interface.empty() && !is_interface_name(t.interface))
             return Error{fmt::format("nftables: \"{}\" is no interface name", t.interface)};
+    for (const Cable& c : options.cables)
+        if (!is_interface_name(c.interface))
+            return Error{fmt::format("nftables: \"{}\" is no interface name", c.interface)};
     const RulesetOptions old = std::exchange(impl_->options, std::move(options));
     auto done = reinstall();
     if (done)
         return done;
-    // Which part of it does the kernel not have?
+    // Find out which part of it the kernel lacks.
     RulesetOptions rest = std::exchange(impl_->options, old);
     if (rest.defer_queue) {
         rest.defer_queue.reset();
@@ -298,7 +318,7 @@ Result<void> Ruleset::change(RulesetOptions options) {
 }
 
 Result<void> Ruleset::reinstall() {
-    // What was counted up to now, if it is there still.
+    // Keep the counters of the former table, if it still exists.
     if (!impl_->installed_text.empty())
         if (auto now = impl_->current(); now)
             for (const auto& [name, packets] : *now)
@@ -327,7 +347,7 @@ Result<RulesetStatus> Ruleset::status() {
         return in_place.error();
     RulesetStatus out;
     out.installed = *in_place;
-    // Where it is gone, what was seen last stands.
+    // If the table is gone, the counters last read remain.
     if (auto now = impl_->current(); now)
         for (const auto& [name, packets] : *now)
             impl_->seen[name] = std::max(impl_->seen[name], packets);

@@ -6,19 +6,20 @@
 //     each second: auto in_place = ruleset->verify(); if (in_place && !*in_place)
 //     ruleset->reinstall();
 //
-// One table, `inet encsync`, replaced as a whole in one transaction. What the tunnel delivers in
-// userspace never passes it: userspace ESP hands packets to the daemon, not to the kernel's IP
-// stack. What kernel ESP delivers does, on syncdev, with its state still known (nft(8), "ipsec
-// expression"). The copies for tcpdump that the daemon writes into its TUN device do pass, and end
-// here, counted apart. Our own IKE and ESP datagrams are kept out of conntrack.
+// The exception are cables, whose packets pass on their interface, between their two addresses.
+//
+// One table, `inet encsync`, replaced as a whole in one transaction. Packets that userspace ESP
+// delivers never pass it: they go to the daemon, not to the kernel's IP stack. Packets that kernel
+// ESP delivers do, on syncdev, with their state still known (nft(8), "ipsec expression"). The
+// copies for tcpdump that the daemon writes into its TUN device also do, and are dropped here, with
+// a counter of their own. Our own IKE and ESP datagrams are kept out of conntrack.
 //
 // The hooks run before defragmentation (priority -450), so fragments are dropped one by one. A
 // rule of another table can drop more, but cannot let pass what this one drops. Programs with
-// CAP_NET_RAW that use packet sockets see and send frames beneath netfilter; no ruleset stops
-// those.
+// CAP_NET_RAW that use packet sockets see and send frames below netfilter; no ruleset stops those.
 //
-// Stopping the daemon leaves the table in place: what speaks protocol 240 on this machine later
-// is not exposed by accident. `nft delete table inet encsync` takes it away.
+// The table stays in place when the daemon stops: other programs that use protocol 240 on this
+// machine are not exposed by accident. `nft delete table inet encsync` removes it.
 #pragma once
 
 #include "net/address.hpp"
@@ -35,24 +36,35 @@ namespace encsync::policy {
 
 // The outer datagrams between a conn's left and right.
 struct Tunnel {
-    std::string interface {}; // on which alone they come and go; empty: on any
-    net::Address left, right; // of one family; unspecified: any of it
+    std::string interface {}; // the only one for them; empty: any
+    net::Address left, right; // of one family; unspecified: any address of it
     std::vector<std::uint16_t> left_ports{500, 4500};
     std::vector<std::uint16_t> right_ports{500, 4500}; // empty: any (a peer behind NAT)
-    // With kernel ESP: what its states and policies have. Packets of protocol 240 then pass
-    // syncdev, inwards only out of a state of this reqid.
+    // With kernel ESP: the reqid of its states and policies. Packets of protocol 240 then pass
+    // syncdev, inbound only if they come from a state with this reqid.
     std::optional<std::uint32_t> reqid{};
+};
+
+// Plain pfsync between left and right on one interface: the only protocol 240 that is let pass in
+// clear. Inbound only whole packets from right to `destination`, with TTL 255.
+struct Cable {
+    std::string interface;
+    net::Address left, right; // of one family
+    net::Address destination; // of what right sends: left, or the multicast group
+    bool multicast = false;   // what left sends goes there, too; else to right
 };
 
 struct RulesetOptions {
     std::string syncdev = "enc0";
-    std::vector<Tunnel> tunnels;
-    // The NFQUEUE in which the first packets of new flows wait (defer). While nobody has it open
-    // they pass. Not those of loopback, to groups, of pfsync, or from these UDP ports.
+    std::vector<Tunnel> tunnels{};
+    std::vector<Cable> cables{};
+    // The NFQUEUE in which the first packets of new flows wait (defer). While no program has it
+    // open they pass. Packets of loopback, to multicast groups, of pfsync, or from these UDP ports
+    // never wait.
     std::optional<std::uint16_t> defer_queue{};
     std::vector<std::uint16_t> own_ports{};
-    // The kernel tracks flows of a network namespace only while some rule there asks for it: here
-    // is one.
+    // The kernel tracks flows of a network namespace only while some rule there needs conntrack:
+    // adds one.
     bool track = false;
 };
 
@@ -65,17 +77,17 @@ struct RulesetStatus {
 
 class Ruleset {
   public:
-    // Errors: an interface name that is none, missing permission, a kernel without nf_tables, or,
-    // with defer_queue, without its queue.
+    // Errors: an invalid interface name, missing permission, a kernel without nf_tables, or, with
+    // defer_queue, without nft_queue.
     static Result<Ruleset> install(RulesetOptions options);
     Ruleset(Ruleset&&) noexcept;
     Ruleset& operator=(Ruleset&&) noexcept;
     ~Ruleset();
 
-    // Still there and unchanged? Cheap: one question for the generation of the kernel's rules;
-    // the table is read only if that has moved.
+    // Whether it is still there and unchanged. Cheap: reads the generation of the kernel's rules;
+    // the table is read only if that has changed.
     Result<bool> verify();
-    // Puts it back. Counters go on from where status() last saw them.
+    // Puts it back. Counters continue from their values at the last status().
     Result<void> reinstall();
     // Replaces it, for other peers or another interface.
     Result<void> change(RulesetOptions options);
@@ -91,7 +103,7 @@ class Ruleset {
     std::unique_ptr<Impl> impl_;
 };
 
-// The same text without a kernel.
+// The same text, without asking the kernel.
 std::string ruleset_text(const RulesetOptions& options);
 
 } // namespace encsync::policy

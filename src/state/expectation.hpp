@@ -31,7 +31,7 @@ struct Expectation {
     std::uint16_t nat_port = 0;
     Address nat_address;       // what the helper had seen before it changed the packet
     FunctionName function;     // what sets the new flow up ("nat-follow-master")
-    std::uint32_t timeout = 0; // seconds left when last heard of
+    std::uint32_t timeout = 0; // seconds left at its last event
 
     // Two with equal names are the same expectation, even if other fields differ.
     auto name() const { return std::tie(tuple, mask, mask_port, proto); }

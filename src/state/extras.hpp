@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Data that only a few flows have: labels, a helper, a special
-// lifetime, a zone for replies, SCTP's verification tags.
+// SPDX-License-Identifier: ISC
+// Data that only a few flows have: labels, a helper, a special lifetime, a zone for replies, SCTP's
+// verification tags.
 //
 //     flow.extras.labels = with_label(flow.extras.labels, 3);
 //     flow.extras.helper = *Name::of("ftp");

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC A flow: the common form of a state, independent of the kernel and of
-// the pfsync dialect.
+// SPDX-License-Identifier: ISC
+// A flow: the common form of a state, independent of the kernel and of the pfsync dialect.
 //
 // Addresses are in network order, ports and all other numbers in host order. Nothing here owns
 // memory; a Flow is a value.
@@ -72,8 +72,8 @@ struct Flow {
     Tuple reply;
     StateId id;
     std::uint32_t mark = 0;    // conntrack mark
-    std::uint32_t timeout = 0; // seconds left when last heard of
-    std::uint32_t age = 0;     // seconds since creation, when last heard of
+    std::uint32_t timeout = 0; // seconds left at its last event
+    std::uint32_t age = 0;     // seconds since creation, at its last event
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
     // Fields that the table did not report keep their earlier values. An event contains only

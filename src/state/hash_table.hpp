@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC The hash table of the index, private to this folder: maps a 32-bit
-// keyed hash to a slot, 8 bytes an entry. The caller knows what is in a slot; find() calls back to
-// compare.
+// SPDX-License-Identifier: ISC
+// The hash table of the index, private to this folder: maps a 32-bit keyed hash to a slot, 8 bytes
+// an entry. The caller knows what is in a slot; find() calls back to compare.
 //
 //     table.insert(hash, slot);
 //     Slot s = table.find(hash, [&](Slot c) { return key_of(c) == key; });

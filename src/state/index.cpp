@@ -15,12 +15,8 @@
 namespace encsync::state {
 
 static_assert(crypto_shorthash_KEYBYTES == std::tuple_size_v<Seed>);
-static_assert(sizeof(Record) == 48);
 
 namespace {
-
-constexpr std::uint32_t kChunkBits = 10;
-constexpr std::uint32_t kChunkSize = 1U << kChunkBits;
 
 std::uint64_t siphash(const std::uint8_t* data, std::size_t size, const Seed& seed) {
     std::array<std::uint8_t, crypto_shorthash_BYTES> out;
@@ -118,22 +114,22 @@ static_assert(sizeof(Tuples<4>) == 28 && sizeof(Tuples<16>) == 76);
 // A chunk holds flows of one family, so that the slot number suffices to find its tuples. Exactly
 // one of v4 and v6 is set. In an unused slot, Record::mark is the next link of the free list.
 struct Chunk {
-    std::unique_ptr<Record[]> records;
+    std::unique_ptr<std::byte[]> records;
     std::unique_ptr<Tuples<4>[]> v4;
     std::unique_ptr<Tuples<16>[]> v6;
     std::unique_ptr<std::array<std::uint64_t, kChunkSize / 64>> used;
 
-    explicit Chunk(Family family)
-        : records(std::make_unique<Record[]>(kChunkSize)),
+    Chunk(Family family, std::size_t record_size)
+        : records(std::make_unique_for_overwrite<std::byte[]>(kChunkSize * record_size)),
           used(std::make_unique<std::array<std::uint64_t, kChunkSize / 64>>()) {
         if (family == Family::inet)
             v4 = std::make_unique<Tuples<4>[]>(kChunkSize);
         else
             v6 = std::make_unique<Tuples<16>[]>(kChunkSize);
     }
-    std::size_t memory_bytes() const {
+    std::size_t memory_bytes(std::size_t record_size) const {
         return sizeof(Chunk) + sizeof *used +
-               kChunkSize * (sizeof(Record) + (v4 ? sizeof v4[0] : sizeof v6[0]));
+               kChunkSize * (record_size + (v4 ? sizeof v4[0] : sizeof v6[0]));
     }
 };
 
@@ -141,20 +137,21 @@ struct Chunk {
 
 struct Index::Impl {
     Seed seed;
+    Layout layout;
     HashTable by_key, by_id;
     std::vector<Chunk> chunks;
     std::unordered_map<Slot, Extras> extras;    // none that is empty
     std::map<std::uint16_t, std::size_t> zones; // flows in each zone but 0
     Slot free4 = kNoSlot, free6 = kNoSlot;      // heads of the free lists
 
-    explicit Impl(const Seed& s) : seed(s) {}
+    Impl(const Seed& s, Layout l) : seed(s), layout(l) {}
 
     Chunk& chunk(Slot slot) { return chunks[slot >> kChunkBits]; }
     const Chunk& chunk(Slot slot) const { return chunks[slot >> kChunkBits]; }
     static std::uint32_t place(Slot slot) { return slot & (kChunkSize - 1); }
 
-    Record& record(Slot slot) { return chunk(slot).records[place(slot)]; }
-    const Record& record(Slot slot) const { return chunk(slot).records[place(slot)]; }
+    std::byte* at(Slot slot) const { return &chunk(slot).records[place(slot) * layout.size]; }
+    Record& record(Slot slot) const { return *std::launder(reinterpret_cast<Record*>(at(slot))); }
 
     bool used(Slot slot) const {
         return slot >> kChunkBits < chunks.size() &&
@@ -188,9 +185,9 @@ struct Index::Impl {
         Slot& head = free_list(family);
         if (head == kNoSlot) {
             const Slot first = static_cast<Slot>(chunks.size()) << kChunkBits;
-            chunks.emplace_back(family);
+            chunks.emplace_back(family, layout.size);
             for (std::uint32_t n = 0; n < kChunkSize; n++)
-                chunks.back().records[n].mark = n + 1 < kChunkSize ? first + n + 1 : kNoSlot;
+                layout.make(at(first + n))->mark = n + 1 < kChunkSize ? first + n + 1 : kNoSlot;
             head = first;
         }
         const Slot slot = head;
@@ -202,13 +199,12 @@ struct Index::Impl {
     void give_back(Slot slot) {
         Slot& head = free_list(chunk(slot).v4 ? Family::inet : Family::inet6);
         flip_used(slot);
-        record(slot) = {};
-        record(slot).mark = head;
+        layout.make(at(slot))->mark = head;
         head = slot;
     }
 };
 
-Index::Index(const Seed& seed) : impl_(std::make_unique<Impl>(seed)) {}
+Index::Index(const Seed& seed, Layout layout) : impl_(std::make_unique<Impl>(seed, layout)) {}
 Index::~Index() = default;
 Index::Index(Index&&) noexcept = default;
 Index& Index::operator=(Index&&) noexcept = default;
@@ -234,13 +230,14 @@ std::pair<Slot, bool> Index::insert(const Flow& flow, std::uint32_t expires,
         return {there, false};
 
     const Slot slot = impl_->take(flow.key.family);
+    if (chunks_.size() < impl_->chunks.size())
+        chunks_.push_back(impl_->chunks.back().records.get());
     Chunk& c = impl_->chunk(slot);
     if (c.v4)
         c.v4[Impl::place(slot)].set(flow.key, flow.reply);
     else
         c.v6[Impl::place(slot)].set(flow.key, flow.reply);
-    Record& r = impl_->record(slot);
-    r = {};
+    Record& r = *impl_->layout.make(impl_->at(slot));
     r.id = flow.id;
     r.mark = flow.mark;
     r.expires = expires;
@@ -399,9 +396,10 @@ std::size_t Index::size() const {
 
 std::size_t Index::memory_bytes() const {
     std::size_t n = sizeof(Impl) + impl_->by_key.memory_bytes() + impl_->by_id.memory_bytes() +
-                    (impl_->chunks.capacity() - impl_->chunks.size()) * sizeof(Chunk);
+                    (impl_->chunks.capacity() - impl_->chunks.size()) * sizeof(Chunk) +
+                    chunks_.capacity() * sizeof chunks_[0];
     for (const Chunk& c : impl_->chunks)
-        n += c.memory_bytes();
+        n += c.memory_bytes(impl_->layout.size);
     // A node of the map is its value, a link and what the allocator adds.
     return n + impl_->extras.size() * (sizeof(std::pair<const Slot, Extras>) + 24) +
            impl_->extras.bucket_count() * sizeof(void*);

@@ -6,6 +6,9 @@
 //     index.record(slot).mark = 7;                   // other parts get the index as const
 //     for (const Slot slot : index.slots()) ...
 //
+// Index keeps records of the type Record; IndexOf<R> those of a type derived from it, with what the
+// user of the index remembers of each flow.
+//
 // Memory: a Record plus 28 bytes (IPv4) or 76 (IPv6) of tuples and about 20 bytes of hash tables
 // per flow, the first two in chunks that never move, so growing never copies the records. Both hash
 // tables are keyed with the secret seed, so an attacker who chooses tuples or ids cannot choose
@@ -17,10 +20,13 @@
 #include "state/flow.hpp"
 
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,6 +35,9 @@ namespace encsync::state {
 using Seed = std::array<std::uint8_t, 16>;
 using Slot = std::uint32_t;
 inline constexpr Slot kNoSlot = UINT32_MAX;
+// A chunk holds the flows of this many consecutive slots.
+inline constexpr std::uint32_t kChunkBits = 10;
+inline constexpr std::uint32_t kChunkSize = 1U << kChunkBits;
 
 // The progress of a flow, and other changing fields on which all nodes must agree.
 struct Progress {
@@ -38,46 +47,17 @@ struct Progress {
     std::uint8_t term = 0; // how often its owner has changed
 };
 
-// The status of a flow at this node.
-struct Standing {
-    bool absent : 1 = false;       // not in the table: refused, or its timer ran out
-    bool ended : 1 = false;        // absent, and perhaps because its traffic ended here
-    bool copy_timer : 1 = false;   // live here, but its timer is still a copy's
-    bool handed_over : 1 = false;  // given to its owner, who has not spoken of it yet
-    bool delayed : 1 = false;      // live here, but for less than `delay`
-    bool unconfirmed : 1 = false;  // announced before the table has it
-    bool address_lost : 1 = false; // live here, but its table entry left with an address
-    bool dump_mark : 1 = false;    // toggles with each dump that names it
+// A flow, but for its tuples and extras. The times are seconds of the user's clock.
+struct Record : Progress {
+    StateId id;                // changed by rename() only
+    std::uint32_t created = 0; // may be "negative" (wraps)
+    std::uint32_t expires = 0;
 };
-
-// What the sync engine remembers beside each flow, for itself (src/sync says what it means). Bit n
-// of a mask is peer n.
-struct LocalState {
-    std::uint32_t expires = 0; // second of the engine's clock
-    std::uint16_t known = 0;   // peers that have been told of this flow
-    std::uint16_t queued = 0;  // peers for which an update of it is queued
-    std::uint16_t full = 0;    // of those, the ones that need the full state
-    std::uint16_t waiting = 0; // of those queued, whose update may wait for more changes
-    std::uint8_t epoch = 0;    // the bulk update of the owner in which it was last named
-    Standing is;
-    std::uint8_t changes = 0; // in the update that waits
-    bool liberal = false;     // its entry checks no TCP sequence numbers
-};
-
-// A flow, but for its tuples and extras.
-struct Record : Progress, LocalState {
-    StateId id;                   // changed by rename() only
-    std::uint32_t created = 0;    // second of the engine's clock; may be "negative" (wraps)
-    std::uint16_t suppressed = 0; // peers that are not to hear of it, or not yet
-    std::uint8_t owner = 0xff;    // the peer whose flow this copy is; 0xff: live here
-    std::uint8_t missing : 4 = 0; // why the table does not hold this copy; 0: it does
-    std::uint8_t refused : 4 = 0; // a copy that is kept out of the table: 1 + table::Ignored
-};
-static_assert(sizeof(Record) == 48);
+static_assert(sizeof(Record) == 32);
 
 class Index {
   public:
-    explicit Index(const Seed& seed);
+    explicit Index(const Seed& seed) : Index(seed, kLayout<Record>) {}
     ~Index();
     Index(Index&&) noexcept;
     Index& operator=(Index&&) noexcept;
@@ -133,9 +113,38 @@ class Index {
     std::size_t size() const;
     std::size_t memory_bytes() const; // all memory that the index has allocated
 
+  protected:
+    // Of the records' type, which begins with a Record.
+    struct Layout {
+        std::size_t size;
+        Record* (*make)(void* at);
+    };
+    template<class R>
+    static constexpr Layout kLayout{sizeof(R), [](void* at) -> Record* { return new (at) R{}; }};
+    Index(const Seed& seed, Layout layout);
+    // The record of a slot, where each has this size.
+    std::byte* at(Slot slot, std::size_t size) const {
+        assert(used(slot));
+        return &chunks_[slot >> kChunkBits][(slot & (kChunkSize - 1)) * size];
+    }
+
   private:
+    std::vector<std::byte*> chunks_; // the records of each chunk, owned by impl_
     struct Impl;
     std::unique_ptr<Impl> impl_;
+};
+
+template<class R>
+class IndexOf : public Index {
+    static_assert(std::is_base_of_v<Record, R> && std::is_trivially_destructible_v<R> &&
+                  alignof(R) <= alignof(std::max_align_t));
+
+  public:
+    explicit IndexOf(const Seed& seed) : Index(seed, kLayout<R>) {}
+    R& record(Slot slot) { return *std::launder(reinterpret_cast<R*>(at(slot, sizeof(R)))); }
+    const R& record(Slot slot) const {
+        return *std::launder(reinterpret_cast<const R*>(at(slot, sizeof(R))));
+    }
 };
 
 class Index::Slots {

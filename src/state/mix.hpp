@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC A fast mix of 64-bit words, the same on every machine. Not keyed, so
-// no protection if an attacker chooses the input.
+// SPDX-License-Identifier: ISC
+// A fast mix of 64-bit words, the same on every machine. Not keyed, so no protection if an attacker
+// chooses the input.
 //
 //     h = fold(word ^ kMix[0], other ^ kMix[1]);
 #pragma once

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC The flows that are not sent to peers: the option nosync, for all
-// peers or for one.
+// SPDX-License-Identifier: ISC
+// The flows that are not sent to peers: the option nosync, for all peers or for one.
 //
 //     const NoSync nosync({NoSyncRule{.mark = MarkMatch{0x10, 0xf0}}});
 //     if (nosync.matches(flow)) ...      // not to be announced

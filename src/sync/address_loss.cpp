@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "sync/address_loss.hpp"
 
+#include "sync/merge.hpp"
+
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
@@ -14,20 +16,21 @@ constexpr int kAtATime = 20'000;   // flows a call
 } // namespace
 
 bool AddressLoss::keep(Slot slot) {
-    if (is_closed(ctx_, slot) || !ctx_.table.address_left(ctx_.flow(slot)))
+    if (is_closed(ctx_.index.key(slot).proto, ctx_.record(slot)) ||
+        !ctx_.table.address_left(ctx_.flow(slot)))
         return false;
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     local.is = {.delayed = local.is.delayed, .address_lost = true, .dump_mark = local.is.dump_mark};
     waiting_.add(ctx_.now + kPatience, ctx_.index, slot);
-    ctx_.counters.stranded++;
+    ctx_.counters.address_lost++;
     return true;
 }
 
 void AddressLoss::settle(Slot slot) {
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const state::Flow flow = ctx_.flow(slot);
     if (!ctx_.table.address_left(flow)) {
-        local.expires = ctx_.seconds + copies_.lifetime(flow);
+        ctx_.flows.set_expires(slot, ctx_.seconds + copies_.lifetime(flow));
         local.is.address_lost = false;
         local.is.absent = true;
         ctx_.table.put(flow, table::Lifetime::natural);

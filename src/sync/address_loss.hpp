@@ -2,21 +2,22 @@
 // Flows that this node's table has forgotten because their address left.
 //
 // When an address or its interface goes away, the kernel forgets every flow that was masqueraded
-// with it, and tells of each removal as of any other. In an orderly failover that is no end: the
-// address moves to another node, and the flows with it. So such a flow stays ours for 5 s, and what
-// has become of the address by then decides:
+// with it, and reports each removal like any other. In an orderly failover the flows do not end:
+// the address moves to another node, and the flows with it. So such a flow stays ours for 5 s, and
+// then it depends on the address:
 //
 // - The flow has an owner elsewhere, because roles have changed: nothing is left to do here. The
 //   new copy is made in the table by its turn (copies.hpp).
 // - The address is back: the flow is put back into the table.
-// - Another node is active, and nobody has told us to be standby: the flow is that node's.
-// - This node is standby and nobody is active yet: it goes on waiting, as long as the flow lives.
-// - Neither: the address is gone for good, and the flow with it. The peers hear so.
+// - Another node is active, and this one was not made standby: the flow becomes that node's.
+// - This node is standby and no node is active yet: it waits on, as long as the flow lives.
+// - Neither: the address is gone for good, and the flow with it. A removal is sent.
 //
 // A connection that was closed already ends at once, like any other flow.
 #pragma once
 
 #include "sync/ownership.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 

@@ -9,7 +9,6 @@ namespace encsync::sync {
 
 using namespace std::chrono_literals;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 using Node = Digest::Node;
 namespace ext = pfsync::extension;
@@ -21,7 +20,7 @@ constexpr Duration kRootInterval = 1s;
 constexpr unsigned kDiffering = 2;
 // Between searches that leave a difference: doubled each time.
 constexpr Duration kSearchPause = 1s, kMaxSearchPause = 32s;
-constexpr Duration kSearchTime = 5s; // then it has got stuck, and begins anew
+constexpr Duration kSearchTime = 5s; // then it is stuck, and starts over
 constexpr Duration kWalkPause = 200ms;
 constexpr std::size_t kMaxRequests = 4096, kMaxAbsent = 4096;
 // Flows that a list may name; hundreds are in a leaf if there are millions.
@@ -33,10 +32,10 @@ constexpr std::size_t kMaxListed = (255 * 4 - ext::list::size) / ext::list::flow
 
 // ---- the hearer ----------------------------------------------------------------------------
 
-// Our copies are what they ought to be, once all that the peer has said is in.
+// Our copies match, once all that the peer has sent is processed.
 bool AntiEntropy::comparable(const Peer& peer) const {
     return peer.extended && peer.in_step && ownership_.settled() && !peer.bulk.requested &&
-           !peer.bulk.arriving && ctx_.index.size() < ctx_.options.max_states;
+           !peer.bulk.arriving && ownership_.has_place(peer);
 }
 
 bool AntiEntropy::receive_root(Peer& peer, const Inbox& inbox, Bytes m) {
@@ -62,7 +61,7 @@ bool AntiEntropy::receive_root(Peer& peer, const Inbox& inbox, Bytes m) {
     c.search_began = ctx_.now;
     peer.counters.repairs++;
     end_search(peer);
-    // Most of it is missing or too much: to ask for each would cost more than to be told all.
+    // Most of it is missing or too much: to request each would cost more than a bulk update.
     if (const std::uint64_t more = std::max<std::uint64_t>(count, copies.count()),
         less = std::min<std::uint64_t>(count, copies.count());
         more - less > std::max<std::uint64_t>(Checks::kMaxAsked, less))
@@ -173,7 +172,7 @@ void AntiEntropy::receive_absent(Peer& peer, const Inbox& inbox, Bytes m) {
     const Slot slot = ctx_.index.find(pfsync::read_id(m));
     if (slot == kNoSlot || ctx_.index.record(slot).owner != peer.id)
         return;
-    // Otherwise it may have been the peer's for a while, and we are still to hear of its end.
+    // Otherwise it may have been the peer's for a while, and its removal is still to come.
     if (!inbox.whole(load_be<std::uint64_t>(&m[ext::absent::since])))
         return;
     if (ctx_.index.record(slot).is.handed_over) { // and so it did not take it: ours again
@@ -292,7 +291,7 @@ bool AntiEntropy::write_sums(Peer& peer, pfsync::Builder& packet) {
     return true;
 }
 
-// Comes last in a packet: so all that waited has been said, here or before.
+// Must come last in a packet, when everything queued has been sent, here or before.
 bool AntiEntropy::write(Peer& peer, const Outstanding& outstanding, pfsync::Builder& packet) {
     Checks& c = peer.checks;
     for (; !c.absent.empty(); c.absent.pop_front()) {

@@ -89,7 +89,7 @@ bool BulkUpdates::write_states(Peer& peer, pfsync::Builder& packet) {
     if (bulk.walked || bulk.pause > ctx_.now)
         return true;
     for (const Slot slot : ctx_.index.slots(bulk.cursor)) {
-        const state::Record& record = ctx_.record(slot);
+        const Record& record = ctx_.record(slot);
         if (!has(record.suppressed, peer.id) && !record.is.ended) {
             if (!peer.protocol->write_state(packet, slot, Item::Kind::bulk))
                 return false;

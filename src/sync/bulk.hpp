@@ -24,7 +24,7 @@ class BulkUpdates {
     // False: the packet is full. `endtime` as in BUS: seconds since it was asked for.
     bool write_start(Peer& peer, pfsync::Builder& packet, std::uint32_t endtime);
     bool write_states(Peer& peer, pfsync::Builder& packet);
-    // `all_arrived`: nothing of it is on its way, so the end may be said.
+    // `all_arrived`: nothing of it is on its way, so the end may be sent.
     bool may_end(const Peer& peer, bool all_arrived) const {
         return peer.bulk.sending && peer.bulk.walked && peer.bulk.again.empty() && all_arrived;
     }

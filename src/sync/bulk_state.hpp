@@ -3,6 +3,7 @@
 #pragma once
 
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,19 +14,19 @@ namespace encsync::sync {
 struct BulkState {
     // ---- to the peer -----------------------------------------------------------------------
     bool sending = false;
-    bool walked = false; // every slot was said once
+    bool walked = false; // every slot was sent once
     bool start_now = false, end_now = false;
-    std::size_t sent = 0;                // states of it that were said
-    state::Slot cursor = state::kNoSlot; // the slot said last
-    std::deque<state::Slot> again;       // lost on the way, to be said before the end is
-    Instant pause{0};                    // the next packet of it not before
-    Instant began{0};                    // when it was asked for
+    std::size_t sent = 0;                // states of it that were sent
+    state::Slot cursor = state::kNoSlot; // the slot sent last
+    std::deque<state::Slot> again;       // lost, to be sent before the end marker is
+    Instant pause;                       // the next packet of it not before
+    Instant began;                       // when it was asked for
 
     // ---- from the peer ---------------------------------------------------------------------
     bool requested = false; // by us, and its end not seen
     bool request_now = false;
     bool arriving = false;
-    Instant asked{0}; // when we asked first
+    Instant asked; // when we asked first
     Instant retry = Instant::max();
     unsigned tries = 0;
     bool gave_up = false;     // the peer has answered no request for all its states

@@ -4,6 +4,7 @@
 
 #include "sync/digest.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 
 #include <deque>
 #include <set>
@@ -16,12 +17,13 @@ struct Checks {
     static constexpr std::size_t kMaxAsked = 4096;
 
     // ---- the peer's flows, our copies ------------------------------------------------------
-    Instant equal{-1};      // when they were last found to be the same; negative: never yet
+    Instant equal = kNever; // when they were last found to be the same
     unsigned differing = 0; // sums in a row that were not
-    // Nodes of its tree asked for and not answered; of those, the ones still to be said.
+    // Nodes of its tree asked for and not answered; of those, the ones still to be sent.
     std::set<Digest::Node> asked;
     std::deque<Digest::Node> questions;
-    Instant search_began{0}, search_pause{0}, search_not_before{0};
+    Instant search_began, search_not_before;
+    Duration search_pause{};
     bool too_many = false; // there was more to ask for than could be
     // The list that is being read.
     struct {
@@ -35,11 +37,11 @@ struct Checks {
     std::set<state::StateId> named;
 
     // ---- our flows, the peer's copies ------------------------------------------------------
-    Instant peer_equal{-1}; // when the peer last found them the same
-    Instant root_due{0};
-    std::set<Digest::Node> wanted; // by the peer, and not said yet
+    Instant peer_equal = kNever; // when the peer last found them the same
+    Instant root_due;
+    std::set<Digest::Node> wanted; // by the peer, and not sent yet
     // Leaves need a walk of the index, one for all that are wanted.
-    Instant walk_not_before{0};
+    Instant walk_not_before;
     struct Listed {
         Digest::Node leaf;
         state::Slot slot; // kNoSlot: the end of the leaf

@@ -4,7 +4,6 @@
 namespace encsync::sync {
 
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 void Clashes::refused(const state::Key& key, table::Refusal refusal) {
@@ -24,7 +23,7 @@ void Clashes::refused(const state::Key& key, table::Refusal refusal) {
 // Of two flows of different owners within reach: whether the first goes before the second.
 bool Clashes::outranks(Slot slot, Slot other) const {
     const Record &a = ctx_.record(slot), &b = ctx_.record(other);
-    if (const bool terms = peers_.tells_terms(a.owner); terms != peers_.tells_terms(b.owner))
+    if (const bool terms = peers_.has_terms(a.owner); terms != peers_.has_terms(b.owner))
         return terms;
     const std::uint8_t sole = peers_.sole_active();
     if ((a.owner == sole) != (b.owner == sole))
@@ -73,7 +72,7 @@ void Clashes::settle_living(Slot slot, Slot held) {
     }
     if (owner != other.owner && !ownership_.settled()) {
         if (owner == kHere) { // the round of Copies tries again
-            state::LocalState& local = ctx_.flows.local(slot);
+            LocalState& local = ctx_.flows.local(slot);
             local.is.copy_timer = local.is.absent = true;
         } else {
             leave_out();

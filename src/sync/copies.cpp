@@ -8,7 +8,6 @@ namespace encsync::sync {
 
 using namespace std::chrono_literals;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 using table::Ignored;
 
@@ -19,8 +18,9 @@ constexpr std::uint32_t kRearmBelow = table::kCopyExtra / 2;
 constexpr Duration kTick = 100ms, kHurryTick = 20ms;
 constexpr std::size_t kTicks = 600; // the whole index once a minute
 constexpr std::size_t kLeastSlice = 64, kHurrySlice = 20'000;
-constexpr std::int32_t kAnswer = 5;     // seconds in which a table says that it refused
-constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
+constexpr std::uint32_t kRoomPause = 60; // seconds until one that found no room is tried again
+constexpr std::int32_t kAnswer = 5;      // seconds within which a table reports a refusal
+constexpr std::int32_t kTimerSlack = 5;  // seconds by which the table's clock and ours may differ
 
 } // namespace
 
@@ -28,19 +28,21 @@ constexpr std::int32_t kTimerSlack = 5; // seconds by which the table's clock an
 
 void Copies::mark_present(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no);
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     local.is = {.handed_over = local.is.handed_over, .delayed = local.is.delayed};
     mark_named(slot);
 }
 
 void Copies::put(Slot slot) {
     const Record& record = ctx_.record(slot);
-    if (record.refused != 0)
+    if (record.refused())
         return keep_out(slot);
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const state::Flow flow = ctx_.flow(slot);
     local.liberal = true;
     if (record.owner == kHere) {
+        if (record.is.absent && !take_room(slot))
+            return;
         state::Flow now = flow;
         if (!record.is.absent) { // the table follows them itself
             now.extras.seq_adjust = {};
@@ -51,14 +53,57 @@ void Copies::put(Slot slot) {
         return;
     }
     const bool anew = record.is.absent;
+    if (anew && !take_room(slot))
+        return;
     ctx_.table.put(flow, table::Lifetime::copy);
     ctx_.flows.set_missing(slot, Missing::no); // or it will be refused once more
     if (anew) {
         mark_named(slot); // a dump that runs may have passed its place
         put_expectations(slot);
     }
-    local.expires = ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra;
+    ctx_.flows.set_expires(slot,
+                           ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra);
     local.is.absent = local.is.ended = false;
+}
+
+// For an entry that is to be made. Without room, a round asks again; a flow that began here, and is
+// live here, needs none.
+bool Copies::take_room(Slot slot) {
+    const Record& record = ctx_.record(slot);
+    if (ctx_.room > 0 || (record.owner == kHere && record.origin == 0)) {
+        ctx_.room--;
+        return true;
+    }
+    wait_for_room(slot);
+    return false;
+}
+
+void Copies::wait_for_room(Slot slot) {
+    ctx_.flows.local(slot).is.absent = true;
+    ctx_.flows.set_missing(slot, Missing::no_room);
+    ctx_.flows.set_expires(slot, ctx_.seconds + kRoomPause);
+}
+
+void Copies::make_room(std::size_t count) {
+    const auto held = [this](const Peer& peer) {
+        return ctx_.flows.copies(peer.id) - ctx_.flows.refused(peer.id) -
+               ctx_.flows.missing(peer.id, Missing::no_room);
+    };
+    const auto all = peers_.all();
+    const auto largest = std::ranges::max_element(all, {}, held);
+    if (largest == all.end())
+        return;
+    for (const Slot slot : ctx_.index.slots()) {
+        const Record& record = ctx_.record(slot);
+        if (count == 0)
+            break;
+        if (record.owner != (*largest).id || record.is.absent)
+            continue;
+        ctx_.table.remove(ctx_.flow(slot));
+        wait_for_room(slot);
+        ctx_.counters.made_room++;
+        count--;
+    }
 }
 
 // Packets set an entry's timer to the natural one, so it is neither what a copy has nor what it was
@@ -84,15 +129,9 @@ std::int32_t Copies::since_moved(Slot slot) const {
 
 // ---- what it expects -----------------------------------------------------------------------
 
-state::Expectation of_master(const Context& ctx, state::Expectation expectation, Slot master) {
-    expectation.master = ctx.index.key(master);
-    expectation.zone = zone_id(expectation.master.zone, ctx.index.extras(master));
-    return expectation;
-}
-
 void Copies::put_expectations(Slot slot) {
     const ExpectationBook& book = ctx_.flows.expectations();
-    if (book.of(slot).empty() || ctx_.record(slot).refused != 0)
+    if (book.of(slot).empty() || ctx_.record(slot).refused())
         return;
     FlowStore::Change change(ctx_.flows, slot);
     change.expire_expectations(ctx_.seconds);
@@ -106,7 +145,7 @@ void Copies::put_expectations(Slot slot) {
 }
 
 void Copies::remove_expectations(Slot slot, const std::vector<state::Expectation>& gone) {
-    if (ctx_.record(slot).refused != 0)
+    if (ctx_.record(slot).refused())
         return; // never put there
     for (const state::Expectation& expectation : gone)
         ctx_.table.unexpect(expectation);
@@ -131,17 +170,16 @@ void Copies::count_refused(PeerId peer, Ignored why) {
 void Copies::judge(Slot slot, bool copy) {
     const Record& record = ctx_.record(slot);
     const std::uint8_t owner = record.owner;
-    if (owner == kHere && record.refused == 0)
+    if (owner == kHere && !record.refused())
         return;
     const auto why = refuses(owner, ctx_.flow(slot));
-    const auto verdict = static_cast<std::uint8_t>(why ? 1 + static_cast<std::uint8_t>(*why) : 0);
-    const std::uint8_t before = record.refused;
-    if (verdict == before)
+    const auto before = record.refused();
+    if (why == before)
         return;
-    ctx_.flows.set_refused(slot, verdict);
+    ctx_.flows.set_refused(slot, why);
     if (why && peers_.is_peer(owner))
         count_refused(owner, *why);
-    if (why && before == 0) {
+    if (why && !before) {
         if (copy && !record.is.absent)
             ctx_.table.remove(ctx_.flow(slot));
         keep_out(slot);
@@ -157,15 +195,16 @@ void Copies::rules_changed(Slot slot) {
 
 bool Copies::is_refused(Slot slot) const {
     const Record& record = ctx_.record(slot);
-    return record.refused != 0 && peers_.owner_alive(record.owner);
+    return record.refused() && peers_.owner_alive(record.owner);
 }
 
 // It lives as long as it would in the table.
 void Copies::keep_out(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no); // it is not to be there
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     local.is.absent = true;
-    local.expires = ctx_.seconds + ctx_.table.natural_timeout(ctx_.flow(slot)) + table::kCopyExtra;
+    ctx_.flows.set_expires(slot, ctx_.seconds + ctx_.table.natural_timeout(ctx_.flow(slot)) +
+                                     table::kCopyExtra);
 }
 
 void Copies::judge_all() {
@@ -199,7 +238,7 @@ void Copies::refresh(Slot slot) {
     if (judging_ && !judge_again(slot))
         return;
     const Record& record = ctx_.record(slot);
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const auto left = static_cast<std::int32_t>(record.expires - ctx_.seconds);
     if (record.owner == kHere) {
         if (!local.is.copy_timer && !local.is.absent)
@@ -207,7 +246,9 @@ void Copies::refresh(Slot slot) {
         const state::Flow flow = ctx_.flow(slot);
         const std::uint32_t natural = ctx_.table.natural_timeout(flow);
         if (local.is.copy_timer) {
-            local.expires = ctx_.seconds + lifetime(flow);
+            if (local.is.absent && !take_room(slot))
+                return;
+            ctx_.flows.set_expires(slot, ctx_.seconds + lifetime(flow));
             ctx_.table.refresh(flow, table::Lifetime::natural);
             ctx_.counters.refreshed++;
             local.is.copy_timer = false;
@@ -219,10 +260,10 @@ void Copies::refresh(Slot slot) {
     }
     if (!peers_.owner_alive(record.owner)) {
         if (local.is.absent && left < 0)
-            lifecycle_.erase(slot); // no table will tell that its time is over
+            lifecycle_.erase(slot); // there will be no event when it times out
         return;
     }
-    if (record.refused != 0)
+    if (record.refused())
         return keep_out(slot);
     const state::Flow flow = ctx_.flow(slot);
     const std::uint32_t natural = ctx_.table.natural_timeout(flow);
@@ -231,7 +272,7 @@ void Copies::refresh(Slot slot) {
     // What was lengthened while its owner was away becomes known as a copy again.
     const bool armed = left > static_cast<std::int32_t>(natural + kRearmBelow) &&
                        left <= static_cast<std::int32_t>(natural + table::kCopyExtra) + kTimerSlack;
-    if (local.is.absent ? left > 0 : armed)
+    if (local.is.absent ? left > 0 || !take_room(slot) : armed)
         return;
     ctx_.table.refresh(flow, table::Lifetime::copy);
     local.liberal = true;
@@ -240,7 +281,7 @@ void Copies::refresh(Slot slot) {
         mark_named(slot);
         put_expectations(slot);
     }
-    local.expires = ctx_.seconds + natural + table::kCopyExtra;
+    ctx_.flows.set_expires(slot, ctx_.seconds + natural + table::kCopyExtra);
     local.is.absent = local.is.ended = false;
     ctx_.counters.refreshed++;
 }
@@ -264,7 +305,7 @@ void Copies::lengthen(PeerId vanished) {
         if (flow.extras.lifetime <= flow.timeout)
             continue;
         ctx_.table.refresh(flow, table::Lifetime::natural);
-        ctx_.flows.local(slot).expires = ctx_.seconds + flow.extras.lifetime;
+        ctx_.flows.set_expires(slot, ctx_.seconds + flow.extras.lifetime);
     }
 }
 

@@ -5,8 +5,8 @@
 //
 // What is not taken from a peer is decided here, too: flows of this firewall itself and those that
 // `ignore` names (Table::refuses), and those that fit the `refuse` of the peer's conn. Such a flow
-// is kept in the index as the peer's, and nowhere else: it is not put into the table, told to
-// nobody, and never becomes our own by a takeover. So the digests of both sides agree. An entry
+// is kept in the index as the peer's, and nowhere else: it is not put into the table, not
+// sent to other peers, and not taken over. So the digests of both sides agree. An entry
 // that this node's own traffic has made is not touched.
 //
 // A round visits every flow once a minute, in slices; in a hurry, all of them at full speed.
@@ -15,6 +15,7 @@
 #include "sync/lifecycle.hpp"
 #include "sync/outbound.hpp"
 #include "sync/suppression.hpp"
+#include "sync/time.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -30,18 +31,21 @@ class Copies {
           suppression_(suppression) {}
 
     // ---- one flow --------------------------------------------------------------------------
-    // Brings the table's entry to what is known of the flow.
+    // Brings the table's entry to what is known of the flow. A copy that the table does not have is
+    // made only where there is room for it (Context::room).
     void put(state::Slot slot);
+    // So many copies of the peer that has most leave the table.
+    void make_room(std::size_t count);
     // The table has it. As what the dump in progress names, or the last one.
     void mark_present(state::Slot slot);
     void mark_named(state::Slot slot) { ctx_.flows.local(slot).is.dump_mark = dump_mark_; }
-    bool is_named(const state::Record& record) const { return record.is.dump_mark == dump_mark_; }
+    bool is_named(const Record& record) const { return record.is.dump_mark == dump_mark_; }
     void begin_dump() { dump_mark_ = !dump_mark_; }
     // Has traffic used this copy? `untouched` as in table::Listener::on_dump_entry().
-    bool has_traffic(const state::Record& record, const state::Flow& flow, bool untouched) const;
+    bool has_traffic(const Record& record, const state::Flow& flow, bool untouched) const;
     // Seconds that the table gives a flow of ours without traffic.
     std::uint32_t lifetime(const state::Flow& flow) const;
-    // Seconds since the table told of this flow of ours; INT32_MAX: its timer is still a copy's.
+    // Seconds since the last event of this flow of ours; INT32_MAX: its timer is still a copy's.
     std::int32_t since_moved(state::Slot slot) const;
 
     // ---- what it expects -------------------------------------------------------------------
@@ -56,9 +60,9 @@ class Copies {
     void judge(state::Slot slot, bool copy);
     // judge() and Suppression::update() after a change of mark, addresses or flags.
     void rules_changed(state::Slot slot);
-    // It is not taken, and its owner lives: so nothing that the table tells makes it ours.
+    // It is not taken, and its owner lives: so no event makes it ours.
     bool is_refused(state::Slot slot) const;
-    // The addresses of this machine have changed: all flows are judged anew.
+    // The addresses of this machine have changed: all flows are checked again.
     void judge_all();
 
     // ---- rounds ----------------------------------------------------------------------------
@@ -70,6 +74,8 @@ class Copies {
     Instant deadline() const { return due_; }
 
   private:
+    bool take_room(state::Slot slot);
+    void wait_for_room(state::Slot slot);
     void refresh(state::Slot slot);
     bool judge_again(state::Slot slot);
     void keep_out(state::Slot slot);
@@ -82,12 +88,8 @@ class Copies {
 
     bool dump_mark_ = false;
     state::Slot cursor_ = state::kNoSlot;
-    Instant due_{0};
+    Instant due_;
     bool hurry_ = false, judging_ = false;
 };
-
-// An expectation as it stands with that flow as its master.
-state::Expectation of_master(const Context& context, state::Expectation expectation,
-                             state::Slot master);
 
 } // namespace encsync::sync

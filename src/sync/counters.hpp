@@ -20,7 +20,7 @@ enum class Refused : std::uint8_t {
     own_creatorid,   // CLR of our own states
     id_clash,        // an id that names another flow here
     table_limit,     // more states than max_states
-    not_owner,       // removal of a flow that is live here or at a third node
+    not_owner,       // removal or replacement of a flow that is live here or at a third node
     no_sync,         // a state that is not to be sent: asked for, or sent all the same
     unknown_state,   // request for a state that is not here
     foreign_session, // SEQ or ACK of a session that is over
@@ -43,6 +43,7 @@ struct Counters {
     std::array<std::uint64_t, table::kRefusals> table_refused{};
     std::uint64_t refreshed = 0; // copies re-armed
     std::uint64_t put_back = 0;  // copies that had vanished
+    std::uint64_t made_room = 0; // copies that left a table without room for this node's own flows
     std::uint64_t clashes = 0;   // own flows that ended, as their NAT port was another flow's
     std::uint64_t relaxed = 0;   // flows whose TCP sequence numbers are no longer checked
     std::uint64_t adopted = 0;   // flows taken over
@@ -52,8 +53,8 @@ struct Counters {
     std::uint64_t defer_over_limit = 0;  // did not wait: too many did
     std::uint64_t defer_unconfirmed = 0; // flows that never began
     std::uint64_t leases_over = 0;       // copies that a pf peer did not mention any more
-    std::uint64_t ambiguous_masters = 0; // expectations of one of two flows, nobody knows which
-    std::uint64_t stranded = 0;          // flows that the table forgot when their address left
+    std::uint64_t ambiguous_masters = 0; // expectations whose master could be either of two flows
+    std::uint64_t address_lost = 0;      // flows that the table forgot when their address left
     // Expectations that came before their master: it never came, or is not to be synced; or too
     // many of them waited.
     std::uint64_t expectations_without_master = 0, expectations_over_limit = 0;
@@ -69,11 +70,14 @@ inline constexpr std::array kCounters = {
         "Copies removed because no owner has named them when all peers were in step"),
     counters::value<&Counters::leases_over>("table", "leases_over", "states",
                                             "Copies that a pf peer has stopped updating"),
-    counters::value<&Counters::stranded>(
-        "table", "stranded", "states",
+    counters::value<&Counters::address_lost>(
+        "table", "address_lost", "states",
         "Own states that the table forgot when their address left this machine"),
     counters::value<&Counters::put_back>("table", "put_back", "states",
                                          "Copies that had vanished from the table"),
+    counters::value<&Counters::made_room>(
+        "table", "made_room", "states",
+        "Copies removed from a table that had no room left for own states"),
     counters::value<&Counters::clashes>(
         "table", "clashes", "states",
         "Own states that ended because another node gave their NAT port to another flow"),
@@ -118,11 +122,11 @@ struct PeerCounters {
     std::uint64_t late_packets = 0; // out of order or seen before: taken as lost
     std::uint64_t lost_packets = 0; // of ours
     std::uint64_t bulks_sent = 0, bulks_received = 0, swept = 0;
-    std::uint64_t checks = 0;        // sums of the peer's flows compared with those of our copies
-    std::uint64_t repairs = 0;       // searches begun because they differed
-    std::uint64_t differing = 0;     // states asked for because of that
-    std::uint64_t removed = 0;       // of those, the ones that the peer did not have
-    std::uint64_t zone_withheld = 0; // flows whose zone its wire cannot say
+    std::uint64_t checks = 0;          // sums of the peer's flows compared with those of our copies
+    std::uint64_t repairs = 0;         // searches begun because they differed
+    std::uint64_t differing = 0;       // states asked for because of that
+    std::uint64_t removed = 0;         // of those, the ones that the peer did not have
+    std::uint64_t zone_suppressed = 0; // flows whose zone its protocol cannot carry
     std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
 };
 
@@ -133,8 +137,8 @@ inline constexpr std::array kPeerCounters = {
                                                "pfsync packets built"),
     counters::value<&PeerCounters::requests>("", "requests", "messages",
                                              "UPD_REQ sent for states that are not known here"),
-    counters::value<&PeerCounters::zone_withheld>(
-        "messages", "zone_withheld", "states",
+    counters::value<&PeerCounters::zone_suppressed>(
+        "messages", "zone_suppressed", "states",
         "States not announced because the peer's dialect cannot say their conntrack zone"),
     counters::value<&PeerCounters::rx_messages>("messages", "rx_messages", "messages",
                                                 "pfsync messages read"),

@@ -14,7 +14,7 @@ namespace {
 constexpr Duration kHold = 20ms;      // as pf does
 constexpr std::size_t kMaxHeld = 128; // likewise
 constexpr Duration kBeginsWithin = 3s;
-constexpr std::size_t kMaxUnconfirmed = 100'000; // a guard against a table that tells nothing
+constexpr std::size_t kMaxUnconfirmed = 100'000; // a guard against a table without events
 
 } // namespace
 
@@ -40,7 +40,7 @@ bool Deferral::defer(const state::Flow& flow, std::uint32_t token) {
     expectations_.master_known(slot);
     outbound_.announce(slot, false);
     unconfirmed_.add(ctx_.now + kBeginsWithin, ctx_.index, slot);
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     waiting_for = static_cast<std::uint16_t>(waiting_for & ~record.suppressed);
     if (waiting_for == 0)
         return false;
@@ -50,7 +50,7 @@ bool Deferral::defer(const state::Flow& flow, std::uint32_t token) {
 }
 
 bool Deferral::waits_for(PeerId peer, Slot slot) const {
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     return record.is.unconfirmed && std::ranges::any_of(deferred_, [&](const Deferred& d) {
                return d.id == record.id && has(d.waiting_for, peer);
            });

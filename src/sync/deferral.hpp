@@ -7,6 +7,7 @@
 #pragma once
 
 #include "sync/table_expectations.hpp"
+#include "sync/time.hpp"
 
 #include <deque>
 
@@ -22,7 +23,7 @@ class Deferral {
     // True: the packet is to wait until Options::release is called with this token, in 20 ms at
     // the latest. False: it may go.
     bool defer(const state::Flow& flow, std::uint32_t token);
-    // The peer is to say when it has the flow.
+    // The peer is to acknowledge the flow (INS_ACK).
     bool waits_for(PeerId peer, state::Slot slot) const;
     void acknowledged(PeerId peer, state::StateId id);
     std::size_t waiting() const { return deferred_.size(); }

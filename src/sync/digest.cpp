@@ -37,18 +37,18 @@ std::uint64_t mix(const state::Extras& extras) {
     return sum;
 }
 
-// As it is said, so that nothing is compared that is not. Their order is nobody's concern.
+// In the form in which they are sent, so that only that is compared. Their order does not matter.
 std::uint64_t mix(const std::vector<ExpectationBook::Entry>& entries) {
     std::uint64_t sum = 0;
     for (const auto& entry : entries) {
         state::Expectation expectation = entry.expectation;
         expectation.timeout = 0;
-        std::array<std::uint8_t, pfsync::extension::expect::size> said{};
-        pfsync::write_expect(said.data(), {}, 0, 0, expectation);
-        static_assert(said.size() % 8 == 0);
+        std::array<std::uint8_t, pfsync::extension::expect::size> wire{};
+        pfsync::write_expect(wire.data(), {}, 0, 0, expectation);
+        static_assert(wire.size() % 8 == 0);
         std::uint64_t one = state::kMix[1];
-        for (std::size_t at = 0; at < said.size(); at += 8)
-            one = fold(one ^ load_be<std::uint64_t>(&said[at]), state::kMix[2]);
+        for (std::size_t at = 0; at < wire.size(); at += 8)
+            one = fold(one ^ load_be<std::uint64_t>(&wire[at]), state::kMix[2]);
         sum += one;
     }
     return sum;
@@ -95,7 +95,7 @@ Digest::Node leaf_of(state::StateId id) {
 std::uint64_t check_of(const state::Index& index, const ExpectationBook& book, state::Slot slot) {
     const state::Record& r = index.record(slot);
     const state::Index::Fingerprint print = index.fingerprint(slot);
-    // A short update carries no flags: who hears it concludes them.
+    // A short update carries no flags: the receiver concludes them.
     const auto flags = static_cast<std::uint8_t>(
         (r.flags | progress_flags(print.proto, r.src_state, r.dst_state)) &
         (state::kSeenReply | state::kAssured));

@@ -8,7 +8,7 @@
 //
 // A tree with 16 children a node and 65,536 leaves; each node is the sum (modulo 2^64) of the
 // checks of the flows below it, kept up with every change, so that asking costs nothing. A leaf
-// follows from the name of a flow alone. Sums are linear: what a peer is not to hear of is summed
+// follows from the id of a flow alone. Sums are linear: what is not sent to a peer is summed
 // apart and subtracted. The checks are not keyed: only nodes that trust each other compare them,
 // and what they guard against is accident.
 #pragma once

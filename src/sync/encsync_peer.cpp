@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The conversation: what is said, and what is heard. encsync_updates.cpp has what an update of a
+// The conversation: what is sent, and what is received. encsync_updates.cpp has what an update of a
 // flow means.
 #include "sync/encsync_peer.hpp"
 
@@ -12,7 +12,6 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using pfsync::Dialect;
 using pfsync::Fault;
 using pfsync::Kind;
 using pfsync::Section;
@@ -65,7 +64,7 @@ Instant EncsyncPeer::deadline() const {
     return next;
 }
 
-// ---- saying --------------------------------------------------------------------------------
+// ---- sending -------------------------------------------------------------------------------
 
 bool EncsyncPeer::anything_to_send() const {
     return expecting_ != kNoSlot || !peer_.outbox.empty() ||
@@ -126,7 +125,7 @@ void EncsyncPeer::sent(const Item& item) {
 }
 
 bool EncsyncPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.known, peer_.id);
     if (!write_expectations(packet)) // of the flow before
         return false;
@@ -150,7 +149,7 @@ bool EncsyncPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kin
     set(ctx_.flows.local(slot).known, peer_.id);
     sent({.kind = kind, .slot = slot});
     expecting_ = expectations != 0 ? slot : kNoSlot;
-    expecting_said_ = 0;
+    expectations_sent_ = 0;
     return true;
 }
 
@@ -174,7 +173,7 @@ std::uint8_t EncsyncPeer::expectations_of(Slot slot) const {
 
 bool EncsyncPeer::write_expectations(pfsync::Builder& packet) {
     while (expecting_ != kNoSlot) {
-        if (!ctx_.index.used(expecting_) || expecting_said_ >= expectations_of(expecting_)) {
+        if (!ctx_.index.used(expecting_) || expectations_sent_ >= expectations_of(expecting_)) {
             expecting_ = kNoSlot;
             return true;
         }
@@ -182,24 +181,24 @@ bool EncsyncPeer::write_expectations(pfsync::Builder& packet) {
         std::uint8_t* m = packet.add(ext::kExpect, ext::expect::size);
         if (m == nullptr)
             return false;
-        const auto& [expectation, expires] = all[expecting_said_];
+        const auto& [expectation, expires] = all[expectations_sent_];
         state::Expectation left = expectation;
         const auto seconds = static_cast<std::int32_t>(expires - ctx_.seconds);
         left.timeout = seconds > 0 ? static_cast<std::uint32_t>(seconds) : 1;
-        pfsync::write_expect(m, ctx_.record(expecting_).id, expecting_said_,
+        pfsync::write_expect(m, ctx_.record(expecting_).id, expectations_sent_,
                              static_cast<std::uint8_t>(all.size()), left);
         sent({.kind = Item::Kind::expectation, .slot = expecting_});
-        expecting_said_++;
+        expectations_sent_++;
     }
     return true;
 }
 
-// The link has lost what was said: it is said again, as it is by now.
+// The link has lost items: they are sent again, with their present state.
 void EncsyncPeer::send_again(const Item& item) {
     switch (item.kind) {
     case Item::Kind::full:
         if (ctx_.index.used(item.slot)) {
-            const state::Record& record = ctx_.record(item.slot);
+            const Record& record = ctx_.record(item.slot);
             // Given to a node that cannot have it: ours again.
             if (record.owner == peer_.id && record.is.handed_over && !p_.ownership.claim(item.slot))
                 return;
@@ -267,13 +266,13 @@ void EncsyncPeer::receive(const Section* section, pfsync::Parser& rest) {
         const std::size_t extension = extension_size(*section);
         const bool meets = extension != 0 && section->action <= ext::kAck;
         if (!meets && !numbered && peer_.remote != 0) {
-            // It has forgotten us: a node that knows us numbers what it says.
+            // It has forgotten us: a node that knows us numbers its packets.
             ctx_.refuse(Refused::foreign_session);
             peer_.hello_now = true;
             return;
         }
         if (!meets && !numbered && extension == 0) { // and so it is a pf firewall
-            p_.sessions.speaks_pfsync(peer_);
+            p_.sessions.take_for_pf(peer_);
             return peer_.protocol->receive(section, rest);
         }
         for_each_message(ctx_, peer_, *section, [&](Bytes m) {
@@ -293,7 +292,7 @@ bool EncsyncPeer::receive_number(const Section* section) {
         peer_.hello_now = true;
         return false;
     }
-    p_.sessions.heard(peer_);
+    p_.sessions.received(peer_);
     // Late packets are acknowledged too: so the sender learns that they count as lost.
     ack_due_ = std::min(ack_due_, ctx_.now + kAckDelay);
     if (!inbox_.take(load_be<std::uint64_t>(&m[ext::seq::number]))) {
@@ -344,8 +343,8 @@ void EncsyncPeer::receive_message(const Section& section, Bytes m) {
     case Kind::request:
         return receive_request(pfsync::read_id(m));
     case Kind::remove_c: {
-        const bool told = m.size() >= pfsync::common::kIdSize + ext::removal::size;
-        const std::uint8_t term = told ? m[pfsync::common::kIdSize + ext::removal::term] : 0;
+        const bool has_term = m.size() >= pfsync::common::kIdSize + ext::removal::size;
+        const std::uint8_t term = has_term ? m[pfsync::common::kIdSize + ext::removal::term] : 0;
         return receive_removal(pfsync::read_id(m), term & ext::tail::kTermMask);
     }
     case Kind::remove: {
@@ -370,7 +369,7 @@ void EncsyncPeer::receive_message(const Section& section, Bytes m) {
 void EncsyncPeer::receive_ack(Bytes m) {
     if (load_be<std::uint64_t>(&m[ext::ack::session]) != peer_.local || !peer_.extended)
         return ctx_.refuse(Refused::foreign_session);
-    p_.sessions.heard(peer_);
+    p_.sessions.received(peer_);
     const Bytes bitmap =
         m.subspan(ext::ack::bitmap, std::min(m.size() - ext::ack::bitmap, ext::ack::max_bitmap));
     if (!outstanding_.acknowledge(load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, ctx_.now,
@@ -393,7 +392,7 @@ void EncsyncPeer::receive_bulk_status(Bytes message) {
         return;
     if (peer_.extended && ctx_.flows.copies(peer_.id) != 0)
         for (const Slot slot : ctx_.index.slots()) {
-            const state::Record& record = ctx_.record(slot);
+            const Record& record = ctx_.record(slot);
             if (record.owner != peer_.id || record.epoch == peer_.bulk.epoch)
                 continue;
             p_.lifecycle.erase_from_table(slot);
@@ -437,7 +436,7 @@ void EncsyncPeer::receive_clear(Bytes message) {
     if (!what.ifname.empty() && what.ifname != "all")
         return;
     for (const Slot slot : ctx_.index.slots()) {
-        const state::Record& record = ctx_.record(slot);
+        const Record& record = ctx_.record(slot);
         if (record.owner == peer_.id && record.id.creatorid == what.creatorid)
             p_.lifecycle.erase_from_table(slot);
     }
@@ -455,15 +454,15 @@ void EncsyncPeer::begin_expectations(const pfsync::FullState& full) {
 }
 
 void EncsyncPeer::receive_expect(Bytes message) {
-    pfsync::ExpectMessage said;
-    if (const Fault fault = pfsync::read(message, said); fault != Fault::none)
+    pfsync::ExpectMessage received;
+    if (const Fault fault = pfsync::read(message, received); fault != Fault::none)
         return ctx_.refuse(fault);
-    const Slot slot = ctx_.index.find(said.master);
+    const Slot slot = ctx_.index.find(received.master);
     if (slot == kNoSlot)
         return ctx_.refuse(Refused::unknown_state);
-    const state::Record& record = ctx_.record(slot);
-    const state::Expectation expectation = of_master(ctx_, said.expectation, slot);
-    if (said.family != expectation.master.family)
+    const Record& record = ctx_.record(slot);
+    const state::Expectation expectation = of_master(ctx_.index, received.expectation, slot);
+    if (received.family != expectation.master.family)
         return ctx_.refuse(Fault::bad_family);
     if (record.owner != peer_.id)
         return ctx_.refuse(Refused::not_owner);
@@ -479,8 +478,8 @@ void EncsyncPeer::receive_expect(Bytes message) {
     case ExpectationBook::Added::same:
         break;
     }
-    p_.copies.remove_expectations(slot,
-                                  change.told_expectation(said.index, said.count, expectation));
+    p_.copies.remove_expectations(
+        slot, change.listed_expectation(received.index, received.count, expectation));
 }
 
 } // namespace encsync::sync

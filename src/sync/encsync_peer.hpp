@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: ISC
-// A peer that is an encsync node. Packets are numbered, what is lost is said again as it is by
-// then, and nothing comes out of order (reliability.hpp). So an owner's update of its own flow
-// holds as it is, and both sides end up with the same. Who does not own the flow is heard only if
-// it knows who does and in which term, because it may have seen packets that the owner has not;
-// what it says in an earlier term is out of date.
+// A peer that is an encsync node. Packets are numbered, lost items are sent again with their
+// present state, and nothing is processed out of order (reliability.hpp). So an owner's update of
+// its own flow is taken as it is, and both sides end up with the same. An update from a node that
+// does not own the flow is taken only if it names the owner and the present term, because that node
+// may have seen packets that the owner has not; in an earlier term it is out of date.
 //
-// Until both have said HELLO nothing but HELLO is said.
+// Until both have sent HELLO, only HELLO is sent.
 #pragma once
 
 #include "sync/parts.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 #include "sync/update.hpp"
 
 namespace encsync::sync {
@@ -18,9 +19,9 @@ class EncsyncPeer : public PeerProtocol {
   public:
     EncsyncPeer(Peer& peer, const Parts& parts) : peer_(peer), p_(parts), ctx_(parts.ctx) {}
 
-    bool hears_changes() const override { return peer_.extended; }
+    bool is_sent_changes() const override { return peer_.extended; }
     bool reliable() const override { return true; }
-    bool tells_terms() const override { return true; }
+    bool has_terms() const override { return true; }
     Zones zones() const override {
         return peer_.reads_reply_zone ? Zones::each_direction : Zones::both_directions;
     }
@@ -28,8 +29,8 @@ class EncsyncPeer : public PeerProtocol {
 
     void on_link_up() override { resume(); }
     void on_link_down() override {}
-    void on_heard() override {}
-    void on_heard_again() override { resume(); }
+    void on_received() override {}
+    void on_received_again() override { resume(); }
     void on_promoted() override {}
     void reset() override;
     void advance() override;
@@ -45,7 +46,7 @@ class EncsyncPeer : public PeerProtocol {
     void sent(const Item& item) override;
 
   private:
-    // ---- saying ----------------------------------------------------------------------------
+    // ---- sending ---------------------------------------------------------------------------
     bool may_talk() const { return peer_.extended && !peer_.silent && outstanding_.room(); }
     bool anything_to_send() const;
     bool write_all(pfsync::Builder& packet);
@@ -71,7 +72,7 @@ class EncsyncPeer : public PeerProtocol {
     void receive_expect(Bytes message);
     void begin_expectations(const pfsync::FullState& full);
 
-    // ---- what it says of a flow; false: the flow is nobody's, and erased ----------------------
+    // ---- its updates of a flow; false: the flow has no owner, and is erased--------------------
     void apply(state::Slot slot, const Update& update);
     bool apply_short(state::Slot slot, const Update& update);
     bool apply_from_owner(state::Slot slot, const Update& update);
@@ -85,9 +86,9 @@ class EncsyncPeer : public PeerProtocol {
     Outstanding outstanding_;
     Inbox inbox_;
     Instant ack_due_ = Instant::max();
-    // The flow whose full state was said last and whose expectations follow; so many are said.
+    // The flow whose full state was sent last and whose expectations follow; so many are sent.
     state::Slot expecting_ = state::kNoSlot;
-    std::uint8_t expecting_said_ = 0;
+    std::uint8_t expectations_sent_ = 0;
 };
 
 } // namespace encsync::sync

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What an encsync node says of a flow: of one that is new here, of one that is known, of one that
+// An encsync node's updates of a flow: of one that is new here, of one that is known, of one that
 // is known under another name.
 #include "sync/encsync_peer.hpp"
 
@@ -9,15 +9,14 @@ namespace encsync::sync {
 
 using pfsync::Fault;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 namespace {
 
 constexpr std::uint8_t kStatus = state::kSeenReply | state::kAssured;
 
-void add_flags(state::Progress& ours, std::uint8_t proto, std::uint8_t said) {
-    ours.flags = static_cast<std::uint8_t>(ours.flags | said |
+void add_flags(state::Progress& ours, std::uint8_t proto, std::uint8_t received) {
+    ours.flags = static_cast<std::uint8_t>(ours.flags | received |
                                            progress_flags(proto, ours.src_state, ours.dst_state));
 }
 
@@ -48,8 +47,8 @@ void EncsyncPeer::receive_full(pfsync::Dialect layout, Bytes message) {
 }
 
 void EncsyncPeer::receive_new(const pfsync::FullState& full) {
-    // A copy of somebody's. It is news only to a node that joins without a table of its own;
-    // otherwise it has ended here, and the peer does not know yet.
+    // A copy of another node's flow. It is new only to a node that joins without a table of its
+    // own; otherwise it has ended here, and the peer does not know yet.
     if (!full.live) {
         if (p_.lifecycle.ended_lately(full.flow.key)) {
             if (!full.elsewhere)
@@ -73,7 +72,7 @@ void EncsyncPeer::receive_new(const pfsync::FullState& full) {
 }
 
 // One flow under two names: two lives of it, or born on two nodes. The name that its owner gives
-// it holds, and with the name what the owner says of it.
+// it holds, and with the id what the owner sent of it.
 void EncsyncPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
     FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
@@ -88,6 +87,11 @@ void EncsyncPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
     if (!p_.ownership.claim_holds(peer_, record, full.term)) {
         if (owner == kHere)
             p_.outbound.send_full(peer_, slot);
+        return;
+    }
+    if (p_.ownership.keeps(peer_, slot)) {
+        change.progress().term = full.term;
+        p_.ownership.claim(slot);
         return;
     }
     change.rename(full.flow.id);
@@ -157,7 +161,7 @@ void EncsyncPeer::apply(Slot slot, const Update& update) {
 bool EncsyncPeer::apply_short(Slot slot, const Update& update) {
     const Record& record = ctx_.record(slot);
     if (record.owner == peer_.id) {
-        state::LocalState& local = ctx_.flows.local(slot);
+        LocalState& local = ctx_.flows.local(slot);
         local.is.handed_over = false;
         local.epoch = peer_.bulk.epoch;
         replace(slot, update);
@@ -181,9 +185,13 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
         return true;
     }
     FlowStore::Change change(ctx_.flows, slot);
-    state::LocalState& local = ctx_.flows.local(slot);
-    local.is.handed_over = false;
+    LocalState& local = ctx_.flows.local(slot);
     change.progress().term = update.term;
+    if (p_.ownership.keeps(peer_, slot)) {
+        merge_progress(slot, update);
+        return p_.ownership.claim(slot);
+    }
+    local.is.handed_over = false;
     if (owner == kHere) {
         // Packets passed here, too, and perhaps some that the peer has not seen.
         const state::Flow ours = ctx_.flow(slot);
@@ -197,10 +205,8 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
     } else {
         replace(slot, update);
     }
-    if (owner != peer_.id)
-        p_.ownership.set_owner(slot, peer_.id);
     local.epoch = peer_.bulk.epoch;
-    return !p_.ownership.falls_to_us(peer_, slot) || p_.ownership.claim(slot);
+    return p_.ownership.accept_claim(peer_, slot);
 }
 
 bool EncsyncPeer::apply_from_non_owner(Slot slot, const Update& update) {
@@ -210,7 +216,7 @@ bool EncsyncPeer::apply_from_non_owner(Slot slot, const Update& update) {
         merge_progress(slot, update);
         if (!update.elsewhere)
             return p_.ownership.claim(slot);
-        p_.ownership.set_owner(slot, kUnclaimed); // until the third node tells us
+        p_.ownership.set_owner(slot, kUnclaimed); // until the third node sends it
         p_.ownership.settle_unclaimed_later();
         return true;
     }

@@ -20,7 +20,7 @@ namespace ext = pfsync::extension;
 
 namespace {
 
-constexpr Duration kBlocked = 10ms;           // a link that is full says when it is not, too
+constexpr Duration kBlocked = 10ms;           // a link that was full also reports when it is not
 constexpr unsigned kMaxPacketsPerFlush = 512; // then others get their turn
 constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // Sessions counts in between
 
@@ -30,7 +30,7 @@ std::string in_words(const Peer& peer, std::string_view refused) {
                " of encsync's own messages, and version " + std::to_string(ext::hello::kVersion) +
                " was expected";
     if (refused == to_string(Refused::unknown_action) && !peer.options.extended)
-        return "it says hello as an encsync node does, and a pf firewall was expected";
+        return "it sends HELLO as an encsync node does, and a pf firewall was expected";
     return "its packets are refused (" + std::string(refused) + ")";
 }
 
@@ -84,9 +84,8 @@ void Engine::advance(Instant now) {
     Context& c = context_;
     Wiring& p = *parts_;
     c.now = std::max(now, c.now);
-    c.seconds =
-        static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(c.now).count());
-    if (started_ < Instant::zero())
+    c.seconds = static_cast<std::uint32_t>(c.now.time_since_epoch() / std::chrono::seconds(1));
+    if (started_ == kNever)
         started_ = alone_since_ = c.now;
     for (Peer& peer : p.peers.all())
         advance(peer);
@@ -126,9 +125,9 @@ Instant Engine::deadline() const {
     for (const Peer& peer : p.peers.all()) {
         if (!peer.link_up)
             continue;
-        const Instant speak = std::min(
+        const Instant send = std::min(
             {p.sessions.deadline(peer), p.outbound.deadline(peer), peer.protocol->deadline()});
-        next = std::min(next, peer.blocked ? std::max(speak, c.now + kBlocked) : speak);
+        next = std::min(next, peer.blocked ? std::max(send, c.now + kBlocked) : send);
     }
     return next;
 }
@@ -140,8 +139,8 @@ void Engine::on_created(const state::Flow& flow) {
     parts_->expectations.master_known(parts_->local.changed(flow, LocalFlows::Timer::full).slot);
 }
 
-// Of a flow that is not known, and not new: one that was suppressed by its mark, say. What has not
-// changed an event does not tell.
+// The flow may be unknown although it is not new: it was suppressed by its mark, for example. An
+// event carries only what has changed.
 void Engine::on_updated(const state::Flow& flow) {
     context_.counters.events++;
     const auto [slot, fresh] = parts_->local.changed(flow, LocalFlows::Timer::full);
@@ -218,7 +217,7 @@ void Engine::on_packet(PeerId number, Bytes payload) {
     pfsync::Parser parser(payload, peer.options.dialect);
     const bool reads_no_hello = parser.version() != 0 && !traits(parser.dialect()).extensible();
     if (!peer.options.dialect && reads_no_hello && peer.remote != 0) {
-        context_.refuse(Fault::bad_version); // it has said hello, in our own dialect
+        context_.refuse(Fault::bad_version); // it has sent HELLO, in our own dialect
     } else {
         if (!peer.options.dialect && reads_no_hello)
             parts_->sessions.learn_dialect(peer, parser.version(), payload);
@@ -237,7 +236,7 @@ void Engine::on_packet_refused(PeerId number, std::string why) {
 
 bool Engine::flush() {
     bool more = parts_->local.look_at_unnamed();
-    // An INS_ACK says that the table has it: who waits for it lets a packet go.
+    // An INS_ACK confirms that the table has it: the peer then releases a packet.
     if (std::ranges::any_of(parts_->peers.all(),
                             [](const Peer& p) { return p.outbox.acknowledges_inserts(); }))
         context_.table.flush();
@@ -294,25 +293,27 @@ void Engine::add_peer(PeerId number, PeerOptions options) {
     p.suppression.peers_changed();
 }
 
-// To everybody else it has vanished for good: the flows it owned are nobody's until somebody takes
-// them, and run out unless traffic keeps them. Its number is free for another.
+// It has vanished for good: the flows it owned have no owner until a node takes them over, and time
+// out unless traffic keeps them. Its number is free for another.
 void Engine::remove_peer(PeerId number) {
     assert(has_peer(number));
     Wiring& p = *parts_;
     if (p.peers[number].link_up)
         p.sessions.link_down(p.peers[number]);
     p.sessions.begin(p.peers[number]);
-    if (context_.flows.copies(number) != 0)
-        for (const Slot slot : context_.index.slots()) {
-            if (context_.record(slot).owner != number)
-                continue;
-            if (context_.record(slot).refused != 0)
-                p.lifecycle.erase(slot);
-            else
-                p.ownership.set_owner(slot, kGone);
-        }
+    for (const Slot slot : context_.index.slots()) {
+        LocalState& local = context_.flows.local(slot);
+        if (local.origin == origin_of(number))
+            local.origin = 0; // the number will be another's
+        if (context_.record(slot).owner != number)
+            continue;
+        if (context_.record(slot).refused())
+            p.lifecycle.erase(slot);
+        else
+            p.ownership.set_owner(slot, kGone);
+    }
     p.peers.put(make_peer(number, {}, false));
-    context_.options.session += kSessionStep; // if it comes back, it must see that we begin anew
+    context_.options.session += kSessionStep; // if it comes back, it must see a new session
     p.ownership.settle_unclaimed(); // it may have been the last one that had not named them
     p.orphans.watch();
 }
@@ -344,6 +345,16 @@ void Engine::set_role(Role role) {
 
 void Engine::set_tracking(std::optional<TcpTracking> tracking) {
     parts_->sessions.set_tracking(tracking);
+}
+
+std::size_t Engine::remove_states_of(PeerId peer) {
+    return parts_->ownership.remove_brought_by(peer);
+}
+
+void Engine::set_room(std::int64_t room) {
+    context_.room = room;
+    if (room < 0)
+        parts_->copies.make_room(static_cast<std::size_t>(-room));
 }
 
 void Engine::request_bulk(PeerId peer) {

@@ -17,12 +17,12 @@
 //
 //     flow_store, pf_states        what is known of flows
 //     peers                        who the peers are, who is within reach, who is active
-//     outbound, suppression        what peers are to hear of flows, and what not
+//     outbound, suppression        updates of flows for peers; what they are not sent
 //     lifecycle                    where flows begin and end
 //     copies, missing, liberal     the table's entries of flows
 //     ownership                    which node owns a flow
 //     address_loss, orphans        flows whose address or owner has gone
-//     local_flows, table_expectations, clashes, deferral    what the table tells
+//     local_flows, table_expectations, clashes, deferral    the table's events and dumps
 //     bulk, anti_entropy           everything at once; that nothing is missing
 //     readiness, sessions          how nodes meet
 //     encsync_peer, pf_peer        the two protocols
@@ -32,6 +32,7 @@
 #include "sync/link.hpp"
 #include "sync/peer.hpp"
 #include "sync/readiness.hpp"
+#include "sync/time.hpp"
 
 #include <memory>
 #include <optional>
@@ -86,21 +87,28 @@ class Engine : public table::Listener {
     // The number must be free, or taken by a peer, respectively; others do not notice.
     void add_peer(PeerId peer, PeerOptions options);
     void remove_peer(PeerId peer);
-    // The keys that the peer may prove itself with, of which it is told: two at most.
+    // The keys with which the peer may authenticate, which HELLO names: two at most.
     void set_trusted(PeerId peer, std::vector<KeyPrint> keys);
     void set_role(Role role);
     Role role() const { return context_.options.role; }
-    // What peers are told of this machine.
+    // What is announced of this machine.
     void set_tracking(std::optional<TcpTracking> tracking);
+    // How many more entries the table may get from peers, as of now; those made meanwhile are
+    // counted. Less than 0: so many copies are too many, and leave the table. At first there is no
+    // limit.
+    void set_room(std::int64_t room);
+    // Removes all states that the peer has brought here, also those that are ours by now. Returns
+    // how many. If it is up, it sends again those that it still has.
+    std::size_t remove_states_of(PeerId peer);
     // Asks the peer for all its states.
     void request_bulk(PeerId peer);
-    // The peer is up, and nothing that it says is understood, or arrives: *why says which.
+    // The peer is up, but none of its packets arrives or is understood: *why says which.
     bool misunderstood(PeerId peer, std::string* why = nullptr) const;
     // In step: may be promoted. Otherwise *why says what is missing.
     bool ready(std::string* why = nullptr) const;
 
     // ---- what is to be seen ----------------------------------------------------------------
-    const state::Index& index() const { return context_.index; }
+    const FlowIndex& index() const { return context_.index; }
     const PfStates& pf_states() const { return context_.pf_states; }
     const ExpectationBook& expectations() const { return context_.flows.expectations(); }
     std::size_t early_expectations() const;                    // that wait for their master
@@ -109,7 +117,7 @@ class Engine : public table::Listener {
     bool has_peer(PeerId peer) const;
     // States that are live here.
     std::size_t live() const { return context_.flows.live(); }
-    // Of those, the ones that this peer hears of.
+    // Of those, the ones that are sent to this peer.
     std::size_t live_for(PeerId peer) const { return live() - context_.flows.suppressed(peer); }
     // States whose owner is `peer`.
     std::size_t copies_of(PeerId peer) const { return context_.flows.copies(peer); }
@@ -120,7 +128,7 @@ class Engine : public table::Listener {
     std::size_t missing_of(PeerId peer) const;
     // Of its states, those that are not taken from it.
     std::size_t refused_of(PeerId peer) const { return context_.flows.refused(peer); }
-    // All that the peer has told us is here, but for what is normal while flows come and go.
+    // All that the peer has sent is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
     const Counters& counters() const { return context_.counters; }
     std::vector<MissingEdge> missing_edges() const;
@@ -138,8 +146,8 @@ class Engine : public table::Listener {
     Context context_;
     std::unique_ptr<Wiring> parts_;
     Link& link_;
-    Instant started_{-1};
-    Instant alone_since_{-1}; // when a peer was within reach last
+    Instant started_ = kNever;
+    Instant alone_since_ = kNever; // when a peer was within reach last
 };
 
 } // namespace encsync::sync

@@ -86,20 +86,21 @@ std::vector<Expectation> ExpectationBook::begin(Slot master, std::uint8_t count)
     arriving_.erase(master);
     if (count == 0)
         return entries_.empty() ? std::vector<Expectation>{} : end(master);
-    // Of which the book would not take as many, nobody waits for the last.
+    // If there are more than the book takes, the last one is not waited for.
     if (count <= state::kMaxExpectations && arriving_.size() < kMax)
         arriving_[master] = {count, {}};
     return {};
 }
 
-std::vector<Expectation> ExpectationBook::told(Slot master, std::uint8_t index, std::uint8_t count,
-                                               const Expectation& expectation) {
+std::vector<Expectation> ExpectationBook::listed(Slot master, std::uint8_t index,
+                                                 std::uint8_t count,
+                                                 const Expectation& expectation) {
     const auto at = arriving_.find(master);
     if (at == arriving_.end())
         return {};
     Arriving& arriving = at->second;
     if (count != arriving.count || index != arriving.named.size()) {
-        arriving_.erase(at); // one was lost; all will be told again
+        arriving_.erase(at); // one was lost; all will be sent again
         return {};
     }
     arriving.named.push_back(expectation);
@@ -119,6 +120,13 @@ std::vector<Expectation> ExpectationBook::end(Slot master) {
     for (const Expectation& e : gone)
         remove(master, e);
     return gone;
+}
+
+state::Expectation of_master(const state::Index& index, state::Expectation expectation,
+                             Slot master) {
+    expectation.master = index.key(master);
+    expectation.zone = zone_id(expectation.master.zone, index.extras(master));
+    return expectation;
 }
 
 } // namespace encsync::sync

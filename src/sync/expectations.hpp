@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 // Which flows have expectations, and which. A flow's expectations belong to the flow: who owns it
-// owns them, they are told behind its full state, and go with it.
+// owns them, they are sent after its full state, and removed with it.
 //
 //     if (book.add(slot, expectation, expires)) announce(slot, true);
 //     for (const auto& entry : book.of(slot)) ...
@@ -33,14 +33,15 @@ class ExpectationBook {
     Added add(state::Slot master, const state::Expectation& expectation, std::uint32_t expires);
     bool remove(state::Slot master, const state::Expectation& expectation);
     bool forget(state::Slot master); // with all that it expects; false if that was nothing
-    // Those that have run out without a word.
+    // Those that have timed out without an event.
     void expire(state::Slot master, std::uint32_t now);
 
-    // The owner tells all of a master's, one after the other: begin(count), then each. When the
-    // last has come and none was missing, what it did not name is handed back, and forgotten.
+    // The owner sends all of a master's, one after the other: begin(count), then each. When the
+    // last has arrived and none was lost, those that were not named are returned, and forgotten.
     std::vector<state::Expectation> begin(state::Slot master, std::uint8_t count);
-    std::vector<state::Expectation> told(state::Slot master, std::uint8_t index, std::uint8_t count,
-                                         const state::Expectation& expectation);
+    std::vector<state::Expectation> listed(state::Slot master, std::uint8_t index,
+                                           std::uint8_t count,
+                                           const state::Expectation& expectation);
 
   private:
     struct Arriving {
@@ -53,5 +54,9 @@ class ExpectationBook {
     std::unordered_map<state::Slot, Arriving> arriving_;
     std::size_t size_ = 0;
 };
+
+// An expectation as it stands with that flow as its master.
+state::Expectation of_master(const state::Index& index, state::Expectation expectation,
+                             state::Slot master);
 
 } // namespace encsync::sync

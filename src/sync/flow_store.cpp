@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: ISC
 #include "sync/flow_store.hpp"
 
-#include "sync/owner.hpp"
+#include "sync/record.hpp"
 
 namespace encsync::sync {
 
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 namespace {
 
-bool is_summed(const Record& record) { // or it is nobody's
+bool is_summed(const Record& record) { // or it has no owner
     return record.owner == kHere || record.owner < kMaxPeers;
 }
 
@@ -23,8 +22,8 @@ void FlowStore::Totals::count(const Record& record, int by) {
     const auto n = static_cast<std::size_t>(by);
     if (record.owner != kHere) {
         copies[record.owner] += n;
-        missing[record.owner][record.missing] += n;
-        if (record.refused != 0)
+        missing[record.owner][static_cast<std::size_t>(record.missing)] += n;
+        if (record.refused())
             refused[record.owner] += n;
         return;
     }
@@ -143,13 +142,12 @@ void FlowStore::set_suppressed(Slot slot, std::uint16_t peers) {
 }
 
 void FlowStore::set_missing(Slot slot, Missing why) {
-    if (index_.record(slot).missing != static_cast<std::uint8_t>(why))
-        recount(slot,
-                [why](Record& record) { record.missing = static_cast<std::uint8_t>(why) & 0xf; });
+    if (index_.record(slot).missing != why)
+        recount(slot, [why](Record& record) { record.missing = why; });
 }
 
-void FlowStore::set_refused(Slot slot, std::uint8_t why) {
-    recount(slot, [why](Record& record) { record.refused = why & 0xf; });
+void FlowStore::set_refused(Slot slot, std::optional<table::Ignored> why) {
+    recount(slot, [why](Record& record) { record.set_refused(why); });
 }
 
 } // namespace encsync::sync

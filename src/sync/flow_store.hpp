@@ -8,15 +8,15 @@
 //         change.progress().term = 7;
 //     }
 //     flows.set_owner(slot, peer);
-//     flows.local(slot).expires = now + 30;       // in no sum and no count: costs nothing
+//     flows.local(slot).epoch = 3;                // in no sum and no count: costs nothing
 //
 // Whatever is called in which order, sums and counts are those of what the index holds, the counts
-// at any time, the sums when no Change is open. Decides nothing and calls nobody.
+// at any time, the sums when no Change is open. Decides nothing and calls no other part.
 #pragma once
 
-#include "state/index.hpp"
 #include "sync/digest.hpp"
 #include "sync/expectations.hpp"
+#include "sync/record.hpp"
 #include "util/peer_id.hpp"
 
 #include <array>
@@ -27,17 +27,6 @@
 
 namespace encsync::sync {
 
-// Why the table does not hold a copy whose owner lives (missing.cpp).
-enum class Missing : std::uint8_t {
-    no,
-    vanished, // it was there
-    no_room,
-    clash,   // another entry has the same reply tuple
-    refused, // for another reason
-};
-inline constexpr int kMissingReasons = 5;
-const char* to_string(Missing missing);
-
 class FlowStore {
   public:
     explicit FlowStore(const state::Seed& seed) : index_(seed) {}
@@ -45,9 +34,9 @@ class FlowStore {
     FlowStore& operator=(const FlowStore&) = delete;
 
     // ---- what is there ---------------------------------------------------------------------
-    const state::Index& index() const { return index_; }
+    const FlowIndex& index() const { return index_; }
     const ExpectationBook& expectations() const { return book_; }
-    // Flows that are live here, and of those the ones that the peer does not hear of.
+    // Flows that are live here, and of those the ones that are not sent to the peer.
     std::size_t live() const { return totals_.live; }
     std::size_t suppressed(PeerId peer) const { return totals_.suppressed[peer]; }
     // Copies of this owner's flows; of those, the ones that the table does not hold, and those that
@@ -65,7 +54,7 @@ class FlowStore {
     bool holds() const;
 
     // ---- what changes ----------------------------------------------------------------------
-    // There is somebody to compare sums with.
+    // There is a peer to compare sums with.
     void begin_digests();
     // As Index::insert(): live here, in this term.
     std::pair<state::Slot, bool> insert(const state::Flow& flow, std::uint32_t expires,
@@ -78,8 +67,11 @@ class FlowStore {
     void set_owner(state::Slot slot, std::uint8_t owner);
     void set_suppressed(state::Slot slot, std::uint16_t peers);
     void set_missing(state::Slot slot, Missing why);
-    void set_refused(state::Slot slot, std::uint8_t why); // 0: it is taken
-    state::LocalState& local(state::Slot slot) { return index_.record(slot); }
+    void set_refused(state::Slot slot, std::optional<table::Ignored> why);
+    void set_expires(state::Slot slot, std::uint32_t second) {
+        index_.record(slot).expires = second;
+    }
+    LocalState& local(state::Slot slot) { return index_.record(slot); }
 
   private:
     struct Totals {
@@ -90,8 +82,8 @@ class FlowStore {
         Digest live_digest;
         std::array<Digest, kMaxPeers> suppressed_digest, copies_digest;
 
-        void count(const state::Record& record, int by);
-        void sum(const state::Record& record, std::uint64_t check, bool in);
+        void count(const Record& record, int by);
+        void sum(const Record& record, std::uint64_t check, bool in);
         bool operator==(const Totals&) const = default;
     };
     void sum(state::Slot slot, bool in);
@@ -99,7 +91,7 @@ class FlowStore {
     void recount(state::Slot slot, const Apply& apply);
     bool is_changing(state::Slot slot) const;
 
-    state::Index index_;
+    FlowIndex index_;
     ExpectationBook book_;
     Totals totals_;
     bool digesting_ = false;
@@ -129,9 +121,9 @@ class FlowStore::Change {
     std::vector<state::Expectation> begin_expectations(std::uint8_t count) {
         return store_.book_.begin(slot_, count);
     }
-    std::vector<state::Expectation> told_expectation(std::uint8_t index, std::uint8_t count,
-                                                     const state::Expectation& expectation) {
-        return store_.book_.told(slot_, index, count, expectation);
+    std::vector<state::Expectation> listed_expectation(std::uint8_t index, std::uint8_t count,
+                                                       const state::Expectation& expectation) {
+        return store_.book_.listed(slot_, index, count, expectation);
     }
 
   private:

@@ -3,7 +3,7 @@
 
 #include "pfsync/extension.hpp"
 
-#include <cstring>
+#include <algorithm>
 
 namespace encsync::sync {
 
@@ -21,7 +21,7 @@ void HelloTail::write(std::uint8_t* m) const {
         store_be(m + hello::node::creatorid, node.creatorid);
         m[hello::node::role] = static_cast<std::uint8_t>(node.role);
         m[hello::node::flags] = node.owns ? hello::node::kOwns : 0;
-        std::memcpy(m + hello::node::name, node.name.data(), node.name.size());
+        std::ranges::copy(node.name, m + hello::node::name);
         m += hello::node::size;
     }
     for (const KeyPrint key : trusted) {
@@ -32,7 +32,7 @@ void HelloTail::write(std::uint8_t* m) const {
 
 std::optional<HelloTail> HelloTail::read(Bytes m) {
     HelloTail out;
-    if (m.size() < hello::nodes) // of a node that does not tell
+    if (m.size() < hello::nodes) // of a node that does not send them
         return out;
     const std::size_t count = m[hello::count], keys = m[hello::keys];
     const std::size_t keys_at = hello::nodes + count * hello::node::size;
@@ -58,7 +58,7 @@ std::optional<HelloTail> HelloTail::read(Bytes m) {
 void Hello::write(std::uint8_t* m) const {
     const TcpTracking judges = tracking.value_or(TcpTracking{});
     store_be(m + hello::session, session);
-    store_be(m + hello::heard, heard);
+    store_be(m + hello::peer_session, peer_session);
     store_be(m + hello::creatorid, creatorid);
     store_be(m + hello::version, version);
     m[hello::role] = static_cast<std::uint8_t>(role);
@@ -81,7 +81,7 @@ std::uint16_t Hello::version_of(Bytes m) {
 std::optional<Hello> Hello::read(Bytes m) {
     Hello out;
     out.session = load_be<std::uint64_t>(&m[hello::session]);
-    out.heard = load_be<std::uint64_t>(&m[hello::heard]);
+    out.peer_session = load_be<std::uint64_t>(&m[hello::peer_session]);
     out.creatorid = load_be<std::uint32_t>(&m[hello::creatorid]);
     out.version = version_of(m);
     const std::uint8_t role = m[hello::role], flags = m[hello::flags];

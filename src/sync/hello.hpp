@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// HELLO as it stands on the wire (pfsync/extension.hpp has the offsets): what a node says of itself
-// every second. Reading and writing only; sessions.hpp acts on it.
+// HELLO as it stands on the wire (pfsync/extension.hpp has the offsets): what a node announces of
+// itself every second. Reading and writing only; sessions.hpp acts on it.
 #pragma once
 
 #include "state/flow.hpp"
@@ -14,7 +14,7 @@
 
 namespace encsync::sync {
 
-// A node that a peer hears.
+// A node from which a peer receives.
 struct Neighbour {
     std::uint32_t creatorid = 0;
     Role role = Role::automatic;
@@ -28,7 +28,7 @@ using NeighbourName = state::BasicName<14>;
 
 // What follows the first 44 bytes.
 struct HelloTail {
-    std::vector<Neighbour> neighbours; // the nodes that the sender hears
+    std::vector<Neighbour> neighbours; // the nodes from which the sender receives
     std::vector<KeyPrint> trusted;     // the receiver's keys that the sender trusts
 
     std::size_t hello_size() const;
@@ -37,7 +37,7 @@ struct HelloTail {
 };
 
 struct Hello {
-    std::uint64_t session = 0, heard = 0; // the sender's, and the receiver's that it has heard
+    std::uint64_t session = 0, peer_session = 0; // the sender's, and the receiver's that it knows
     std::uint32_t creatorid = 0;
     std::uint16_t version = 0;
     Role role = Role::automatic;

@@ -6,7 +6,6 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using state::Record;
 using state::Slot;
 
 namespace {
@@ -23,7 +22,7 @@ bool is_lasting(const Record& record) {
 } // namespace
 
 void LiberalTcp::relax(Slot slot) {
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     if (local.liberal)
         return;
     local.liberal = true;

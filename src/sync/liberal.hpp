@@ -9,12 +9,13 @@
 //   after a start: a round at full speed;
 // - established flows of our own, while we cannot know that all packets pass here: a slow round,
 //   so that short connections cost nothing;
-// - a flow of which a pf firewall speaks while it is live here.
+// - a flow for which a pf firewall sends updates while it is live here.
 //
 // On the one active node, whose peers are all within reach and stand by, new flows stay strict.
 #pragma once
 
 #include "sync/copies.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 
@@ -33,7 +34,7 @@ class LiberalTcp {
     const Peers& peers_;
     const Copies& copies_;
     state::Slot cursor_ = state::kNoSlot;
-    Instant due_{0};
+    Instant due_;
     bool hurry_ = false;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kLifeMask = 0xfffff;
 constexpr std::size_t kMaxEnded = 500'000;
-constexpr Duration kFormerTime = 10s; // in which a peer hears of an end for certain
+constexpr Duration kFormerTime = 10s; // within which a removal reaches a peer for certain
 constexpr std::size_t kMaxFormer = 100'000;
 
 } // namespace
@@ -21,7 +21,7 @@ constexpr std::size_t kMaxFormer = 100'000;
 Slot Lifecycle::begin(const state::Flow& flow, std::uint32_t left, bool ours) {
     state::Flow named = flow;
     if (named.id.creatorid == 0) {
-        // The hash says which flow, the low bits which life of it: a tuple that is used again at
+        // The hash names the flow, the low bits its life: a tuple that is used again at
         // once must not be taken for what it was, whatever was lost on the way.
         const std::uint64_t hash = state::state_id(flow.key, ctx_.options.id_secret) & ~kLifeMask;
         named.id.creatorid = ctx_.options.creatorid;
@@ -50,7 +50,7 @@ void Lifecycle::erase(Slot slot) {
 void Lifecycle::erase_from_table(Slot slot) {
     if (ctx_.dumping)
         remember_ended(ctx_.index.key(slot));
-    if (ctx_.record(slot).refused == 0) // or it was never put there
+    if (!ctx_.record(slot).refused()) // or it was never put there
         ctx_.table.remove(ctx_.flow(slot));
     erase(slot);
 }
@@ -66,7 +66,7 @@ bool Lifecycle::may_be_named() const {
 void Lifecycle::remember_ended(const state::Key& key) {
     if (!may_be_named())
         return;
-    if (ended_.size() >= kMaxEnded) // the peer left in the middle: what it says is old anyway
+    if (ended_.size() >= kMaxEnded) // the peer left in the middle: its updates are old anyway
         ended_.clear();
     ended_.insert(key);
 }
@@ -77,7 +77,7 @@ void Lifecycle::forget_ended() {
 }
 
 void Lifecycle::remember_term(Slot slot) {
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     if (record.owner != kHere || record.term == 0)
         return; // one that has always been the same node's
     if (former_due_.size() >= kMaxFormer)

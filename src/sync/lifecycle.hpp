@@ -5,11 +5,12 @@
 // - While a dump or a first bulk update is under way, which keys have ended since: either may still
 //   name them.
 // - For 10 s, the term of a flow of ours that had changed hands: a tuple may be used again at once,
-//   and a node that has not heard of the end must not hold its own name against the new flow.
+//   and a node that has not received the end must not prefer its old id to the new one.
 #pragma once
 
 #include "sync/context.hpp"
 #include "sync/peers.hpp"
+#include "sync/time.hpp"
 
 #include <deque>
 #include <map>
@@ -29,7 +30,7 @@ class Lifecycle {
     state::Slot begin(const state::Flow& flow, std::uint32_t left, bool ours);
     void erase(state::Slot slot);
     void erase_from_table(state::Slot slot); // and here
-    // For a part that has erased a flow, or heard that it ended.
+    // For a part that has erased a flow, or received its end.
     void remember_ended(const state::Key& key);
     bool ended_lately(const state::Key& key) const { return ended_.contains(key); }
     // To be called when a dump or a bulk update is through.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// How the engine reaches a peer: what it asks of whoever carries its packets (ipsec/link).
+// How the engine reaches a peer: the interface that ipsec/link implements.
 //
 // Sending lends buffers so that a packet is built where it is sealed:
 //     MutableBytes room = link.acquire(peer);     // empty: the peer is out of reach, or no room
@@ -22,8 +22,8 @@ inline constexpr std::size_t kMinRoom = 512;
 class Link {
   public:
     virtual ~Link() = default;
-    // Room for one pfsync packet, from its pfsync header on. After a refusal the engine is told
-    // when there is room again.
+    // Room for one pfsync packet, from its pfsync header on. After a refusal the link
+    // reports when there is room again.
     virtual MutableBytes acquire(PeerId peer) = 0;
     virtual void commit(PeerId peer, std::size_t size) = 0;
     virtual void flush() = 0;

@@ -9,7 +9,6 @@
 namespace encsync::sync {
 
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 namespace {
@@ -17,12 +16,13 @@ namespace {
 constexpr std::size_t kLooksAtATime = 2000;
 constexpr std::uint32_t kTimerSlack = 5; // seconds by which the table's clock and ours may differ
 
-// One that is not told is at least what the table says, and as far as we have seen it come.
-std::pair<std::uint8_t, std::uint8_t> progress_of(const state::Flow& told, const Record& known) {
-    const bool behind =
-        std::min(known.src_state, known.dst_state) < std::min(told.src_state, told.dst_state);
-    if (told.progress_known || behind)
-        return {told.src_state, told.dst_state};
+// If it is not in the event: at least what the table reports, and as far as we have seen it.
+std::pair<std::uint8_t, std::uint8_t> progress_of(const state::Flow& reported,
+                                                  const Record& known) {
+    const bool behind = std::min(known.src_state, known.dst_state) <
+                        std::min(reported.src_state, reported.dst_state);
+    if (reported.progress_known || behind)
+        return {reported.src_state, reported.dst_state};
     return {known.src_state, known.dst_state};
 }
 
@@ -42,6 +42,7 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
         slot = ownership_.add(flow, kHere);
         if (slot == kNoSlot)
             return {kNoSlot, false};
+        ctx_.room--; // it comes before what peers send
         learn(slot, flow, timer);
         suppression_.delay(slot);
         outbound_.announce(slot, false);
@@ -62,12 +63,12 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
     if ((record.is.absent || record.is.address_lost) && change.unexpect_all())
         full = true;
     bool changed = full || record.src_state != src_state || record.dst_state != dst_state;
-    const bool was_closed = record.is.delayed && is_closed(ctx_, slot);
+    const bool was_closed = record.is.delayed && is_closed(flow.key.proto, record);
     ours.src_state = src_state;
     ours.dst_state = dst_state;
     ours.mark = mark;
-    if (was_closed && !is_closed(ctx_, slot))
-        suppression_.delay(slot); // it lives again, and its time begins anew
+    if (was_closed && !is_closed(flow.key.proto, record))
+        suppression_.delay(slot); // it lives again, and its delay starts over
     const bool established = (~record.flags & flow.flags & state::kAssured) != 0;
     const std::uint8_t status = flow.flags & (state::kSeenReply | state::kAssured);
     if (const auto news = static_cast<std::uint8_t>(status & ~record.flags); news != 0) {
@@ -81,14 +82,15 @@ LocalFlows::Change LocalFlows::changed(const state::Flow& flow, Timer timer) {
         change.set_reply(flow.reply);
         full = changed = other = true;
     }
-    state::LocalState& local = ctx_.flows.local(slot);
-    local.expires =
-        ctx_.seconds + (flow.timeout_known ? flow.timeout : copies_.lifetime(ctx_.flow(slot)));
+    LocalState& local = ctx_.flows.local(slot);
+    ctx_.flows.set_expires(
+        slot,
+        ctx_.seconds + (flow.timeout_known ? flow.timeout : copies_.lifetime(ctx_.flow(slot))));
     copies_.mark_present(slot);
     local.liberal = is_liberal(flow);
     if (other)
         copies_.rules_changed(slot);
-    // A change of owner of which the owner is not told would make two owners.
+    // A change of owner that is not sent to the owner would make two owners.
     const std::uint8_t owner = record.owner;
     if (peers_.is_peer(owner) && has(record.suppressed, owner) && peers_.owner_alive(owner))
         return {kNoSlot, false};
@@ -119,7 +121,7 @@ void LocalFlows::end(Slot slot) {
 void LocalFlows::destroyed(const state::Flow& flow) {
     lifecycle_.remember_ended(flow.key);
     const Slot slot = ctx_.index.find(flow.key);
-    if (slot == kNoSlot || ctx_.record(slot).refused != 0)
+    if (slot == kNoSlot || ctx_.record(slot).refused())
         return;
     const std::uint8_t owner = ctx_.record(slot).owner;
     if (owner == kHere) {
@@ -130,13 +132,12 @@ void LocalFlows::destroyed(const state::Flow& flow) {
         if (ctx_.options.role != Role::standby && !ctx_.table.address_left(ctx_.flow(slot)))
             ctx_.flows.local(slot).is.ended = true;
     } else {
-        lifecycle_.erase(slot); // nobody's any more, and its time has run out: no news for others
+        lifecycle_.erase(slot); // without an owner, and timed out: nothing to send
     }
 }
 
-// True: any of it is new. A packet that moves a flow sets its timer, so the event tells the
-// lifetime; with a dump some of it is used up, and nothing is to be learned from a timer that we
-// have set.
+// True: any of it is new. A packet that moves a flow sets its timer, so the event carries
+// the lifetime; in a dump some of it is used up, and a timer that we have set shows nothing.
 bool LocalFlows::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
     const state::Extras& known = ctx_.index.extras(slot);
     state::Extras now = flow.extras;
@@ -144,7 +145,7 @@ bool LocalFlows::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
         now.labels = known.labels;
     if (!flow.seq_adjust_known)
         now.seq_adjust = known.seq_adjust;
-    if (!flow.progress_known) // they are told together
+    if (!flow.progress_known) // they come together
         now.verification_tags = known.verification_tags;
     now.lifetime = known.lifetime;
     const std::uint32_t natural = ctx_.table.natural_timeout(flow);
@@ -154,7 +155,7 @@ bool LocalFlows::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
         if (timer == Timer::full || flow.timeout > known.lifetime)
             now.lifetime = flow.timeout;
     } else if (timer == Timer::full && flow.timeout + kTimerSlack >= natural) {
-        // Less than the natural timeout tells nothing: TCP shortens it while data waits for its
+        // Less than the natural timeout means nothing: TCP shortens it while data waits for its
         // acknowledgement.
         now.lifetime = 0;
     }
@@ -169,7 +170,7 @@ bool LocalFlows::learn_extras(Slot slot, const state::Flow& flow, Timer timer) {
 
 void LocalFlows::dump_begin() {
     while (const auto slot = unnamed_.take(ctx_.now, ctx_.index))
-        copies_.mark_named(*slot); // this one will tell
+        copies_.mark_named(*slot); // its event will follow
     ctx_.dumping = true;
     copies_.begin_dump();
 }
@@ -202,7 +203,7 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
             ctx_.flows.local(slot).is.copy_timer = true;
         return live;
     }
-    if (record.refused == 0) {
+    if (!record.refused()) {
         copies_.mark_present(slot);
         ctx_.flows.local(slot).liberal = is_liberal(flow);
     }
@@ -212,7 +213,7 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
 void LocalFlows::dump_end() {
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
-        if (copies_.is_named(record) || record.refused != 0 || record.is.unconfirmed ||
+        if (copies_.is_named(record) || record.refused() || record.is.unconfirmed ||
             record.is.address_lost)
             continue;
         if (record.owner == kHere) {

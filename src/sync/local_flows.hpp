@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the table tells of flows: events, and dumps. A change in the table makes the flow our own
+// What the table reports of flows: events, and dumps. A change in the table makes the flow our own
 // and is announced to the peers. What a dump does not name has ended, if a second look finds it
 // missing still: a dump may miss an entry (while the kernel's hash table grows, for one), and the
 // end of a flow of ours is its end everywhere.
@@ -14,7 +14,7 @@ namespace encsync::sync {
 
 class LocalFlows {
   public:
-    // Of what a table tells: set by a packet just now, some time ago, or by us.
+    // Of a flow in an event: set by a packet just now, some time ago, or by us.
     enum class Timer : std::uint8_t { full, partly_used, ours };
 
     LocalFlows(Context& context, const Peers& peers, Outbound& outbound, Suppression& suppression,

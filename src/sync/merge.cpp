@@ -3,6 +3,7 @@
 
 #include "sync/pf_states.hpp"
 
+#include <algorithm>
 #include <netinet/in.h>
 
 namespace encsync::sync {
@@ -18,7 +19,7 @@ bool behind(const Side& ours, const Side& theirs) {
 } // namespace
 
 bool src_stale(const Side& ours, const Side& theirs) {
-    // A handshake that synproxy has carried out begins anew with the server.
+    // A handshake that synproxy has carried out starts over with the server.
     if (ours.state > theirs.state)
         return ours.state < kProxySrc || theirs.state >= kProxySrc;
     return ours.state == theirs.state && behind(ours, theirs);
@@ -54,6 +55,12 @@ std::uint8_t progress_flags(std::uint8_t proto, std::uint8_t src_state, std::uin
             : dst_state >= state::datagram::kMultiple;
     return static_cast<std::uint8_t>((replied ? state::kSeenReply : 0) |
                                      (assured ? state::kAssured : 0));
+}
+
+bool is_closed(std::uint8_t proto, const state::Progress& progress) {
+    return (proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP) &&
+           std::min(progress.src_state, progress.dst_state) >= state::tcp::kFinWait2 &&
+           std::max(progress.src_state, progress.dst_state) <= state::tcp::kTimeWait;
 }
 
 } // namespace encsync::sync

@@ -38,4 +38,7 @@ Merge merge(state::Progress& ours, std::uint8_t their_src, std::uint8_t their_ds
 // The flags that follow from how far both sides have come: kSeenReply, kAssured.
 std::uint8_t progress_flags(std::uint8_t proto, std::uint8_t src_state, std::uint8_t dst_state);
 
+// A connection that both ends have closed.
+bool is_closed(std::uint8_t proto, const state::Progress& progress);
+
 } // namespace encsync::sync

@@ -6,7 +6,6 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using state::Record;
 using state::Slot;
 
 namespace {
@@ -57,13 +56,14 @@ bool MissingCopies::lacks(PeerId peer) const {
 }
 
 bool MissingCopies::is_missing(Slot slot, Missing why) const {
-    return ctx_.record(slot).missing == static_cast<std::uint8_t>(why);
+    return ctx_.record(slot).missing == why;
 }
 
 void MissingCopies::mark(Slot slot, Missing why) {
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     local.is.absent = true;
-    local.expires = ctx_.seconds + (why == Missing::vanished ? kVanishedPause : kRefusedPause);
+    ctx_.flows.set_expires(slot, ctx_.seconds +
+                                     (why == Missing::vanished ? kVanishedPause : kRefusedPause));
     ctx_.flows.set_missing(slot, why);
     const std::uint8_t owner = ctx_.record(slot).owner;
     if (why == Missing::vanished && peers_.is_peer(owner))
@@ -81,7 +81,7 @@ void MissingCopies::on_refused(Slot slot, table::Refusal refusal) {
 // ---- put back ------------------------------------------------------------------------------
 
 bool MissingCopies::may_put_back(PeerId peer) const {
-    return peers_[peer].reachable() && vanished_[peer].copies.next() < peers_[peer].last_heard;
+    return peers_[peer].reachable() && vanished_[peer].copies.next() < peers_[peer].last_received;
 }
 
 void MissingCopies::put_back(PeerId peer) {
@@ -91,7 +91,7 @@ void MissingCopies::put_back(PeerId peer) {
         v.put_back = 0;
     }
     for (std::size_t n = 0; n < kAtATime && may_put_back(peer); n++) {
-        const auto slot = v.copies.take(peers_[peer].last_heard - Instant(1), ctx_.index);
+        const auto slot = v.copies.take(peers_[peer].last_received - Duration(1), ctx_.index);
         if (!slot)
             break;
         const Record& record = ctx_.record(*slot);
@@ -101,7 +101,7 @@ void MissingCopies::put_back(PeerId peer) {
         if (record.is.ended)
             continue;
         if (v.put_back >= kPutBackTimes * ctx_.flows.copies(peer) + kPutBackMore) {
-            ctx_.flows.local(*slot).expires = ctx_.seconds + kRefusedPause;
+            ctx_.flows.set_expires(*slot, ctx_.seconds + kRefusedPause);
             continue;
         }
         v.put_back++;

@@ -2,16 +2,17 @@
 // Copies that the table does not hold, though their owner lives: why, how many, and what brings
 // them back.
 //
-// - vanished: deleted here by somebody, pushed out of a full table, or found missing by a dump.
-//   On a standby each is put back as soon as its owner is heard of again. Elsewhere its traffic may
-//   have ended here while its owner is about to be found dead, and then that is news: it waits for
-//   longer than that takes. Not over and over again: in a full table each one that is put back may
-//   push out another.
+// - vanished: deleted by an administrator, pushed out of a full table, or found missing by a dump.
+//   On a standby each is put back as soon as its owner is heard from again. Elsewhere its traffic
+//   may have ended here while its owner is about to be found dead, and then that end counts: it
+//   waits for longer than that takes. Not over and over again: in a full table each one that is put
+//   back may push out another.
 // - no_room, refused: asked again by the round of Copies, once a minute.
 // - clash: another entry has the same reply tuple (clashes.hpp). Tried again after 2 s.
 #pragma once
 
 #include "sync/copies.hpp"
+#include "sync/time.hpp"
 
 #include <array>
 
@@ -33,12 +34,12 @@ class MissingCopies {
     void forget(PeerId peer) { vanished_[peer] = {}; } // the number is another's
     void advance();                                    // puts back what may be
     Instant deadline() const;
-    void note(); // to be called when the table has said what it refuses
+    void note(); // to be called when the table has reported what it refused
 
   private:
     struct Vanished {      // of one owner
         TimerQueue copies; // "due" when it happened
-        Instant put_back_since{0};
+        Instant put_back_since;
         std::size_t put_back = 0;               // since then
         Instant missing_since = Instant::max(); // any, for any reason
     };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: ISC
-// What the engine is told of this node and of each of its peers when it starts.
+// What the engine is given about this node and each of its peers when it starts.
 #pragma once
 
 #include "pfsync/dialect.hpp"
 #include "state/index.hpp"
 #include "state/nosync.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 #include "util/peer_id.hpp"
 
 #include <chrono>
@@ -26,15 +27,16 @@ using KeyPrint = std::uint64_t;
 
 struct PeerOptions {
     std::string name;
-    // Say hello, and use our own messages once the peer says hello too (wire=encsync, auto).
-    // Otherwise what the dialect has, and not a byte more.
+    // Send HELLO, and use our own messages once the peer sends HELLO too (wire=encsync, auto).
+    // Otherwise only what the dialect has.
     bool extended = true;
-    // None: whatever the peer shows itself to speak (wire=auto).
+    // None: the dialect of the packets that the peer sends (wire=auto).
     std::optional<pfsync::Dialect> dialect = pfsync::kOwnDialect;
-    state::NoSync nosync{};          // what this peer is not told of
+    state::NoSync nosync{};          // what this peer is not sent
     std::uint8_t maxupd = 1;         // changes of one state in one update; 0 and 1: none ever waits
     state::NoSync refuse{};          // what is not taken from it
-    std::vector<KeyPrint> trusted{}; // the keys that this node lets it prove itself with
+    std::size_t max_states = 0;      // of its own that it may bring; 0: no limit of its own
+    std::vector<KeyPrint> trusted{}; // the keys with which it may authenticate
 };
 
 // How a node's conntrack judges TCP: nf_conntrack_tcp_loose, nf_conntrack_tcp_be_liberal.
@@ -58,7 +60,7 @@ struct Options {
     std::function<void(std::uint32_t token)> release{};
     // A flow of ours has ended, because another node gave the same NAT port to that one.
     std::function<void(const state::Flow& ended, const state::Flow& other)> on_clash{};
-    Duration delay{0};              // a flow must have lived so long before peers hear of it
+    Duration delay{0};              // a flow must have lived so long before it is sent
     std::vector<PeerOptions> peers; // by PeerId
 };
 

@@ -36,7 +36,7 @@ void Orphans::advance() {
     }
     if (ctx_.options.role == Role::automatic)
         ctx_.table.request_dump();
-    pause_ = std::min<Instant>(pause_ * 2, kMaxPause);
+    pause_ = std::min<Duration>(pause_ * 2, kMaxPause);
     due_ = ctx_.now + pause_;
 }
 

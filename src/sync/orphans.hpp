@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: ISC
-// Copies whose owner is out of reach. Where roles do not say it, only their timers tell whether
+// Copies whose owner is out of reach. Where roles do not decide, only their timers show whether
 // traffic has moved here, because established flows raise no event. So the table is read again soon
-// after a node has vanished, then ever less often (table_events.hpp looks at the timers).
+// after a node has vanished, then ever less often (local_flows.hpp looks at the timers).
 #pragma once
 
 #include "sync/context.hpp"
 #include "sync/peers.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 
@@ -23,7 +24,8 @@ class Orphans {
 
     Context& ctx_;
     const Peers& peers_;
-    Instant due_ = Instant::max(), pause_{0};
+    Instant due_ = Instant::max();
+    Duration pause_{};
 };
 
 } // namespace encsync::sync

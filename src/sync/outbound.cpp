@@ -22,12 +22,12 @@ constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
 
 } // namespace
 
-// ---- to be said ----------------------------------------------------------------------------
+// ---- queueing ------------------------------------------------------------------------------
 
 void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
     if (has(ctx_.record(slot).suppressed, peer.id))
         return;
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     Outbox& box = peer.outbox;
     if (full)
         set(local.full, peer.id);
@@ -37,7 +37,7 @@ void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
     clear(local.waiting, peer.id);
     set(local.queued, peer.id);
     box.queue_.push_back(slot);
-    // Flows that have gone leave their slots behind; while a peer is out of reach nobody else
+    // Flows that have gone leave their slots behind; while a peer is unreachable nothing else
     // would sweep them up.
     if (box.queue_.size() > 2 * ctx_.index.size() + 1024) {
         std::erase_if(box.queue_, [&](Slot old) {
@@ -53,19 +53,19 @@ void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
 
 void Outbound::announce(Slot slot, bool full) {
     for (Peer& peer : peers_.all())
-        if (peer.protocol->hears_changes())
+        if (peer.protocol->is_sent_changes())
             enqueue(peer, slot, full);
 }
 
 void Outbound::announce_change(Slot slot) {
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const std::uint16_t suppressed = ctx_.record(slot).suppressed;
     if (local.waiting == 0)
         local.changes = 0;
     if (local.changes < UINT8_MAX)
         local.changes++;
     for (Peer& peer : peers_.all()) {
-        if (!peer.protocol->hears_changes())
+        if (!peer.protocol->is_sent_changes())
             continue;
         // While a bulk update is on its way the peer may not have this one yet.
         const bool may_wait = has(local.known, peer.id) && !peer.bulk.sending &&
@@ -94,10 +94,10 @@ void Outbound::retract(Slot slot) {
 }
 
 void Outbound::retract(Peer& peer, Slot slot) {
-    if (!peer.protocol->hears_changes())
+    if (!peer.protocol->is_sent_changes())
         return;
-    const state::Record& record = ctx_.record(slot);
-    if ((record.flags & state::kNoSync) != 0) // said by a pf peer, and never repeated
+    const Record& record = ctx_.record(slot);
+    if ((record.flags & state::kNoSync) != 0) // sent by a pf peer, and never repeated
         return;
     Outbox& box = peer.outbox;
     if (box.removals_.size() >= kMaxRemovals) {
@@ -111,7 +111,7 @@ void Outbound::retract(Peer& peer, Slot slot) {
 }
 
 void Outbound::withdraw(Peer& peer, Slot slot) {
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     if (has(local.known, peer.id))
         retract(peer, slot);
     clear(local.known, peer.id);
@@ -141,7 +141,7 @@ void Outbound::acknowledge_insert(Peer& peer, state::StateId id) {
 
 void Outbound::reset(Peer& peer) {
     for (const Slot slot : ctx_.index.slots()) {
-        state::LocalState& local = ctx_.flows.local(slot);
+        LocalState& local = ctx_.flows.local(slot);
         clear(local.known, peer.id);
         clear(local.queued, peer.id);
         clear(local.full, peer.id);
@@ -184,7 +184,7 @@ bool Outbound::may_ride_along(const Peer& peer, bool all) const {
     return !waiting.empty() && (all || waiting.front().since + kSettle <= ctx_.now);
 }
 
-// ---- saying --------------------------------------------------------------------------------
+// ---- sending -------------------------------------------------------------------------------
 
 bool Outbound::write_ids(Peer& peer, pfsync::Builder& packet, std::deque<state::StateId>& ids,
                          Kind message, Item::Kind kind) {
@@ -224,14 +224,14 @@ bool Outbound::write_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
 }
 
 bool Outbound::write_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     // While a bulk update is on its way the peer may not have this one yet.
     const bool whole =
         !has(record.known, peer.id) || has(record.full, peer.id) || peer.bulk.sending;
     if (whole ? !peer.protocol->write_state(packet, slot, Item::Kind::full)
               : !peer.protocol->write_update(packet, slot))
         return false;
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     clear(local.queued, peer.id);
     clear(local.full, peer.id);
     clear(local.waiting, peer.id);

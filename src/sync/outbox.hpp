@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: ISC
-// What one peer is still to be told, but for bulk updates. What is said of a flow is decided when
-// it is said. Outbound alone fills and empties it.
+// What is queued for one peer, except bulk updates. A flow's message is encoded from its present
+// state when it is sent. Only Outbound fills and empties it.
 #pragma once
 
 #include "state/index.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -14,8 +15,8 @@
 
 namespace encsync::sync {
 
-// States that a peer was asked for. The answer may be lost, so a name is forgotten after 2 to 4
-// seconds; it is asked again when the peer speaks of it again.
+// States that were requested from a peer. The answer may be lost, so a name is forgotten after 2 to
+// 4 seconds; it is asked again when the peer names it again.
 class Asked {
   public:
     static constexpr std::size_t kMax = 4096; // in 2 s
@@ -42,7 +43,7 @@ class Asked {
 
   private:
     std::set<state::StateId> lately_, before_;
-    Instant since_{0};
+    Instant since_;
 };
 
 class Outbox {
@@ -54,7 +55,7 @@ class Outbox {
     bool empty() const { // but for changes that may wait
         return queue_.empty() && removals_.empty() && requests_.empty() && insert_acks_.empty();
     }
-    // More removals than are worth keeping wait for a reliable peer: it is to ask for everything.
+    // Too many removals wait for a reliable peer: it is to request a bulk update.
     bool overflowed() const { return overflowed_; }
 
   private:

@@ -5,14 +5,13 @@ namespace encsync::sync {
 
 using namespace std::chrono_literals;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 namespace {
 
-// In that time an owner tells of a flow that others disown.
+// Within this time an owner announces a flow that others do not claim.
 constexpr Duration kNaming = 5s;
-// Nodes hear of a new role, or of a node that is gone, one after the other.
+// Nodes learn of a new role, or of a node that is gone, one after the other.
 constexpr Duration kRolesSettle = 3s;
 
 } // namespace
@@ -20,25 +19,49 @@ constexpr Duration kRolesSettle = 3s;
 // ---- new flows -----------------------------------------------------------------------------
 
 Slot Ownership::add(const state::Flow& flow, std::uint8_t owner) {
-    const std::uint32_t left = flow.timeout_known ? flow.timeout : copies_.lifetime(flow);
-    const Slot slot = lifecycle_.begin(flow, left, owner == kHere);
+    const Slot slot = begin(flow, owner);
     if (slot == kNoSlot)
         return kNoSlot;
     copies_.mark_present(slot);
-    ctx_.flows.local(slot).liberal = is_liberal(flow);
-    if (owner != kHere)
-        set_owner(slot, owner);
-    else
-        copies_.rules_changed(slot);
+    begin_owner(slot, owner);
     return slot;
 }
 
 Slot Ownership::add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner) {
-    if (ctx_.index.size() < ctx_.options.max_states)
-        return add(flow, owner);
-    ctx_.refuse(Refused::table_limit);
-    peer.over_limit = ctx_.now;
-    return kNoSlot;
+    if (!has_place(peer)) {
+        ctx_.refuse(Refused::table_limit);
+        peer.over_limit = ctx_.now;
+        return kNoSlot;
+    }
+    const Slot slot = begin(flow, owner);
+    if (slot == kNoSlot)
+        return kNoSlot;
+    LocalState& local = ctx_.flows.local(slot);
+    local.origin = origin_of(peer.id);
+    local.is.absent = true; // until Copies::put()
+    begin_owner(slot, owner);
+    return slot;
+}
+
+bool Ownership::has_place(const Peer& peer) const {
+    const std::size_t most = peer.options.max_states;
+    return ctx_.index.size() < ctx_.options.max_states &&
+           (most == 0 || ctx_.flows.copies(peer.id) < most);
+}
+
+Slot Ownership::begin(const state::Flow& flow, std::uint8_t owner) {
+    const std::uint32_t left = flow.timeout_known ? flow.timeout : copies_.lifetime(flow);
+    const Slot slot = lifecycle_.begin(flow, left, owner == kHere);
+    if (slot != kNoSlot)
+        ctx_.flows.local(slot).liberal = is_liberal(flow);
+    return slot;
+}
+
+void Ownership::begin_owner(Slot slot, std::uint8_t owner) {
+    if (owner != kHere)
+        set_owner(slot, owner);
+    else
+        copies_.rules_changed(slot);
 }
 
 // ---- one flow ------------------------------------------------------------------------------
@@ -46,12 +69,14 @@ Slot Ownership::add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner
 void Ownership::set_owner(Slot slot, std::uint8_t owner) {
     const FlowStore::Change change(ctx_.flows, slot); // one for all that follows
     const Record& record = ctx_.record(slot);
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const bool copy = record.owner != kHere;
+    if (record.owner == kUnclaimed && peers_.is_peer(owner) && local.origin == 0)
+        local.origin = origin_of(owner); // an earlier run of this node has got it from there
     ctx_.flows.set_owner(slot, owner);
     local.is = {
         .absent = record.is.absent, .ended = record.is.ended, .dump_mark = record.is.dump_mark};
-    // Its former owner has told the others, if it was one to tell of; from now on we do.
+    // Its former owner has sent it to the others, if it was to be sent; from now on we do.
     if (owner == kHere)
         local.known = (record.flags & state::kNoSync) != 0 ? std::uint16_t{0} : peers_.mask();
     else if (peers_.is_peer(owner))
@@ -61,7 +86,7 @@ void Ownership::set_owner(Slot slot, std::uint8_t owner) {
 }
 
 bool Ownership::take(Slot slot) {
-    if (ctx_.record(slot).refused != 0 && !ctx_.record(slot).is.handed_over) {
+    if (ctx_.record(slot).refused() && !ctx_.record(slot).is.handed_over) {
         lifecycle_.erase(slot);
         return false;
     }
@@ -78,7 +103,7 @@ bool Ownership::take(Slot slot) {
     }
     ctx_.flows.local(slot).is.copy_timer = true;
     ctx_.counters.adopted++;
-    // One that is out of reach hears of it when it is back; the others draw their own conclusions.
+    // An unreachable peer is sent it when it is back; the others conclude it for themselves.
     if (peers_.is_peer(former) && !peers_.owner_alive(former) && peers_[former].extended)
         outbound_.enqueue(peers_[former], slot, true);
     return true;
@@ -94,16 +119,16 @@ bool Ownership::claim(Slot slot) {
 void Ownership::give(Slot slot, PeerId taker) {
     FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
-    state::LocalState& local = ctx_.flows.local(slot);
+    LocalState& local = ctx_.flows.local(slot);
     const bool ours = record.owner == kHere;
     change.progress().term = next_term(record.term);
     set_owner(slot, taker);
     if (ours)
         local.is.handed_over = true;
-    local.expires = ctx_.seconds; // so that it is re-armed as the copy it is now
+    ctx_.flows.set_expires(slot, ctx_.seconds); // so that it is re-armed as the copy it is now
 }
 
-bool Ownership::given_by_peer(const Peer& peer, Slot slot) {
+bool Ownership::accept_claim(const Peer& peer, Slot slot) {
     if (ctx_.record(slot).owner != peer.id)
         set_owner(slot, peer.id);
     return !falls_to_us(peer, slot) || claim(slot);
@@ -111,7 +136,7 @@ bool Ownership::given_by_peer(const Peer& peer, Slot slot) {
 
 bool Ownership::claim_holds(const Peer& peer, const Record& record, std::uint8_t term) const {
     const std::uint8_t owner = record.owner;
-    if (owner == peer.id || !peers_.owner_alive(owner) || !peer.protocol->tells_terms())
+    if (owner == peer.id || !peers_.owner_alive(owner) || !peer.protocol->has_terms())
         return true;
     const int later = compare_terms(term, record.term);
     return later != 0 ? later > 0 : peer.creatorid < peers_.creatorid(owner);
@@ -121,22 +146,27 @@ bool Ownership::may_remove(Peer& peer, Slot slot, std::uint8_t term) {
     const Record& record = ctx_.record(slot);
     const std::uint8_t owner = record.owner;
     if (owner == kHere && ctx_.options.role != Role::standby &&
-        compare_terms(term, record.term) <= 0) {
-        // Its timer ran out there, but traffic passes here: it is told again.
+        (compare_terms(term, record.term) <= 0 || keeps(peer, slot))) {
+        // Its timer ran out there, but traffic passes here: it is sent again.
         ctx_.refuse(Refused::not_owner);
         outbound_.send_full(peer, slot);
         return false;
     }
     if (owner != kHere && owner != peer.id && peers_.owner_alive(owner)) {
-        ctx_.refuse(Refused::not_owner); // its owner will say so itself
+        ctx_.refuse(Refused::not_owner); // its owner would send it itself
         return false;
     }
     return true;
 }
 
+bool Ownership::keeps(const Peer& peer, Slot slot) const {
+    const Record& record = ctx_.record(slot);
+    return record.owner == kHere && !record.is.absent && falls_to_us(peer, slot);
+}
+
 bool Ownership::falls_to_us(const Peer& peer, Slot slot) const {
     return peers_.sole_active() == kHere && peers_.gives_way(peer.id) &&
-           ctx_.record(slot).refused == 0;
+           !ctx_.record(slot).refused();
 }
 
 // ---- all flows -----------------------------------------------------------------------------
@@ -156,17 +186,31 @@ void Ownership::reconcile() {
         if (record.owner == taker || !peers_.gives_way(record.owner))
             continue;
         if (taker == kHere) {
-            if (record.refused != 0)
+            if (record.refused())
                 continue;
             hurry = hurry || record.is.absent; // its traffic comes here
             take(slot);
         } else if (record.owner == kHere ? has(record.known, taker) : record.owner != kUnclaimed) {
-            give(slot, taker); // it cannot have taken over what it was never told of
+            give(slot, taker); // it cannot have taken over what it was never sent
             hurry = true;      // its timer is a natural one, and no traffic re-arms it any more
         }
     }
     if (hurry)
         copies_.hurry();
+}
+
+std::size_t Ownership::remove_brought_by(PeerId peer) {
+    std::size_t removed = 0;
+    for (const Slot slot : ctx_.index.slots()) {
+        const Record& record = ctx_.record(slot);
+        if (record.origin != origin_of(peer))
+            continue;
+        if (record.owner == kHere)
+            outbound_.retract(slot);
+        lifecycle_.erase_from_table(slot);
+        removed++;
+    }
+    return removed;
 }
 
 void Ownership::take_lost(const Peer& peer) {
@@ -175,7 +219,7 @@ void Ownership::take_lost(const Peer& peer) {
             clear(ctx_.flows.local(slot).known, peer.id);
 }
 
-// But where a peer came without its table it cannot tell what has ended: then they are ours, and
+// But a peer that came without its table cannot know what has ended: then they are ours, and
 // live as long as their traffic keeps them.
 void Ownership::settle_unclaimed(bool waited) {
     unclaimed_due_ = Instant::max();
@@ -192,7 +236,7 @@ void Ownership::settle_unclaimed(bool waited) {
         lost = lost || peer.lost;
     }
     if (any && lost && !waited)
-        return; // it may be about to tell what has ended in its present life
+        return; // it may be about to send what has ended in its present life
     if (any)
         for (const Slot slot : ctx_.index.slots()) {
             if (ctx_.record(slot).owner != kUnclaimed)
@@ -206,7 +250,7 @@ void Ownership::settle_unclaimed(bool waited) {
         }
     unclaimed_due_ = Instant::max();
     for (Peer& peer : peers_.all())
-        peer.lost = false; // what becomes nobody's from now on it has never had
+        peer.lost = false; // it never had what loses its owner from now on
 }
 
 void Ownership::settle_unclaimed_later() {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: ISC
-// Which node owns a flow: it is live there, and a copy everywhere else. The rules, which every node
-// follows alike:
+// Which node owns a flow: it is live there, and a copy everywhere else. All nodes
+// follow the same rules:
 //
-// 1. The node whose table sees a flow move owns it (table_events.hpp), unless its owner is there
-//    and is not told of it. Each change of owner begins a new term; full states carry it, short
-//    updates change no owner.
-// 2. Of two nodes that call a flow their own, the later term is right; in the same term, the
-//    smaller creatorid. An owner's update of its own flow holds in any term, and so does any node's
-//    against an owner that is gone. A removal counts if its sender owns the flow by this.
+// 1. The node whose table sees a flow move owns it (local_flows.hpp), unless its owner is reachable
+//    and would not be sent the change. Each change of owner begins a new term; full states carry
+//    the term, short updates do not change the owner.
+// 2. If two nodes claim a flow, the later term wins; in the same term, the smaller creatorid. An
+//    owner's update of its own flow is valid in any term, and so is any node's if the owner is
+//    gone. A removal is valid if its sender owns the flow by this rule.
 // 3. Where exactly one node is active, the flows of standby and vanished nodes are its own:
-//    traffic goes there, and established flows raise no event that would say so. All nodes draw
-//    that conclusion for themselves, so that a takeover needs no message for each flow.
-// 4. A node that we take for the owner and that calls the flow a copy is not: we own it then,
-//    unless it says that a third node does.
-// 5. What a vanished node owned stays its own until somebody takes it, runs out unless traffic
-//    keeps it, and is ours if the node comes back without its table.
+//    traffic goes there, and established flows raise no event that would show it. Each node
+//    concludes that for itself, so that a takeover needs no message for each flow.
+// 4. If the node recorded as the owner announces the flow as a copy, it is not the owner: this node
+//    is, unless that node names a third one.
+// 5. The flows of a vanished node stay its own until another node takes them over; they time out
+//    unless traffic keeps them, and become ours if the node comes back without its table.
 // 6. Copies that no owner has named when all peers are in step have ended, and are removed. If a
 //    peer has come without its table, they are ours.
 // 7. A tuple that is used again begins in a later term than the flow before it if that had changed
@@ -22,6 +22,7 @@
 #pragma once
 
 #include "sync/copies.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 
@@ -35,42 +36,51 @@ class Ownership {
     // ---- new flows -------------------------------------------------------------------------
     // kNoSlot: its key or its name is taken.
     state::Slot add(const state::Flow& flow, std::uint8_t owner);
-    // Likewise, of a peer's flow; refused if there are too many.
+    // Likewise, of a peer's flow, which the table does not have yet; refused if there are too many.
     state::Slot add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner);
+    bool has_place(const Peer& peer) const; // for one more flow
 
     // ---- one flow --------------------------------------------------------------------------
     void set_owner(state::Slot slot, std::uint8_t owner);
     // A copy becomes our own. False: it had ended here already, which now is news; or it is one
     // that is not taken from its owner. Then it is erased.
     bool take(state::Slot slot);
-    // Likewise, for a reason that others cannot know: they are told.
+    // Likewise, for a reason that the others cannot know: it is announced.
     bool claim(state::Slot slot);
     // Our own, or a vanished node's, becomes the copy of the node that takes over.
     void give(state::Slot slot, PeerId taker);
-    // The peer owns the flow, in the term that the record has by now. False: it is our own all the
-    // same, by the roles, and has been erased.
-    bool given_by_peer(const Peer& peer, state::Slot slot);
+    // The peer owns the flow, in the term that the record has by now. By the roles it may be ours
+    // all the same; then false, if it had ended here already and is erased.
+    bool accept_claim(const Peer& peer, state::Slot slot);
     // Does the peer's claim to own a flow hold against what we know?
-    bool claim_holds(const Peer& peer, const state::Record& record, std::uint8_t term) const;
-    // Whether a removal by the peer counts; if not, it is refused, and told what it does not know.
+    bool claim_holds(const Peer& peer, const Record& record, std::uint8_t term) const;
+    // Whether a removal by the peer counts; if not, it is refused, and the peer is sent the state.
     bool may_remove(Peer& peer, state::Slot slot, std::uint8_t term);
     // By the roles, what this peer has just called its own is ours.
     bool falls_to_us(const Peer& peer, state::Slot slot) const;
+    // Likewise, and it was ours all the time. No traffic passes that peer, so whatever it sends of
+    // the flow neither ends it nor changes more than its progress.
+    bool keeps(const Peer& peer, state::Slot slot) const;
 
     // ---- all flows -------------------------------------------------------------------------
     // To be called when a role has changed, or who is within reach.
     void reconcile();
-    // All nodes have heard of the last change of roles by now.
+    // All nodes have received the last change of roles.
     bool settled() const;
+    // Removes all flows that the peer brought, whoever owns them by now: from the table, from the
+    // index, and those that are live here from the other nodes. Returns how many.
+    std::size_t remove_brought_by(PeerId peer);
     // The peer is back without the table it had, and will name nothing of what was in it.
     void take_lost(const Peer& peer);
-    // Copies that nobody has named are settled when all peers are in step.
+    // Copies that no owner has named are settled when all peers are in step.
     void settle_unclaimed() { settle_unclaimed(false); }
-    void settle_unclaimed_later(); // somebody may be about to name them
+    void settle_unclaimed_later(); // an owner may be about to name them
     void advance();
     Instant deadline() const { return unclaimed_due_; }
 
   private:
+    state::Slot begin(const state::Flow& flow, std::uint8_t owner);
+    void begin_owner(state::Slot slot, std::uint8_t owner);
     void settle_unclaimed(bool waited);
 
     Context& ctx_;
@@ -79,7 +89,7 @@ class Ownership {
     Lifecycle& lifecycle_;
     Copies& copies_;
     Suppression& suppression_;
-    Instant reconciled_{0};
+    Instant reconciled_;
     Instant unclaimed_due_ = Instant::max();
 };
 

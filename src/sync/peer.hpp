@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// What is known of one peer: who it is, whether it is within reach, what it said of itself, and how
-// far it and we have come with telling each other all. Each group of fields names the part that
-// writes it; the others read.
+// What is known of one peer: its identity, whether it is reachable, what it announced about itself,
+// and how far the updates in both directions have come. Each group of fields names the part that
+// writes it; the other parts read it.
 #pragma once
 
 #include "pfsync/dialect.hpp"
@@ -12,6 +12,7 @@
 #include "sync/options.hpp"
 #include "sync/outbox.hpp"
 #include "sync/peer_protocol.hpp"
+#include "sync/time.hpp"
 
 #include <memory>
 #include <optional>
@@ -29,33 +30,33 @@ struct Peer {
 
     const PeerId id;
     PeerOptions options;
-    bool present; // false: a number that no peer has just now; its link is never up
+    bool present; // false: no peer has this number at present; its link is never up
     PeerCounters counters;
 
-    // ---- which protocol it speaks (sessions) -----------------------------------------------
+    // ---- which protocol it uses (sessions) -------------------------------------------------
     std::unique_ptr<PeerProtocol> encsync, pf;
     PeerProtocol* protocol = nullptr; // one of the two
-    pfsync::Dialect dialect;          // what we say is in
+    pfsync::Dialect dialect;          // of what we send
     Zones zones = Zones::none;        // as the flows were last reviewed for (suppression)
-    // Standard pfsync only: as configured, or because that is what it says.
+    // Standard pfsync only: as configured, or because that is what it sends.
     bool is_pf() const { return protocol == pf.get(); }
 
     // ---- the path (sessions) ---------------------------------------------------------------
     bool link_up = false;  // there is an SA to send with
-    bool silent = true;    // nothing heard for too long: its flows have no live owner
-    bool accepted = false; // anything it said, since the link came up or it fell silent
+    bool silent = true;    // nothing received for too long: its flows have no live owner
+    bool accepted = false; // any packet, since the link came up or it fell silent
     bool blocked = false;  // the link had no room for it last time (engine)
-    std::string refusal;   // else why all that it says is refused; empty: it says nothing
-    Instant up_since{0};   // of the link
-    Instant last_heard{0};
+    std::string refusal;   // else why all its packets are refused; empty: it sends none
+    Instant up_since;      // of the link
+    Instant last_received;
     bool reachable() const { return link_up && !silent; }
 
     // ---- session and HELLO (sessions) ------------------------------------------------------
     std::uint64_t local = 0;  // our session with it
-    std::uint64_t remote = 0; // its session; 0: not heard yet
-    bool extended = false;    // both said hello: SEQ, ACK and tails are in use
+    std::uint64_t remote = 0; // its session; 0: not known yet
+    bool extended = false;    // both sent HELLO: SEQ, ACK and tails are in use
     bool hello_now = false;
-    Instant hello_due{0};
+    Instant hello_due;
     std::uint16_t hello_version = 0;
     std::uint32_t creatorid = 0; // 0: not known
     Role role = Role::automatic;
@@ -63,19 +64,20 @@ struct Peer {
     bool reads_reply_zone = false;
     std::uint64_t peer_states = 0;       // that it has
     std::optional<TcpTracking> tracking; // of the peer
-    HelloTail told;                      // with its last hello
-    std::uint64_t lost_in = 0;           // its session in which it told us that its table was lost
-    bool lost = false;                   // and flows that it owned may be nobody's since
-    // It is told who we are: others would not read on behind a HELLO.
-    bool says_hello() const { return options.extended && traits(dialect).extensible(); }
+    HelloTail hello_tail;                // with its last hello
+    std::uint64_t lost_in = 0;           // the session in which it reported that its table was lost
+    bool lost = false;                   // and flows that it owned may have no owner since
+    // HELLO is sent to it: pf would not read beyond one.
+    bool sends_hello() const { return options.extended && traits(dialect).extensible(); }
 
-    // ---- what it is still to hear, and what we are -----------------------------------------
+    // ---- what is queued for it, and how far we are -----------------------------------------
     Outbox outbox;        // outbound
     BulkState bulk;       // bulk updates
     Checks checks;        // anti-entropy
     bool in_step = false; // a whole bulk update of the peer has arrived since it came up
-    Instant in_step_since{0};
-    Instant over_limit{-1}; // when a state of it was refused last because of Options::max_states
+    Instant in_step_since;
+    Instant over_limit =
+        kNever; // when a state of it was refused last because of Options::max_states
 };
 
 } // namespace encsync::sync

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: ISC
-// How one peer is spoken with: by encsync_peer.hpp, our own messages in pfsync, numbered and
-// acknowledged, or by pf_peer.hpp, standard pfsync and nothing else. Each peer has both, and one at
-// a time is in use; sessions.hpp chooses. The other parts ask only what is below, by meaning.
+// The protocol used with one peer: encsync_peer.hpp, our own messages in pfsync, numbered and
+// acknowledged, or pf_peer.hpp, standard pfsync and nothing else. Each peer has both, and one at
+// a time is in use; sessions.hpp chooses. The other parts use only what is below.
 #pragma once
 
 #include "pfsync/build.hpp"
 #include "pfsync/parse.hpp"
 #include "state/index.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 
 #include <cstddef>
 #include <cstdint>
 
 namespace encsync::sync {
 
-// What can be said of the conntrack zone of a flow.
+// What the protocol can carry of the conntrack zone of a flow.
 enum class Zones : std::uint8_t {
     none,            // pfsync has none
     both_directions, // encsync before it knew of zones for one direction
@@ -26,13 +27,13 @@ class PeerProtocol {
     virtual ~PeerProtocol() = default;
 
     // ---- what it promises ------------------------------------------------------------------
-    // Changes are told as they happen; otherwise the peer asks for everything later.
-    virtual bool hears_changes() const = 0;
-    // Nothing that is said is lost for good: requests are answered, and a bulk update names all
+    // Changes are sent as they happen; otherwise the peer requests a bulk update later.
+    virtual bool is_sent_changes() const = 0;
+    // No message is lost for good: requests are answered, and a bulk update names all
     // that its sender owns.
     virtual bool reliable() const = 0;
-    // Claims to own a flow carry a term, by which they are weighed.
-    virtual bool tells_terms() const = 0;
+    // Claims to own a flow carry a term, by which they are compared.
+    virtual bool has_terms() const = 0;
     virtual Zones zones() const = 0;
     // Until when an unanswered request for a bulk update waits before it is repeated.
     virtual Duration bulk_retry() const = 0;
@@ -40,10 +41,10 @@ class PeerProtocol {
     // ---- the conversation ------------------------------------------------------------------
     virtual void on_link_up() = 0;
     virtual void on_link_down() = 0;
-    virtual void on_heard() = 0;       // something of the peer was accepted
-    virtual void on_heard_again() = 0; // likewise, after a silence
-    virtual void on_promoted() = 0;    // this node has become the active one
-    // Both begin anew: what was under way does not count any more.
+    virtual void on_received() = 0;       // something of the peer was accepted
+    virtual void on_received_again() = 0; // likewise, after a silence
+    virtual void on_promoted() = 0;       // this node has become the active one
+    // Both start over: what was under way does not count any more.
     virtual void reset() = 0;
     virtual void advance() = 0;
     virtual Instant deadline() const = 0;
@@ -52,12 +53,12 @@ class PeerProtocol {
     virtual void receive(const pfsync::Section* first, pfsync::Parser& rest) = 0;
     // There is a packet to build now.
     virtual bool due() const = 0;
-    // Writes one packet. 0: there was nothing to say.
+    // Writes one packet. 0: there was nothing to send.
     virtual std::size_t build(MutableBytes room) = 0;
     // One packet of a bulk update in progress has left. True: no further one now.
     virtual bool pauses() = 0;
 
-    // ---- messages, for the parts that know what is to be said -------------------------------
+    // ---- messages, for the parts that know what is to be sent -------------------------------
     // False: the packet is full.
     virtual bool write_state(pfsync::Builder& packet, state::Slot slot, Item::Kind kind) = 0;
     virtual bool write_update(pfsync::Builder& packet, state::Slot slot) = 0;

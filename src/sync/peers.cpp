@@ -44,7 +44,7 @@ bool Peers::gives_way(std::uint8_t owner) const {
     return !owner_alive(owner) || peers_[owner]->role == Role::standby;
 }
 
-// A pf firewall has no role; that it stands by is for the administrator to say.
+// A pf firewall has no role; only the administrator knows that it is standby.
 bool Peers::others_may_serve() const {
     if (!any())
         return false;
@@ -52,7 +52,7 @@ bool Peers::others_may_serve() const {
         return true;
     return std::ranges::any_of(peers_, [](const auto& p) {
         return p->present &&
-               (!p->reachable() || (p->protocol->tells_terms() && p->role == Role::automatic));
+               (!p->reachable() || (p->protocol->has_terms() && p->role == Role::automatic));
     });
 }
 

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "sync/context.hpp"
-#include "sync/owner.hpp"
 #include "sync/peer.hpp"
+#include "sync/record.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -57,8 +57,8 @@ class Peers {
     std::uint32_t creatorid(std::uint8_t owner) const {
         return owner == kHere ? ctx_.options.creatorid : peers_[owner]->creatorid;
     }
-    bool tells_terms(std::uint8_t owner) const {
-        return owner == kHere || peers_[owner]->protocol->tells_terms();
+    bool has_terms(std::uint8_t owner) const {
+        return owner == kHere || peers_[owner]->protocol->has_terms();
     }
 
     // ---- roles -----------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class Peers {
     PeerId sole_active_peer() const;
     // An owner whose flows are the one active node's.
     bool gives_way(std::uint8_t owner) const;
-    // Packets of flows that are live here may pass another node, and nobody would tell us.
+    // Packets of flows that are live here may pass another node, and no event would show it.
     bool others_may_serve() const;
 
   private:

@@ -8,7 +8,7 @@ using state::Slot;
 
 // ---- passing on ----------------------------------------------------------------------------
 
-bool PfFlows::cannot_hear(const Peer& peer, const Peer& from) const {
+bool PfFlows::cannot_receive(const Peer& peer, const Peer& from) const {
     return peer.id != from.id && peer.is_pf() && peer.link_up &&
            version_of(peer.dialect) != version_of(from.dialect);
 }
@@ -17,16 +17,16 @@ void PfFlows::pass_on(const Peer& from, Slot slot) {
     if (!from.is_pf() || ctx_.record(slot).owner != from.id)
         return;
     for (Peer& peer : peers_.all())
-        if (cannot_hear(peer, from))
+        if (cannot_receive(peer, from))
             outbound_.enqueue(peer, slot, false);
 }
 
 void PfFlows::pass_removal_on(const Peer& from, Slot slot) {
     if (!from.is_pf())
         return;
-    const state::Record& record = ctx_.record(slot);
+    const Record& record = ctx_.record(slot);
     for (Peer& peer : peers_.all())
-        if (cannot_hear(peer, from) && has(record.known, peer.id) &&
+        if (cannot_receive(peer, from) && has(record.known, peer.id) &&
             !has(record.suppressed, peer.id))
             outbound_.retract(peer, slot);
 }
@@ -40,7 +40,7 @@ Slot PfFlows::find(state::StateId id) const {
 
 bool PfFlows::is_outgoing(Slot slot) const {
     const state::Flow flow = ctx_.flow(slot);
-    if (flow.id.creatorid == ctx_.options.creatorid) // as pfsync::write_state() has said it
+    if (flow.id.creatorid == ctx_.options.creatorid) // as pfsync::write_state() has sent it
         return has_snat(flow) && !has_dnat(flow);
     const PfStates::Lease* lease = ctx_.pf_states.lease(slot);
     return lease != nullptr && lease->outgoing;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: ISC
-// What concerns the flows of pf firewalls, whoever of the peers tells of them.
+// The flows of pf firewalls, whichever peer sends them.
 //
-// Passing on: pf firewalls of different pfsync versions cannot hear each other, so what one says of
-// its own flow goes on to the other. Those of one version do hear each other.
+// Passing on: pf firewalls of different pfsync versions do not understand each other, so an update
+// of one is passed on to the other. Those of one version receive each other's packets.
 //
 // Two names: pf has two states of a flow that it forwards, one each way. Both are one flow here,
-// under the name heard first (pf_states.hpp), which ends with the second.
+// under the id received first (pf_states.hpp), which ends with the second.
 #pragma once
 
 #include "sync/outbound.hpp"
@@ -18,9 +18,9 @@ class PfFlows {
         : ctx_(context), peers_(peers), outbound_(outbound) {}
 
     // ---- passing on ------------------------------------------------------------------------
-    // A pf peer that does not hear what `from` says.
-    bool cannot_hear(const Peer& peer, const Peer& from) const;
-    void pass_on(const Peer& from, state::Slot slot); // what it has just said of its own flow
+    // A pf peer that does not receive what `from` sends.
+    bool cannot_receive(const Peer& peer, const Peer& from) const;
+    void pass_on(const Peer& from, state::Slot slot); // after its update of its own flow
     void pass_removal_on(const Peer& from, state::Slot slot);
 
     // ---- names -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t kRound = 5;     // seconds
 constexpr std::uint32_t kLongest = 300; // seconds: pf's timeouts may have been shortened
-constexpr std::int32_t kRepeat = 12;    // seconds in which a change is said in each round
+constexpr std::int32_t kRepeat = 12;    // seconds in which a change is sent in each round
 constexpr Duration kTick = 100ms;
 constexpr std::size_t kTicks = kRound * 10, kLeastSlice = 64;
 
@@ -35,7 +35,7 @@ void PfKeepalive::advance() {
         return;
     }
     if (cursor_ == kNoSlot && ctx_.seconds / kRound == round_) {
-        due_ = std::chrono::seconds((round_ + 1) * kRound);
+        due_ = Instant(std::chrono::seconds((round_ + 1) * kRound));
         return;
     }
     if (cursor_ == kNoSlot)
@@ -50,7 +50,7 @@ void PfKeepalive::turn(Slot slot) {
     const Peer* pf_owner =
         peers_.is_peer(owner) && peers_[owner].is_pf() ? &peers_[owner] : nullptr;
     if (owner != kHere && (pf_owner == nullptr || !pf_owner->reachable()))
-        return; // an encsync node speaks for its own
+        return; // an encsync node sends its own
     if (pf_owner != nullptr) {
         const PfStates::Lease* lease = ctx_.pf_states.lease(slot);
         if (lease != nullptr && static_cast<std::int32_t>(ctx_.seconds - lease->until) >= 0) {
@@ -62,9 +62,9 @@ void PfKeepalive::turn(Slot slot) {
     const state::Flow flow = ctx_.flow(slot);
     const bool lately = pf_owner == nullptr && copies_.since_moved(slot) <= kRepeat;
     for (Peer& peer : peers_.all()) {
-        const bool hears_it_from_us = pf_owner != nullptr ? pf_flows_.cannot_hear(peer, *pf_owner)
-                                                          : peer.is_pf() && peer.link_up;
-        if (hears_it_from_us && (lately || (round_ + slot) % rounds_between(peer, flow) == 0))
+        const bool gets_it_from_us = pf_owner != nullptr ? pf_flows_.cannot_receive(peer, *pf_owner)
+                                                         : peer.is_pf() && peer.link_up;
+        if (gets_it_from_us && (lately || (round_ + slot) % rounds_between(peer, flow) == 0))
             outbound_.enqueue(peer, slot, false);
     }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: ISC
-// What keeps flows alive between pf firewalls and us. Established flows raise no event here, and
-// pf's copies of them would time out: each is announced in time. A change is said some times more,
-// because nobody acknowledges it, and where pf would say it with the next packet no event makes us
-// do so. And a copy of a pf peer's flow goes when the peer has not spoken of it for so long that it
-// has none any more. Every flow has its turn once in 5 s.
+// What keeps flows alive between pf firewalls and this node. Established flows raise no event here,
+// and pf's copies of them would time out, so each is announced in time. A change is sent several
+// times, because pf does not acknowledge it; pf itself would repeat it with the next packet, for
+// which there is no event here. A copy of a pf peer's flow is removed once the peer has not named
+// it for so long that its own state has timed out. Every flow has its turn once in 5 s.
 #pragma once
 
 #include "sync/copies.hpp"
 #include "sync/pf_flows.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 

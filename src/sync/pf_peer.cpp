@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The conversation: what is said, and what is heard. pf_updates.cpp has what an update of a flow
+// The conversation: what is sent, and what is received. pf_updates.cpp has what an update of a flow
 // means.
 #include "sync/pf_peer.hpp"
 
@@ -15,7 +15,6 @@ using pfsync::Fault;
 using pfsync::Kind;
 using pfsync::Section;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 namespace ext = pfsync::extension;
 
@@ -26,13 +25,13 @@ constexpr unsigned kBulkTries = 12;             // requests for all states, as p
 // After BUS start, and after each state since: then the end counts as lost. So the wait grows with
 // the table, whatever the peer's pace.
 constexpr Duration kBulkQuiet = 4s;
-constexpr Duration kAskAgain = 60s; // a peer that has never answered, when it is heard
+constexpr Duration kAskAgain = 60s; // a peer that has never answered, when it sends something
 constexpr Duration kBulkRest = 1s;  // between two that a peer may ask for
-// A pf peer cannot say that it has had enough: its bulk update goes as a FreeBSD would send it,
+// A pf peer cannot slow its sender down: its bulk update goes as a FreeBSD would send it,
 // one packet a tick.
 constexpr Duration kBulkPause = 1ms;
 
-bool hear_each_other(const Peer& a, const Peer& b) {
+bool reach_each_other(const Peer& a, const Peer& b) {
     return version_of(a.dialect) == version_of(b.dialect);
 }
 
@@ -45,19 +44,19 @@ void PfPeer::begin() {
     p_.bulk.request(peer_);
 }
 
-// A pf peer does not say whether it is still the same.
+// A pf peer does not show whether it is still the same.
 void PfPeer::on_link_down() {
     p_.sessions.begin(peer_);
     peer_.remote = 0;
 }
 
-void PfPeer::on_heard() {
+void PfPeer::on_received() {
     BulkState& bulk = peer_.bulk;
     if (bulk.gave_up && !bulk.requested && ctx_.now - gave_up_at_ >= kAskAgain)
         begin();
 }
 
-// Established flows raise no event that would say that traffic comes here from now on.
+// Established flows raise no event that would show that traffic comes here now.
 void PfPeer::on_promoted() {
     for (const Slot slot : ctx_.index.slots())
         if (ctx_.record(slot).owner == peer_.id)
@@ -78,7 +77,7 @@ Instant PfPeer::deadline() const {
     return next;
 }
 
-// ---- saying --------------------------------------------------------------------------------
+// ---- sending -------------------------------------------------------------------------------
 
 bool PfPeer::due() const {
     const BulkState& bulk = peer_.bulk;
@@ -127,7 +126,7 @@ bool PfPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
     options.outgoing =
         flow.id.creatorid != ctx_.options.creatorid && lease != nullptr && lease->outgoing;
     pfsync::write_state(peer_.dialect, m, flow, options);
-    ctx_.pf_states.told(slot, ctx_.seconds);
+    ctx_.pf_states.sent(slot, ctx_.seconds);
     set(ctx_.flows.local(slot).known, peer_.id);
     sent({.kind = kind, .slot = slot});
     return true;
@@ -142,7 +141,7 @@ bool PfPeer::write_update(pfsync::Builder& packet, Slot slot) {
         pfsync::write_upd_c(peer_.dialect, m, flow, kept.src, kept.dst);
     else
         pfsync::write_upd_c(peer_.dialect, m, flow);
-    ctx_.pf_states.told(slot, ctx_.seconds);
+    ctx_.pf_states.sent(slot, ctx_.seconds);
     sent({.kind = Item::Kind::update, .slot = slot});
     return true;
 }
@@ -161,7 +160,7 @@ state::Flow PfPeer::as_pf_has_it(Slot slot) const {
         flow.timeout =
             std::min(flow.timeout, pfsync::default_timeout(static_cast<std::uint8_t>(index)));
     }
-    // Traffic that passed here has moved the windows on, and nobody has looked.
+    // Traffic that passed here has moved the windows on, unseen.
     if (record.owner == kHere && flow.key.proto == IPPROTO_TCP)
         flow.flags |= state::kSloppy;
     return flow;
@@ -187,14 +186,14 @@ void PfPeer::receive(const Section* section, pfsync::Parser& rest) {
     for (; section != nullptr; section = rest.next()) {
         const bool extension = extension_size(*section) != 0;
         if (!extension || section->action > ext::kAck)
-            p_.sessions.heard(peer_);
+            p_.sessions.received(peer_);
         for_each_message(ctx_, peer_, *section, [&](Bytes m) {
             if (extension)
                 receive_extension(section->action, m);
             else
                 receive_message(*section, m);
         });
-        if (!peer_.is_pf()) // it has said HELLO after all
+        if (!peer_.is_pf()) // it has sent HELLO after all
             return peer_.protocol->receive(rest.next(), rest);
     }
 }
@@ -268,7 +267,8 @@ void PfPeer::receive_removal(state::StateId id) {
     if (p_.pf_flows.drop_name(peer_, id))
         return;
     const Slot slot = ctx_.index.find(id);
-    if (slot == kNoSlot || !p_.ownership.may_remove(peer_, slot, 0))
+    // pf knows no terms. 0 would be later than one above 64 (compare_terms).
+    if (slot == kNoSlot || !p_.ownership.may_remove(peer_, slot, ctx_.record(slot).term))
         return;
     if (ctx_.record(slot).owner == kHere)
         p_.outbound.retract(slot); // the others know it from us
@@ -287,10 +287,10 @@ void PfPeer::receive_clear(Bytes message) {
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
         const std::uint8_t owner = record.owner;
-        // Another pf that hears the sender has removed its states, too, without a word.
+        // Another pf that receives from the sender has removed its states, too, without a message.
         const bool theirs =
             owner == peer_.id || (p_.peers.is_peer(owner) && p_.peers[owner].is_pf() &&
-                                  hear_each_other(p_.peers[owner], peer_));
+                                  reach_each_other(p_.peers[owner], peer_));
         if (!theirs || record.id.creatorid != what.creatorid)
             continue;
         const std::string_view bound = ctx_.pf_states.interface(slot);
@@ -315,13 +315,13 @@ void PfPeer::receive_bulk_status(Bytes message) {
         bulk.retry = ctx_.now + kBulkQuiet;
         return;
     }
-    // The end of an answer to somebody else's request, or to one that we made before this one. The
+    // The end of an answer to another node's request, or to one that we made before this one. The
     // clocks are read in whole seconds.
     if (!bulk.requested) {
         bulk.arriving = false;
         return;
     }
-    const Instant took = std::chrono::seconds(status.endtime);
+    const Duration took = std::chrono::seconds(status.endtime);
     if (traits(peer_.dialect).bulk.endtime && took > ctx_.now - bulk.asked + 1s)
         return ctx_.refuse(Refused::foreign_bulk);
     bulk.gave_up = false;
@@ -338,7 +338,7 @@ void PfPeer::retry_bulk() {
         bulk.retry = ctx_.now + bulk_retry();
         return;
     }
-    // pf pretends then that it has all. We don't; but nobody waits for it any longer.
+    // pf then assumes that it has all. We do not, but stop waiting for it.
     bulk.requested = bulk.request_now = false;
     bulk.gave_up = ctx_.served_alone = true;
     gave_up_at_ = ctx_.now;
@@ -358,7 +358,7 @@ std::uint32_t PfPeer::timeout(std::uint8_t index) const {
     return index < longest_.size() ? std::max(pfsync::default_timeout(index), longest_[index]) : 0;
 }
 
-// pf's administrator may have made timeouts longer: what a state has left tells.
+// pf's administrator may have made timeouts longer: the remaining time of a state shows it.
 void PfPeer::learn_timeout(const pfsync::FullState& full) {
     if (full.timeout >= longest_.size())
         return;
@@ -366,7 +366,7 @@ void PfPeer::learn_timeout(const pfsync::FullState& full) {
     longest = std::max(longest, std::min(full.flow.timeout, kMaxExpire));
 }
 
-// It was out of reach, and may have spoken meanwhile: its flows get their whole time again.
+// It was unreachable, and may have sent updates meanwhile: its flows get their whole time again.
 void PfPeer::renew_leases() {
     for (const Slot slot : ctx_.index.slots()) {
         if (ctx_.record(slot).owner != peer_.id)
@@ -377,7 +377,7 @@ void PfPeer::renew_leases() {
     }
 }
 
-// Where a state's timer starts that begins here, or begins anew.
+// From where a state's timer runs when it begins here, or starts over.
 void PfPeer::keep_windows(Slot slot, const pfsync::FullState& full) {
     PfStates& states = ctx_.pf_states;
     states.erase(slot);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: ISC
-// A peer that speaks standard pfsync and nothing else: a pf firewall. Nothing there is numbered or
-// acknowledged, so all that may be lost is said again in time (pf_keepalive.hpp) or asked for with
-// patience, and each side of an update is weighed on its own by pfsync's rule (merge.hpp). It
-// speaks of a flow when packets pass it there, so what it says makes the flow its own; unless that
-// may be an answer to what we said in the last two seconds.
+// A peer that uses standard pfsync and nothing else: a pf firewall. Its packets are not numbered or
+// acknowledged, so all that may be lost is sent again in time (pf_keepalive.hpp) or requested
+// again, and each side of an update is compared on its own by pfsync's rule (merge.hpp). It sends
+// updates of a flow when packets pass there, so an update makes it the owner, unless it may be an
+// answer to what was sent to it in the last two seconds.
 #pragma once
 
 #include "sync/merge.hpp"
 #include "sync/parts.hpp"
+#include "sync/time.hpp"
 #include "sync/update.hpp"
 
 #include <array>
@@ -31,23 +32,23 @@ class Allowance {
 
   private:
     std::uint32_t a_second_, left_;
-    Instant since_{0};
+    Instant since_;
 };
 
 class PfPeer : public PeerProtocol {
   public:
     PfPeer(Peer& peer, const Parts& parts) : peer_(peer), p_(parts), ctx_(parts.ctx) {}
 
-    bool hears_changes() const override { return peer_.link_up; }
+    bool is_sent_changes() const override { return peer_.link_up; }
     bool reliable() const override { return false; }
-    bool tells_terms() const override { return false; }
+    bool has_terms() const override { return false; }
     Zones zones() const override { return Zones::none; }
     Duration bulk_retry() const override { return traits(peer_.dialect).bulk.retry; }
 
     void on_link_up() override { begin(); }
     void on_link_down() override;
-    void on_heard() override;
-    void on_heard_again() override { renew_leases(); }
+    void on_received() override;
+    void on_received_again() override { renew_leases(); }
     void on_promoted() override;
     void reset() override {}
     void advance() override;
@@ -63,7 +64,7 @@ class PfPeer : public PeerProtocol {
     void sent(const Item&) override { peer_.counters.tx_messages++; }
 
   private:
-    // An update with what only pf says.
+    // An update with what only pf sends.
     struct PfUpdate : Update {
         using Update::Update;
         pfsync::Dialect layout = pfsync::kOwnDialect;
@@ -105,9 +106,9 @@ class PfPeer : public PeerProtocol {
     Peer& peer_;
     const Parts& p_;
     Context& ctx_;
-    Allowance answers_{5000};    // states in answer to UPD_REQ
-    Instant bulk_not_before_{0}; // the next one that we send
-    Instant gave_up_at_{0};
+    Allowance answers_{5000}; // states in answer to UPD_REQ
+    Instant bulk_not_before_; // the next one that we send
+    Instant gave_up_at_;
     std::array<std::uint32_t, 25> longest_{}; // by timeout index: its timeouts, as far as seen
 };
 

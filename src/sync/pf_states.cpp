@@ -43,12 +43,12 @@ bool PfStates::keep(Slot slot, const Windows& theirs, bool src, bool dst) {
     if (dst) {
         const Windows::Block had = ours.dst;
         ours.dst = theirs.dst;
-        heard_dst(slot, had);
+        received_dst(slot, had);
     }
     return news;
 }
 
-void PfStates::heard_dst(Slot slot, const Windows::Block& dst) {
+void PfStates::received_dst(Slot slot, const Windows::Block& dst) {
     const Windows* kept = windows(slot);
     if (kept == nullptr || !seq_after(Windows::seqlo(dst), Windows::seqlo(kept->dst)))
         return;
@@ -65,14 +65,14 @@ Windows PfStates::with_latest_dst(Slot slot, const Windows& kept) const {
     return out;
 }
 
-void PfStates::told(Slot slot, std::uint32_t now) {
+void PfStates::sent(Slot slot, std::uint32_t now) {
     if (const auto it = windows_.find(slot); it != windows_.end())
-        it->second.told = now;
+        it->second.sent = now;
 }
 
-bool PfStates::told_since(Slot slot, std::uint32_t then) const {
+bool PfStates::sent_since(Slot slot, std::uint32_t then) const {
     const auto it = windows_.find(slot);
-    return it != windows_.end() && it->second.told != 0 && it->second.told >= then;
+    return it != windows_.end() && it->second.sent != 0 && it->second.sent >= then;
 }
 
 const PfStates::Lease* PfStates::lease(Slot slot) const {

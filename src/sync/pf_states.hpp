@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// What pf peers say of their states that no other table can keep: sequence windows, to which
+// What pf peers send of their states and no other table can keep: sequence windows, to which
 // interface a state is bound, until when it holds, and the second name of a flow. Beside the index,
-// by slot, and only for flows of which a pf peer has said such a thing.
+// by slot, and only for flows of which a pf peer has sent any of it.
 //
 //     PfStates states;
 //     if (const Windows* w = states.windows(slot)) ... w->src.seqlo() ...
@@ -49,12 +49,12 @@ class PfStates {
     // Takes the sides that are not stale; the first time, both. False: it knew them already.
     bool keep(state::Slot slot, const Windows& theirs, bool src, bool dst);
     // A peer that copies the dst side of an update even if its own is ahead
-    // (DialectTraits::copies_stale_dst) is never sent one that is older than the last it told us.
-    void heard_dst(state::Slot slot, const Windows::Block& dst);
+    // (DialectTraits::copies_stale_dst) is never sent one that is older than the last one it sent.
+    void received_dst(state::Slot slot, const Windows::Block& dst);
     Windows with_latest_dst(state::Slot slot, const Windows& kept) const;
-    // That a pf peer was told of them, and whether it was so lately that it may yet answer.
-    void told(state::Slot slot, std::uint32_t now);
-    bool told_since(state::Slot slot, std::uint32_t then) const;
+    // That an update was sent to a pf peer, and whether so lately that it may still answer.
+    void sent(state::Slot slot, std::uint32_t now);
+    bool sent_since(state::Slot slot, std::uint32_t then) const;
 
     // ---- leases ----------------------------------------------------------------------------
     struct Lease {
@@ -70,7 +70,7 @@ class PfStates {
 
     // ---- second names ----------------------------------------------------------------------
     // pf has two states of a flow that it forwards, of the packet that came in and of the one that
-    // went out. The flow goes by the name that was heard first.
+    // went out. The flow is known by the id that was received first.
     void set_outgoing(state::Slot slot, bool outgoing) { leases_[slot].outgoing = outgoing; }
     void add_name(state::Slot slot, state::StateId id);
     state::Slot find(state::StateId id) const; // by second name; kNoSlot: none's
@@ -89,7 +89,7 @@ class PfStates {
     using BySlot = boost::unordered_flat_map<state::Slot, T>;
     struct Kept {
         Windows windows;
-        std::uint32_t told = 0;
+        std::uint32_t sent = 0;
     };
     BySlot<Kept> windows_;
     BySlot<Windows::Block> ahead_; // dst blocks ahead of ours

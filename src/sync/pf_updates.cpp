@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What a pf firewall says of a flow: of one that is new here, of one that is known, of one that is
+// A pf firewall's updates of a flow: of one that is new here, of one that is known, of one that is
 // known under another name.
 #include "sync/pf_peer.hpp"
 
@@ -13,7 +13,6 @@ namespace encsync::sync {
 using pfsync::Dialect;
 using pfsync::Fault;
 using state::kNoSlot;
-using state::Record;
 using state::Slot;
 
 namespace {
@@ -32,7 +31,7 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
     p_.outbound.answered(peer_, full.flow.id);
     learn_timeout(full);
     PfUpdate update(full);
-    // In bulk it names copies and its own alike; else it speaks of what passes through it.
+    // A bulk update names copies and own states alike; other updates are of what passes through it.
     if (peer_.bulk.arriving)
         update.live.reset();
     update.layout = layout;
@@ -65,8 +64,8 @@ void PfPeer::receive_new(const pfsync::FullState& full) {
         return;
     set(ctx_.flows.local(slot).known, peer_.id);
     keep_windows(slot, full);
-    // Who is told that traffic passes here owns what a pf peer still holds of before.
-    if (peer_.bulk.arriving && ctx_.options.role == Role::active && ctx_.record(slot).refused == 0)
+    // A node with the role active owns what a pf peer still holds from before.
+    if (peer_.bulk.arriving && ctx_.options.role == Role::active && !ctx_.record(slot).refused())
         p_.ownership.take(slot);
     p_.copies.put(slot);
     p_.pf_flows.pass_on(peer_, slot);
@@ -76,6 +75,13 @@ void PfPeer::receive_new(const pfsync::FullState& full) {
 
 // Another life of the flow, or born on two nodes.
 void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
+    // A node with the role active, whose table has the flow, keeps it: otherwise a peer could
+    // replace it by a state of its own and delete that.
+    if (const Record& record = ctx_.record(slot);
+        record.owner == kHere && !record.is.absent && ctx_.options.role == Role::active) {
+        ctx_.refuse(Refused::not_owner);
+        return p_.outbound.send_full(peer_, slot);
+    }
     FlowStore::Change change(ctx_.flows, slot);
     p_.pf_flows.pass_removal_on(peer_, slot);
     change.rename(full.flow.id);
@@ -96,29 +102,29 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
 }
 
 void PfPeer::receive_update(Dialect layout, Bytes message) {
-    pfsync::CompressedUpdate said;
-    if (const Fault fault = pfsync::read(layout, message, said); fault != Fault::none)
+    pfsync::CompressedUpdate wire;
+    if (const Fault fault = pfsync::read(layout, message, wire); fault != Fault::none)
         return ctx_.refuse(fault);
-    const Slot slot = p_.pf_flows.find(said.id);
+    const Slot slot = p_.pf_flows.find(wire.id);
     if (slot == kNoSlot) {
         peer_.counters.requests++;
-        return p_.outbound.request(peer_, said.id);
+        return p_.outbound.request(peer_, wire.id);
     }
     const std::uint8_t proto = ctx_.index.key(slot).proto;
-    PfUpdate update(pfsync::flow_state(layout, proto, said.src.state()),
-                    pfsync::flow_state(layout, proto, said.dst.state()));
-    update.live = true; // it speaks of what passes through it
+    PfUpdate update(pfsync::flow_state(layout, proto, wire.src.state()),
+                    pfsync::flow_state(layout, proto, wire.dst.state()));
+    update.live = true; // it is of what passes through it
     update.layout = layout;
-    update.src = said.src;
-    update.dst = said.dst;
-    update.timeout = said.timeout;
-    update.second_name = p_.pf_flows.is_second_name(said.id);
+    update.src = wire.src;
+    update.dst = wire.dst;
+    update.timeout = wire.timeout;
+    update.second_name = p_.pf_flows.is_second_name(wire.id);
     apply(slot, update);
 }
 
 // ---- known flows ---------------------------------------------------------------------------
 
-// Brings what is known of a flow together with what the peer says of it, and settles who owns it.
+// Merges an update of the peer into a known flow, and settles who owns it.
 void PfPeer::apply(Slot slot, PfUpdate update) {
     FlowStore::Change change(ctx_.flows, slot);
     const Record& record = ctx_.record(slot);
@@ -209,7 +215,7 @@ Merge PfPeer::merge_tcp(Slot slot, const PfUpdate& update, state::Progress& ours
     if (known) {
         merged.windows_moved = states.keep(slot, theirs, !merged.src_stale, !merged.dst_stale);
         if (traits(update.layout).copies_stale_dst)
-            states.heard_dst(slot, theirs.dst);
+            states.received_dst(slot, theirs.dst);
     }
     if (!merged.src_stale)
         ours.src_state = update.src_state;
@@ -218,22 +224,22 @@ Merge PfPeer::merge_tcp(Slot slot, const PfUpdate& update, state::Progress& ours
     return merged;
 }
 
-// pf speaks of a state when packets pass it, and when it was told something out of date. Of a flow
-// that moved here a moment ago, or of which it was told just now, what brings the flow no further
-// is the latter, and makes the flow nobody else's.
+// pf sends an update when packets pass, and as an answer to an update that was out of date. If the
+// flow moved here a moment ago, or was sent to pf just now, an update that brings the flow no
+// further is such an answer, and changes no owner.
 bool PfPeer::claims(Slot slot, bool further, const Merge& merged) const {
     if (ctx_.record(slot).owner != kHere || further)
         return true;
-    if (merged.both_stale() || ctx_.pf_states.told_since(slot, ctx_.seconds - kEcho))
+    if (merged.both_stale() || ctx_.pf_states.sent_since(slot, ctx_.seconds - kEcho))
         return false;
     if (merged.windows_moved)
         return true;
-    if (ctx_.options.role == Role::active) // traffic passes here, says the administrator
+    if (ctx_.options.role == Role::active) // the administrator has set that traffic passes here
         return false;
     return p_.copies.since_moved(slot) > static_cast<std::int32_t>(kEcho);
 }
 
-// False: it is nobody's, and erased.
+// False: it has no owner, and is erased.
 bool PfPeer::settle_owner(Slot slot, const PfUpdate& update) {
     const bool already = ctx_.record(slot).owner == peer_.id;
     if (already)
@@ -244,7 +250,7 @@ bool PfPeer::settle_owner(Slot slot, const PfUpdate& update) {
         FlowStore::Change change(ctx_.flows, slot);
         change.progress().term = next_term(change.progress().term);
     }
-    return p_.ownership.given_by_peer(peer_, slot);
+    return p_.ownership.accept_claim(peer_, slot);
 }
 
 } // namespace encsync::sync

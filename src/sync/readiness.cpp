@@ -12,35 +12,36 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Duration kPfAgain = 60s; // longer than pf says nothing of a flow that moves
+constexpr Duration kPfAgain = 60s; // longer than pf is silent about a flow that moves
 // All notice within some seconds that a node has gone, and not at the same moment.
 constexpr Duration kNoticed = Peer::kSilence + 5s;
 
 } // namespace
 
-// What was refused for want of room in the index is there once a comparison says so. pf peers
+// What was refused for want of room in the index is there once a comparison shows it. pf peers
 // compare nothing; they will have named it again.
 bool Readiness::holds_all_of(PeerId peer) const {
     const Peer& p = peers_[peer];
     if (missing_.lacks(peer))
         return false;
-    return p.over_limit < Instant::zero() ||
+    return p.over_limit == kNever ||
            (p.extended ? p.checks.equal > p.over_limit : ctx_.now - p.over_limit > kPfAgain);
 }
 
-// IKE says that the peer lives. One of ours would have said hello by now; a pf firewall may have
-// nothing to say.
+// IKE shows that the peer lives. An encsync node would have sent HELLO by now; a pf firewall may
+// have nothing to send.
 bool Readiness::misunderstood(PeerId peer, std::string* why) const {
     const Peer& p = peers_[peer];
-    if (!p.link_up || p.accepted || ctx_.now - std::max(p.up_since, p.last_heard) < Peer::kSilence)
+    if (!p.link_up || p.accepted ||
+        ctx_.now - std::max(p.up_since, p.last_received) < Peer::kSilence)
         return false;
-    const bool says_nothing = p.refusal.empty();
+    const bool nothing_arrives = p.refusal.empty();
     const bool ours = p.options.extended && p.options.dialect;
-    if (says_nothing && (!ours || p.last_heard >= p.up_since))
+    if (nothing_arrives && (!ours || p.last_received >= p.up_since))
         return false;
     if (why != nullptr)
-        *why = says_nothing ? "its SAs are up, but nothing that it says arrives"
-                            : "nothing that it says is understood: " + p.refusal;
+        *why = nothing_arrives ? "its SAs are up, but none of its packets arrives"
+                               : "its packets are not understood: " + p.refusal;
     return true;
 }
 
@@ -87,7 +88,7 @@ bool Readiness::ready(std::string* why) const {
     return true;
 }
 
-// ---- who hears whom ------------------------------------------------------------------------
+// ---- which node receives from which --------------------------------------------------------
 
 std::vector<Neighbour> Readiness::neighbours_for(PeerId peer) const {
     std::vector<Neighbour> out;
@@ -106,7 +107,7 @@ bool Readiness::hears(std::uint32_t creatorid) const {
            std::ranges::any_of(peers_.all(), [&](const Peer& p) {
                return p.creatorid == creatorid &&
                       (p.reachable() ||
-                       (p.remote != 0 && p.present && ctx_.now - p.last_heard < kNoticed));
+                       (p.remote != 0 && p.present && ctx_.now - p.last_received < kNoticed));
            });
 }
 
@@ -115,7 +116,7 @@ std::vector<MissingEdge> Readiness::missing_edges() const {
     for (const Peer& p : peers_.all()) {
         if (!p.reachable())
             continue;
-        for (const Neighbour& node : p.told.neighbours)
+        for (const Neighbour& node : p.hello_tail.neighbours)
             if (node.matters() && !hears(node.creatorid))
                 out.push_back({p.id, &node});
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: ISC
-// Whether this node holds all that its peers have told it, so that it may be promoted; and if not,
+// Whether this node holds all that its peers have sent, so that it may be promoted; and if not,
 // what is missing, in words for the administrator. Looks, and changes nothing.
 //
-// Only a node's own word makes its flows known, so every node must hear every other one. Where a
-// peer hears a node that has flows, and this node does not, a conn or a path is missing, and a
+// A node sends only its own flows, so every node needs a conn to every other. Where a peer receives
+// from a node that has flows, and this node does not, a conn or a path is missing, and a
 // takeover would lose those flows.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace encsync::sync {
 
-// A node with flows that a peer hears and this one does not.
+// A node with flows from which a peer receives and this one does not.
 struct MissingEdge {
     PeerId peer;
     const Neighbour* node; // of that peer's last HELLO
@@ -26,13 +26,13 @@ class Readiness {
         : ctx_(context), peers_(peers), missing_(missing) {}
 
     bool ready(std::string* why) const;
-    // All that the peer has told us is here, but for what is normal while flows come and go.
+    // All that the peer has sent is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
-    // The peer is up, and nothing that it says is understood, or arrives: *why says which.
+    // The peer is up, but none of its packets arrives or is understood: *why says which.
     bool misunderstood(PeerId peer, std::string* why) const;
     std::vector<MissingEdge> missing_edges() const;
     std::string describe(const MissingEdge& edge) const;
-    // What HELLO tells that peer of the others.
+    // What HELLO to that peer names of the others.
     std::vector<Neighbour> neighbours_for(PeerId peer) const;
 
   private:

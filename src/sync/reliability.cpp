@@ -61,7 +61,7 @@ bool Outstanding::acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, 
         const std::uint64_t number = packets_.front().number;
         bool arrived = number == highest;
         if (arrived) {
-            const Instant sample = now - packets_.front().sent;
+            const Duration sample = now - packets_.front().sent;
             round_trip_ = (round_trip_ * 7 + sample) / 8;
             backoff_ = 0;
         } else {
@@ -72,7 +72,7 @@ bool Outstanding::acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, 
         if (arrived && window_ < kMaxWindow)
             window_++;
     }
-    // Loss says that the path or the peer is full: back off once per window, not per packet.
+    // Loss means that the path or the peer is full: back off once per window, not per packet.
     if (lost_packets_ != lost_before && highest > shrunk_at_) {
         window_ = std::max(kMinWindow, window_ * 3 / 4);
         shrunk_at_ = next_number_;
@@ -83,7 +83,7 @@ bool Outstanding::acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, 
 Instant Outstanding::deadline() const {
     if (packets_.empty())
         return Instant::max();
-    const Instant wait = std::clamp<Instant>(round_trip_ * 4, 200ms, 2s);
+    const Duration wait = std::clamp<Duration>(round_trip_ * 4, 200ms, 2s);
     return packets_.front().sent + wait * (1 << std::min(backoff_, 2u));
 }
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: ISC
-// What makes a session between two encsync nodes lose nothing, without ever repeating an old
-// packet: numbers on what is sent, and for each number what it said (pfsync/extension.hpp).
+// Acknowledgements between two encsync nodes: packets are numbered, and the sender remembers which
+// items each packet carried (pfsync/extension.hpp). An old packet is never sent again.
 //
 // Sender:    number = outstanding.open(now); outstanding.note(item) for each message;
 //            outstanding.acknowledge(ack, ...) hands back the items of every lost packet, to be
-//            said anew in the form they have by then.
+//            sent again with their present state.
 // Receiver:  if (inbox.take(number)) apply the packet; else it counts as lost.
 #pragma once
 
 #include "state/index.hpp"
+#include "sync/time.hpp"
 #include "util/bytes.hpp"
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -20,11 +20,7 @@
 
 namespace encsync::sync {
 
-// Time since an epoch of the owner's choice that never runs backwards.
-using Instant = std::chrono::nanoseconds;
-using Duration = std::chrono::nanoseconds;
-
-// One thing said to a peer.
+// What one message to a peer was about.
 struct Item {
     enum class Kind : std::uint8_t {
         update,       // UPD_C of slot
@@ -61,20 +57,21 @@ class Outstanding {
     bool room() const { return packets_.size() < window_; }
     bool empty() const { return packets_.empty(); }
     std::size_t bulk_items() const { return bulk_items_; }
-    // The number of the first packet that says something and may not have arrived: all that was
-    // said before it has, or will be said again in another. Nothing: the packet opened last.
+    // The number of the first packet with items that may not have arrived: all items before it have
+    // arrived, or will be sent again in a later packet. If there is none: the packet opened last.
     std::uint64_t first_with_items() const;
 
     using Lost = std::function<void(const Item&)>;
     // An ACK: `bitmap` as on the wire. Items of lost packets go to `lost`, in the order they were
-    // said. Numbers that were never sent are ignored (false: a peer that lies).
+    // sent. Numbers that were never sent are ignored (false: a peer that lies).
     bool acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, const Lost& lost);
 
     // When the oldest packet has waited too long; nothing outstanding: Instant::max().
     Instant deadline() const;
-    // The peer has begun anew: what was said to its former self needs no answer.
+    // The peer has started a new session: nothing sent in the old one needs an acknowledgement.
     void forget();
-    // Takes all outstanding packets for lost. What did arrive is said twice, which does no harm.
+    // Treats all outstanding packets as lost. Items that did arrive are sent twice, which is
+    // harmless.
     void expire(const Lost& lost);
     // The path is back after a silence: likewise, but at full speed.
     void resume(const Lost& lost);
@@ -100,7 +97,7 @@ class Outstanding {
     std::uint64_t shrunk_at_ = 0;
 };
 
-// Packets received: which to take, and what to say about them.
+// Packets received: which to process, and how to acknowledge them.
 class Inbox {
   public:
     static constexpr std::size_t kMaxBits = 1024;

@@ -37,15 +37,15 @@ void Sessions::link_down(Peer& peer) {
         silent(peer);
 }
 
-void Sessions::heard(Peer& peer) {
-    peer.last_heard = ctx_.now;
+void Sessions::received(Peer& peer) {
+    peer.last_received = ctx_.now;
     peer.accepted = true;
     peer.refusal.clear();
-    peer.protocol->on_heard();
+    peer.protocol->on_received();
     if (!peer.silent)
         return;
     peer.silent = false;
-    peer.protocol->on_heard_again();
+    peer.protocol->on_received_again();
     ownership_.reconcile();
     liberal_.relax_all();
 }
@@ -53,7 +53,7 @@ void Sessions::heard(Peer& peer) {
 void Sessions::silent(Peer& peer) {
     peer.silent = true;
     peer.accepted = false;
-    peer.role = Role::automatic; // what it says when it is back counts, not what it was
+    peer.role = Role::automatic; // what it announces when it is back counts, not what it was
     ownership_.reconcile();
     copies_.lengthen(peer.id);
     orphans_.watch();
@@ -75,7 +75,7 @@ void Sessions::begin_anew(Peer& peer) {
     peer.hello_now = peer.link_up;
 }
 
-void Sessions::speaks_pfsync(Peer& peer) {
+void Sessions::take_for_pf(Peer& peer) {
     if (peer.is_pf())
         return;
     peer.protocol = peer.pf.get();
@@ -87,7 +87,7 @@ void Sessions::learn_dialect(Peer& peer, std::uint8_t version, Bytes payload) {
     const auto shown = pfsync::detect(payload);
     if (shown || pfsync::version_of(peer.dialect) != version)
         peer.dialect = shown.value_or(pfsync::dialects_of(version).front());
-    speaks_pfsync(peer);
+    take_for_pf(peer);
 }
 
 // ---- HELLO ---------------------------------------------------------------------------------
@@ -112,15 +112,15 @@ void Sessions::receive_hello(Peer& peer, Bytes message) {
     peer.reads_reply_zone = hello->reads_reply_zone;
     suppression_.zones_changed(peer);
     peer.creatorid = hello->creatorid;
-    peer.told = std::move(hello->tail);
+    peer.hello_tail = std::move(hello->tail);
     peer.peer_ready = hello->ready;
     peer.peer_in_step = hello->in_step;
     peer.tracking = hello->tracking;
     peer.peer_states = hello->states;
-    peer.checks.peer_equal = hello->checked ? ctx_.now - *hello->checked : Instant(-1);
+    peer.checks.peer_equal = hello->checked ? ctx_.now - *hello->checked : kNever;
     const bool other_role = peer.role != hello->role;
     peer.role = hello->role;
-    heard(peer);
+    received(peer);
     if (fresh && hello->session != peer.lost_in) {
         peer.lost = hello->lost;
         if (peer.lost) {
@@ -132,7 +132,7 @@ void Sessions::receive_hello(Peer& peer, Bytes message) {
         ownership_.reconcile();
     if (other_role)
         liberal_.relax_all();
-    if (hello->heard != peer.local) {
+    if (hello->peer_session != peer.local) {
         peer.hello_now = true;
     } else if (!peer.extended) {
         peer.extended = true;
@@ -143,7 +143,7 @@ void Sessions::receive_hello(Peer& peer, Bytes message) {
 void Sessions::write_hello(Peer& peer, pfsync::Builder& packet) {
     Hello hello;
     hello.session = peer.local;
-    hello.heard = peer.remote;
+    hello.peer_session = peer.remote;
     hello.creatorid = ctx_.options.creatorid;
     hello.version = ext::hello::kVersion;
     hello.role = ctx_.options.role;
@@ -154,7 +154,7 @@ void Sessions::write_hello(Peer& peer, pfsync::Builder& packet) {
     hello.tracking = tracking_;
     hello.states = ctx_.index.size();
     hello.live = ctx_.flows.live() - ctx_.flows.suppressed(peer.id);
-    if (peer.checks.equal >= Instant::zero())
+    if (peer.checks.equal != kNever)
         hello.checked =
             std::chrono::duration_cast<std::chrono::seconds>(ctx_.now - peer.checks.equal);
     hello.tail = {readiness_.neighbours_for(peer.id), peer.options.trusted};
@@ -165,7 +165,7 @@ void Sessions::write_hello(Peer& peer, pfsync::Builder& packet) {
 
 void Sessions::send_hellos() {
     for (Peer& peer : peers_.all())
-        peer.hello_now = peer.link_up && peer.says_hello();
+        peer.hello_now = peer.link_up && peer.sends_hello();
 }
 
 // ---- time ----------------------------------------------------------------------------------
@@ -175,16 +175,16 @@ void Sessions::advance(Peer& peer) {
         begin_anew(peer);
     if (!peer.link_up)
         return;
-    if (!peer.silent && peer.extended && ctx_.now - peer.last_heard >= Peer::kSilence)
+    if (!peer.silent && peer.extended && ctx_.now - peer.last_received >= Peer::kSilence)
         silent(peer);
-    if (peer.says_hello() && ctx_.now >= peer.hello_due)
+    if (peer.sends_hello() && ctx_.now >= peer.hello_due)
         peer.hello_now = true;
 }
 
 Instant Sessions::deadline(const Peer& peer) const {
-    Instant next = peer.says_hello() ? peer.hello_due : Instant::max();
+    Instant next = peer.sends_hello() ? peer.hello_due : Instant::max();
     if (peer.extended && !peer.silent)
-        next = std::min(next, peer.last_heard + Peer::kSilence);
+        next = std::min(next, peer.last_received + Peer::kSilence);
     return next;
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: ISC
 // How nodes meet: the path to a peer, HELLO and session numbers, silence, and which of the two
-// protocols a peer speaks. A configured pf firewall speaks standard pfsync and is told not a byte
-// more. Any other is greeted, and counts as one of ours until it says a message of standard pfsync
-// without a number; it may say HELLO after all.
+// protocols a peer uses. A configured pf firewall is sent standard pfsync and nothing else. Any
+// other peer is sent HELLO, and is treated as an encsync node until it sends a standard pfsync
+// message without a number; it may still send HELLO later.
 #pragma once
 
 #include "sync/bulk.hpp"
 #include "sync/liberal.hpp"
 #include "sync/orphans.hpp"
 #include "sync/readiness.hpp"
+#include "sync/time.hpp"
 
 namespace encsync::sync {
 
@@ -24,22 +25,22 @@ class Sessions {
     // ---- the path --------------------------------------------------------------------------
     void link_up(Peer& peer);
     void link_down(Peer& peer);
-    void heard(Peer& peer); // something of it was accepted
+    void received(Peer& peer); // something of it was accepted
     // Nothing of what was under way counts any more, on either side.
     void begin(Peer& peer);
-    // We have lost track of what the peer has heard: both begin anew, and ask for everything.
+    // It is unknown what the peer has received: both start over, with bulk updates.
     void begin_anew(Peer& peer);
-    // The peer speaks standard pfsync.
-    void speaks_pfsync(Peer& peer);
-    // Likewise, of a version in which nobody says HELLO. Which dialect a packet shows; until there
+    // The peer uses standard pfsync.
+    void take_for_pf(Peer& peer);
+    // Likewise, of a version that has no HELLO. Learns the dialect from a packet; until there
     // is a full state, the peer is sent what every release of that version reads.
     void learn_dialect(Peer& peer, std::uint8_t version, Bytes payload);
 
     // ---- HELLO -----------------------------------------------------------------------------
     void receive_hello(Peer& peer, Bytes message);
     void write_hello(Peer& peer, pfsync::Builder& packet);
-    void send_hellos(); // something that HELLO tells has changed
-    // What peers are told of this machine.
+    void send_hellos(); // the content of HELLO has changed
+    // What is announced of this machine.
     void set_tracking(std::optional<TcpTracking> tracking) { tracking_ = tracking; }
 
     // ---- time ------------------------------------------------------------------------------

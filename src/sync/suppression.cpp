@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: ISC
 #include "sync/suppression.hpp"
 
+#include "sync/merge.hpp"
+
 #include <algorithm>
-#include <netinet/in.h>
 #include <utility>
 
 namespace encsync::sync {
 
-using state::Record;
 using state::Slot;
-
-bool is_closed(const Context& ctx, Slot slot) {
-    const std::uint8_t proto = ctx.index.key(slot).proto;
-    const Record& record = ctx.record(slot);
-    return (proto == IPPROTO_TCP || proto == IPPROTO_SCTP || proto == IPPROTO_DCCP) &&
-           std::min(record.src_state, record.dst_state) >= state::tcp::kFinWait2 &&
-           std::max(record.src_state, record.dst_state) <= state::tcp::kTimeWait;
-}
 
 void Suppression::peers_changed() {
     any_nosync_ =
@@ -25,9 +17,9 @@ void Suppression::peers_changed() {
         update(slot);
 }
 
-std::uint16_t Suppression::peers_not_to_hear(Slot slot) const {
+std::uint16_t Suppression::peers_not_sent_to(Slot slot) const {
     const Record& record = ctx_.record(slot);
-    if ((record.flags & state::kNoSync) != 0 || record.is.delayed || record.refused != 0)
+    if ((record.flags & state::kNoSync) != 0 || record.is.delayed || record.refused())
         return peers_.mask();
     std::uint16_t out = peers_without_zone_of(slot);
     if (!any_nosync_)
@@ -61,24 +53,24 @@ void Suppression::zones_changed(Peer& peer) {
 
 void Suppression::update(Slot slot) {
     const Record& record = ctx_.record(slot);
-    const std::uint16_t before = record.suppressed, after = peers_not_to_hear(slot);
+    const std::uint16_t before = record.suppressed, after = peers_not_sent_to(slot);
     if (before != after)
         ctx_.flows.set_suppressed(slot, after);
-    // A copy is its owner's to tell of and to withdraw.
+    // Only its owner announces a copy and withdraws it.
     if (record.owner != kHere || (before == 0 && after == 0))
         return;
     const std::uint16_t zoneless = before != after ? peers_without_zone_of(slot) : std::uint16_t{0};
     for (Peer& peer : peers_.all()) {
-        peer.counters.zone_withheld += has(zoneless, peer.id);
+        peer.counters.zone_suppressed += has(zoneless, peer.id);
         if (has(after, peer.id))
             outbound_.withdraw(peer, slot);
-        else if (has(before, peer.id) && peer.protocol->hears_changes())
+        else if (has(before, peer.id) && peer.protocol->is_sent_changes())
             outbound_.enqueue(peer, slot, true);
     }
 }
 
 void Suppression::delay(Slot slot) {
-    if (ctx_.options.delay == Instant::zero())
+    if (ctx_.options.delay == Duration::zero())
         return;
     ctx_.flows.local(slot).is.delayed = true;
     delayed_.add(ctx_.now + ctx_.options.delay, ctx_.index, slot);
@@ -87,8 +79,8 @@ void Suppression::delay(Slot slot) {
 
 void Suppression::advance(Instant until) {
     while (const auto slot = delayed_.take(until, ctx_.index)) {
-        state::LocalState& local = ctx_.flows.local(*slot);
-        if (!local.is.delayed || is_closed(ctx_, *slot))
+        LocalState& local = ctx_.flows.local(*slot);
+        if (!local.is.delayed || is_closed(ctx_.index.key(*slot).proto, ctx_.record(*slot)))
             continue;
         local.is.delayed = false;
         update(*slot);

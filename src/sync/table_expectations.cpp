@@ -14,13 +14,13 @@ using state::Slot;
 namespace {
 
 constexpr Duration kMangled = 50ms;       // when the packet has left for certain
-constexpr std::size_t kMaxMasters = 4096; // beyond, the next event or dump tells
+constexpr std::size_t kMaxMasters = 4096; // beyond, the next event or dump shows it
 constexpr Duration kMasterWithin = 10s;   // a program may hold its first packet
 constexpr std::size_t kMaxEarly = 1024;
 
 } // namespace
 
-// The flows that may be the master: the table does not tell its zone.
+// The flows that may be the master: the event does not carry its zone.
 std::vector<Slot> TableExpectations::masters_of(const Expectation& expectation) const {
     std::vector<Slot> out;
     const auto look = [&](std::uint16_t zone) {
@@ -36,17 +36,19 @@ std::vector<Slot> TableExpectations::masters_of(const Expectation& expectation) 
     return out;
 }
 
-void TableExpectations::expected(const Expectation& said, bool fresh) {
-    std::vector<Slot> masters = masters_of(said);
+void TableExpectations::expected(const Expectation& reported, bool fresh) {
+    std::vector<Slot> masters = masters_of(reported);
     if (masters.empty()) // not to be synced, or not known yet
-        return wait_for_master(said);
+        return wait_for_master(reported);
     if (!ctx_.index.zones().empty())
-        std::erase_if(masters,
-                      [&](Slot slot) { return !ctx_.table.expects(of_master(ctx_, said, slot)); });
-    // The table tells zones apart, but not for which directions they are.
+        std::erase_if(masters, [&](Slot slot) {
+            return !ctx_.table.expects(of_master(ctx_.index, reported, slot));
+        });
+    // The event has the zone, but not for which directions it is.
     const auto clashes = [&](Slot slot) {
         return std::ranges::count_if(masters, [&](Slot other) {
-                   return of_master(ctx_, said, other).zone == of_master(ctx_, said, slot).zone;
+                   return of_master(ctx_.index, reported, other).zone ==
+                          of_master(ctx_.index, reported, slot).zone;
                }) > 1;
     };
     if (std::ranges::any_of(masters, clashes)) {
@@ -57,9 +59,9 @@ void TableExpectations::expected(const Expectation& said, bool fresh) {
         const auto& known = ctx_.flows.expectations().of(slot);
         const bool news =
             masters.size() == 1 || std::ranges::none_of(known, [&](const auto& entry) {
-                return entry.expectation.name() == said.name();
+                return entry.expectation.name() == reported.name();
             });
-        expect(slot, of_master(ctx_, said, slot), fresh && news);
+        expect(slot, of_master(ctx_.index, reported, slot), fresh && news);
     }
 }
 
@@ -78,12 +80,12 @@ void TableExpectations::expect(Slot slot, const Expectation& expectation, bool f
         outbound_.announce(slot, true);
 }
 
-void TableExpectations::unexpected(const Expectation& said) {
-    const std::vector<Slot> masters = masters_of(said);
+void TableExpectations::unexpected(const Expectation& reported) {
+    const std::vector<Slot> masters = masters_of(reported);
     if (masters.empty()) {
-        const auto [begin, end] = early_.equal_range(said.master);
+        const auto [begin, end] = early_.equal_range(reported.master);
         const auto at = std::find_if(begin, end, [&](const auto& early) {
-            return early.second.expectation.name() == said.name();
+            return early.second.expectation.name() == reported.name();
         });
         if (at != end)
             early_.erase(at);
@@ -91,10 +93,10 @@ void TableExpectations::unexpected(const Expectation& said) {
     }
     for (const Slot slot : masters) {
         // One of the same name may be another master's.
-        if (masters.size() > 1 && ctx_.table.expects(of_master(ctx_, said, slot)))
+        if (masters.size() > 1 && ctx_.table.expects(of_master(ctx_.index, reported, slot)))
             continue;
         FlowStore::Change change(ctx_.flows, slot);
-        if (change.unexpect(said) && ctx_.record(slot).owner == kHere)
+        if (change.unexpect(reported) && ctx_.record(slot).owner == kHere)
             outbound_.announce(slot, true);
     }
 }
@@ -116,7 +118,7 @@ void TableExpectations::master_known(Slot slot) {
     if (early_.empty() || slot == kNoSlot)
         return;
     state::Key key = ctx_.index.key(slot);
-    key.zone = 0; // the table does not tell it of an expectation
+    key.zone = 0; // an expectation's event does not carry it
     const auto [begin, end] = early_.equal_range(key);
     std::vector<Early> met;
     for (auto at = begin; at != end; ++at)
@@ -140,7 +142,7 @@ void TableExpectations::give_up() {
 }
 
 // The helper expects first, and then writes the translated address into the packet, which may move
-// the flow's sequence numbers. No event tells of that.
+// the flow's sequence numbers. There is no event for that.
 void TableExpectations::look_at_masters() {
     while (const auto slot = masters_.take(ctx_.now, ctx_.index))
         if (ctx_.record(*slot).owner == kHere)

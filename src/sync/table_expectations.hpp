@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: ISC
-// What the table tells of expectations. Each belongs to a flow, its master: a change of it is a
+// Events of expectations. Each belongs to a flow, its master: a change of it is a
 // change of that flow, whose full state is followed by all of them (encsync_peer.hpp). So loss,
 // bulk updates, takeovers and removals are those of flows.
 //
 // A flow's first packet may make an expectation: a TFTP request, an INVITE of SIP over UDP. The
-// helper reads it before the flow is confirmed, so the table tells of the expectation first, and
+// helper reads it before the flow is confirmed, so the event of the expectation comes first, and
 // the expectation waits here for its master.
 #pragma once
 
 #include "sync/local_flows.hpp"
+#include "sync/time.hpp"
 
 #include <map>
 #include <vector>

@@ -9,6 +9,7 @@
 
 #include "state/index.hpp"
 #include "sync/reliability.hpp"
+#include "sync/time.hpp"
 
 #include <cstddef>
 #include <deque>

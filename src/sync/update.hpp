@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What a peer says of a flow that is known here, whichever message it stood in.
+// A peer's update of a flow that is known here, whatever message carried it.
 #pragma once
 
 #include "pfsync/dialect.hpp"
@@ -14,10 +14,10 @@ namespace encsync::sync {
 struct Update {
     std::uint8_t src_state = 0, dst_state = 0;
     std::uint8_t flags = 0;
-    std::optional<std::uint32_t> mark;     // when it said one
-    const state::Tuple* reply = nullptr;   // when it said one
+    std::optional<std::uint32_t> mark;     // if it has one
+    const state::Tuple* reply = nullptr;   // if it has one
     const state::Extras* extras = nullptr; // likewise
-    // Whether it calls the flow its own or a copy, when it said so, and in which term.
+    // Whether the peer owns the flow or has a copy, if it says so, and in which term.
     std::optional<bool> live;
     std::uint8_t term = 0;
     bool elsewhere = false; // a copy of a third node's

@@ -14,25 +14,26 @@ namespace {
 
 using Made = Result<std::unique_ptr<Table>>;
 
-Made make_conntrack(boost::asio::io_context& io, TableOptions options) {
+Made make_conntrack(boost::asio::io_context& io, TableOptions&& options) {
     auto table = Conntrack::open(io, {.filter = std::move(options.filter), .sweep = options.sweep});
     if (!table)
         return table.error();
     return Made(std::move(*table));
 }
 
-Made make_memory(boost::asio::io_context&, TableOptions) {
+Made make_memory(boost::asio::io_context&, TableOptions&&) {
     return Made(std::make_unique<Memory>());
 }
 
 struct Backend {
     std::string_view name;
     Capabilities capabilities;
-    Made (*make)(boost::asio::io_context& io, TableOptions options);
+    Made (*make)(boost::asio::io_context& io, TableOptions&& options);
 };
 constexpr std::array kBackends{
     Backend{"conntrack", Conntrack::kCapabilities, make_conntrack},
     Backend{"memory", Memory::kCapabilities, make_memory},
+    Backend{"relay", Memory::kCapabilities, make_memory}, // empty: a relay keeps no states
 };
 
 const Backend* find(std::string_view name) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Makes the table that the configuration names.
 //
-//     auto table = make_table("conntrack", io, options);    // Result: says what is missing
+//     auto table = make_table("conntrack", io, options);    // the error says what is missing
 //     (*table)->start(engine);
 //
 // To add a backend: its folder, its line in factory.cpp, and its value of the option `table`.

@@ -114,7 +114,7 @@ bool Filter::was_local(const Address& address) const {
     return addresses_.is_local(address) || addresses_.has_left(address);
 }
 
-// local: where it begins or where it really ends, this firewall is (or was).
+// local: one of its real ends is (or was) this firewall.
 std::optional<Ignored> Filter::by_addresses(const state::Flow& flow, bool local) const {
     const state::Tuple &orig = flow.key.orig, &reply = flow.reply;
     const Address orig_dst = with_family(orig.dst, flow.key.family),
@@ -164,14 +164,14 @@ std::optional<Ignored> Filter::refused(const state::Flow& flow) const {
     return by_addresses(flow, was(flow.key.orig.src) || was(flow.reply.src));
 }
 
-// One that a function translates goes on to somebody behind the firewall: to an address that is
-// told, or to that end of the master which is not its sender.
+// If a function translates it, the connection is to a host behind the firewall: to the given
+// address, or to the end of the master that is not its sender.
 std::optional<Ignored> Filter::refused(const state::Expectation& expectation) const {
     state::Flow flow;
     flow.key = {expectation.tuple, expectation.master.zone, expectation.proto,
                 expectation.master.family};
     const state::Address anybody{};
-    if (flow.key.orig.src == anybody) // whoever it will be
+    if (flow.key.orig.src == anybody) // not known yet
         flow.key.orig.src = expectation.master.orig.src;
     if (expectation.has_nat && !expectation.function.empty())
         flow.key.orig.dst = expectation.nat_address != anybody ? expectation.nat_address

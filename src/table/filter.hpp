@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Decides which flows are not synced. Checked for each event and dump
-// entry before it is reported, and for each flow from a peer.
+// SPDX-License-Identifier: ISC
+// Decides which flows are not synced. Checked for each event and dump entry before it is reported,
+// and for each flow from a peer.
 //
 //     if (auto why = filter.ignored(flow)) counters.ignored[*why]++;
 //     if (auto why = filter.refused(flow)) ...    // a peer's
@@ -23,16 +24,17 @@ class LocalAddresses {
     // The same address may be on several interfaces: it is gone when removed from the last.
     void add(const net::Address& address, std::uint32_t interface);
     void remove(const net::Address& address, std::uint32_t interface);
-    // An interface that is down keeps its IPv4 addresses, and nothing reaches them.
+    // An interface that is down keeps its IPv4 addresses, but they cannot be reached.
     void interface_up(std::uint32_t interface, bool up);
     void add_broadcast(const net::Address& address, std::uint32_t interface);
     void remove_broadcast(const net::Address& address, std::uint32_t interface);
-    // Before rereading all: addresses not added again are gone.
+    // Before rereading all: addresses that are not added again are removed.
     void clear();
 
     bool is_local(const net::Address& address) const;
     bool is_broadcast(const net::Address& address) const; // IPv4
-    // Was here, and has gone or is on an interface that is down. The last kMaxLeft are known.
+    // It was local, and was removed or is on an interface that is down. The last kMaxLeft are
+    // known.
     bool has_left(const net::Address& address) const;
     std::size_t size() const { return local_.size(); }
     // Incremented whenever an address is added or removed.
@@ -61,11 +63,11 @@ class Filter {
     explicit Filter(FilterOptions options) : options_(std::move(options)) {}
 
     std::optional<Ignored> ignored(const state::Flow& flow) const;
-    // A state from a peer permits packets to pass, but never access to this firewall itself. An
-    // address that was here counts as here: a shared one may come back at any moment. `nosync` is
-    // about what is sent.
+    // A state from a peer permits packets to pass, but never access to this firewall itself. A
+    // former address counts as local: a shared one may come back at any time. `nosync` is not
+    // checked: it is about what is sent.
     std::optional<Ignored> refused(const state::Flow& flow) const;
-    // Likewise, of a connection that a peer expects.
+    // Likewise, for a connection that a peer expects.
     std::optional<Ignored> refused(const state::Expectation& expectation) const;
     LocalAddresses& addresses() { return addresses_; }
     const LocalAddresses& addresses() const { return addresses_; }

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC Why a flow is not synced: not sent to peers, or not accepted from
-// one.
+// SPDX-License-Identifier: ISC
+// Why a flow is not synced: not sent to peers, or not accepted from one.
 #pragma once
 
 #include <cstdint>

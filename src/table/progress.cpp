@@ -44,7 +44,7 @@ constexpr std::array<Progress, kSctpStates> kSctp{{
 }};
 static_assert(SCTP_CONNTRACK_HEARTBEAT_SENT == kSctpStates - 1);
 
-// The kernel's include/linux/netfilter/nf_conntrack_dccp.h, which user space never got.
+// The kernel's include/linux/netfilter/nf_conntrack_dccp.h, which is not in the UAPI headers.
 enum Dccp : std::uint8_t { none, request, respond, partopen, open, closereq, closing, timewait };
 constexpr std::array<Progress, kDccpStates> kDccp{{
     {kClosed, kClosed},           // NONE

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC Maps the progress of a flow between conntrack's state and the pair
-// of pf states used on the wire and in the engine (state/flow.hpp).
+// SPDX-License-Identifier: ISC
+// Maps the progress of a flow between conntrack's state and the pair of pf states used on the wire
+// and in the engine (state/flow.hpp).
 //
 // Every conntrack state maps to one pair, and that pair maps back to it. Any other pair (a pf peer
 // has finer ones) maps to the closest conntrack state.
@@ -36,8 +37,8 @@ std::uint8_t dccp_conntrack(Progress progress);
 // ICMP and ICMPv6 stay at 0:0, as in pf.
 Progress datagram_progress(std::uint8_t proto, std::uint8_t flags);
 
-// kSeenReply and kAssured as the flow carries them; where it carries neither (a pf peer says
-// nothing of them), as far as its progress implies them.
+// kSeenReply and kAssured as the flow has them; if it has neither (a pf peer does not send them),
+// as far as its progress implies them.
 std::uint8_t implied_flags(const state::Flow& flow);
 
 } // namespace encsync::table

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The state table: the interface of all backends. A backend is a
-// subfolder here; factory.hpp creates the configured one.
+// SPDX-License-Identifier: ISC
+// The state table: the interface of all backends. A backend is a subfolder here; factory.hpp
+// creates the configured one.
 //
 // A Table reports changes of states to its Listener, and performs the operations of the sync
 // engine. It never reports its own operations.
@@ -57,13 +58,13 @@ class Listener {
     virtual void on_withdrawn(const state::Flow& flow) { on_destroyed(flow); }
 
     // An expectation appeared, or was found again (`fresh` false); one is gone: used, timed out or
-    // removed. The master may be unknown. Its zone is not reported (0): ask Table::expects().
+    // removed. The master may be unknown. Its zone is not reported (0): use Table::expects().
     virtual void on_expected(const state::Expectation&, bool fresh) { static_cast<void>(fresh); }
     virtual void on_unexpected(const state::Expectation&) {}
 
     // A dump of the whole table: begin, every entry, end. After start-up and after events were
     // lost; entries not in the dump are gone unless created meanwhile. `untouched`: the entry still
-    // has the timeout of a copy, so no packet has used it since a sync process put it there. False
+    // has the timeout of a copy, so no packet has used it since a sync process created it. False
     // if the table cannot know.
     virtual void on_dump_begin() = 0;
     virtual void on_dump_entry(const state::Flow& flow, bool untouched) = 0;
@@ -118,7 +119,7 @@ class Table {
         static_cast<void>(helper);
     }
     virtual void unexpect(const state::Expectation&) {}
-    // Whether it has this expectation, of a master in this very zone.
+    // Whether it has this expectation, of a master in exactly this zone.
     virtual bool expects(const state::Expectation&) { return true; }
     // Operations may be batched until this is called.
     virtual void flush() = 0;
@@ -152,7 +153,7 @@ class Table {
 
     // Flows that another program has deleted, since the start.
     virtual std::uint64_t removed_by_others() const { return 0; }
-    // What it has counted since its start.
+    // Its counters since the start.
     virtual void each_counter(const counters::Visit& visit) const { static_cast<void>(visit); }
 };
 

@@ -61,7 +61,7 @@ constexpr std::array<File, Timeouts::kFiles> kNames{{
     {"generic_timeout", 600},
 }};
 
-// The number in the file, or false.
+// Reads the number in the file; false on failure.
 bool read_number(const std::string& path, std::uint32_t& out) {
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     std::array<char, 32> text{};
@@ -116,7 +116,7 @@ std::uint32_t Timeouts::longest(const state::Flow& flow) const {
 }
 
 bool Timeouts::is_untouched(const state::Flow& flow) const {
-    // Two seconds: the kernel counts in ticks and tells whole seconds.
+    // Two seconds: the kernel counts in ticks and reports whole seconds.
     const std::uint32_t usual = longest(flow) + 2;
     return flow.timeout > usual && flow.timeout - usual <= kCopyExtra;
 }

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC The lifetimes that the kernel gives entries in this network
-// namespace, from /proc/sys/net/netfilter/nf_conntrack_*timeout*; the kernel's defaults if a file
-// is missing.
+// SPDX-License-Identifier: ISC
+// The lifetimes that the kernel gives entries in this network namespace, from
+// /proc/sys/net/netfilter/nf_conntrack_*timeout*; the kernel's defaults if a file is missing.
 //
 //     Timeouts timeouts;
 //     timeouts.reload();                       // cheap: about 30 small files
@@ -22,7 +22,7 @@ class Timeouts {
 
     // Seconds that an entry of this protocol and progress lives without traffic.
     std::uint32_t natural(const state::Flow& flow) const;
-    // The most that a packet of this flow may set its timeout to.
+    // The largest timeout that a packet of this flow may set.
     std::uint32_t longest(const state::Flow& flow) const;
     // Longer than traffic could set it, but within the extra time of a copy: a copy that no packet
     // has used. Entries with even more time left have a timeout policy.

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC Big-endian loads and stores at any alignment, for packets.
+// SPDX-License-Identifier: ISC
+// Big-endian loads and stores at any alignment, for packets.
 #pragma once
 
 #include <bit>

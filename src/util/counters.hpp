@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: ISC
-// What is counted, declared once: next to a struct of counters stands a table that says of each
-// its name, its unit, what it means, and where `encsync status --json` shows it.
+// Counters are declared once: next to a struct of counters there is a table with the name, unit and
+// meaning of each, and where `encsync status --json` shows it.
 //
 //     struct Hits { std::uint64_t all = 0; std::array<std::uint64_t, kWhys> refused{}; };
 //     inline constexpr std::array kHitsTable = {
 //         counters::value<&Hits::all>("traffic", "hits", "packets", "Packets that hit"),
-//         counters::by<&Hits::refused, Why>("refused", "hits_refused", "packets", "Packets
-//         refused",
-//                                           "reason", counters::Shape::flat, false),
+//         counters::by<&Hits::refused, Why>("refused", "hits_refused", "packets",
+//             "Packets refused", "reason", counters::Shape::flat, false),
 //     };
 //
 // A counter is a plain uint64 that only goes up; to count is to increment it, and the tables are
-// read only when somebody asks. daemon/registry.hpp knows all of them.
+// read only on request. daemon/registry.hpp knows all of them.
 #pragma once
 
 #include <array>
@@ -23,10 +22,10 @@
 
 namespace encsync::counters {
 
-// How the values of one counter are told apart and shown.
+// How the values of one counter are distinguished and shown.
 enum class Shape {
     single, // one value under `name`
-    flat,   // one for each label, under `prefix` and label in one
+    flat,   // one for each label, named by `prefix` and label
     object, // an object `name`, with a value for each label
 };
 
@@ -35,20 +34,20 @@ struct Description {
     std::string_view name;    // of its own within the section
     std::string_view unit;    // plural
     std::string_view help;
-    std::string_view label{}; // what tells its values apart ("reason"); empty: there is one
+    std::string_view label{}; // what distinguishes its values ("reason"); empty: one value
     Shape shape = Shape::single;
-    bool zeros = true;         // those that never happened are shown, too
+    bool zeros = true;         // values that are still 0 are shown, too
     std::string_view prefix{}; // of Shape::flat; may be empty
 };
 
 template<class Struct>
 struct Counter : Description {
-    std::size_t first = 0, end = 1; // the labels there are
+    std::size_t first = 0, end = 1; // the range of labels
     std::uint64_t (*get)(const Struct&, std::size_t) = nullptr;
     std::string_view (*label_of)(std::size_t) = nullptr;
 };
 
-// For who collects counters of several tables. The label is empty where there is one value.
+// Called for counters of several tables. The label is empty if there is only one value.
 using Visit = std::function<void(const Description&, std::string_view label, std::uint64_t value)>;
 
 // f as a Visit, for each value of each counter.

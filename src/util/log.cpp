@@ -14,7 +14,7 @@ namespace {
 Level threshold = Level::info;
 bool syslog_only = false;
 
-// The variable is inherited, also by those whose stderr goes somewhere else: systemd.exec(5).
+// The variable is inherited, also by processes whose stderr is redirected: systemd.exec(5).
 bool is_journal(int fd) {
     const char* stream = std::getenv("JOURNAL_STREAM");
     struct stat file = {};

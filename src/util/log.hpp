@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// One line to stderr per call, with the syslog level that journald reads off its front when
-// stderr is the journal (sd-daemon(3)), and with the local time otherwise:
+// One line to stderr per call: with a prefix of the syslog level for journald if stderr is the
+// journal (sd-daemon(3)), and with the local time otherwise:
 // "2026-11-27T18:21:48+0100 encsyncd: peer minnie: up".
 //
 //     log::info("peer {}: up", name);

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC Result<T>: returned by functions that may fail; it cannot be
-// ignored.
+// SPDX-License-Identifier: ISC
+// Result<T>: returned by functions that may fail; it cannot be ignored.
 //
 //     Result<Config> config = parse(text);
 //     if (!config)

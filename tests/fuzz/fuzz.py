@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""Runs the libFuzzer targets, one after the other, and says what each has seen.
+"""Runs the libFuzzer targets, one after the other, and reports the results of each.
 
     ./run fuzz                      every target for a minute
-    ./run fuzz --minutes 60         an hour, shared out evenly
+    ./run fuzz --minutes 60         an hour, divided evenly
     ./run fuzz --only engine,guard  those only
 
-Seeds come from tests/fuzz/corpus; what is found beyond them stays under build/fuzz/corpus, so that
-the next run begins where this one ended. An input that crashes, leaks, hangs or trips a sanitizer is
-kept in build/fuzz/found and named, and the exit status is 1.
+Seeds come from tests/fuzz/corpus; further inputs that are found stay under build/fuzz/corpus, so
+that the next run continues from there. An input that crashes, leaks, hangs or triggers a sanitizer
+is kept in build/fuzz/found and named, and the exit status is 1.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Stands in for libFuzzer where a target is built as a plain test: runs it over every file of
-// its seed corpus, whole and cut short at every byte. An empty corpus fails: it tests nothing.
+// Replaces libFuzzer where a target is built as a plain test: runs it on every file of its seed
+// corpus, whole and truncated at every byte. An empty corpus fails: it tests nothing.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -17,8 +17,8 @@ int main(int argc, char** argv) {
             std::ifstream in(entry.path(), std::ios::binary);
             const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
             for (std::size_t size = 0; size <= bytes.size(); size++, inputs++) {
-                // A buffer of exactly this size, so that the sanitizer sees the first byte too
-                // many.
+                // A buffer of exactly this size, so that the sanitizer detects any read beyond
+                // it.
                 const std::vector<std::uint8_t> input(bytes.begin(),
                                                       bytes.begin() + static_cast<long>(size));
                 LLVMFuzzerTestOneInput(input.data(), input.size());

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the tests of the installation share: a build that was installed below a DESTDIR."""
+"""Shared by the tests of the installation: a build that was installed below a DESTDIR."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def pytest_runtest_makereport(item, call):
 
 
 def build_dir() -> Path:
-    """ENCSYNC_BUILD_DIR, as CTest says, or that of ./run build."""
+    """ENCSYNC_BUILD_DIR, as set by CTest, or that of ./run build."""
     return Path(os.environ.get("ENCSYNC_BUILD_DIR", REPOSITORY / "build"))
 
 
 def install(destdir: Path, build: Path | None = None, **options) -> subprocess.CompletedProcess:
-    # A umask that would lock everybody out, were it heeded.
+    # With a umask that would deny access to all others, which must have no effect.
     return subprocess.run([REPOSITORY / "conf" / "install.sh", build or build_dir()],
                           env={**os.environ, "DESTDIR": str(destdir)}, umask=0o077,
                           capture_output=True, text=True, **options)

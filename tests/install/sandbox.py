@@ -3,11 +3,11 @@
 
     sandbox.py encsync.service --bind DIR:/run/encsync --rw /run/encsync [-- COMMAND...]
 
-Each directive is carried out with the same means of the kernel that systemd uses: a mount
+Each directive is implemented with the same means of the kernel that systemd uses: a mount
 namespace, the capability bounding set, no_new_privs, seccomp filters (by libseccomp, with the
-system call sets that `systemd-analyze syscall-filter` prints). One that is not known here is an
-error, so that none is taken for tested that is not. It stands on its own, to be started inside a
-network namespace.
+system call sets that `systemd-analyze syscall-filter` prints). An unknown directive is an error, so
+that none seems to be tested without being so. The program needs no other file of the tests, because
+it is started inside a network namespace.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pathlib import Path
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-# What has no bearing on what the program may do, or needs a real service manager.
+# Directives that do not affect what the program may do, or need a real service manager.
 ELSEWHERE = {
     "Type", "ExecReload", "Restart", "RestartSec", "KillMode", "TimeoutStopSec",
     "RuntimeDirectory", "RuntimeDirectoryPreserve", "StateDirectory", "StateDirectoryMode",
-    "SystemCallErrorNumber",  # EPERM, here too
-    "PrivateMounts",          # always so here
+    "SystemCallErrorNumber",  # always EPERM here
+    "PrivateMounts",          # always the case here
     "ProtectKernelLogs", "ProtectClock", "ProtectKernelModules", "ProtectHostname",
-    #                           capabilities and system calls, which are withheld in any case
+    #                           implied by capabilities and system calls that are denied
     "RestrictSUIDSGID", "KeyringMode", "SystemCallArchitectures",
 }
 
@@ -51,7 +51,7 @@ def checked(status: int, what: str) -> None:
 
 
 def read_unit(path: Path) -> dict[str, str]:
-    """The [Service] section. A directive that is given twice would mean a list: none is."""
+    """The [Service] section. A directive given twice would be a list, which no unit here has."""
     found: dict[str, str] = {}
     section = ""
     for line in path.read_text().splitlines():
@@ -65,7 +65,7 @@ def read_unit(path: Path) -> dict[str, str]:
     return found
 
 
-# ---- what is seen of the file system ---------------------------------------------------------
+# ---- file system -----------------------------------------------------------------------------
 
 CLONE_NEWNS = 0x00020000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 1, 2, 4, 8, 4096
@@ -80,7 +80,7 @@ def mount(source: str, target: str | Path, kind: str | None, flags: int, data: s
 
 
 def writable(path: str, yes: bool) -> None:
-    """Of all that is mounted there and below."""
+    """Of everything that is mounted at and below it."""
     change = (ctypes.c_uint64 * 4)(0 if yes else MOUNT_ATTR_RDONLY, MOUNT_ATTR_RDONLY if yes else 0,
                                    0, 0)
     checked(libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, path.encode(), AT_RECURSIVE,
@@ -98,7 +98,7 @@ def change_etc(overlay: Path) -> None:
 
 
 def change_devices(allowed: str) -> None:
-    """DevicePolicy=closed: what every program may use, and what DeviceAllow names."""
+    """DevicePolicy=closed: the devices that every program may use, and those of DeviceAllow."""
     devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", allowed]
     hold = {device: os.open(device, os.O_PATH) for device in devices}
     mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=0755")
@@ -140,10 +140,10 @@ def furnish(unit: dict[str, str], args: argparse.Namespace) -> None:
         mount("/proc/sys", "/proc/sys", None, MS_BIND)
         writable("/proc/sys", False)
         writable("/sys", False)
-    unit.pop("ProtectControlGroups")  # below /sys
+    unit.pop("ProtectControlGroups")  # part of /sys
 
 
-# ---- what it may ask of the kernel -----------------------------------------------------------
+# ---- capabilities and system calls -----------------------------------------------------------
 
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 CAPABILITIES = (
@@ -164,7 +164,7 @@ def bound(allowed: set[str]) -> None:
 
 
 class Comparison(ctypes.Structure):
-    """scmp_arg_cmp: argument number, operator, and what it is compared with."""
+    """scmp_arg_cmp: number of the argument, operator, and the value it is compared with."""
     _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64),
                 ("b", ctypes.c_uint64)]
 
@@ -173,7 +173,7 @@ NE, EQ, GE, MASKED_EQ = 1, 4, 5, 7
 
 
 class Filter:
-    """One seccomp filter. Rules that contradict its default only."""
+    """One seccomp filter. Only rules that differ from its default."""
 
     ALLOW = 0x7FFF0000
 
@@ -188,7 +188,7 @@ class Filter:
 
     def add(self, action: int, call: str, *conditions: tuple[int, int, int, int]) -> None:
         number = self.lib.seccomp_syscall_resolve_name(call.encode())
-        if number < 0:  # not on this machine
+        if number < 0:  # not on this architecture
             return
         array = (Comparison * len(conditions))(*conditions)
         status = self.lib.seccomp_rule_add_array(self.context, ctypes.c_uint32(action), number,
@@ -265,7 +265,7 @@ def refuse_unless(call: str, arg: int, value: int) -> Filter:
     return calls
 
 
-# ---- all of it -------------------------------------------------------------------------------
+# ---- everything together ---------------------------------------------------------------------
 
 
 def enter(unit: dict[str, str], args: argparse.Namespace) -> None:
@@ -284,7 +284,7 @@ def enter(unit: dict[str, str], args: argparse.Namespace) -> None:
     furnish(unit, args)
     os.umask(int(unit.pop("UMask"), 8))
     memlock = int(unit.pop("LimitMEMLOCK").removesuffix("M")) << 20
-    _, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)  # which a container may hold us to
+    _, most = resource.getrlimit(resource.RLIMIT_MEMLOCK)  # a container may limit us to less
     memlock = memlock if most == resource.RLIM_INFINITY else min(memlock, most)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (memlock, memlock))
     core = int(unit.pop("LimitCORE"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What `./run install` puts where, and whether it is any good there."""
+"""The files that `./run install` installs: their places, and whether they work there."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_configuration_and_keys_are_left_alone(tmp_path):
         file.parent.mkdir(parents=True)
         file.write_text("# mine\n")
         file.chmod(0o600)
-    for _ in range(2):  # over itself, too
+    for _ in range(2):  # also over an existing installation
         assert install(tmp_path).returncode == 0
         assert all(file.read_text() == "# mine\n" and mode(file) == 0o600 for file in mine)
     assert not (tmp_path / "var").exists()
@@ -90,7 +90,7 @@ def test_only_root_installs_into_the_system():
 
 
 def broken_links(folder: Path) -> list[str]:
-    """Links between documents, and to headings in them, that lead nowhere."""
+    """Broken links between documents, and to headings in them."""
     def headings(file: Path) -> set[str]:
         titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
         return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -110,7 +110,7 @@ def broken_links(folder: Path) -> list[str]:
 def test_the_links_of_the_documents_hold(destdir, tmp_path):
     assert broken_links(destdir / DOCUMENTS) == []
     shutil.copytree(destdir / DOCUMENTS, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "docs/ipsec.md").write_text("# IPsec\n")  # a heading and a page are gone
+    (tmp_path / "docs/ipsec.md").write_text("# IPsec\n")  # a heading and a page are missing
     (tmp_path / "docs/testing.md").unlink()
     broken = broken_links(tmp_path)
     assert "operation.md: ipsec.md#a-peer-that-is-not-encsync" in broken
@@ -143,14 +143,14 @@ def test_and_a_changed_one_is_not(destdir, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("keepalived"), reason="no keepalived")
 def test_the_keepalived_example_is_good(destdir, tmp_path):
-    """As far as keepalived can tell without the programs and interfaces that it names."""
+    """As far as keepalived can check it without the programs and interfaces that it names."""
     def complaints(text: str) -> list[str]:
         text = text.replace("/usr/local/bin/encsync", "/bin/true")
         text = re.sub(r"interface eth\d", "interface lo", text)
         (tmp_path / "keepalived.conf").write_text(text)
         done = run("keepalived", "--config-test", "--use-file", tmp_path / "keepalived.conf",
                    "--log-console")
-        # lo is not what VRRP wants; here it stands for any interface.
+        # VRRP does not run on lo, which is used here instead of any interface.
         return [line for line in (done.stdout + done.stderr).splitlines()
                 if line.strip() and "(inside)" not in line and "(outside)" not in line
                 and " lo " not in line]
@@ -164,7 +164,7 @@ def test_the_keepalived_example_is_good(destdir, tmp_path):
 
 
 def verify(destdir: Path) -> str:
-    """What systemd says of the unit, with the installation where it will be."""
+    """systemd's errors about the unit, with the installation at its final place."""
     script = ('mount --bind "$1/usr/local" /usr/local && '
               "systemd-analyze verify --recursive-errors=no encsync.service")
     return run("unshare", "--mount", "sh", "-c", script, "sh", destdir).stderr
@@ -206,7 +206,7 @@ def test_the_user_is_made(destdir, tmp_path):
 
 
 def rendered(page: Path) -> tuple[str, str]:
-    """A man page as it is read, and what troff says against it."""
+    """A formatted man page, and troff's warnings."""
     done = run("man", "--warnings", "--encoding=UTF-8", "--local-file", page,
                env={**os.environ, "MANWIDTH": "80"})
     return re.sub(".\b", "", done.stdout), done.stderr  # without overstriking
@@ -229,7 +229,7 @@ def documented(text: str, word: str) -> bool:
 
 
 def command_words(encsync: Path, *verbs: str) -> set[str]:
-    """The verbs and options that --help knows, with those of the verbs."""
+    """The verbs and options in --help, including those of the verbs."""
     words: set[str] = set()
     section = ""
     for line in run(encsync, *verbs, "--help").stdout.splitlines():
@@ -262,7 +262,7 @@ def test_the_page_of_the_daemon_knows_every_option(destdir):
 
 
 def test_the_page_of_the_command_knows_the_words_of_a_filter(destdir):
-    """As they are listed at the top of control/filter.hpp."""
+    """As listed at the top of control/filter.hpp."""
     header = (REPOSITORY / "src/control/filter.hpp").read_text().split("#pragma once")[0]
     lines = re.findall(r"^//     (\S.*?)(?:   .*)?$", header, re.MULTILINE)
     words = {word for line in lines for word in re.findall(r"\b[a-z][a-z0-9]+\b", line)}

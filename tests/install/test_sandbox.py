@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The installed encsyncd in the sandbox of its unit, in step with a peer; and that each thing the
-sandbox leaves it is needed. See sandbox.py."""
+"""The installed encsyncd in the sandbox of its unit, in step with a peer; and that each exception
+of the sandbox is needed. See sandbox.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CAPABILITIES = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE", "CAP_SYS
 
 
 class Installed(sync.Encsync):
-    """encsync as its unit starts it: the installed programs, the places of a real system."""
+    """encsync as its unit starts it: the installed programs, in the real directories."""
 
     def __init__(self, node, destdir: Path, unit: Path, peers: dict[str, str]):
         self.state_dir = node.dir / "state"
@@ -37,7 +37,7 @@ class Installed(sync.Encsync):
         self.destdir, self.unit = destdir, unit
         self.etc = node.dir / "etc"
         (self.etc / "encsync").mkdir(parents=True)
-        # Keys where they are if nothing is said.
+        # With the default keydir.
         inside = [line for line in self.config.read_text().splitlines() if "keydir" not in line]
         (self.etc / "encsync/encsync.conf").write_text("\n".join(inside) + "\n")
         self._add_user()
@@ -65,7 +65,7 @@ class Installed(sync.Encsync):
                 "--bind", f"{self.state_dir}:/var/lib/encsync", "--rw", "/var/lib/encsync", *more]
 
     def start(self, *more: str | Path) -> None:
-        # Its leaks are the lab tests' concern; the sanitizer looks for them by ptrace.
+        # Leaks are tested by the lab tests; LeakSanitizer needs ptrace.
         self.daemon = self.node.start(
             *self.sandbox(*more), name="encsyncd",
             env={"NOTIFY_SOCKET": "/run/encsync/notify", "ASAN_OPTIONS": "detect_leaks=0"})
@@ -122,7 +122,7 @@ def proc_status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
 
 
-# ---- it works --------------------------------------------------------------------------------
+# ---- it works in the sandbox -----------------------------------------------------------------
 
 
 def test_in_step_with_a_peer(mickey, both):
@@ -135,14 +135,14 @@ def test_in_step_with_a_peer(mickey, both):
 
     encsyncd = proc_status(mickey.daemon.pid)
     assert (encsyncd["NoNewPrivs"], encsyncd["Seccomp"]) == ("1", "2")
-    assert bin(int(encsyncd["CapBnd"], 16)).count("1") == 2  # the rest it has given up by now
+    assert bin(int(encsyncd["CapBnd"], 16)).count("1") == 2  # it has already dropped the others
     charon = proc_status(mickey.charons()[0])
     assert charon["Uid"].split() == [str(mickey.uid)] * 4
     assert {charon[name] for name in ("CapPrm", "CapEff", "CapBnd")} == {"0" * 16}
 
     mickey.command("role", "standby")
     mickey.stop()
-    assert not mickey.told_ready()  # once, not again
+    assert not mickey.told_ready()  # only once
     assert (mickey.run_dir / "role").read_text().splitlines()[0] == "standby"
 
 
@@ -163,7 +163,7 @@ def test_a_charon_that_hangs_is_ended(mickey):
     assert not Path(f"/proc/{charon}").exists()
 
 
-# ---- and needs what it is given --------------------------------------------------------------
+# ---- and needs each exception ----------------------------------------------------------------
 
 
 def test_the_unit_gives_these_and_no_more(unit):
@@ -189,7 +189,7 @@ def test_nothing_works_without(mickey, without, says):
     assert not mickey.ready()
 
 
-# ---- the sandbox is one ----------------------------------------------------------------------
+# ---- the sandbox denies everything else ------------------------------------------------------
 
 TRIES = {
     "touch /etc/encsync/new": "Read-only file system",

@@ -18,8 +18,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Without the programs, tests that need them are skipped; but never by mistake: whoever
-    names a folder by ENCSYNC_BIN_DIR, as CTest does, means it, and gets failures."""
+    """Without the programs, tests that need them are skipped. But if ENCSYNC_BIN_DIR names a
+    folder, as with CTest, they are required, and missing ones are failures."""
     if sync.built() or "ENCSYNC_BIN_DIR" in os.environ:
         return
     for item in items:
@@ -37,7 +37,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="module")
 def lab():
-    """One lab a module. Its teardown fails the module if anything is left behind."""
+    """One lab per module. Its teardown fails the module if anything is left behind."""
     with Lab(strict=True) as standing:
         yield standing
     assert standing.leftovers() == []
@@ -58,8 +58,8 @@ def pair(lab):
 
 @pytest.fixture(scope="module")
 def instances(pair):
-    """encsync on both firewalls, running and in step. No keepalived. The module's tests leave it
-    in step again."""
+    """encsync on both firewalls, running and in step. No keepalived. The module's tests must leave
+    it in step."""
     both = sync.equip(pair)
     for instance in both:
         instance.start()

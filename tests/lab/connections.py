@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Connections that are over at once, and one that lasts: what does mickey say of them?
+"""Many short connections and a long one: which messages does mickey send about them?
 
     pair, (mickey, minnie), messages = say(lab, setup={"delay": "3s"})
 """
@@ -24,7 +24,7 @@ def serve(c):
 while True:
     threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
-# One connection that lasts until it is told to end; `count` short ones.
+# One connection that lasts until its stdin is closed; `count` short ones.
 LONG = """
 import socket, sys
 c = socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=("", 4000))
@@ -58,7 +58,7 @@ def say(lab: Lab, **options) -> tuple[FirewallPair, list[sync.Encsync], int]:
     pair.client.run(PYTHON, "-c", MANY, SERVER[0], PORT, COUNT)
     long = pair.client.start(PYTHON, "-c", LONG, SERVER[0], PORT, name="long", stdin=True)
     wait_for(lambda: "open" in long.output(), 10, "the connection")
-    # It is the last to be told of: what is to be said of the others has been said then.
+    # It is announced last, so all messages about the others have been sent.
     wait_for(lambda: has(pair.minnie, 4000), 15, "the long connection to reach minnie")
     return pair, both, both[0].peer("minnie")["tx_messages"] - said
 

@@ -27,23 +27,23 @@ class Flow(NamedTuple):
     proto: str
     orig: Half
     reply: Half
-    state: str  # of TCP and SCTP, else ""
+    state: str  # for TCP and SCTP, else ""
     assured: bool
     mark: int
     zone: int
 
     @property
     def key(self) -> tuple:
-        """What makes it this flow and no other, whatever its progress."""
+        """The identity of the flow, regardless of its progress."""
         return self.proto, self.orig, self.reply, self.zone
 
     def involves(self, *networks: str) -> bool:
-        """An end of it is in any of the networks (or is any of the addresses)."""
+        """One of its ends is in any of the networks (or is any of the addresses)."""
         return any(_within(end, networks) for half in (self.orig, self.reply)
                    for end in (half.src, half.dst))
 
     def from_any(self, *networks: str) -> bool:
-        """Who opened it is in any of the networks."""
+        """Its initiator is in any of the networks."""
         return _within(self.orig.src, networks)
 
 
@@ -55,7 +55,7 @@ _PAIR = re.compile(r"\b([a-z-]+)=(\S+)")
 
 
 def parse_line(line: str) -> Flow | None:
-    """A line of `conntrack -L -o extended`; None for what is none."""
+    """A line of `conntrack -L -o extended`; None if it is not an entry."""
     words = line.split()
     if len(words) < 5 or words[0] not in ("ipv4", "ipv6"):
         return None
@@ -109,7 +109,7 @@ def insert(node: Node, src: str, dst: str, sport: int, dport: int, proto: str = 
 
 def insert_many(node: Node, count: int, network: str = "10.0.0", proto: str = "tcp",
                 timeout: int = 600) -> None:
-    """As insert(), many at once: from hosts .20 on in the network, all to one server."""
+    """As insert(), for many flows: from hosts .20 on in the network, all to one server."""
     state = "--state ESTABLISHED" if proto == "tcp" else ""
     lines = "".join(
         f"-I -t {timeout} -u SEEN_REPLY,ASSURED -s {network}.{20 + n // 20000} -d 203.0.113.10 "

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""conntrackd on the pair, in clear: the control. A lab where this passes can be passed, and a
-recording of this shows what an untrusted switch sees of a sync without encryption."""
+"""conntrackd on the pair, without encryption, as the control: it shows that the lab can be passed,
+and its recording shows what an untrusted switch sees of an unencrypted sync."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def start(pair: FirewallPair) -> None:
     for node, other in (pair.firewalls[:2], pair.firewalls[1::-1]):
         config = node.dir / "conntrackd.conf"
         config.write_text(CONFIG.format(own=SYNC[node.name], other=SYNC[other.name], dir=node.dir))
-        # It does not mark its entries as liberal with windows; encsync does so itself.
+        # It does not set the liberal flags on its entries; encsync does so itself.
         node.sysctl({"net/netfilter/nf_conntrack_tcp_be_liberal": 1})
         process = node.start("conntrackd", "-C", config)
         wait_for(lambda: "starting in console mode" in process.output() + process.errors(), 10,

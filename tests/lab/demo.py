@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
-"""Two takeovers that no client notices, there and back, shown on real parts: ./run demo
+"""Two takeovers without an interruption for any client, there and back, in a lab: ./run demo
 
     demo.py [--without-sync] [--json FILE] [--keep]
-    demo.py --teardown          takes away what --keep left
+    demo.py --teardown          removes what --keep left
 
-Exit status 0: all held (with --without-sync: the sessions broke, as they must). 1: it did not.
-2: the lab itself failed. The picture of the network is in pair.py.
+Exit status 0: success (with --without-sync: the sessions broke, as they must). 1: failure.
+2: the lab itself failed. The network is drawn in pair.py.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pair import CLIENT, SERVER, SYNC, VIP_OUTSIDE, FirewallPair
 from traffic import Outcome, Sessions
 
 FORGERIES = 1000
-BYSTANDERS = 100  # short flows of other clients, for company
+BYSTANDERS = 100  # short flows of other clients, as background traffic
 
 
-# ---- the teller ------------------------------------------------------------------------------
+# ---- output ----------------------------------------------------------------------------------
 
 
 class Teller:
-    """Prints the story. On a terminal with colours and a moving bar, else plain lines."""
+    """Prints the steps. On a terminal with colours and a progress bar, else as plain lines."""
 
     def __init__(self):
         self.tty = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -89,7 +89,7 @@ class Teller:
         self._line(self._paint("1;32" if good else "1;31", text))
 
 
-# ---- the story -------------------------------------------------------------------------------
+# ---- the demo --------------------------------------------------------------------------------
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Figures:
                 and self.seen.only_ipsec and self.seen.esp > 0 and self.frames_lost == 0)
 
     def broke(self) -> bool:
-        """What must happen without sync: not one of the sessions lives."""
+        """The expected result without sync: all sessions have ended."""
         return not (self.outcome.download_ok or self.outcome.idle_session_ok
                     or self.outcome.udp_ok)
 
@@ -140,7 +140,7 @@ class Figures:
 
 def accepted_forgeries(pair: FirewallPair, instances: list[sync.Encsync],
                        real_before: set[tuple]) -> int:
-    """Forged states that a node took, and real flows that a forged delete or clear took away."""
+    """Forged states that a node accepted, and real flows that a forged delete or clear removed."""
     found = 0
     for node in pair.firewalls:
         flows = conntrack.table(node)
@@ -154,8 +154,8 @@ def accepted_forgeries(pair: FirewallPair, instances: list[sync.Encsync],
 
 def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, str] | None = None,
          rate: int = 4_000_000, patience: float = 1) -> Figures:
-    """setup: of encsync. rate: bytes a second of the download. patience: on a machine that is so
-    much slower, things take so much longer."""
+    """setup: of encsync. rate: bytes a second of the download. patience: the factor by which
+    timeouts are longer, for a slow machine."""
     figures = Figures()
     mickey, minnie = pair.mickey, pair.minnie
     mallory = Mallory(pair)
@@ -177,7 +177,7 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
         pair.start_keepalived(minnie)
     teller.step(f"keepalived: mickey holds {VIP_OUTSIDE[0]}, minnie stands by.")
 
-    # With sync it lasts as long as mickey needs to come back; then the rest comes faster.
+    # With sync it must last until mickey is back; then the rest is sent faster.
     sessions = Sessions(pair, size=round((40 if with_sync else 7) * rate * patience), rate=rate)
     sessions.start()
 
@@ -211,7 +211,7 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
     before = pair.flows(mickey)
     figures.states_before = {node.name: len(pair.flows(node)) for node in pair.firewalls}
     teller.step("States: " + _by_node(figures.states_before) + ".")
-    while sessions.got() < 2.8 * rate * patience:  # the cut shall hit the middle
+    while sessions.got() < 2.8 * rate * patience:  # the power cut must be in the middle of it
         tick()
         time.sleep(0.05)
     if sessions.download.last("end"):
@@ -244,7 +244,7 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
     serving = mickey if with_sync else minnie
     after = pair.flows(serving)
     figures.states_after = {node.name: len(pair.flows(node)) for node in pair.firewalls}
-    # Closed TCP flows and the short ones may have gone meanwhile; the sessions' must be there.
+    # Closed TCP flows and the short ones may have ended meanwhile; the sessions' must exist.
     figures.to_keep = len(wanted := sessions.lasting(before))
     figures.kept = len(wanted & conntrack.keys(after))
     for node in pair.firewalls:
@@ -257,13 +257,13 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
 
 def come_back(pair: FirewallPair, instances: list[sync.Encsync], teller: Teller,
               patience: float, tick) -> int:
-    """mickey has power again and stands by; then minnie's keepalived is stopped, as for maintenance.
-    How many ms until mickey holds the addresses."""
+    """mickey is powered on and becomes standby; then minnie's keepalived is stopped, as for
+    maintenance. Returns the ms until mickey holds the addresses."""
     mickey, minnie = instances
     pair.power_on(pair.mickey)
     mickey.start()
     sync.wait_in_step(*instances, timeout=30 * patience)
-    pair.start_keepalived(pair.mickey, ready=mickey.argv("status", "--ready"),
+    pair.start_keepalived(pair.mickey, ready=mickey.ready_argv(),
                           role=mickey.argv("role"))
 
     def told() -> bool:

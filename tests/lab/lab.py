@@ -2,8 +2,8 @@
 """Networks made of Linux network namespaces, for the demo, the tests and the benchmark.
 
 A Lab makes nodes (one namespace each), cables (veth pairs) and switches (a bridge in a namespace
-of its own), runs commands and keeps processes in them, and takes all of it away again in reverse
-order: at the end, after an exception, after SIGINT, SIGTERM or SIGHUP.
+of its own), runs commands and keeps processes in them, and removes all of it in reverse order: at
+the end, after an exception, after SIGINT, SIGTERM or SIGHUP.
 
     with Lab() as lab:
         a, b = lab.node("a"), lab.node("b")
@@ -11,10 +11,10 @@ order: at the end, after an exception, after SIGINT, SIGTERM or SIGHUP.
         a.ip("addr add 10.0.0.1/24 dev eth0")
         a.run("ping", "-c1", "10.0.0.2")
 
-Names: a namespace is called es<pid>-<node>, so any number of labs live side by side. Nothing is
-made in the namespace of the caller; with strict=True it is an error if at the end anything is there
-that was not there before (outside.py). Each lab has a folder of its own (lab.dir), with the stderr
-of every process that it started.
+Names: a namespace is called es<pid>-<node>, so any number of labs can run at the same time. Nothing
+is made in the namespace of the caller; with strict=True it is an error if at the end anything is
+there that was not there before (outside.py). Each lab has a folder of its own (lab.dir), with the
+stderr of every process that it started.
 
 The lab of the firewall pair is drawn in pair.py.
 """
@@ -38,29 +38,32 @@ from typing import Callable, Iterable, TypeVar
 from outside import Outside
 
 PYTHON = "/usr/bin/python3"
-STATE_DIR = Path("/run/encsync-lab")  # one file a lab: what is needed to take it away later
+# One file per lab: what is needed to remove it later.
+STATE_DIR = Path(os.environ.get("ENCSYNC_LAB_STATE_DIR", "/run/encsync-lab"))
 NETNS_DIR = Path("/run/netns")
 
 T = TypeVar("T")
 
 
 class LabError(Exception):
-    """The lab could not do what it was told; the message is for a person."""
+    """An operation of the lab failed; the message is for the user."""
 
 
 def wait_for(predicate: Callable[[], T], timeout: float, what: str, poll: float = 0.02) -> T:
-    """Waits until the predicate holds and returns its value; LabError(what) if it never does."""
-    deadline = time.monotonic() + timeout
+    """Waits until the predicate holds and returns its value; LabError(what) if it never does. It
+    looks less often with time, as most predicates start programs, which other tests wait for."""
+    began = time.monotonic()
     while True:
         value = predicate()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= timeout:
             raise LabError(f"waited {timeout:g} s in vain: {what} (last seen: {value!r})")
-        time.sleep(poll)
+        time.sleep(max(poll, min(waited / 20, 0.1)))
 
 
-# ---- processes, as /proc shows them ----------------------------------------------------------
+# ---- processes, from /proc -------------------------------------------------------------------
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -72,7 +75,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks since boot; with the pid it names one process for good. None: gone or dead."""
+    """Clock ticks since boot; with the pid it identifies a process. None: it has ended."""
     fields = _stat(pid)
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
@@ -127,7 +130,7 @@ def _kill_and_wait(pids: Iterable[int], timeout: float = 5) -> None:
         kill(pid)
     for pid, started in known.items():
         def gone(pid=pid, started=started):
-            try:  # ours to reap, if it is our child
+            try:  # we must reap it, if it is our child
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
@@ -137,7 +140,7 @@ def _kill_and_wait(pids: Iterable[int], timeout: float = 5) -> None:
 
 
 def _become_subreaper() -> None:
-    # A grandchild whose parent died becomes ours instead of init's, so teardown finds it.
+    # A grandchild whose parent died becomes ours instead of init's, so that teardown finds it.
     pr_set_child_subreaper = 36
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
@@ -161,12 +164,20 @@ class Process:
         return self.popen.poll()
 
     def tree(self) -> list[int]:
-        """Itself and all processes below it."""
+        """The process itself and all its descendants."""
         return ([self.pid] if self.running else []) + descendants([self.pid])
 
     def signal(self, number: int) -> None:
         if self.running:
             kill(self.pid, number)
+
+    def favour(self) -> None:
+        """A larger share of the processor. The scheduler divides it by sessions (sched(7),
+        autogroup), and each process here begins one, so that its own nice value says little."""
+        os.setpriority(os.PRIO_PROCESS, self.pid, -20)
+        autogroup = Path(f"/proc/{self.pid}/autogroup")
+        if autogroup.exists():  # not every kernel has it
+            autogroup.write_text("-20")
 
     def wait(self, timeout: float = 10) -> int:
         try:
@@ -175,12 +186,12 @@ class Process:
             raise LabError(f"{self.name} on {self.node.name} does not end") from None
 
     def stop(self, timeout: float = 10) -> int:
-        """SIGTERM, and its exit status; a program that does not obey is an error."""
+        """SIGTERM; returns its exit status. A program that does not end is an error."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """SIGKILL to this one process; what its children do about it is theirs."""
+        """SIGKILL to this process only, not to its children."""
         self.signal(signal.SIGKILL)
         self.wait()
 
@@ -208,7 +219,7 @@ class Node:
         self.lab, self.name = lab, name
         self.netns = f"{lab.prefix}{name}"
         self.dir = lab.dir / name
-        self.volatile = self.dir / "run"  # stands for /run: empty after a power cut
+        self.volatile = self.dir / "run"  # used as /run: empty after a power cut
         self.volatile.mkdir(mode=0o755, parents=True)
         self.processes: list[Process] = []
 
@@ -219,7 +230,7 @@ class Node:
         return ["ip", "netns", "exec", self.netns, *map(str, args)]
 
     def _env(self, more: dict[str, str] | None) -> dict[str, str]:
-        # The folder's name in it tells an orphan of this lab from other people's processes.
+        # It identifies orphans of this lab: their environment has its folder.
         return {**os.environ, "ENCSYNC_LAB_DIR": str(self.lab.dir), **(more or {})}
 
     def run(
@@ -230,7 +241,7 @@ class Node:
         timeout: float = 30,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess:
-        """Runs a command to its end. check: a failure is a LabError with what it said."""
+        """Runs a command to its end. check: a failure is a LabError with its output."""
         try:
             done = subprocess.run(
                 self._argv(args),
@@ -256,7 +267,7 @@ class Node:
         stdin: bool = False,
         env: dict[str, str] | None = None,
     ) -> Process:
-        """Starts a program that the lab ends at the latest when it is taken down."""
+        """Starts a program; the lab ends it when it is taken down, at the latest."""
         name = name or Path(str(args[0])).name
         count = sum(p.name == name for p in self.processes)
         stem = name if count == 0 else f"{name}.{count + 1}"
@@ -269,7 +280,7 @@ class Node:
                 stderr=err_file,
                 text=True,
                 env=self._env(env),
-                start_new_session=True,  # Ctrl-C is the lab's to handle, not theirs
+                start_new_session=True,  # Ctrl-C is handled by the lab only
             )
         process = Process(self, popen, name, out, err)
         self.processes.append(process)
@@ -300,7 +311,7 @@ class Node:
         self.sysctl({"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
 
     def addresses(self, interface: str) -> set[str]:
-        """The addresses of an interface, without prefix lengths; none if there is no such one."""
+        """The addresses of an interface, without prefix lengths; none if it does not exist."""
         command = ["ip", "-n", self.netns, "-j", "addr", "show", "dev", interface]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
@@ -312,8 +323,8 @@ class Node:
         return self.run("cat", f"/sys/class/net/{interface}/address").stdout.strip()
 
     def tree(self) -> list[int]:
-        """All processes of this node: what was started in it, their children (also those that
-        went into a network namespace of their own), and whoever else sits in its namespace."""
+        """All processes of this node: those started in it, their children (also those that entered
+        a network namespace of their own), and all others in its namespace."""
         own = [p.pid for p in self.processes if p.running]
         found = dict.fromkeys(own + descendants(own) + pids_in_netns(self.netns))
         return [pid for pid in found if pid != os.getpid()]
@@ -321,7 +332,7 @@ class Node:
     def kill_all(self) -> int:
         """SIGKILL to every process of the node at once. Returns how many there were."""
         total: set[int] = set()
-        while pids := self.tree():  # again: one may have been born meanwhile
+        while pids := self.tree():  # again: new ones may have been started meanwhile
             total.update(pids)
             _kill_and_wait(pids)
         for process in self.processes:
@@ -338,8 +349,8 @@ def _join(args: Iterable) -> str:
 
 class Lab:
     """See the top of this file. keep: leave everything up at the end (lab.keep may be set later,
-    too); take_down(state) of a later process removes it. strict: for tests; a demo does not mind
-    what others do on the machine meanwhile."""
+    too); take_down(state) of a later process removes it. strict: for tests; the demo ignores what
+    others do on the machine meanwhile."""
 
     _count = 0
     standing: list[Lab] = []  # those that are up, for failure reports
@@ -354,12 +365,12 @@ class Lab:
         self._handlers: dict[int, object] = {}
         self._up = False
         _become_subreaper()
-        # Programs that gave up their privileges must be able to reach their files in it.
+        # Programs that dropped their privileges must be able to reach their files in it.
         self.dir = Path(tempfile.mkdtemp(prefix=self.prefix))
         self.dir.chmod(0o755)
         self._state_file = STATE_DIR / f"{self.prefix.rstrip('-')}.json"
 
-    # -- life --
+    # -- start and end --
 
     def __enter__(self) -> Lab:
         def stop(number, _frame):
@@ -379,7 +390,7 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """Takes all down (or, with keep, leaves it). Never twice, and not to be interrupted."""
+        """Removes everything (or, with keep, leaves it). Only once, and without interruption."""
         if not self._up:
             return
         self._up = False
@@ -424,11 +435,11 @@ class Lab:
 
     @staticmethod
     def _others() -> list[int]:
-        """Processes of ours; none while another lab stands, whose they may be."""
+        """Processes of this lab; none while another lab runs, because they may belong to it."""
         return [] if Lab.standing else descendants([os.getpid()])
 
     def _orphans(self) -> list[int]:
-        # Children of ours that the lab did not start itself: their parents have died.
+        # Children of ours that the lab did not start itself: their parents have ended.
         started = {p.pid for node in self.nodes.values() for p in node.processes}
         known = started | {p for p in descendants(started)}
         marker = os.fsencode(str(self.dir))
@@ -446,7 +457,7 @@ class Lab:
         return found
 
     def leftovers(self) -> list[str]:
-        """What of this lab is still there; all of it while it is up, nothing after the end."""
+        """What still exists of this lab: all of it while it is up, nothing after the end."""
         left = [f"process {p.pid} ({p.name})" for n in self.nodes.values() for p in n.processes
                 if p.running]
         left += [f"process {pid} (orphan)" for pid in self._orphans()]
@@ -456,7 +467,7 @@ class Lab:
         return left
 
     def note(self, owner_stays: bool = True) -> None:
-        """Writes down what there is, for take_down() by somebody else."""
+        """Stores what exists, for take_down() in another process."""
         if not self._up and owner_stays:
             return
         pids = {p.pid: start_time(p.pid) for n in self.nodes.values() for p in n.processes}
@@ -483,13 +494,13 @@ class Lab:
         self.nodes[name] = node
         self.note()
         _ip("netns", "add", node.netns)
-        # Duplicate address detection costs a second per address, and finds nothing here.
+        # Duplicate address detection takes a second per address, and is not needed here.
         node.sysctl(
             {
                 "net/ipv6/conf/all/accept_dad": 0,
                 "net/ipv6/conf/default/accept_dad": 0,
                 "net/ipv6/conf/default/router_solicitations": 0,
-                # Else a link that goes down takes its IPv6 addresses along for good.
+                # Otherwise an interface that goes down loses its IPv6 addresses for good.
                 "net/ipv6/conf/all/keep_addr_on_down": 1,
             }
         )
@@ -497,7 +508,7 @@ class Lab:
         return node
 
     def switch(self, name: str, hub: bool = False) -> Node:
-        """A node with a bridge "br0". hub: it forgets where everybody is, so all hear all."""
+        """A node with a bridge "br0". hub: it learns no addresses, so every frame reaches all."""
         node = self.node(name)
         more = " ageing_time 0" if hub else ""
         node.ip(f"link add br0 type bridge mcast_snooping 0{more}", "link set br0 up")
@@ -534,11 +545,11 @@ def _ip(*args: str) -> None:
         raise LabError(f"ip {' '.join(args)}: {done.stderr.strip()}")
 
 
-# ---- labs that outlived their process --------------------------------------------------------
+# ---- labs left by earlier processes ----------------------------------------------------------
 
 
 def kept_labs() -> list[Path]:
-    """State files of labs that nobody looks after: kept on purpose, or their owner was killed."""
+    """State files of labs without an owner: kept on purpose, or their owner was killed."""
     found = []
     for file in sorted(STATE_DIR.glob("*.json")) if STATE_DIR.is_dir() else []:
         owner = json.loads(file.read_text())["owner"]
@@ -548,7 +559,7 @@ def kept_labs() -> list[Path]:
 
 
 def take_down(file: Path) -> None:
-    """Removes a lab by its state file. A process is killed only if it is the one noted."""
+    """Removes a lab by its state file. A process is killed only if it is the recorded one."""
     state = json.loads(file.read_text())
     roots = [pid for pid, at in state["processes"] if start_time(pid) == at]
     pids = dict.fromkeys(roots + descendants(roots))
@@ -565,7 +576,7 @@ def take_down(file: Path) -> None:
 
 
 def main() -> int:
-    """lab.py list | lab.py down: for labs that were kept, or whose program was killed."""
+    """lab.py list | lab.py down: for labs that were kept, or whose owner was killed."""
     if sys.argv[1:] not in (["list"], ["down"]):
         print("usage: lab.py list | down", file=sys.stderr)
         return 2

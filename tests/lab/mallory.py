@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""The enemy on the sync switch: records every frame, and forges pfsync in the firewalls' names.
+"""The attacker on the sync switch: records every frame, and forges pfsync from the firewalls.
 
     mallory = Mallory(pair)                     records from now on
-    sent = mallory.forge(1000)                  half to each of the first two, in the other's name
-    seen = mallory.look(secrets(flows))         what the recording gives away
+    sent = mallory.forge(1000)                  half to each of the first two, from the other
+    seen = mallory.look(secrets(flows))         what the recording reveals
     seen.clear_pfsync, seen.esp, seen.leaks
 
 Program: mallory.py forge --victim ADDRESS --as ADDRESS --count N
@@ -28,7 +28,7 @@ from lab import PYTHON, wait_for
 
 PROGRAM = Path(__file__).resolve()
 PROTO_PFSYNC = 240
-# Forged states are flows between these, which nobody else uses.
+# Forged states are flows between these addresses, which are not used otherwise.
 FORGED_INSIDE, FORGED_OUTSIDE = "10.66.0.0/16", "198.51.100.66"
 
 # ---- forging: pfsync version 6, byte offsets of OpenBSD's if_pfsync.h r1.65 ------------------
@@ -39,8 +39,8 @@ ACTION_BUS, ACTION_INS, ACTION_UPD = 10, 13, 14
 
 def full_state(number: int, creator: int, src: str | None = None, dst: str = FORGED_OUTSIDE,
                dport: int = 443, proto: int = 6, answers: str | None = None) -> bytes:
-    """An established TCP flow that any receiver would take for real. answers: who answers is
-    another one (destination NAT)."""
+    """An established TCP flow that a receiver would accept as real. answers: another host that
+    answers (destination NAT)."""
     state = bytearray(264)
     struct.pack_into("!Q", state, 0, 0x6666000000000000 + number)
     state[8:12] = b"all\0"
@@ -71,7 +71,7 @@ def pfsync(action: int, *messages: bytes) -> bytes:
 
 
 def forgery(number: int) -> bytes:
-    """One after the other: insert, update, delete, delete all, ask for everything."""
+    """In turn: insert, update, delete, delete all, request everything."""
     creator = (0, 1, 0x01000000, 0xDEADBEEF)[number % 4]
     kind = number % 10
     ident = struct.pack("!QI", 0x6666000000000000 + number, creator)
@@ -80,7 +80,7 @@ def forgery(number: int) -> bytes:
     if kind == 7:
         return pfsync(ACTION_CLR, bytes(16) + struct.pack("!I", creator))
     if kind == 8:
-        return pfsync(ACTION_UPD_REQ, bytes(12))  # the whole table, please
+        return pfsync(ACTION_UPD_REQ, bytes(12))  # the whole table
     if kind == 9:
         return pfsync(ACTION_BUS, struct.pack("!IIBxxx", creator, 0, 1 + number % 2))
     if kind in (4, 5):
@@ -103,11 +103,11 @@ def forge(victim: str, name: str, count: int) -> None:
     for number in range(count):
         sent += raw.sendto(ipv4(name, victim, forgery(number)), (victim, 0)) > 0
         if number % 50 == 49:
-            time.sleep(0.01)  # so that none is lost for want of buffers
+            time.sleep(0.01)  # so that none is lost to a full buffer
     print(json.dumps({"sent": sent}))
 
 
-# ---- looking at what was recorded ------------------------------------------------------------
+# ---- analysing the recording -----------------------------------------------------------------
 
 
 @dataclass
@@ -120,15 +120,15 @@ class Seen:
     clear_pfsync: int = 0
     arp: int = 0
     vrrp: int = 0
-    unheard: int = 0  # ICMP errors that quote IKE or ESP: the other end does not run
+    unheard: int = 0  # ICMP errors that quote IKE or ESP: the other end is not running
     own: int = 0  # sent by mallory
-    echoes: int = 0  # ICMP errors that quote a forgery: what has no ruleset answers so
-    other: Counter = field(default_factory=Counter)  # by a name for the kind
+    echoes: int = 0  # ICMP errors that quote a forgery: the answer of a node without the ruleset
+    other: Counter = field(default_factory=Counter)  # by the name of the kind
     leaks: list[str] = field(default_factory=list)  # clear bytes of states: what, in which frame
 
     @property
     def only_ipsec(self) -> bool:
-        """Nothing but IKE, ESP and what a switch needs itself."""
+        """Nothing but IKE, ESP and what a switch needs."""
         return not (self.clear_pfsync or self.leaks or self.other)
 
 
@@ -152,14 +152,14 @@ def _quotes_pfsync(protocol: int, payload: bytes) -> bool:
 
 
 def _quotes_ipsec(protocol: int, payload: bytes) -> bool:
-    """Port unreachable: what a kernel answers while no encsyncd is there."""
+    """Port unreachable: the answer of a kernel while no encsyncd runs."""
     quoted = payload[8 + 20 :].ljust(4, b"\0")
     return (protocol == 1 and payload[:2] == b"\x03\x03" and payload[17:18] == b"\x11"
             and not {500, 4500}.isdisjoint(struct.unpack_from("!HH", quoted)))
 
 
 def _sort(frame: bytes, seen: Seen) -> bool:
-    """Counts it. False: its bytes are mallory's own, sent back, and give nothing away."""
+    """Counts it. False: it is mallory's own packet, or an echo of it, and reveals nothing."""
     kind = int.from_bytes(frame[12:14], "big")
     if len(frame) < 14 + {0x0800: 20, 0x86DD: 40}.get(kind, 0):
         seen.other["cut short"] += 1
@@ -171,7 +171,7 @@ def _sort(frame: bytes, seen: Seen) -> bool:
         protocol, payload = frame[23], frame[14 + (frame[14] & 15) * 4 :]
     elif kind == 0x86DD:
         protocol, payload = frame[20], frame[54:]
-        if protocol == 0 and len(payload) >= 8:  # hop-by-hop, as MLD has it
+        if protocol == 0 and len(payload) >= 8:  # hop-by-hop options, as in MLD
             protocol, payload = payload[0], payload[(payload[1] + 1) * 8 :]
     else:
         seen.other[f"ethertype {kind:#06x}"] += 1
@@ -189,7 +189,7 @@ def _sort(frame: bytes, seen: Seen) -> bool:
     elif protocol == 112:
         seen.vrrp += 1
     elif protocol == 58 and kind == 0x86DD:
-        seen.arp += 1  # neighbour discovery: IPv6's ARP
+        seen.arp += 1  # neighbour discovery, for IPv6 what ARP is for IPv4
     elif protocol == 17 and len(payload) >= 8:
         ports = struct.unpack_from("!HH", payload)
         body = payload[8:]
@@ -210,16 +210,16 @@ def _sort(frame: bytes, seen: Seen) -> bool:
     return True
 
 
-# Version 6, pad, a length, and the sixteen zeros of an empty checksum.
+# Version 6 or 5, pad, a length, and the sixteen zeros of an empty checksum.
 PFSYNC_HEADER = re.compile(rb"[\x05\x06]\x00[\x00-\x05].\x00{16}", re.DOTALL)
-# Four bytes turn up in ciphertext by chance: once in 4,000 runs of a megabyte each. A leak shows
-# them by the dozen, so a few do not count.
+# Four given bytes occur in ciphertext by chance: once in 4,000 runs of a megabyte each. A real leak
+# has dozens of them, so a few do not count.
 CHANCE = 3
 
 
 def secrets(flows: Iterable) -> dict[str, list[bytes]]:
-    """The bytes of these flows (conntrack.Flow) as some protocol would carry them: "address and
-    port" in several layouts, and bare addresses."""
+    """The bytes of these flows (conntrack.Flow) in various protocols: address and port in several
+    layouts, and addresses alone."""
     exact: set[bytes] = set()
     bare: set[bytes] = set()
     for flow in flows:
@@ -260,19 +260,19 @@ def analyse(pcap: bytes, needles: dict[str, list[bytes]], own_mac: str) -> Seen:
 
 
 class Mallory:
-    """Sits on the pair's sync switch, and records from the start."""
+    """On the pair's sync switch; records from the start."""
 
     def __init__(self, pair):
         self.pair, self.node = pair, pair.mallory
         self.pcap = self.node.dir / "sync.pcap"
-        # Root's file in root's folder: without -Z tcpdump gives that right away.
+        # Without -Z tcpdump drops root, and cannot write root's file in root's folder.
         self.tcpdump = self.node.start("tcpdump", "-i", "eth0", "-Z", "root", "-s", "0", "-U", "-n",
                                        "--immediate-mode", "-B", "16384", "-w", self.pcap)
         wait_for(lambda: "listening on" in self.tcpdump.errors(), 10, "tcpdump to listen")
         self.mac = self.node.mac("eth0")
 
     def forge(self, count: int = 1000) -> int:
-        """Sends half of it to each of the first two firewalls, in the other's name."""
+        """Sends half of it to each of the first two firewalls, with the other one's source."""
         from pair import SYNC
 
         mickey, minnie = SYNC["mickey"], SYNC["minnie"]
@@ -288,7 +288,7 @@ class Mallory:
         return analyse(self.pcap.read_bytes(), needles, self.mac)
 
     def lost(self) -> int:
-        """Ends the recording; how many frames tcpdump did not see for want of room."""
+        """Ends the recording; returns the number of frames that tcpdump lost to a full buffer."""
         self.tcpdump.stop()
         found = re.search(r"(\d+) packets dropped by kernel", self.tcpdump.errors())
         return int(found[1]) if found else 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What a lab has no business with, as it was before: the caller's own network namespace (nft
-tables, interfaces) and processes.
+"""The state of everything outside of a lab: the caller's own network namespace (nft tables,
+interfaces) and processes.
 
     before = Outside()
     ...
@@ -29,7 +29,7 @@ def _name(pid: int) -> str:
 
 class Outside:
     def __init__(self, processes: Callable[[], list[int]]):
-        """processes: those of the caller, by pid."""
+        """processes: the caller's, by pid."""
         self._processes = processes
         self._before = self._look()
 

@@ -19,11 +19,11 @@
 
 IPv6: 2001:db8:10::/64 inside, 2001:db8:203::/64 outside, the same last numbers.
 
-keepalived (VRRP) moves both virtual addresses together. What comes from inside goes out with the
-shared outside address (nat=True, by snat; masquerade=True, by masquerade: then the firewalls' own
-addresses outside are others, 192.0.2.2 and so on), or with its own (nat=False). Everything strict:
-only new connections from inside and what belongs to a known state is forwarded, conntrack does not
-pick up TCP connections midway. So without their states on the other node, sessions break.
+keepalived (VRRP) moves both virtual addresses together. Packets from inside leave with the shared
+outside address (nat=True, by snat; masquerade=True, by masquerade: then the firewalls' own
+addresses outside are others, 192.0.2.2 and so on), or with their own (nat=False). Everything is
+strict: only new connections from inside and packets of known states are forwarded, and conntrack
+does not pick up TCP connections midway. So without their states on the other node, sessions break.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ table inet firewall {
     }
 }
 """
-# fully-random: a firewall that had to make the mapping anew would choose another port, and the
+# fully-random: a firewall that had to choose the mapping again would choose another port, and the
 # server would notice.
 NAT_RULES = f"""
 table inet nat {{
@@ -133,7 +133,7 @@ vrrp_instance {side} {{
 
 
 class FirewallPair:
-    """Builds the picture above in a lab. Nothing runs in it yet: see start_keepalived().
+    """Builds the network above in a lab. Nothing runs in it yet: see start_keepalived().
 
     donald: with the third firewall (on all three switches; keepalived may run on it, too).
     """
@@ -162,7 +162,7 @@ class FirewallPair:
         node, host = self.lab.node(name), HOST[name]
         self.lab.plug(node, "sync", self.sync_switch, f"{SYNC[name]}/24")
         self.lab.plug(node, "inside", self.inner, f"10.0.0.{host}/24", f"2001:db8:10::{host}/64")
-        # masquerade takes the address that is in the server's network: only the shared one may be.
+        # masquerade uses the address in the server's network: only the shared one may be there.
         nets = ("192.0.2.", "2001:db8:99::") if self.masquerade else ("203.0.113.",
                                                                       "2001:db8:203::")
         self.lab.plug(node, "outside", self.outer, f"{nets[0]}{host}/24", f"{nets[1]}{host}/64")
@@ -176,9 +176,9 @@ class FirewallPair:
 
     def start_keepalived(self, node: Node, ready: list | None = None,
                          follow: list | None = None, role: list | None = None) -> None:
-        """ready: a command that says by its status whether this node may be promoted.
-        follow: a command that takes a FIFO as last word, and reads each change from it.
-        role: a command that takes "active" or "standby" as last word, called at each change."""
+        """ready: a command whose exit status says whether this node may be promoted.
+        follow: a command that takes a FIFO as last argument, and reads each change from it.
+        role: a command that takes "active" or "standby" as last argument, called at each change."""
         script = notify = fifo = ""
         if follow:
             fifo = (f"    vrrp_notify_fifo {node.volatile}/vrrp.fifo\n"
@@ -205,9 +205,11 @@ class FirewallPair:
             "keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
             "--use-file", config, "--pid", node.volatile / "keepalived.pid",
             "--vrrp_pid", node.volatile / "keepalived-vrrp.pid")
+        # A neighbour that is starved by other tests looks dead.
+        self.keepalived[node.name].favour()
 
     def owner(self) -> Node | None:
-        """The firewall that holds both virtual addresses; None while none or two hold some."""
+        """The firewall that holds both virtual addresses; None if no node has, or two have, any."""
         held = {node.name: (VIP_INSIDE[0] in node.addresses("inside"),
                             VIP_OUTSIDE[0] in node.addresses("outside"))
                 for node in self.firewalls if node.name not in self._off}
@@ -218,23 +220,22 @@ class FirewallPair:
     def wait_owner(self, node: Node, timeout: float = 15) -> None:
         wait_for(lambda: self.owner() is node, timeout, f"{node.name} to hold both addresses")
 
-    # -- mishaps --
+    # -- failures --
 
     _off: frozenset[str] = frozenset()
 
     def power_off(self, node: Node) -> int:
-        """Links down and SIGKILL to all of its processes in one instant, as when the power
-        fails; what its kernel knew is forgotten, and /run is empty. Returns the number of
-        processes."""
-        # Frozen first: nobody shall say good-bye while the others die, as keepalived does when a
-        # link goes down. That would be an orderly shutdown, and no test.
+        """Links down and SIGKILL to all of its processes at once, as in a power failure; its
+        kernel's state is flushed, and /run is emptied. Returns the number of processes."""
+        # Stopped first: no process may send a last message while others are killed, as keepalived
+        # does when a link goes down. That would be an orderly shutdown.
         pids = node.tree()
         for pid in pids:
             kill(pid, signal.SIGSTOP)
         node.ip(*(f"link set {name} down" for name in ("sync", "outside", "inside")))
         for pid in pids:
             kill(pid, signal.SIGKILL)
-        node.kill_all()  # waits, and catches what was born meanwhile
+        node.kill_all()  # waits, and includes processes started meanwhile
         conntrack.flush(node)
         shutil.rmtree(node.volatile)
         node.volatile.mkdir(mode=0o755)
@@ -249,10 +250,10 @@ class FirewallPair:
         node.ip(*(f"link set {name} up" for name in ("sync", "outside", "inside")))
         self._off -= {node.name}
 
-    # -- what the firewalls know --
+    # -- the firewalls' flows --
 
     def flows(self, node: Node) -> set[conntrack.Flow]:
-        """The clients' flows in the node's kernel, and nobody's own (IGMP and the like)."""
+        """The clients' flows in the node's kernel, but not the firewalls' own (IGMP etc.)."""
         own = {f"{net}{HOST[each.name]}" for each in self.firewalls
                for net in ("10.0.0.", "2001:db8:10::")}
         return {flow for flow in conntrack.table(node)
@@ -264,5 +265,5 @@ def repository() -> Path:
 
 
 def bin_dir() -> Path:
-    """Where encsyncd and encsync are: ENCSYNC_BIN_DIR, or build/bin of the repository."""
+    """The folder of encsyncd and encsync: ENCSYNC_BIN_DIR, or build/bin of the repository."""
     return Path(os.environ.get("ENCSYNC_BIN_DIR", repository() / "build" / "bin"))

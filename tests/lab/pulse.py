@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: ISC
-"""A pulse of state changes between two nodes, both ways: for how long did none get through?
+"""Regular state changes between two nodes, both ways: for how long did none arrive?
 
     with Pulse(mickey, minnie) as pulse:
-        ... the mishap ...
-    pulse.silence()         seconds, the longest, with changes waiting all the while
-    pulse.gone(keys)        which of these flows a kernel let go meanwhile
+        ... the failure ...
+    pulse.silence()         seconds, the longest time with pending changes and no arrival
+    pulse.gone(keys)        which of these flows a kernel deleted meanwhile
 
-Every 10 ms a new TCP flow is put into each node's kernel, and the kernel of the other one is
-listened to. The end of the block waits until all of them are on both.
+Every 10 ms a new TCP flow is put into each node's kernel, and the events of the other one's kernel
+are read. The end of the block waits until all of them are on both.
 
 The program, inside a node (times are CLOCK_MONOTONIC, which all namespaces share):
-    pulse.py SOURCE         says what the kernel reports: "new TIME ADDRESS PORT", "gone ..."; from
-                            a line on stdin until its end makes flows from SOURCE: "made TIME PORT"
+    pulse.py SOURCE         prints kernel events: "new TIME ADDRESS PORT", "gone ..."; from a line
+                            on stdin until its end makes flows from SOURCE: "made TIME PORT"
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GROUP_NEW, GROUP_DESTROY = 1 << 0, 1 << 2
 REQUEST, ACK, EXCL, CREATE = 1, 4, 0x200, 0x400
 NESTED = 0x8000
 SEEN_REPLY_ASSURED_CONFIRMED = 2 | 4 | 8
-TCP_ESTABLISHED = 3  # in conntrack's count
+TCP_ESTABLISHED = 3  # number of the state in conntrack
 
 
 # ---- the program -----------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def new_flow(sequence: int, source: str, port: int) -> bytes:
     body = struct.pack("=BBH", socket.AF_INET, 0, 0)
     body += attribute(1 | NESTED, endpoints(source, port, *TARGET))
     body += attribute(2 | NESTED, endpoints(*TARGET, source, port))
-    # Less than a TCP connection may be idle: one that lives longer looks like a copy.
+    # Less than the timeout of an idle TCP connection: a longer one looks like a copy.
     body += attribute(7, struct.pack("!I", 600))
     body += attribute(4 | NESTED, attribute(1 | NESTED, attribute(1, bytes([TCP_ESTABLISHED]))))
     body += attribute(3, struct.pack("!I", SEEN_REPLY_ASSURED_CONFIRMED))
@@ -125,7 +125,7 @@ def run(source: str) -> None:
 
 
 class Half:
-    """What one node made and what its kernel reported."""
+    """The flows that one node made and the events that its kernel reported."""
 
     def __init__(self, node: Node, source: str):
         self.node, self.source = node, source
@@ -154,7 +154,7 @@ class Half:
 
 
 class Pulse:
-    """number: one of each for every pulse of a lab, so that no two make the same flows."""
+    """number: unique for every pulse of a lab, so that no two make the same flows."""
 
     _number = 0
 
@@ -165,7 +165,7 @@ class Pulse:
 
     def __enter__(self) -> Pulse:
         self.halves = [Half(node, source) for node, source in zip(self.nodes, self.sources)]
-        # A kernel that nobody listens to yet would report nothing of the first ones.
+        # A kernel without a listener would not report the first ones.
         wait_for(lambda: all(half.read().listening for half in self.halves), 60, "the listeners")
         for half in self.halves:
             half.process.say("go")
@@ -173,7 +173,7 @@ class Pulse:
         return self
 
     def _through(self) -> int:
-        """Of each node's flows, how many are on the other one; the lesser number."""
+        """How many of each node's flows are on the other one; the smaller number."""
         a, b = (half.read() for half in self.halves)
         return min(len(one.made) - len(self._missing(one, other))
                    for one, other in ((a, b), (b, a)))
@@ -204,7 +204,7 @@ class Pulse:
     @staticmethod
     def _silence(one: Half, other: Half) -> float:
         ways = sorted((other.new[one.source, port], made) for port, made in one.made.items())
-        # From the last arrival, or from when the oldest of those that come next was made.
+        # From the last arrival, or from the creation of the oldest flow that arrives next.
         oldest, longest = float("inf"), 0.0
         for at in range(len(ways) - 1, -1, -1):
             heard, made = ways[at]
@@ -217,7 +217,7 @@ class Pulse:
         return sum(len(half.made) for half in self.halves)
 
     def gone(self, flows: set[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Address and source port of those that a kernel let go."""
+        """Address and source port of the flows that a kernel deleted."""
         return flows & (self.halves[0].gone | self.halves[1].gone)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""A standard peer: strongSwan as Debian ships it, with swanctl and its own userspace ESP
-(kernel-libipsec) or the kernel's, and nothing of encsync; and a program that sends and receives
-protocol 240.
+"""A standard peer: strongSwan as packaged by Debian, with swanctl and its own userspace ESP
+(kernel-libipsec) or the kernel's, without encsync; and a program that sends and receives protocol
+240.
 
-    minnie = Stock(node, left="192.168.1.101")      or with kernel=True, as Debian sets it up
+    minnie = Stock(node, left="192.168.1.101")      or with kernel=True, the default on Debian
     minnie.configure("mickey", right="192.168.1.100", local="auth = psk", remote="auth = psk",
                      secrets='ike-mickey { secret = "..." }')
     minnie.initiate("mickey")
@@ -24,7 +24,7 @@ CHARON = Path("/usr/lib/ipsec/charon")
 PLUGINS = Path("/usr/lib/ipsec/plugins")
 NEEDED = (CHARON, PLUGINS / "libstrongswan-kernel-libipsec.so", Path("/usr/sbin/swanctl"))
 
-# What docs/ipsec.md has, and then what a lab needs beyond.
+# The settings from docs/ipsec.md, and those that a lab needs in addition.
 CHARON_CONF = """
 charon {{
     load = random nonce openssl kdf pem pkcs1 pkcs8 pubkey x509 constraints {libipsec} \
@@ -97,16 +97,16 @@ for line in sys.stdin:
 
 
 def documented(title: str) -> str:
-    """A file that docs/ipsec.md shows, below <!-- title -->."""
+    """A file shown in docs/ipsec.md, below <!-- title -->."""
     lines = iter((ROOT / "docs/ipsec.md").read_text().splitlines())
-    assert f"<!-- {title} -->" in lines  # which stand below it now
+    assert f"<!-- {title} -->" in lines  # the lines below it now
     block = itertools.takewhile(lambda line: line.startswith("    "), lines)
     return textwrap.dedent("\n".join(block)) + "\n"
 
 
 class Stock:
-    """One strongSwan on a node. kernel: its ESP is the kernel's, by plain policies; else that of
-    the device ipsec0."""
+    """One strongSwan on a node. kernel: ESP by the kernel, with plain policies; otherwise by the
+    device ipsec0."""
 
     def __init__(self, node: Node, left: str, kernel: bool = False):
         self.node, self.left, self.kernel = node, left, kernel
@@ -120,9 +120,9 @@ class Stock:
             CHARON_CONF.format(dir=self.dir, libipsec="" if kernel else "kernel-libipsec"))
         self._env = {"STRONGSWAN_CONF": str(self.dir / "strongswan.conf"),
                      "SWANCTL_DIR": str(self.dir)}
-        # What comes out of the tunnel has addresses of another device.
+        # Packets from the tunnel have source addresses of another device.
         node.sysctl({"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/default/rp_filter": 0})
-        # A /run of its own: charon insists on /run/charon.pid.
+        # A /run of its own: charon needs /run/charon.pid to itself.
         script = f"mount -t tmpfs tmpfs /run && exec {CHARON}"
         self.charon = node.start("unshare", "-m", "sh", "-ec", script, name="charon",
                                  env=self._env)
@@ -163,7 +163,7 @@ class Stock:
     # -- protocol 240, through the tunnel --
 
     def talk(self, peer: str) -> None:
-        # Where there is no device, a policy takes the packets.
+        # Without a device, a policy selects the packets.
         self._pfsync = self.node.start(PYTHON, "-c", PFSYNC, self.left, peer,
                                        "" if self.kernel else "ipsec0", name="pfsync", stdin=True)
 
@@ -172,6 +172,6 @@ class Stock:
         self._pfsync.say(payload.hex())
 
     def received(self) -> list[dict]:
-        """Of each packet: ttl, from, payload (hexadecimal)."""
+        """ttl, from, and payload (hexadecimal) of each packet."""
         assert self._pfsync is not None
         return [json.loads(line) for line in self._pfsync.output().splitlines()]

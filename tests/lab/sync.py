@@ -3,7 +3,7 @@
 
     mickey = Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
     minnie = Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"])
-    introduce(mickey, minnie)                   keys made, exported, trusted
+    introduce(mickey, minnie)                   creates, exports and trusts keys
     mickey.start(), minnie.start()
     wait_in_step(mickey, minnie)
 """
@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Iterable
@@ -24,7 +26,7 @@ def built() -> bool:
 
 
 class Encsync:
-    """One instance on one node. peers: name to address. setup and conn: more keywords of the
+    """One instance on one node. peers: name to address. setup and conn: further keywords of the
     configuration, for `config setup` and for every conn. each: for one conn, by its name."""
 
     def __init__(self, node: Node, peers: dict[str, str], left: str,
@@ -48,15 +50,24 @@ class Encsync:
         lines += ["", "conn %default", f"\tleft={self.left}"]
         lines += [f"\t{k}={v}" for k, v in self.conn.items()]
         for name, address in self.peers.items():
-            lines += ["", f"conn {name}", f"\tright={address}", f"\trightid={name}"]
+            lines += ["", f"conn {name}", f"\tright={address}"]
             lines += [f"\t{k}={v}" for k, v in {"auto": "start", **self.each.get(name, {})}.items()]
         self.config.write_text("\n".join(lines) + "\n")
 
     # -- the command --
 
     def argv(self, *args: str | Path) -> list:
-        """As keepalived's scripts need it, too."""
-        return [bin_dir() / "encsync", "--config", self.config, "--run-dir", self.run_dir, *args]
+        """The command line, also for keepalived's scripts."""
+        return self._argv_of(bin_dir() / "encsync", *args)
+
+    def _argv_of(self, program: Path, *args: str | Path) -> list:
+        return [program, "--config", self.config, "--run-dir", self.run_dir, *args]
+
+    def ready_argv(self) -> list:
+        """For keepalived, which runs it every second: the release build if there is one, since a
+        sanitized program needs a fifth of that second to start."""
+        release = Path(os.environ.get("ENCSYNC_RELEASE_DIR", bin_dir()))
+        return self._argv_of(release / "encsync", "status", "--ready")
 
     def command(self, *args: str | Path, check: bool = True,
                 timeout: float = 30) -> subprocess.CompletedProcess:
@@ -65,13 +76,37 @@ class Encsync:
     def json(self, *args: str) -> dict | list:
         return json.loads(self.command(*args, "--json").stdout)
 
+    # -- requests on the control socket without the command: tests that wait send many, and a
+    # -- sanitized program takes longer to start than all the rest
+
+    def ask(self, command: str) -> dict | list | None:
+        """The answer to a request without fields; None if there is no answer."""
+        line = b""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(30)
+            try:
+                control.connect(str(self.run_dir / "control.sock"))
+                control.sendall(json.dumps({"command": command}).encode() + b"\n")
+                while not line.endswith(b"\n"):
+                    piece = control.recv(65536)
+                    if not piece:
+                        return None
+                    line += piece
+            except (FileNotFoundError, ConnectionError):
+                return None
+            except TimeoutError:
+                raise LabError(f"{self.name}: encsyncd does not answer to {command}") from None
+        answer = json.loads(line)
+        if not answer["ok"]:
+            raise LabError(f"{self.name}: encsyncd refuses {command}: {answer['error']}")
+        return answer["result"]
+
     def status(self) -> dict | None:
-        """None while nobody answers."""
-        done = self.command("status", "--json", check=False)
-        return json.loads(done.stdout) if done.returncode == 0 and done.stdout else None
+        """None if there is no answer."""
+        return self.ask("status")
 
     def ready(self) -> bool:
-        return self.command("status", "--ready", check=False).returncode == 0
+        return bool((self.status() or {}).get("ready"))
 
     def peer(self, name: str) -> dict | None:
         for peer in (self.status() or {}).get("peers", []):
@@ -80,17 +115,17 @@ class Encsync:
         return None
 
     def refused(self) -> dict[str, int]:
-        """Reason to count, of packets that the policy refused."""
+        """Counts by reason of packets that the policy refused."""
         status = self.status() or {}
         return status.get("policy", {}).get("refused", {})
 
     def spis(self, *peers: str) -> set[tuple[str, str, str]]:
         """The SAs with these peers (all of them, without a name): peer, direction, SPI."""
-        return {(sa["peer"], sa["direction"], sa["spi"]) for sa in self.json("sas")
+        return {(sa["peer"], sa["direction"], sa["spi"]) for sa in self.ask("sas") or ()
                 if not peers or sa["peer"] in peers}
 
     def reload(self, check: bool = True) -> subprocess.CompletedProcess:
-        """Writes the configuration as it is by now, and has it taken up."""
+        """Writes the current configuration, and reloads it."""
         self.write_config()
         return self.command("reload", check=check)
 
@@ -136,7 +171,7 @@ class Encsync:
                            f"{self.daemon.last_words()}")
 
     def kill(self) -> None:
-        """SIGKILL to encsyncd alone. Its charon must follow by itself."""
+        """SIGKILL to encsyncd only. Its charon must end by itself."""
         charons = self.charons()
         self.daemon.kill()
         wait_for(lambda: not any(start_time(pid) for pid in charons), 15,
@@ -147,7 +182,7 @@ class Encsync:
         self.start()
 
     def charons(self) -> list[int]:
-        """The pids of charon below this daemon."""
+        """The pids of charon among this daemon's descendants."""
         found = []
         for pid in descendants([self.daemon.pid]):
             try:
@@ -158,13 +193,13 @@ class Encsync:
         return found
 
     def log(self) -> str:
-        """Of all runs on this node."""
+        """The log of all runs on this node."""
         return "".join(p.output() + p.errors() for p in self.node.processes
                        if p.name == "encsyncd")
 
 
 def introduce(*instances: Encsync) -> None:
-    """Makes an identity for each, and has each trust those of its peers."""
+    """Creates an identity for each, and lets each trust those of its peers."""
     files = {}
     for instance in instances:
         instance.init_keys()
@@ -176,7 +211,7 @@ def introduce(*instances: Encsync) -> None:
 
 
 def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
-    """Until each is ready and up with all of its peers among these."""
+    """Waits until each is ready and up with all of its peers among these."""
     names = {instance.name for instance in instances}
 
     def in_step(instance: Encsync) -> bool:
@@ -199,9 +234,9 @@ def equip(pair: FirewallPair, **options) -> list[Encsync]:
 
 
 def promote(pair: FirewallPair, instances: Iterable[Encsync]) -> None:
-    """keepalived on each firewall, driven by encsync's readiness; the first becomes active."""
+    """keepalived on each firewall, which checks encsync's readiness; the first becomes active."""
     for instance in instances:
-        pair.start_keepalived(instance.node, ready=instance.argv("status", "--ready"),
+        pair.start_keepalived(instance.node, ready=instance.ready_argv(),
                               follow=instance.argv("keepalived", "--group", "firewall"))
         if instance.node is pair.firewalls[0]:
             pair.wait_owner(instance.node)

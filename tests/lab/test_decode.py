@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """encsync decode and encsync monitor: captures of every kind, live interfaces, and Wireshark's
-dissector, which must see the same in every golden packet."""
+dissector, which must show the same for every golden packet."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_every_container(kind, tmp_path):
     # The same from standard input.
     assert decode_json("-", input=CONTAINERS[kind]) == [packet]
     assert decode_json(input=CONTAINERS[kind]) == [packet]
-    # Foreign packets among it change nothing.
+    # Packets of other protocols in between change nothing.
     other = pcap([ip(INS), ip(INS, protocol=17), ip(INS)])
     assert len(decode_json(input=other)) == 2
 
@@ -205,16 +205,16 @@ def test_a_line_without_end_is_no_flood_of_memory():
 # ---- Wireshark -------------------------------------------------------------------------------
 
 FAMILIES = {6: {"inet": 2, "inet6": 24}, 5: {"inet": 2, "inet6": 28}}
-# Where one name would mean two things in the dissector.
+# One name that would have two meanings in the dissector.
 RENAMED = {("HELLO", "version"): "hello_version", ("SEQ", "number"): "seq",
            ("EXPECT", "count"): "expect_count", ("EXPECT", "timeout"): "expect_timeout"}
 TAIL = {"mark": "mark", "timeout": "tail_timeout", "zone": "zone", "flags": "tail_flags",
         "status": "tail_status", "term": "term"}
-HEX = {"id", "creatorid", "spi", "session", "heard", "sum"}
+HEX = {"id", "creatorid", "spi", "session", "peer_session", "sum"}
 
 
 def flat(name: str, value, version: int):
-    """A field of the JSON as the dissector's: pairs of name and text."""
+    """A field of the JSON in the dissector's form: pairs of name and text."""
     last = name.split(".")[-1]
     if isinstance(value, dict):
         for key, item in value.items():
@@ -226,7 +226,7 @@ def flat(name: str, value, version: int):
     elif last == "addr" or last.endswith("_addr"):
         if ":" in value:
             yield name + "6", value
-        elif "." in value:  # else of no family, and shown as digits
+        elif "." in value:  # otherwise of an unknown family, and shown as digits
             yield name, value
     elif last.endswith("af"):
         yield name, str(FAMILIES[version].get(value, value))
@@ -265,7 +265,7 @@ def as_dissected(packet: dict) -> dict[str, list[str]]:
 def tshark(*args: str | Path) -> str:
     done = subprocess.run(["tshark", *map(str, args)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    # A script that does not load is told of on stderr, and the packets come all the same.
+    # Errors in a script are reported on stderr, and the packets are printed all the same.
     assert "lua" not in done.stderr.lower(), done.stderr
     return done.stdout
 
@@ -296,7 +296,7 @@ def dissect(capture: Path, fields: list[str]) -> list[dict[str, list[str]]]:
 
 
 def without_empty(packet: dict[str, list[str]]) -> dict[str, list[str]]:
-    """tshark shows an empty name as no name."""
+    """tshark omits an empty name."""
     kept = {name: [v for v in values if v] for name, values in packet.items()}
     return {name: values for name, values in kept.items() if values}
 
@@ -312,10 +312,10 @@ def test_tshark_sees_the_same(dialect, fields, tmp_path):
     assert 10 < sum("error" in p for p in decoded) < len(packets) - 10
     for name, ours, theirs in zip(packets, decoded, dissected):
         theirs.pop("stride", None)
-        assert ("bad" in theirs) == ("error" in theirs), name  # what the packet list is coloured by
+        assert ("bad" in theirs) == ("error" in theirs), name  # sets the colour in the packet list
         theirs.pop("bad", None)
         if "error" in theirs:
-            theirs["error"] = theirs["error"][:1]  # we name the first
+            theirs["error"] = theirs["error"][:1]  # our decoder reports the first only
         assert without_empty(as_dissected(ours)) == without_empty(theirs), name
 
 
@@ -401,7 +401,7 @@ def test_tshark_with_a_capture_of_pfsync0(fields, tmp_path):
 
 # ---- live ------------------------------------------------------------------------------------
 
-# One packet of protocol 240, and one of another protocol, again and again until it is ended.
+# One packet of protocol 240, and one of another protocol, repeated until the program is ended.
 SENDER = """
 import socket, sys, time
 payload = bytes.fromhex(sys.argv[1])
@@ -486,7 +486,7 @@ def test_monitor_writes_a_capture(pair, instances, tmp_path):
     packets = decode_json(file)
     assert packets and all(p["ip"]["ttl"] == 255 for p in packets)
     assert struct.unpack("<I", file.read_bytes()[20:24])[0] == RAW
-    # Neither a folder that is not there nor a full disk is passed over.
+    # A missing folder and a full disk are reported.
     for path, word in (("/nonexistent/file", "No such file"), ("/dev/full", "No space")):
         done = mickey.command("monitor", "--write", path, check=False)
         assert done.returncode == 1 and word in done.stderr

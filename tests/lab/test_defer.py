@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""defer= where the kernel cannot: a clear word at the start, and nothing half done. What it does
-where the kernel can is in tests/vm."""
+"""defer= with a kernel that cannot do it: a clear error at the start. tests/vm tests it with a
+kernel that can."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_without_a_queue_in_the_kernel_it_does_not_start(fresh):
         mickey.start()
     assert "defer=yes needs a kernel whose nftables can queue packets (nft_queue" in mickey.log()
     assert "encsync" not in pair.mickey.run("nft", "list", "tables").stdout
-    # The twin.
+    # Control.
     mickey.setup["defer"] = "no"
     mickey.write_config()
     mickey.start()

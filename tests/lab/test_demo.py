@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The demo as a user runs it: its exit status, its figures, and that it cleans up."""
+"""The demo as a user runs it: exit status, figures, and cleanup."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ DEMO = Path(__file__).parent / "demo.py"
 KEYS = {"download_ok", "idle_session_ok", "udp_ok", "longest_stall_ms", "states_before",
         "states_after", "forged_sent", "forged_accepted", "clear_pfsync_packets_seen",
         "esp_packets_seen", "ok"}
+
+
+@pytest.fixture(autouse=True)
+def own_labs(tmp_path, monkeypatch):
+    """--teardown takes down every lab that was kept: not those of a user or of another test."""
+    monkeypatch.setenv("ENCSYNC_LAB_STATE_DIR", str(tmp_path / "labs"))
 
 
 def run(tmp_path, *args) -> tuple[subprocess.CompletedProcess, dict]:
@@ -70,6 +76,9 @@ def test_kept_and_taken_down(tmp_path):
     seen = subprocess.run(["ip", "netns", "exec", name, "ip", "-br", "link"], capture_output=True,
                           text=True)
     assert "inside" in seen.stdout and "outside" in seen.stdout and "sync" in seen.stdout
+    elsewhere = subprocess.run([PYTHON, DEMO, "--teardown"], capture_output=True, text=True,
+                               env={**os.environ, "ENCSYNC_LAB_STATE_DIR": str(tmp_path / "none")})
+    assert "no lab to take down" in elsewhere.stdout and name in our_namespaces()
     down = subprocess.run([PYTHON, DEMO, "--teardown"], capture_output=True, text=True)
     assert down.returncode == 0 and name.removesuffix("-minnie") in down.stdout
     assert name not in our_namespaces()

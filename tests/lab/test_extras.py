@@ -15,7 +15,7 @@ from pair import CLIENT, SERVER, FirewallPair
 pytestmark = pytest.mark.daemon
 
 FTP, TFTP, LABELLED, LONG, SHORT, PLAIN = 21, 69, 5300, 5310, 5320, 5330
-MORE = 100  # questions so long give their flow another label
+MORE = 100  # a question of this length gives its flow another label
 
 RULES = f"""
 table inet extras {{
@@ -35,7 +35,7 @@ table inet extras {{
     }}
 }}
 """
-# What counts is only how packets find their flow labelled, not what this node would do.
+# Only counts packets whose flow has both labels; this node sets no labels itself.
 SEES_LABELS = f"""
 table inet extras {{
     ct helper ftp {{ type "ftp" protocol tcp; }}
@@ -80,7 +80,7 @@ s.send(question)
 assert s.recv(999) == question
 """
 
-# An FTP server's and a client's half of a conversation, a step at a line of standard input.
+# Both ends of an FTP conversation, one step per line of standard input.
 FTP_SERVER = """
 import re, socket, sys
 listening = socket.create_server(("", 21))
@@ -123,7 +123,7 @@ while port:
     port = int(sys.stdin.readline() or 0)
 """
 
-# TFTP's first two packets: the request, and what comes from another port.
+# TFTP's first two packets: the request, and the answer from another port.
 TFTP_SERVER = """
 import socket, sys
 requests = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -179,7 +179,7 @@ def state(instance: sync.Encsync, port: int) -> dict | None:
 
 
 def in_kernel(node, port: int) -> str:
-    """conntrack's line of the flow to this port; "" for none."""
+    """conntrack's line for the flow to this port; "" if there is none."""
     lines = [line for line in node.run("conntrack", "-L").stdout.splitlines()
              if f"dport={port} " in line.split("src=", 2)[1]]
     return lines[0] if lines else ""
@@ -204,24 +204,25 @@ def test_labels_and_timeouts(fresh):
     wait_for(lambda: state(minnie, LABELLED)["labels"] == [3, 100], 10, "the second label")
     wait_for(lambda: state(minnie, LONG) and state(minnie, PLAIN), 10, "all flows")
     assert "labels" not in state(minnie, PLAIN) and "lifetime" not in state(minnie, PLAIN)
-    assert state(minnie, LONG)["lifetime"] == 72000
+    # A kernel that was interrupted between the timer and its event reports a second less.
+    assert state(minnie, LONG)["lifetime"] in (71999, 72000)
     assert "labels 3 100" in minnie.command("states").stdout
-    # mickey lets it go after five seconds, and so does minnie.
+    # It times out on mickey after five seconds, and so on minnie.
     wait_for(lambda: not in_kernel(pair.mickey, SHORT), 15, "the short flow to time out")
     wait_for(lambda: not in_kernel(pair.minnie, SHORT), 10, "its copy to go")
-    # While their owner lives, copies are kept alive; then each lives as long as it would have.
+    # While their owner lives, copies are kept alive; then each has its own remaining timeout.
     assert seconds_left(in_kernel(pair.minnie, LONG)) < 1000
     take_over(pair)
     wait_for(lambda: seconds_left(in_kernel(pair.minnie, LONG)) > 71000, 10, "the long timeout")
     assert seconds_left(in_kernel(pair.minnie, PLAIN)) < 1000
-    # A packet of the flow meets both labels.
+    # A packet of the flow has both labels.
     ask(pair, LABELLED)
     counter = pair.minnie.run("nft", "list", "counter", "inet", "extras", "labelled").stdout
     assert int(re.search(r"packets (\d+)", counter)[1]) == 1
 
 
 def ftp(pair: FirewallPair, port: int) -> tuple[Process, Process]:
-    """An FTP session up to where the server may open the data connection to the client."""
+    """An FTP session up to the point where the server may open the data connection."""
     server = pair.server.start(PYTHON, "-c", FTP_SERVER, name="ftpd", stdin=True)
     wait_for(lambda: "ready" in server.output(), 10, "the FTP server")
     client = pair.client.start(PYTHON, "-c", FTP_CLIENT, CLIENT[0], SERVER[0], port, name="ftp",
@@ -245,13 +246,13 @@ def test_an_expected_connection_comes_after_the_takeover(fresh, nat, rules):
     wait_for(lambda: "sent" in server.output() or "failed" in server.output(), 10, "an end")
     assert "sent" in server.output()
     wait_for(lambda: "got the file" in client.output(), 10, "the data")
-    # It is used up, here as anywhere.
+    # It is used up, here as on the other node.
     assert expectations(pair.minnie) == []
     wait_for(lambda: "expectations" not in state(minnie, FTP), 10, "minnie to know")
 
 
 def test_without_the_expectation_the_connection_is_refused(fresh):
-    """To a peer that is taken for a pf firewall flows go, and nothing else."""
+    """A peer that is treated as a pf firewall is sent flows, and nothing else."""
     pair, (mickey, minnie) = start(fresh, nat=False, conn={"wire": "openbsd"})
     server, client = ftp(pair, 51210)
     assert len(expectations(pair.mickey)) == 1
@@ -264,7 +265,7 @@ def test_without_the_expectation_the_connection_is_refused(fresh):
 
 
 def tftp(pair: FirewallPair) -> tuple[Process, Process]:
-    """A transfer up to where the server may answer the request."""
+    """A transfer up to the point where the server may answer the request."""
     server = pair.server.start(PYTHON, "-c", TFTP_SERVER, name="tftpd", stdin=True)
     wait_for(lambda: "ready" in server.output(), 10, "the TFTP server")
     client = pair.client.start(PYTHON, "-c", TFTP_CLIENT, SERVER[0], name="tftp")
@@ -328,7 +329,7 @@ def test_an_expectation_that_ends_ends_everywhere(fresh):
     pair, (mickey, minnie) = start(fresh, nat=False)
     server, client = ftp(pair, 51210)
     wait_for(lambda: len(expectations(pair.minnie)) == 1, 10, "the expectation's copy")
-    # A daemon that is started again finds it, whether it was there or not.
+    # A restarted daemon finds it, whether it exists or not.
     pair.minnie.run("conntrack", "-F", "expect")
     minnie.restart()
     sync.wait_in_step(mickey, minnie)

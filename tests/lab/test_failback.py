@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Traffic that comes back: a download moves to the other firewall, and back to where it began.
+"""Traffic that returns: a download moves to the other firewall, and back to the first one.
 
-The first firewall's own entry has followed the download's sequence numbers until it left. What comes
-back is far beyond that window and would be INVALID: not translated, and dropped.
+The first firewall's own entry has tracked the download's sequence numbers until it moved. The
+packets that return are far beyond that window and would be INVALID: not translated, and dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAR = 20_000_000  # bytes: beyond the largest window that a receiver here offers
 
 
 class Download:
-    """Without an end, from the pair's server to its client."""
+    """An endless one, from the pair's server to its client."""
 
     def __init__(self, pair: FirewallPair):
         self.pair = pair
@@ -41,14 +41,14 @@ class Download:
         wait_for(lambda: self.got() >= goal, 60, f"the download to go on: it {where}")
 
     def stands_still(self, node: Node) -> None:
-        """Four more packets of it are refused, and nothing comes through meanwhile."""
+        """Four more of its packets are refused, and no data arrives meanwhile."""
         def refused(since: int, more: int) -> None:
             wait_for(lambda: invalid(node) >= since + more, 60, f"{node.name} to refuse packets")
 
         refused(0, 1)
         first, got = invalid(node), self.got()
         refused(first, 4)
-        # What was on its way to the client, and to be told by it, when the first was refused.
+        # Data that was in flight when the first packet was refused may still arrive.
         assert self.got() < got + FAR // 4
         first, got = invalid(node), self.got()
         refused(first, 1)
@@ -60,13 +60,13 @@ class Download:
 
 
 def invalid(node: Node) -> int:
-    """Packets that conntrack has called invalid. They are not translated, so those of a download
-    that is behind NAT end at the firewall itself."""
+    """Packets that conntrack has marked invalid. They are not translated, so those of a download
+    behind NAT are addressed to the firewall itself."""
     return sum(map(int, re.findall(r"\binvalid=(\d+)", node.run("conntrack", "-S").stdout)))
 
 
 def serve(pair: FirewallPair, node: Node) -> None:
-    """The shared addresses move to this node, as if keepalived said so."""
+    """The shared addresses move to this node, as keepalived moves them."""
     for other in pair.firewalls:
         for side, vips in (("inside", VIP_INSIDE), ("outside", VIP_OUTSIDE)):
             verb = "add" if other is node else "del"
@@ -98,7 +98,7 @@ def download(pair):
 
 
 def test_maintenance_of_the_first_node(fresh):
-    """keepalived is stopped and the role said, first on one, then on the other."""
+    """keepalived is stopped and the role set, first on one, then on the other."""
     pair = FirewallPair(fresh)
     instances = sync.equip(pair)
     for instance in instances:
@@ -114,7 +114,7 @@ def test_maintenance_of_the_first_node(fresh):
         pair.wait_owner(there.node)
         download.passes(f"moved to {there.name}")
         wait_for(lambda: here.status()["own"] == 0, 10, f"{here.name} to own nothing")
-        pair.start_keepalived(here.node, ready=here.argv("status", "--ready"),
+        pair.start_keepalived(here.node, ready=here.ready_argv(),
                               role=here.argv("role"))
         wait_for(lambda: "BACKUP STATE" in pair.keepalived[here.name].output()
                  + pair.keepalived[here.name].errors(), 15, f"{here.name} to stand by")
@@ -122,22 +122,22 @@ def test_maintenance_of_the_first_node(fresh):
 
 
 def test_role_auto(pair, instances, download):
-    """Nobody says a word about the way there and back."""
+    """No role is set at any time."""
     for node in (pair.minnie, pair.mickey, pair.minnie, pair.mickey):
         serve(pair, node)
         download.passes(f"moved to {node.name}")
 
 
 def test_the_one_active_node_stays_strict(pair, instances, download):
-    """The twin: where the roles say that all packets pass here, sequence numbers are checked."""
+    """Control: if the roles say that all packets pass here, sequence numbers are checked."""
     set_roles(instances, "active", "standby")
     download.stop()
-    late = Download(pair)  # began after the roles were told
+    late = Download(pair)  # began after the roles were set
     serve(pair, pair.minnie)
     late.passes("moved to minnie")
     serve(pair, pair.mickey)
     late.stands_still(pair.mickey)
-    # As soon as mickey hears that it was not so, it mends that.
+    # As soon as mickey learns of the other active node, it makes the entries liberal.
     set_roles(instances, "active", "active")
     late.passes("is at mickey again")
     late.stop()
@@ -163,8 +163,8 @@ def test_a_split_that_heals(pair, instances, download):
 
 
 def test_without_encsync_it_stands_still(pair, instances, download):
-    """The twin: mickey's daemon dies, and nobody does anything about its entries. And one that
-    is started again does so at once."""
+    """Control: mickey's daemon is killed, so its entries are not made liberal. A restarted daemon
+    does so at once."""
     mickey = instances[0]
     set_roles(instances, "active", "standby")
     download.stop()

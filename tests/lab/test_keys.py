@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A wrong key: nothing syncs, and the log says why. Its twin: with the right one it does."""
+"""A wrong key: nothing syncs, and the log says why. Control: with the right one it does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pair import SERVER, SYNC, FirewallPair
 
 pytestmark = pytest.mark.daemon
 
-REFUSALS = ("auth", "key", "trust")  # what a line about it would speak of
+REFUSALS = ("auth", "key", "trust")  # words that a log line about it has
 
 
 def complaints(instance) -> list[str]:
@@ -23,7 +23,7 @@ def complaints(instance) -> list[str]:
 
 def test_a_wrong_key_syncs_nothing_until_it_is_right(fresh):
     pair = FirewallPair(fresh)
-    # A stranger who calls himself mickey: his key goes to minnie, mickey's own does not.
+    # Another node with the name mickey: minnie gets its key, and not the real mickey's.
     stranger = sync.Encsync(fresh.node("stranger"), {"minnie": SYNC["minnie"]}, left="192.168.1.9",
                             setup={"node": "mickey"})
     mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
@@ -45,7 +45,7 @@ def test_a_wrong_key_syncs_nothing_until_it_is_right(fresh):
     assert "up" not in seen
     assert pair.flows(pair.minnie) == set()
     assert not minnie.ready() or minnie.peer("mickey")["state"] != "up"
-    # The twin.
+    # Control.
     minnie.command("keys", "forget", "mickey")
     minnie.trust(mickey.export_key())
     wait_for(lambda: minnie.peer("mickey")["state"] == "up", 25, "the right key to do")
@@ -53,7 +53,7 @@ def test_a_wrong_key_syncs_nothing_until_it_is_right(fresh):
 
 
 def test_a_peer_that_is_trusted_by_nobody(fresh):
-    """Both have keys, neither trusts the other: no SA; after both did, there is one."""
+    """Both have keys, neither trusts the other: no SA. After both do, there is one."""
     pair = FirewallPair(fresh)
     mickey = sync.Encsync(pair.mickey, {"minnie": SYNC["minnie"]}, left=SYNC["mickey"])
     minnie = sync.Encsync(pair.minnie, {"mickey": SYNC["mickey"]}, left=SYNC["minnie"])
@@ -68,9 +68,9 @@ def test_a_peer_that_is_trusted_by_nobody(fresh):
 
 
 def test_a_retired_key_is_cut_off_at_once(fresh):
-    """Its twin, a key that is retired after its successor was shown, is in test_rekey.py."""
+    """The control, a key that is retired after its successor was used, is in test_rekey.py."""
     pair = FirewallPair(fresh)
-    # Peers notice by themselves only what they are not told.
+    # DPD is slow, so that it cannot hide a missing DELETE.
     mickey, minnie = sync.equip(pair, conn={"dpddelay": "60s", "dpdtimeout": "60s"})
     for instance in (mickey, minnie):
         instance.start()
@@ -92,13 +92,13 @@ def test_a_retired_key_is_cut_off_at_once(fresh):
                               "keys retire there first; --force cuts it off\n")
     assert minnie.spis() == spis
     minnie.command("keys", "retire", "--peer", "mickey", "--force")
-    assert not spis & minnie.spis()  # the command has not returned before they were gone
+    assert not spis & minnie.spis()  # they were gone before the command returned
     assert f"cut off, as the key it proved itself with, {old}" in minnie.log()
-    # mickey still has no other key to show.
+    # mickey still has no other key.
     wait_for(lambda: complaints(minnie), 25, "minnie to refuse the old key")
     assert minnie.spis() == set()
     conntrack.insert(pair.mickey, "10.0.0.10", SERVER[0], 1, 2)
-    # Before it was cut off, minnie said that she trusts the new one.
+    # Before it was cut off, minnie sent that it trusts the new one.
     mickey.command("keys", "retire")
     sync.wait_in_step(mickey, minnie, timeout=30)
     assert minnie.peer("mickey")["key"] != old

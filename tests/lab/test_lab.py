@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The lab itself: it is what it says, and nothing of it stays."""
+"""The lab itself: it has the described network, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pair import SYNC, VIP_INSIDE, VIP_OUTSIDE, FirewallPair
 
 HERE = Path(__file__).parent
 
-# A lab in a program of its own: it prints what it made, and then waits or fails.
+# A lab in a separate program: it prints what it made, and then waits or fails.
 PROGRAM = """
 import sys
 sys.path.insert(0, {here!r})
@@ -110,7 +110,7 @@ with Lab(strict=True) as lab:
      "left behind: folder "),
 ], ids=["nothing", "table", "interface", "process", "folder"])
 def test_what_is_left_elsewhere_is_seen(left, seen):
-    """In namespaces of its own, which take what is left along."""
+    """In namespaces of its own, which remove everything that is left."""
     program = subprocess.run(["unshare", "--net", "--mount", PYTHON, "-c",
                               LEAVES_SOMETHING.format(here=str(HERE), left=left)],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -147,7 +147,7 @@ def test_power_loss_leaves_no_process_and_no_word(fresh):
     pair.wait_owner(pair.minnie)
     log = pair.keepalived["mickey"].output() + pair.keepalived["mickey"].errors()
     assert "Entering MASTER STATE" in log
-    assert "0 priority" not in log and "FAULT" not in log  # no good-bye
+    assert "0 priority" not in log and "FAULT" not in log  # no orderly shutdown
     pair.power_on(pair.mickey)
     assert not set(VIP_INSIDE + VIP_OUTSIDE) & (pair.mickey.addresses("inside")
                                                 | pair.mickey.addresses("outside"))
@@ -155,13 +155,13 @@ def test_power_loss_leaves_no_process_and_no_word(fresh):
 
 
 def listeners_hear(listener, interface, sender, address) -> bool:
-    """Does the listener see a frame between two others?"""
+    """Does the listener receive a frame between two others?"""
     dump = listener.start("tcpdump", "-i", interface, "-n", "-l", "--immediate-mode", "udp port 9")
     wait_for(lambda: "listening on" in dump.errors(), 10, "tcpdump to listen")
     send = ("import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
             "for n in range(20): s.sendto(b'x', (sys.argv[1], 9))")
     sender.run(PYTHON, "-c", send, address)
-    # What stands in the capture once the frame to the listener itself is in it, stood before.
+    # Frames are in order: once the frame to the listener is in the capture, earlier ones are, too.
     own = next(a for a in listener.addresses(interface) if "." in a)
     sender.run(PYTHON, "-c", send, own)
     wait_for(lambda: f"> {own}.9" in dump.output(), 5, "its own frames")
@@ -170,13 +170,13 @@ def listeners_hear(listener, interface, sender, address) -> bool:
 
 
 def test_the_sync_switch_floods_and_the_others_learn(lab, pair):
-    def meet(sender, address, interface):  # so that the switch knows where it is
+    def meet(sender, address, interface):  # so that the switch learns its port
         wait_for(lambda: sender.run(PYTHON, "-c", (
             "import socket, sys; s = socket.socket(); s.settimeout(1)\n"
             "sys.exit(s.connect_ex((sys.argv[1], 9)) != 111)"), address,
             check=False).returncode == 0, 5, "the two to meet")
 
-    # An ICMP or TCP answer shows that the way is known in both directions.
+    # An ICMP or TCP answer shows that the path is known in both directions.
     pair.minnie.nft("add rule inet firewall input tcp dport 9 accept")
     meet(pair.mickey, SYNC["minnie"], "sync")
     assert listeners_hear(pair.mallory, "eth0", pair.mickey, SYNC["minnie"])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The tunnel's life: rekeys, outages, ends. In each: for how long did no state change get through,
-nothing leaves in clear, no session of the kernels is touched, and both are in step again."""
+"""Rekeys, outages and restarts of the tunnel. In each: for how long did no state change arrive,
+nothing is sent in clear, the kernels' sessions are not affected, and both are in step again."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pulse import Pulse
 
 pytestmark = pytest.mark.daemon
 
-# Sessions of the kernels that nothing here may touch.
+# Sessions in the kernels that no test here may affect.
 KEPT = {("10.0.0.20", port) for port in range(1024, 1024 + 200)}
 LOAD, LOAD_NET = 20_000, "10.0.9"
 LIFEPACKETS = 400
-# Far above all that is expected: it says "hangs", not "slow".
+# Far above all that is expected: it detects a hang, not slowness.
 HANGS = 60
 OTHER_ADDRESS = "192.168.1.111"
 
@@ -45,7 +45,7 @@ def instances(pair):
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_in_clear(pair):
-    """Of all that this module sends."""
+    """Everything that this module sends."""
     mallory = Mallory(pair)
     yield
     known = sorted(conntrack.table(pair.mickey))
@@ -75,7 +75,7 @@ def measure(pair, instances, capsys):
 
 
 def down(*instances) -> bool:
-    """Each has noticed that its peer is gone."""
+    """Each has detected that its peer is gone."""
     return all(peer["state"] != "up" for i in instances for peer in i.status()["peers"])
 
 
@@ -90,7 +90,7 @@ def never_down(instances, since: list[str]) -> bool:
 
 
 def test_nothing_happens(measure):
-    """What the others are to be compared with."""
+    """The reference for the other tests."""
     with measure("nothing happens"):
         time.sleep(3)
 
@@ -100,7 +100,7 @@ def test_nothing_happens(measure):
 
 @pytest.fixture
 def short_lived(instances):
-    """One SA of mickey's sends so many packets and no more."""
+    """An SA of mickey's may send only this many packets."""
     mickey, _ = instances
     mickey.each["minnie"] = {"lifepackets": str(LIFEPACKETS)}
     mickey.reload()
@@ -123,7 +123,7 @@ def test_sequence_numbers_near_their_end(instances, short_lived, measure):
 
 
 def test_sequence_numbers_at_their_end(instances, short_lived, measure):
-    """The twin: as long as there is no successor nothing more is sent."""
+    """Control: without a successor nothing more is sent."""
     (charon,) = short_lived.charons()
 
     def refused() -> int:
@@ -164,7 +164,7 @@ def test_both_rekey_both_sas_at_once_under_load(pair, instances, measure):
 
 
 def test_reauthentication_makes_before_it_breaks(instances, measure):
-    """With a new identity of mickey's: nothing less makes charon prove itself anew."""
+    """With a new identity of mickey's: this forces charon to reauthenticate."""
     mickey, minnie = instances
     logs = [i.log() for i in instances]
     shown = minnie.peer("mickey")["key"]
@@ -208,8 +208,8 @@ def test_charon_hangs(instances, measure):
 
 
 def test_charon_is_upgraded(pair, instances, measure):
-    """Its file is replaced while it runs. A daemon stays with the charon that it began with, also
-    when it has to start it again; the next daemon takes the new one."""
+    """charon's file is replaced while it runs. A daemon keeps using the charon that it began with,
+    also when it restarts it; the next daemon uses the new one."""
     mickey, _ = instances
     system, copy = Path("/usr/lib/ipsec"), pair.mickey.dir / "ipsec"
 
@@ -275,7 +275,7 @@ def test_a_peer_dies_and_comes_back(instances, measure):
 
 
 def test_a_short_cut(pair, instances, measure):
-    """Shorter than dpdtimeout: the SAs live on."""
+    """Shorter than dpdtimeout: the SAs stay."""
     def sending() -> set:
         return {sa for i in instances for sa in i.spis() if sa[1] == "out"}
 
@@ -296,9 +296,9 @@ def test_a_long_cut(pair, instances, measure):
 
 
 def test_an_address_changes(pair, instances, measure):
-    """What the conns say holds: another address is nobody's, until both conns say so."""
+    """The conns decide: another address is not accepted until both conns name it."""
     mickey, minnie = instances
-    # Without the address minnie is a router for it, and would tell of a shorter way.
+    # Without the address minnie is a router for it, and would send redirects.
     pair.minnie.sysctl({f"net/ipv4/conf/{of}/send_redirects": 0 for of in ("all", "sync")})
 
     def move(old: str, new: str) -> None:

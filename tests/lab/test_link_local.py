@@ -44,9 +44,9 @@ def test_flows_pass_and_nothing_else(pair, instances, mallory):
     seen = mallory.look(secrets(pair.flows(pair.mickey)))
     assert seen.leaks == [] and seen.clear_pfsync == 0 and seen.esp > 0
     for instance, other in zip(instances, ("minnie", "mickey")):
+        wait_for(lambda: instance.peer(other)["path"]["confirmed"], 10, "the path to be confirmed")
         peer = instance.peer(other)
-        assert peer["address"] == f"{ADDRESS[other]}%sync"
-        assert peer["refused"] == 0 and peer["path"]["confirmed"]
+        assert peer["address"] == f"{ADDRESS[other]}%sync" and peer["refused"] == 0
     rules = pair.mickey.run("nft", "list", "table", "inet", "encsync").stdout
     assert f'iifname "sync" ip6 saddr {ADDRESS["minnie"]} ip6 daddr {ADDRESS["mickey"]}' in rules
 

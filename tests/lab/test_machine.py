@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What the machine is set to, where it makes syncing incomplete without a word: set back, or said,
-and not said where nothing is wrong."""
+"""System settings that make syncing incomplete without an error: restored, or reported, and not
+reported where nothing is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pair import SERVER
 pytestmark = pytest.mark.daemon
 
 EVENTS = "net/netfilter/nf_conntrack_events"
-# As systemd's ProtectKernelTunables= leaves it.
+# As with systemd's ProtectKernelTunables=.
 READ_ONLY = ("unshare", "--mount", "sh", "-ec",
              'at=/proc/sys/net/netfilter; mount --bind $at $at; mount -o remount,bind,ro $at; exec "$@"',
              "sh")
@@ -59,7 +59,7 @@ def test_nothing_is_said_where_nothing_is_wrong(pair, instances):
 def test_a_ruleset_that_is_gone_is_missed_at_once(pair, instances):
     mickey, _ = instances
     gone = False
-    while not gone:  # it is put back within a second
+    while not gone:  # it is restored within a second
         pair.mickey.run("nft", "delete", "table", "inet", "encsync", check=False)
         status = mickey.status()
         gone = not status["policy"]["installed"]
@@ -69,7 +69,7 @@ def test_a_ruleset_that_is_gone_is_missed_at_once(pair, instances):
 
 
 def test_events_are_switched_on_again(pair, instances):
-    """A flow that begins while they are off is found all the same."""
+    """A flow that begins while events are off is found all the same."""
     mickey, _ = instances
     daemon = [mickey.daemon.pid, *descendants([mickey.daemon.pid])]
     for pid in daemon:
@@ -132,7 +132,7 @@ def test_another_program_that_deletes_entries(pair, instances):
 
     conntrack.insert_many(pair.mickey, 150)
     wait_for(lambda: copies() == 150, 20, "the flows to arrive")
-    for port in range(1024, 1030):  # an operator's: nothing to speak of
+    for port in range(1024, 1030):  # an operator's: too few for a report
         conntrack.delete(pair.mickey, "10.0.0.20", SERVER[0], port, 443)
     wait_for(lambda: mickey.status()["table"]["removed_by_others"] == 6, 10, "it to be counted")
     wait_for(lambda: copies() == 144, 10, "their end to arrive")
@@ -140,14 +140,14 @@ def test_another_program_that_deletes_entries(pair, instances):
     conntrack.flush(pair.mickey)
     wait_for_complaints(mickey, "removed_by_others")
     assert said(mickey, "another program")
-    # What we delete ourselves, because the owner has, is nobody else's doing.
+    # Entries that we delete because their owner has do not count as deleted by others.
     wait_for(lambda: copies() == 0, 10, "their end to arrive")
     assert minnie.status()["table"]["removed_by_others"] == 0
     assert complaints(minnie) == set()
 
 
 def test_packets_that_the_reverse_path_filter_drops(pair, instances):
-    """The last one: it is remembered until the daemon is started again."""
+    """The last test: the report remains until the daemon is restarted."""
     mickey, _ = instances
     stranger = "203.0.113.99"
     pair.client.ip(f"addr add {stranger}/32 dev eth0")
@@ -159,7 +159,7 @@ def test_packets_that_the_reverse_path_filter_drops(pair, instances):
     pair.mickey.sysctl(setting)
     call()
     strict = setting | {"net/ipv4/conf/inside/rp_filter": 1}
-    pair.mickey.sysctl(strict)  # right for many
+    pair.mickey.sysctl(strict)  # correct on many machines
     assert "rp_filter" not in complaints(mickey)
     call()
     wait_for(lambda: "rp_filter" in complaints(mickey), 10, "mickey to say so")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What mallory sees and forges. An analyser that finds nothing proves something only if it finds
-what is there: so it is shown clear frames, and a recording of conntrackd, which talks in clear."""
+"""What mallory sees and forges. The analyser's result counts only if it finds what is there: so it
+is tested with clear frames, and with a recording of conntrackd, which does not encrypt."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def unheard(port: int) -> bytes:
 
 CLEAR = pfsync(7, bytes(12))
 ROWS = [
-    # what, the frame, the field that counts it
+    # name, frame, counter of the frame
     ("IKE on 500", frame(udp(500, 500, b"\x01" * 28)), "ike"),
     ("IKE on 4500", frame(udp(4500, 4500, bytes(4) + b"\x01" * 28)), "ike"),
     ("NAT keep-alive", frame(udp(4500, 4500, b"\xff")), "ike"),
@@ -120,7 +120,7 @@ def test_a_recording_cut_short_at_every_byte():
     whole = pcap(*(row[1] for row in ROWS))
     counts = [analyse(whole[:end], secrets([FLOW]), MAC).frames for end in range(len(whole) + 1)]
     assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == len(ROWS)
-    for row in ROWS:  # and frames that end early
+    for row in ROWS:  # and truncated frames
         for end in range(14, len(row[1])):
             analyse(pcap(row[1][:end]), secrets([FLOW]), MAC)
 
@@ -138,7 +138,7 @@ def test_forgeries_are_what_a_receiver_would_take():
 
 
 def test_a_recording_of_a_sync_in_clear_gives_the_flows_away(fresh):
-    """And the forgeries arrive: nothing on the way stops them but encsync."""
+    """Control: the forgeries arrive; only encsync drops them."""
     pair = FirewallPair(fresh)
     mallory = Mallory(pair)
     conntrackd.start(pair)

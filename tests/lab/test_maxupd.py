@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""maxupd= with real traffic: changes of one connection become one message."""
+"""maxupd= with real traffic: several changes of one connection are sent in one message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_connection_takes_fewer_messages(fresh):
     collapsed = mickey.peer("minnie")["collapsed"]
     print(f"{messages / COUNT:.1f} messages a connection, {collapsed / COUNT:.1f} collapsed")
     assert messages <= 3.5 * COUNT  # it begins, is established, and is closed
-    assert collapsed > 0  # how many depends on how many the kernel told of at once
+    assert collapsed > 0  # how many depends on how many events the kernel queued
 
 
 @pytest.mark.parametrize("maxupd", ["1", "0"])

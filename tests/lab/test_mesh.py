@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Eight nodes, each a peer of every other; one of them taken out and put back by reload.
+"""Eight nodes, each a peer of every other; one of them is removed and added again by reload.
 
     n1  n2  n3  n4  n5  n6  n7  n8
     |   |   |   |   |   |   |   |
@@ -18,7 +18,7 @@ from pair import SERVER
 pytestmark = pytest.mark.daemon
 
 NODES = 8
-# So many daemons on few processors: none may be taken for dead because it had to wait.
+# Many daemons on few processors: DPD must not fire because one of them had to wait.
 PATIENT = {"dpddelay": "10s", "dpdtimeout": "30s"}
 
 
@@ -66,7 +66,7 @@ def test_one_is_taken_out_and_put_back_and_no_other_notices(mesh):
     address = n1.peers.pop("n8")
     assert "removed n8" in n1.reload().stdout
 
-    # Only the SAs between the two are gone; no state is.
+    # Only the SAs between the two are removed; no state is.
     assert n1.peer("n8") is None
     rest = {f"n{number}" for number in range(2, NODES)}
     assert n1.spis() == {sa for sa in before["n1"] if sa[0] != "n8"}
@@ -75,12 +75,12 @@ def test_one_is_taken_out_and_put_back_and_no_other_notices(mesh):
         assert instance.spis() == before[instance.name]
     assert n8.spis(*rest) == {sa for sa in before["n8"] if sa[0] in rest}
     assert ports(n1) == held
-    # The others still hear n8, who has flows: n1 is not to be promoted without it.
+    # The others still hear n8, which has flows: n1 must not be promoted without it.
     wait_for(lambda: " hears n8, which has flows" in n1.status()["why"], 20, "n1 to miss n8")
     wait_for(lambda: n8.status()["missing_edges"], 20, "n8 to miss n1")
     assert n2.ready()
 
-    # The twin: n8's changes no longer come here, but everywhere else; n2's do.
+    # Control: n8's changes no longer arrive here, but on all other nodes; n2's do.
     make_flow(n8, 3008)
     make_flow(n2, 3002)
     wait_ports(mesh[1:], held | {3002, 3008})
@@ -93,7 +93,7 @@ def test_one_is_taken_out_and_put_back_and_no_other_notices(mesh):
     assert n1.spis(*rest) == {sa for sa in before["n1"] if sa[0] in rest}
     for instance in mesh[1:-1]:
         assert instance.spis() == before[instance.name]
-    # Whose it is is known again: what n8 deletes goes here, too.
+    # The owner is known again: a flow that n8 deletes is removed here, too.
     conntrack.delete(n8.node, "10.0.0.30", SERVER[0], 3008, 443)
     conntrack.delete(n8.node, "10.0.0.30", SERVER[0], 2008, 443)
     wait_ports(mesh, (held | {3002}) - {2008})

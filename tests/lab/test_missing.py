@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What a node's kernel does not hold, though it should: entries that were deleted behind the
-daemon's back, with and without an event, and flows that got the same NAT port on two nodes."""
+"""Flows that a node's kernel lacks: entries that another program deleted, with and without an
+event, and flows that got the same NAT port on two nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.daemon
 FLOWS, PORTS, FIRST = 3000, 20, 40000
 HANGS = 60
 
-# For DNS all ports that NAT may choose are used up by so many flows.
+# The ports that NAT may choose for DNS are all used by this many flows.
 NAT = f"""
 table inet clash {{
     chain postrouting {{
@@ -29,7 +29,7 @@ table inet clash {{
     }}
 }}
 """
-# A datagram from each of these ports; no answer is waited for.
+# A datagram from each of these ports, without waiting for an answer.
 SEND = f"""
 import socket, sys
 for port in range(int(sys.argv[2]), int(sys.argv[3])):
@@ -88,7 +88,7 @@ def test_a_flushed_standby_is_full_again_or_says_that_it_is_not_ready(pair, clea
         before = len(pair.flows(pair.minnie))
         ready = minnie.ready()
         after = len(pair.flows(pair.minnie))
-        # The kernel deletes faster than its events can be read: a second is given for that.
+        # The kernel deletes faster than its events can be read: one second is allowed for that.
         assert (not ready or max(before, after) > FLOWS * 0.98
                 or time.monotonic() < flushed + 1), (before, after)
         if after == FLOWS:
@@ -96,14 +96,14 @@ def test_a_flushed_standby_is_full_again_or_says_that_it_is_not_ready(pair, clea
     sync.wait_in_step(*clean)
     wait_equal(pair, FLOWS)
     assert missing(minnie) == {}
-    # The twin: on the owner it is the end of the flows.
+    # Control: on the owner this is the end of the flows.
     conntrack.flush(pair.mickey)
     wait_equal(pair, 0)
 
 
 def test_copies_deleted_without_an_event_are_put_back(pair, clean):
     _, minnie = clean
-    pair.minnie.sysctl({"net/netfilter/nf_conntrack_events": 0})  # copies made now raise none
+    pair.minnie.sysctl({"net/netfilter/nf_conntrack_events": 0})  # none for copies from now on
     conntrack.insert_many(pair.mickey, 100)
     wait_equal(pair, 100)
     events = minnie.status()["table"]["events"]
@@ -114,7 +114,7 @@ def test_copies_deleted_without_an_event_are_put_back(pair, clean):
 
 
 def test_an_end_of_which_no_event_tells(pair, clean):
-    """The owner's flows tell of their beginning alone."""
+    """The kernel reports only the beginning of the owner's flows."""
     pair.mickey.nft("""
         table inet narrow {
             chain forward {
@@ -126,7 +126,7 @@ def test_an_end_of_which_no_event_tells(pair, clean):
     send(pair, "mickey", 3100, 10, dport=55)
     wait_equal(pair, 20)
     pair.mickey.run("conntrack", "-D", "-p", "udp", "--dport", "54")
-    # The others are there. The next dump comes after 200 times what the last one took.
+    # The others exist. The next dump comes after 200 times the duration of the last one.
     wait_equal(pair, 10, 4 * HANGS)
     pair.mickey.run("nft", "delete", "table", "inet", "narrow")
 
@@ -135,7 +135,7 @@ def test_an_end_of_which_no_event_tells(pair, clean):
 
 
 def send(pair, through: str, first: int, count: int, dport: int = 53) -> None:
-    """So many flows from ports of the client, through that firewall."""
+    """This many flows from ports of the client, through that firewall."""
     router = {"mickey": "10.0.0.2", "minnie": "10.0.0.3"}[through]
     pair.client.ip(f"route replace {SERVER[0]} via {router}")
     pair.client.run(PYTHON, "-c", SEND, "10.0.0.10", first, first + count, dport)
@@ -148,8 +148,8 @@ def ports_of(flows) -> list[int]:
 @pytest.mark.parametrize("roles", [("active", "standby"), ("standby", "active"),
                                    ("active", "active"), ("auto", "auto")], ids="-".join)
 def test_one_nat_port_for_two_flows(pair, clean, roles):
-    """Both nodes were active for a while and did not hear each other. One of each two flows goes
-    on, the same on both nodes; the active node's if there is just one."""
+    """Both nodes were active for a while and did not hear each other. Of each two flows one
+    continues, the same on both nodes; the active node's if there is just one."""
     mickey, minnie = clean
     pair.minnie.ip("link set sync down")
     wait_for(lambda: all(i.status()["peers"][0]["state"] != "up" for i in clean), HANGS,
@@ -159,7 +159,7 @@ def test_one_nat_port_for_two_flows(pair, clean, roles):
     send(pair, "mickey", 1000, PORTS)
     send(pair, "minnie", 2000, PORTS)
     for first, node in ((1000, pair.mickey), (2000, pair.minnie)):
-        send(pair, node.name, first + 500, 5, dport=5353)  # the twin: these clash with none
+        send(pair, node.name, first + 500, 5, dport=5353)  # control: these do not clash
         flows = pair.flows(node)
         assert sorted(f.reply.dport for f in flows if f.orig.dport == 53) == list(
             range(FIRST, FIRST + PORTS))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""nosync with real traffic: what a rule names stays at home, the rest arrives, and as it was.
+"""nosync with real traffic: flows that match a rule are not sent; all others are, unchanged.
 
-mickey marks flows by nft rules, and puts some of them into zones, by the port they go to.
+mickey marks flows by nft rules, and puts some of them into zones, by their destination port.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN, MARKED, OTHER_MARK, PEERS_MARK = 5300, 5310, 5323, 5340
 ZONE_KEPT, ZONE_AT_HOME, PORT_AT_HOME = 5407, 5409, 5500
 PORTS = [PLAIN, MARKED, OTHER_MARK, PEERS_MARK, ZONE_KEPT, ZONE_AT_HOME, PORT_AT_HOME]
 
-EXCLUDE, INCLUDE = 100, 200  # questions so long change the mark of their flow
+EXCLUDE, INCLUDE = 100, 200  # a question of this length changes the mark of its flow
 
 MICKEYS_RULES = "mark 0x10/0x10, zone 9, proto udp and port 5500-5510 and src 10.0.0.0/24"
 MINNIES_RULES = "mark 0x40/0x40"
@@ -98,14 +98,14 @@ def exchange(pair: FirewallPair, port: int, size: int = 1) -> None:
 
 
 def find(node: Node, port: int) -> Flow | None:
-    """The flow that goes to this port."""
+    """The flow to this port."""
     found = [flow for flow in conntrack.table(node) if flow.orig.dport == port]
     assert len(found) < 2
     return found[0] if found else None
 
 
 def bring_along(pair: FirewallPair, port: int = PLAIN) -> None:
-    """A new flow without a rule against it: once it is there, what came before has had its time."""
+    """A new flow that matches no rule: once it has arrived, earlier ones would have, too."""
     assert find(pair.mickey, port) is None
     exchange(pair, port)
     wait_for(lambda: find(pair.minnie, port), 10, f"the flow to port {port} to reach minnie")
@@ -119,7 +119,7 @@ def test_what_a_rule_names_stays_at_home(playground, port):
     bring_along(pair)
     assert find(pair.mickey, port) is not None
     assert find(pair.minnie, port) is None
-    # A dump names it no more than an event did.
+    # A dump does not report it, just like an event.
     for instance in playground[1]:
         instance.command("bulk")
     bring_along(pair, OTHER_MARK)
@@ -166,7 +166,7 @@ def test_a_mark_that_changes_follows(playground):
 
 
 def test_what_a_peer_sends_is_taken_whatever_our_own_rules(playground):
-    """minnie's rule is about what minnie sends: mickey's flow with her mark arrives and stays."""
+    """minnie's rule is about what minnie sends: mickey's flow with that mark arrives and stays."""
     pair, (_, minnie) = playground
     conntrack.flush(pair.mickey)
     exchange(pair, PEERS_MARK)
@@ -174,7 +174,7 @@ def test_what_a_peer_sends_is_taken_whatever_our_own_rules(playground):
     exchange(pair, PLAIN)
     wait_for(lambda: find(pair.minnie, PLAIN), 10, "another one behind it")
     assert find(pair.minnie, PEERS_MARK).mark == find(pair.mickey, PEERS_MARK).mark == 0x40
-    # A packet of it comes through minnie, the answer through mickey: she says nothing of it, and
+    # A packet of it passes minnie, the answer passes mickey: minnie sends nothing about it, and
     # mickey's entry stays.
     pair.minnie.nft(RULES.replace("0x40", "0x41"))
     pair.client.ip(f"route add {SERVER[0]} via 10.0.0.3")
@@ -185,7 +185,7 @@ def test_what_a_peer_sends_is_taken_whatever_our_own_rules(playground):
     wait_for(lambda: find(pair.minnie, OTHER_MARK), 10, "another one behind it")
     assert find(pair.mickey, PEERS_MARK).mark == 0x40
     assert find(pair.minnie, PEERS_MARK).mark == 0x41
-    # The twin: of a flow of her own with that mark mickey never hears.
+    # Control: mickey is never sent a flow of minnie's own with that mark.
     insert = ["conntrack", "-I", "-p", "udp", "-s", "10.0.0.30", "-d", SERVER[0], "--sport", 1,
               "-t", 60]
     pair.minnie.run(*insert, "--dport", 5601, "--mark", 0x40)
@@ -196,7 +196,7 @@ def test_what_a_peer_sends_is_taken_whatever_our_own_rules(playground):
 
 
 def test_what_one_peer_is_not_told_the_other_is(fresh):
-    """mickey's rules about donald hold for donald alone: minnie gets all."""
+    """mickey's rules for donald apply to donald only: minnie is sent everything."""
     pair = FirewallPair(fresh, donald=True)
     instances = sync.equip(pair)
     mickey, _, at_donald = instances
@@ -213,19 +213,19 @@ def test_what_one_peer_is_not_told_the_other_is(fresh):
         return find(donald, MARKED) is None and find(donald, PORT_AT_HOME) is None
 
     assert at_home()
-    assert mickey.peer("donald")["withheld"] == 2
-    assert mickey.peer("minnie")["withheld"] == 0
-    # In bulk no more than live.
+    assert mickey.peer("donald")["suppressed"] == 2
+    assert mickey.peer("minnie")["suppressed"] == 0
+    # Neither in a bulk update nor as a live update.
     received = at_donald.peer("mickey")["bulk"]["received"]
     at_donald.command("bulk", "mickey")
     wait_for(lambda: at_donald.peer("mickey")["bulk"]["received"] > received, 10, "the bulk update")
     assert at_home()
-    # A mark that comes takes the flow from donald, and from nobody else; without it it is back.
+    # A new mark removes the flow from donald only; without the mark it is added again.
     exchange(pair, PLAIN, EXCLUDE)
     wait_for(lambda: find(donald, PLAIN) is None, 10, "donald to drop his copy")
     wait_for(lambda: find(pair.minnie, PLAIN).mark == 0x10, 10, "minnie to see the mark")
     exchange(pair, PLAIN, INCLUDE)
     wait_for(lambda: find(donald, PLAIN), 10, "the flow to come back to donald")
     assert find(donald, PLAIN).mark == 0x8000003
-    # Who counts what was told finds nothing missing.
+    # The digests show no difference.
     assert at_donald.peer("mickey")["check"]["repairs"] == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A path that silently drops large packets: what passes is found, and syncing goes on."""
+"""A path that silently drops large packets: the MTU is found, and syncing continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSES = 1300  # bytes
 
 @pytest.fixture(scope="module")
 def instances(pair, instances):
-    # So that the rules below see each datagram, and not many of them as one.
+    # So that the rules below match each datagram, and not a GSO packet of many.
     for node in pair.firewalls:
         node.ip("link set sync gso_max_segs 1")
     return instances
@@ -60,7 +60,7 @@ def test_what_passes_is_found(pair, instances):
     assert path(mickey)["found"] == "searched"
     assert "packets of 1500 bytes vanish on the path" in mickey.log()
     assert "counter packets 0" not in pair.minnie.run("nft", "list", "table", "inet", "hole").stdout
-    # With it a peer that is started anew is brought up to date, too.
+    # With it a restarted peer is synced, too.
     minnie.restart()
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
     assert equal(pair)
@@ -72,7 +72,7 @@ def test_a_path_that_carries_more_again_is_found(pair, instances):
     assert path(mickey)["mtu"] <= PASSES
     for node in pair.firewalls:
         node.run("nft", "delete", "table", "inet", "hole")
-    minnie.restart()  # or ten minutes
+    minnie.restart()  # otherwise after ten minutes
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
     wait_for(lambda: path(mickey)["mtu"] == 1500, PATIENCE, "the configured mtu")
     assert path(mickey)["found"] == "configured"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Why a peer is down, and who was refused: in one line of the log, and in `encsync peers`."""
+"""Why a peer is down, and which callers were refused: one line of the log, and `encsync peers`."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def test_a_peer_that_vanishes_and_one_that_leaves(fresh):
     assert mickey.command("peers").stdout.count("does not answer") == 1
     (line,) = lines(mickey, "peer minnie: down")
     assert re.search(r"does not answer \(dead peer detection\), nothing heard for \d+ s$", line)
-    # While it lasts the reason stays, and the log is not filled with it.
+    # Meanwhile the reason stays, and is not logged again and again.
     time.sleep(8)
     assert "does not answer" in error(mickey, "minnie")
     assert len(lines(mickey, "does not answer")) - before <= 3
     pair.minnie.ip("link set sync up")
     sync.wait_in_step(mickey, minnie, timeout=30)
     assert error(mickey, "minnie") == ""
-    # The twin: it says goodbye.
+    # Control: it sends a DELETE.
     minnie.stop()
     wait_for(lambda: mickey.peer("minnie")["state"] != "up", 20, "the end to be noticed")
     wait_for(lambda: lines(mickey, "peer minnie: down: the peer closed its SAs"), 10, "the reason")
 
 
 def test_who_is_refused_is_named_once(fresh):
-    """A caller from no peer's address, and one with minnie's address and another key."""
+    """An initiator at an unknown address, and one with minnie's address and another key."""
     pair = FirewallPair(fresh)
     mickey, minnie = sync.equip(pair)
     stranger = sync.Encsync(fresh.node("stranger"), {"minnie": SYNC["minnie"]}, left=STRANGER)
@@ -71,7 +71,7 @@ def test_who_is_refused_is_named_once(fresh):
     assert len(lines(minnie, STRANGER)) == 1
     assert error(minnie, "mickey") == ""
     stranger.stop()
-    # mickey comes back with a key that nobody trusts: his SAs stay, the refusal is said.
+    # mickey is restarted with an untrusted key: its SAs stay, the refusal is reported.
     old = minnie.peer("mickey")["key"]
     minnie_log = len(minnie.log())
     mickey.command("keys", "rotate", "--what", "identity")

@@ -26,7 +26,7 @@ def instances(pair):
     both = sync.equip(pair, conn=SHORT)
     for instance in both:
         instance.start()
-        # So that a flow that was lost is still missed at the end.
+        # So that a flow that was lost is still missing at the end.
         instance.node.sysctl({"net/netfilter/nf_conntrack_udp_timeout": 600})
     sync.wait_in_step(*both)
     pair.start_keepalived(pair.mickey)
@@ -35,8 +35,8 @@ def instances(pair):
 
 
 def change_all_the_time(pair, instance, seconds: float) -> tuple[int, set[str]]:
-    """Flows by real traffic and by hand, made and deleted. How many were to remain, and the SPIs
-    that were seen meanwhile."""
+    """Flows by real traffic and by conntrack, created and deleted. Returns how many must remain,
+    and the SPIs that were used meanwhile."""
     sessions = Sessions(pair, size=1_000_000)
     made = int(40 * seconds)
     load = sessions.start_flows(made, 40)
@@ -90,10 +90,10 @@ def test_rotation_of_the_sas_under_load_loses_nothing(pair, instances):
 
 
 def test_rotation_of_the_identity_under_load_loses_nothing(pair, instances):
-    """The dance: mickey makes a second key, minnie trusts it, mickey retires the first one."""
+    """mickey creates a second key, minnie trusts it, mickey retires the first one."""
     for instance in instances:
-        # With lives so short that one SA is always just being closed, charon puts off proving
-        # itself again.
+        # With lifetimes so short that one SA is always being closed, charon postpones
+        # reauthentication.
         instance.stop()
         conntrack.flush(instance.node)
         instance.conn.clear()
@@ -113,14 +113,14 @@ def test_rotation_of_the_identity_under_load_loses_nothing(pair, instances):
         shown = minnie.peer("mickey")["key"]
         wait_for(lambda: mickey.command("keys", "retire", check=False).returncode == 0, 10,
                  "minnie to say that she trusts the new key", 0.1)
-        # The new identity is shown at once, so that nothing rests on the old one any more.
+        # The new identity is used at once, so that no SA depends on the old one.
         wait_for(lambda: minnie.peer("mickey")["key"] != shown, 10, "minnie to see the new key")
         minnie.command("keys", "retire", "--peer", "mickey")
         expected, _ = load.result()
     assert "cut off" not in minnie.log()
     same_in_the_end(pair, expected)
     assert fingerprints(mickey, "show") != old
-    # And a whole new negotiation, with nothing left of the old SAs.
+    # And a complete new negotiation, without any of the old SAs.
     minnie.restart()
     sync.wait_in_step(*instances)
     same_in_the_end(pair, expected)

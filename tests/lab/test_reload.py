@@ -19,7 +19,7 @@ pytestmark = pytest.mark.daemon
 
 @pytest.fixture
 def settled(pair, instances):
-    """Both as they were at first, and in step."""
+    """Restores both, and waits until they are in step."""
     yield instances
     for instance in instances:
         instance.setup.clear()
@@ -97,10 +97,10 @@ def test_a_port_that_is_taken_changes_nothing(pair, settled):
     wait_for(lambda: "held" in holder.output(), 10, "the port to be held")
     mickey.peers["donald"] = SYNC["donald"]
     mickey.each["donald"] = {"left": other}
-    mickey.conn["lifetime"] = "25m"  # of minnie, too: not taken up alone
+    mickey.conn["lifetime"] = "25m"  # for minnie, too: not applied separately
     mickey.write_config()
     refused(mickey, "donald", f"{other}:4500 is taken")
-    # The twin.
+    # Control.
     holder.kill()
     assert "added donald, changed minnie" in mickey.reload().stdout
     mickey.peers.pop("donald"), mickey.each.clear()
@@ -110,7 +110,7 @@ def test_a_port_that_is_taken_changes_nothing(pair, settled):
 
 @pytest.fixture
 def key_dir(settled, tmp_path):
-    """mickey's, as it was at the end."""
+    """mickey's, at the end."""
     mickey, _ = settled
     shutil.copytree(mickey.key_dir, tmp_path / "kept")
     yield mickey.key_dir
@@ -120,7 +120,7 @@ def key_dir(settled, tmp_path):
 
 
 def test_what_charon_cannot_take_changes_nothing(pair, settled):
-    """That is found out last, of all that is wrong with a conn."""
+    """This is checked last, of all errors of a conn."""
     mickey, _ = settled
     mickey.peers["donald"] = SYNC["donald"]
     mickey.each["donald"] = {"ike": ",".join(["aes256gcm16-prfsha256-curve25519"] * 40)}
@@ -128,7 +128,7 @@ def test_what_charon_cannot_take_changes_nothing(pair, settled):
     mickey.write_config()
     refused(mickey, "conn donald", "peer.ike", "too long")
     assert SYNC["donald"] not in pair.mickey.run("nft", "list", "table", "inet", "encsync").stdout
-    # The twin.
+    # Control.
     mickey.each["donald"] = {"ike": ",".join(["aes256gcm16-prfsha256-curve25519"] * 20)}
     assert "added donald, changed minnie" in mickey.reload().stdout
 
@@ -197,7 +197,7 @@ def test_a_peer_is_added_by_sighup_and_removed_again(pair, settled):
     rules = pair.mickey.run("nft", "list", "table", "inet", "encsync").stdout
     assert SYNC["donald"] not in rules and SYNC["minnie"] in rules
     assert mickey.spis() == spis
-    # The twin: a bad file by the same way is refused, and the log says why.
+    # Control: an invalid file is refused in the same way, and the log says why.
     mickey.config.write_text(mickey.config.read_text() + "\tnonsense=1\n")
     mickey.daemon.signal(signal.SIGHUP)
     wait_for(lambda: "unknown keyword 'nonsense'" in mickey.log(), 10, "the log to say so")

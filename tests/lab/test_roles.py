@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Who tells a node its role, in which order, and what is said if roles do not fit together.
+"""Who sets a node's role, in which order, and what is reported if the roles do not fit together.
 
-With the real keepalived, whose changes come by its FIFO or by its notify scripts. The order in
-which it writes or forks is the one that counts, whatever overtakes what on the way.
+With the real keepalived, which reports changes through its FIFO or its notify scripts. The order in
+which it writes or forks is the one that counts, whatever the order of arrival.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def start_both(pair: FirewallPair) -> list[sync.Encsync]:
 
 
 def fire(instance: sync.Encsync, *words: str) -> list[subprocess.Popen]:
-    """One `encsync role` after the other, none waiting for the one before."""
+    """One `encsync role` after the other, without waiting for the one before."""
     started = []
     for word in words:
         started.append(subprocess.Popen(
@@ -52,10 +52,10 @@ def fire(instance: sync.Encsync, *words: str) -> list[subprocess.Popen]:
 
 
 class Frozen:
-    """An `encsync role` that was started and does not get on, as on a machine that is too busy."""
+    """An `encsync role` that was started and is then stopped, as on an overloaded machine."""
 
     def __init__(self, instance: sync.Encsync, word: str):
-        # The shell stops itself; what it becomes when it goes on keeps its pid and start time.
+        # The shell stops itself; after SIGCONT it executes the command with its pid and start time.
         self.popen = subprocess.Popen(
             ["ip", "netns", "exec", instance.node.netns, "sh", "-c", 'kill -STOP $$; exec "$@"',
              "sh", *map(str, instance.argv("role", word))],
@@ -96,10 +96,10 @@ def test_a_late_one_is_refused_and_a_new_one_is_not(instances):
     assert errors == ("encsync: role active was overtaken: 'standby' was asked for later and "
                       "stays\n")
     assert "role: 'active' of pid" in mickey.log()
-    # The twin: nothing was asked for meanwhile.
+    # Control: no role was set meanwhile.
     late = Frozen(mickey, "active")
     assert late.go_on() == (0, "") and role(mickey) == "active"
-    # A person is never late.
+    # An administrator's command is never late.
     mickey.command("role", "auto")
     assert role(mickey) == "auto"
     minnie.command("role", "auto")
@@ -158,7 +158,8 @@ def test_a_reload_takes_a_role_up_unless_one_was_told(fresh):
     assert role(mickey) == "standby"
     mickey.command("role", "active")
     mickey.setup["role"] = "auto"
-    assert ("role=auto is not taken up: the role was told to be active; encsync role auto changes it"
+    assert ("role=auto is not applied: the role was set to active by command; encsync role auto "
+            "changes it"
             in mickey.reload().stdout)
     assert role(mickey) == "active"
 
@@ -197,12 +198,12 @@ def test_a_node_that_was_told_nothing_is_named(instances):
     mickey, minnie = instances
     mickey.command("role", "active")
     minnie.command("role", "auto")
-    text = ("mickey is active, but no role was told to minnie: while that runs, its flows do not "
+    text = ("mickey is active, but minnie has not been given a role: while it runs, its flows do not "
             "become mickey's by role")
     for instance in instances:
         wait_for(lambda: warning(instance) == text, 10, "both to know it")
         wait_for(lambda: text in instance.log(), 15, "the log to say it")
-    mickey.command("role", "auto")  # none is active: as a pair without keepalived is
+    mickey.command("role", "auto")  # none is active: as in a pair without keepalived
     for instance in instances:
         wait_for(lambda: warning(instance) == "", 10, "nothing to be odd")
 
@@ -211,7 +212,7 @@ def test_a_node_that_was_told_nothing_is_named(instances):
 
 
 def vrrp_process(pair: FirewallPair, node) -> int:
-    """The child of keepalived that speaks VRRP."""
+    """The child of keepalived that implements VRRP."""
     for pid in descendants([pair.keepalived[node.name].pid]):
         try:
             if (Path(f"/proc/{pid}/exe").resolve().name == "keepalived"
@@ -234,7 +235,7 @@ def helpers(pair: FirewallPair, node) -> list[int]:
 
 
 def start_keepalived(pair: FirewallPair, instances) -> None:
-    """mickey becomes master. Whether a node is in step does not matter here."""
+    """mickey becomes master, regardless of whether a node is in step."""
     for instance in instances:
         pair.start_keepalived(instance.node,
                               follow=instance.argv("keepalived", "--group", "firewall"))
@@ -243,14 +244,14 @@ def start_keepalived(pair: FirewallPair, instances) -> None:
 
 
 def test_keepalived_says_the_role(fresh):
-    """Start, reload, stop, and an encsyncd that is away meanwhile."""
+    """Start, reload, stop, and an encsyncd that is down meanwhile."""
     pair = FirewallPair(fresh)
     instances = mickey, minnie = start_both(pair)
     start_keepalived(pair, instances)
     assert 'role: active (keepalived: group "firewall" is MASTER)' in mickey.log()
     keepalived = pair.keepalived["mickey"]
 
-    # A reload is no end of keepalived: the role stays, and somebody listens again.
+    # A reload is no end of keepalived: the role stays, and a new process reads the FIFO.
     before, lines = helpers(pair, pair.mickey), mickey.log().count("role: ")
     assert len(before) == 1
     keepalived.signal(signal.SIGHUP)
@@ -260,12 +261,12 @@ def test_keepalived_says_the_role(fresh):
     assert "role: standby" not in mickey.log()[mickey.log().index("role: active"):]
     assert role(mickey) == "active"
 
-    # encsyncd ends, and the role file with it: it is told again.
+    # encsyncd ends, and the role file is removed: the role is sent again.
     mickey.stop()
     (mickey.run_dir / "role").unlink()
     mickey.start()
     wait_for(lambda: role(mickey) == "active", 15, "encsyncd to be told again")
-    # But not against a person who has said something meanwhile.
+    # But it does not override a later command of an administrator.
     mickey.command("role", "standby")
     mickey.restart()
     assert role(mickey) == "standby"
@@ -273,7 +274,7 @@ def test_keepalived_says_the_role(fresh):
     assert role(mickey) == "standby"
     mickey.command("role", "active")
 
-    # Stopped, while encsyncd is away.
+    # keepalived is stopped while encsyncd is down.
     mickey.stop()
     assert keepalived.stop() == 0
     pair.wait_owner(pair.minnie)
@@ -295,7 +296,7 @@ def test_a_keepalived_that_is_killed_leaves_no_active_node(fresh):
     assert "keepalived is gone without STOP" in mickey.log()
     assert VIP_INSIDE[0] in pair.mickey.addresses("inside")
     wait_for(lambda: not helpers(pair, pair.mickey), 10, "the helper to end")
-    # The twin: the one that keepalived starts in its place is listened to.
+    # Control: the roles from the process that keepalived starts instead are accepted.
     os.kill(pair.keepalived["mickey"].pid, signal.SIGCONT)
     wait_for(lambda: helpers(pair, pair.mickey), 20, "keepalived to start another one")
     pair.wait_owner(pair.minnie)
@@ -304,8 +305,8 @@ def test_a_keepalived_that_is_killed_leaves_no_active_node(fresh):
 
 
 def test_scripts_in_keepalived_s_order(fresh):
-    """A script that takes its time counts from when keepalived forked it, not from when it gets to
-    `encsync role`: then a later script has told what stands."""
+    """The order of scripts is that in which keepalived forked them, not that in which they reach
+    `encsync role`: a later script that was faster has set the role."""
     pair = FirewallPair(fresh)
     mickey, _ = start_both(pair)
     script, go, fault, told = (pair.mickey.dir / name for name in ("script", "go", "fault", "told"))
@@ -323,7 +324,7 @@ def test_scripts_in_keepalived_s_order(fresh):
     go.touch()
     wait_for(lambda: f"active {OVERTAKEN}" in told.read_text(), 20, "the script for MASTER")
     assert role(mickey) == "standby"
-    # The twin: in time, each is carried out; and that keepalived stops.
+    # Control: in time, each is carried out; also that keepalived stops.
     fault.unlink()
     wait_roles([mickey], "active")
     wait_for(lambda: "active 0" in told.read_text(), 20, "its script to end")
@@ -347,7 +348,7 @@ def test_lines_are_told_in_their_order(instances, words):
             wait_for(lambda: mickey.log().count(f"is {words[1]})") > log, 10, "both to be told")
             assert role(mickey) == last
         mickey.command("role", "auto")
-        # Lines that mean nothing here, and some that nobody understands.
+        # Lines that mean nothing here, and some that are invalid.
         lines.write('INSTANCE "inside" MASTER 150\nINSTANCE "firewall" MASTER 150\n'
                     'GROUP "other" MASTER 0\nGROUP "firewall" PRIMARY 0\nVS up\n\n'
                     + "x" * 10_000 + "\n")
@@ -358,7 +359,7 @@ def test_lines_are_told_in_their_order(instances, words):
         assert ("a line of a state that encsync does not know: 'GROUP \"firewall\" PRIMARY 0'"
                 in errors)
         assert "a line neither of a GROUP nor of an INSTANCE: 'VS up'" in errors
-    # Nobody has started it of whom it could know whether he is alive.
+    # It was not started by keepalived, so it cannot know whether keepalived still runs.
     assert follower.wait() == 0
     assert "the role stays what it is" in follower.errors()
     assert role(mickey) == "auto"

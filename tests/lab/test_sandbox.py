@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What the processes may still do once they run, as /proc shows it. That they can do all they have
-to is shown by every other test of the lab: the sandbox is the default."""
+"""What the processes may still do while they run, according to /proc. All other tests of the lab
+show that it is enough: the sandbox is the default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pair import SERVER, FirewallPair
 pytestmark = pytest.mark.daemon
 
 ROOT = Path(__file__).resolve().parents[2]
-# As they are installed; ./run test builds them. Sanitizers need a little more than these.
+# As they are installed; ./run test builds them. Sanitizers need more privileges.
 RELEASE = ROOT / "build/bin"
 NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE = 1 << 10, 1 << 12, 1 << 19
 FILTERED = "2"  # SECCOMP_MODE_FILTER
@@ -36,7 +36,7 @@ def capabilities(pid: int) -> set[int]:
 
 
 def daemon_pid(instance) -> int:
-    """Of encsyncd itself, below what started it in its namespace."""
+    """The pid of encsyncd itself, below the program that started it in its namespace."""
     for pid in [instance.daemon.pid, *descendants([instance.daemon.pid])]:
         if status(pid)["Name"] == "encsyncd":
             return pid
@@ -76,7 +76,7 @@ def test_little_is_left_to_each_process(fresh, programs):
         assert "0" not in told["Uid"].split()
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink(f"/proc/{daemon}/ns/net")
 
-    # With this little: another charon, another peer, keys and configuration anew, an orderly end.
+    # With these privileges: another charon, another peer, keys and configuration again, and stop.
     os.kill(charon, signal.SIGKILL)
     wait_for(lambda: mickey.charons() not in ([], [charon]), 15, "another charon")
     sync.wait_in_step(*instances, timeout=30)
@@ -88,6 +88,9 @@ def test_little_is_left_to_each_process(fresh, programs):
     pair.mickey.run("nft", "delete", "table", "inet", "encsync")
     wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
              "the ruleset to be put back")
+    pair.mickey.ip("link del enc0")
+    wait_for(lambda: "enc0 is gone; it is made again" in mickey.log(), 10, "enc0 to be made again")
+    pair.mickey.run("ip", "link", "show", "up", "dev", "enc0")
     conntrack.insert(pair.mickey, "10.0.0.30", SERVER[0], 2000, 443)
     wait_for(lambda: pair.flows(pair.minnie), 10, "a flow to arrive")
     mickey.stop()
@@ -95,7 +98,7 @@ def test_little_is_left_to_each_process(fresh, programs):
 
 
 def test_without_a_launcher_it_ends(fresh):
-    """It cannot make another one any more: whoever watches over it has to start it again."""
+    """It cannot start another charon: its service manager has to restart it."""
     pair = FirewallPair(fresh)
     mickey, _ = sync.equip(pair)
     mickey.start()
@@ -114,4 +117,4 @@ def test_it_can_be_left_out(fresh):
     told = status(daemon_pid(mickey))
     assert told["Seccomp"] == "0" and int(told["CapEff"], 16) & ~(NET_ADMIN | NET_BIND_SERVICE)
     assert "sandbox=no" in mickey.log()
-    assert capabilities(charon) == {0}  # the twin: charon has nothing to lose in any case
+    assert capabilities(charon) == {0}  # control: charon never has any

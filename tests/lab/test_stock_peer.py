@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Any standard peer: a stock strongSwan, and pfsync to the letter. See stock.py.
+"""Any standard peer: an unmodified strongSwan, and standard pfsync. See stock.py.
 
     mickey (encsync, wire=openbsd) ------ switch ------ minnie (strongSwan, swanctl)
 """
@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +32,12 @@ MICKEY6, MINNIE6 = "2001:db8:1::100", "2001:db8:1::101"
 CREATOR = 0x0A0B0C0D
 # Its userspace ESP has no 64-bit sequence numbers.
 NO_ESN = {"esp": "aes256gcm16-curve25519-noesn"}
-# In an emulated processor nobody is dead because he is slow.
+# DPD must not fire because an emulated processor is slow.
 PATIENT = {"dpddelay": "10s", "dpdtimeout": "2m"}
 
 
 class Meeting:
-    """Both, configured for one way to authenticate; who calls, and what is wrong, as asked."""
+    """Both, with one way to authenticate; who initiates, and an optional error."""
 
     def __init__(self, lab, initiator: str, kernel: bool = False, ipv6: bool = False):
         switch = lab.switch("syncsw")
@@ -59,7 +61,7 @@ class Meeting:
         self.mickey.each["minnie"].update(keywords)
         self.mickey.write_config()
 
-    # -- three ways to authenticate; `wrong` spoils minnie's part --
+    # -- three ways to authenticate; `wrong` makes minnie's part invalid --
 
     def psk(self, wrong: bool = False) -> dict:
         key = secrets.token_hex(32)
@@ -87,7 +89,7 @@ class Meeting:
                 "remote": "auth = pubkey\npubkeys = mickey.pem"}
 
     def x509(self, wrong: bool = False) -> dict:
-        """A CA made here certifies both; mickey's own key, and another kind for minnie."""
+        """A CA made here certifies both: mickey's own key, and another kind of key for minnie."""
         ca = self._ca("ca")
         own = self.dir / "mickey.pub.pem"
         own.write_text(self.mickey.command("keys", "export", "--pem").stdout)
@@ -116,7 +118,7 @@ class Meeting:
         return cert
 
     def _certify(self, ca: Path, name: str, more: list) -> Path:
-        """Of a key of any kind; the request's own key is replaced where there is another."""
+        """For a key of any kind; the key in the request is replaced if another one is given."""
         request, cert = self.dir / f"{name}.csr", self.dir / f"{name}.crt"
         extensions = self.dir / f"{name}.ext"
         extensions.write_text(f"subjectAltName=DNS:{name}\n")
@@ -138,7 +140,7 @@ class Meeting:
             self.minnie.initiate("mickey", check=False)
 
     def up(self, timeout: float = 20) -> None:
-        # With wire=auto a peer is up once it has shown what it speaks.
+        # With wire=auto a peer is up once its packets have shown its dialect.
         auto = self.mickey.conn["wire"] == "auto"
         wait_for(lambda: len(self.mickey.spis()) == 2 if auto else
                  self.mickey.peer("minnie")["state"] == "up", timeout,
@@ -156,7 +158,7 @@ def openssl(*words) -> str:
 
 
 def decoded(meeting: Meeting) -> str:
-    """What minnie has received, in words."""
+    """What minnie has received, as text."""
     text = "\n".join(packet["payload"] for packet in meeting.minnie.received())
     return meeting.nodes[0].run(*meeting.mickey.argv("decode", "--hex", "--json"),
                                 input=text + "\n", check=False).stdout
@@ -170,23 +172,24 @@ def test_states_go_both_ways(fresh, way, initiator):
     meeting.up()
     mickey, minnie = meeting.mickey, meeting.minnie
     minnie.talk(MICKEY)
-    # Here: as from any pf, and into the kernel.
+    # From minnie: as from any pf, and into the kernel.
     minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(7, CREATOR)))
     wait_for(lambda: any(f.orig.src == "10.66.0.7" for f in conntrack.table(meeting.nodes[0])), 10,
              "minnie's state to be in mickey's kernel")
     assert "10.66.0.7" in mickey.states_text()
-    # There: nothing but standard pfsync.
+    # To minnie: nothing but standard pfsync.
     conntrack.insert(meeting.nodes[0], "10.0.0.30", SERVER[0], 2000, 443)
     wait_for(lambda: '"10.0.0.30"' in decoded(meeting), 10, "mickey's flow to reach minnie")
     assert all(packet["ttl"] == 255 and packet["from"] == MICKEY for packet in minnie.received())
     assert "hello" not in decoded(meeting).lower()
-    # And it ends where minnie says so.
+    # A DEL of minnie's ends it.
     ident = mallory.full_state(7, CREATOR)[:8] + CREATOR.to_bytes(4, "big")
     minnie.send(mallory.pfsync(mallory.ACTION_DEL_C, ident))
     wait_for(lambda: "10.66.0.7" not in mickey.states_text(), 10, "its end")
 
 
-# What an insider would plant to be let in: source, destination, port, protocol, who answers.
+# States that an attacker with valid keys would send: source, destination, port, protocol, answering
+# host.
 STRANGER, VIP = "10.66.7.7", "203.0.113.1"
 DOORS = {
     "local": [(STRANGER, MICKEY, 22, 6, None), (MICKEY, STRANGER, 22, 6, None),
@@ -197,15 +200,15 @@ DOORS = {
     "multicast": [(STRANGER, "224.0.0.18", 22, 17, None)],
     "protocol": [(STRANGER, MINNIE, 0, proto, None) for proto in (50, 112, 240)],
 }
-# Forwarded flows: what a peer is there for. The last one is a port forwarded by this firewall.
+# Forwarded flows, which a peer may send. The last one is a port forwarded by this firewall.
 WAYS = [(STRANGER, "198.51.100.9", 443, 6, None), (STRANGER, "198.51.100.9", 4500, 17, None),
         (STRANGER, MICKEY, 8080, 6, "10.0.0.80")]
 
 
 @pytest.mark.parametrize("synclocal", ["no", "yes"])
 def test_an_insider_opens_no_door(fresh, synclocal):
-    """minnie has valid keys and says what she likes: nothing of it is a permission to talk to
-    mickey himself. With synclocal=yes his own flows are, but for his IKE and ESP."""
+    """minnie has valid keys and sends any states: none of them permits access to mickey itself.
+    With synclocal=yes flows of mickey itself are accepted, except IKE and ESP."""
     meeting = Meeting(fresh, "mickey")
     meeting.mickey.setup["synclocal"] = synclocal
     meeting.begin(meeting.psk())
@@ -230,20 +233,20 @@ def test_an_insider_opens_no_door(fresh, synclocal):
 
     wait_for(lambda: planted() >= taken, 10, "what may be planted to be in mickey's kernel")
     states = mickey.peer("minnie")["refused_states"]
-    if allowed:  # as sources of packets of protocol 17 and 6 alike
+    if allowed:  # as sources of packets of both protocol 17 and 6
         refused.pop("local", None)
     assert states == {"now": sum(refused.values()), **refused}
     assert planted() == taken
-    wait_for(lambda: "tells of flows that are not taken from a peer: loopback" in mickey.log(), 10,
+    wait_for(lambda: "sends states that are not accepted: loopback" in mickey.log(), 10,
              "the log to say so")
-    # An address that comes makes a door of what was a way before.
+    # A new local address turns a forwarded flow into access to this firewall.
     node.ip(f"addr add {VIP}/32 dev sync")
     if allowed:
         wait_for(lambda: mickey.peer("minnie")["refused_states"] == states, 5, "no change")
         assert planted() == taken
         return
     wait_for(lambda: planted() == taken - {number}, 10, "the door to be closed")
-    # It stays closed when the address has gone: it may come back at any moment.
+    # It stays refused after the address was removed: it may come back at any time.
     node.ip(f"addr del {VIP}/32 dev sync")
     minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(
         number + 1, CREATOR, STRANGER, VIP, 22)))
@@ -251,6 +254,33 @@ def test_an_insider_opens_no_door(fresh, synclocal):
     wait_for(lambda: any(f.orig.sport == 10000 + number + 2 for f in conntrack.table(node)), 10,
              "what is said last to be there")
     assert planted() == taken - {number}
+
+
+def test_what_a_peer_has_brought_can_be_removed(fresh):
+    """Also what this node has taken over by now; what began here stays."""
+    meeting = Meeting(fresh, "mickey")
+    meeting.begin(meeting.psk())
+    meeting.up()
+    mickey, node, minnie = meeting.mickey, meeting.nodes[0], meeting.minnie
+    minnie.talk(MICKEY)
+    conntrack.insert(node, "10.0.0.30", SERVER[0], 2000, 443)
+    for number in range(100):
+        minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number, CREATOR)))
+
+    def planted() -> int:
+        return sum(flow.orig.src.startswith("10.66.") for flow in conntrack.table(node))
+
+    wait_for(lambda: planted() == 100, 10, "minnie's states to be in mickey's kernel")
+    mickey.command("role", "active")
+    minnie.swanctl("--terminate", "--ike", "mickey")
+    wait_for(lambda: mickey.status()["own"] == 101, 20, "mickey to take them over")
+    assert planted() == 100
+    assert mickey.command("flush", "minnie").stdout == "minnie: 100 states removed\n"
+    wait_for(lambda: planted() == 0, 10, "them to be gone")
+    assert mickey.status()["own"] == 1
+    assert [flow.orig.src for flow in conntrack.table(node)] == ["10.0.0.30"]
+    done = mickey.command("flush", "donald", check=False)
+    assert done.returncode == 1 and "there is no conn 'donald'" in done.stderr
 
 
 def test_refuse_is_about_what_this_peer_tells(fresh):
@@ -273,7 +303,7 @@ def test_refuse_is_about_what_this_peer_tells(fresh):
     say(2, "198.51.100.200")
     wait_for(lambda: there() == {2}, 10, "what fits no rule to be there")
     assert mickey.peer("minnie")["refused_states"] == {"now": 1, "refuse": 1}
-    # A rule that comes by reload holds for what is there, once minnie names it again.
+    # A rule added by reload applies to existing flows, once minnie names them again.
     meeting.mickey.each["minnie"]["refuse"] = "dst 198.51.100.192/26"
     assert "changed minnie" in mickey.reload().stdout
     meeting.up()
@@ -283,7 +313,7 @@ def test_refuse_is_about_what_this_peer_tells(fresh):
 
 
 def test_the_documents_show_what_is_used_here(fresh):
-    """docs/ipsec.md, line by line; strongswan.conf and secrets are read from there anyhow."""
+    """docs/ipsec.md, line by line; strongswan.conf and secrets are always read from there."""
     def lines(text: str) -> list[str]:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -294,7 +324,7 @@ def test_the_documents_show_what_is_used_here(fresh):
 
 @pytest.mark.parametrize("way, initiator, says", [
     ("psk", "minnie", "its preshared key is not ours"),
-    # Who answers judges first.
+    # The responder checks first.
     ("psk", "mickey", "refused us: has it the same preshared key"),
     ("ed25519", "minnie", "no trusted key matches the one it signed with"),
     ("ed25519", "mickey", "no trusted key matches the one it signed with"),
@@ -320,7 +350,7 @@ def test_proposals_that_do_not_match_are_named(fresh, initiator, theirs):
     (what,) = theirs
     wait_for(lambda: "no proposal in common" in meeting.last_error(), 20, "the reason")
     error = meeting.last_error()
-    if initiator == "minnie":  # who is asked sees both sides'
+    if initiator == "minnie":  # the responder knows both
         assert f"no common proposal for {what}: it offers" in error
         assert "AES_GCM_16_128" in error and "AES_GCM_16_256" in error
     else:
@@ -339,7 +369,7 @@ def test_selectors_that_do_not_match_are_named(fresh):
 
 
 def test_an_authority_speaks_for_its_own_conn_only(fresh):
-    """minnie has a certificate, good for a conn with rightca; hers is one of trusted keys."""
+    """minnie has a certificate, valid for a conn with rightca; minnie's conn has trusted keys."""
     meeting = Meeting(fresh, "minnie")
     theirs = meeting.x509()
     ca = meeting.mickey.each["minnie"].pop("rightca")
@@ -406,3 +436,37 @@ def test_another_preshared_key_cuts_off_at_once(fresh):
     assert "cut off" in meeting.mickey.log()
     meeting.minnie.initiate("mickey", check=False)
     wait_for(lambda: "authentication failed" in meeting.last_error(), 20, "minnie to be refused")
+
+
+def test_what_export_prints_is_what_it_needs(fresh):
+    """mickey waits, and minnie calls with nothing but the exported text and the secret."""
+    meeting = Meeting(fresh, "minnie")
+    meeting.psk()
+    secret = meeting.mickey.each["minnie"]["secretfile"]
+    done = meeting.mickey.command("export", "strongswan", "minnie")
+    assert done.stderr == f"note: write the content of {secret} for the secret\n"
+    strongswan, swanctl = done.stdout.split("# ---- /etc/swanctl/swanctl.conf\n")
+    assert strongswan == "# ---- /etc/strongswan.conf\n" + documented("strongswan.conf") + "\n"
+    meeting.mickey.start()
+    meeting.minnie.config.write_text(
+        swanctl.replace(f"the content of {secret}", Path(secret).read_text().strip()))
+    meeting.minnie.swanctl("--load-all", "--noprompt")
+    meeting.up()
+    refused = meeting.mickey.command("export", "openbsd", "minnie", check=False)
+    assert refused.returncode == 1 and "needs type=cable" in refused.stderr
+
+
+def test_a_peer_that_owes_a_response_is_told_that_it_is_cut_off(fresh):
+    """It sends no dead peer detection requests of its own, so it would keep its SAs for hours."""
+    meeting = Meeting(fresh, "minnie")
+    psk = meeting.psk()
+    meeting.set(dpddelay="1s", dpdtimeout="30s")
+    meeting.begin(psk)
+    meeting.up()
+    meeting.minnie.charon.signal(signal.SIGSTOP)
+    time.sleep(2.5)  # mickey's next dead peer detection request stays unanswered
+    Path(meeting.mickey.each["minnie"]["secretfile"]).write_text(secrets.token_hex(32))
+    meeting.mickey.reload()
+    assert "cut off" in meeting.mickey.log()
+    meeting.minnie.charon.signal(signal.SIGCONT)
+    wait_for(lambda: "mickey" not in meeting.minnie.sas(), 5, "minnie to close its SAs")

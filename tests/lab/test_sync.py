@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Two daemons in step, and what may happen to them: joined late, killed, restarted, flushed."""
+"""Two daemons in step, with faults: joined late, killed, restarted, flushed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.daemon
 
 
 def wait_equal(pair: FirewallPair, count: int | None = None, timeout: float = 15) -> None:
-    """Both kernels hold the same flows (and so many)."""
+    """Both kernels hold the same flows (and that number of them)."""
     def difference():
         mickey, minnie = (keys(pair.flows(node)) for node in pair.firewalls[:2])
         return mickey == minnie and count in (None, len(mickey))
@@ -67,7 +67,7 @@ def test_a_connection_that_closes_closes_everywhere(pair, clean):
     def progress(node) -> list[str]:
         return sorted(flow.state for flow in pair.flows(node))
 
-    for node in pair.firewalls:  # the twin: one that is open stays so
+    for node in pair.firewalls:  # control: one without those rules stays so
         wait_for(lambda: progress(node) == ["ESTABLISHED", "TIME_WAIT"], 10,
                  f"one open and one closed connection on {node.name}")
     stays.kill()
@@ -92,7 +92,7 @@ def test_ipv6_udp_and_icmp_follow(pair, clean):
 
 def test_a_firewalls_own_flows_stay_at_home(pair, clean):
     conntrack.insert(pair.mickey, "10.0.0.2", SERVER[0], 5, 6)  # mickey's own address
-    conntrack.insert(pair.mickey, *flow(1))  # what comes after it arrives
+    conntrack.insert(pair.mickey, *flow(1))  # a later flow arrives
     wait_for(lambda: pair.flows(pair.minnie), 10, "the flow behind it")
     assert not [f for f in conntrack.table(pair.minnie) if f.involves("10.0.0.2")]
 
@@ -103,7 +103,7 @@ def test_a_standby_that_joins_late_gets_everything(pair, clean):
     conntrack.flush(pair.minnie)
     conntrack.insert_many(pair.mickey, 3000)
     minnie.start()
-    for number in range(20):  # and live changes go on during the bulk update
+    for number in range(20):  # and live changes continue during the bulk update
         conntrack.insert(pair.mickey, *flow(number))
     conntrack.delete(pair.mickey, "10.0.0.20", SERVER[0], 1024, 443)
     sync.wait_in_step(*clean)
@@ -116,14 +116,14 @@ def test_a_killed_daemon_comes_back_and_nothing_is_lost(pair, clean, victim):
     wait_equal(pair, 500)
     killed = clean[victim]
     killed.kill()
-    # While it is away the world goes on, on either node.
+    # While it is down, flows change on both nodes.
     for number in range(10):
         conntrack.insert(pair.mickey, *flow(number))
     conntrack.delete(pair.mickey, "10.0.0.20", SERVER[0], 1024, 443)
-    assert len(pair.flows(pair.minnie)) >= 500 - 1  # the copies stay while a daemon is away
+    assert len(pair.flows(pair.minnie)) >= 500 - 1  # the copies stay while a daemon is down
     killed.start()
     sync.wait_in_step(*clean)
-    # 509: the new ones came over, and the deleted one is not brought back to life by its copy.
+    # 509: the new ones arrived, and the deleted one is not restored by its copy.
     wait_equal(pair, 509)
 
 
@@ -140,7 +140,7 @@ def test_both_daemons_killed_at_once(pair, clean):
 
 
 def test_charon_killed(pair, clean):
-    """The daemon lives on with its SAs' keys gone or not: in the end both agree."""
+    """encsyncd continues, whether its SAs are lost or not: in the end both agree."""
     mickey, _ = clean
     conntrack.insert_many(pair.mickey, 100)
     wait_equal(pair, 100)
@@ -157,7 +157,7 @@ def test_charon_killed(pair, clean):
 
 
 def test_a_flushed_ruleset_is_noticed(pair, clean):
-    """It is put back, and its counters do not run backwards."""
+    """It is put back, and its counters do not decrease."""
     mickey, _ = clean
     program = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)\n"
     pair.mallory.run(PYTHON, "-c", program + "s.sendto(bytes(24), "
@@ -189,5 +189,5 @@ def test_a_clean_stop_leaves_no_process(pair, clean):
     assert not [pid for pid in charons if start_time(pid)]
     wait_for(lambda: minnie.peer("mickey")["state"] != "up", 15, "minnie to notice")
     assert mickey.command("status", "--ready", check=False).returncode != 0
-    # Fail closed: without the daemon nothing gets protocol 240 either.
+    # Fail closed: without the daemon no protocol 240 is received either.
     assert "encsync" in pair.mickey.run("nft", "list", "tables").stdout

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The takeover: IPv4 and IPv6 sessions at once, with NAT and without.
 
-Three ways: with encsync (nobody notices), with nothing (all sessions break, so the first says
-something), and with conntrackd (a sync known to work: the lab does not ask for the impossible).
-And in good order, with masquerading, where the kernel forgets the flows with their address.
+Three variants: with encsync (no session breaks), without a sync (all sessions break, so the first
+result means something), and with conntrackd (a sync known to work: the lab can be passed). And an
+orderly one, with masquerading, where the kernel deletes the flows with their address.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def test_without_sync_every_session_breaks(fresh, nat):
     pair.start_keepalived(pair.minnie)
     for outcome in take_over(pair, start_sessions(pair), 6):
         assert not outcome.download_ok and not outcome.idle_session_ok
-        # Without NAT the client's next packet makes the flow anew, as any firewall allows; but
-        # until then the server is not heard.
+        # Without NAT the client's next packet creates the flow again, as any firewall allows; but
+        # until then packets from the server are dropped.
         assert not outcome.udp_ok
 
 
@@ -97,7 +97,7 @@ def test_the_lab_can_be_passed(fresh):
 
 @pytest.mark.daemon
 def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
-    """minnie's daemon never runs: she must not become master, though mickey is gone."""
+    """minnie's daemon never runs: minnie must not become master, though mickey is gone."""
     pair = FirewallPair(fresh)
     instances = sync.equip(pair, setup={"joinwait": "1s"})
     instances[0].start()
@@ -108,7 +108,7 @@ def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
     wait_for(lambda: "to FAULT" in minnie.output() + minnie.errors(), 15,
              "minnie's keepalived to see that she is not in step")
     assert pair.owner() is None
-    # Her twin: as soon as she is in step (alone, after joinwait), she serves.
+    # Control: as soon as minnie is in step (alone, after joinwait), it becomes master.
     instances[1].start()
     pair.wait_owner(pair.minnie, 20)
 
@@ -116,7 +116,7 @@ def test_a_node_that_is_not_in_step_is_not_promoted(fresh):
 @pytest.mark.daemon
 @pytest.mark.parametrize("way", ["fault", "stop"])
 def test_an_orderly_failover_with_masquerading(fresh, way):
-    """fault: keepalived calls itself faulty. stop: it is stopped, and says that."""
+    """fault: keepalived reports itself faulty. stop: it is stopped, and reports that."""
     pair = FirewallPair(fresh, masquerade=True)
     instances = mickey, minnie = sync.equip(pair)
     for instance in instances:
@@ -126,7 +126,7 @@ def test_an_orderly_failover_with_masquerading(fresh, way):
     pair.start_keepalived(pair.mickey, ready=["/usr/bin/test", "!", "-e", told_to_go],
                           follow=mickey.argv("keepalived", "--group", "firewall"))
     pair.wait_owner(pair.mickey)
-    pair.start_keepalived(pair.minnie, ready=minnie.argv("status", "--ready"),
+    pair.start_keepalived(pair.minnie, ready=minnie.ready_argv(),
                           follow=minnie.argv("keepalived", "--group", "firewall"))
     wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
              "keepalived to tell both their roles")
@@ -136,7 +136,7 @@ def test_an_orderly_failover_with_masquerading(fresh, way):
     assert len(lasting) == 20
     for sessions in both:
         sessions.hush()
-    # A flow that ends while the address is here ends everywhere.
+    # A flow that ends while the address is here is removed on all nodes.
     ended = next(flow for flow in pair.flows(pair.mickey) if flow.key in lasting)
     conntrack.delete(pair.mickey, *ended.orig)
     wait_for(lambda: ended.key not in conntrack.keys(pair.flows(pair.minnie)), 5,
@@ -146,13 +146,13 @@ def test_an_orderly_failover_with_masquerading(fresh, way):
     else:
         pair.keepalived["mickey"].stop()
     pair.wait_owner(pair.minnie)
-    wait_for(lambda: mickey.status()["table"]["stranded"] >= 23, 5, "the kernel to forget them")
+    wait_for(lambda: mickey.status()["table"]["address_lost"] >= 23, 5, "the kernel to forget them")
     with ThreadPoolExecutor() as pool:
         outcomes = list(pool.map(lambda sessions: sessions.finish(20), both))
     four, six = outcomes if ":" not in ended.orig.src else reversed(outcomes)
     assert six.notes == [] and six.ok
     assert four.notes == ["TCP: 9 of 10 idle sessions answer"]
-    # mickey has copies by now, ready for the way back.
+    # mickey now has copies, for the takeover back.
     wait_for(lambda: mickey.status()["own"] == 0, 10, "mickey to own nothing")
     assert minnie.status()["role"] == "active"
     wait_for(lambda: lasting - {ended.key} <= conntrack.keys(pair.flows(pair.mickey)), 15,
@@ -174,7 +174,7 @@ def test_flows_whose_address_has_gone_for_good_go_too(fresh):
     both = start_sessions(pair)
     wait_equal(pair, 24)
     pair.mickey.ip("link set outside down")
-    wait_for(lambda: mickey.status()["table"]["stranded"] >= 24, 5, "the kernel to forget them")
+    wait_for(lambda: mickey.status()["table"]["address_lost"] >= 24, 5, "the kernel to forget them")
     wait_for(lambda: not pair.flows(pair.minnie), 15, "the copies to go, though not at once")
     for sessions in both:
         sessions.stop()

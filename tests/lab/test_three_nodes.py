@@ -35,11 +35,11 @@ def test_three_nodes_are_one(fresh):
     instances[2].start()
     sync.wait_in_step(*instances)
     wait_all_equal(pair, pair.firewalls, 300)
-    # A flow of each; each reaches the two others.
+    # One flow of each node; each arrives at the two others.
     for number, node in enumerate(pair.firewalls):
         conntrack.insert(node, "10.0.0.30", SERVER[0], 2000 + number, 443)
     wait_all_equal(pair, pair.firewalls, 303)
-    # One deletes its own: gone everywhere, and no third node brings it back.
+    # One deletes its own: it is removed on all, and no third node restores it.
     conntrack.delete(pair.firewalls[2], "10.0.0.30", SERVER[0], 2002, 443)
     wait_all_equal(pair, pair.firewalls, 302)
 
@@ -54,7 +54,7 @@ def test_three_nodes_are_one(fresh):
     pair.wait_owner(pair.minnie)
     outcome = sessions.finish(20)
     assert outcome.notes == [] and outcome.ok
-    # The two that are left go on.
+    # The other two continue.
     rest = pair.firewalls[1:]
     conntrack.insert(pair.minnie, "10.0.0.30", SERVER[0], 2500, 443)
     wait_for(lambda: any(f.orig.sport == 2500 for f in pair.flows(rest[1])), 10,
@@ -67,8 +67,8 @@ def why(instance) -> str:
 
 
 def test_a_chain_is_not_ready(fresh):
-    """mickey, who has the flows, and donald know minnie only. donald gets no word of them that
-    counts, and says so; nor do mickey and minnie lack anything."""
+    """mickey, which has the flows, and donald have only minnie as peer. donald is not sent these
+    flows, and reports that; mickey and minnie report nothing."""
     pair = FirewallPair(fresh, donald=True)
     mickey, minnie, donald = instances = sync.equip(pair)
     address = {one.name: one.peers.pop(other.name)
@@ -81,14 +81,14 @@ def test_a_chain_is_not_ready(fresh):
     wait_for(lambda: "minnie hears mickey, which has flows" in why(donald), 20,
              "donald to miss mickey")
     assert not donald.ready() and mickey.ready() and minnie.ready()
-    assert "minnie hears mickey" in donald.log()
+    wait_for(lambda: "minnie hears mickey" in donald.log(), 10, "the log to say so")
     assert [each["name"] for each in donald.peer("minnie")["hears"]] == ["mickey"]
     assert len(donald.status()["missing_edges"]) == 1
-    # Whoever serves goes on, and is told all the same.
+    # An active node stays ready, and reports it all the same.
     donald.command("role", "active")
     assert donald.ready() and donald.status()["missing_edges"]
     donald.command("role", "standby")
-    # The twin: with that edge all is well.
+    # Control: with that edge all is well.
     mickey.peers["donald"], donald.peers["mickey"] = address["mickey"], address["donald"]
     for instance in (mickey, donald):
         instance.reload()
@@ -105,7 +105,7 @@ def cut(instance, other: str) -> None:
 
 
 def test_a_cut_link_is_not_ready(fresh):
-    """minnie is active; donald cannot hear her, and mickey hears both."""
+    """minnie is active; donald does not hear it, and mickey hears both."""
     pair = FirewallPair(fresh, donald=True)
     mickey, minnie, donald = instances = sync.equip(pair)
     for instance in instances:
@@ -120,7 +120,7 @@ def test_a_cut_link_is_not_ready(fresh):
     assert mickey.ready() and minnie.ready() and not donald.ready()
     donald.node.run("nft", "delete", "table", "inet", "cut")
     sync.wait_in_step(*instances, timeout=40)
-    # Once nobody hears her any more, nobody is to wait for her.
+    # Once no node hears it any more, none waits for it.
     cut(donald, "minnie")
     wait_for(lambda: not donald.ready(), 30, "donald to miss minnie again")
     pair.power_off(pair.minnie)

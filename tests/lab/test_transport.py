@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""type=transport: what is sealed is the pfsync packet itself, without an IP header."""
+"""type=transport: the encrypted payload is the pfsync packet itself, without an IP header."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_both_ends_must_agree(fresh):
     def error(instance: sync.Encsync, peer: str) -> str:
         return (instance.peer(peer) or {}).get("last_error", "")
 
-    # Who refuses knows both; the other one hears that it is refused, and for what it may be.
+    # The node that refuses knows both modes; the other one is refused, with possible reasons.
     wait_for(lambda: "type=" in error(mickey, "minnie") and "type=" in error(minnie, "mickey"),
              PATIENCE, "both to say that the modes differ")
     assert ("it takes type=tunnel, we have type=transport" in mickey.log()
             or "it takes type=transport, we have type=tunnel" in minnie.log())
     for instance, peer in ((mickey, "minnie"), (minnie, "mickey")):
         assert not any(instance.peer(peer)[way] for way in ("tx_packets", "rx_packets"))
-    # The twin, by a reload.
+    # Control, by a reload.
     minnie.conn["type"] = "transport"
     minnie.reload()
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""Every dialect of pfsync through a real tunnel: two daemons that speak to each other as pf would,
-one that learns what the other speaks, and IPv6 outside and inside of the tunnel."""
+"""Every dialect of pfsync through a real tunnel: two daemons that both use it, one that detects the
+dialect of the other, and IPv6 outside and inside of the tunnel."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def firewalls(pair):
 
 @contextmanager
 def speaking(pair, both, wires: tuple[str, str], addresses: dict[str, str] = SYNC):
-    """Both daemons, running, each speaking so to the other."""
+    """Both daemons, running, each using that dialect."""
     for node in pair.firewalls:
         conntrack.flush(node)
     for instance, wire in zip(both, wires):
@@ -85,7 +85,7 @@ def speaking(pair, both, wires: tuple[str, str], addresses: dict[str, str] = SYN
 
 
 def progress(node) -> dict[int, str]:
-    """Port to how far its flow has come."""
+    """Port to the progress of its flow."""
     return {flow.orig.dport: flow.state for flow in conntrack.table(node)
             if flow.orig.dport in (TCP, UDP)}
 
@@ -101,7 +101,7 @@ def check_traffic(pair, both) -> None:
     wait_for(lambda: any(f.orig.sport == 2000 for f in conntrack.table(pair.mickey)), 10,
              "the flow of minnie on mickey")
     client.kill()
-    conntrack.flush(pair.mickey)  # deletions, not one of them lost
+    conntrack.flush(pair.mickey)  # deletions, none of which may be lost
     wait_for(lambda: progress(pair.minnie) == {}, 10, "the flows to end on minnie")
     for instance in both:
         refused = instance.refused()
@@ -115,7 +115,7 @@ def recording(instance, file):
     ports = iter(range(3000, 4000))
 
     def seen() -> bool:
-        """The daemon writes copies once it has noticed that somebody looks."""
+        """The daemon writes copies once it has detected the capture."""
         conntrack.insert(instance.node, "10.0.0.30", SERVER[0], next(ports), 443)
         return file.stat().st_size > 24
 
@@ -156,20 +156,20 @@ def test_auto_learns(pair, firewalls, wire):
 
 
 def says(instance, *words: str) -> bool:
-    """Of its one peer, wherever somebody looks."""
+    """Of its only peer, in whichever output."""
     shown = (instance.command("status", check=False).stdout,
              instance.command("status", "--ready", check=False).stderr,
              instance.command("peers", check=False).stdout, instance.log())
     return all(word in text for word in words for text in shown)
 
 
-@pytest.mark.parametrize("wires, spoken", [
+@pytest.mark.parametrize("wires, used_dialect", [
     (("encsync", "freebsd-1400"), ("version 5", "version 6 (encsync or openbsd)")),
     (("openbsd", "freebsd-1400"), ("version 5", "version 6 (encsync or openbsd)")),
 ])
-def test_two_versions_do_not_meet(pair, firewalls, wires, spoken):
-    """The negative twin: they hear nothing of each other, are not ready, whatever joinwait= says,
-    and say what the other speaks."""
+def test_two_versions_do_not_meet(pair, firewalls, wires, used_dialect):
+    """Negative control: they do not understand each other, are not ready, regardless of joinwait=,
+    and report the other one's dialect."""
     for node in pair.firewalls:
         conntrack.flush(node)
     for instance, wire in zip(firewalls, wires):
@@ -180,7 +180,7 @@ def test_two_versions_do_not_meet(pair, firewalls, wires, spoken):
         instance.write_config()
         instance.start()
     try:
-        for instance, words, wire in zip(firewalls, spoken, wires):
+        for instance, words, wire in zip(firewalls, used_dialect, wires):
             wait_for(lambda: instance.refused().get("pfsync_bad_version", 0) > 1, 20,
                      "packets of the other version to be refused")
             wait_for(lambda: says(instance, f"speaks pfsync {words}", f"{wire})" if wire != "encsync"
@@ -195,10 +195,10 @@ def test_two_versions_do_not_meet(pair, firewalls, wires, spoken):
         # Full states show the dialect.
         wait_for(lambda: says(firewalls[0], "freebsd-1400"), 20, "the dialect to be named")
         assert not firewalls[0].ready()
-        # Whoever serves goes on serving.
+        # An active node stays ready.
         firewalls[1].command("role", "active")
         assert firewalls[1].ready()
-        # A peer that is dead keeps nobody from serving.
+        # A dead peer does not prevent readiness.
         firewalls[1].kill()
         wait_for(firewalls[0].ready, 60, "the survivor to be ready")
     finally:

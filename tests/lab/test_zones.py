@@ -12,7 +12,7 @@ import sync
 from lab import PYTHON, Process, wait_for
 from pair import SERVER, FirewallPair
 
-# Who asks says by the TOS of its packets in which zone they are, as in a VRF the interface does.
+# The TOS of a client's packets selects their zone, as the interface does in a VRF.
 PORT, TOS = 5400, {10: 0x20, 20: 0x40}
 
 
@@ -30,7 +30,7 @@ def rules(way: str) -> str:
                         else line for line in lines) + "\n}\n}\n")
 
 
-# Says from where it was asked, so that a mapping that has changed is noticed.
+# Returns the source of the question, so that a changed mapping is noticed.
 ECHO = """
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -65,7 +65,7 @@ class Asking:
         self.asked = 0
 
     def __call__(self, tos: int) -> str:
-        """The port that the server was asked from."""
+        """The source port that the server has received."""
         self.asked += 1
         self.client.say(str(tos))
         wait_for(lambda: self.client.output().count("port ") == self.asked, 15, "an answer")
@@ -112,7 +112,7 @@ def test_two_flows_of_one_tuple_survive(fresh):
     wait_for(lambda: len(in_kernel(pair.minnie)) == 2, 10, "both flows in the kernel")
     for zone in TOS:
         assert any(f"zone-orig={zone}" in line for line in in_kernel(pair.minnie))
-    # Found by the filter, and shown for what they are.
+    # The filter matches them, and the output shows their zones.
     assert len(minnie.json("states", "zone", "10")) == 1
     assert mickey.status()["table"]["faults"]["bad_zone"] == 0
     take_over(pair)
@@ -142,7 +142,7 @@ def test_without_sync_their_ports_change(fresh):
 
 @pytest.mark.daemon
 def test_a_wire_without_zones_is_told_none_of_them(fresh):
-    """Nor can a flow have two zones: of two rules the kernel heeds the first."""
+    """Nor can a flow have two zones: of two rules the kernel applies the first."""
     pair = FirewallPair(fresh)
     pair.mickey.nft(rules("two"))
     instances = mickey, minnie = sync.equip(pair, conn={"wire": "openbsd"})
@@ -156,5 +156,5 @@ def test_a_wire_without_zones_is_told_none_of_them(fresh):
     wait_for(lambda: zones(mickey) == [(10, 0)], 10, "the flow")
     assert "zone-orig=10" in in_kernel(pair.mickey)[0]
     assert "zone-reply" not in in_kernel(pair.mickey)[0]
-    wait_for(lambda: mickey.json("peers")[0]["zone_withheld"] == 1, 10, "it to be counted")
+    wait_for(lambda: mickey.json("peers")[0]["zone_suppressed"] == 1, 10, "it to be counted")
     assert zones(minnie) == [] and in_kernel(pair.minnie) == []

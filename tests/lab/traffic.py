@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: ISC
 """Clients and a server whose sessions go through the firewalls.
 
-Programs (run inside a node; each prints JSON lines, and is told things by lines on stdin):
+Programs (run inside a node; each prints JSON lines, and reads commands as lines on stdin):
     traffic.py server BASE SIZE RATE       serves a file of SIZE bytes at RATE bytes a second
     traffic.py download ADDRESS BASE
     traffic.py idle ADDRESS BASE COUNT     TCP sessions
     traffic.py udp ADDRESS BASE
-    traffic.py flows ADDRESS BASE COUNT RATE     short UDP flows, one answer each, so many a second
+    traffic.py flows ADDRESS BASE COUNT RATE     short UDP flows, one answer each, RATE per second
 
 The driver, for demo and tests:
     sessions = Sessions(pair, family=4)
     sessions.start()                     returns when all of them run
-    sessions.hush()                      UDP: from now on only the server asks
+    sessions.hush()                      UDP: from now on only the server sends requests
     ... the takeover ...
     outcome = sessions.finish(timeout)   did they survive?
 """
@@ -32,10 +32,10 @@ from pathlib import Path
 
 from lab import PYTHON, Node, Process, wait_for
 
-# Ports count from a base, so that servers for IPv4 and IPv6 sessions run side by side.
+# Ports are relative to a base, so that servers for IPv4 and IPv6 sessions run side by side.
 BASE = {4: 7000, 6: 7100}
 HTTP, ECHO, UDP = 0, 1, 2
-INTERVAL = 0.1  # seconds between two UDP questions
+INTERVAL = 0.1  # seconds between two UDP requests
 
 
 # ---- the programs ----------------------------------------------------------------------------
@@ -46,7 +46,7 @@ def say(**event) -> None:
 
 
 def content(size: int):
-    """The file, in pieces: no piece like another, so a lost or doubled one shows in the hash."""
+    """The file, in pieces: all different, so that the hash shows a lost or doubled one."""
     for number in range(0, size, 65536):
         block = hashlib.sha256(number.to_bytes(8, "big")).digest() * 2048
         yield block[: min(65536, size - number)]
@@ -69,7 +69,7 @@ class FileHandler(http.server.BaseHTTPRequestHandler):
         due = time.monotonic()
         for piece in content(self.size):
             self.wfile.write(piece)
-            # Behind after an outage: go on at the rate, without making up for lost time.
+            # Late after an outage: continue at the rate, without catching up.
             due = max(due + len(piece) / self.rate, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
 
@@ -118,8 +118,8 @@ def echo_server(port: int) -> None:
 
 
 def udp_server(port: int, asking: threading.Event) -> None:
-    """Answers "ask N" with "answer N". Once told to, asks the first client itself, where it
-    heard it first: through a firewall that knows the flow, or not at all."""
+    """Answers "ask N" with "answer N". On command, sends a request to the first client's first
+    source address: it passes only a firewall that has the flow."""
     sock = dual_stack(socket.SOCK_DGRAM, port)
     peer, asked, answered, next_ask = None, 0, 0, time.monotonic()
     while True:
@@ -163,7 +163,7 @@ def server(base: int, size: int, rate: int) -> None:
             asking.clear()
         elif line.strip() == "hurry":
             FileHandler.rate = 10 * rate
-    threading.Event().wait()  # a lab that is kept keeps its server
+    threading.Event().wait()  # in a lab that is kept the server stays
 
 
 def download(address: str, base: int) -> None:
@@ -190,7 +190,7 @@ def download(address: str, base: int) -> None:
 
 
 def idle(address: str, base: int, count: int) -> None:
-    """Opens sessions, tries each once, and then says nothing until told to."""
+    """Opens sessions, tests each once, and then is silent until a command."""
     sockets = [socket.create_connection((address, base + ECHO), 10) for _ in range(count)]
 
     def try_all(word: str) -> int:
@@ -201,7 +201,7 @@ def idle(address: str, base: int, count: int) -> None:
                 sock.sendall(text)
                 waiting[sock] = text
             except OSError:
-                pass  # this one is dead: it will not be counted
+                pass  # this one is broken, and not counted
         good, deadline = 0, time.monotonic() + 30
         while waiting and time.monotonic() < deadline:
             for sock in select.select(list(waiting), [], [], 0.1)[0]:
@@ -216,11 +216,11 @@ def idle(address: str, base: int, count: int) -> None:
     say(event="open", good=try_all("hello"), of=count)
     for line in sys.stdin:
         if line.strip() == "speak":
-            say(event="spoken", good=try_all("again"), of=count)
+            say(event="used_dialect", good=try_all("again"), of=count)
 
 
 def udp(address: str, base: int) -> None:
-    """Asks all the time until told "hush", answers what it is asked, asks again on "ask"."""
+    """Sends requests until "hush", answers those it receives, sends again on "ask"."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     sock.bind(("", 0))
@@ -240,7 +240,7 @@ def udp(address: str, base: int) -> None:
             try:
                 data = sock.recv(2048)
             except OSError:
-                continue  # an ICMP error; the exchange goes on
+                continue  # an ICMP error; the exchange continues
             if data.startswith(b"ask "):
                 sock.sendto(b"answer " + data[4:], target)
             elif data.startswith(b"answer "):
@@ -254,7 +254,7 @@ def udp(address: str, base: int) -> None:
 
 
 def flows(address: str, base: int, count: int, rate: int) -> None:
-    """Each from a port of its own, so that they are as many flows as asked for."""
+    """Each from another port, so that each is a flow."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     waiting: dict[socket.socket, float] = {}
     made = answered = 0
@@ -297,7 +297,7 @@ class Program:
     def events(self, event: str | None = None) -> list[dict]:
         found = []
         for line in self.process.output().splitlines(keepends=True):
-            if line.endswith("\n"):  # the last one may be half written
+            if line.endswith("\n"):  # the last one may be incomplete
                 found.append(json.loads(line))
         return [e for e in found if event is None or e["event"] == event]
 
@@ -322,7 +322,7 @@ class Program:
 
 @dataclass
 class Outcome:
-    """How the sessions fared. ok: all as if nothing had happened."""
+    """The results of the sessions. ok: none was affected."""
 
     download_ok: bool = False
     idle_session_ok: bool = False
@@ -340,7 +340,7 @@ class Sessions:
 
     def __init__(self, pair, family: int = 4, size: int = 24_000_000, rate: int = 4_000_000,
                  idle_sessions: int = 10):
-        from pair import SERVER  # the programs run without it
+        from pair import SERVER  # not needed by the programs above
 
         self.pair, self.size, self.rate, self.idle_sessions = pair, size, rate, idle_sessions
         self.address, self.base = SERVER[0 if family == 4 else 1], BASE[family]
@@ -369,16 +369,16 @@ class Sessions:
         return event.get("longest_stall_ms", 0)
 
     def hush(self) -> None:
-        """The next UDP packet shall come from outside: it passes only where the flow is known."""
+        """The next UDP packet will come from outside: it passes only where the flow is known."""
         self.udp.say("hush")
         self.udp.wait("hushed")
 
     def hurry(self) -> None:
-        """What is left of the download comes ten times as fast."""
+        """The rest of the download is sent ten times as fast."""
         self.server.say("hurry")
 
     def finish(self, timeout: float = 20, on_tick=lambda: None) -> Outcome:
-        """After the takeover. timeout: how long a session may keep us waiting."""
+        """After the takeover. timeout: how long to wait for a session."""
         outcome = Outcome()
         started = time.monotonic()
 
@@ -390,7 +390,7 @@ class Sessions:
                 time.sleep(0.05)
             return True
 
-        # All three are asked at once; each is then given its time.
+        # All three are triggered at once; each is then given its time.
         self.idle.say("speak")
         self.server.say("ask")
         server_hears = waited(lambda: (self.server.last("udp-answered") or {})
@@ -417,7 +417,7 @@ class Sessions:
         outcome.idle_session_ok = waited(lambda: answers() == self.idle_sessions)
         if not outcome.idle_session_ok:
             outcome.notes.append(f"TCP: {answers()} of {self.idle_sessions} idle sessions answer")
-        # A download that moves may take as long as it takes at its rate; a stalled one may not.
+        # A download that progresses may take as long as its rate requires; a stalled one may not.
         progress = [self.got(), time.monotonic()]
 
         def ended_or_stuck() -> bool:
@@ -437,11 +437,11 @@ class Sessions:
         return outcome
 
     def lasting(self, flows: set) -> set[tuple]:
-        """Of these conntrack flows, the keys of those that live as long as the sessions do."""
+        """The keys of those of these conntrack flows that live as long as the sessions."""
         return {f.key for f in flows if f.proto == "tcp" and f.orig.dport == self.base + ECHO}
 
     def make_flows(self, count: int, rate: int = 2000) -> int:
-        """Real short UDP flows through the firewalls. How many were answered."""
+        """Real short UDP flows through the firewalls. Returns how many were answered."""
         return self.start_flows(count, rate).wait("flows", 10 + count / rate)["answered"]
 
     def start_flows(self, count: int, rate: int) -> Program:

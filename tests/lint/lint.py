@@ -4,8 +4,8 @@
     lint.py CHECK...        of: format, text, shell, python, folders, tidy
 
 format, shell, python and tidy are clang-format, ShellCheck, flake8 and clang-tidy, as the repository
-configures them. text: line ends and, but in documents, their length. folders: which folder includes
-which, by the table under "Folders" in docs/architecture.md.
+configures them. text: line ends, the licence and, but in documents, the length of lines. folders:
+which folder includes which, by the table under "Folders" in docs/architecture.md.
 
 tidy takes ten seconds a file. So it remembers (build/tidy) which files were clean: by their text,
 that of our own headers below them, the compiler's command and the checks.
@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = "src", "ipsec", "keys", "tests", "conf", "docs", ".ci", ".github"
 WIDTH = 120
+LICENCE = re.compile(r"^\W*SPDX-License-Identifier: (ISC|GPL-2\.0-or-later)$", re.M)
 FOLDER_ROW = re.compile(r"\| `([\w/]+)` \|.*\| ([^|]*) \|$")
 QUOTED = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
@@ -61,8 +62,11 @@ def check_format() -> list[str]:
 
 def check_text() -> list[str]:
     wrong = []
-    for name in [*sources(), *files(".py", ".sh", ".md", ".txt", ".cmake", ".lua", ".yml"), "run"]:
+    code = [*sources(), *files(".py", ".sh", ".cmake", ".lua"), "run"]
+    for name in [*code, *files(".md", ".txt", ".yml")]:
         text = (ROOT / name).read_text()
+        if name in code and not LICENCE.search("\n".join(text.split("\n")[:3])):
+            wrong.append(f"{name}: no line that says its licence and nothing else")
         for number, line in enumerate(text.split("\n"), 1):
             if line != line.rstrip():
                 wrong.append(f"{name}:{number}: space at the end of the line")

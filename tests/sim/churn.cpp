@@ -30,7 +30,7 @@ void Churn::step(const std::vector<unsigned>& through, unsigned events) {
     for (unsigned n = 0; n < events; n++) {
         const auto dice = world.below(10);
         if (dice < 4 || alive.empty()) {
-            // Now and then a tuple that has been used before.
+            // Sometimes a tuple that has been used before.
             const std::uint32_t number =
                 world.chance(0.2) ? 1 + static_cast<std::uint32_t>(world.below(next)) : next++;
             if (alive.contains(number))
@@ -52,15 +52,16 @@ void Churn::step(const std::vector<unsigned>& through, unsigned events) {
     }
 }
 
-void wait(World& world, Instant span, const std::vector<std::pair<const Churn*, unsigned>>& paths) {
-    for (; span > Instant::zero(); span -= 5s) {
+void wait(World& world, Duration span,
+          const std::vector<std::pair<const Churn*, unsigned>>& paths) {
+    for (; span > 0s; span -= 5s) {
         for (const auto& [churn, node] : paths)
             churn->keep_alive(node);
-        world.run(std::min<Instant>(span, 5s));
+        world.run(std::min<Duration>(span, 5s));
     }
 }
 
-void Churn::wait(unsigned through, Instant span) {
+void Churn::wait(unsigned through, Duration span) {
     sim::wait(world, span, {{this, through}});
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What scenarios are made of: traffic that begins, moves on and ends, bad links, many seeds.
+// Parts of scenarios: traffic that begins, progresses and ends, bad links, many seeds.
 //
 // Every scenario runs for many seeds (ENCSYNC_SIM_SEEDS for all; each has its own number). A
 // failing seed is named in the message; ENCSYNC_SIM_SEED=N runs that one alone and replays it
@@ -19,12 +19,12 @@ namespace encsync::sim {
 using namespace std::chrono_literals;
 using sync::Role;
 
-// `first`: of those seeds; for scenarios that are split, so that several run at a time.
+// `first`: of those seeds; for scenarios that are split to run in parallel.
 void for_seeds(unsigned seeds, const std::function<void(std::uint64_t)>& scenario,
                std::uint64_t first = 1);
 LinkQuality bad_link(World& world);
 
-// Traffic: flows begin, move on, and end. Two of these with different `offset`s never meet.
+// Traffic: flows begin, progress, and end. Two of these with different `offset`s are disjoint.
 struct Churn {
     World& world;
     std::uint32_t offset = 0;
@@ -32,16 +32,16 @@ struct Churn {
     std::uint32_t next = 1;
 
     void step(unsigned through, unsigned events) { step(std::vector{through}, events); }
-    // Packets take any of these nodes; a flow ends at all of them.
+    // Packets pass any of these nodes; a flow ends at all of them.
     void step(const std::vector<unsigned>& through, unsigned events);
     // Packets of every flow keep its timer armed while time passes.
-    void wait(unsigned through, Instant span);
+    void wait(unsigned through, Duration span);
     void wait_until_in_step(unsigned through);
     void keep_alive(unsigned through) const {
         for (const auto& [number, flow] : alive)
             world.nodes[through]->kernel.traffic(flow);
     }
-    // Everything that is alive is in that kernel, as it was seen last.
+    // All live flows are in that kernel, with their last progress.
     std::string missing(unsigned at) const {
         for (const auto& [number, flow] : alive)
             if (!world.nodes[at]->kernel.entries.contains(flow.key))
@@ -52,9 +52,9 @@ struct Churn {
 };
 
 // Time passes, and each of these flows goes through that node.
-void wait(World& world, Instant span, const std::vector<std::pair<const Churn*, unsigned>>& paths);
+void wait(World& world, Duration span, const std::vector<std::pair<const Churn*, unsigned>>& paths);
 
-// Every node that runs holds these flows and no others, as they are, and knows whose they are.
+// Every running node holds exactly these flows, with their progress and owners.
 void expect_agreement(const World& world, const std::vector<const Churn*>& all);
 
 } // namespace encsync::sim

@@ -7,13 +7,13 @@
 namespace encsync::sim {
 namespace {
 
-// A flow begins at node0 when its packet is let go; one in ten is dropped then.
+// A flow begins at node0 when its packet is released; one in ten is dropped then.
 struct Gate {
     World& world;
     Churn& churn;
     std::map<std::uint32_t, Instant> since{};
     unsigned early = 0, there = 0, dropped = 0;
-    Instant longest{0};
+    Duration longest{};
 
     explicit Gate(World& w, Churn& c) : world(w), churn(c) {
         Node& node = *world.nodes[0];
@@ -23,7 +23,7 @@ struct Gate {
     }
     void let_go(std::uint32_t n) {
         const state::Flow flow = flow_number(n);
-        const Instant waited = world.now - since.at(n);
+        const Duration waited = world.now - since.at(n);
         since.erase(n);
         longest = std::max(longest, waited);
         if (waited < 20ms) {
@@ -68,9 +68,9 @@ TEST(Sim, FirstPacketsWaitForThePeersAndNotForLong) {
         EXPECT_TRUE(gate.since.empty());
         EXPECT_LE(gate.longest, 20ms);
         EXPECT_GT(gate.early, 0u);
-        EXPECT_EQ(gate.there, gate.early); // all peers had what went before its time
+        EXPECT_EQ(gate.there, gate.early); // all peers had the flows released before the timeout
         EXPECT_EQ(gate.dropped, 30u);
-        // What never began is nowhere in the end.
+        // Flows that never began are on no node in the end.
         churn.wait(0, 12s);
         churn.expect_all_agree();
         EXPECT_GT(world.nodes[0]->engine->counters().defer_unconfirmed, 0u);

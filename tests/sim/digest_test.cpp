@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Differences that no loss can make, only a fault: digests find and repair them, and nothing else
-// does.
+// Differences that no packet loss can cause, only a fault: digests find and repair them, and no
+// other mechanism does.
 #include "churn.hpp"
 #include "pfsync/dialects/openbsd.hpp"
 #include "pfsync/extension.hpp"
@@ -14,12 +14,12 @@ namespace common = pfsync::common;
 namespace extension = pfsync::extension;
 using pfsync::openbsd::Action;
 
-constexpr std::uint8_t kNothing = 0x7e; // an action that nobody knows: passed over by its length
+constexpr std::uint8_t kNothing = 0x7e; // an unknown action: skipped by its length
 
 constexpr std::size_t kWithMore =
     pfsync::openbsd::kStateSize + extension::tail::size + extension::more::size;
 
-// What a fault in the hearer's program might do: it acknowledges what it has not taken in.
+// A fault in the receiver's program: it acknowledges sections that it has not processed.
 template<class Each>
 void each_section(MutableBytes packet, const Each& each) {
     for (std::size_t at = common::kHeaderSize; at + common::kSubheaderSize <= packet.size();) {
@@ -33,8 +33,8 @@ void each_section(MutableBytes packet, const Each& each) {
 
 struct Fault {
     World& world;
-    bool forgets = true; // states and removals, now and then
-    bool marks = true;   // takes another mark, and other labels, for those that were said
+    bool forgets = true; // sometimes, states and removals
+    bool marks = true;   // changes mark and labels of received states
     bool never_compares = false;
     unsigned made = 0;
 
@@ -66,7 +66,7 @@ struct Fault {
 };
 
 TEST(Digests, RepairWhatAFaultHasBroken) {
-    // Of all seeds: what a fault has broken may have ended before anybody compares.
+    // Over all seeds: in a single one, the flows affected may have ended before a comparison.
     std::uint64_t repairs = 0, differing = 0;
     for_seeds(200, [&](std::uint64_t seed) {
         World world(seed, 2);
@@ -95,7 +95,7 @@ TEST(Digests, RepairWhatAFaultHasBroken) {
     EXPECT_GT(differing, 0u);
 }
 
-// The negative twin: all else goes on, acknowledgements, hellos, timers; but nobody compares.
+// Negative control: acknowledgements, HELLO and timers work, but no node compares digests.
 TEST(Digests, WithoutThemItStaysBroken) {
     unsigned broken = 0;
     for_seeds(20, [&](std::uint64_t seed) {
@@ -121,7 +121,7 @@ TEST(Digests, WithoutThemItStaysBroken) {
     EXPECT_GT(broken, 0u);
 }
 
-// Under steady change, and while packets are lost, too, there are moments to compare in.
+// Even under steady change and packet loss, there are moments at which digests are compared.
 TEST(Digests, AreComparedUnderSteadyChange) {
     for_seeds(20, [](std::uint64_t seed) {
         World world(seed, 2);
@@ -130,7 +130,7 @@ TEST(Digests, AreComparedUnderSteadyChange) {
         churn.wait_until_in_step(0);
         world.run(5s);
         const std::uint64_t before = world.nodes[1]->engine->session(0).counters.checks;
-        for (int n = 0; n < 4000; n++) { // 10 s of it
+        for (int n = 0; n < 4000; n++) { // for 10 s
             churn.step(0, 1);
             world.run(2500us);
         }
@@ -142,7 +142,7 @@ TEST(Digests, AreComparedUnderSteadyChange) {
     });
 }
 
-// Nothing is repaired where nothing is broken: neither by takeovers nor by restarts.
+// Nothing is repaired where nothing is broken, not even with takeovers or restarts.
 TEST(Digests, FindNothingWhereNothingIsBroken) {
     for_seeds(60, [](std::uint64_t seed) {
         World world(seed, 2);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
-// Everything at once, from one seed: two to four nodes; links that lose, delay, reorder, duplicate
-// and damage, and are cut; flows of two protocols and families, with NAT, zones and marks, that
-// begin, move on and end, all at once, too; peers that are forgotten and trusted again; processes
-// that are killed and started again, nodes that lose power and come back without their table; roles
-// that change in either order. In the end all nodes hold what lives and nothing else, they know it
-// of each other, and the books balance.
+// Everything combined, from one seed: two to four nodes; links that lose, delay, reorder, duplicate
+// and damage packets, and are cut; flows of two protocols and families, with NAT, zones and marks,
+// that begin, progress and end, sometimes all at once; peers that are forgotten and trusted again;
+// processes that are killed and restarted, nodes that lose power and return without their table;
+// roles that change in either order. In the end all nodes hold exactly the live flows, agree on
+// their owners, and all counts are consistent.
 #include "churn.hpp"
 
 #include <gtest/gtest.h>
@@ -41,8 +41,8 @@ class Everything {
     unsigned other() {
         return (active_ + 1 + static_cast<unsigned>(world_.below(count() - 1))) % count();
     }
-    Instant up_to(Instant most) {
-        return Instant(
+    Duration up_to(Duration most) {
+        return Duration(
             static_cast<std::int64_t>(world_.below(static_cast<std::uint64_t>(most.count()))));
     }
     LinkQuality worst_link() {
@@ -57,7 +57,7 @@ class Everything {
             world_.run(up_to(100ms));
         }
     }
-    void wait(Instant span) { churn_.wait(active_, span); }
+    void wait(Duration span) { churn_.wait(active_, span); }
 
     void happen(bool roles) {
         switch (world_.below(roles ? 8 : 6)) {
@@ -80,7 +80,7 @@ class Everything {
             return die();
         }
     }
-    // One that carries no traffic cannot hear some or all of the others for a while.
+    // A node without traffic does not hear some or all of the others for a while.
     void part() {
         const unsigned lonely = other();
         for (unsigned n = 0; n < count(); n++)
@@ -96,8 +96,8 @@ class Everything {
             world_.connect(n, lonely, true);
         wait(up_to(2s));
     }
-    // `encsync keys forget` and `trust`: one of the two has no SA for a while, and the other none
-    // soon after. Perhaps all flows end meanwhile, or right afterwards.
+    // `encsync keys forget` and `trust`: one of the two has no SA for a while, and soon after the
+    // other has none either. All flows may end meanwhile, or right afterwards.
     void forget() {
         const unsigned lonely = other();
         const unsigned peer =
@@ -116,7 +116,7 @@ class Everything {
         if (world_.chance(0.3))
             flush();
     }
-    // `conntrack -F` where the traffic is.
+    // `conntrack -F` on the node with the traffic.
     void flush() {
         for (const auto& [number, flow] : churn_.alive)
             world_.nodes[active_]->kernel.close(flow.key);
@@ -128,7 +128,7 @@ class Everything {
         churn_.step(active_, 10);
         wait(up_to(6s));
         world_.nodes[node]->start();
-        // Until it is in step again it cannot tell a copy from a flow that has ended.
+        // Until it is in step again it cannot distinguish a copy from a flow that has ended.
         churn_.wait_until_in_step(active_);
     }
     void lose_power(unsigned node) {
@@ -138,7 +138,7 @@ class Everything {
         world_.nodes[node]->start();
         churn_.wait_until_in_step(active_);
     }
-    // In good order, or in that of a keepalived whose ends do not speak at the same instant.
+    // In the right order, or in that of keepalived, whose two ends are not synchronized.
     void hand_over() {
         wait(8s);
         const unsigned next = other();
@@ -156,7 +156,7 @@ class Everything {
         wait(5s); // until all nodes know
     }
     void die() {
-        wait(8s); // what was said has arrived
+        wait(8s); // all messages have arrived
         const unsigned dead = active_, next = other();
         world_.nodes[dead]->power_off();
         active_ = next;
@@ -187,10 +187,10 @@ class Everything {
             }
         const World::Traffic& t = world_.traffic;
         EXPECT_EQ(t.sent, t.arrived + t.lost + t.corrupted + t.in_flight);
-        for (const auto& node : world_.nodes) // nothing damaged came through
+        for (const auto& node : world_.nodes) // no damaged packet was accepted
             EXPECT_EQ(node->engine->counters().faults, decltype(sync::Counters::faults){});
     }
-    // Everything ends, and nothing stays behind or comes back.
+    // All flows end, and none remains or comes back.
     void end() {
         for (const auto& [number, flow] : churn_.alive)
             world_.nodes[active_]->kernel.close(flow.key);
@@ -206,9 +206,9 @@ class Everything {
     unsigned active_ = 0;
 };
 
-// A node that never forwards loses sight of the active one, which is forgotten and trusted again,
-// for seconds or for as long as a copy lives; and at some moment all flows end (`conntrack -F`).
-// Nobody takes any of them for its own.
+// A node that never forwards does not hear the active one, which is forgotten and trusted again,
+// for seconds or for as long as a copy lives; at some time all flows end (`conntrack -F`). No other
+// node becomes their owner.
 TEST(Sim, ForgottenAndTrustedAgain) {
     for_seeds(300, [](std::uint64_t seed) {
         const unsigned count = 2 + static_cast<unsigned>(seed % 3);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Kernels that do not hold what they should: entries deleted by others, and flows on several nodes
-// that got the same NAT port while the nodes could not hear each other.
+// Kernels that lack entries: deleted by other programs, or flows on several nodes that got the same
+// NAT port while the nodes did not hear each other.
 #include "churn.hpp"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ TEST(Sim, AFlushedStandbyIsFullAgain) {
     });
 }
 
-// Its owner dies before it can be heard of again.
+// Its owner dies before it is heard again.
 TEST(Sim, AFlushedStandbyTakesOver) {
     for_seeds(50, [](std::uint64_t seed) {
         World world(seed, 2);
@@ -78,8 +78,8 @@ state::Flow natted(unsigned node, unsigned number) {
     return flow;
 }
 
-// All were active. Then some or all of them still are, and traffic may go on: a flow that has ended
-// begins again with another port.
+// All nodes were active. Then some or all of them still are, and traffic may continue: a flow that
+// was ended begins again with another port.
 TEST(Sim, OneNatPortForSeveralFlows) {
     for_seeds(200, [](std::uint64_t seed) {
         constexpr unsigned kPorts = 20;
@@ -100,13 +100,13 @@ TEST(Sim, OneNatPortForSeveralFlows) {
             for (unsigned n = 0; n < count; n++)
                 for (unsigned port = 0; port < kPorts; port++)
                     world.nodes[n]->kernel.traffic(natted(n, port));
-            world.run(Instant(world.below(5'000'000'000)));
+            world.run(Duration(world.below(5'000'000'000)));
         }
         const bool one = world.chance(0.5); // or traffic passes all nodes
         const unsigned sole = one ? static_cast<unsigned>(world.below(count)) : 0;
         const Role others = world.chance(0.5) ? Role::active : Role::automatic;
         const bool traffic = world.chance(0.5);
-        world.run(Instant(world.below(3'000'000'000)));
+        world.run(Duration(world.below(3'000'000'000)));
         for (unsigned n = 0; n < count; n++)
             if (!one)
                 world.set_role(n, others);
@@ -129,7 +129,7 @@ TEST(Sim, OneNatPortForSeveralFlows) {
             for (PeerId peer = 0; peer + 1u < count; peer++)
                 EXPECT_EQ(node->engine->missing_of(peer), 0u);
         }
-        EXPECT_GE(ended, kPorts); // others have run out meanwhile
+        EXPECT_GE(ended, kPorts); // others have timed out meanwhile
     });
 }
 

@@ -70,10 +70,10 @@ void PfFirewall::packet(const state::Flow& flow) {
     s.flow.src_state = std::max(s.flow.src_state, flow.src_state);
     s.flow.dst_state = std::max(s.flow.dst_state, flow.dst_state);
     if (flow.key.proto != IPPROTO_TCP || s.sloppy) {
-        s.src[peer::seqlo] = s.dst[peer::seqlo] = 0; // what pf does not track
+        s.src[peer::seqlo] = s.dst[peer::seqlo] = 0; // pf does not track it
     } else {
         s.sent_src = seqlo(s.src) + 1000;
-        // Who has said nothing yet has no numbers.
+        // A side that has sent nothing yet has no sequence numbers.
         s.sent_dst = seqlo(s.dst) + (s.flow.dst_state >= state::tcp::kSynSent ? 3000 : 0);
         store_be(&s.src[peer::seqlo], s.sent_src);
         store_be(&s.dst[peer::seqlo], s.sent_dst);
@@ -89,7 +89,7 @@ void PfFirewall::close(const state::Key& key) {
 }
 
 void PfFirewall::remove(std::map<state::StateId, State>::iterator it, bool tell) {
-    if (tell && !it->second.insert) { // one whose INS never left is not mentioned
+    if (tell && !it->second.insert) { // without an INS, no DEL is sent
         removed_.insert(it->first);
         flush_at_ = std::min(flush_at_, world_.now + 1s);
     }
@@ -102,7 +102,7 @@ void PfFirewall::queue(State& s, bool at_once) {
     flush_at_ = at_once ? world_.now : std::min(flush_at_, world_.now + 1s);
 }
 
-// ---- what it says --------------------------------------------------------------------------
+// ---- sending -------------------------------------------------------------------------------
 
 template<class Write>
 void PfFirewall::send(Kind kind, Write&& write) {
@@ -115,7 +115,8 @@ void PfFirewall::send(Kind kind, Write&& write) {
 
 void PfFirewall::flush() {
     flush_at_ = Instant::max();
-    for (auto& [id, s] : states) {
+    for (auto& each : states) {
+        State& s = each.second;
         if (!s.queued)
             continue;
         s.queued = false;
@@ -157,9 +158,9 @@ void PfFirewall::send_bulk() {
         if (const auto it = states.find(bulk_.front()); it != states.end()) {
             const State& s = it->second;
             state::Flow flow = s.flow;
-            const Instant left =
+            const Duration left =
                 s.touched + std::chrono::seconds(pfsync::default_timeout(s.timeout)) - world_.now;
-            flow.timeout = static_cast<std::uint32_t>(std::max<Instant>(left, 1s) / 1s);
+            flow.timeout = static_cast<std::uint32_t>(std::max<Duration>(left, 1s) / 1s);
             send(Kind::update, [&](std::uint8_t* m) {
                 pfsync::write_state(dialect_, m, flow, {.src = s.src, .dst = s.dst});
             });
@@ -170,11 +171,11 @@ void PfFirewall::send_bulk() {
         status(true);
 }
 
-// ---- what it hears -------------------------------------------------------------------------
+// ---- receiving -----------------------------------------------------------------------------
 
 void PfFirewall::insert(const pfsync::FullState& full) {
     if (states.contains(full.flow.id) || keys_.contains(full.flow.key))
-        return; // fails quietly
+        return; // without an error
     State s;
     s.flow = full.flow;
     std::copy_n(full.src.bytes.begin(), 32, s.src.begin());
@@ -212,7 +213,7 @@ void PfFirewall::update(State& s, const pfsync::PeerBlock& src, const pfsync::Pe
         s.flow.dst_state = dst_state;
         std::copy_n(dst.bytes.begin(), 32, s.dst.begin());
     }
-    // Packets that have passed here would be out of the window now.
+    // Packets that have passed here would be outside of the window now.
     if (s.sent_src != 0 && (after(s.sent_src, seqlo(s.src)) || after(s.sent_dst, seqlo(s.dst))))
         rolled_back++;
     if (!(src_behind && dst_behind)) {
@@ -281,7 +282,8 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
         if (!status.end) {
             retry_ = world_.now + 10s;
         } else if (!traits(dialect_).bulk.endtime ||
-                   (world_.now / 1s) - status.endtime >= asked_ / 1s) {
+                   world_.now.time_since_epoch() / 1s - status.endtime >=
+                       asked_.time_since_epoch() / 1s) {
             retry_ = Instant::max();
             in_step = true;
         }
@@ -314,7 +316,7 @@ void PfFirewall::advance(Instant now) {
             const auto here = it++;
             const State& s = here->second;
             if (s.touched + std::chrono::seconds(pfsync::default_timeout(s.timeout)) <= now)
-                remove(here, true); // whoever expires a state says so, whosever it is
+                remove(here, true); // a state that expires is always announced, whoever owns it
         }
     }
     if (now >= flush_at_)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
-// A pf firewall as pfsync(4) has it, in a node's place: a queue that waits a second, short updates
-// of what packets pass, states that time out, bulk updates, stale answers. With FreeBSD's bug of
-// copying the dst side of an update of which src alone is stale.
+// A pf firewall according to pfsync(4), in place of a node: a queue that waits a second, short
+// updates of states that packets pass, states that time out, bulk updates, stale answers. With
+// FreeBSD's bug of copying the dst side of an update of which only src is stale.
 //
 //     PfFirewall pf(world, 1, Dialect::openbsd);     // node1 is that firewall
-//     pf.packet(flow_number(7));                     // makes a state, or moves it on
+//     pf.packet(flow_number(7));                     // creates a state, or updates it
 //     world.run(5s);
 #pragma once
 
@@ -22,17 +22,17 @@ class PfFirewall : public Machine {
         state::Flow flow; // its id, both sides' states
         std::array<std::uint8_t, 32> src{}, dst{};
         std::uint8_t timeout = 0;
-        Instant touched{0}, created{0};
+        Instant touched, created;
         std::uint32_t sent_src = 0, sent_dst = 0; // the furthest that packets have passed here
         bool queued = false, insert = false, sloppy = false;
     };
 
-    // Takes the place of node `self` in the world of node0, of whose peers it is one.
+    // Replaces node `self` in the world of node0, of whose peers it is one.
     PfFirewall(World& world, unsigned self, pfsync::Dialect dialect);
     ~PfFirewall() override;
 
     void packet(const state::Flow& flow);
-    void close(const state::Key& key); // the state is removed, and that is news
+    void close(const state::Key& key); // the state is removed, and announced as such
     const State* find(const state::Key& key) const;
 
     void on_packet(unsigned from, Bytes packet) override;
@@ -63,8 +63,8 @@ class PfFirewall : public Machine {
     std::uint64_t next_id_ = 1;
     std::map<state::Key, state::StateId> keys_;
     std::set<state::StateId> removed_;
-    Instant flush_at_ = Instant::max(), tick_{0}, retry_ = Instant::max();
-    Instant asked_{0}, bulk_began_{0}, bulk_next_ = Instant::max();
+    Instant flush_at_ = Instant::max(), tick_, retry_ = Instant::max();
+    Instant asked_, bulk_began_, bulk_next_ = Instant::max();
     std::deque<state::StateId> bulk_;
     unsigned tries_ = 0;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Standard pfsync over bad networks: with pf firewalls, between them, and between two nodes of
-// ours. pfsync acknowledges nothing, so what must hold in the end is what it guarantees: where
-// packets pass, the peer knows; nothing is ever rolled back; what is live does not time out.
+// ours. pfsync has no acknowledgements, so the tests check what it guarantees: updates reach the
+// peer while packets pass; no state is ever rolled back; live states do not time out.
 #include "churn.hpp"
 #include "pf_firewall.hpp"
 
@@ -17,7 +17,7 @@ bool is_tcp(const state::Flow& flow) {
     return flow.key.proto == IPPROTO_TCP;
 }
 
-// Without what pfsync does not carry.
+// Without the fields that pfsync does not have.
 state::Flow pf_flow(std::uint32_t n) {
     state::Flow flow = flow_number(n);
     flow.key.zone = 0;
@@ -26,7 +26,7 @@ state::Flow pf_flow(std::uint32_t n) {
     return flow;
 }
 
-// Flows whose packets pass at one of the two; each step moves some on, begins some and ends some.
+// Flows whose packets pass one of the two; each step updates some, begins some and ends some.
 struct Load {
     World& world;
     PfFirewall& pf;
@@ -66,7 +66,7 @@ struct Load {
         }
     }
     // Every flow has a packet every few seconds.
-    void keep(Instant span) {
+    void keep(Duration span) {
         for (const Instant end = world.now + span; world.now < end; world.run(4s))
             for (const auto& [number, l] : live)
                 packet(l);
@@ -126,7 +126,7 @@ TEST(SimPf, WherePacketsPassThePeerKnows) {
         });
 }
 
-TEST(SimPf, WithoutThePathTheyDiffer) { // the twin
+TEST(SimPf, WithoutThePathTheyDiffer) { // control
     World world(1, 2);
     PfFirewall pf(world, 1, Dialect::openbsd);
     Load load{world, pf};
@@ -137,7 +137,7 @@ TEST(SimPf, WithoutThePathTheyDiffer) { // the twin
     EXPECT_NE(load.difference(), "");
 }
 
-// Established flows raise no events here; pf keeps its copies only if it hears of them.
+// Established flows raise no events here; pf keeps its copies only with announcements.
 TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
     for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(2, [&](std::uint64_t seed) {
@@ -161,7 +161,7 @@ TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
         });
 }
 
-// pf falls silent for good, and node0 is told that it is the active one: nothing of pf's is lost.
+// pf becomes silent for good, and node0 is made the active one: no flow of pf's is lost.
 TEST(SimPf, ATakeoverLosesNothing) {
     for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(5, [&](std::uint64_t seed) {
@@ -181,7 +181,7 @@ TEST(SimPf, ATakeoverLosesNothing) {
             for (const auto& [number, l] : load.live)
                 EXPECT_TRUE(world.nodes[0]->kernel.entries.contains(l.flow.key))
                     << to_string(l.flow);
-            // pf comes back, and keeps what has lived on here.
+            // pf returns, and keeps the flows that have continued here.
             world.connect(0, 1, true);
             world.nodes[0]->engine->on_link_up(0);
             load.keep(2min);
@@ -215,7 +215,7 @@ TEST(SimPf, TwoThatCannotHearEachOther) {
                 EXPECT_EQ(here->flow.dst_state, there->flow.dst_state);
             }
             EXPECT_EQ(a.rolled_back + b.rolled_back, 0u);
-            // No loops: with nothing new they are quiet but for what keeps states alive.
+            // No loops: without changes only keepalive messages are sent.
             const std::uint64_t before = world.traffic.sent;
             world.run(20s);
             EXPECT_LT(world.traffic.sent - before, 20u * load.live.size() + 100);

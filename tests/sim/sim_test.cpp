@@ -30,7 +30,7 @@ TEST(Sim, ALoneFlowNeedsNoTimer) {
     EXPECT_EQ(world.nodes[1]->kernel.entries.size(), 1u);
 }
 
-TEST(Sim, WithoutTheEngineNothingArrives) { // the negative twin of all of these
+TEST(Sim, WithoutTheEngineNothingArrives) { // negative control for all of these
     World world(7, 2);
     world.run(2s);
     world.connect(0, 1, false);
@@ -69,7 +69,7 @@ TEST(Sim, WhatIsDamagedIsLost) {
         churn.wait(0, 10s);
         churn.expect_all_agree();
         EXPECT_GT(world.traffic.corrupted, 0u);
-        for (const auto& node : world.nodes) // nothing damaged came through
+        for (const auto& node : world.nodes) // no damaged packet was accepted
             EXPECT_EQ(node->engine->counters().faults, decltype(sync::Counters::faults){});
     });
 }
@@ -146,7 +146,7 @@ TEST(Sim, ACutOfOneDirection) {
     });
 }
 
-TEST(Sim, ClocksDiffer) { // by years, and one of them leaps: its process was asleep
+TEST(Sim, ClocksDiffer) { // by years, and one of them jumps: its process was suspended
     for_seeds(40, [](std::uint64_t seed) {
         World world(seed, 2);
         world.quality = bad_link(world);
@@ -199,13 +199,13 @@ TEST(Sim, AFullTableIsNoLoop) {
     EXPECT_EQ(world.nodes[1]->kernel.entries.size(), 50u);
     const auto full = world.nodes[1]->engine->counters().table_refused[0];
     EXPECT_GE(full, 150u);
-    EXPECT_LE(full, 150u * 2); // once when told, then once a slow round
+    EXPECT_LE(full, 150u * 2); // once when refused, then once a slow round
 }
 
 TEST(Sim, CopiesLiveWithoutTraffic) {
     World world(3, 2);
     world.run(2s);
-    state::Flow udp = flow_number(3); // UDP: 30 s to live by nature
+    state::Flow udp = flow_number(3); // UDP: its natural timeout is 30 s
     world.nodes[0]->kernel.traffic(udp);
     world.nodes[0]->engine->flush();
     for (int n = 0; n < 200; n++) { // packets every 10 s: no events for an established flow
@@ -213,7 +213,7 @@ TEST(Sim, CopiesLiveWithoutTraffic) {
         world.nodes[0]->kernel.traffic(udp);
     }
     EXPECT_EQ(world.nodes[1]->kernel.entries.size(), 1u);
-    world.run(60s); // and when its traffic ends, it ends on both
+    world.run(60s); // when its traffic ends, it ends on both
     EXPECT_EQ(world.nodes[0]->kernel.entries.size(), 0u);
     EXPECT_EQ(world.nodes[1]->kernel.entries.size(), 0u);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Flows that peers do not hear of: by a rule for one of them, or for as long as they are young.
+// Flows that peers are not told of: by a rule for one of them, or while they are young.
 #include "churn.hpp"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 namespace encsync::sim {
 namespace {
 
-void restart_with_delay(World& world, Instant delay) {
+void restart_with_delay(World& world, Duration delay) {
     for (auto& node : world.nodes) {
         node->stop();
         node->delay = delay;
@@ -16,7 +16,7 @@ void restart_with_delay(World& world, Instant delay) {
     }
 }
 
-// Of a connection that is closed before its time nobody hears, though the table remembers it.
+// A connection that is closed before its delay is announced to no peer, though the table keeps it.
 void end_what_is_over(Churn& churn) {
     std::erase_if(churn.alive, [&](const auto& each) {
         const state::Flow& flow = each.second;
@@ -44,7 +44,7 @@ TEST(Sim, ThoseThatLivedAreOnAllInTheEnd) {
     });
 }
 
-std::uint64_t messages_of_short_flows(Instant delay) {
+std::uint64_t messages_of_short_flows(Duration delay) {
     World world(1, 2);
     restart_with_delay(world, delay);
     Churn churn{world};
@@ -140,7 +140,7 @@ TEST(Sim, WhatOnePeerIsNotTold) {
         EXPECT_GT(hidden, 0u);
         EXPECT_EQ(world.nodes[1]->kernel.entries.size(), churn.alive.size());
         EXPECT_EQ(world.nodes[2]->kernel.entries.size(), churn.alive.size() - hidden);
-        // The counts that hello carries are those of what was told: nobody asks for repairs.
+        // The counts in HELLO include only announced flows: no repairs are requested.
         const auto repairs = [&] {
             return world.nodes[1]->engine->session(0).counters.repairs +
                    world.nodes[2]->engine->session(0).counters.repairs;
@@ -151,8 +151,8 @@ TEST(Sim, WhatOnePeerIsNotTold) {
     });
 }
 
-// node2 takes no UDP from node0 and, for it is its own, none of some other flows from anybody. It
-// holds none of them, everybody is content, and a takeover by node2 gives it nothing of them.
+// node2 accepts no UDP from node0 and, because they are its own, some other flows from no node. It
+// holds none of them, digests agree, and a takeover by node2 does not take them over.
 TEST(Sim, WhatOneNodeDoesNotTake) {
     for_seeds(80, [](std::uint64_t seed) {
         World world(seed, 3);
@@ -210,7 +210,8 @@ TEST(Sim, WhatOneNodeDoesNotTake) {
         holds_none();
         if (!world.nodes[0]->engine)
             return;
-        // What it did not take stays with the node that had it, and no search goes on for ever.
+        // Flows that it did not accept stay with their former owner, and no search goes on for
+        // ever.
         const auto searches = [&] {
             return s.counters.repairs + world.nodes[0]->engine->session(1).counters.repairs;
         };

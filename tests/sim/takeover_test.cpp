@@ -17,7 +17,7 @@ TEST(Sim, ARestartedSyncProcessLosesNothingAndRevivesNothing) {
         churn.wait(0, 2s);
         const unsigned victim = static_cast<unsigned>(world.below(2));
         world.nodes[victim]->stop();
-        churn.step(0, 100); // flows begin and end while nobody listens
+        churn.step(0, 100); // flows begin and end while no daemon runs
         churn.wait(0, std::chrono::milliseconds(world.below(8000)));
         world.nodes[victim]->start();
         churn.step(0, 30);
@@ -43,11 +43,11 @@ TEST(Sim, TakeoverWithRoles) {
         churn.step(1, 100);
         churn.wait(1, 6s);
         world.set_role(0, Role::standby);
-        world.nodes[0]->start(); // comes back with an empty table
+        world.nodes[0]->start(); // restarts with an empty table
         churn.step(1, 50);
         churn.wait(1, 15s);
         churn.expect_all_agree();
-        // And a planned one, back to the first: the flows follow the role.
+        // And an orderly one, back to the first: the flows follow the role.
         world.set_role(1, Role::standby);
         world.set_role(0, Role::active);
         churn.step(0, 50);
@@ -59,7 +59,7 @@ TEST(Sim, TakeoverWithRoles) {
 }
 
 // Traffic moves to the other node, and back: by a handover, while a sync process is killed, or in a
-// split in which both are active. Nobody's entry is strict and behind when it arrives.
+// split in which both are active. No entry is strict with stale windows when traffic arrives.
 std::uint64_t invalid_after_moves(std::uint64_t seed, bool stays_strict) {
     World world(seed, 2);
     world.quality = bad_link(world);
@@ -177,7 +177,7 @@ TEST(Sim, BothNodesCarryTraffic) {
         expect_agreement(world, {&left, &right});
         EXPECT_EQ(world.nodes[0]->engine->live(), left.alive.size());
         EXPECT_EQ(world.nodes[1]->engine->live(), right.alive.size());
-        // One dies, and all its traffic goes through the other; then it comes back for new flows.
+        // One dies, and all its traffic passes the other; then it returns for new flows.
         world.nodes[0]->power_off();
         wait(world, 10s, {{&left, 1}, {&right, 1}});
         EXPECT_EQ(left.missing(1), "");
@@ -193,7 +193,7 @@ TEST(Sim, BothNodesCarryTraffic) {
     });
 }
 
-TEST(Sim, OneFlowThroughBothNodes) { // each direction takes its own way
+TEST(Sim, OneFlowThroughBothNodes) { // each direction takes its own path
     for_seeds(100, [](std::uint64_t seed) {
         World world(seed, 2);
         world.quality = bad_link(world);
@@ -249,7 +249,7 @@ TEST(Sim, TakeoverBackAndForth) {
         unsigned active = 0;
         for (int n = 0; n < 6; n++) {
             const unsigned other = 1 - active;
-            // keepalived's two ends do not speak at the same instant, nor in a set order.
+            // keepalived's two ends are not synchronized, and their order varies.
             if (world.chance(0.5)) {
                 world.set_role(active, Role::standby);
                 world.run(std::chrono::milliseconds(world.below(1500)));
@@ -271,8 +271,8 @@ TEST(Sim, TakeoverBackAndForth) {
     });
 }
 
-// Both take themselves for active while they cannot hear each other; the traffic has moved to the
-// second, and so does the role, once they can.
+// Both are active while they do not hear each other; the traffic has moved to the second, and so
+// does the role, once they hear each other.
 TEST(Sim, TwoActiveNodesForAWhile) {
     for_seeds(80, [](std::uint64_t seed) {
         World world(seed, 2);
@@ -287,7 +287,7 @@ TEST(Sim, TwoActiveNodesForAWhile) {
         churn.wait(0, 1s);
         world.set_role(1, Role::active);
         // Flows may end without another event only once the second node knows that it is alone:
-        // until then the end of another active node's flow is no news.
+        // until then the end of another active node's flow is not announced.
         churn.wait(1, 5s);
         churn.step(1, 50);
         churn.wait(1, std::chrono::milliseconds(world.below(20000)));
@@ -301,8 +301,8 @@ TEST(Sim, TwoActiveNodesForAWhile) {
     });
 }
 
-// No roles, and traffic that moves without an event while the nodes cannot hear each other: the
-// timers tell.
+// No roles, and traffic that moves without an event while the nodes do not hear each other: the
+// timers show it.
 TEST(Sim, TrafficMovesDuringAPartition) {
     for_seeds(80, [](std::uint64_t seed) {
         World world(seed, 2);
@@ -317,7 +317,7 @@ TEST(Sim, TrafficMovesDuringAPartition) {
         churn.wait(1, 30s);
         churn.expect_all_agree();
         EXPECT_EQ(world.nodes[1]->engine->live(), churn.alive.size());
-        // For good: the first node's own timers have long run out, and take nothing with them.
+        // For good: the first node's own timers have expired long ago, without effect on the flows.
         churn.wait(1, 200s);
         churn.expect_all_agree();
     });

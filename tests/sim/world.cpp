@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "world.hpp"
 
-#include "sync/owner.hpp"
+#include "sync/record.hpp"
 
 #include <algorithm>
 #include <netinet/in.h>
@@ -39,7 +39,7 @@ void Kernel::put(const state::Flow& flow, table::Lifetime lifetime) {
     if (it != entries.end()) {
         expected = std::move(it->second.expected);
         if (it->second.flow.reply != flow.reply)
-            erase(flow.key); // NAT cannot be changed
+            erase(flow.key); // NAT of an entry cannot be changed
     }
     if (!entries.contains(flow.key)) {
         const bool full = entries.size() >= capacity;
@@ -97,7 +97,7 @@ std::map<state::Key, Kernel::Entry>::const_iterator Kernel::holder(const state::
     return it != entries.end() && it->first != flow.key ? it : entries.end();
 }
 
-// As the kernel tells it.
+// As the kernel reports it.
 state::Flow Kernel::dumped(const Entry& entry) const {
     state::Flow flow = entry.flow;
     flow.id = {};
@@ -117,7 +117,7 @@ state::Expectation expectation(const state::Key& master, std::uint16_t port) {
     out.master = master;
     out.tuple = {master.orig.dst, master.orig.src, 0, port};
     out.proto = IPPROTO_TCP;
-    out.timeout = 86400; // none runs out while the world stands
+    out.timeout = 86400; // none expires during a scenario
     return out;
 }
 
@@ -170,10 +170,10 @@ void Kernel::traffic(const state::Flow& flow) {
         return;
     }
     const state::Flow& had = it->second.flow;
-    told.reply = had.reply; // its first packet has decided that
+    told.reply = had.reply; // determined by its first packet
     const bool news = had.src_state != flow.src_state || had.dst_state != flow.dst_state ||
                       had.mark != flow.mark || had.extras.labels != flow.extras.labels;
-    // Before and after it is established, a connection's few packets fit into any window.
+    // Before and after it is established, the few packets of a connection fit into any window.
     invalid += flow.key.proto == IPPROTO_TCP && std::min(flow.src_state, flow.dst_state) == 4 &&
                !told.liberal && it->second.seen != passed;
     it->second = {told, expires, false, std::move(it->second.expected), ++passed};
@@ -309,7 +309,7 @@ void World::set_role(unsigned node, sync::Role role) {
         nodes[node]->engine->set_role(role);
 }
 
-void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
+void World::send(unsigned from, unsigned to, const std::vector<std::uint8_t>& packet) {
     const int copies = chance(quality.duplicate) ? 2 : 1;
     for (int n = 0; n < copies; n++) {
         traffic.sent++;
@@ -317,10 +317,10 @@ void World::send(unsigned from, unsigned to, std::vector<std::uint8_t> packet) {
             traffic.lost++;
             continue;
         }
-        const Instant jitter{!chance(quality.late)
-                                 ? 0
-                                 : static_cast<std::int64_t>(
-                                       below(static_cast<std::uint64_t>(quality.jitter.count())))};
+        const Duration jitter{!chance(quality.late)
+                                  ? 0
+                                  : static_cast<std::int64_t>(
+                                        below(static_cast<std::uint64_t>(quality.jitter.count())))};
         traffic.in_flight++;
         flights_.emplace(now + quality.delay + jitter,
                          Flight{from, to, packet, chance(quality.corrupt)});
@@ -345,7 +345,7 @@ void World::deliver(Flight& flight) {
     }
 }
 
-void World::run(Instant span) {
+void World::run(Duration span) {
     const Instant end = now + span;
     Instant timers = now;
     while (true) {
@@ -383,12 +383,12 @@ void World::run(Instant span) {
     }
 }
 
-// One node's books: its engine holds what its kernel holds, and counts it right.
+// One node's consistency: its engine holds what its kernel holds, and its counts are right.
 std::string World::discrepancy(const Node& node) const {
-    const state::Index& index = node.engine->index();
+    const sync::FlowIndex& index = node.engine->index();
     std::size_t owned = node.engine->live() + node.engine->copies_of(sync::kUnclaimed);
-    for (PeerId p = 0; p < nodes.size() - 1; p++)
-        owned += node.engine->copies_of(p);
+    for (std::size_t p = 0; p + 1 < nodes.size(); p++)
+        owned += node.engine->copies_of(static_cast<PeerId>(p));
     if (owned != index.size())
         return "live and copies do not add up to the index";
     if (!node.engine->digests_hold())
@@ -418,7 +418,7 @@ std::string World::discord() const {
     for (const auto& node : nodes) {
         if (!node->engine)
             continue;
-        const state::Index& index = node->engine->index();
+        const sync::FlowIndex& index = node->engine->index();
         for (const state::Slot s : index.slots()) {
             const std::uint8_t owner = index.record(s).owner;
             owners[index.key(s)].insert(owner == sync::kHere        ? node->index

@@ -16,6 +16,7 @@
 
 namespace encsync::sim {
 
+using sync::Duration;
 using sync::Instant;
 
 // A kernel's table: entries with timers. Traffic re-arms them; the sync process puts and removes.
@@ -24,19 +25,19 @@ class Kernel : public table::Table {
     struct Entry {
         state::Flow flow;
         Instant expires;
-        bool copy = false; // not touched by traffic since the sync process put it there
+        bool copy = false;                  // not used by traffic since the sync process put it
         std::set<std::uint16_t> expected{}; // ports to which its helper expects a connection
         std::uint64_t seen = 0;             // the flow's last packet that passed here
     };
 
     table::Listener* listener = nullptr;
-    Instant now{0};
+    Instant now;
     std::size_t capacity = SIZE_MAX;
-    // How many packets each flow has had anywhere; one who has not seen them all and is strict
-    // takes the next one for invalid.
+    // How many packets each flow has had on all nodes; a strict entry that has not seen all of them
+    // treats the next one as invalid.
     std::map<state::Key, std::uint64_t>* packets = nullptr;
     std::uint64_t invalid = 0;
-    bool stays_strict = false; // flags of entries that are there cannot be changed
+    bool stays_strict = false; // flags of existing entries cannot be changed
 
     void start(table::Listener& to) override { listener = &to; }
     void put(const state::Flow& flow, table::Lifetime lifetime) override;
@@ -46,20 +47,20 @@ class Kernel : public table::Table {
     void look(const state::Flow& flow) override;
     void expect(const state::Expectation& expectation, const state::Name& helper) override;
     void unexpect(const state::Expectation& expectation) override;
-    void flush() override; // tells of refusals
+    void flush() override; // reports refusals
     void request_dump() override { dump_wanted = true; }
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
     std::optional<table::Ignored> refuses(const state::Flow& flow) const override {
         return own.contains(flow.key) ? std::optional(table::Ignored::local) : std::nullopt;
     }
 
-    // A packet of the flow comes by: makes or moves the entry on, and tells the listener what a
-    // kernel would (nothing, if only the timer moved). In a flow with a helper it begins or ends
-    // an expectation. NAT takes the next port if the one that it would take is another flow's.
+    // A packet of the flow passes: creates or updates the entry, and reports what a kernel would
+    // (nothing, if only the timer changed). In a flow with a helper it begins or ends an
+    // expectation. NAT uses the next port if the preferred one is another flow's.
     void traffic(const state::Flow& flow);
     void close(const state::Key& key); // the flow ends here, as seen from traffic
     void run_timers();
-    // What no event tells: an entry is gone, or all are.
+    // Without an event: an entry is removed, or all are.
     void erase(const state::Key& key);
     void clear();
     // The entry that has one of the flow's tuples, and is not the flow; end().
@@ -67,7 +68,7 @@ class Kernel : public table::Table {
     void answer_dump();
 
     std::map<state::Key, Entry> entries;
-    std::set<state::Key> own; // flows that are this machine's, and not to be taken from a peer
+    std::set<state::Key> own; // flows of this machine, which must not be accepted from a peer
     bool dump_wanted = false;
 
   private:
@@ -87,7 +88,7 @@ struct LinkQuality {
     double loss = 0, duplicate = 0;
     double corrupt = 0; // damaged on the way, and so refused by the tunnel
     double late = 0;    // how many are delayed by up to `jitter` more, and so overtaken
-    Instant delay{std::chrono::microseconds(200)}, jitter{0};
+    Duration delay{std::chrono::microseconds(200)}, jitter{};
 };
 
 class World;
@@ -100,7 +101,7 @@ class Node : public sync::Link {
     void commit(PeerId peer, std::size_t size) override;
     void flush() override {}
 
-    // A new life of the sync process: nothing is remembered but the kernel's table and the key.
+    // A new run of the sync process: it keeps only the kernel's table and the key.
     void start();
     void stop(); // SIGKILL
     void power_off();
@@ -111,17 +112,17 @@ class Node : public sync::Link {
     std::unique_ptr<sync::Engine> engine;
     sync::Role role = sync::Role::automatic;
     bool table_kept = false;
-    Instant delay{0};
+    Duration delay{};
     std::function<void(std::uint32_t)> release{};         // of deferred packets
     std::map<unsigned, state::NoSync> nosync{}, refuse{}; // by node
     std::map<unsigned, pfsync::Dialect> wire{};           // by node: to whom it speaks plain pfsync
-    Instant clock{0};                                     // what its clock is ahead of the world's
+    Duration clock{};                                     // what its clock is ahead of the world's
 
   private:
     std::array<std::uint8_t, 1400> room_{};
 };
 
-// Something else than a node in a node's place.
+// A machine of another kind, in place of a node.
 class Machine {
   public:
     virtual ~Machine() = default;
@@ -134,21 +135,21 @@ class World {
   public:
     World(std::uint64_t seed, unsigned nodes);
 
-    Instant now{0};
+    Instant now;
     std::mt19937_64 random;
     LinkQuality quality;
     std::vector<std::unique_ptr<Node>> nodes;
     std::map<unsigned, Machine*> machines; // the nodes of these numbers are stopped
-    std::vector<std::vector<bool>> cut;    // cut[a][b]: nothing gets from a to b
+    std::vector<std::vector<bool>> cut;    // cut[a][b]: no packet gets from a to b
     std::map<state::Key, std::uint64_t> packets;
 
-    // What arrives is handed to this first: what a fault in a program might do to it.
+    // Changes each packet before it is delivered, to simulate a fault in a program.
     std::function<void(unsigned from, unsigned to, MutableBytes packet)> forge;
 
-    void run(Instant span);
-    void send(unsigned from, unsigned to, std::vector<std::uint8_t> packet);
+    void run(Duration span);
+    void send(unsigned from, unsigned to, const std::vector<std::uint8_t>& packet);
     void connect(unsigned a, unsigned b, bool up); // both ways
-    // The tunnel between them: its SAs go, and come.
+    // The tunnel between them: its SAs are removed, or set up.
     void link(unsigned a, unsigned b, bool up);
     void set_role(unsigned node, sync::Role role);
     bool chance(double p) { return std::uniform_real_distribution<>(0, 1)(random) < p; }
@@ -160,11 +161,11 @@ class World {
         return static_cast<PeerId>(other < self ? other : other - 1);
     }
 
-    // Empty: the nodes that run hold the same states, in engine and kernel alike, and agree whose
-    // they are; otherwise the first difference in words.
+    // Empty: the running nodes hold the same states, in engine and kernel, and agree on their
+    // owners; otherwise the first difference as text.
     std::string difference() const;
 
-    // What became of every packet; copies count as sent again.
+    // The fate of every packet; duplicates count as sent again.
     struct Traffic {
         std::uint64_t sent = 0, arrived = 0, lost = 0, corrupted = 0, in_flight = 0;
     };
@@ -186,7 +187,7 @@ class World {
 
 // The nth flow of the world; some have NAT, some are IPv6, protocols differ.
 state::Flow flow_number(std::uint32_t n);
-// One step on in its life (SYN_SENT, SYN_RECEIVED, ESTABLISHED ...). False at its end.
+// The next step of its life (SYN_SENT, SYN_RECEIVED, ESTABLISHED ...). False at its end.
 bool advance(state::Flow& flow);
 
 } // namespace encsync::sim

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-// What a process may still do once it has confined itself: a child does so and tries one thing.
+// What a process may still do after it has confined itself: a child does so and tries one action.
 //
 //     EXPECT_EQ(trial::outcome(confined, action), EPERM);
-//     EXPECT_EQ(trial::outcome([] { return true; }, action), 0);    // its twin, unconfined
+//     EXPECT_EQ(trial::outcome([] { return true; }, action), 0);    // control: unconfined
 #pragma once
 
 #include <cerrno>

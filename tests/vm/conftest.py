@@ -3,8 +3,8 @@
 
     python3 tests/vm/guest.py python3 -m pytest tests/vm/test_kernel.py
 
-All files share one guest. Each test says its name to the guest's kernel, so that the console tells
-which one a complaint belongs to.
+All files share one guest. The name of each test is written to the guest's kernel log, so that the
+console shows which one a message belongs to.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if INSIDE == item.path.name.endswith("_on_host.py"):
             pytest.exit(f"{item.path.name} runs {'out' if INSIDE else 'in'}side the guest", 4)
-    items.sort(key=lambda item: "clock" in item.path.name)  # last: they leave another date
+    items.sort(key=lambda item: "clock" in item.path.name)  # last: they change the date
 
 
 def pytest_runtest_logstart(nodeid):

@@ -3,13 +3,14 @@
 
     guest.py [--time-limit SECONDS] [--build DIR] COMMAND [ARGUMENT...]
 
-The guest sees this machine's whole file system; what it writes there is gone with it. Environment
-and working folder are the caller's. Output comes through as it is written, the exit status is the
-command's. 125: the guest did not boot, hung, or its kernel panicked; the end of its console says
-more. QEMU emulates the processor (no KVM needed), which makes it about twelve times slower; the
-clock is the real one. There is no network device: a test makes its own network out of namespaces.
+The guest sees this machine's whole file system; what it writes there is lost at its end.
+Environment and working folder are the caller's. Output is passed through as it is written, the exit
+status is the command's. 125: the guest did not boot, hung, or its kernel panicked; the end of its
+console says more. QEMU emulates the processor (no KVM needed), which makes it about twelve times
+slower; the clock is the real one. There is no network device: tests make their own networks with
+namespaces.
 
-Nothing is left behind: QEMU dies with this program, however that ends.
+Nothing is left behind: QEMU ends with this program, however that ends.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MEMORY = "1536"
 
 PARAMETERS = [
     "console=ttyS0", "quiet", "loglevel=4",
-    "panic=-1", "oops=panic",   # and -no-reboot: a panic ends QEMU
+    "panic=-1", "oops=panic",   # with -no-reboot: a panic ends QEMU
     "tsc=reliable",             # each reading of another clock would leave the emulated code
     "no_timer_check",           # a busy host may not run the guest in time for that check
     "norandmaps",               # fork and exec take a third of the time under emulation

@@ -5,29 +5,32 @@
     kernel.image, kernel.initrd, kernel.modules
 
 The image is the plain ELF from inside the bzImage, which QEMU boots through PVH: unpacking the
-bzImage would take an emulated processor two seconds at each boot. The initramfs holds busybox,
-init.sh and what it takes to mount a root over 9p.
+bzImage would take an emulated processor two seconds at each boot. The initramfs has busybox,
+init.sh and everything needed to mount a root over 9p.
 """
 
 from __future__ import annotations
 
+import fcntl
 import lzma
 import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# What linux-image-amd64 depends on; the cloud flavour has no 9p.
+# The dependency of linux-image-amd64; the cloud flavour has no 9p.
 META_PACKAGE = "linux-image-amd64"
 ROOT_MODULES = "virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"
 
 
 class KernelError(Exception):
-    """No kernel to boot; the message is for a person."""
+    """No kernel to boot; the message is for the user."""
 
 
 @dataclass
@@ -43,17 +46,26 @@ def get(build: Path) -> Kernel:
     version = package.removeprefix("linux-image-")
     cache = build / "vm"
     home = cache / version
-    if not (home / "vmlinux").exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.iterdir():  # superseded, or begun and not finished
-            shutil.rmtree(old)
-        print(f"Fetching the guest's kernel: {package}", flush=True)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            _unpack(package, version, Path(scratch))
-            (Path(scratch) / "kernel").rename(home)
-    kernel = Kernel(version, home / "vmlinux", home / "initrd", home / "modules")
-    _make_initrd(kernel)
+    with _alone(build / "vm.lock"):  # two tests may start at the same time
+        if not (home / "vmlinux").exists():
+            cache.mkdir(exist_ok=True)
+            for old in cache.iterdir():  # outdated, or incomplete
+                shutil.rmtree(old)
+            print(f"Fetching the guest's kernel: {package}", file=sys.stderr)
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                _unpack(package, version, Path(scratch))
+                (Path(scratch) / "kernel").rename(home)
+        kernel = Kernel(version, home / "vmlinux", home / "initrd", home / "modules")
+        _make_initrd(kernel)
     return kernel
+
+
+@contextmanager
+def _alone(lock: Path):
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _run(*argv: object, cwd: Path | None = None, input: bytes | None = None) -> bytes:
@@ -98,7 +110,7 @@ def _elf(bzimage: bytes) -> bytes:
 
 
 def _make_initrd(kernel: Kernel) -> None:
-    """Anew each time: it takes no time, and init.sh may have changed."""
+    """Made each time: it is fast, and init.sh may have changed."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for name in ("bin", "modules", "proc", "host", "memory", "newroot"):
@@ -114,14 +126,14 @@ def _make_initrd(kernel: Kernel) -> None:
         (root / "modules/order").write_text("".join(Path(name).name + "\n" for name in order))
         names = "\n".join(str(p.relative_to(root)) for p in sorted(root.rglob("*")))
         archive = _run("cpio", "--quiet", "-o", "-H", "newc", cwd=root, input=names.encode())
-        # Two tests may start at once from one cache.
+        # A guest that is starting may be reading the one before.
         fresh = kernel.initrd.with_name(f"initrd.{root.name}")
         fresh.write_bytes(archive)
         fresh.rename(kernel.initrd)
 
 
 def _with_dependencies(kernel: Kernel, module: str) -> list[str]:
-    """Files of the module and what it needs, in the order of loading."""
+    """Files of the module and its dependencies, in the order of loading."""
     dependencies: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for line in (kernel.modules / "modules.dep").read_text().splitlines():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The clock is set, forward and back: nothing here goes by it. In a machine of its own, since no
-namespace has a clock of the day."""
+"""The clock is set, forward and back: nothing here depends on it. In a machine of its own, since no
+namespace has a wall clock of its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_clock_jumps(instances, jump, capsys):
     before = time.time()
     with Pulse(mickey.node, minnie.node) as pulse:
         time.clock_settime(time.CLOCK_REALTIME, before + jump)
-        time.sleep(8)  # longer than any peer is waited for
+        time.sleep(8)  # longer than any timeout for a peer
     assert abs(time.time() - before - jump) < PATIENCE
     sync.wait_in_step(*instances, timeout=PATIENCE)
     assert mickey.spis() | minnie.spis() == spis

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""defer= on a kernel that can: the first packet of a flow leaves when the peer has the flow.
+"""defer= with a kernel that can do it: a flow's first packet leaves when the peer has the flow.
 
-mickey's capture of all of his interfaces shows the order: the packet comes in on `inside`, the flow
-is announced through the tunnel on `sync`, the peer's answer comes back there, the packet leaves on
+A capture on all interfaces of mickey shows the order: the packet comes in on `inside`, the flow is
+announced through the tunnel on `sync`, the peer's answer comes back there, the packet leaves on
 `outside`.
 """
 
@@ -24,7 +24,7 @@ from pair import SERVER, VIP_INSIDE, VIP_OUTSIDE, FirewallPair
 
 HOLD = 0.020
 PORT = 5700
-PATIENCE = 60  # seconds; the emulated processor is slow, and slower yet where others want it too
+PATIENCE = 60  # seconds; the emulated processor is slow, even more on a busy host
 
 COLLECT = """
 import socket, sys
@@ -35,7 +35,7 @@ print("ready", flush=True)
 while True:
     print("got", s.recv(99).decode(), flush=True)
 """
-# For each line of two numbers: one datagram of a flow of its own from each port of first..last.
+# For each line of two numbers: one datagram from each port of first..last, each of another flow.
 SEND = """
 import socket, sys
 server = (sys.argv[1], int(sys.argv[2]))
@@ -51,7 +51,7 @@ for line in sys.stdin:
 
 
 class Capture:
-    """What passes through a node, in the order of the kernel."""
+    """The packets that pass a node, in the kernel's order."""
 
     def __init__(self, node: Node):
         self.process = node.start("tcpdump", "-i", "any", "-n", "-tt", "-l", "--immediate-mode",
@@ -64,10 +64,10 @@ class Capture:
                 re.findall(r"^(\d+\.\d+) (\w+) +(In|Out) +(.*)$", self.process.output(), re.M)]
 
     def of(self, port: int) -> tuple[int, int]:
-        """Where the datagram came in, and where it left."""
+        """The indices of the datagram when it came in, and when it left."""
         came = left = -1
         for n, (_, name, way, rest) in enumerate(self.packets()):
-            # It leaves with a port that NAT has chosen, so by its place: tests send one at a time.
+            # NAT changes the port, so it is identified by order: tests send one at a time.
             if name == "inside" and way == "In" and f".{port} > " in rest:
                 came = n
             elif came >= 0 and left < 0 and name == "outside" and way == "Out":
@@ -76,11 +76,12 @@ class Capture:
 
 
 class Ends:
-    """What the client sends, and what the server got."""
+    """The client's datagrams, and those that the server has received."""
 
     def __init__(self, pair: FirewallPair):
         self.server = pair.server.start(PYTHON, "-c", COLLECT, PORT, name="server")
-        # It waits ready: a program that starts would take longer than a stopped peer is missed.
+        # Started before: that would take longer than the time after which a stopped peer counts
+        # as silent.
         self.client = pair.client.start(PYTHON, "-c", SEND, SERVER[0], PORT, name="client",
                                         stdin=True)
         for end in (self.server, self.client):
@@ -101,7 +102,7 @@ class Ends:
 
 @contextmanager
 def stopped(instance: sync.Encsync):
-    """It does nothing meanwhile. Keep it short: after four seconds it is missed."""
+    """Stopped meanwhile. Keep it short: after four seconds it counts as silent."""
     pid = instance.daemon.pid
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -122,12 +123,12 @@ def deferring(lab):
     pair.mickey.ip(f"addr add {VIP_INSIDE[0]}/24 dev inside",
                    f"addr add {VIP_OUTSIDE[0]}/24 dev outside")
     ends = Ends(pair)
-    ends.pass_(900)  # neighbours are known from then on
+    ends.pass_(900)  # from now on the neighbours are known
     return pair, both, ends
 
 
 def wait_reachable(ends: Ends, mickey: sync.Encsync, minnie: sync.Encsync) -> None:
-    """Both must have noticed that a pause is over; nobody waits for a peer that is silent."""
+    """Both must have noticed that the pause is over: packets do not wait for a silent peer."""
     wait_for(lambda: mickey.peer("minnie")["in_step"] and minnie.peer("mickey")["in_step"],
              PATIENCE, "both to be in step again")
     before, port = defer(mickey)["held"], itertools.count(9000)
@@ -153,7 +154,7 @@ def test_the_first_packet_leaves_when_the_peer_has_the_flow(deferring):
     capture = Capture(pair.mickey)
     before = defer(mickey)
     ports = []
-    # The processor is slow: not each answer comes within 20 ms, but then time was up.
+    # The processor is slow: not every answer comes within 20 ms, and then the packet times out.
     for port in range(1000, 1200):
         ends.pass_(port)
         ports.append(port)
@@ -174,7 +175,7 @@ def test_the_first_packet_leaves_when_the_peer_has_the_flow(deferring):
         assert answered or held_for(packets[came], packets[left]), (port, between)
         ordered += answered
     assert ordered >= counted["acknowledged"]
-    # With the address that NAT has given it.
+    # With the address given by NAT.
     flows = [f for f in conntrack.table(pair.minnie) if f.orig.sport in ports]
     assert len(flows) == len(ports)
     assert {f.reply.dst for f in flows} == {VIP_OUTSIDE[0]}
@@ -182,7 +183,7 @@ def test_the_first_packet_leaves_when_the_peer_has_the_flow(deferring):
 
 
 def held_for(came: tuple, left: tuple) -> bool:
-    """The 20 ms count from when the daemon's turn began, which may be before the packet came."""
+    """The 20 ms begin with the daemon's turn, which may have begun before the packet came."""
     return left[0] - came[0] >= HOLD / 2
 
 
@@ -203,11 +204,11 @@ def test_with_the_peer_stopped_it_leaves_after_20_ms(deferring):
 
 def test_over_128_are_passed(deferring):
     pair, (mickey, minnie), ends = deferring
-    # NAT takes a port for free that another packet which waits will have: not what is tested here.
+    # Without NAT, which may choose a port that another waiting packet will have: not tested here.
     pair.mickey.run("nft", "insert", "rule", "inet", "nat", "postrouting", "udp", "sport",
                     "3000-3299", "accept")
     before = defer(mickey)
-    with stopped(mickey):  # so that all are there when it looks
+    with stopped(mickey):  # so that all are queued when it continues
         ends.send(3000, 3299)
     wait_for(lambda: all(ends.got(port) for port in range(3000, 3300)), PATIENCE, "all datagrams")
     counted = since(before, mickey)

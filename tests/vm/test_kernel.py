@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The guest is what the other tests here take it for."""
+"""The guest is as the other tests here expect it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The clock is set where the kernel does ESP. It ends its SAs by the clock of the day, so that new
-ones have to be made; no change is lost by that, and no session."""
+"""The clock is set with ESP in the kernel. The kernel's SAs expire by wall-clock time, so new ones
+have to be negotiated; no change and no session is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_clock_jumps(fresh, capsys):
     for jump in (30 * DAY, -60 * DAY):
         with Pulse(mickey.node, minnie.node) as pulse:
             time.clock_settime(time.CLOCK_REALTIME, time.time() + jump)
-            time.sleep(8)  # longer than any peer is waited for
+            time.sleep(8)  # longer than any timeout for a peer
         sync.wait_in_step(*instances, timeout=PATIENCE)
         assert not pulse.gone(KEPT)
         with capsys.disabled():

@@ -15,12 +15,12 @@ import conntrack
 import sync
 from lab import PYTHON, kill, wait_for
 from mallory import Mallory, secrets
-from pair import SYNC, FirewallPair
+from pair import SERVER, SYNC, FirewallPair
 
 PATIENCE = 60
 LEASE = 15  # seconds a state outlives its encsyncd
 
-# Sends `count` packets of protocol 240 to the peer: bound to an interface, or to none.
+# Sends `count` packets of protocol 240 to the peer, on a socket bound to an interface, or to none.
 SEND = """
 import socket, sys
 interface, ttl, count, peer, payload = sys.argv[1:]
@@ -112,7 +112,7 @@ def test_a_sender_that_is_not_bound_to_enc0_does_not_go_out_in_clear(pair, insta
     assert send(pair.mickey, SYNC["minnie"], "") == 0
     assert mickey.refused()["not_through_tunnel_out"] == out + 20
     assert mallory.look(secrets([])).clear_pfsync == 0
-    # Its twin is: through the tunnel, and taken for what it is.
+    # Control: bound to it, they pass the tunnel and are received as such.
     assert send(pair.mickey, SYNC["minnie"], "enc0") == 20
     wait_for(lambda: minnie.peer("mickey")["rx_packets"] >= heard + 20, PATIENCE, "the packets", 0.5)
     assert mallory.look(secrets([])).clear_pfsync == 0
@@ -127,7 +127,7 @@ def test_what_comes_through_the_tunnel_with_a_wrong_ttl_is_refused(pair, instanc
 
 
 def test_without_the_ruleset_such_a_packet_is_seen(fresh):
-    """The test above can fail: what it sends does reach the wire if nobody drops it."""
+    """Control for the test above: without the ruleset, its packets do reach the wire."""
     pair = FirewallPair(fresh)
     mallory = Mallory(pair)
     assert send(pair.mickey, SYNC["minnie"], "", count=1) == 1
@@ -160,7 +160,7 @@ def test_rekeying_under_traffic_loses_nothing(pair, instances):
         made = load.result()
     assert made >= 10
     same(pair, made)
-    # Old states go, and only new ones are left.
+    # Old states are removed, and only new ones remain.
     wait_for(lambda: len(states(pair.mickey)) == len(states(pair.minnie)) == 2, PATIENCE,
              "the old states to go", 0.5)
     assert not old & set(states(pair.mickey))
@@ -172,7 +172,7 @@ def test_after_three_quarters_of_lifepackets_a_successor_comes(pair, instances):
     mickey.reload()
     sync.wait_in_step(*instances, timeout=PATIENCE)
     old = mickey.peer("minnie")["spi_out"]
-    # The twin: not after half of them.
+    # Control: not after half of them.
     assert send(pair.mickey, SYNC["minnie"], "enc0", count=1000) == 1000
     wait_for(lambda: max(sa["packets"] for sa in mickey.json("sas")
                          if sa["direction"] == "out") >= 1000, PATIENCE, "them to be counted", 0.5)
@@ -190,7 +190,7 @@ def test_after_three_quarters_of_lifepackets_a_successor_comes(pair, instances):
 
 
 def test_the_kernel_stops_at_lifepackets(pair, instances):
-    """Where no successor comes: charon stands still for less time than makes it one that hangs."""
+    """Without a successor: charon is stopped, for less time than is detected as a hang."""
     mickey, minnie = instances
     mickey.each["minnie"] = {"lifepackets": "2000"}
     mickey.reload()
@@ -206,8 +206,8 @@ def test_the_kernel_stops_at_lifepackets(pair, instances):
         for pid in mickey.charons():
             kill(pid, signal.SIGCONT)
     taken = minnie.peer("mickey")["rx_packets"] - heard
-    assert 1000 <= taken <= 2000
-    # A new pair goes on.
+    assert 0 < taken <= 2000  # how many pass before the receiver's buffer is full varies
+    # A new pair replaces them.
     wait_for(lambda: mickey.peer("minnie")["spi_out"] not in (old, None, ""), PATIENCE,
              "a successor", 0.5)
     conntrack.insert_many(pair.mickey, 20)
@@ -230,7 +230,7 @@ def test_states_that_somebody_flushed_come_back(pair, instances):
 def test_states_outlive_a_killed_encsyncd_for_seconds_only(pair, instances):
     mickey = instances[0]
     kept = set(states(pair.minnie))
-    # While it lives they live on, past their time limit.
+    # While it lives they are kept beyond their time limit.
     mickey.kill()
     assert len(states(pair.mickey)) >= 2
     wait_for(lambda: states(pair.mickey) == [], LEASE + PATIENCE, "the kernel to drop the keys", 0.5)
@@ -251,6 +251,27 @@ def test_what_a_killed_encsyncd_left_is_flushed_and_the_rest_is_not(pair, instan
     sync.wait_in_step(*instances, timeout=PATIENCE)
     assert set(states(pair.mickey)) & old == {"0x00001234"}
     pair.mickey.run("ip", "xfrm", "state", "flush")
+
+
+def test_an_interface_that_is_deleted_is_made_again(pair, instances):
+    mickey = instances[0]
+    wait_for(lambda: {f"0x{spi}" for _, _, spi in mickey.spis()} == set(states(pair.mickey)),
+             PATIENCE, "the kernel to have the SAs, which the test before has flushed", 0.5)
+    spis = mickey.spis()
+    pair.mickey.ip("link del enc0")
+    wait_for(lambda: "enc0 is gone; it is made again" in mickey.log(), PATIENCE, "the log", 0.5)
+    conntrack.insert_many(pair.mickey, 20)
+    same(pair, 20)
+    conntrack.insert_many(pair.minnie, 30, proto="udp")
+    same(pair, 50)
+    assert mickey.spis() == spis and mickey.command("policy", "verify").returncode == 0
+    # Renamed, it stays in the way of another one.
+    pair.mickey.ip("link set enc0 down", "link set enc0 name away0")
+    wait_for(lambda: "enc0 is gone and cannot be made again" in mickey.log(), PATIENCE, "the log",
+             0.5)
+    pair.mickey.ip("link set away0 name enc0", "link set enc0 up")
+    conntrack.insert(pair.minnie, "10.0.0.200", SERVER[0], 2000, 443)
+    same(pair, 51)
 
 
 def test_nothing_is_left_after_an_orderly_end(pair, instances):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""Flows whose packets take the way through a flowtable: of such an entry the kernel tells neither
-timeout nor TCP state. The addresses are moved by hand, as in test_kernel_takeover.py."""
+"""Flows whose packets pass a flowtable: for such an entry the kernel reports neither timeout nor
+TCP state. The addresses are moved by hand, as in test_kernel_takeover.py."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def told(instance: sync.Encsync) -> list[dict]:
 
 
 def speak(client: Program) -> int:
-    before = len(client.events("spoken"))
+    before = len(client.events("used_dialect"))
     client.say("speak")
-    return wait_for(lambda: client.events("spoken")[before:], PATIENCE, "answers")[0]["good"]
+    return wait_for(lambda: client.events("used_dialect")[before:], PATIENCE, "answers")[0]["good"]
 
 
 @pytest.mark.parametrize("flowtable", [True, False])
@@ -65,7 +65,7 @@ def test_offloaded_sessions_outlive_a_restart_and_a_takeover(fresh, flowtable):
     assert offloaded(mickey) == (SESSIONS if flowtable else 0)
     wait_for(lambda: len(told(instances[1])) == SESSIONS, PATIENCE, "minnie to know them", 0.2)
 
-    # A daemon that is started again knows of them only what a dump tells.
+    # A restarted daemon knows of them only what a dump contains.
     instances[0].restart()
     sync.wait_in_step(*instances, timeout=PATIENCE)
     for instance in instances:

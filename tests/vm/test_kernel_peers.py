@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""A node whose kernel does ESP with one that does it in userspace; the same over IPv6; and what a
-node says whose kernel cannot."""
+"""A node with ESP in the kernel and one with ESP in userspace; the same over IPv6; and the errors
+of a node whose kernel cannot do it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_another_key_gets_nowhere(fresh):
 
 @pytest.fixture
 def no_modules():
-    """A kernel that finds none of its modules."""
+    """A kernel without any of its modules."""
     setting = Path("/proc/sys/kernel/modprobe")
     before = setting.read_text()
     setting.write_text("/bin/false\n")

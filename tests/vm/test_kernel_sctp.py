@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""An SCTP association through a takeover. Its packets carry verification tags, and the kernel drops
-data whose tag is not the entry's. The addresses are moved by hand, as in test_kernel_takeover.py."""
+"""An SCTP association through a takeover. Its packets have verification tags, and the kernel drops
+data whose tag differs from the entry's. The addresses are moved by hand, as in
+test_kernel_takeover.py."""
 
 from __future__ import annotations
 

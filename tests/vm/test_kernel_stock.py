@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: ISC
-"""A stock strongSwan whose ESP is its kernel's, with swanctl, plain policies and nothing of encsync,
-and a node with ipsec=userspace. Both have 64-bit sequence numbers. See tests/lab/stock.py."""
+"""A stock strongSwan with ESP in its kernel, with swanctl, plain policies and without encsync, and
+a node with ipsec=userspace. Both have 64-bit sequence numbers. See tests/lab/stock.py."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ PATIENCE = 90
 
 
 def exchange(meeting: Meeting, number: int) -> None:
-    """A state each way; each has a number of its own."""
+    """A state in each direction; each call has another number."""
     mickey = meeting.nodes[0]
     meeting.minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number, CREATOR)))
     wait_for(lambda: any(f.orig.src == f"10.66.0.{number}" for f in conntrack.table(mickey)),
@@ -51,7 +52,7 @@ def test_states_go_both_ways(fresh, way, initiator, mode, ipv6):
 
 
 def test_rekeying_from_either_side_keeps_it_going(fresh):
-    """The SAs of ESP, and IKE's own: new ones come and the old ones go, in the kernel, too."""
+    """The SAs of ESP, and IKE's own: new ones are made and old ones removed, in the kernel, too."""
     meeting = Meeting(fresh, "minnie", kernel=True, ipv6=True)
     meeting.begin(meeting.x509())
     meeting.up(PATIENCE)
@@ -81,6 +82,33 @@ def test_rekeying_from_either_side_keeps_it_going(fresh):
             wait_for(lambda: kernel_spis() == spis(), PATIENCE, "the old ones to go", 0.5)
         exchange(meeting, number)
         assert mickey.peer("minnie")["state"] == "up"
+
+
+def test_a_peer_leaves_room_for_own_connections(fresh):
+    """minnie sends more states than the table has places; then mickey's own connections begin."""
+    meeting = Meeting(fresh, "mickey", kernel=True)
+    meeting.begin(meeting.psk())
+    meeting.up(PATIENCE)
+    mickey, node = meeting.mickey, meeting.nodes[0]
+    limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
+    before = limit.read_text()
+    limit.write_text("400")
+    try:
+        meeting.minnie.talk(meeting.addresses[0])
+        for number in range(600):
+            meeting.minnie.send(mallory.pfsync(mallory.ACTION_INS,
+                                               mallory.full_state(number, CREATOR)))
+        wait_for(lambda: mickey.peer("minnie")["copies"] == 600, PATIENCE, "all to arrive", 0.5)
+        assert len(conntrack.table(node)) < 400
+        wait_for(lambda: 300 < len(conntrack.table(node)) <= 380, PATIENCE, "the reserve", 0.5)
+        assert mickey.peer("minnie")["missing"]["no_room"] >= 220
+        for batch in range(1, 6):  # each fits into the 20 places that are reserved
+            conntrack.insert_many(node, 15, network=f"10.{batch}.0")
+            wait_for(lambda: len(conntrack.table(node)) <= 380, PATIENCE, "room to be made", 0.5)
+        own = [flow for flow in conntrack.table(node) if flow.orig.dst == SERVER[0]]
+        assert len(own) == 75 and mickey.status()["table"]["made_room"] >= 50
+    finally:
+        limit.write_text(before)
 
 
 @pytest.mark.parametrize("way, says, ipv6", [

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The tests of table/conntrack/packet_queue, which skip themselves on a kernel that cannot queue
-packets with their conntrack entries. This one can, so none may skip."""
+"""The tests of table/conntrack/packet_queue, which are skipped on a kernel that cannot queue
+packets with their conntrack entries. This kernel can, so none may be skipped."""
 
 from __future__ import annotations
 

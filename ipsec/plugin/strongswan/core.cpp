@@ -2,6 +2,7 @@
 #include "ipsec/plugin/strongswan/core.h"
 
 #include "ipsec/plugin/channel.hpp"
+#include "ipsec/plugin/strongswan/half_open.hpp"
 #include "ipsec/plugin/strongswan/peers.hpp"
 #include "ipsec/plugin/strongswan/sa_table.hpp"
 #include "net/protocol.hpp"
@@ -27,7 +28,7 @@ static_assert(ENCSYNC_CHACHA20POLY1305 == static_cast<int>(esp::Cipher::chacha20
 static_assert(ENCSYNC_PFSYNC == net::kPfsync);
 static_assert(ENCSYNC_CA == static_cast<int>(ike::CredentialKind::ca) &&
               ike::kLastCredential == ike::CredentialKind::ca);
-static_assert(ENCSYNC_PEER_DELETED == static_cast<int>(channel::PeerEventKind::peer_deleted));
+static_assert(ENCSYNC_FLOODED == static_cast<int>(channel::PeerEventKind::flooded));
 
 struct Core {
     int fd = -1;
@@ -35,6 +36,7 @@ struct Core {
     std::mutex mutex; // of what follows
     Peers peers;
     SaTable sas;
+    HalfOpen half_open;
     std::vector<std::uint8_t> inbox = std::vector<std::uint8_t>(channel::kMaxMessage + 1);
     Message received; // by the receiving thread only: what encsync_ike_t::data points into
 };
@@ -57,7 +59,6 @@ bool send(const Message& message, Delivery delivery = Delivery::sure) {
     do {
         sent = ::send(core().fd, packet->data(), packet->size(), flags);
     } while (sent < 0 && errno == EINTR);
-    channel::wipe(*packet);
     return sent >= 0;
 }
 
@@ -90,14 +91,9 @@ std::uint16_t from_charon(std::uint16_t port, std::uint16_t ike, std::uint16_t n
     return port == 500 ? ike : port == 4500 ? natt : port;
 }
 
-void tell(std::vector<Report> reports) {
-    for (Report& report : reports) {
-        Message message = std::visit([](const auto& m) { return Message(m); }, report);
-        send(message);
-        channel::wipe(message);
-        if (auto* sa = std::get_if<channel::AddSa>(&report))
-            ::explicit_bzero(sa->keymat.data(), sa->keymat.size());
-    }
+void report(const std::vector<Report>& reports) {
+    for (const Report& report : reports)
+        send(std::visit([](const auto& m) { return Message(m); }, report));
 }
 
 // ---- orders --------------------------------------------------------------------------------
@@ -276,7 +272,7 @@ encsync_received_t encsync_core_receive(encsync_ike_t* ike) {
     if (auto* datagram = std::get_if<channel::IkeIn>(&core().received))
         return take_datagram(*datagram, *ike) ? ENCSYNC_DATAGRAM : ENCSYNC_NOTHING;
     std::visit([](auto& m) { carry_out(m); }, core().received);
-    channel::wipe(core().received);
+    core().received = Message{}; // there may be secrets in it
     return ENCSYNC_NOTHING;
 }
 
@@ -349,7 +345,7 @@ uint32_t encsync_core_new_spi(void) {
     do {
         if (::getrandom(&spi, sizeof spi, 0) != static_cast<ssize_t>(sizeof spi))
             return 0;
-        // RFC 4303 2.1 reserves 1 to 255. 0xffffffff is spared, too.
+        // RFC 4303 2.1 reserves 1 to 255. 0xffffffff is not used either.
     } while (spi < 256 || spi == 0xffffffff || !core().sas.reserve(spi));
     return spi;
 }
@@ -376,17 +372,17 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
         std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
 
     std::lock_guard lock(core().mutex);
-    tell(core().sas.add(entry, core().peers));
+    report(core().sas.add(entry, core().peers));
 }
 
 void encsync_core_release(uint32_t ike_unique_id) {
     std::lock_guard lock(core().mutex);
-    tell(core().sas.release(ike_unique_id, core().peers));
+    report(core().sas.release(ike_unique_id, core().peers));
 }
 
 void encsync_core_del_sa(uint32_t spi, const encsync_address_t* dst) {
     std::lock_guard lock(core().mutex);
-    tell(core().sas.remove(spi, *dst, core().peers));
+    report(core().sas.remove(spi, *dst, core().peers));
 }
 
 bool encsync_core_has_inbound(uint32_t spi) {
@@ -395,16 +391,41 @@ bool encsync_core_has_inbound(uint32_t spi) {
     return core().sas.inbound(spi, dst);
 }
 
-void encsync_core_closed_by_peer(uint8_t id) {
+void encsync_core_closed_by_peer(uint8_t id, uint32_t spi) {
     std::lock_guard lock(core().mutex);
-    core().peers.closed_by_peer(id);
-    // Before our response leaves: with that, the peer stops receiving on the old SA.
-    tell(core().sas.take_over(id, core().peers));
+    // Before our response is sent: after it, the peer stops receiving on the old SA.
+    report(core().sas.closed_by_peer(id, spi, core().peers));
 }
 
 bool encsync_core_due(uint8_t id, bool connecting, bool established) {
     std::lock_guard lock(core().mutex);
     return core().peers.due(id, connecting, established, Clock::now());
+}
+
+bool encsync_core_half_open(uint8_t id, const encsync_ike_spis_t* begun,
+                            encsync_ike_spis_t* victim) {
+    std::uint32_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
+        random = 0; // the first place is the one that is taken
+    std::optional<IkeSpis> out;
+    {
+        std::lock_guard lock(core().mutex);
+        if (id < kMaxPeers)
+            out = core().half_open.begin(id, {begun->spi_i, begun->spi_r}, random);
+    }
+    if (!out)
+        return false;
+    *victim = {out->initiator, out->responder};
+    encsync_core_event(id, ENCSYNC_FLOODED,
+                       "somebody begins negotiations from its address and does not finish them; "
+                       "one that succeeds may take several attempts",
+                       0, 0);
+    return true;
+}
+
+void encsync_core_not_half_open(const encsync_ike_spis_t* spis) {
+    std::lock_guard lock(core().mutex);
+    core().half_open.end({spis->spi_i, spis->spi_r});
 }
 
 void encsync_core_event(uint8_t id, encsync_event_t kind, const char* text, uint64_t ike_spi_i,
@@ -424,8 +445,9 @@ void encsync_core_event(uint8_t id, encsync_event_t kind, const char* text, uint
     if (event.kind == channel::PeerEventKind::unreachable)
         core().peers.unanswered(id);
     // encsyncd counts repeats, but an attacker can trigger them at a high rate.
-    if (core().peers.worth_telling(event, Clock::now()))
+    if (core().peers.worth_reporting(event, Clock::now()))
         send(event);
-    else if (event.kind != channel::PeerEventKind::connecting)
+    else if (event.kind != channel::PeerEventKind::connecting &&
+             event.kind != channel::PeerEventKind::flooded)
         send(event, Delivery::may_be_lost);
 }

@@ -41,10 +41,10 @@ typedef struct {
 
 /** As ike::CredentialKind. */
 typedef enum {
-	ENCSYNC_TRUSTED = 1,	 /* a raw public key that the peer may prove itself with */
+	ENCSYNC_TRUSTED = 1,	 /* a raw public key that the peer may authenticate with */
 	ENCSYNC_PSK = 2,
-	ENCSYNC_CERTIFICATE = 3, /* X.509 DER: ours */
-	ENCSYNC_CA = 4,			 /* X.509 DER: whose certificates the peer may prove itself with */
+	ENCSYNC_CERTIFICATE = 3, /* X.509 DER: our own */
+	ENCSYNC_CA = 4,			 /* X.509 DER: the authority that issues the peer's */
 } encsync_credential_kind_t;
 
 typedef struct {
@@ -74,7 +74,7 @@ typedef struct {
 	bool transport_mode;
 } encsync_peer_t;
 
-/** What encsyncd asks for. Called from the receiving thread. */
+/** Orders of encsyncd. Called from the receiving thread. */
 typedef struct {
 	void (*set_identity)(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE]);
 	/** a peer is new or has changed; its SAs are left alone */
@@ -82,7 +82,7 @@ typedef struct {
 	void (*remove_peer)(uint8_t id, const char *name);
 	/** close all SAs with a peer */
 	void (*terminate)(const char *name);
-	/** close those SAs with a peer that rest on a key which is trusted no longer */
+	/** close those SAs with a peer that were authenticated with a key no longer trusted */
 	void (*cut)(const char *name);
 	void (*initiate)(const char *name);
 	void (*rekey)(const char *name, bool reauthenticate);
@@ -126,7 +126,7 @@ typedef struct {
 	size_t keymat_len;
 	uint64_t ike_spi_i;
 	uint64_t ike_spi_r;
-	const uint8_t *peer_key; /* raw public key that the peer proved itself with; NULL: another way */
+	const uint8_t *peer_key; /* raw public key that authenticated the peer; NULL: another method */
 } encsync_sa_t;
 
 /** As channel::PeerEventKind. */
@@ -139,19 +139,20 @@ typedef enum {
 	ENCSYNC_NO_PROPOSAL = 6,
 	ENCSYNC_UNREACHABLE = 7,
 	ENCSYNC_PEER_DELETED = 8,
+	ENCSYNC_FLOODED = 9,
 } encsync_event_t;
 
-/** Takes the channel over from the environment. Returns its descriptor, or -1. */
+/** Takes the channel from the environment. Returns its descriptor, or -1. */
 int encsync_core_open(void);
 void encsync_core_set_orders(const encsync_orders_t *orders);
-/** Tells encsyncd that charon works now. */
+/** Reports to encsyncd that charon is running. */
 void encsync_core_hello(const char *version);
 void encsync_core_pong(uint32_t cookie);
 void encsync_core_log(uint8_t level, const char *text);
 
 /** Reads one message, without waiting. */
 encsync_received_t encsync_core_receive(encsync_ike_t *ike);
-/** Hands an IKE datagram to encsyncd; false if it has no room: as lost as on a network. */
+/** Passes an IKE datagram to encsyncd; false: no room, the datagram is lost. */
 bool encsync_core_send_ike(const encsync_endpoint_t *from, const encsync_endpoint_t *to,
 						   const uint8_t *data, size_t len);
 
@@ -162,37 +163,57 @@ uint8_t encsync_core_peer_by_address(const encsync_address_t *right);
 bool encsync_core_transport(uint8_t peer);
 /** Our address towards a peer. */
 bool encsync_core_left(uint8_t peer, encsync_address_t *left);
-/** How many credentials of a kind a peer has; secret ones are not counted. */
+/** How many credentials of a kind a peer has; secret ones are not kept, so they do not count. */
 size_t encsync_core_credentials(uint8_t peer, encsync_credential_kind_t kind);
 bool encsync_core_trusts(uint8_t peer, const uint8_t key[ENCSYNC_KEY_SIZE]);
 
-/** Whether this end goes first where both may do the same; the other one waits. */
+/** Whether this end goes first where both ends may do the same; the other one waits. */
 bool encsync_core_goes_first(uint8_t peer);
-/** How many outbound SAs there have been with a peer: whether SAs were renewed meanwhile. */
+/** Number of outbound SAs taken into use with a peer: shows whether SAs were renewed meanwhile. */
 uint32_t encsync_core_renewals(uint8_t peer);
 
 /** A random SPI in host order that no SA of ours has. */
 uint32_t encsync_core_new_spi(void);
 /**
- * Hands an SA to encsyncd. With hold_for (the unique id of an IKE_SA), an outbound one waits
- * until encsync_core_release(): nothing is sent on it before the peer has it.
+ * Reports an SA to encsyncd. With hold_for (the unique id of an IKE_SA), an outbound one is held
+ * back until encsync_core_release(), because the peer does not have it yet.
  */
 void encsync_core_add_sa(const encsync_sa_t *sa, uint32_t hold_for);
 void encsync_core_release(uint32_t ike_unique_id);
 void encsync_core_del_sa(uint32_t spi, const encsync_address_t *dst);
 bool encsync_core_has_inbound(uint32_t spi);
-/** The peer closes an SA: what is held back takes over; or if it was the last one, says why. */
-void encsync_core_closed_by_peer(uint8_t peer);
+/**
+ * The peer deletes the SA with this outbound SPI (host order): an SA that is held back replaces
+ * it. If it was the last one, its removal is reported with the reason.
+ */
+void encsync_core_closed_by_peer(uint8_t peer, uint32_t spi);
 
 /**
- * Whether to initiate now, asked about twice a second.
+ * Whether to initiate now; to be called about twice a second.
  *
  * @param connecting	an IKE_SA with the peer is being negotiated
  * @param established	an IKE_SA with the peer is there, with or without a CHILD_SA
  */
 bool encsync_core_due(uint8_t peer, bool connecting, bool established);
 
-/** Within a minute the same event with the same text may be lost, and attempts are not told of. */
+/** The SPIs of an IKE_SA. */
+typedef struct {
+	uint64_t spi_i;
+	uint64_t spi_r;
+} encsync_ike_spis_t;
+
+/**
+ * A caller at the address of a peer has begun an IKE_SA.
+ *
+ * @param victim	an IKE_SA that must make room for it
+ * @return			whether one must
+ */
+bool encsync_core_half_open(uint8_t peer, const encsync_ike_spis_t *begun,
+							encsync_ike_spis_t *victim);
+/** An IKE_SA is established, or is being destroyed. */
+void encsync_core_not_half_open(const encsync_ike_spis_t *spis);
+
+/** Events that repeat within a minute, with the same text, are not all reported. */
 void encsync_core_event(uint8_t peer, encsync_event_t kind, const char *text,
 						uint64_t ike_spi_i, uint64_t ike_spi_r);
 

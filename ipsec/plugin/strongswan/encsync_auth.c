@@ -39,7 +39,7 @@ public_key_t *encsync_auth_public(const uint8_t key[ENCSYNC_KEY_SIZE])
 }
 
 /**
- * Check if the ends are to prove themselves by a preshared key
+ * Check if the ends are configured to authenticate with a preshared key
  */
 static bool with_psk(ike_sa_t *ike_sa)
 {
@@ -130,7 +130,7 @@ static bool explain_refusal_psk(ike_sa_t *ike_sa, const char *who,
 }
 
 /**
- * Add an X.509 certificate; say so if it cannot be used
+ * Add an X.509 certificate; log an error if it cannot be parsed
  */
 static void load_x509(mem_cred_t *set, const encsync_peer_t *peer,
 					  const encsync_credential_t *der, bool trusted,
@@ -228,13 +228,13 @@ static bool explain_ca(ike_sa_t *ike_sa, const char *who, const char *trusted,
 }
 
 /**
- * What each kind of credential means to charon. A function that is NULL has
- * nothing to do. Explanations are asked for in this order until one fits: the
- * raw public keys of a peer that has nothing else come last.
+ * How charon uses each kind of credential; a function may be NULL. Explanations
+ * are tried in this order until one applies, so raw public keys come last: they
+ * apply to a peer that has nothing else.
  */
 typedef struct {
 	encsync_credential_kind_t kind;
-	/* AUTH_CLASS_ANY: as the others say */
+	/* AUTH_CLASS_ANY: the other credentials decide */
 	auth_class_t auth_class;
 	void (*load)(mem_cred_t *set, const encsync_peer_t *peer,
 				 const encsync_credential_t *credential);
@@ -315,7 +315,7 @@ void encsync_auth_configure(const encsync_peer_t *peer, ike_cfg_create_t *ike,
 }
 
 /**
- * How charon calls the way in which both ends of a peer prove themselves
+ * The class of authentication that both ends use
  */
 static auth_class_t class_of(const encsync_peer_t *peer)
 {

@@ -3,9 +3,9 @@
  */
 
 /**
- * The ways in which the ends of an IKE_SA prove themselves, one kind of
- * credential at a time: what charon is given of each, and what is said if it
- * fails. Nothing else in the plugin tells one way from another.
+ * Authentication of both ends of an IKE_SA, one kind of credential at a time:
+ * what charon is configured with, and the error message if it fails. The rest
+ * of the plugin does not distinguish the kinds.
  */
 
 #ifndef ENCSYNC_AUTH_H_
@@ -18,8 +18,7 @@
 #include "core.h"
 
 /**
- * A certificate that says no more than that a raw public key belongs to an
- * identity.
+ * A certificate that only binds a raw public key to an identity.
  *
  * @param key		adopted; NULL gives NULL
  */
@@ -47,26 +46,26 @@ void encsync_auth_configure(const encsync_peer_t *peer, ike_cfg_create_t *ike,
 auth_cfg_t *encsync_auth_create(const encsync_peer_t *peer, bool local);
 
 /**
- * Get a rule of how an end has to prove itself.
+ * Get a rule of how an end has to authenticate.
  *
- * @return			NULL if we do not know whom we talk to, or if there is none
+ * @return			NULL if the peer is not known yet, or if there is none
  */
 void *encsync_auth_rule(ike_sa_t *ike_sa, bool local, auth_rule_t rule);
 
 /**
- * Say why what a peer proved itself with was not taken, though its identity is
- * the right one.
+ * Explain why we did not accept a peer's authentication, although its identity
+ * is the expected one.
  *
- * @param who		what to call it
+ * @param who		name of the peer in the message
  * @param trusted	fingerprints of the keys trusted for it
  */
 void encsync_auth_explain(ike_sa_t *ike_sa, const char *who,
 						  const char *trusted, char *buf, size_t len);
 
 /**
- * Say why a peer may have refused us.
+ * Explain why a peer may have refused us.
  *
- * @param who		what to call it
+ * @param who		name of the peer in the message
  * @param own		fingerprint of our key
  */
 void encsync_auth_explain_refusal(ike_sa_t *ike_sa, const char *who,

@@ -9,8 +9,8 @@
 #include <daemon.h>
 #include <threading/rwlock.h>
 
-/** if rekeying an IKE_SA fails as both ends do it at once, charon tries again
- * after up to half a minute; an IKE_SA with a short life has to wait for that */
+/** if rekeying an IKE_SA collides with the peer's, charon tries again after up
+ * to half a minute; an IKE_SA with a short lifetime must not expire before */
 #define MIN_OVER_TIME 60
 
 typedef struct private_encsync_backend_t private_encsync_backend_t;
@@ -37,11 +37,11 @@ struct private_encsync_backend_t {
 };
 
 /**
- * When to rekey what lives for some time, and how much of that is left to chance
+ * When to rekey an SA with a lifetime, and the random part of that
  *
- * If both ends did it at once, they would get in each other's way. So the one
- * whose id sorts first does it before the margin, as strongSwan's ipsec.conf has
- * it, and the other only if nothing has come of that halfway through the margin.
+ * Simultaneous rekeying is to be avoided. So the end whose id sorts first starts
+ * at the beginning of the margin, as with strongSwan's ipsec.conf, and the other
+ * end in the middle of the margin, if the SA has not been rekeyed until then.
  */
 static void set_rekeying(const encsync_peer_t *peer, uint32_t lifetime,
 						 uint32_t *rekey, uint32_t *jitter)
@@ -56,7 +56,7 @@ static void set_rekeying(const encsync_peer_t *peer, uint32_t lifetime,
 		return;
 	}
 	*rekey = max(lifetime - margin, 1);
-	/* charon subtracts up to one second more than that; were nothing left, it
+	/* charon subtracts up to one second more than that; with nothing left, it
 	 * would not rekey at all */
 	*jitter = min(margin, *rekey > 2 ? *rekey - 2 : 0);
 }
@@ -119,14 +119,14 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	};
 	peer_cfg_create_t cfg = {
 		.unique = UNIQUE_REPLACE,
-		/* the keeper tries again, in its own rhythm */
+		/* the keeper tries again, at its own intervals */
 		.keyingtries = 1,
 		.no_mobike = TRUE,
 		.dpd = peer->dpddelay,
 	};
 	child_cfg_create_t child = {
 		.mode = peer->transport_mode ? MODE_TRANSPORT : MODE_TUNNEL,
-		/* likewise: what fails is brought up again by the keeper */
+		/* likewise: the keeper initiates again */
 		.dpd_action = ACTION_NONE,
 		.close_action = ACTION_NONE,
 	};

@@ -11,7 +11,7 @@
 #include <credentials/sets/mem_cred.h>
 #include <threading/mutex.h>
 
-/** what is listed of a peer's keys */
+/** size of the list of a peer's fingerprints */
 #define MAX_FINGERPRINTS 512
 
 typedef struct private_encsync_creds_t private_encsync_creds_t;
@@ -38,8 +38,8 @@ struct private_encsync_creds_t {
 	mem_cred_t *peers[ENCSYNC_MAX_PEERS];
 
 	/**
-	 * What binds our key to the identity that we have towards a peer (leftid),
-	 * each in a set of its own, as it comes and goes with the peer
+	 * Certificates that bind our key to our identity towards a peer (leftid),
+	 * each in a set of its own, as it is added and removed with the peer
 	 */
 	mem_cred_t *aliases[ENCSYNC_MAX_PEERS];
 
@@ -49,7 +49,7 @@ struct private_encsync_creds_t {
 	char *left_ids[ENCSYNC_MAX_PEERS];
 
 	/**
-	 * Lock for what is below
+	 * Lock for the members below
 	 */
 	mutex_t *mutex;
 
@@ -70,7 +70,7 @@ struct private_encsync_creds_t {
 };
 
 /**
- * Put a set in the place of another, which may be NULL as well as the new one
+ * Replace a set by another; each of them may be NULL
  */
 static void replace_set(mem_cred_t **place, mem_cred_t *fresh)
 {

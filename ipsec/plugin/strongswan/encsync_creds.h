@@ -3,9 +3,9 @@
  */
 
 /**
- * Our private key, and what peers may prove themselves with: public keys, or
- * certificates of an authority, or a preshared key. There is no other way to be
- * accepted: charon reads no file.
+ * Our private key, and the credentials that peers may authenticate with: public
+ * keys, certificates of an authority, or a preshared key. Nothing else is
+ * accepted: charon reads no credentials from files.
  */
 
 #ifndef ENCSYNC_CREDS_H_
@@ -19,7 +19,7 @@
 typedef struct encsync_creds_t encsync_creds_t;
 
 /**
- * Credentials, as encsyncd gives them.
+ * Credentials, as received from encsyncd.
  */
 struct encsync_creds_t {
 
@@ -41,22 +41,22 @@ struct encsync_creds_t {
 	bool (*get_public)(encsync_creds_t *this, uint8_t key[ENCSYNC_KEY_SIZE]);
 
 	/**
-	 * Remember in an IKE_SA, and in those that it is rekeyed to, which key we
-	 * proved ourselves with. charon does so for the peer's only.
+	 * Store in an IKE_SA, and in those that it is rekeyed to, which key we
+	 * authenticated with. charon does so for the peer's key only.
 	 *
 	 * @param ike_sa	IKE_SA that has just been authenticated
 	 */
 	void (*remember)(encsync_creds_t *this, ike_sa_t *ike_sa);
 
 	/**
-	 * Replace what is trusted for a peer.
+	 * Replace the credentials that are trusted for a peer.
 	 *
 	 * @param peer		the peer
 	 */
 	void (*set_peer)(encsync_creds_t *this, const encsync_peer_t *peer);
 
 	/**
-	 * Trust nothing for a peer anymore.
+	 * Remove all credentials that are trusted for a peer.
 	 *
 	 * @param id		id of the peer
 	 */

@@ -26,7 +26,7 @@ struct private_encsync_ipsec_t {
 };
 
 /**
- * An inbound SA whose time is up, softly or for good
+ * The soft or hard expiry of an inbound SA
  */
 struct expiration_t {
 
@@ -36,17 +36,17 @@ struct expiration_t {
 	uint32_t spi;
 
 	/**
-	 * Its destination: we
+	 * Its destination: our address
 	 */
 	host_t *dst;
 
 	/**
-	 * TRUE if it has to go, FALSE to rekey it
+	 * TRUE to delete the SA, FALSE to rekey it
 	 */
 	bool hard;
 
 	/**
-	 * How often to ask again for rekeying, in seconds
+	 * Interval in which to request rekeying again, in seconds
 	 */
 	uint32_t retry;
 };
@@ -76,7 +76,7 @@ CALLBACK(expire, job_requeue_t,
 }
 
 /**
- * Have charon told after some seconds that an SA's time is up
+ * Schedule the soft or hard expiry of an SA
  */
 static void schedule_expiration(kernel_ipsec_sa_id_t *id, bool hard,
 								lifetime_cfg_t *lifetime)
@@ -160,8 +160,8 @@ static bool get_cipher(kernel_ipsec_add_sa_t *data, encsync_cipher_t *cipher)
 
 /**
  * Get the one address of one side of an SA; FALSE if the selectors are anything
- * but a single host and pfsync: the peer may have narrowed them to what we
- * never asked for
+ * but a single host and pfsync: the peer may have narrowed them in a way that
+ * we cannot use
  */
 static bool get_inner(linked_list_t *list, encsync_address_t *address)
 {
@@ -187,7 +187,7 @@ static bool get_inner(linked_list_t *list, encsync_address_t *address)
 }
 
 /**
- * Say that the ends do not agree on the mode
+ * Report that the ends do not agree on the mode
  */
 static void refuse_mode(ike_sa_t *ike_sa, const encsync_sa_t *sa)
 {
@@ -272,7 +272,7 @@ METHOD(kernel_ipsec_t, update_sa, status_t,
 	private_encsync_ipsec_t *this, kernel_ipsec_sa_id_t *id,
 	kernel_ipsec_update_sa_t *data)
 {
-	/* ESP goes to the configured addresses, whatever IKE sees */
+	/* ESP is sent to the configured addresses, regardless of IKE's */
 	return SUCCESS;
 }
 
@@ -281,7 +281,7 @@ METHOD(kernel_ipsec_t, query_sa, status_t,
 	kernel_ipsec_query_sa_t *data, uint64_t *bytes, uint64_t *packets,
 	time_t *time)
 {
-	/* so DPD goes by IKE messages alone, which also show that charon lives */
+	/* so DPD is based on IKE messages only, which also show that charon runs */
 	return NOT_SUPPORTED;
 }
 
@@ -306,7 +306,7 @@ METHOD(kernel_ipsec_t, add_policy, status_t,
 	private_encsync_ipsec_t *this, kernel_ipsec_policy_id_t *id,
 	kernel_ipsec_manage_policy_t *data)
 {
-	/* the selectors came with the SA; encsyncd checks them */
+	/* the selectors came with the SA; encsyncd enforces them */
 	return SUCCESS;
 }
 

@@ -3,7 +3,7 @@
  */
 
 /**
- * The SAs that charon negotiates go to encsyncd, which speaks ESP itself.
+ * Passes the SAs that charon negotiates to encsyncd, which implements ESP.
  */
 
 #ifndef ENCSYNC_IPSEC_H_

@@ -11,13 +11,13 @@
 #include <processing/jobs/rekey_child_sa_job.h>
 #include <processing/jobs/rekey_ike_sa_job.h>
 
-/** how often peers are looked after, in ms */
+/** interval in which the state of the peers is checked, in ms */
 #define INTERVAL 500
 
 /** how long to wait for the other end if it goes first, in ms */
 #define HEAD_START 1000
 
-/** how long to wait before our new key is shown again to who refused it, in s */
+/** interval of reauthentication while a peer still refuses our new key, in s */
 #define SHOW_AGAIN 30
 
 typedef struct private_encsync_keeper_t private_encsync_keeper_t;
@@ -44,13 +44,13 @@ struct private_encsync_keeper_t {
 	encsync_creds_t *creds;
 
 	/**
-	 * When to show our new key again, if a peer still stands on the old one
+	 * When to reauthenticate again, if an IKE_SA still uses our old key
 	 */
 	time_t show_again[ENCSYNC_MAX_PEERS];
 };
 
 /**
- * An order that waits for SAs to be checked in, so it has a job of its own
+ * An order of encsyncd; in a job of its own, as it waits for SAs to be checked in
  */
 struct order_t {
 
@@ -65,12 +65,12 @@ struct order_t {
 	char *name;
 
 	/**
-	 * TRUE to authenticate anew
+	 * TRUE to reauthenticate
 	 */
 	bool reauth;
 
 	/**
-	 * How often SAs were renewed before the order came
+	 * Number of renewals of SAs when the order was received
 	 */
 	uint32_t renewals;
 };
@@ -112,7 +112,7 @@ static bool is_with(ike_sa_t *ike_sa, const char *name)
 }
 
 /**
- * Start negotiating
+ * Initiate to a peer
  */
 static void do_initiate(private_encsync_keeper_t *this, const char *name)
 {
@@ -159,8 +159,7 @@ METHOD(encsync_keeper_t, initiate, void,
 }
 
 /**
- * Queue rekeying of all CHILD_SAs of an IKE_SA, each with an exchange of its
- * own
+ * Queue rekeying of all CHILD_SAs of an IKE_SA, each in a separate exchange
  */
 static void rekey_children(ike_sa_t *ike_sa)
 {
@@ -192,7 +191,7 @@ CALLBACK(rekey_job, job_requeue_t,
 
 	if (!order->reauth && order->renewals !=
 				encsync_core_renewals(encsync_core_peer_by_name(order->name)))
-	{	/* the other end was asked, too */
+	{	/* the other end received the same order, and was first */
 		return JOB_REQUEUE_NONE;
 	}
 	enumerator = charon->controller->create_ike_sa_enumerator(
@@ -205,10 +204,10 @@ CALLBACK(rekey_job, job_requeue_t,
 			continue;
 		}
 		if (!order->reauth)
-		{	/* reauthentication makes new CHILD_SAs by itself */
+		{	/* reauthentication creates new CHILD_SAs itself */
 			rekey_children(ike_sa);
 		}
-		/* if there are older ones, the uniqueness policy is about to close them */
+		/* if there are older ones, the uniqueness policy is about to delete them */
 		if (ike_sa->get_unique_id(ike_sa) > unique_id)
 		{
 			unique_id = ike_sa->get_unique_id(ike_sa);
@@ -245,7 +244,7 @@ METHOD(encsync_keeper_t, rekey, void,
 }
 
 /**
- * Check if an IKE_SA rests on a key that is trusted no longer
+ * Check if the key that authenticated the peer of an IKE_SA is no longer trusted
  */
 static bool is_withdrawn(ike_sa_t *ike_sa)
 {
@@ -256,7 +255,47 @@ static bool is_withdrawn(ike_sa_t *ike_sa)
 }
 
 /**
- * Close all SAs with a peer, or those only that rest on a withdrawn key
+ * Check if the peer owes us a response
+ */
+static bool is_waiting(ike_sa_t *ike_sa)
+{
+	enumerator_t *tasks;
+	task_t *task;
+	bool waiting;
+
+	tasks = ike_sa->create_task_enumerator(ike_sa, TASK_QUEUE_ACTIVE);
+	waiting = tasks->enumerate(tasks, &task);
+	tasks->destroy(tasks);
+	return waiting;
+}
+
+/**
+ * Close an IKE_SA at once: send a DELETE, but do not wait for the response
+ */
+static void close_ike_sa(uint32_t id)
+{
+	ike_sa_t *ike_sa;
+	uint32_t mid;
+
+	ike_sa = charon->ike_sa_manager->checkout_by_id(charon->ike_sa_manager, id);
+	if (!ike_sa)
+	{
+		return;
+	}
+	if (ike_sa->get_state(ike_sa) != IKE_CONNECTING && is_waiting(ike_sa))
+	{	/* charon would queue the DELETE behind the open exchange, so it would
+		 * never be sent. The peer most likely has that request, and expects the
+		 * next message ID. */
+		mid = ike_sa->get_message_id(ike_sa, TRUE);
+		ike_sa->flush_queue(ike_sa, TASK_QUEUE_ACTIVE);
+		ike_sa->set_message_id(ike_sa, TRUE, mid + 1);
+	}
+	ike_sa->delete(ike_sa, TRUE);
+	charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
+}
+
+/**
+ * Close all SAs with a peer, or only those authenticated with a withdrawn key
  */
 static void do_terminate(order_t *order, bool withdrawn)
 {
@@ -279,9 +318,8 @@ static void do_terminate(order_t *order, bool withdrawn)
 	}
 	enumerator->destroy(enumerator);
 	while (array_remove(ids, ARRAY_HEAD, &id))
-	{	/* tell the peer, but do not wait for it */
-		charon->controller->terminate_ike(charon->controller, id, TRUE, NULL,
-										  NULL, 0);
+	{
+		close_ike_sa(id);
 	}
 	array_destroy(ids);
 }
@@ -315,7 +353,7 @@ METHOD(encsync_keeper_t, cut, void,
 }
 
 /**
- * Check if we proved ourselves in an IKE_SA with a key that is ours no longer
+ * Check if we authenticated an IKE_SA with a key that is no longer ours
  */
 static bool is_outdated(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
 {

@@ -3,7 +3,7 @@
  */
 
 /**
- * Keeps the peers up: initiates what is not there, for ever, and carries out
+ * Keeps the peers up: initiates missing SAs, without giving up, and carries out
  * encsyncd's orders about SAs.
  */
 
@@ -31,7 +31,7 @@ struct encsync_keeper_t {
 	 * Negotiate new SAs with a peer.
 	 *
 	 * @param name		name of the peer
-	 * @param reauth	TRUE to authenticate anew
+	 * @param reauth	TRUE to reauthenticate
 	 */
 	void (*rekey)(encsync_keeper_t *this, const char *name, bool reauth);
 
@@ -43,8 +43,8 @@ struct encsync_keeper_t {
 	void (*terminate)(encsync_keeper_t *this, const char *name);
 
 	/**
-	 * Close those SAs with a peer that rest on a key which is trusted no
-	 * longer.
+	 * Close those SAs with a peer that were authenticated with a key which is no
+	 * longer trusted.
 	 *
 	 * @param name		name of the peer
 	 */

@@ -8,16 +8,18 @@
 
 #include <daemon.h>
 #include <encoding/payloads/delete_payload.h>
+#include <processing/jobs/delete_ike_sa_job.h>
 #include <processing/jobs/initiate_tasks_job.h>
 #include <sa/ikev2/tasks/ike_dpd.h>
 
-/** length of a text for a person */
+/** maximum length of the text of an event */
 #define MAX_TEXT 1000
 
-/** an error in terms of syslog */
+/** syslog's level of an error */
 #define SYSLOG_ERROR 3
 
-/** how long after our response to ask the peer, in ms: not to overtake it */
+/** delay between our response and our request to the peer, in ms: the request
+ * must not arrive first */
 #define PROBE_DELAY 50
 
 /**
@@ -26,7 +28,7 @@
 static __thread exchange_type_t answering = EXCHANGE_TYPE_UNDEFINED;
 
 /**
- * Whether the response that the calling thread reads refuses our proposals:
+ * Whether the response that the calling thread processes refuses our proposals:
  * charon then raises an alert with these, as if they were the peer's
  */
 static __thread bool proposals_refused = FALSE;
@@ -67,7 +69,7 @@ static void report(ike_sa_t *ike_sa, encsync_event_t kind, const char *text)
 }
 
 /**
- * What to call the other end: its conn if there is one, else its address
+ * Name of the other end: that of its conn if there is one, else its address
  */
 static void get_name(ike_sa_t *ike_sa, char *buf, size_t len)
 {
@@ -85,7 +87,8 @@ static void get_name(ike_sa_t *ike_sa, char *buf, size_t len)
 }
 
 /**
- * Whose attempt it is that fails: anybody can call in the peer's name
+ * Description of the other end of a failed attempt, with its address: anybody
+ * may claim the peer's identity
  */
 static void get_caller(ike_sa_t *ike_sa, char *buf, size_t len)
 {
@@ -113,7 +116,7 @@ static void get_caller(ike_sa_t *ike_sa, char *buf, size_t len)
 }
 
 /**
- * We refuse the peer: say why
+ * We refuse the peer: report why
  */
 static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
@@ -143,7 +146,7 @@ static void peer_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 }
 
 /**
- * The peer refuses us
+ * The peer refuses us: report possible reasons
  */
 static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa)
 {
@@ -156,7 +159,7 @@ static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa
 }
 
 /**
- * No answer
+ * Report that there was no answer
  */
 static void unreachable(ike_sa_t *ike_sa)
 {
@@ -169,7 +172,7 @@ static void unreachable(ike_sa_t *ike_sa)
 }
 
 /**
- * No common proposal: theirs, and ours as far as we know whom we talk to
+ * Report that no proposal matches: theirs, and ours if the peer is known
  */
 static void no_proposal(ike_sa_t *ike_sa, bool ike, linked_list_t *theirs)
 {
@@ -239,7 +242,7 @@ METHOD(listener_t, alert, bool,
 		case ALERT_PROPOSAL_MISMATCH_IKE:
 		case ALERT_PROPOSAL_MISMATCH_CHILD:
 			if (answering == EXCHANGE_TYPE_UNDEFINED)
-			{	/* an answer that says no: refused() has told of it */
+			{	/* a response that refuses: refused() has reported it */
 				break;
 			}
 			list = va_arg(args, linked_list_t*);
@@ -270,8 +273,9 @@ METHOD(listener_t, alert, bool,
 
 /**
  * If both ends rekey a CHILD_SA at once and ours is refused, charon 5.9 forgets
- * that the peer's has already replaced it. It would then take the DELETE of the
- * old one as the end of it all, and never send on the new one. Remind it.
+ * that the peer's has already replaced it. It would then treat the DELETE of
+ * the old one as the end of the connection, and never send on the new one. So
+ * set the state that charon should have.
  */
 static bool is_replaced(ike_sa_t *ike_sa, child_sa_t *child_sa)
 {
@@ -293,16 +297,16 @@ static bool is_replaced(ike_sa_t *ike_sa, child_sa_t *child_sa)
 }
 
 /**
- * Check for a DELETE that closes what is not replaced
+ * Report those SAs closed by a DELETE that have not been replaced
  */
-static bool closes(ike_sa_t *ike_sa, message_t *message)
+static void closes(ike_sa_t *ike_sa, message_t *message)
 {
-	enumerator_t *payloads, *spis;
+	enumerator_t *payloads, *children, *spis;
 	delete_payload_t *delete;
 	child_sa_t *child_sa;
 	payload_t *payload;
+	uint8_t peer = encsync_peer_of(ike_sa);
 	uint32_t spi;
-	bool closes = FALSE;
 
 	payloads = message->create_payload_enumerator(message);
 	while (payloads->enumerate(payloads, &payload))
@@ -313,26 +317,37 @@ static bool closes(ike_sa_t *ike_sa, message_t *message)
 		}
 		delete = (delete_payload_t*)payload;
 		if (delete->get_protocol_id(delete) == PROTO_IKE)
-		{
-			closes |= ike_sa->get_state(ike_sa) == IKE_ESTABLISHED;
+		{	/* and all its CHILD_SAs, unless we delete it as well */
+			if (ike_sa->get_state(ike_sa) != IKE_ESTABLISHED)
+			{
+				continue;
+			}
+			children = ike_sa->create_child_sa_enumerator(ike_sa);
+			while (children->enumerate(children, &child_sa))
+			{
+				encsync_core_closed_by_peer(peer,
+									ntohl(child_sa->get_spi(child_sa, FALSE)));
+			}
+			children->destroy(children);
 			continue;
 		}
 		spis = delete->create_spi_enumerator(delete);
 		while (spis->enumerate(spis, &spi))
 		{
 			child_sa = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
-			closes |= child_sa &&
-					  child_sa->get_state(child_sa) == CHILD_INSTALLED &&
-					  !is_replaced(ike_sa, child_sa);
+			if (child_sa && child_sa->get_state(child_sa) == CHILD_INSTALLED &&
+				!is_replaced(ike_sa, child_sa))
+			{
+				encsync_core_closed_by_peer(peer, ntohl(spi));
+			}
 		}
 		spis->destroy(spis);
 	}
 	payloads->destroy(payloads);
-	return closes;
 }
 
 /**
- * An answer that says no
+ * Report a response that refuses our request
  */
 static void refused(ike_sa_t *ike_sa, const char *what)
 {
@@ -343,17 +358,68 @@ static void refused(ike_sa_t *ike_sa, const char *what)
 	report(ike_sa, ENCSYNC_NO_PROPOSAL, text);
 }
 
+/**
+ * The SPIs of an IKE_SA
+ */
+static encsync_ike_spis_t get_spis(ike_sa_t *ike_sa)
+{
+	ike_sa_id_t *id = ike_sa->get_id(ike_sa);
+	encsync_ike_spis_t spis = {
+		.spi_i = id->get_initiator_spi(id),
+		.spi_r = id->get_responder_spi(id),
+	};
+
+	return spis;
+}
+
+/**
+ * A caller has begun an IKE_SA: if there are too many of its peer, another one
+ * goes. Not at once, as its caller may be using it.
+ */
+static void begins(ike_sa_t *ike_sa)
+{
+	encsync_ike_spis_t begun = get_spis(ike_sa), victim;
+	ike_sa_id_t *id;
+
+	if (encsync_core_half_open(encsync_peer_of(ike_sa), &begun, &victim))
+	{
+		id = ike_sa_id_create(IKEV2_MAJOR_VERSION, victim.spi_i, victim.spi_r,
+							  FALSE);
+		lib->processor->queue_job(lib->processor,
+							(job_t*)delete_ike_sa_job_create(id, FALSE));
+		id->destroy(id);
+	}
+}
+
+METHOD(listener_t, ike_state_change, bool,
+	private_encsync_listener_t *this, ike_sa_t *ike_sa, ike_sa_state_t state)
+{
+	encsync_ike_spis_t spis;
+
+	if (state == IKE_ESTABLISHED || state == IKE_DESTROYING)
+	{
+		spis = get_spis(ike_sa);
+		encsync_core_not_half_open(&spis);
+	}
+	return TRUE;
+}
+
 METHOD(listener_t, message, bool,
 	private_encsync_listener_t *this, ike_sa_t *ike_sa, message_t *message,
 	bool incoming, bool plain)
 {
 	exchange_type_t exchange;
 
+	exchange = message->get_exchange_type(message);
+	if (!incoming && plain && exchange == IKE_SA_INIT &&
+		!message->get_request(message))
+	{
+		begins(ike_sa);
+	}
 	if (!incoming || !plain)
 	{
 		return TRUE;
 	}
-	exchange = message->get_exchange_type(message);
 	answering = message->get_request(message) ? exchange
 											  : EXCHANGE_TYPE_UNDEFINED;
 	proposals_refused = FALSE;
@@ -377,19 +443,16 @@ METHOD(listener_t, message, bool,
 		return TRUE;
 	}
 	if (message->get_notify(message, AUTHENTICATION_FAILED))
-	{	/* we had accepted the initiator, but it does not accept us */
+	{	/* we have accepted the initiator, but it does not accept us */
 		local_auth_failed(this, ike_sa);
 		return TRUE;
 	}
 	if (message->get_payload(message, PLV2_DELETE))
 	{
-		if (closes(ike_sa, message))
-		{
-			encsync_core_closed_by_peer(encsync_peer_of(ike_sa));
-		}
+		closes(ike_sa, message);
 		return TRUE;
 	}
-	/* now it is known that the peer has received our response and accepted
+	/* this message shows that the peer has received our response and accepted
 	 * us: it has the SAs */
 	encsync_core_release(ike_sa->get_unique_id(ike_sa));
 	return TRUE;
@@ -406,8 +469,8 @@ METHOD(listener_t, authorize, bool,
 		return TRUE;
 	}
 	this->creds->remember(this->creds, ike_sa);
-	/* charon looks for keys among those of all peers: whom keys are trusted
-	 * for is not to get in by another's authority */
+	/* charon searches the keys of all peers: a peer with trusted keys must not
+	 * authenticate with a certificate of another peer's authority */
 	peer = encsync_peer_of(ike_sa);
 	if (encsync_core_credentials(peer, ENCSYNC_TRUSTED) &&
 		!(encsync_get_key(ike_sa, FALSE, key) && encsync_core_trusts(peer, key)))
@@ -423,7 +486,7 @@ METHOD(listener_t, child_updown, bool,
 	bool up)
 {
 	if (up && encsync_listener_answers_creation())
-	{	/* make the peer show that it has the SAs, see above */
+	{	/* request a response, which shows that the peer has the SAs */
 		ike_sa->queue_task(ike_sa, (task_t*)ike_dpd_create(TRUE));
 		lib->scheduler->schedule_job_ms(lib->scheduler, (job_t*)
 					initiate_tasks_job_create(ike_sa->get_id(ike_sa)),
@@ -458,6 +521,7 @@ encsync_listener_t *encsync_listener_create(encsync_creds_t *creds)
 		.public = {
 			.listener = {
 				.alert = _alert,
+				.ike_state_change = _ike_state_change,
 				.message = _message,
 				.authorize = _authorize,
 				.child_updown = _child_updown,

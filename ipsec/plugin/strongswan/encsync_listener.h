@@ -3,7 +3,7 @@
  */
 
 /**
- * Tells encsyncd, in words for a person, how the peers fare.
+ * Reports the state of the peers to encsyncd, with texts for the log.
  */
 
 #ifndef ENCSYNC_LISTENER_H_
@@ -32,7 +32,7 @@ struct encsync_listener_t {
 };
 
 /**
- * Whether the calling thread is answering a request of the peer's that makes a
+ * Whether the calling thread is answering a request of the peer that creates a
  * CHILD_SA: the peer does not have that SA yet.
  */
 bool encsync_listener_answers_creation();
@@ -40,7 +40,7 @@ bool encsync_listener_answers_creation();
 /**
  * Create an encsync_listener_t instance and add it to the bus.
  *
- * @param creds		to name keys by their fingerprints
+ * @param creds		for fingerprints of keys
  */
 encsync_listener_t *encsync_listener_create(encsync_creds_t *creds);
 

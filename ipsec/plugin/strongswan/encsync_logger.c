@@ -7,10 +7,10 @@
 
 #include <daemon.h>
 
-/** length of a line */
+/** maximum length of a line */
 #define MAX_LINE 1000
 
-/** a level of syslog */
+/** syslog's level of debug messages */
 #define SYSLOG_DEBUG 7
 
 typedef struct private_encsync_logger_t private_encsync_logger_t;
@@ -26,8 +26,8 @@ struct private_encsync_logger_t {
 	encsync_logger_t public;
 
 	/**
-	 * What of charon's log is passed on: normally nothing, for anybody can make
-	 * it talk, and what matters is reported as an event
+	 * Level up to which charon's log is passed on: normally nothing, because
+	 * anybody can cause log lines, and what matters is reported as an event
 	 */
 	level_t level;
 };

@@ -5,7 +5,7 @@
 #include "encsync_net.h"
 #include "convert.h"
 
-/** the interface that all our addresses are said to be on */
+/** name of the interface with all our addresses, as reported to charon */
 #define IFACE "encsync"
 
 typedef struct private_encsync_net_t private_encsync_net_t;

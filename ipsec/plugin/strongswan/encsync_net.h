@@ -3,8 +3,8 @@
  */
 
 /**
- * What charon wants to know of the network, answered from the configuration:
- * this charon lives in an empty network namespace.
+ * Answers charon's questions about the network from the configuration, because
+ * charon runs in an empty network namespace.
  */
 
 #ifndef ENCSYNC_NET_H_

@@ -47,17 +47,17 @@ struct private_encsync_plugin_t {
 	encsync_backend_t *backend;
 
 	/**
-	 * What keeps them up
+	 * Keeps the peers up
 	 */
 	encsync_keeper_t *keeper;
 
 	/**
-	 * What reports on them
+	 * Reports on the peers
 	 */
 	encsync_listener_t *listener;
 
 	/**
-	 * What passes charon's log on
+	 * Passes charon's log on
 	 */
 	encsync_logger_t *logger;
 };
@@ -136,7 +136,7 @@ static void ping(uint32_t cookie)
 
 	data = malloc_thing(uint32_t);
 	*data = cookie;
-	/* not answered here: that worker threads get to it is what is asked */
+	/* answered by a worker thread: the ping tests whether these still run */
 	lib->processor->queue_job(lib->processor, (job_t*)
 				callback_job_create(pong, data, free,
 									(callback_job_cancel_t)return_false));
@@ -144,12 +144,12 @@ static void ping(uint32_t cookie)
 
 static void stop(void)
 {
-	/* charon deletes its SAs on its way out */
+	/* charon deletes its SAs when it exits */
 	kill(getpid(), SIGTERM);
 }
 
 /**
- * Set up, or take down, what works on charon's own parts
+ * Create, or destroy, the parts that use objects of charon
  */
 static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 				   bool reg, void *data)
@@ -228,7 +228,7 @@ METHOD(plugin_t, destroy, void,
 }
 
 /**
- * Create the plugin: what charon calls
+ * Create the plugin; called by charon
  */
 __attribute__((visibility("default"))) plugin_t *encsync_plugin_create()
 {

@@ -3,9 +3,9 @@
  */
 
 /**
- * The plugin that makes charon encsyncd's IKE daemon: it gets its peers and
- * keys from there, sends and receives its datagrams through it, and hands its
- * SAs to it. It does nothing but IKEv2.
+ * The plugin that makes charon the IKE daemon of encsyncd: it receives its peers
+ * and keys from encsyncd, exchanges IKE datagrams through it, and reports its
+ * SAs to it. It implements nothing but IKEv2.
  */
 
 #ifndef ENCSYNC_PLUGIN_H_

@@ -14,7 +14,7 @@
 #include <daemon.h>
 #include <threading/thread.h>
 
-/** as in receiver.c and sender.c: what tells IKE from ESP on port 4500 */
+/** as in receiver.c and sender.c: distinguishes IKE from ESP on port 4500 */
 #define NON_ESP_MARKER_LEN 4
 
 typedef struct private_encsync_socket_t private_encsync_socket_t;
@@ -35,14 +35,14 @@ struct private_encsync_socket_t {
 	int fd;
 
 	/**
-	 * TRUE once encsyncd was told that we are there
+	 * TRUE once the hello was sent to encsyncd
 	 */
 	bool greeted;
 };
 
 /**
- * charon adds and expects a marker if neither port is 500; encsyncd does that
- * where the real ports are known.
+ * charon adds and expects a marker if neither port is 500. encsyncd adds it on
+ * the wire, because only encsyncd knows the real ports.
  */
 static bool has_marker(host_t *src, host_t *dst)
 {
@@ -65,7 +65,7 @@ METHOD(socket_t, receive, status_t,
 	int ready;
 
 	if (!this->greeted)
-	{	/* not before: now the threads run */
+	{	/* not before this call: now the threads run */
 		this->greeted = TRUE;
 		encsync_core_hello(VERSION_STRONGSWAN);
 	}
@@ -83,7 +83,7 @@ METHOD(socket_t, receive, status_t,
 			case ENCSYNC_NOTHING:
 				continue;
 			case ENCSYNC_CLOSED:
-				/* nobody is left to work for */
+				/* encsyncd has ended */
 				kill(getpid(), SIGTERM);
 				return NOT_SUPPORTED;
 			case ENCSYNC_DATAGRAM:

@@ -15,7 +15,7 @@ typedef struct encsync_socket_t encsync_socket_t;
 
 /**
  * Socket implementation on the channel. Its receiving thread also carries out
- * the orders that arrive in between.
+ * the orders that arrive between datagrams.
  */
 struct encsync_socket_t {
 

@@ -9,9 +9,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A peer that does not answer is asked again after at most this long.
+// A peer that does not answer is initiated to again after at most this long.
 constexpr auto kLongestPause = 3s;
-// An IKE_SA that got no CHILD_SA is given this long before a CHILD_SA is asked for.
+// An IKE_SA without a CHILD_SA is given this long before a CHILD_SA is requested.
 constexpr auto kChildless = 3s;
 constexpr auto kRepeat = 60s;
 constexpr auto kTrusted = ike::CredentialKind::trusted;
@@ -23,8 +23,8 @@ bool same_address(const net::Address& a, const encsync_address_t& b) {
 
 } // namespace
 
-// If both ends of a conn initiated at once, there would be two of each SA. So the one whose id
-// sorts first goes first, and the other only if nothing has come of that.
+// If both ends of a conn initiated at once, there would be two of each SA. So the end whose id
+// sorts first initiates at once, and the other only if there are no SAs after a while.
 Clock::duration Peers::head_start(const channel::Peer& peer) {
     return peer.leftid <= peer.rightid ? 0s : 2s;
 }
@@ -98,7 +98,6 @@ bool Peers::goes_first(PeerId id) const {
 void Peers::renewed(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->renewals++;
-        e->closing = 0;
         e->unanswered = false;
     }
 }
@@ -110,29 +109,21 @@ std::uint32_t Peers::renewals(PeerId id) const {
 void Peers::up(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->up = true;
-        e->closing = 0;
         e->unanswered = false;
         e->attempts = 0;
-        told_[id] = {};
+        reports_[id] = {};
     }
 }
 
-End Peers::down(PeerId id, Clock::time_point now) {
+bool Peers::down(PeerId id, Clock::time_point now) {
     PeerEntry* e = entry(id);
     if (!e)
-        return End::ours;
+        return false;
     e->up = false;
     e->attempts = 0;
     e->childless = {};
     e->next = now + head_start(e->config);
-    const bool closed = std::exchange(e->closing, 0U) != 0;
-    const bool unanswered = std::exchange(e->unanswered, false);
-    return closed ? End::closed_by_peer : unanswered ? End::unanswered : End::ours;
-}
-
-void Peers::closed_by_peer(PeerId id) {
-    if (PeerEntry* e = entry(id))
-        e->closing++;
+    return std::exchange(e->unanswered, false);
 }
 
 void Peers::unanswered(PeerId id) {
@@ -141,10 +132,8 @@ void Peers::unanswered(PeerId id) {
 }
 
 void Peers::still_up(PeerId id) {
-    if (PeerEntry* e = entry(id)) {
-        e->closing -= e->closing != 0 ? 1 : 0;
+    if (PeerEntry* e = entry(id))
         e->unanswered = false;
-    }
 }
 
 bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point now) {
@@ -169,15 +158,15 @@ bool Peers::due(PeerId id, bool connecting, bool established, Clock::time_point 
     return true;
 }
 
-bool Peers::worth_telling(const channel::PeerEvent& event, Clock::time_point now) {
-    Told& told = told_[std::min<std::size_t>(event.peer, kMaxPeers)];
-    if (told.kind == event.kind && told.text == event.text && now - told.at < kRepeat)
+bool Peers::worth_reporting(const channel::PeerEvent& event, Clock::time_point now) {
+    LastReport& last = reports_[std::min<std::size_t>(event.peer, kMaxPeers)];
+    if (last.kind == event.kind && last.text == event.text && now - last.at < kRepeat)
         return false;
     // A retry between two failures of the same kind is not reported.
-    if (event.kind == channel::PeerEventKind::connecting && told.at != Clock::time_point{} &&
-        now - told.at < kRepeat)
+    if (event.kind == channel::PeerEventKind::connecting && last.at != Clock::time_point{} &&
+        now - last.at < kRepeat)
         return false;
-    told = {event.kind, event.text, now};
+    last = {event.kind, event.text, now};
     return true;
 }
 

@@ -17,8 +17,8 @@ using Clock = std::chrono::steady_clock;
 
 struct PeerChange {
     std::string old_name;   // empty: the peer is new
-    bool restart = false;   // its SAs are to be closed
-    bool withdrawn = false; // a key of it is no longer trusted
+    bool restart = false;   // its SAs must be closed
+    bool withdrawn = false; // one of its keys is no longer trusted
 };
 
 // The state of one peer. (Not nested: clang 14 refuses an optional of a nested aggregate.)
@@ -26,17 +26,14 @@ struct PeerEntry {
     channel::Peer config;
     bool removed = false;
     bool up = false;
-    unsigned closing = 0; // SAs that the peer has said it closes, and that are not gone yet
     bool unanswered = false;
-    std::uint32_t renewals = 0;    // outbound SAs put to use so far
+    std::uint32_t renewals = 0;    // outbound SAs taken into use so far
     unsigned attempts = 0;         // since it was last up
-    Clock::time_point next{};      // attempt, not before
-    Clock::time_point childless{}; // an IKE_SA without CHILD_SA since
+    Clock::time_point next{};      // earliest time of the next attempt
+    Clock::time_point childless{}; // since when an IKE_SA has no CHILD_SA
 };
-// Why a peer is down.
-enum class End { ours, closed_by_peer, unanswered };
 // The last report about it.
-struct Told {
+struct LastReport {
     channel::PeerEventKind kind{};
     std::string text;
     Clock::time_point at{};
@@ -53,30 +50,28 @@ class Peers {
     PeerId by_name(std::string_view name) const;
     PeerId by_address(const encsync_address_t& right) const;
 
-    // Of two ends that do the same, this one goes first; the other waits whether it still has to.
+    // Whether this end goes first where both ends may do the same; the other one waits.
     bool goes_first(PeerId id) const;
     void renewed(PeerId id);
     std::uint32_t renewals(PeerId id) const;
 
     // Outbound SAs were added or removed: updates whether the peer is up.
     void up(PeerId id);
-    // Returns which end caused it.
-    End down(PeerId id, Clock::time_point now);
-    // The peer closes an SA, or does not answer: reported only if the peer then goes down.
-    void closed_by_peer(PeerId id);
-    void unanswered(PeerId id);
+    // Returns true if the reason is that the peer did not answer.
+    bool down(PeerId id, Clock::time_point now);
+    void unanswered(PeerId id); // reported only if the peer then goes down
     void still_up(PeerId id); // an SA is gone, and was not the last
 
     bool due(PeerId id, bool connecting, bool established, Clock::time_point now);
     // Whether to report it.
-    bool worth_telling(const channel::PeerEvent& event, Clock::time_point now);
+    bool worth_reporting(const channel::PeerEvent& event, Clock::time_point now);
 
   private:
     PeerEntry* entry(PeerId id);
     static Clock::duration head_start(const channel::Peer& peer);
 
     std::array<std::optional<PeerEntry>, kMaxPeers> entries_;
-    std::array<Told, kMaxPeers + 1> told_; // the last is for peers we don't know
+    std::array<LastReport, kMaxPeers + 1> reports_; // the last is for peers we don't know
 };
 
 } // namespace encsync::plugin

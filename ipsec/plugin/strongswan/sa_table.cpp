@@ -32,7 +32,7 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
     const bool first = is_outbound(sa) && in_use(sa.params.peer) == 0;
     sa.hold_for = 0;
     reports.emplace_back(sa.params);
-    explicit_bzero(sa.params.keymat.data(), sa.params.keymat.size());
+    sa.params.keymat = {};
     if (!is_outbound(sa))
         return;
     channel::PeerEvent event;
@@ -65,6 +65,13 @@ std::vector<Report> SaTable::release(std::uint32_t ike_unique_id, Peers& peers) 
     return reports;
 }
 
+std::vector<Report> SaTable::closed_by_peer(PeerId peer, std::uint32_t spi, Peers& peers) {
+    for (Sa& sa : sas_)
+        if (is_outbound(sa) && sa.params.peer == peer && sa.params.spi == spi)
+            sa.closed_by_peer = true;
+    return take_over(peer, peers);
+}
+
 std::vector<Report> SaTable::take_over(PeerId peer, Peers& peers) {
     std::vector<Report> reports;
     const auto next = std::find_if(sas_.begin(), sas_.end(), [&](const Sa& sa) {
@@ -82,18 +89,18 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
                std::memcmp(sa.dst.bytes, dst.bytes, dst.ipv6 ? 16 : 4) == 0;
     });
     if (found == sas_.end()) {
-        reserved_.erase(spi); // it was asked for and never became an SA
+        reserved_.erase(spi); // it was reserved and never became an SA
         return reports;
     }
     if (is_outbound(*found) && found->hold_for == 0 && in_use(found->params.peer) == 1)
         reports = take_over(found->params.peer, peers);
     const esp::SaParams sa = found->params;
-    const bool used = found->hold_for == 0;
+    const bool used = found->hold_for == 0, closed = found->closed_by_peer;
     if (!is_outbound(*found))
         reserved_.erase(spi);
     sas_.erase(found);
     if (!used)
-        return reports; // encsyncd never heard of it
+        return reports; // it was never reported to encsyncd
 
     // The reason is reported before the event.
     if (sa.direction == esp::Direction::outbound && in_use(sa.peer) > 0) {
@@ -101,17 +108,13 @@ std::vector<Report> SaTable::remove(std::uint32_t spi, const encsync_address_t& 
     } else if (sa.direction == esp::Direction::outbound) {
         channel::PeerEvent event;
         event.peer = sa.peer;
-        switch (peers.down(sa.peer, Clock::now())) {
-        case End::closed_by_peer:
+        const bool unanswered = peers.down(sa.peer, Clock::now());
+        if (closed) {
             event.kind = channel::PeerEventKind::peer_deleted;
             reports.emplace_back(event);
             event.text = "the peer closed its SAs";
-            break;
-        case End::unanswered:
+        } else if (unanswered) {
             event.text = "it does not answer (dead peer detection)";
-            break;
-        case End::ours:
-            break;
         }
         event.kind = channel::PeerEventKind::down;
         reports.emplace_back(std::move(event));

@@ -18,14 +18,10 @@ namespace encsync::plugin {
 using Report = std::variant<channel::AddSa, channel::DeleteSa, channel::PeerEvent>;
 
 struct Sa {
-    Sa() = default;
-    Sa(const Sa&) = default;
-    Sa& operator=(const Sa&) = default;
-    ~Sa() { explicit_bzero(params.keymat.data(), params.keymat.size()); }
-
     esp::SaParams params; // keymat only while held back
     encsync_address_t dst{};
     std::uint32_t hold_for = 0; // an outbound SA waits for this IKE_SA; 0: in use
+    bool closed_by_peer = false; // an outbound SA: the peer has sent a DELETE for it
     std::string ike_spi_i, ike_spi_r;
     std::vector<channel::Ed25519Public> peer_key; // as PeerEvent::key
 };
@@ -39,12 +35,14 @@ class SaTable {
     std::vector<Report> add(const Sa& sa, Peers& peers);
     // The peer has shown that it has the SAs made with this IKE_SA.
     std::vector<Report> release(std::uint32_t ike_unique_id, Peers& peers);
-    // The peer closes an old SA, as it does as soon as it has the next one (make before break).
-    // That is as good as an answer, and sending must not pause.
-    std::vector<Report> take_over(PeerId peer, Peers& peers);
+    // The peer deletes this outbound SA, as it does as soon as it has the next one (make before
+    // break). So the DELETE shows that the peer has it, and sending must not pause. If it is the
+    // last one, its removal is reported as closed by the peer.
+    std::vector<Report> closed_by_peer(PeerId peer, std::uint32_t spi, Peers& peers);
     std::vector<Report> remove(std::uint32_t spi, const encsync_address_t& dst, Peers& peers);
 
   private:
+    std::vector<Report> take_over(PeerId peer, Peers& peers);
     std::size_t in_use(PeerId peer) const; // outbound
     void put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports);
 

@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: ISC Private to this folder: pfsync version 5 as in all dialects of
-// FreeBSD (and so pfSense and OPNsense). Source: FreeBSD sys/net/if_pfsync.h, pfvar.h and
-// sys/netpfil/pf/if_pfsync.c. All fields big-endian; full states are not a multiple of 4 long.
+// SPDX-License-Identifier: ISC
+// Private to this folder: pfsync version 5 as in all dialects of FreeBSD (and so pfSense and
+// OPNsense). Source: FreeBSD sys/net/if_pfsync.h, pfvar.h and sys/netpfil/pf/if_pfsync.c. All
+// fields big-endian; full states are not a multiple of 4 long.
 //
-// A full state comes in several sizes, each with its own action numbers. ifconfig's `version`
+// There are several sizes of full states, each with its own action numbers. ifconfig's `version`
 // selects what a FreeBSD sends; it reads all that its release knows. The header version is 5 in all
 // of them. There is no message length: an unknown action ends the packet.
 #pragma once
@@ -74,7 +75,7 @@ inline constexpr Field kTdb[] = {
     {"sproto", tdb::sproto, FieldKind::u8}, {"updates", tdb::updates, FieldKind::u8},
 };
 
-// Besides those with a full state.
+// Messages without a full state.
 inline constexpr std::array kSmallMessages{
     Message{0, "CLR", Kind::clear, kClrSize, kClr},
     Message{2, "INS_ACK", Kind::insert_ack, kIdSize, kId},
@@ -95,7 +96,7 @@ constexpr auto with_small(const std::array<Message, N>& full) {
     return all;
 }
 
-// What the layouts have in common, as FreeBSD has it since 14.
+// What the layouts have in common, as in FreeBSD since 14.
 inline constexpr Layout kFront{
     .id = full::id,
     .ifname = full::ifname,
@@ -123,7 +124,7 @@ inline constexpr Layout kFront{
     .dccp = Numbering::seen,
 };
 
-// A dialect adds its name and its releases.
+// A dialect adds its name and the releases that use it.
 template<const Layout& L>
 constexpr DialectTraits traits_with(std::span<const Message> messages) {
     return {

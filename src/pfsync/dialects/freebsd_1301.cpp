@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC FreeBSD 9 to 13; later releases read it, and send it if configured
-// to.
+// SPDX-License-Identifier: ISC
+// FreeBSD 9 to 13; later releases read it, and send it if configured to.
 #include "pfsync/dialects/freebsd.hpp"
 
 namespace encsync::pfsync {

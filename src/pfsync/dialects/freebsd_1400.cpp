@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: ISC FreeBSD 14, and 15 if configured to.
+// SPDX-License-Identifier: ISC
+// FreeBSD 14, and 15 if configured to.
 #include "pfsync/dialects/freebsd.hpp"
 
 namespace encsync::pfsync {

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: ISC FreeBSD 15. The wire and the stack side each have their own family
-// and protocol (af-to).
+// SPDX-License-Identifier: ISC
+// FreeBSD 15. The wire and the stack side each have their own family and protocol (af-to).
 #include "pfsync/dialects/freebsd.hpp"
 
 namespace encsync::pfsync {

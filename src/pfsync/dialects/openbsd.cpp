@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Version 6 as OpenBSD speaks it, and encsync with it.
+// Version 6 as implemented by OpenBSD, and by encsync.
 #include "pfsync/dialects/openbsd.hpp"
 
 #include "pfsync/dialect.hpp"

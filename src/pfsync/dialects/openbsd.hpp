@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC pfsync version 6 as OpenBSD speaks it: only numbers, sizes and
-// offsets. Source: OpenBSD sys/net/if_pfsync.h r1.65 and pfvar.h r1.543. All fields big-endian.
+// SPDX-License-Identifier: ISC
+// pfsync version 6 as implemented by OpenBSD: only numbers, sizes and offsets. Source: OpenBSD
+// sys/net/if_pfsync.h r1.65 and pfvar.h r1.543. All fields big-endian.
 #pragma once
 
 #include "pfsync/common.hpp"

@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: ISC The list of pfsync dialects. Each has a file in this folder with
-// everything specific to it (traits.hpp). To add one, add its file and its name here, in
-// registry.cpp and in CMakeLists.txt.
+// SPDX-License-Identifier: ISC
+// The list of pfsync dialects. Each has a file in this folder with everything specific to it
+// (traits.hpp). To add one, add its file and its name here, in registry.cpp and in CMakeLists.txt.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: ISC The differences between dialects, as data: other code asks for a
-// trait, never for the operating system.
+// SPDX-License-Identifier: ISC
+// The differences between dialects, as data: other code asks for a trait, never for the operating
+// system.
 //
 //     if (traits(session.dialect).bulk.endtime) ...      // pfsync/dialect.hpp
 #pragma once
@@ -38,11 +39,11 @@ struct Layout {
     struct Name { // NUL-terminated within its bytes; size 0: none
         std::size_t at = 0, size = 0;
     };
-    // Of an ICMP query: its id in one port and its type in the other, or its id in both.
+    // ICMP queries have their id in one port and their type in the other, or their id in both.
     enum class Icmp : std::uint8_t { id_and_type, id_twice };
 
     std::size_t size = 0;
-    // the first fields: in the same order everywhere up to `creatorid`
+    // the first fields; everywhere in the same order up to `creatorid`
     std::size_t id = 0, ifname = 0, wire = 0, stack = 0, src = 0, dst = 0, rule = 0, anchor = 0,
                 nat_rule = 0, creation = 0, expire = 0, creatorid = 0;
     // in a key; the same everywhere, but for the family
@@ -60,10 +61,10 @@ struct Layout {
     std::uint8_t af_inet6 = 0;
     std::uint8_t timeout_max = 0; // PFTM_MAX
     Numbering sctp = Numbering::phases, dccp = Numbering::phases;
-    bool tail = false; // ours may follow (extension.hpp)
+    bool tail = false; // our tail may follow (extension.hpp)
 };
 
-// TDB, behind the SPI and the address.
+// TDB, after the SPI and the address.
 struct TdbLayout {
     std::size_t size, rpl;
     bool wide_rpl;                      // 64 bits, or 32
@@ -94,7 +95,7 @@ struct Actions {
 enum class DstStale : std::uint8_t { equal_states, since_syn_sent };
 
 struct BulkTraits {
-    std::chrono::seconds retry; // after a request that brought nothing
+    std::chrono::seconds retry; // of a request without a reply
     bool endtime;               // BUS says how many seconds it has been running; otherwise 0
     bool empty_start;           // BUS start comes before the end even if there are no states
     bool restarts;              // a request restarts the running one
@@ -103,14 +104,14 @@ struct BulkTraits {
 struct DialectTraits {
     std::string_view name;     // "freebsd-1400": the value of `wire`
     std::string_view system;   // "FreeBSD"
-    std::string_view releases; // "FreeBSD 14": releases that speak it by default
+    std::string_view releases; // releases that use it by default
     std::uint8_t version;      // of the header
     // A subheader has the length of its messages: unknown ones are skipped, and of longer ones the
     // known part is read. Otherwise parsing stops at an unknown one, and EOF ends the packet.
     bool message_lengths;
     bool ipv6; // its system receives pfsync over IPv6
 
-    std::span<const Message> messages; // that it sends, or knows as errors
+    std::span<const Message> messages; // those that it sends, or knows as errors
     Actions actions;
     Layout state;
     TdbLayout tdb;
@@ -120,11 +121,11 @@ struct DialectTraits {
     bool copies_stale_dst;
     BulkTraits bulk;
 
-    // Of `state`. See pfsync::read() and write_state().
+    // For `state`. See pfsync::read() and write_state().
     Fault (*read_state)(Bytes message, FullState& out);
     void (*write_state)(std::uint8_t* m, const state::Flow& flow, const StateOptions& options);
 
-    // It ignores our own messages and tails (extension.hpp).
+    // Its system ignores our own messages and tails (extension.hpp).
     constexpr bool extensible() const { return message_lengths; }
 };
 

@@ -25,13 +25,13 @@ using ctnetlink::Entry;
 using ctnetlink::Fault;
 using Clock = std::chrono::steady_clock;
 
-// One turn of the loop: as much as takes about a millisecond.
+// Limits of one turn of the loop, which takes about a millisecond.
 constexpr std::size_t kEventsPerCall = 64, kCallsPerTurn = 4, kDumpDatagramsPerTurn = 4;
-constexpr std::size_t kEventSize = 4096;        // the largest are some hundred bytes
+constexpr std::size_t kEventSize = 4096;        // the largest have some hundred bytes
 constexpr std::size_t kDumpSize = 65536;        // the kernel fills up to 32 KiB
 constexpr std::size_t kAnswerBuffer = 4U << 20; // the errors of a whole batch, and answers
 constexpr std::chrono::seconds kTick{5};
-constexpr int kSweepPause = 200; // times as long as the last dump took
+constexpr int kSweepPause = 200; // the pause after a dump is at least this many times its duration
 
 constexpr const char* kEventsSwitch = "/proc/sys/net/netfilter/nf_conntrack_events";
 
@@ -56,7 +56,7 @@ class NetlinkTransport final : public Transport {
                 return errno;
             const auto size = static_cast<std::size_t>(n);
             if (size > buffer_.size())
-                return ENOBUFS; // cut short is as good as lost
+                return ENOBUFS; // a truncated datagram is lost
             datagram = Bytes(buffer_).first(size);
             return 0;
         }
@@ -122,7 +122,7 @@ struct Conntrack::Impl {
     Impl(asio::io_context& io, ConntrackOptions given, netlink::Socket events_socket,
          netlink::Socket dump_socket, netlink::Socket request_socket)
         : options(std::move(given)), filter(options.filter),
-          marks_to_dump(wanted_marks(options.filter.nosync.rules())),
+          marks_to_dump(expected_marks(options.filter.nosync.rules())),
           events(std::move(events_socket)), dump(std::move(dump_socket)),
           transport(std::move(request_socket)),
           writer(transport, hints, [this](const Entry& entry) { on_answer(entry); }),
@@ -149,7 +149,7 @@ struct Conntrack::Impl {
 
     void start(Listener& to) {
         listener = &to;
-        addresses_told = filter.addresses().changes();
+        addresses_reported = filter.addresses().changes();
         expectations->start(to);
         wait_for_events();
         wait_for_dump();
@@ -173,7 +173,7 @@ struct Conntrack::Impl {
     void wait_for_addresses() {
         when_readable(addresses_ready, [](Impl& i) {
             i.addresses->on_readable();
-            i.tell_of_addresses();
+            i.report_addresses();
             i.wait_for_addresses();
         });
     }
@@ -213,7 +213,7 @@ struct Conntrack::Impl {
             for (std::size_t i = 0; i < static_cast<std::size_t>(n); i++) {
                 if ((buffers.headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
                     count(counters.faults, Fault::short_message);
-                    on_overrun(); // lost, like one that found no room
+                    on_overrun(); // lost, as with a full socket buffer
                     continue;
                 }
                 on_event_datagram(
@@ -223,7 +223,7 @@ struct Conntrack::Impl {
                 break;
         }
         if (asked)
-            flush(); // the questions
+            flush(); // sends the queries
         asked = false;
     }
 
@@ -268,7 +268,7 @@ struct Conntrack::Impl {
         }
         hints.set(entry.flow);
         if (!entry.has_progress || !entry.flow.seq_adjust_known) {
-            // Useless without: peers would reset the flow to its beginning.
+            // Incomplete: peers would reset the flow to its beginning. So query the whole entry.
             writer.ask(entry.flow);
             asked = true;
         } else if (entry.kind == Entry::Kind::created) {
@@ -278,7 +278,7 @@ struct Conntrack::Impl {
         }
     }
 
-    // Its mark may have been different when it was reported. That is not remembered here.
+    // The flow may have been reported earlier, with another mark. That is not remembered here.
     void withdraw(const Entry& entry) {
         if (entry.kind == Entry::Kind::destroyed) {
             hints.forget(entry.flow.key);
@@ -305,7 +305,7 @@ struct Conntrack::Impl {
             return;
         }
         dump_running = true;
-        // Not from inside the caller: it may be in the middle of something.
+        // Deferred: the caller may be in the middle of an operation.
         asio::post(io_context, [this, watch = std::weak_ptr<int>(alive)] {
             if (!watch.expired())
                 send_dump_request();
@@ -327,7 +327,7 @@ struct Conntrack::Impl {
         log::warning("conntrack dump: {}; again in a few seconds", std::strerror(error));
         dump_running = false;
         dump_failed = true;
-        marks_to_dump.reset(); // in case the kernel does not know how
+        marks_to_dump.reset(); // in case the kernel does not support it
     }
 
     void read_dump() {
@@ -389,7 +389,7 @@ struct Conntrack::Impl {
         dump_running = false;
         addresses_current = false;
         listener->on_dump_end();
-        expectations->request_dump(); // their masters are known now
+        expectations->request_dump(); // the listener knows their masters now
         if (dump_again && !dump_running)
             request_dump();
     }
@@ -402,25 +402,25 @@ struct Conntrack::Impl {
                                           : std::max(natural, flow.extras.lifetime);
     }
 
-    // The kernel reports the removal of an address before its flows: so read waiting address
-    // messages first.
+    // The kernel reports the removal of an address before its flows, so queued address messages are
+    // read first.
     bool address_left(const state::Flow& flow) {
         if (!state::has_snat(flow))
             return false;
         if (!std::exchange(addresses_current, true)) {
             addresses->on_readable();
-            // Not from inside the caller.
+            // Deferred, as in request_dump().
             asio::post(io_context, [this, watch = std::weak_ptr<int>(alive)] {
                 if (!watch.expired())
-                    tell_of_addresses();
+                    report_addresses();
             });
         }
         return filter.addresses().has_left(with_family(flow.reply.dst, flow.key.family));
     }
 
-    void tell_of_addresses() {
+    void report_addresses() {
         const std::uint64_t now = filter.addresses().changes();
-        if (std::exchange(addresses_told, now) != now)
+        if (std::exchange(addresses_reported, now) != now)
             listener->on_addresses_changed();
     }
 
@@ -432,7 +432,7 @@ struct Conntrack::Impl {
             else
                 listener->on_refused(refused.key, refused.refusal);
         });
-        expectations->flush(); // whose masters are there now
+        expectations->flush(); // after the flows, which may be their masters
     }
 
     ConntrackOptions options;
@@ -456,12 +456,12 @@ struct Conntrack::Impl {
 
     EventBuffers buffers;
     std::vector<std::uint8_t> dump_buffer = std::vector<std::uint8_t>(kDumpSize);
-    bool addresses_current = false; // as of the events at hand
-    std::uint64_t addresses_told = 0;
-    bool asked = false; // questions wait for the end of the turn
+    bool addresses_current = false; // all address messages before the current events were read
+    std::uint64_t addresses_reported = 0;
+    bool asked = false; // queries are queued until the end of the turn
     bool dump_running = false, dump_again = false, dump_failed = false;
     std::uint32_t dump_seq = 0;
-    Clock::time_point dump_began, dumped = Clock::now(); // the last one
+    Clock::time_point dump_began, dumped = Clock::now(); // of the last one
     Clock::duration dump_took{};
 };
 

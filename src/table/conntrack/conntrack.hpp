@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // The kernel's conntrack as a Table, through ctnetlink.
 //
-//     auto table = Conntrack::open(io, {});          // Result: says what is missing
+//     auto table = Conntrack::open(io, {});          // Result: the error says what is missing
 //     (*table)->start(engine);                       // events from now on, and a first dump
 //     (*table)->put(flow, Lifetime::copy); (*table)->flush();
 //
@@ -19,13 +19,13 @@
 // than the defaults looks like a copy.
 //
 // Limits. A flow has no SCTP verification tags: a copy learns them from the next heartbeats, and
-// until then its packets count as invalid. A copy of a GRE flow lives on its next packet's timeout,
-// which the kernel (which keeps it inside the entry) takes as 0: GRE flows start anew after a
-// takeover, without their NAT. Helpers' state is not carried. A copy has no timeout policy: from
-// its first packet on the defaults apply. If a flow's last label is removed, it stays on copies,
-// because there is no event for that.
+// until then its packets count as invalid. The next packet of a GRE flow sets a copy's
+// timeout to a value that the kernel stores in the entry, and that is 0 there: GRE flows start
+// again after a takeover, without their NAT. Private data of helpers is not copied. A copy has no
+// timeout policy: from its first packet on the defaults apply. If a flow's last label is removed,
+// it stays on copies, because there is no event for that.
 //
-// open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if it may, so that entries
+// open() sets net.netfilter.nf_conntrack_events to 1 in its namespace if permitted, so that entries
 // made while no daemon listens raise events later; 0 that cannot be changed is an error.
 //
 // nosync. A rule without a mark applies for a flow's whole life: a matching flow is never reported,
@@ -60,12 +60,12 @@ struct ConntrackOptions {
     // off, or whose events a rule has limited (ct event set). Less often if dumps take long: they
     // may take at most half a percent of the time.
     std::chrono::seconds sweep{60};
-    bool filter_in_kernel = true; // false: echoes and nosync only in our code (tests)
+    bool filter_in_kernel = true; // false: echoes and nosync are filtered here only (tests)
 };
 
 struct ConntrackCounters {
-    std::uint64_t events = 0;            // taken, own echoes not among them
-    std::uint64_t own_echoes = 0;        // that came past the socket filter
+    std::uint64_t events = 0;            // processed, without own echoes
+    std::uint64_t own_echoes = 0;        // that passed the socket filter
     std::uint64_t removed_by_others = 0; // flows that another program has deleted
     std::uint64_t overruns = 0;          // events were lost; a dump follows
     std::uint64_t dumps = 0, dump_entries = 0, dump_failures = 0;

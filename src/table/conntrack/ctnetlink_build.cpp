@@ -75,11 +75,11 @@ void put_range(Writer& w, int type, const Address& address, const std::uint16_t*
     w.end(nest);
 }
 
-// Destination first in the message as in the kernel's work, so that both see the same order.
+// Destination first, both in the message and in the kernel, so that both use the same order.
 void put_nat(Writer& w, const Flow& flow) {
     const bool icmp = net::is_icmp(flow.key.proto);
     const bool ports = net::has_ports_or_keys(flow.key.proto);
-    // Source NAT of a ping translates its id, which both directions carry in the same place.
+    // Source NAT of a ping translates its id, which is in the same field in both directions.
     const std::uint16_t* src_port = icmp ? &flow.reply.sport : ports ? &flow.reply.dport : nullptr;
     const std::uint16_t* dst_port = ports ? &flow.reply.sport : nullptr;
     put_range(w, CTA_NAT_DST, flow.reply.src, dst_port, flow.key.family);
@@ -115,8 +115,8 @@ void put_protoinfo(Writer& w, const Flow& flow, Request request) {
                (request == Request::create ||
                 std::ranges::find(flow.extras.verification_tags, 0U) ==
                     flow.extras.verification_tags.end())) {
-        // The kernel wants both verification tags with a state. A new entry learns one of 0 from
-        // the next heartbeat of that side; in an update it would wipe what has been learned.
+        // The kernel requires both verification tags with a state. A new entry learns one of 0 from
+        // the next heartbeat of that side; in an update it would overwrite what has been learned.
         const std::size_t sctp = w.begin(CTA_PROTOINFO_SCTP);
         w.put_be(CTA_PROTOINFO_SCTP_STATE, sctp_conntrack(progress));
         w.put_be(CTA_PROTOINFO_SCTP_VTAG_ORIGINAL, flow.extras.verification_tags[0]);
@@ -131,7 +131,7 @@ void put_protoinfo(Writer& w, const Flow& flow, Request request) {
     w.end(nest);
 }
 
-// At creation only: the kernel lets nobody change the helper of an entry.
+// At creation only: the kernel does not change the helper of an existing entry.
 void put_help(Writer& w, const state::Name& helper) {
     const std::size_t nest = w.begin(CTA_HELP);
     w.put(CTA_HELP_NAME, helper.padded().data(), helper.text().size() + 1);
@@ -171,8 +171,8 @@ std::size_t build(MutableBytes buffer, Request request, const Flow& flow, std::u
     const int flags = NLM_F_REQUEST | (request == Request::create ? NLM_F_CREATE | NLM_F_EXCL : 0);
     Writer w(buffer, message_type(request), static_cast<std::uint16_t>(flags), seq);
     w.plain(nfgenmsg{net::system_family(flow.key.family), NFNETLINK_V0, 0});
-    // What is there is found by the zone of the direction that is asked for, however that is told.
-    // With a zone for one direction the kernel takes no other one.
+    // The kernel finds an entry by the zone of the direction that is queried, in whichever
+    // attribute. It does not accept this zone together with a zone for one direction.
     const bool one_way = request == Request::create && flow.extras.reply_zone;
     const bool by_reply = request == Request::get_by_reply;
     const std::uint16_t zone =

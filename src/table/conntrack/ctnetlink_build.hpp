@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
-// Writing requests to conntrack: what to create, change, re-arm, look up and delete.
+// Writing requests to conntrack: create, update, re-arm, query and delete entries.
 //
 //     std::size_t n = build(buffer, Request::create, flow, 600, seq);   // 0: buffer too small
 //
 // NAT. The kernel does not accept a translated reply direction; it computes it. So a flow with NAT
-// is created with its reply untranslated (the original turned round) and the translation as
+// is created with its reply untranslated (the original reversed) and the translation as
 // CTA_NAT_SRC and CTA_NAT_DST, each a range of one address and one port. Both are given even if
 // only one translates: for a missing one the kernel would choose a binding. NAT of an existing
 // entry cannot be changed.
@@ -43,7 +43,7 @@ inline constexpr std::size_t kMaxRequest = 512;
 std::size_t build(MutableBytes buffer, Request request, const state::Flow& flow,
                   std::uint32_t timeout, std::uint32_t seq);
 
-// Asks for the whole table, or for the entries with such marks.
+// Requests the whole table, or only the entries with such marks.
 std::size_t build_dump(MutableBytes buffer, std::uint32_t seq,
                        const std::optional<state::MarkMatch>& marks = {});
 

@@ -140,7 +140,7 @@ std::size_t build(MutableBytes buffer, ExpectRequest request, const Expectation&
     state::Key key = e.master;
     key.proto = e.proto;
     put_tuple(w, CTA_EXPECT_TUPLE, e.tuple, key);
-    // To make one the kernel looks for its master in the zone of the original direction.
+    // For a new one the kernel looks for its master in the zone of the original direction.
     if (const std::uint16_t zone = create ? e.master.zone : e.zone; zone != 0)
         w.put_be(CTA_EXPECT_ZONE, zone);
     if (request == ExpectRequest::remove || request == ExpectRequest::get)
@@ -152,7 +152,7 @@ std::size_t build(MutableBytes buffer, ExpectRequest request, const Expectation&
     w.put_be(CTA_EXPECT_TIMEOUT, e.timeout);
     w.put_be(CTA_EXPECT_FLAGS, std::uint32_t{e.flags});
     w.put_be(CTA_EXPECT_CLASS, std::uint32_t{e.policy_class});
-    // The class is one of the helper's. And SIP's signalling goes through the helper again.
+    // The class is one of the helper's. SIP's signalling connections use the helper again.
     if (e.policy_class != 0 || helper.text() == "sip")
         w.put(CTA_EXPECT_HELP_NAME, helper.padded().data(), helper.text().size() + 1);
     if (!e.function.empty())

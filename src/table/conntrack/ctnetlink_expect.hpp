@@ -6,7 +6,7 @@
 //     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
 //     std::size_t n = build(buffer, ExpectRequest::create, expectation, seq);
 //
-// The kernel does not tell the zone of an expectation or of its master: both read as 0.
+// The kernel does not report the zone of an expectation or of its master: both read as 0.
 #pragma once
 
 #include "state/expectation.hpp"
@@ -22,15 +22,15 @@ struct ExpectEntry {
 Fault parse(Bytes message, ExpectEntry& out);
 
 enum class ExpectRequest : std::uint8_t {
-    create, // or change the timeout of the one that is there
-    change, // of the one that is there; ENOENT without it
+    create, // or change the timeout of an existing one
+    change, // of an existing one; ENOENT if there is none
     remove,
-    get, // ENOENT without it
+    get, // ENOENT if there is none
 };
 inline constexpr std::size_t kMaxExpectRequest = 640;
 
-// Returns the size. Where the helper need not know what it is, the new flow is not told it: the
-// kernel would attach it to that flow, too.
+// Returns the size. The helper is named only where it needs the connection's class: otherwise the
+// kernel would attach it to the new flow, too.
 std::size_t build(MutableBytes buffer, ExpectRequest request, const state::Expectation& expectation,
                   const state::Name& helper, std::uint32_t seq);
 std::size_t build_expect_dump(MutableBytes buffer, std::uint32_t seq);

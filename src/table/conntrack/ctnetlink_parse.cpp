@@ -5,7 +5,7 @@
 #include "table/conntrack/netlink.hpp"
 #include "table/progress.hpp"
 
-// Before linux/in.h, which then leaves its own copy out.
+// Before linux/in.h, which then omits its own definitions.
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -149,7 +149,7 @@ Fault parse_state(Bytes nest, int attribute, std::uint8_t states, std::uint8_t& 
     return end_of(a);
 }
 
-// Whether the packets of both directions pass whatever their sequence numbers are.
+// Whether packets of both directions pass regardless of their sequence numbers.
 Fault parse_liberal(Bytes nest, bool& out) {
     bool original = false, reply = false;
     Attributes a(nest);
@@ -191,7 +191,8 @@ Fault parse_protoinfo(Bytes nest, Entry& out) {
             if (fault == Fault::none)
                 fault = parse_liberal(a.value(), out.flow.liberal);
         } else if (a.type() == CTA_PROTOINFO_SCTP) {
-            // Kernels before 6.0 have a tenth state, HEARTBEAT_ACKED: established by now.
+            // Kernels before 6.0 have a tenth state, HEARTBEAT_ACKED: the association is
+            // established.
             fault = parse_state(a.value(), CTA_PROTOINFO_SCTP_STATE, kSctpStates + 1, state, found);
             progress = state == kSctpStates
                            ? Progress{state::tcp::kEstablished, state::tcp::kEstablished}
@@ -214,7 +215,8 @@ Fault parse_protoinfo(Bytes nest, Entry& out) {
     return end_of(a);
 }
 
-// Seconds since the entry's start, for which the kernel gives the time of day in nanoseconds.
+// Seconds since the entry was created, which the kernel reports as a wall-clock time in
+// nanoseconds.
 Fault parse_age(Bytes nest, std::uint32_t& age) {
     Attributes a(nest);
     while (a.next())
@@ -229,7 +231,7 @@ Fault parse_age(Bytes nest, std::uint32_t& age) {
     return end_of(a);
 }
 
-// A name that is none of ours is as good as no helper: the flow itself is sound.
+// An unknown name is treated as no helper: the flow itself is valid.
 Fault parse_help(Bytes nest, state::Name& out) {
     Attributes a(nest);
     while (a.next())
@@ -325,7 +327,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     std::uint8_t reply_proto = 0;
     std::uint16_t zone = 0, orig_zone = 0, reply_zone = 0; // of both directions, or of one
     bool adjusts = false;
-    std::optional<std::uint32_t> told_status;
+    std::optional<std::uint32_t> reported_status;
     Attributes a(attributes);
     while (a.next()) {
         Fault fault = Fault::none;
@@ -341,7 +343,7 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
             reply = true;
             break;
         case CTA_STATUS:
-            sized = read(a.value(), told_status.emplace());
+            sized = read(a.value(), reported_status.emplace());
             break;
         case CTA_TIMEOUT:
             sized = flow.timeout_known = read(a.value(), flow.timeout);
@@ -391,24 +393,24 @@ Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out) {
     if (orig_zone != reply_zone)
         flow.extras.reply_zone = reply_zone;
 
-    const std::uint32_t status = told_status.value_or(0);
+    const std::uint32_t status = reported_status.value_or(0);
     if ((status & IPS_SEEN_REPLY) != 0)
         flow.flags |= state::kSeenReply;
     if ((status & IPS_ASSURED) != 0)
         flow.flags |= state::kAssured;
-    // Events do not tell them. An adjustment of nothing is none.
-    flow.seq_adjust_known = adjusts || (told_status && (status & IPS_SEQ_ADJUST) == 0);
+    // Events do not contain them. An adjustment by 0 is none.
+    flow.seq_adjust_known = adjusts || (reported_status && (status & IPS_SEQ_ADJUST) == 0);
     for (state::SeqAdjust& adjust : flow.extras.seq_adjust)
         if (adjust.before == 0 && adjust.after == 0)
             adjust = {};
     const bool offloaded = (status & (IPS_OFFLOAD | IPS_HW_OFFLOAD)) != 0;
     if (offloaded)
-        flow.timeout_known = false; // it is the flowtable's, and no packet's
+        flow.timeout_known = false; // set by the flowtable, not by a packet
     if (!has_states(flow.key.proto)) {
         const Progress progress = datagram_progress(flow.key.proto, flow.flags);
         flow.src_state = progress.src;
         flow.dst_state = progress.dst;
-        out.has_progress = flow.progress_known = told_status.has_value();
+        out.has_progress = flow.progress_known = reported_status.has_value();
     } else if (offloaded && !flow.progress_known) {
         out.take_for_established();
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
 // Reading conntrack's netlink messages (linux/netfilter/nfnetlink_conntrack.h): events, dumps
-// and answers to questions are all of one form.
+// and answers to queries have the same form.
 //
 //     Entry entry;
 //     if (Fault f = parse(message, entry); f != Fault::none) ... count it by to_string(f) ...
 //
 // A message is accepted completely or refused with a reason. Attributes that we do not keep
-// (counters, helpers' state, sequence adjustments) are skipped.
+// (counters, helpers' state) are skipped.
 #pragma once
 
 #include "state/flow.hpp"
@@ -38,20 +38,20 @@ struct Entry {
     Kind kind = Kind::updated; // dumps and answers: updated
     // id is not set. age is 0 if not in the message; flow's *_known mark what it contains.
     state::Flow flow;
-    std::uint32_t port = 0; // who caused it: the netlink port id, 0 = the kernel
+    std::uint32_t port = 0; // who caused it: a netlink port id, 0 = the kernel
     std::uint32_t seq = 0;
-    // The flow's progress is told, or follows: the protocol has no states, or the flow is offloaded
-    // to a flowtable, which only established flows are (flow.progress_known is false then). Updates
-    // that change something else (the mark) come without.
+    // The flow's progress is known, or will be: the protocol has no states, or the flow is
+    // offloaded to a flowtable, which only established flows are (flow.progress_known is false
+    // then). Updates that change something else (the mark) do not contain it.
     bool has_progress = false;
 
-    // A dump or an answer names the whole entry: marks and labels that it leaves out are none. If
-    // it leaves the progress out, the flow was offloaded after its status was written.
+    // A dump or an answer describes the whole entry: marks and labels that it omits are none. If it
+    // omits the progress, the flow was offloaded after its status was written.
     void name_whole();
     void take_for_established();
 };
 
-// The kernel keeps labels in words of the host's order. Turns them into bytes, low bit first, and
+// The kernel stores labels in words of host byte order. Converts them to bytes, low bit first, and
 // back.
 inline void turn_labels(state::Labels& labels) {
     if constexpr (std::endian::native == std::endian::big)
@@ -61,8 +61,8 @@ inline void turn_labels(state::Labels& labels) {
 
 // `message`: one netlink message from its header on.
 Fault parse(Bytes message, Entry& out);
-// What stands behind its headers, or in the NFQA_CT of a queued packet; of an AF_INET or AF_INET6.
-// The kind and who caused it are left as they are.
+// Reads the attributes after its headers, or in the NFQA_CT of a queued packet; the family is
+// AF_INET or AF_INET6. Does not change the kind and the port.
 Fault parse_entry(Bytes attributes, std::uint8_t system_family, Entry& out);
 
 } // namespace encsync::table::ctnetlink

@@ -7,10 +7,10 @@
 
 namespace encsync::table::ctnetlink {
 
-// `zone`: where to put the zone that is for this direction only, if there is one.
+// `zone`: set to the zone that is for this direction only, if there is one.
 Fault parse_tuple(Bytes nest, state::Family family, std::uint8_t& proto, state::Tuple& out,
                   std::uint16_t* zone = nullptr);
-// `key` says the family and the protocol. `zone`: one for this direction only; 0: none.
+// Family and protocol are those of `key`. `zone`: one for this direction only; 0: none.
 void put_tuple(netlink::Writer& w, int type, const state::Tuple& tuple, const state::Key& key,
                std::uint16_t zone = 0);
 

@@ -30,7 +30,7 @@ constexpr std::size_t kReadSize = 65536;
 constexpr std::size_t kReadsPerTurn = 64;
 constexpr std::size_t kBatch = 64; // operations
 
-// Its name in the kernel: no two have the same.
+// Identifies an expectation in the kernel: no two have the same.
 struct Id {
     state::Tuple tuple;
     state::Address mask;
@@ -53,7 +53,7 @@ struct Expectations::Impl {
     };
     struct Known {
         Expectation expectation;
-        std::uint32_t dump = 0; // in which it was last named
+        std::uint32_t dump = 0; // the last one that contained it
     };
 
     Impl(asio::io_context& io, netlink::Socket events_socket, netlink::Socket request_socket)
@@ -80,8 +80,8 @@ struct Expectations::Impl {
             if (size < 0 && errno == EINTR)
                 continue;
             if (size < 0 && errno == ENOBUFS) {
-                // Of a dump that runs nothing is lost, the kernel waits with it; and until it has
-                // ended it refuses another one, in an answer that finds no room either.
+                // A running dump loses nothing, because the kernel waits with it. Until it has
+                // ended the kernel refuses another one, in an answer that does not fit either.
                 counters.overruns++;
                 request_dump();
                 continue;
@@ -98,7 +98,7 @@ struct Expectations::Impl {
             const nlmsghdr& header = m.header();
             const bool of_dump = header.nlmsg_pid == events.port();
             if (of_dump && (!dumping || header.nlmsg_seq != dump_seq))
-                continue; // the rest of one that was given up
+                continue; // the rest of one that was abandoned
             if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
                 if (of_dump)
                     end_dump(header.nlmsg_type == NLMSG_DONE);
@@ -164,8 +164,8 @@ struct Expectations::Impl {
         const std::size_t size = ctnetlink::build(request, ExpectRequest::get, e, {}, first_seq);
         if (const int error = requests.send(Bytes(request).first(size)); error != 0)
             return false;
-        // `buffer` has the event that this is about. The answer is there when the request has been
-        // sent.
+        // `buffer` contains the event that is being processed. The answer is queued before send()
+        // returns.
         std::array<std::uint8_t, 4096> answer{};
         for (;;) {
             const ssize_t got =
@@ -213,7 +213,7 @@ struct Expectations::Impl {
                 counters.removed++;
                 continue;
             }
-            // A new one gets its helper's timeout, whatever is asked for.
+            // A new one gets its helper's timeout, whatever the request says.
             add(ExpectRequest::create, 0);
             add(ExpectRequest::change, 1);
             known[id_of(op.expectation)] = {op.expectation, dump_seq};
@@ -251,7 +251,7 @@ struct Expectations::Impl {
 
     void on_error(const Operation& op, int error) {
         if (op.remove)
-            return; // it was gone: what was wanted
+            return; // already gone, as requested
         known.erase(id_of(op.expectation));
         counters.made--;
         switch (error) {

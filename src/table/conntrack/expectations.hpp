@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: ISC The kernel's expectations: reports new and removed ones, and creates
-// and removes copies.
+// SPDX-License-Identifier: ISC
+// The kernel's expectations: reports new and removed ones, and creates and removes copies.
 //
 //     auto expectations = Expectations::open(io);    // Result
 //     (*expectations)->start(engine);                // events from now on
-//     (*expectations)->request_dump();               // all that are there, once masters are known
+//     (*expectations)->request_dump();               // all existing ones, once masters are known
 //     (*expectations)->expect(e, helper); (*expectations)->flush();
 //
 // Two sockets: events and dumps, and requests, whose events a socket filter drops. A copy needs its
@@ -26,9 +26,8 @@ namespace encsync::table {
 struct ExpectationCounters {
     std::uint64_t events = 0, dumps = 0, overruns = 0;
     std::uint64_t made = 0, removed = 0;
-    // Not made: the master is not in the table; it has no helper there; no more room
-    // (nf_conntrack_expect_max, or the helper's own limit); conflict with another one, or other
-    // errors.
+    // Not created: the master is not in the table; it has no helper there; the limit is reached
+    // (nf_conntrack_expect_max, or the helper's own); a conflict with another one, or other errors.
     std::uint64_t no_master = 0, no_helper = 0, no_room = 0, refused = 0;
     std::array<std::uint64_t, ctnetlink::kFaults> faults{};
 };
@@ -67,7 +66,7 @@ class Expectations {
     void request_dump();
     void expect(const state::Expectation& expectation, const state::Name& helper);
     void unexpect(const state::Expectation& expectation);
-    // Whether the kernel has it, of this master, in the master's zone: asked at once.
+    // Whether the kernel has it, for this master, in the master's zone. Queries the kernel.
     bool holds(const state::Expectation& expectation);
     void flush();
     const ExpectationCounters& counters() const;

@@ -49,7 +49,8 @@ std::uint64_t Hints::hash(const state::Key& key) const {
 }
 
 std::uint32_t Hints::mark(std::uint64_t key_hash, const state::Flow& flow) const {
-    // The zones are both directions' or one's: that there is one of replies tells them apart.
+    // A zone applies to both directions or to one. Whether there is a reply zone distinguishes
+    // them.
     const std::uint64_t one_way = flow.extras.reply_zone ? ~std::uint64_t{0} : 0;
     // Never 0: that is a free slot.
     return static_cast<std::uint32_t>((key_hash ^ siphash(flow.reply, seed_) ^ one_way) >> 32) | 1U;

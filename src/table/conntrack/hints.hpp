@@ -21,7 +21,7 @@ class Hints {
     void set(const state::Flow& flow);
     void forget(const state::Key& key);
     void forget_all();
-    // There, with this very reply, in the same zones.
+    // It has the flow, with this reply tuple and in the same zones.
     bool holds(const state::Flow& flow) const;
     // Short name of a key, to compare with others.
     std::uint64_t hash(const state::Key& key) const;

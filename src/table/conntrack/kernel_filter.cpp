@@ -27,8 +27,8 @@ constexpr std::uint32_t kNoPort = 0x10000;
 constexpr auto kNetlinkAttribute = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_NLATTR),
                kNestedAttribute = static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_NLATTR_NEST);
 
-// The filter's scratch memory. What a rule may ask for is found once and kept here; of addresses,
-// where they begin.
+// The filter's scratch memory. Values that rules compare are searched once and kept here; of
+// addresses, their offsets.
 enum Slot : std::uint32_t {
     kOrigSrc,
     kOrigDst,
@@ -39,18 +39,18 @@ enum Slot : std::uint32_t {
     kProto,
     kMark,
     kZone,
-    kNest,       // while looking: the attribute in which to look
-    kSourceType, // while looking: CTA_IP_V4_SRC or CTA_IP_V6_SRC
+    kNest,       // while searching: the attribute that is searched
+    kSourceType, // while searching: CTA_IP_V4_SRC or CTA_IP_V6_SRC
 };
 
-// A = where the attribute of the message is; 0: it isn't there.
+// A = the offset of the attribute in the message; 0: it has none.
 void find(Program& p, std::uint32_t type) {
     p.load(kAttributes);
     p.op(BPF_LDX | BPF_IMM, type);
     p.fetch_at(BPF_W, kNetlinkAttribute);
 }
 
-// The same within the attribute at A. Its type is `type`, or X.
+// The same for an attribute within the one at A. Its type is `type`, or X.
 void find_within(Program& p, std::optional<std::uint32_t> type) {
     if (type)
         p.op(BPF_LDX | BPF_IMM, *type);
@@ -62,7 +62,7 @@ void pass_if_missing(Program& p) {
     p.ret(kPass);
 }
 
-// ---- finding ---------------------------------------------------------------------------------
+// ---- searching -------------------------------------------------------------------------------
 
 void find_source_type(Program& p) {
     p.fetch_at(BPF_B, kFamilyByte);
@@ -126,7 +126,7 @@ void find_protocol(Program& p, bool ports) {
     }
 }
 
-// Left out of the message where it is 0.
+// The message omits it if it is 0.
 void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
     find(p, type);
     p.op(BPF_JMP | BPF_JEQ | BPF_K, 0, 2, 0);
@@ -134,7 +134,7 @@ void find_number(Program& p, std::uint32_t type, int size, Slot slot) {
     p.store(slot);
 }
 
-// Of both directions, or within the tuple of the one that it is for.
+// The zone of both directions, or of one, which is inside its tuple.
 void find_zone(Program& p) {
     find_number(p, CTA_ZONE, BPF_H, kZone);
     for (const std::uint32_t tuple : {CTA_TUPLE_ORIG, CTA_TUPLE_REPLY}) {
@@ -171,7 +171,7 @@ void find_what_is_asked_for(Program& p, std::span<const NoSyncRule> rules) {
 
 // ---- comparing -------------------------------------------------------------------------------
 
-// One of the addresses lies in the prefix.
+// One of the addresses is in the prefix.
 bool need_prefix(Program& p, const Prefix& prefix, std::initializer_list<Slot> addresses,
                  Label& otherwise) {
     p.fetch_at(BPF_B, kFamilyByte);
@@ -200,7 +200,7 @@ bool need_prefix(Program& p, const Prefix& prefix, std::initializer_list<Slot> a
 
 bool need_port(Program& p, net::PortRange range, Label& otherwise) {
     p.recall(kProto);
-    p.refuse(BPF_JEQ, IPPROTO_GRE, otherwise); // its keys come as ports
+    p.refuse(BPF_JEQ, IPPROTO_GRE, otherwise); // its keys are in the attributes of ports
     Label held, next;
     p.recall(kOrigPort);
     p.need(BPF_JGE, range.first, next);
@@ -214,13 +214,13 @@ bool need_port(Program& p, net::PortRange range, Label& otherwise) {
     return p.place(held);
 }
 
-// Drops what fits the rule. False if the rule is too long.
+// Drops what matches the rule. False if the rule is too long.
 bool add_rule(Program& p, const NoSyncRule& rule) {
     Label otherwise;
     bool short_enough = true;
     if (rule.mark) {
         p.fetch_at(BPF_H, offsetof(nlmsghdr, nlmsg_flags));
-        // The flags are the host's, and a half-word is loaded as big-endian: so turned.
+        // The flags are in host byte order, but a half-word is loaded as big-endian.
         p.need(BPF_JSET, to_big_endian(std::uint16_t{NLM_F_CREATE}), otherwise);
         p.recall(kMark);
         p.op(BPF_ALU | BPF_AND | BPF_K, rule.mark->mask);
@@ -254,7 +254,7 @@ std::vector<sock_filter> build_event_filter(std::uint32_t own_port,
     Program p;
     if (own_port != 0) {
         p.fetch_at(BPF_W, offsetof(nlmsghdr, nlmsg_pid));
-        p.op(BPF_JMP | BPF_JEQ | BPF_K, to_big_endian(own_port), 0, 1); // turned, as above
+        p.op(BPF_JMP | BPF_JEQ | BPF_K, to_big_endian(own_port), 0, 1); // host byte order, as above
         p.ret(kDrop);
     }
     find_what_is_asked_for(p, rules);
@@ -269,7 +269,7 @@ std::vector<sock_filter> build_event_filter(std::uint32_t own_port,
     return p.code();
 }
 
-std::optional<state::MarkMatch> wanted_marks(std::span<const NoSyncRule> rules) {
+std::optional<state::MarkMatch> expected_marks(std::span<const NoSyncRule> rules) {
     state::MarkMatch wanted{0, 0};
     for (const NoSyncRule& rule : rules) {
         if (!rule.mark || std::popcount(rule.mark->mask) != 1 || rule != NoSyncRule{rule.mark})

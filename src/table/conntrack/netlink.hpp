@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
-// Netlink attributes (linux/netlink.h): read without trust, written without allocation; and the
-// socket they travel through.
+// Netlink attributes (linux/netlink.h): read with all lengths checked, written without allocation;
+// and the socket for them.
 //
 //     for (Attributes a(payload); a.next();)
 //         if (a.type() == CTA_TIMEOUT) ... a.value() ...
 //
-// Both work at any alignment. Numbers of nfnetlink are big-endian, those of rtnetlink and of
-// the message headers are the host's.
+// Both work at any alignment. Numbers of nfnetlink are big-endian; those of rtnetlink and of
+// the message headers are in host byte order.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -38,7 +38,7 @@ class Messages {
   public:
     explicit Messages(Bytes datagram) : rest_(datagram) {}
 
-    // False at the end, or where a length doesn't hold; malformed() tells which.
+    // False at the end, or if a length is invalid; malformed() distinguishes the two.
     bool next() {
         if (rest_.empty())
             return false;

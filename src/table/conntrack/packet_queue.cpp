@@ -22,12 +22,12 @@ namespace {
 
 namespace asio = boost::asio;
 
-// In the kernel, beyond those that its owner holds: what comes between two turns of the loop.
+// Packets in the kernel's queue, beyond those held by our caller: enough for one turn of the loop.
 constexpr std::uint32_t kMaxLength = 1024;
 constexpr std::size_t kBuffer = 8192; // of one message: headers, attributes, the entry
 constexpr std::size_t kSocketBuffer = std::size_t{4} << 20;
-// Taken in one go, in which no time passes for those that wait: more than may wait at once, so that
-// of a flood some are over that limit, however slow the machine is.
+// Packets read in one turn, during which no waiting packet times out. More than may wait at once,
+// so that in a flood some exceed that limit, however slow the machine is.
 constexpr std::size_t kPerTurn = 256;
 constexpr int kAnswerWithin = 1000; // milliseconds; the kernel answers at once
 
@@ -127,7 +127,7 @@ struct PacketQueue::Impl {
             if (size < 0 && errno == EINTR)
                 continue;
             if (size < 0 && errno == ENOBUFS)
-                continue; // what found no room in the socket went on (FAIL_OPEN)
+                continue; // packets that did not fit were accepted (FAIL_OPEN)
             if (size <= 0)
                 return;
             netlink::Messages m(Bytes(buffer).first(static_cast<std::size_t>(size)));
@@ -138,7 +138,7 @@ struct PacketQueue::Impl {
 
     void on_message(std::uint16_t type, Bytes payload) {
         if (type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
-            return; // errors of verdicts: the packet has gone already
+            return; // errors of verdicts: the packet is already gone
         if (payload.size() < sizeof(nfgenmsg)) {
             counters.unreadable++;
             return;
@@ -167,7 +167,7 @@ struct PacketQueue::Impl {
         const auto fault = ctnetlink::parse_entry(entry, family, parsed);
         if (fault != ctnetlink::Fault::none)
             counters.faults[static_cast<std::size_t>(fault)]++;
-        // Before an entry is confirmed the kernel counts its timeout from another beginning.
+        // The kernel's timeout of an unconfirmed entry has another meaning.
         parsed.flow.timeout_known = false;
         on_packet(id,
                   fault == ctnetlink::Fault::none && parsed.has_progress ? &parsed.flow : nullptr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Packets that a rule of the firewall hands over and that wait for a verdict (NFQUEUE,
-// linux/netfilter/nfnetlink_queue.h), each with the conntrack entry that it is about to begin.
+// Packets that a rule of the firewall queues for a verdict (NFQUEUE,
+// linux/netfilter/nfnetlink_queue.h), each with the conntrack entry that it will create.
 //
 //     auto queue = PacketQueue::open(io, 240);          // Result: says what is missing
 //     (*queue)->start([&](std::uint32_t id, const state::Flow* flow) { ... accept(id) ... });
@@ -43,8 +43,8 @@ inline constexpr std::array kPacketQueueCounters = {
 
 class PacketQueue {
   public:
-    // flow: the entry as it will be once the packet has left; none if there is none, or none that
-    // can be read. Its timeout is not known yet, and 0.
+    // flow: the entry as it will be once the packet has been sent; null if there is none, or if it
+    // cannot be read. Its timeout is not known yet, and 0.
     using OnPacket = std::function<void(std::uint32_t id, const state::Flow* flow)>;
 
     static Result<std::unique_ptr<PacketQueue>> open(boost::asio::io_context& io,

@@ -63,7 +63,7 @@ bool apply_link(const netlink::Messages& m, LocalAddresses& addresses) {
     if (payload.size() < sizeof(ifinfomsg))
         return false;
     const auto header = netlink::load<ifinfomsg>(payload.data());
-    if (header.ifi_family == AF_UNSPEC) // not of a bridge's port
+    if (header.ifi_family == AF_UNSPEC) // AF_BRIDGE: about a bridge's port
         addresses.interface_up(static_cast<std::uint32_t>(header.ifi_index),
                                (header.ifi_flags & IFF_UP) != 0);
     return true;
@@ -88,7 +88,7 @@ Result<AddressMonitor> AddressMonitor::open(LocalAddresses& addresses) {
     if (!events)
         return events.error();
     events->set_receive_buffer(1 << 20);
-    // The groups first, so that no change falls between the two.
+    // Joins the groups before reading all addresses, so that no change is missed.
     for (const int group : {RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK})
         if (auto joined = events->join(group); !joined)
             return joined.error();

@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: ISC Follows this machine's addresses (rtnetlink(7)), so that the filter
-// always knows which flows are the firewall's own; a VRRP takeover moves addresses. The kernel
-// reports the removal of an address before it deletes the masqueraded flows of that address
-// (nf_nat_masquerade.c).
+// SPDX-License-Identifier: ISC
+// Follows this machine's addresses (rtnetlink(7)), so that the filter always knows which flows are
+// the firewall's own; a VRRP takeover moves addresses. The kernel reports the removal of an address
+// before it deletes the masqueraded flows of that address (nf_nat_masquerade.c).
 #pragma once
 
 #include "table/conntrack/netlink.hpp"

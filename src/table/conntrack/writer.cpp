@@ -16,15 +16,14 @@ namespace encsync::table {
 
 namespace {
 
-// The kernel works a batch off while the loop waits: 256 requests take it about half a
-// millisecond.
+// The kernel processes a batch while the loop waits: 256 requests take about half a millisecond.
 constexpr std::size_t kBatch = 256;
-// Where the answers to a batch were lost it is sent again in pieces whose answers surely fit.
+// If the answers to a batch were lost it is sent again in pieces whose answers certainly fit.
 constexpr std::size_t kSmallBatch = 16;
-// The longest way of one operation: rearm, create, without its helper, look, look by reply, the
-// last three again, replace, without labels, and once more from lost answers.
+// The longest sequence for one operation: rearm, create, without its helper, look, look by reply,
+// the last three again, replace, without labels, and once more because of lost answers.
 constexpr int kMaxRounds = 12;
-constexpr std::size_t kMaxMissing = 100; // names that the log tells of
+constexpr std::size_t kMaxMissing = 100; // names that are logged
 
 // Which no update can change.
 bool same_reply(const state::Flow& a, const state::Flow& b) {
@@ -86,7 +85,7 @@ void Writer::add(const state::Flow& flow, std::uint32_t timeout, Step step) {
 
 void Writer::flush(const std::function<void(const Refused&)>& tell) {
     if (working_)
-        return; // called out of an answer or a refusal: that one waits for the next flush
+        return; // called from an answer or a refusal: wait for the next flush
     if (!pending_.empty())
         work();
     if (refusals_.empty())
@@ -129,8 +128,8 @@ std::size_t Writer::send_batch(const std::vector<std::uint32_t>& round, std::siz
     const int error = transport_.send(Bytes(buffer_).first(used_));
     if (error == 0)
         read_answers();
-    // A batch that didn't fit into the socket, or whose answers didn't, goes again in small
-    // pieces. Every request may be carried out twice without harm.
+    // A batch that did not fit into the socket, or whose answers did not, is sent again in small
+    // pieces. Every request can be repeated without harm.
     const bool repeat = lost_ || error == ENOBUFS || error == ENOMEM || error == EMSGSIZE;
     if (repeat) {
         counters_.lost_answers++;
@@ -198,7 +197,7 @@ void Writer::read_answers() {
         for (netlink::Messages m(datagram); m.next();) {
             const std::uint32_t at = m.header().nlmsg_seq - first_seq_;
             if (at >= sent_.size())
-                continue; // an answer to nothing we asked in this batch
+                continue; // not an answer to a request of this batch
             if (m.header().nlmsg_type == NLMSG_ERROR) {
                 const Bytes payload = m.payload();
                 const int code =
@@ -244,7 +243,7 @@ void Writer::on_error(std::uint32_t operation, int error) {
         break;
     case Step::look_by_reply:
         if (gone && !std::exchange(work_[operation].free, true))
-            return again(operation, Step::create); // it went meanwhile
+            return again(operation, Step::create); // it was removed meanwhile
         return refuse(operation, gone ? Refusal::clash : refusal_of(error), error);
     case Step::relax:
     case Step::remove:
@@ -263,14 +262,14 @@ void Writer::on_error(std::uint32_t operation, int error) {
     refuse(operation, refusal_of(error), error);
 }
 
-// If this kernel lacks a feature of the flow, it is created without it.
+// If this kernel lacks a feature of the flow, it is created without that.
 bool Writer::without_extras(std::uint32_t operation, int error) {
     Operation& op = work_[operation];
     state::Extras& extras = op.flow.extras;
     const bool creates = op.step == Step::create || op.step == Step::replace;
     const bool updates = op.step == Step::update || op.step == Step::update_progress;
     if (creates && !extras.helper.empty() && (error == EOPNOTSUPP || error == EAGAIN)) {
-        // EAGAIN: its module has been loaded by now.
+        // EAGAIN: the kernel has loaded the helper's module meanwhile.
         if (error == EOPNOTSUPP) {
             if (missing_helpers_.size() < kMaxMissing &&
                 missing_helpers_.insert(extras.helper).second)
@@ -327,7 +326,7 @@ void Writer::refuse(std::uint32_t operation, Refusal refusal, int error,
     outcome_[operation] = Outcome::settled;
     const Operation& op = work_[operation];
     if (op.step == Step::ask)
-        return; // nobody waits for it
+        return; // the caller expects no refusal
     hints_.forget(op.flow.key);
     counters_.refused[static_cast<std::size_t>(refusal)]++;
     refusals_.push_back(

@@ -1,21 +1,21 @@
-// SPDX-License-Identifier: ISC Performs operations in the kernel, many per system call, and handles
-// errors.
+// SPDX-License-Identifier: ISC
+// Performs operations in the kernel, many per system call, and handles errors.
 //
 //     writer.put(flow, 600);
-//     writer.flush();               // one sendmsg a batch; refusals are told from in here
+//     writer.flush();               // one sendmsg a batch; reports refusals
 //
-// Requests ask for no acknowledgement: the kernel works a batch off before sendmsg returns, and
+// Requests ask for no acknowledgement: the kernel processes a batch before sendmsg returns, and
 // only errors come back. What an error means depends on the request, so the operations of a
 // batch are kept until its errors are read:
 //
-//     put      known to be there:  update -> ENOENT: create
+//     put      known to exist:     update -> ENOENT: create
 //                                         -> EBUSY: update without status
-//              otherwise:          create -> EEXIST: look at what is there
+//              otherwise:          create -> EEXIST: query the existing entry
 //                                              same NAT: update; other NAT: delete and create
-//                                              none of that original tuple: look by the reply
+//                                              none with that original tuple: query by the reply
 //                                                  none: create once more
 //                                                  another: refused as a clash with that
-//     a helper that is not here:   the same without it; likewise labels that nothing here uses
+//     a helper that is missing:    the same without it; likewise labels that nothing here uses
 //     refresh                      rearm  -> ENOENT: create
 //     relax                        ENOENT: ignored
 //     remove                       ENOENT is success
@@ -54,8 +54,8 @@ class Transport {
 struct WriterCounters {
     std::uint64_t created = 0, updated = 0, refreshed = 0, relaxed = 0, deleted = 0;
     std::uint64_t replaced = 0; // deleted and created, as NAT cannot be changed
-    std::uint64_t without_helper = 0, without_labels = 0; // created or updated all the same
-    std::uint64_t lost_answers = 0; // batches done again, as some of their errors were lost
+    std::uint64_t without_helper = 0, without_labels = 0; // created or updated without them
+    std::uint64_t lost_answers = 0; // batches repeated, as some of their errors were lost
     std::array<std::uint64_t, kRefusals> refused{};
     std::array<std::uint64_t, ctnetlink::kFaults> faults{}; // answers that could not be read
 };
@@ -93,7 +93,7 @@ class Writer {
         Refusal refusal;
         std::optional<state::Flow> holder; // of a clash: the conflicting entry
     };
-    // Answers to ask(), whole and unfiltered.
+    // Answers to ask(), complete and not filtered.
     using Answer = std::function<void(const ctnetlink::Entry&)>;
 
     Writer(Transport& transport, Hints& hints, Answer answer);
@@ -102,7 +102,7 @@ class Writer {
     void refresh(const state::Flow& flow, std::uint32_t timeout);
     void relax(const state::Flow& flow);
     void remove(const state::Flow& flow);
-    // Asks for the whole entry of this key.
+    // Queries the whole entry of this key.
     void ask(const state::Flow& flow);
 
     // Performs queued operations, then reports the refused ones. Operations queued meanwhile wait
@@ -132,7 +132,7 @@ class Writer {
         std::uint64_t hash = 0; // of its key
         std::uint32_t timeout = 0;
         Step step = Step::create;
-        bool free = false; // nothing had its reply tuple, when last looked
+        bool free = false; // no entry had its reply tuple at the last query
     };
     enum class Outcome : std::uint8_t { done, again, settled };
     struct Sent {                    // by sequence number - first_seq_
@@ -171,7 +171,7 @@ class Writer {
     bool lost_ = false;
     bool working_ = false;
     std::int64_t last_logged_ = 0;          // seconds
-    std::set<state::Name> missing_helpers_; // of which the log has told
+    std::set<state::Name> missing_helpers_; // that were logged
 };
 
 } // namespace encsync::table

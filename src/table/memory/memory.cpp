@@ -52,7 +52,7 @@ void Memory::remove(const state::Flow& flow) {
 
 void Memory::flush() {
     if (std::exchange(telling_, true))
-        return; // called out of a refusal: what it asked for waits for the next flush
+        return; // called from a refusal: its requests wait for the next flush
     for (const auto& [key, refusal, holder] : std::exchange(refusals_, {})) {
         const auto other = holder ? find(*holder) : std::nullopt;
         if (other)
@@ -93,7 +93,7 @@ void Memory::write(const state::Flow& flow, Lifetime lifetime) {
     // Status bits can be set and never cleared.
     const auto sticky =
         static_cast<std::uint8_t>(at->second.flow.flags & (state::kSeenReply | state::kAssured));
-    const state::StateId no_id; // the kernel keeps none
+    const state::StateId no_id; // the kernel stores none
     at->second.flow = flow;
     at->second.flow.id = no_id;
     at->second.flow.liberal = true;
@@ -101,7 +101,7 @@ void Memory::write(const state::Flow& flow, Lifetime lifetime) {
     arm(at, now_ + natural_timeout(flow) + (lifetime == Lifetime::copy ? kCopyExtra : 0));
 }
 
-// ---- the world outside ---------------------------------------------------------------------
+// ---- simulated traffic and failures --------------------------------------------------------
 
 bool Memory::packet(const state::Flow& flow) {
     auto at = entries_.find(flow.key);
@@ -173,11 +173,11 @@ bool Memory::is_untouched(const state::Key& key) const {
     return flow && timeouts_.is_untouched(*flow);
 }
 
-// ---- inside --------------------------------------------------------------------------------
+// ---- internals -----------------------------------------------------------------------------
 
 void Memory::dump() {
     dump_wanted_ = false;
-    // A copy: the listener may put and remove while it is told.
+    // A copy: the listener may put and remove entries while it is called.
     std::vector<state::Flow> all;
     all.reserve(entries_.size());
     for (const auto& [key, entry] : entries_)

@@ -3,12 +3,12 @@
 //
 //     Memory table({.capacity = 1000});
 //     table.start(engine);
-//     table.packet(flow);        // as if traffic made or moved this flow
-//     table.advance(now_s);      // timeouts run out; dumps asked for are done
+//     table.packet(flow);        // as if a packet of this flow was forwarded
+//     table.advance(now_s);      // timeouts expire; requested dumps are made
 //
 // Behaves like conntrack: own operations raise no events; established flows raise none either,
 // however many packets they carry; a packet sets an entry's timeout to its natural one; an entry
-// whose timeout runs out is reported as destroyed.
+// whose timeout expires is reported as destroyed.
 #pragma once
 
 #include "table/table.hpp"
@@ -38,17 +38,17 @@ class Memory final : public Table {
     void refresh(const state::Flow& flow, Lifetime lifetime) override;
     void relax(const state::Flow& flow) override;
     void remove(const state::Flow& flow) override;
-    void flush() override; // tells of refusals
+    void flush() override; // reports refusals
     void request_dump() override;
     std::uint32_t natural_timeout(const state::Flow& flow) const override;
 
-    // ---- the world outside -----------------------------------------------------------------
+    // ---- simulated traffic and failures ----------------------------------------------------
     // A packet of this flow was forwarded: creates the entry, or re-arms it; a change of progress,
     // flags, mark or reply is an update. False if the table is full.
     bool packet(const state::Flow& flow);
-    // The entry is deleted by an administrator, or dies with the flow.
+    // The entry is deleted by an administrator, or because the flow has ended.
     void destroy(const state::Key& key);
-    // Ends lifetimes, then carries out dumps. Never backwards.
+    // Expires entries, then makes the requested dumps. Time never goes backwards.
     void advance(std::uint64_t now) override;
     // While true, events are lost; when it ends, a dump follows, as after ENOBUFS.
     void lose_events(bool lose);
@@ -56,7 +56,7 @@ class Memory final : public Table {
     void wipe();
 
     std::size_t size() const { return entries_.size(); }
-    // With timeout as of now.
+    // With the timeout at the current time.
     std::optional<state::Flow> find(const state::Key& key) const;
     bool is_untouched(const state::Key& key) const;
     const std::array<std::uint64_t, kRefusals>& refused() const { return refused_; }
@@ -82,7 +82,7 @@ class Memory final : public Table {
     Timeouts timeouts_{"/nonexistent"}; // the kernel's defaults, independent of this machine
     Entries entries_;
     std::set<std::pair<std::uint64_t, state::Key>> by_expiry_;
-    // Replies by what a flow in that direction would be called, so that a clash is found.
+    // Reply tuples, as keys of flows in that direction, to find clashes.
     std::map<state::Key, state::Key> by_reply_;
     struct Refused {
         state::Key key;

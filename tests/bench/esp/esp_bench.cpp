@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What one packet costs: seal and open, by cipher and inner size.
+// The cost of one packet: seal and open, by cipher and inner size.
 #include "ipsec/esp/sa.hpp"
 
 #include <benchmark/benchmark.h>
@@ -37,8 +37,8 @@ void BM_Seal(benchmark::State& state) {
     finish(state);
 }
 
-// A copy of the sealed packet and a fresh SA each round of the window are part of it: a packet
-// opens only once.
+// Includes a copy of the sealed packet, and a new SA for each round of the window: a packet opens
+// only once.
 void BM_Open(benchmark::State& state) {
     auto out = OutboundSa::create(make_params(state, Direction::outbound));
     const auto size = static_cast<std::size_t>(state.range(1));

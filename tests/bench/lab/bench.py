@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: ISC
 """The benchmark of `./run bench`: encsync and conntrackd take turns under the same load.
 
-The load is real: UDP packets of so many clients are routed through mickey, whose kernel makes an
+The load is real: UDP packets of many clients are routed through mickey, whose kernel makes an
 entry for each. (With --load entries, entries are put into mickey's kernel instead. That leaves more
-of the machine to the systems under test, and is for finding out where they end.) What a round does
-is told in measure.py, the network is drawn in topology.py. The lab,
-both firewalls and the load share the machine's processors, so trust the ratios.
+of the machine to the systems under test, and is for finding out their limits.) The parts of a round
+are described in measure.py, the network is drawn in topology.py. The lab, both firewalls and the
+load share the machine's processors, so trust the ratios.
 
 Programs are taken from build/bin of the repository, or from ENCSYNC_BIN_DIR. The exit status is
 0 if encsync lost nothing that conntrackd kept.
@@ -19,7 +19,7 @@ import json
 import sys
 from pathlib import Path
 
-import topology  # first: it makes the lab's library known
+import topology  # first: it adds the lab's library to the path
 from lab import Lab, LabError
 from measure import Bench, Load, Tools
 from pair import bin_dir
@@ -101,8 +101,8 @@ def run_lab(options: argparse.Namespace) -> dict:
         takers = make_systems(lab, options)
         bench = Bench(lab, tools, lambda line: say(f"  {line}"), options.load)
 
-        # The load alone, first: it warms the kernel up, says how fast the load can be, and shows
-        # that a loss would be seen, since without a system all must be lost.
+        # The load alone, first: it warms the kernel up, shows the maximum rate of the load, and
+        # that a loss is detected, since without a system all must be lost.
         control = bench.offer_without_watching(systems.Nothing(lab), options.flows)
         say(f"the load alone: {control['offered_per_second']:,.0f} flows/s")
         if control["flows"] != options.flows or control["lost"] != options.flows:

@@ -19,7 +19,7 @@
 namespace encsync::bench {
 namespace {
 
-// Call f(type, attribute) for each attribute. (libmnl's own macros for this need C's conversion
+// Calls f(type, attribute) for each attribute. (libmnl's own macros for this need C's conversion
 // from void*.)
 template<class F>
 void each_attribute(const void* begin, const void* end, F f) {

@@ -3,8 +3,8 @@
 //
 //     Result<std::vector<Entry>> entries = dump("/run/netns/mickey");
 //
-// Reads ctnetlink itself rather than through encsync's own table room: a benchmark that used the
-// code under test to count its losses would not see a fault in that code.
+// Reads ctnetlink itself and not through encsync's own table: a benchmark that used the code under
+// test to count its losses would not detect a fault in that code.
 #pragma once
 
 #include "util/result.hpp"
@@ -38,12 +38,12 @@ struct FlowKey {
 
 struct Entry {
     FlowKey key;
-    // When this kernel made the entry, CLOCK_REALTIME in ns; 0 unless the namespace had
-    // net.netfilter.nf_conntrack_timestamp=1 by then.
+    // When this kernel created the entry, CLOCK_REALTIME in ns; 0 unless
+    // net.netfilter.nf_conntrack_timestamp=1 was set in the namespace.
     std::uint64_t start_ns = 0;
 };
 
-// `netns`: path of a namespace (/run/netns/NAME). The thread ends up in that namespace.
+// `netns`: path of a namespace (/run/netns/NAME). The thread stays in that namespace.
 Result<std::vector<Entry>> dump(const std::string& netns);
 
 } // namespace encsync::bench

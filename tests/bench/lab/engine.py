@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the sync engine does on one core, out of the results of sync_bench.
+"""The throughput of the sync engine on one core, from the results of sync_bench.
 
     figures(micro.run(sync_bench)) -> {"changes_per_second": ..., "repair": {...}, ...}
 """
@@ -16,7 +16,7 @@ def figures(results: list[dict]) -> dict:
                 return result
         raise LabError(f"sync_bench says nothing of {name}")
 
-    # Events at one end that become orders at the other; the work of both ends counts.
+    # Events at one end that become operations at the other; the work of both ends counts.
     repair = one("Repair/1000000")
     return {
         "changes_per_second": one("Churn/200000")["items_per_second"],

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
-// lab_entries: puts new flows straight into the kernel of the network namespace it runs in.
+// lab_entries: puts new flows directly into the kernel of the network namespace it runs in.
 //
 //     lab_entries --flows 200000 [--rate 1000] [--first 0]
 //
 // The cheaper of two loads: no packets, the same entries and the same events as those of lab_flood.
 // With both firewalls and the load on one machine, it leaves more of that machine to the systems
 // under test. Prints one JSON object: first_ns, last_ns (CLOCK_REALTIME, as the kernel's conntrack
-// timestamps are). The flows and their pace: load.hpp.
+// timestamps are). The flows and their rate: load.hpp.
 #include "load.hpp"
 
 #include <algorithm>
@@ -72,7 +72,7 @@ int error_of(const nlmsghdr* answer) {
                : 0;
 }
 
-// Without acknowledgements only errors come back, and they have by the time that sending returns.
+// Without acknowledgements only errors are reported, and they are queued before send() returns.
 bool no_error(mnl_socket* socket) {
     alignas(nlmsghdr) std::array<char, 8192> buffer{};
     const ssize_t size =

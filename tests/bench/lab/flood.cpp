@@ -3,10 +3,10 @@
 //
 //     lab_flood --interface DEV --gateway MAC --flows 200000 [--rate 1000] [--first 0]
 //
-// Whole Ethernet frames go out through a packet socket, so every flow can have a client address of
+// Sends whole Ethernet frames through a packet socket, so every flow can have a client address of
 // its own and the sender costs little: the load shares its processors with what is measured.
 // Prints one JSON object: first_ns, last_ns (CLOCK_REALTIME, as the kernel's conntrack timestamps
-// are). The flows and their pace: load.hpp.
+// are). The flows and their rate: load.hpp.
 #include "load.hpp"
 #include "util/fd.hpp"
 

@@ -25,7 +25,7 @@ struct Flow {
 
 Flow flow(std::uint64_t number);
 
-// How many flows there are; a number from here on is no flow.
+// The number of flows; larger numbers are no flows.
 std::uint64_t flow_limit();
 
 struct LoadOptions {
@@ -33,16 +33,16 @@ struct LoadOptions {
     std::uint64_t first = 0;
     double rate = 0; // flows a second; 0: as fast as possible
 
-    // Takes one option of the command line, if it is one of --flows, --first, --rate with a value
-    // that makes sense.
+    // Takes one option of the command line, if it is one of --flows, --first, --rate with a valid
+    // value.
     bool take(std::string_view name, std::string_view value);
     bool complete() const { return flows > 0 && first + flows <= flow_limit(); }
 };
 
 std::uint64_t realtime_ns();
 
-// The gaps between flows are random (Poisson, fixed seed), as new connections of many clients are:
-// an even pace could fall in step with a timer of the system under test.
+// The gaps between flows are random (Poisson, fixed seed), like new connections of many clients: a
+// constant pace could be in phase with a timer of the system under test.
 class Pacer {
   public:
     explicit Pacer(double rate);

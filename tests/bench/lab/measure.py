@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: ISC
-"""One round with one system: what happens, and what is read off where.
+"""One round with one system: its parts, and what is measured.
 
-    latency   flows come at a modest rate, at random; time from each entry's birth in mickey's
-              kernel to its birth in minnie's
-    burst     flows come as fast as the load can make them; flows a second from the first birth
+    latency   flows arrive at a modest rate, at random; time from the creation of each entry in
+              mickey's kernel to its creation in minnie's
+    burst     flows arrive as fast as the load can make them; flows a second from the first creation
               on mickey to the last one on minnie, CPU time, bytes on the cable, memory, losses
     bulk      minnie's system is stopped, its table emptied, the system started again; time from
-              that start to the last birth on minnie
+              that start to the last creation on minnie
 
-If the burst loses flows, it is offered again from the start at half the pace, until nothing is
-lost. The figures are those of the burst that lost nothing; what was lost on the way is reported.
+If the burst loses flows, it is repeated from the start at half the rate, until nothing is lost. The
+figures are those of the burst that lost nothing; earlier losses are reported.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from lab import NETNS_DIR, Lab, LabError
 from systems import System
 from topology import FIREWALLS, SYNC_DEVICE, FlowCount, device_bytes
 
-SENDERS = 2  # one a processor, so that the load itself is not what limits
+SENDERS = 2  # one per processor, so that the load itself is not the limit
 LATENCY_RATE = 1000
 LATENCY_FLOWS = 3000
 ATTEMPTS = 5
-# A table that has not changed for so long is not going to. Longer than conntrackd takes to notice
-# and repair an overrun of its event socket (NetlinkOverrunResync in systems.py).
+# A table that has not changed for this long is final. Longer than conntrackd takes to notice and
+# repair an overrun of its event socket (NetlinkOverrunResync in systems.py).
 QUIET_SECONDS = 8.0
 DEADLINE_SECONDS = 120.0
-# After the last flow has arrived: acknowledgements are part of the work.
+# Time after the last flow has arrived: acknowledgements are part of the work.
 AFTERMATH_SECONDS = 0.3
 
 
@@ -134,7 +134,7 @@ class Bench:
         }
 
     def offer_without_watching(self, system: System, flows: int) -> dict:
-        """The load alone, with a system that need not bring anything over."""
+        """The load alone, with a system that need not sync anything."""
         self._start_empty(system)
         try:
             load = self._load.offer(flows, senders=SENDERS)
@@ -160,14 +160,14 @@ class Bench:
         lost_before = 0
         rate = 0.0
         for _ in range(ATTEMPTS):
-            # From the start each time, so that the memory of an empty system is known.
+            # A new start each time, so that the memory of an empty system is known.
             self._start_empty(system)
             burst = self._burst(system, flows, rate)
             if burst["lost"] == 0:
                 return burst, lost_before
             lost_before += burst["lost"]
             rate = burst["offered_per_second"] / 2
-        # Even at that pace: the last attempt's losses are in `burst`.
+        # Even at that rate: the losses of the last attempt are in `burst`.
         return burst, lost_before - burst["lost"]
 
     def _burst(self, system: System, flows: int, rate: float) -> dict:

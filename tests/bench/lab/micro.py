@@ -13,9 +13,9 @@ from pathlib import Path
 from lab import LabError
 
 PREFIX, SUFFIX = "bench_", "_bench"
-# Where people look for a program under what it does.
+# Programs that may be expected under another name.
 ALIASES = {"codec": "pfsync"}
-# What Google Benchmark says about every one; the rest are counters of the benchmark's own.
+# Fields that Google Benchmark reports for every benchmark; the rest are its own counters.
 _ITS_OWN = {
     *("name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions"),
     *("repetition_index", "threads", "iterations", "real_time", "cpu_time", "time_unit"),

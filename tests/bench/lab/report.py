@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
-"""From rounds to what is printed and written: medians, ratios, the table, the JSON.
+"""From the rounds to the report: medians, ratios, the table, the JSON.
 
 The result, also of `bench.py --json FILE`:
     {"systems": {"encsync": {"rounds": [{...}, ...], "median": {...}}, "conntrackd": ...},
      "ratios": {...}, "ok": true, "machine": {...}, "micro": {...}}
-A ratio is encsync's figure divided by conntrackd's of the same round (they took turns, so both saw
-the machine in the same mood), and of these the median.
+A ratio is encsync's figure divided by conntrackd's of the same round (they took turns, so the state
+of the machine was the same for both), and of these the median.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import median
 
 OURS, THEIRS = "encsync", "conntrackd"
 
-# Key, what it says, unit, format, whether more is better.
+# Key, text, unit, format, whether more is better.
 FIGURES = (
     ("flows_per_second", "new flows a second, none lost", "/s", "{:,.0f}", True),
     ("cpu_seconds_per_million_flows.mickey", "CPU per million flows, mickey", "s", "{:.2f}", False),
@@ -66,7 +66,7 @@ def ratios(ours: list[dict], theirs: list[dict]) -> dict:
 
 
 def loses_nothing_more(systems: dict) -> bool:
-    """The one target: encsync loses nothing that conntrackd keeps."""
+    """The only target: encsync loses nothing that conntrackd keeps."""
     lost = {name: sum(one["lost"] for one in s["rounds"]) for name, s in systems.items()}
     return OURS not in lost or lost[OURS] <= lost.get(THEIRS, 0)
 
@@ -94,7 +94,7 @@ def machine() -> dict:
 
 
 def rows(result: dict) -> list[list[str]]:
-    """The table's cells, the head first."""
+    """The table's cells, with the header first."""
     names = list(result["systems"])
     table = [["median of the rounds", *names]]
     if result["ratios"]:

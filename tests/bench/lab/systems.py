@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What is compared: programs that keep minnie's conntrack table in step with mickey's.
+"""The systems compared: programs that keep minnie's conntrack table in step with mickey's.
 
     system = Conntrackd(lab)
     system.start("mickey"); system.start("minnie"); system.wait_ready()
@@ -13,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from topology import FIREWALLS, SYNC, SYNC_DEVICE  # first: it makes the lab's library known
+from topology import FIREWALLS, SYNC, SYNC_DEVICE  # first: it adds the lab's library to the path
 
 import sync
 from lab import Lab, LabError, Node, Process, wait_for
@@ -28,7 +28,7 @@ def other(name: str) -> str:
 
 
 class System:
-    """One instance on each firewall. What a subclass adds: name, _launch, ready."""
+    """One instance on each firewall. A subclass adds: name, _launch, ready."""
 
     name = ""
     summary = ""
@@ -45,7 +45,7 @@ class System:
         self.processes[name] = self._launch(self.lab.nodes[name])
 
     def stop(self, name: str) -> None:
-        """Ends it and takes away what it leaves behind on purpose."""
+        """Ends it and removes what it leaves behind on purpose."""
         self.processes.pop(name).stop()
         self._clean(self.lab.nodes[name])
 
@@ -59,8 +59,8 @@ class System:
         wait_for(all_ready, timeout, f"{self.name} to be ready", poll=0.05)
 
     def cpu_seconds(self, name: str) -> float:
-        """User and system time of all its processes on this node, dead children included. What
-        the kernel does inside their system calls (sending, making entries) is in it."""
+        """User and system time of all its processes on this node, including ended children.
+        Includes the time of the kernel in their system calls (sending, creating entries)."""
         ticks = 0
         for pid in self.processes[name].tree():
             fields = _stat(pid)
@@ -82,7 +82,7 @@ class System:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on; a process that is gone used nothing."""
+    """The fields of /proc/PID/stat from the third on; 0 for a process that has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -91,7 +91,7 @@ def _stat(pid: int) -> list[str]:
 
 
 # Tuned as for a busy pair of firewalls: FT-FW (the mode that loses nothing), a cable of its own
-# over unicast UDP, entries put straight into the kernel, room for every event of a burst, no
+# with unicast UDP, entries put directly into the kernel, buffers for every event of a burst, no
 # addresses of the firewalls themselves.
 CONNTRACKD_CONF = """
 Sync {{
@@ -156,10 +156,10 @@ class Conntrackd(System):
     def start(self, name: str) -> None:
         super().start(name)
         wait_for(lambda: self.ready(name), 10, "conntrackd to answer")
-        # conntrackd gives itself the highest real-time priority, so as not to overrun its event
-        # socket. With the room that it has here it need not; and as every event wakes it at once
-        # and alone, that costs it half its throughput and doubles its CPU time. So it gets what
-        # is best for it; realtime=True leaves it as it is.
+        # conntrackd gives itself the highest real-time priority, to avoid overruns of its event
+        # socket. With the large buffer here that is not necessary, and because then every single
+        # event wakes it at once, it halves its throughput and doubles its CPU time. So it gets the
+        # better setting; realtime=True keeps its own.
         if not self.realtime:
             os.sched_setscheduler(self.processes[name].pid, os.SCHED_OTHER, os.sched_param(0))
 
@@ -207,7 +207,7 @@ class Encsync(System):
         return instance.daemon
 
     def _clean(self, node: Node) -> None:
-        # Its ruleset stays when it ends, by design; the next system's packets shall not pass it.
+        # Its ruleset stays when it ends, by design, and would affect the next system's packets.
         node.run("nft", "delete", "table", "inet", "encsync", check=False)
 
 

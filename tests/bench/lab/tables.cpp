@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: ISC
-// lab_tables: compares the conntrack tables of two network namespaces, as the kernels have them.
+// lab_tables: compares the conntrack tables in the kernels of two network namespaces.
 //
 //     lab_tables /run/netns/mickey /run/netns/minnie [--since NS]
 //
-// Prints one JSON object about the first one's entries (with --since: those that it made at or
-// after that time, CLOCK_REALTIME in ns):
-//     flows         how many they are
-//     lost          how many of them the second one has not
-//     extra         entries of the second one that the first has not (always of the whole tables)
-//     first_ns      when the first of them was made in the first namespace
-//     last_ns       when the last of them was made in the second namespace
-//     latency_us    from an entry made there to its copy made here: p50, p90, p99, max
+// Prints one JSON object about the first one's entries (with --since: those created at or after
+// that time, CLOCK_REALTIME in ns):
+//     flows         their number
+//     lost          how many of them the second one lacks
+//     extra         entries of the second one that the first lacks (always of the whole tables)
+//     first_ns      when the first of them was created in the first namespace
+//     last_ns       when the last of them was created in the second namespace
+//     latency_us    from the creation of an entry to that of its copy: p50, p90, p99, max
 // The times are the kernel's own (net.netfilter.nf_conntrack_timestamp=1 in both namespaces), so
-// measuring costs the measured nothing: nobody listens to events beside them.
+// measuring does not affect the systems: there is no additional listener to events.
 #include "ct_dump.hpp"
 
 #include <algorithm>
@@ -49,7 +49,7 @@ Comparison compare(const std::vector<Entry>& ours, const std::vector<Entry>& the
             result.first_ns = std::min(result.first_ns, our.start_ns);
             if (there) {
                 result.last_ns = std::max(result.last_ns, their->start_ns);
-                // Signed: an entry that is older in the copy's kernel must show as such.
+                // Signed: an entry that is older in the copy's kernel must be shown as such.
                 result.latencies_us.push_back(
                     static_cast<double>(static_cast<std::int64_t>(their->start_ns - our.start_ns)) /
                     1000.0);

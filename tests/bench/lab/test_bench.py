@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""The benchmark measures what it says: pytest tests/bench/lab (as root).
+"""The benchmark measures correctly: pytest tests/bench/lab (as root).
 
-Each figure that could be flattered by a fault of the benchmark has a test here in which it must
-come out bad.
+Each figure that could look better because of a fault in the benchmark has a test here in which it
+must be bad.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-import topology  # first: it makes the lab's library known
+import topology  # first: it adds the lab's library to the path
 from lab import NETNS_DIR, Lab, LabError
 from measure import ATTEMPTS, Bench, Load, Tools
 from pair import bin_dir
@@ -57,7 +57,7 @@ def test_a_figure_of_zero_gives_no_ratio():
         {"encsync": [a_round()], "conntrackd": [a_round(rss_bytes_per_flow=0.0)]}
     )
     assert found["ratios"]["rss_bytes_per_flow"] is None
-    assert report.rows(found)  # and can be printed
+    assert report.rows(found)  # can be printed
 
 
 @pytest.mark.parametrize("ours, theirs, ok", [(0, 0, True), (3, 3, True), (0, 5, True),
@@ -139,7 +139,7 @@ def test_unknown_names_are_refused():
 
 
 class Lossy(Bench):
-    """A bench whose bursts keep all flows only up to a pace."""
+    """A bench whose bursts lose flows above a certain rate."""
 
     def __init__(self, keeps_up_to: float):
         self.keeps_up_to = keeps_up_to
@@ -214,7 +214,7 @@ def test_tables_tell_a_copy_from_a_likeness(lab, bench):
     entry(minnie, 1003)
     assert {k: tables(lab)[k] for k in ("flows", "lost", "extra")} == {
         "flows": 2, "lost": 1, "extra": 1}
-    # The same client and server, but answers would go to somebody else.
+    # The same client and server, but replies have another destination.
     entry(minnie, 1002, reply_to="10.64.0.10")
     assert tables(lab)["lost"] == 1
     minnie.run("conntrack", "-D", "-p", "udp", "--sport", 1002)
@@ -266,7 +266,7 @@ def test_a_round(lab, bench, make):
     for key in ("flows_per_second", "wire_bytes_per_flow", "latency_p50_us", "bulk_seconds"):
         assert figures[key] > 0
     assert figures["latency_p50_us"] <= figures["latency_p99_us"]
-    assert not system.processes  # ended, both
+    assert not system.processes  # both have ended
 
 
 @needs_root

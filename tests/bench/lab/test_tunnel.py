@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: ISC
-"""The tunnel's benchmark measures what it says: pytest tests/bench/lab (as root)."""
+"""The tunnel's benchmark measures correctly: pytest tests/bench/lab (as root)."""
 
 from __future__ import annotations
 
 import pytest
 
-import topology  # noqa: F401  first: it makes the lab's library known
+import topology  # noqa: F401  first: it adds the lab's library to the path
 from lab import Lab, LabError
 from pair import bin_dir
 
 import tunnel
 
-# Built without sanitizers only: ./run bench, or the preset bench.
+# Only built without sanitizers: ./run bench, or the preset bench.
 pytestmark = pytest.mark.skipif(
     not (bin_dir() / "lab_tunnel").exists(), reason="lab_tunnel is not built"
 )
@@ -46,11 +46,11 @@ def test_a_loss_is_seen(nodes):
 
 
 def test_packets_beside_the_tunnel_are_no_figure(nodes):
-    # No route leads there yet: that is the tunnel's to make.
+    # There is no route yet: the tunnel adds it.
     with pytest.raises(LabError, match="unreachable"):
         tunnel._send("plain", nodes, tunnel.INNER, 100, 10)
     with tunnel.LibIpsec(nodes) as ipsec:
         assert tunnel._theirs(nodes, print, ipsec, 32)["packets"] == tunnel.THEIR_PACKETS
         before = ipsec.packets_in_sa()
-        tunnel._send("plain", nodes, tunnel.OUTER, 100, 10)  # in the clear
+        tunnel._send("plain", nodes, tunnel.OUTER, 100, 10)  # without encryption
         assert ipsec.packets_in_sa() == before

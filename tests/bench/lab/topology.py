@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The benchmark's lab: two firewalls, a road through the first one, a cable between them.
+"""The benchmark's lab: two firewalls, a path through the first one, a cable between them.
 
     clients ---- mickey ---- servers          10.64.0.0/10  ->  198.18.0.0/15
                    | sync
@@ -12,8 +12,8 @@ The load runs from `clients` through mickey and is dropped in `servers`. Nothing
 under test uses the cable, so its counters are that system's. GSO is off on it: each datagram is
 a packet there, as on a wire, and the byte counters are true.
 
-It is made of the same parts as the lab of the demo and the tests (tests/lab/lab.py), but plainer:
-no switches, no VRRP, no NAT. What is not measured shall not cost time.
+It is made of the same parts as the lab of the demo and the tests (tests/lab/lab.py), but simpler:
+no switches, no VRRP, no NAT, because parts that are not measured should not take time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SYNC_DEVICE = "sync"
 SYSCTLS = Path("/proc/sys/net/netfilter")
 CLONE_NEWNET = 0x40000000
 
-# What a firewall of this kind has: states for what is forwarded, none for the sync cable.
+# Typical rules of such a firewall: states for forwarded packets, none for the sync cable.
 FIREWALL_RULES = f"""
 table inet firewall {{
     chain prerouting {{
@@ -53,7 +53,7 @@ table inet firewall {{
 }}
 """
 
-# What has crossed the firewall has done its work; dropped here it costs the least.
+# Packets that have passed the firewall are dropped where it costs least.
 SERVER_RULES = """
 table netdev sink {
     chain ingress { type filter hook ingress device net priority filter; policy drop; }
@@ -63,12 +63,12 @@ table netdev sink {
 FIREWALL_SYSCTLS = {
     "net/ipv4/ip_forward": 1,
     "net/ipv4/ip_early_demux": 0,
-    # Nobody speaks IPv6 here; its neighbour discovery would be noise in the counters.
+    # IPv6 is not used here; its neighbour discovery would disturb the counters.
     f"net/ipv6/conf/{SYNC_DEVICE}/disable_ipv6": 1,
-    # The flows are to last as long as a round.
+    # The flows must last as long as a round.
     "net/netfilter/nf_conntrack_udp_timeout": 3600,
     "net/netfilter/nf_conntrack_udp_timeout_stream": 3600,
-    # The kernel notes each entry's birth: latency and throughput are computed from that.
+    # The kernel stores when each entry was created, for latency and throughput.
     "net/netfilter/nf_conntrack_timestamp": 1,
 }
 
@@ -77,7 +77,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def open_inside(node: Node, path: Path | str):
     """Opens a file of /proc as a process in the node's network namespace sees it. Cheaper than
-    starting a program there each time that a counter is read."""
+    a program in that namespace for each reading of a counter."""
     opened = []
 
     def enter() -> None:
@@ -85,7 +85,7 @@ def open_inside(node: Node, path: Path | str):
             if _libc.setns(netns.fileno(), CLONE_NEWNET) == 0:
                 opened.append(open(path, "rb", buffering=0))
 
-    # The thread that enters the namespace ends there.
+    # A separate thread enters the namespace, and then ends.
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
@@ -95,7 +95,7 @@ def open_inside(node: Node, path: Path | str):
 
 
 class FlowCount:
-    """How many entries the conntrack table of a node has."""
+    """The number of entries in the conntrack table of a node."""
 
     def __init__(self, node: Node):
         self._file = open_inside(node, SYSCTLS / "nf_conntrack_count")
@@ -116,14 +116,14 @@ def device_bytes(node: Node, device: str) -> int:
 
 
 class Limits:
-    """Raises the limits that all namespaces share, and puts the old values back.
+    """Raises the limits that all namespaces share, and restores them afterwards.
 
     with Limits(flows=200_000):
         ...
     """
 
     def __init__(self, flows: int):
-        # Every flow is in two tables, next to whatever else the machine does.
+        # Every flow is in two tables, besides the machine's own flows.
         self._wanted = {"nf_conntrack_max": flows * 4, "nf_conntrack_buckets": flows * 2}
         self._before: dict[Path, str] = {}
 
@@ -149,7 +149,7 @@ def build(lab: Lab) -> None:
     lab.cable(mickey, "outside", servers, "net")
     lab.cable(mickey, SYNC_DEVICE, minnie, SYNC_DEVICE)
 
-    # A fixed neighbour: the load must not wait for address resolution.
+    # A static neighbour entry: the load must not wait for address resolution.
     mickey.ip(
         "addr add 10.64.0.1/10 dev inside",
         "addr add 198.19.255.1/30 dev outside",

@@ -3,12 +3,12 @@
 
     mickey ---- bridge ---- minnie          10.77.0.1  ->  10.77.0.2
 
-Two questions, each with a rival that takes turns with us, since the machine has its moods:
+Two comparisons, in each of which both systems take turns, since the machine's speed varies:
 
 - The engine alone against `openssl speed` with the same cipher and size, on one core.
 - Packets a second through the drawn network, none lost, against strongSwan's own userspace ESP
   (kernel-libipsec): its charon at both ends, a CHILD_SA between 10.78.1.1 and 10.78.2.1, plain UDP
-  into it. Both senders keep so many packets under way (a window) and no more; strongSwan gets the
+  into it. Both senders keep a limited number of packets in flight (a window); strongSwan gets the
   window that suits it best.
 """
 
@@ -20,7 +20,7 @@ import subprocess
 from pathlib import Path
 from statistics import median
 
-import topology  # noqa: F401  first: it makes the lab's library known
+import topology  # noqa: F401  first: it adds the lab's library to the path
 from lab import Lab, LabError, Node, wait_for
 from pair import bin_dir
 
@@ -44,7 +44,7 @@ charon {{
 swanctl {{ load = random openssl pem }}
 """
 
-# One of each pair starts; the key is the bench's own and as public as this file.
+# One of each pair starts; the key is for the benchmark only, and public.
 SWANCTL_CONF = """
 connections {{ peer {{
     version = 2
@@ -70,7 +70,7 @@ secrets {{ ike-peer {{
 
 
 def openssl_bytes_per_second() -> float:
-    """The better of its two ways: one long message, and whole packets with AAD and tag."""
+    """The better of its two modes: one long message, and whole packets with AAD and tag."""
     rates = []
     for way in ([], ["-aead"]):
         command = ["openssl", "speed", "-mr", "-seconds", "1", *way, "-evp", CIPHER]
@@ -147,7 +147,7 @@ class LibIpsec:
                     inner_right=INNER[other.name],
                 )
             )
-            # A /run of its own: charon insists on /run/charon.pid.
+            # A /run of its own: charon needs /run/charon.pid to itself.
             script = f"mount -t tmpfs tmpfs /run && exec {CHARON}"
             env = {"STRONGSWAN_CONF": str(own / "strongswan.conf")}
             self._charons.append(
@@ -169,7 +169,7 @@ class LibIpsec:
         node.run("swanctl", *words, "--uri", f"unix://{own}/vici", env=env)
 
     def packets_in_sa(self) -> int:
-        """What the receiver's SA has taken: the proof that the packets went through it."""
+        """Packets counted by the receiver's SA: shows that they went through it."""
         own = self._nodes[1].dir / "swanctl"
         env = {"STRONGSWAN_CONF": str(own / "strongswan.conf"), "SWANCTL_DIR": str(own)}
         said = self._nodes[1].run(
@@ -218,7 +218,7 @@ def path(say) -> dict:
             raise LabError(f"{file} is missing; ./run bench installs its package")
     with Lab() as lab:
         nodes = build(lab)
-        # While no charon of theirs has the ports.
+        # While no charon of strongSwan uses the ports.
         rekeyed = _ours(nodes, say, REKEYS)
         with LibIpsec(nodes) as ipsec:
             tries = [_theirs(nodes, say, ipsec, window) for window in THEIR_WINDOWS]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The codec: nanoseconds a message, in packets filled to 1,400 bytes, in every dialect. What
-// encsync nodes say to each other is OpenBSD's with a tail.
+// The codec: nanoseconds per message, in packets filled to 1,400 bytes, in every dialect. encsync
+// nodes use OpenBSD's with a tail.
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
 
@@ -23,7 +23,7 @@ state::Flow make() {
     f.key.orig.sport = 40000;
     f.key.orig.dport = 443;
     f.reply = inverse(f.key);
-    f.reply.dst.bytes = {203, 0, 113, 5}; // translated: the longer way
+    f.reply.dst.bytes = {203, 0, 113, 5}; // translated: the slower case
     f.id = {0x1122334455667788, 0x0a0b0c0d};
     f.src_state = f.dst_state = 4;
     return f;
@@ -34,15 +34,15 @@ struct Spoken {
     bool tail;
 };
 
-std::size_t build_packet(MutableBytes buffer, const state::Flow& flow, Kind kind, Spoken spoken,
-                         std::size_t& messages) {
-    Builder packet(buffer, spoken.dialect);
-    const std::size_t extra = kind == Kind::insert && spoken.tail ? extension::tail::size : 0;
+std::size_t build_packet(MutableBytes buffer, const state::Flow& flow, Kind kind,
+                         Spoken used_dialect, std::size_t& messages) {
+    Builder packet(buffer, used_dialect.dialect);
+    const std::size_t extra = kind == Kind::insert && used_dialect.tail ? extension::tail::size : 0;
     while (std::uint8_t* m = packet.add(kind, extra)) {
         if (kind == Kind::insert)
-            write_state(spoken.dialect, m, flow, {.tail = spoken.tail});
+            write_state(used_dialect.dialect, m, flow, {.tail = used_dialect.tail});
         else if (kind == Kind::update_c)
-            write_upd_c(spoken.dialect, m, flow);
+            write_upd_c(used_dialect.dialect, m, flow);
         else
             write_id(m, flow.id);
         messages++;
@@ -78,24 +78,25 @@ void per_message(benchmark::State& state, std::size_t messages) {
                            benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
-void build(benchmark::State& state, Kind kind, Spoken spoken) {
+void build(benchmark::State& state, Kind kind, Spoken used_dialect) {
     std::array<std::uint8_t, kPacket> buffer{};
     const state::Flow flow = make();
     std::size_t messages = 0;
     for (auto _ : state)
-        benchmark::DoNotOptimize(build_packet(buffer, flow, kind, spoken, messages));
+        benchmark::DoNotOptimize(build_packet(buffer, flow, kind, used_dialect, messages));
     per_message(state, messages);
 }
 
-void parse(benchmark::State& state, Kind kind, Spoken spoken) {
+void parse(benchmark::State& state, Kind kind, Spoken used_dialect) {
     std::array<std::uint8_t, kPacket> buffer{};
     std::size_t messages = 0;
-    const Bytes packet = Bytes(buffer).first(build_packet(buffer, make(), kind, spoken, messages));
+    const Bytes packet =
+        Bytes(buffer).first(build_packet(buffer, make(), kind, used_dialect, messages));
     messages = 0;
     for (auto _ : state) {
-        if (check(packet, spoken.dialect) != Fault::none)
+        if (check(packet, used_dialect.dialect) != Fault::none)
             state.SkipWithError("refused");
-        Parser parser(packet, spoken.dialect);
+        Parser parser(packet, used_dialect.dialect);
         while (const Section* s = parser.next()) {
             for (std::uint16_t n = 0; n < s->count; n++)
                 if (!read_message(*s, s->message(n)))
@@ -106,13 +107,13 @@ void parse(benchmark::State& state, Kind kind, Spoken spoken) {
     per_message(state, messages);
 }
 
-void add(std::string_view name, Spoken spoken) {
+void add(std::string_view name, Spoken used_dialect) {
     for (const Kind kind : {Kind::insert, Kind::update_c, Kind::remove_c}) {
         const auto named = [&](const char* what) {
             return fmt::format("{}/{}/{}", what, to_string(kind), name);
         };
-        benchmark::RegisterBenchmark(named("build").c_str(), build, kind, spoken);
-        benchmark::RegisterBenchmark(named("parse").c_str(), parse, kind, spoken);
+        benchmark::RegisterBenchmark(named("build").c_str(), build, kind, used_dialect);
+        benchmark::RegisterBenchmark(named("parse").c_str(), parse, kind, used_dialect);
     }
 }
 

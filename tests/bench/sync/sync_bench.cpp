@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// Two engines and nothing between them: state changes a second from one table's event to the
-// other table's order, both ends' work together, without IPsec and without a kernel. What it costs
-// to find and repair differences, and to keep the sums that show them.
+// Two engines with a direct link: state changes a second from one table's event to the other
+// table's operation, including the work of both ends, without IPsec and without a kernel. Also the
+// cost of finding and repairing differences, and of maintaining the digests.
 //
 //     sync_bench [--benchmark_filter=Churn]
 #include "pfsync/dialects/openbsd.hpp"
@@ -33,7 +33,7 @@ class NullTable : public table::Table {
     std::uint32_t natural_timeout(const state::Flow&) const override { return 600; }
 };
 
-// What is committed waits to be taken to the other side.
+// Committed packets wait until they are moved to the other side.
 class Wire : public sync::Link {
   public:
     std::vector<std::vector<std::uint8_t>> packets;
@@ -72,7 +72,7 @@ struct Node {
 
 struct Pair {
     Node a{1}, b{2};
-    sync::Instant now = 1000s;
+    sync::Instant now{1000s};
     std::function<void(MutableBytes)> fault; // b's, with what it is told
 
     Pair() {
@@ -89,7 +89,7 @@ struct Pair {
         }
         from.wire.used = 0;
     }
-    void step(sync::Instant span = 50us) {
+    void step(sync::Duration span = 50us) {
         now += span;
         a.engine->advance(now);
         b.engine->advance(now);
@@ -98,14 +98,14 @@ struct Pair {
         b.engine->flush();
         carry(b, a);
     }
-    // Until all that was to be said has arrived.
+    // Until all messages have arrived.
     void settle() {
         for (int n = 0; n < 20; n++)
             step(25ms);
     }
     const sync::Peer& of_a() const { return a.engine->session(0); }
     const sync::Peer& of_b() const { return b.engine->session(0); }
-    // What both have said.
+    // Bytes sent by both.
     std::uint64_t bytes() const { return a.wire.bytes + b.wire.bytes; }
     std::uint64_t messages() const {
         return of_a().counters.tx_messages + of_b().counters.tx_messages;
@@ -125,9 +125,9 @@ state::Flow flow(std::uint32_t n) {
     return f;
 }
 
-constexpr std::uint32_t kBatch = 64; // events that a daemon reads in one go
+constexpr std::uint32_t kBatch = 64; // events that a daemon reads in one turn
 
-// A flow's whole life as conntrack tells it: new, two updates, destroyed.
+// A flow's whole life as conntrack reports it: new, two updates, destroyed.
 void Churn(benchmark::State& state) {
     Pair pair;
     const auto standing = static_cast<std::uint32_t>(state.range(0));
@@ -161,7 +161,7 @@ void Churn(benchmark::State& state) {
     }
     pair.settle();
     state.SetItemsProcessed(static_cast<std::int64_t>(changes));
-    // All that happened at one end was ordered at the other.
+    // Every event at one end became an operation at the other.
     state.counters["arrived"] =
         static_cast<double>(pair.b.table.orders - orders) / static_cast<double>(changes);
     state.counters["bytes_per_change"] =
@@ -190,7 +190,7 @@ void Bulk(benchmark::State& state) {
 }
 BENCHMARK(Bulk)->Arg(200'000)->Unit(benchmark::kMillisecond);
 
-// Runs until b has found that it holds what a has. False: it takes forever.
+// Runs until b's digests show that it has what a has. False: that does not happen.
 bool found_equal(Pair& pair) {
     const sync::Instant began = pair.now;
     while (pair.of_b().checks.equal < began && pair.now < began + 300s)
@@ -198,7 +198,7 @@ bool found_equal(Pair& pair) {
     return pair.of_b().checks.equal >= began;
 }
 
-// b forgets: it acknowledges what it does not take in.
+// A fault of b: it acknowledges messages that it does not process.
 void forget(MutableBytes packet) {
     namespace common = pfsync::common;
     using pfsync::openbsd::Action;
@@ -210,12 +210,12 @@ void forget(MutableBytes packet) {
                                          load_be<std::uint16_t>(section + common::subheader::count);
         for (const Action forgotten : {Action::ins, Action::upd, Action::upd_c, Action::del_c})
             if (action == static_cast<std::uint8_t>(forgotten))
-                action = 0x7e; // which nobody knows
+                action = 0x7e; // an unknown action
     }
 }
 
-// 100 differences in a whole table, found and repaired: 25 flows of which b has not heard, 25 that
-// have moved on, 25 with another mark, 25 that have ended. Beside it, what a bulk update costs.
+// 100 differences in a whole table, found and repaired: 25 flows that b lacks, 25 that have
+// progressed, 25 with another mark, 25 that have ended. For comparison, the cost of a bulk update.
 void Repair(benchmark::State& state) {
     const auto flows = static_cast<std::uint32_t>(state.range(0));
     Pair pair;
@@ -264,8 +264,8 @@ void Repair(benchmark::State& state) {
 }
 BENCHMARK(Repair)->Arg(1'000'000)->Iterations(1)->Unit(benchmark::kMillisecond);
 
-// A whole table changes hands in good order: from the roles' change until each entry of the node
-// that stands by now has been written as a copy, which is ready for its traffic to come back.
+// An orderly takeover of a whole table: from the change of the roles until each entry of the node
+// that is now standby has been written as a copy, ready for traffic that returns.
 void Handover(benchmark::State& state) {
     const auto flows = static_cast<std::uint32_t>(state.range(0));
     Pair pair;
@@ -295,8 +295,8 @@ void Handover(benchmark::State& state) {
 }
 BENCHMARK(Handover)->Arg(1'000'000)->Iterations(1)->Unit(benchmark::kMillisecond);
 
-// What keeping the sums adds to one change of a state: taken out as it was, put in as it is. Each
-// change is counted so at both ends.
+// The cost of the digests for one change of a state: its old contents are subtracted, its new ones
+// added. Each change costs this at both ends.
 void Sums(benchmark::State& state) {
     const auto flows = static_cast<std::uint32_t>(state.range(0));
     state::Index index{state::Seed{}};

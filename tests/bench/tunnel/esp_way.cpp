@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Through UserspaceLink: SAs as IKE would hand them over, real sockets, GSO and GRO.
+// Through UserspaceLink: SAs as from IKE, real sockets, GSO and GRO.
 #include "ipsec/link/userspace.hpp"
 #include "tests/bench/tunnel/way.hpp"
 #include "util/bytes.hpp"
@@ -83,7 +83,7 @@ class EspSender final : public Sender {
         end_.io.run_one_for(std::chrono::microseconds(50));
     }
     void rekey() override {
-        if (shared_.wanted.load() == generation_) // else one is under way
+        if (shared_.wanted.load() == generation_) // otherwise one is in progress
             shared_.wanted = generation_ + 1;
     }
 

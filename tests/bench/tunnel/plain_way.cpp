@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Plain UDP, many datagrams a system call. What encrypts it is somebody else.
+// Plain UDP, many datagrams per system call. Another program encrypts it.
 #include "tests/bench/tunnel/way.hpp"
 #include "util/bytes.hpp"
 #include "util/fd.hpp"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: ISC
 // The ESP engine alone, on one core: lab_seal SECONDS prints a JSON object with the packets of
-// 1,400 bytes that it seals and opens in a second of its own processor time; `openssl speed` counts
-// that, too.
+// 1,400 bytes that it seals and opens in a second of its own CPU time, as `openssl speed` does.
 #include "ipsec/esp/sa.hpp"
 
 #include <cstdlib>
@@ -36,7 +35,7 @@ struct Rates {
     double seals, opens;
 };
 
-// Sealed in batches of different buffers, then opened. Both clocks run only for their part.
+// Sealed in batches of different buffers, then opened, with a separate clock for each.
 Rates measure(double seconds) {
     auto out = OutboundSa::create(params(Direction::outbound));
     auto in = InboundSa::create(params(Direction::inbound));

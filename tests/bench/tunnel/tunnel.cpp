@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
-// Packets of 1,400 bytes from one network namespace to another, as fast as none is lost: the
-// sender keeps at most WINDOW packets under way.
+// Packets of 1,400 bytes from one network namespace to another, as fast as possible without a loss:
+// the sender keeps at most WINDOW packets in flight.
 //
 //     lab_tunnel esp|plain FROM-NETNS TO-NETNS FROM-ADDRESS TO-ADDRESS PACKETS WINDOW [REKEYS]
 //
-// esp sends through our own link, plain through what the kernel routes it into. Prints a JSON
-// object. The two processes see each other's counters in shared memory, so no packet is spent on
-// acknowledgements, whoever carries them.
+// esp sends through our own link, plain sends UDP that the kernel routes into a tunnel. Prints a
+// JSON object. The two processes see each other's counters in shared memory, so neither needs
+// packets for acknowledgements.
 #include "tests/bench/tunnel/way.hpp"
 #include "util/fd.hpp"
 
@@ -62,7 +62,7 @@ double cpu_seconds(int who) {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// The receiver, until told to end.
+// The receiver; runs until told to end.
 [[noreturn]] void receive(const Options& options, Shared& shared) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     enter(options.to_netns);
@@ -99,7 +99,7 @@ Outcome send(const Options& options, Shared& shared, pid_t receiver) {
             out.own_memory = resident(getpid());
             out.receiver_memory = resident(receiver);
         }
-        // Whole batches only, so that a window that opens a crack does not make small ones.
+        // Whole batches only, so that a window that opens slightly does not make small ones.
         const std::uint64_t batch =
             std::min({std::uint64_t{kBatch}, options.window, options.packets - out.sent});
         if (batch > 0 && out.sent - arrived + batch <= options.window) {
@@ -112,7 +112,7 @@ Outcome send(const Options& options, Shared& shared, pid_t receiver) {
             continue;
         }
         sender->idle();
-        // Whatever has not come by now does not come.
+        // Packets that have not arrived by now are lost.
         if (out.sent > arrived && Clock::now() - last_change > std::chrono::seconds(1)) {
             out.lost += out.sent - arrived;
             last_change = Clock::now();

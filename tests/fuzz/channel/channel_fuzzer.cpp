@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Any packet is either refused, or a message that is encoded to the very same packet.
+// Any packet is either refused, or is a message that is encoded to exactly the same packet.
 #include "ipsec/plugin/channel.hpp"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Any bytes are a configuration or a list of what is wrong with them, never both, never neither.
-// A line "%file NAME" begins another file, for the includes of the first.
+// Any input is either a configuration or a list of its errors. A line "%file NAME" begins another
+// file, for the includes of the first.
 #include "config/config.hpp"
 #include "tests/unit/config/files.hpp"
 #include "util/peer_id.hpp"
@@ -32,7 +32,7 @@ void check_diagnostics(const Loaded& loaded) {
 
 void check_rules(const std::vector<encsync::state::NoSyncRule>& rules) {
     for (const encsync::state::NoSyncRule& rule : rules) {
-        require(rule != encsync::state::NoSyncRule{}); // it would fit every flow
+        require(rule != encsync::state::NoSyncRule{}); // it would match every flow
         require(!rule.mark || (rule.mark->mask != 0 && (rule.mark->value & ~rule.mark->mask) == 0));
         require(!rule.ports || (rule.ports->first > 0 && rule.ports->first <= rule.ports->last));
     }

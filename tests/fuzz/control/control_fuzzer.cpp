@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// A line as the control socket takes it, and the filter or order in it; and the bytes as a filter
-// and as a line of keepalived. Every refusal has a reason, and what is accepted is accepted again.
+// Any input as a request on the control socket, and the filter or order in it; as a filter; as a
+// line of keepalived. Every refusal has a reason, and what is accepted is accepted again.
 #include "control/filter.hpp"
 #include "control/request.hpp"
 #include "control/role_order.hpp"

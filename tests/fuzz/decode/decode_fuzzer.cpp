@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// Any bytes as a packet, as a frame of every link type, and as a line of digits. What comes out is
-// JSON that a parser takes, and text that no terminal obeys; and the verdict is the one of the
-// parser that the daemon has, which knows nothing of this one.
+// Any input as a packet, as a frame of every link type, and as a line of digits. The output is
+// valid JSON, and text without control characters; and the verdict is that of the daemon's parser,
+// which shares no code with the decoder.
 #include "decode/decode.hpp"
 #include "decode/frame.hpp"
 #include "decode/hex.hpp"
@@ -23,7 +23,7 @@ void demand(bool truth) {
 bool too_short(const pfsync::Section& s) {
     using namespace pfsync::extension;
     if (!traits(s.layout).message_lengths)
-        return false; // the size is the action's
+        return false; // the size belongs to the action
     switch (s.action) {
     case kHello:
         return s.stride < hello::size;
@@ -66,7 +66,7 @@ bool refused(const pfsync::Section& s, Bytes message) {
     }
 }
 
-// af-to: good, but not for a daemon whose flows have one family and one protocol.
+// af-to: valid, but not for a daemon whose flows have one family and one protocol.
 bool translates_family(const pfsync::Section& s, Bytes message) {
     const pfsync::Layout& at = traits(s.layout).state;
     return (s.kind == pfsync::Kind::insert || s.kind == pfsync::Kind::update) &&
@@ -78,7 +78,7 @@ bool translates_family(const pfsync::Section& s, Bytes message) {
 enum class Verdict { good, bad, unsure };
 
 Verdict daemon_says(Bytes packet) {
-    // Of FreeBSD's, the newest: an older one may know fewer timeouts.
+    // For FreeBSD, the newest dialect: an older one may have fewer timeouts.
     pfsync::Parser parser(packet, std::nullopt);
     bool bad = false, unsure = false;
     while (const pfsync::Section* s = parser.next()) {

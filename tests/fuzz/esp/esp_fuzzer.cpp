@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// ESP under a fixed key. The first byte chooses cipher, ESN, inner family and mode:
-//   mode 0: the rest is a packet from the network. It may open only if it is one that the key's
-//           holder sealed, which shows in that sealing the same again gives the same bytes.
+// ESP under a fixed key. The first byte selects cipher, ESN, inner family and mode:
+//   mode 0: the rest is a received packet. It may open only if it was sealed with the key, which is
+//           tested by sealing its content again: the result must have the same bytes.
 //   mode 1: the rest is four bytes of changes (position 16 bits, value, spare), then an inner
 //           packet: sealed, changed, opened. Only the unchanged one may open.
 #include "ipsec/esp/sa.hpp"
@@ -63,7 +63,7 @@ void packet_from_network(std::uint8_t choice, Bytes input) {
     std::vector<std::uint8_t> again(input.begin(), input.end());
     require(in->open(again).verdict == Verdict::replayed);
 
-    // Sealed again under its number, it comes out byte for byte, if it had our kind of IV.
+    // Sealed again under its number, it has the same bytes, if its IV is of our kind.
     const std::uint64_t number = load_be<std::uint32_t>(input.data() + 4);
     if (load_be<std::uint64_t>(input.data() + kIvOffset) != number)
         return;

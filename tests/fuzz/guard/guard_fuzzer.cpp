@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Inner packets: whatever is accepted lies within the packet and has the SA's addresses.
+// Inner packets: an accepted payload is inside the packet, which has the SA's addresses.
 #include "policy/guard.hpp"
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Every parser of key files. What one accepts, its writer writes the same again.
+// Every parser of key files. Whatever one accepts, its writer writes again unchanged.
 #include "keys/format.hpp"
 
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Everything a packet can hold is read, by whichever dialect; what reads fine is written again,
-// in every dialect, and must read back the same.
+// Reads all messages of a packet, as any dialect; what is valid is written again, in every dialect,
+// and must read back the same.
 #include "net/protocol.hpp"
 #include "pfsync/build.hpp"
 #include "pfsync/extension.hpp"
@@ -17,7 +17,7 @@ namespace {
 using namespace encsync;
 using namespace encsync::pfsync;
 
-// Holds a state of any dialect, with all that may follow it.
+// Room for a state of any dialect, with everything that may follow it.
 constexpr std::size_t kRoom = 1024;
 
 void demand(bool truth, int line = __builtin_LINE()) {
@@ -60,12 +60,12 @@ void same_message(Dialect d, const FullState& in) {
     expected.flags &= static_cast<std::uint8_t>(~state::kNoSync); // never sent on
     if (!is_icmp(in.flow) || !loses_icmp_type(d))
         demand(out.flow == expected);
-    // Of the blocks, only what SCTP wants to be there may have been added.
+    // Only blocks that SCTP requires may have been added.
     if (in.flow.key.proto != IPPROTO_SCTP && in.flow.key.proto != IPPROTO_DCCP)
         demand(same(in.src.bytes, out.src.bytes) && same(in.dst.bytes, out.dst.bytes));
 }
 
-// To another system: who it is, what it is of, and where it stands must arrive.
+// In another dialect: id, addresses and progress must be preserved.
 void other_dialect(Dialect to, const FullState& in) {
     std::array<std::uint8_t, kRoom> buffer{};
     write_state(to, buffer.data(), in.flow, {.src = in.src.bytes, .dst = in.dst.bytes});
@@ -128,7 +128,7 @@ void small(Dialect d, Bytes message) {
     demand(read_id(buffer) == read_id(message));
 }
 
-// Reads the packet as `expected` and says the same messages again.
+// Reads the packet as `expected` and writes the same messages again.
 void packet(Bytes payload, Expected expected) {
     const Fault whole = check(payload, expected);
     Parser parser(payload, expected);
@@ -142,7 +142,7 @@ void packet(Bytes payload, Expected expected) {
             const Bytes message = s->message(n);
             if (s->kind == Kind::eof)
                 break;
-            // By its action, and as if it were each of the others.
+            // By its action, and as each of the others.
             full_state(s->layout, message);
             for (const Dialect layout : kAllDialects)
                 full_state(layout, message);
@@ -156,7 +156,7 @@ void packet(Bytes payload, Expected expected) {
     const Fault fault = parser.fault();
     demand(fault == whole || (fault == Fault::bad_action && !by_length && whole == Fault::none));
     demand(parser.offset() <= payload.size());
-    // The same messages in a packet of our own: as many, and no fault.
+    // The same messages in a packet of our own: the same number, and no fault.
     const std::size_t length = builder.finish();
     Parser again(Bytes(buffer).first(length), by_length ? Expected(d) : Expected());
     std::size_t found = 0;

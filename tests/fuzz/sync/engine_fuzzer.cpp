@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
-// One engine, and an input that is a script: what the table tells, what peers say (well-formed,
-// with damaged bytes, or anything), time that passes, links and roles that change.
+// One engine, and an input that is a script: events of the table, packets of peers (well-formed,
+// damaged, or arbitrary), passing time, changes of links and roles.
 //
 // Each step is an opcode byte and its operands; a script that ends early ends there. After each
-// step the books must balance, no room may be left open, and the engine may not want to be woken
-// in the past.
+// step the counts must be consistent, no buffer of the link may be open, and the engine's deadline
+// must not be in the past.
 #include "pfsync/build.hpp"
 #include "pfsync/expectation.hpp"
 #include "pfsync/extension.hpp"
@@ -31,7 +31,7 @@ void check(bool holds) {
 class NullTable : public table::Table {
   public:
     bool dump_wanted = false;
-    std::uint16_t local = 60; // flows from there on are this machine's own
+    std::uint16_t local = 60; // flows from this port on are this machine's own
     void start(table::Listener&) override {}
     void put(const state::Flow&, table::Lifetime) override {}
     void refresh(const state::Flow&, table::Lifetime) override {}
@@ -86,7 +86,7 @@ class Script {
     Bytes rest_;
 };
 
-constexpr PeerId kPeers = 3; // ours, wire=auto, and a pf firewall
+constexpr PeerId kPeers = 3; // encsync, wire=auto, and a pf firewall
 
 class Run {
   public:
@@ -157,7 +157,7 @@ class Run {
         }
     }
 
-    void pass(sync::Instant span) {
+    void pass(sync::Duration span) {
         now_ += span;
         engine_->advance(now_);
         for (int n = 0; engine_->flush(); n++)
@@ -165,7 +165,7 @@ class Run {
         check(engine_->deadline() > now_);
     }
 
-    // One of 64 flows, so that they meet.
+    // One of 64 flows, so that scripts use the same ones.
     state::Flow flow() {
         const std::uint8_t n = script_.byte();
         state::Flow f;
@@ -183,7 +183,7 @@ class Run {
         return f;
     }
 
-    // A name that is in use, or any.
+    // An id that is in use, or any.
     state::StateId name(const state::Flow& f) {
         const std::uint8_t which = script_.byte();
         const state::Slot slot = engine_->index().find(f.key);
@@ -213,7 +213,7 @@ class Run {
         pfsync::Builder packet(room, dialect);
         if ((options & 1) == 0 && traits(dialect).extensible()) {
             std::uint8_t* m = packet.add(ext::kSeq, ext::seq::size);
-            // Now and then one is missing, or comes again.
+            // Sometimes one is missing, or repeated.
             number_[p] += (options & 2) != 0 ? script_.byte() % 4 : 1u;
             store_be(m + ext::seq::number, number_[p]);
             store_be(m + ext::seq::session, s.remote);
@@ -331,7 +331,7 @@ class Run {
             pfsync::write_expect(m, name(f), count >> 4, count & 15, e);
     }
 
-    // The messages by which two nodes find out what differs: true, mistaken, asked for or not.
+    // Digest messages: correct, wrong, requested or not.
     void digest(pfsync::Builder& packet, PeerId p, unsigned what) {
         const std::uint8_t bits = script_.byte();
         const std::uint64_t since = (bits & 2) != 0 ? 0 : UINT64_MAX;
@@ -392,7 +392,7 @@ class Run {
         }
     }
 
-    // One that was asked for, one with a flow in it, the root, or any.
+    // A node that was asked for, one with a flow in it, the root, or any.
     sync::Digest::Node node(PeerId p, std::uint8_t bits) {
         const auto& asked = engine_->session(p).checks.asked;
         if ((bits & 4) != 0 && !asked.empty())
@@ -407,10 +407,10 @@ class Run {
             sync::check_of(engine_->index(), engine_->expectations(), slot));
     }
 
-    // What this engine holds of the peer's, summed up anew.
+    // The sum over this engine's copies of the peer's flows, computed separately.
     sync::Digest copies_of(PeerId p) const {
         sync::Digest out;
-        const state::Index& index = engine_->index();
+        const sync::FlowIndex& index = engine_->index();
         for (const state::Slot s : index.slots())
             if (index.record(s).owner == p)
                 out.add(sync::leaf_of(index.record(s).id),
@@ -429,7 +429,7 @@ class Run {
         const sync::Peer& s = engine_->session(p);
         store_be(m + ext::hello::session,
                  (bits & 1) != 0 || s.remote == 0 ? std::uint64_t{script_.byte()} : s.remote);
-        store_be(m + ext::hello::heard, (bits & 2) != 0 ? 0 : s.local);
+        store_be(m + ext::hello::peer_session, (bits & 2) != 0 ? 0 : s.local);
         store_be(m + ext::hello::creatorid, 0x0fffu + p + ((bits & 4) != 0 ? 0u : 2u));
         store_be(m + ext::hello::version, static_cast<std::uint16_t>(bits >> 6 == 3 ? 2 : 1));
         m[ext::hello::role] = bits >> 4 & 3;
@@ -463,7 +463,7 @@ class Run {
         for (PeerId p = 0; p < kPeers; p++)
             sum += engine_->copies_of(p);
         check(sum == engine_->index().size());
-        check(engine_->pf_states().most() <= sum); // nothing is kept of what has gone
+        check(engine_->pf_states().most() <= sum); // nothing is kept of flows that have ended
         check(engine_->expectations().size() <= sync::ExpectationBook::kMax);
         check(!link_.open);
     }
@@ -471,7 +471,7 @@ class Run {
     Script script_;
     NullTable table_;
     NullLink link_;
-    sync::Instant now_ = 1000s;
+    sync::Instant now_{1000s};
     std::uint64_t number_[kPeers] = {};
     std::unique_ptr<sync::Engine> engine_;
 };

@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const auto why = filter.ignored(entry.flow);
         if (!why && (entry.flow.mark & 1) == 0)
             std::abort();
-        // What was read can be written, and its key reads back.
+        // A parsed entry can be written, and its key reads back.
         std::array<std::uint8_t, ctnetlink::kMaxRequest> buffer{};
         const std::size_t n =
             ctnetlink::build(buffer, ctnetlink::Request::create, entry.flow, 1, 1);

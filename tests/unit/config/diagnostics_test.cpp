@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the reader of an error sees, to the letter. Each block: a file, and what is said of it.
+// The exact text of errors. Each block: a file, and its diagnostics.
 #include "files.hpp"
 
 #include "config/text.hpp"
@@ -39,7 +39,7 @@ const Block kBlocks[] = {
      "t.conf:1:1: error: encsync's configuration has no version line\n"
      "version 2\n"
      "^\n"
-     "t.conf:2:1: error: 'ca' sections are strongSwan's; encsync has no certificates\n"
+     "t.conf:2:1: error: 'ca' sections are strongSwan's; here rightca= names a CA\n"
      "ca strong\n"
      "^\n"},
     {"ConfigWhat", "config stup\n",
@@ -58,8 +58,8 @@ const Block kBlocks[] = {
      "conn %defualt\n"
      "     ^\n"
      "did you mean '%default'?\n"},
-    // What was meant is plain, so nothing else is missed.
-    {"SettingNotIndented", "conn minnie\nleft=192.0.2.1\nright=192.0.2.2\nsyncdev=enc0\n",
+    // The intention is clear, so nothing else is reported as missing.
+    {"SettingNotIndented", "conn minnie\nleft=192.0.2.1\nright=192.0.2.2\nkeydir=/keys\n",
      "t.conf:2:1: error: a setting must begin with a blank or a tab\n"
      "left=192.0.2.1\n"
      "^\n"
@@ -67,16 +67,16 @@ const Block kBlocks[] = {
      "right=192.0.2.2\n"
      "^\n"
      "t.conf:4:1: error: a setting must begin with a blank or a tab\n"
-     "syncdev=enc0\n"
+     "keydir=/keys\n"
      "^\n"
-     "t.conf:4:1: error: 'syncdev' belongs in 'config setup'\n"
-     "syncdev=enc0\n"
+     "t.conf:4:1: error: 'keydir' belongs in 'config setup'\n"
+     "keydir=/keys\n"
      "^\n"},
     {"SettingNotIndentedOutside", "left=192.0.2.1\n\tright=192.0.2.2\n",
      "t.conf:1:1: error: a setting must begin with a blank or a tab\n"
      "left=192.0.2.1\n"
      "^\n"},
-    // A broken value is told once: left is not said to be missing as well.
+    // An invalid value is reported once: left is not reported as missing as well.
     {"BrokenValues", "conn minnie\n\tleft=\n\tright=\"192.0.2.1\n\talso=\n\tlfet=\n",
      "t.conf:2:6: error: 'left' has no value\n"
      "\tleft=\n"
@@ -198,10 +198,10 @@ const Block kBlocks[] = {
      "config setup\n"
      "^\n"},
 
-    // ---- values: the caret is at the very part that is wrong ----
+    // ---- values: the caret is at the wrong part ----
     {"Values",
      "config setup\n"
-     "\ttable = relay\n"
+     "\ttable = relais\n"
      "\tipsec=\"kernle\"\n"
      "\tignore = 10.0.0.0/8, 10.0.0.1/24\n"
      "\tikeport=65536\n"
@@ -212,9 +212,10 @@ const Block kBlocks[] = {
      "\tlifetime=1w\n"
      "\tauthby=eap\n"
      "\ttype=transpotr\n",
-     "t.conf:2:10: error: table: 'relay' is not supported yet\n"
-     "\ttable = relay\n"
+     "t.conf:2:10: error: table: 'relais' is not one of: conntrack, memory, relay\n"
+     "\ttable = relais\n"
      "\t        ^\n"
+     "did you mean 'relay'?\n"
      "t.conf:3:9: error: ipsec: 'kernle' is not one of: auto, userspace, kernel\n"
      "\tipsec=\"kernle\"\n"
      "\t       ^\n"
@@ -246,7 +247,7 @@ const Block kBlocks[] = {
      "t.conf:11:9: error: authby: 'eap' is not one of: pubkey, psk, secret\n"
      "\tauthby=eap\n"
      "\t       ^\n"
-     "t.conf:12:7: error: type: 'transpotr' is not one of: tunnel, transport\n"
+     "t.conf:12:7: error: type: 'transpotr' is not one of: tunnel, transport, cable\n"
      "\ttype=transpotr\n"
      "\t     ^\n"
      "did you mean 'transport'?\n"},
@@ -265,6 +266,112 @@ const Block kBlocks[] = {
      "only\n"
      "\ttype=transport\n"
      "\t     ^\n"},
+    {"Cables",
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\tike=aes128gcm16-prfsha256-ecp256\n" // for those that are no cables
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\twire=openbsd\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\twire=openbsd\n"
+     "\tauthby=psk\n"
+     "conn c\n"
+     "\tright=10.0.0.4\n"
+     "\tsyncdev=eth3\n"
+     "conn d\n"
+     "\tright=10.0.0.5\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\twire=openbsd\n"
+     "\tmulticast=yes\n"
+     "conn e\n"
+     "\tleft=fe80::1%eth4\n"
+     "\tright=fe80::2%eth4\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth5\n"
+     "\twire=freebsd-1400\n"
+     "conn f\n"
+     "\tright=10.0.0.6\n"
+     "\ttype=cable\n"
+     "\tsyncdev=a_name_that_is_too_long\n"
+     "\twire=openbsd\n"
+     "conn g\n"
+     "\tright=10.0.0.7\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth7\n",
+     "t.conf:6:7: error: conn a has no syncdev, the cable's interface\n"
+     "\ttype=cable\n"
+     "\t     ^\n"
+     "t.conf:13:9: error: authby is about IKE and ESP, and this is a cable\n"
+     "\tauthby=psk\n"
+     "\t       ^\n"
+     "t.conf:16:10: error: syncdev is of type=cable only\n"
+     "\tsyncdev=eth3\n"
+     "\t        ^\n"
+     "the interface that shows the packets of all tunnels belongs in 'config setup'\n"
+     "t.conf:20:10: error: syncdev eth2, where one of them is multicast, is already that of conn b "
+     "(line 8)\n"
+     "\tsyncdev=eth2\n"
+     "\t        ^\n"
+     "t.conf:27:10: error: left fe80::1%eth4 is not on eth5\n"
+     "\tsyncdev=eth5\n"
+     "\t        ^\n"
+     "t.conf:32:10: error: syncdev: an interface's name has 15 characters at most\n"
+     "\tsyncdev=a_name_that_is_too_long\n"
+     "\t        ^\n"
+     "t.conf:36:7: warning: conn g: pfsync in clear between two encsync nodes: whoever reaches the "
+     "cable can read, insert, change and clear states\n"
+     "\ttype=cable\n"
+     "\t     ^\n"
+     "type=tunnel protects it\n"},
+    {"RelayOfOneDialect",
+     "config setup\n"
+     "\ttable=relay\n"
+     "\tnosync=zone 7\n"
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\twire=openbsd\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\tmaxstates=5\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n"
+     "\twire=freebsd-1400\n"
+     "conn c\n"
+     "\tright=10.0.0.4\n"
+     "\twire=auto\n",
+     "t.conf:3:9: error: nosync has no effect with table=relay, which takes no states in\n"
+     "\tnosync=zone 7\n"
+     "\t       ^\n"
+     "t.conf:11:12: error: maxstates has no effect with table=relay, which takes no states in\n"
+     "\tmaxstates=5\n"
+     "\t          ^\n"
+     "t.conf:14:7: error: conn b: table=relay passes messages on as they are, so all conns need "
+     "the "
+     "same wire\n"
+     "\twire=freebsd-1400\n"
+     "\t     ^\n"
+     "t.conf:17:7: error: conn c: table=relay needs the dialect of the firewalls\n"
+     "\twire=auto\n"
+     "\t     ^\n"
+     "wire=openbsd, or one of FreeBSD's\n"},
+    {"RelayOfOneSide",
+     "config setup\n"
+     "\ttable=relay\n"
+     "conn a\n"
+     "\tleft=10.0.0.1\n"
+     "\tright=10.0.0.2\n"
+     "\twire=openbsd\n",
+     "t.conf:3:6: error: table=relay needs a conn with type=cable, to a firewall\n"
+     "conn a\n"
+     "     ^\n"},
     {"Authentication",
      "conn %default\n\tleft=10.0.0.1\n\tleftid=me\n"
      "conn a\n\tright=10.0.0.2\n\tauthby=psk\n"
@@ -368,7 +475,7 @@ const Block kBlocks[] = {
      "     ^\n"
      "give it an auto of its own\n"},
 
-    // ---- what must hold between values ----
+    // ---- checks between values ----
     {"LeftAndRight",
      "conn a\nconn b\n\tleft=192.0.2.1\n\tright=2001:db8::1\n"
      "conn c\n\tleft=192.0.2.1\n\tright=192.0.2.1\n",
@@ -467,7 +574,7 @@ const Block kBlocks[] = {
      "announcement that is put off\n"
      "\tdelay=10ms\n"
      "\t      ^\n"},
-    // A bad value is told once, and nothing is concluded from it.
+    // An invalid value is reported once, and other checks ignore it.
     {"NoConclusions",
      "conn %default\n\tleft=192.0.2.300\n\tlifetime=never\nconn a\n\tright=192.0.2.2\nconn b\n"
      "\tright=192.0.2.3\n\tikelifetime=2s\n",
@@ -479,7 +586,7 @@ const Block kBlocks[] = {
      "\tlifetime=never\n"
      "\t         ^\n"
      "write 90, 90s, 5m, 4h or 1d\n"},
-    // Columns count characters, and the caret stands under the right one.
+    // Columns count characters, and the caret is under the right one.
     {"Umlauts",
      "config setup\n  node=m\xc3\xbc\xc3\xbcs\xff\n  keydir=/m\xc3\xbcsli # so\xc2\x9b\n",
      "t.conf:2:9: error: node: a name has letters, digits, '.', '_' and '-' only\n"
@@ -508,7 +615,7 @@ TEST(Render, LongLinesAreCutShort) {
               std::string::npos)
         << shown;
     EXPECT_LT(shown.size(), 600u);
-    // One that just fits is read: it is the value that is wrong.
+    // One that just fits is read: only the value is wrong.
     const std::string fits =
         rendered("conn a\n\tleft=" + std::string(kMaxLineSize - 6, '1') + "\n");
     EXPECT_NE(fits.find("error: left: '111"), std::string::npos);
@@ -529,7 +636,7 @@ TEST(Printable, HasNothingThatATerminalObeys) {
     EXPECT_EQ(printable("a\tb\x1b\x7f\x01z"), "a\tb???z");
     EXPECT_EQ(printable("\xc3\xbc\xe2\x82\xac\xf0\x9f\x99\x82"),
               "\xc3\xbc\xe2\x82\xac\xf0\x9f\x99\x82");
-    // Broken, overlong, surrogate, C1 control, beyond Unicode, cut short.
+    // Invalid, overlong, surrogate, C1 control, beyond Unicode, truncated.
     EXPECT_EQ(printable("\xff\xc0\x80\xed\xa0\x80\xc2\x9b\xf4\x90\x80\x80\xe2\x82"), "??????"
                                                                                      "??"
                                                                                      "????"

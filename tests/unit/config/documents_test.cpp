@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The table of options, the pages that come from it, and the example: they agree.
+// The table of options, the pages made from it, and the example are consistent.
 #include "files.hpp"
 
 #include "config/document.hpp"
@@ -43,7 +43,7 @@ TEST(Options, DefaultsAndExamplesAreGoodValues) {
         const bool follows = option.default_value.empty();
         EXPECT_NE(follows, option.default_text.empty()) << option.name;
         EXPECT_FALSE(!follows && option.store(option, option.default_value, target)) << option.name;
-        // Nothing takes everything.
+        // No option accepts everything.
         EXPECT_TRUE(option.store(option, "\"no such, value!\"", target)) << option.name;
         EXPECT_FALSE(option.doc.empty()) << option.name;
         EXPECT_FALSE(describe_type(option).empty()) << option.name;

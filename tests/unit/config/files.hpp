@@ -42,7 +42,7 @@ inline Loaded parse_text(std::string_view text, std::map<std::string, std::strin
     return parse(text, "t.conf", environment);
 }
 
-// What is wrong with the text, as it would be shown.
+// The diagnostics of the text, as they would be shown.
 inline std::string rendered(std::string_view text, std::map<std::string, std::string> files = {}) {
     return render(parse_text(text, std::move(files)).diagnostics);
 }

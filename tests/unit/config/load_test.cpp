@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// From text to values: defaults, inheritance, includes, limits, and files that are cut short.
+// From text to values: defaults, inheritance, includes, limits, and truncated files.
 #include "files.hpp"
 
 #include "config/disk.hpp"
@@ -30,6 +30,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "conn minnie\n"
                                    "\tright=192.168.1.101\n"
                                    "\tmaxupd=255\n"
+                                   "\tmaxstates=5000\n"
                                    "\tnosync=net 10.9.0.0/24 and zone 7\n"
                                    "\trefuse=dst 10.9.0.0/24\n"
                                    "\twire=openbsd\n"
@@ -47,7 +48,7 @@ const std::map<std::string, std::string> kRichFiles = {
                    "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
                    "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
                    "\tjoinwait=1m\n\tcharonuser=_charon\n\tsandbox=no\n\tipsec=auto\n\tdelay="
-                   "1500ms\n\tdeferqueue=7\n"
+                   "1500ms\n\tdeferqueue=7\n\treserve=20\n"
                    "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"
                    "\trefuse=zone 9, proto udp\n"}};
 
@@ -74,6 +75,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(setup.delay, std::chrono::milliseconds(1500));
     EXPECT_FALSE(setup.defer);
     EXPECT_EQ(setup.deferqueue, 7);
+    EXPECT_EQ(setup.reserve, 20);
     ASSERT_EQ(setup.nosync.size(), 2u);
     EXPECT_EQ(setup.nosync[0].mark, (state::MarkMatch{0x10, 0xf0}));
     EXPECT_EQ(setup.nosync[1].proto, 17);
@@ -93,6 +95,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(minnie.margintime, seconds(180));
     EXPECT_EQ(minnie.lifepackets, 0u);
     EXPECT_EQ(minnie.maxupd, 255);
+    EXPECT_EQ(minnie.maxstates, 5000u);
     ASSERT_EQ(minnie.nosync.size(), 1u);
     EXPECT_EQ(to_string(minnie.nosync[0].nets.at(0)), "10.9.0.0/24");
     EXPECT_EQ(minnie.nosync[0].zone, 7);
@@ -146,6 +149,7 @@ TEST(Load, Defaults) {
     setup.sweep = seconds(60);
     setup.loglevel = log::Level::info;
     setup.deferqueue = 240;
+    setup.reserve = 5;
     setup.table = "conntrack";
     EXPECT_EQ(loaded.config->setup, setup);
     Conn conn = loaded.config->conns.at(0);
@@ -207,13 +211,13 @@ TEST(Inherit, NearestWins) {
     const std::string c = "conn c\n\tauto=ignore\n\talso=a\n";
     const std::string defaults = "conn %default\n\tmtu=1000\n";
     EXPECT_EQ(mtu_of(peer, "peer"), 1500);
-    EXPECT_EQ(mtu_of(peer + defaults, "peer"), 1000); // wherever %default stands
+    EXPECT_EQ(mtu_of(peer + defaults, "peer"), 1000); // wherever %default is
     EXPECT_EQ(mtu_of(peer + "\talso=a\n" + defaults + a, "peer"), 1001);
     EXPECT_EQ(mtu_of(peer + "\talso=a\n\talso=b\n" + a + b, "peer"), 1002);
     EXPECT_EQ(mtu_of(peer + "\talso=b\n\talso=a\n" + a + b, "peer"), 1001);
     EXPECT_EQ(mtu_of(peer + "\talso=b\n\talso=c\n" + a + b + c, "peer"), 1001);
     EXPECT_EQ(mtu_of(peer + "\talso=b\n\tmtu=1003\n" + b + defaults, "peer"), 1003);
-    // By two ways: a counts where it comes last, behind b.
+    // Inherited in two ways: a counts where it comes last, after b.
     EXPECT_EQ(mtu_of(peer + "\talso=a\n\talso=b\n\talso=c\n" + a + b + c, "peer"), 1002);
 }
 
@@ -230,7 +234,7 @@ TEST(Inherit, AutoIgnoreIsInheritedWithAWarning) {
               "conn b is ignored: it inherits auto=ignore from line 2");
 }
 
-// A dense web of also= has more ways through it than there is time.
+// A dense web of also= has too many paths to follow each one.
 TEST(Inherit, ManyWaysAreNotWalkedOneByOne) {
     std::string text;
     for (int i = 0; i < 60; i++) {
@@ -239,7 +243,7 @@ TEST(Inherit, ManyWaysAreNotWalkedOneByOne) {
             text += fmt::format("\talso=n{}\n", j);
     }
     EXPECT_EQ(mtu_of(text + "\tmtu=1111\n" + kPeer + "\talso=n0\n", "peer"), 1111);
-    EXPECT_FALSE(parse_text(text + "\talso=n0\n").config); // now it is all loops
+    EXPECT_FALSE(parse_text(text + "\talso=n0\n").config); // now all are loops
 }
 
 TEST(Inherit, TheNearestNoSyncReplacesOthers) {
@@ -312,8 +316,8 @@ TEST(Limits, LineEndsAndByteOrderMark) {
     const char* files[] = {
         "conn a\n\tleft=192.0.2.1\n\tright=192.0.2.2\n",
         "conn a\r\n\tleft=192.0.2.1\r\n\tright=192.0.2.2\r\n",
-        "\xef\xbb\xbf"
-        "conn a\n  left = 192.0.2.1\n \t right\t=\t192.0.2.2",
+        ("\xef\xbb\xbf"
+         "conn a\n  left = 192.0.2.1\n \t right\t=\t192.0.2.2"),
         "conn a#b\n\n \t \n#c\n\t#d\n\tleft=\"192.0.2.1\"#e\n\tright=192.0.2.2#f",
     };
     const Loaded first = parse_text(files[0]);
@@ -335,7 +339,7 @@ TEST(Include, OrderAndPlaces) {
     EXPECT_EQ(loaded.config->conns[0].name, "b");
     EXPECT_EQ(loaded.config->conns[1].name, "c");
     EXPECT_EQ(loaded.config->conns[2].name, "last");
-    // Wildcards may match nothing; a plain name must be there.
+    // Wildcards may match nothing; a plain name must exist.
     EXPECT_TRUE(parse_text("include none.d/*\n").config);
     EXPECT_FALSE(parse_text("include none.d/x\n").config);
 }
@@ -374,7 +378,7 @@ TEST(Include, Depth) {
     std::map<std::string, std::string> files;
     for (int i = 1; i < 12; i++)
         files[fmt::format("f{}", i)] = fmt::format("include f{}\n", i + 1);
-    files["f8"] = "conn a\n\tauto=ignore\n"; // the eighth is the deepest
+    files["f8"] = "conn a\n\tauto=ignore\n"; // the eighth is the deepest allowed
     EXPECT_TRUE(parse_text("include f1\n", files).config);
     files["f8"] = "include f9\n";
     EXPECT_EQ(rendered("include f1\n", files),
@@ -384,7 +388,7 @@ TEST(Include, Depth) {
 }
 
 TEST(Include, NumberOfFiles) {
-    // Each file names the next one twice: without a bound, 2^8 readings of the last.
+    // Each file includes the next one twice: without a limit, the last is read 2^8 times.
     std::map<std::string, std::string> files;
     for (int i = 1; i < 8; i++)
         files[fmt::format("f{}", i)] =

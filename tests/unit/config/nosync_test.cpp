@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The rules of nosync: each condition, what is wrong with one and at which letter.
+// The rules of nosync: each condition, and the errors with their places.
 #include "config/values.hpp"
 
 #include <gtest/gtest.h>

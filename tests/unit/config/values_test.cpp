@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Each type of value: its forms, its limits, and what lies just beyond them.
+// Each type of value: its forms, its limits, and values just beyond them.
 #include "config/values.hpp"
 
 #include <gtest/gtest.h>
@@ -224,7 +224,7 @@ TEST(Names, Limits) {
     EXPECT_EQ(refusal(read_name("..", out)), "'..' cannot be a name");
     EXPECT_EQ(refusal(read_name(".", out)), "'.' cannot be a name");
     EXPECT_EQ(out, "kept");
-    EXPECT_FALSE(read_name("...", out)); // not one that a file system knows
+    EXPECT_FALSE(read_name("...", out)); // must be usable as a file name
 }
 
 TEST(Names, OfInterfaces) {
@@ -242,7 +242,7 @@ TEST(Names, OfUsers) {
     EXPECT_EQ(out, "_encsync-1");
     for (const std::string& text :
          {std::string("root"), std::string("1a"), std::string("-a"), std::string("Nobody"),
-          std::string("a:b"), std::string(33, 'a')})
+          std::string("a:b"), std::string("nobody"), std::string(33, 'a')})
         EXPECT_TRUE(read_user(text, out)) << text;
 }
 

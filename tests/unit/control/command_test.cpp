@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The command itself, as a user runs it: a real process, a real key store, and where it needs a
-// daemon a real control socket with handlers of ours behind it.
+// The command as a user runs it: a real process, a real key store, and, where it needs a daemon, a
+// real control socket with handlers of the test.
 #include "control/server.hpp"
 #include "util/fd.hpp"
 
@@ -19,8 +19,6 @@
 #include <spawn.h>
 #include <sys/wait.h>
 #include <thread>
-
-extern char** environ;
 
 namespace encsync {
 namespace {
@@ -59,13 +57,14 @@ class Command : public testing::Test {
         std::ofstream(path, std::ios::binary) << text;
     }
 
-    // As mickey; a --config among the words is used instead.
+    // As mickey; a --config among the arguments takes precedence.
     Outcome run(std::vector<std::string> words) const {
         std::vector<std::string> all{ENCSYNC_COMMAND, "--run-dir", dir_};
         if (std::ranges::find(words, "--config") == words.end())
             all.insert(all.end(), {"--config", dir_ / "encsync.conf"});
         all.insert(all.end(), words.begin(), words.end());
         std::vector<char*> argv;
+        argv.reserve(all.size() + 1);
         for (auto& word : all)
             argv.push_back(word.data());
         argv.push_back(nullptr);
@@ -102,13 +101,13 @@ class Command : public testing::Test {
         return value;
     }
 
-    // A daemon that gives `answers` and notes what it was asked.
-    void start(std::map<std::string, json::value> answers) {
+    // A daemon that returns `answers` and records its requests.
+    void start(const std::map<std::string, json::value>& answers) {
         auto server = control::Server::open(io_, dir_);
         ASSERT_TRUE(server) << server.error().text;
         server_ = std::move(*server);
-        for (auto& [command, answer] : answers)
-            server_->handle(command, [this, answer](const json::object& fields) {
+        for (const auto& [command, answer] : answers)
+            server_->handle(command, [this, answer = answer](const json::object& fields) {
                 asked_.push_back(json::serialize(fields));
                 return answer;
             });
@@ -182,7 +181,7 @@ TEST_F(Command, SuggestsAVerb) {
     EXPECT_EQ(said({"policy", "xyzzy"}), "encsync: there is no 'encsync policy xyzzy'; one of: "
                                          "show, verify; see encsync --help\n");
     EXPECT_NE(said({}).find("encsync what? One of: status, "), std::string::npos);
-    // A known verb with a word too many is another fault.
+    // A known verb with one argument too many is another error.
     EXPECT_EQ(said({"status", "extra"}).find("there is no"), std::string::npos);
 }
 
@@ -243,9 +242,9 @@ TEST_F(Command, ReadyIsAnExitStatus) {
     EXPECT_EQ(not_ready.status, 1);
     EXPECT_EQ(not_ready.out, "");
     EXPECT_EQ(not_ready.err, "encsync: not ready: minnie: bulk update runs\n");
-    EXPECT_EQ(run({"status"}).status, 0); // a report is a report
+    EXPECT_EQ(run({"status"}).status, 0); // a report is no failure
     stop();
-    start({{"status", json::object{{"node", "mickey"}}}}); // does not say: then it is a no
+    start({{"status", json::object{{"node", "mickey"}}}}); // without the field it is not ready
     EXPECT_EQ(run({"status", "--ready"}).status, 1);
 }
 
@@ -269,9 +268,14 @@ TEST_F(Command, Reports) {
 
 TEST_F(Command, SendsWhatItIsTold) {
     const json::object both{{"peers", json::array{"minnie", "goofy"}}};
-    start({{"bulk", both}, {"rekey", both}, {"role", json::object{{"role", "active"}}}});
+    start({{"bulk", both},
+           {"flush", json::object{{"peer", "minnie"}, {"removed", 3}}},
+           {"rekey", both},
+           {"role", json::object{{"role", "active"}}}});
     EXPECT_EQ(run({"bulk"}).out, "minnie, goofy: asked for all states\n");
     EXPECT_EQ(run({"bulk", "minnie"}).status, 0);
+    EXPECT_EQ(run({"flush", "minnie"}).out, "minnie: 3 states removed\n");
+    EXPECT_EQ(run({"flush"}).status, 2);
     EXPECT_EQ(run({"keys", "rotate"}).status, 0);
     EXPECT_EQ(run({"keys", "rotate", "--what", "sa", "--peer", "minnie"}).status, 0);
     EXPECT_EQ(run({"role", "active"}).out, "active\n");
@@ -284,7 +288,8 @@ TEST_F(Command, SendsWhatItIsTold) {
     asked_.erase(role);
     EXPECT_EQ(asked_, (std::vector<std::string>{
                           R"({"command":"bulk"})", R"({"command":"bulk","peer":"minnie"})",
-                          R"({"command":"rekey"})", R"({"command":"rekey","peer":"minnie"})",
+                          R"({"command":"flush","peer":"minnie"})", R"({"command":"rekey"})",
+                          R"({"command":"rekey","peer":"minnie"})",
                           R"({"command":"states","filter":"tcp port 443"})"}));
 }
 
@@ -308,7 +313,7 @@ TEST_F(Command, SaysWhatBecameOfARole) {
     EXPECT_EQ(run({"role", "active"}).status, 0);
 }
 
-// Nobody is there to tell. What was asked for last is what will be found.
+// No daemon runs. The role that was requested last is stored.
 TEST_F(Command, LeavesARoleForTheNextDaemon) {
     const auto left = run({"role", "active"});
     EXPECT_EQ(left.status, 0) << left.err;
@@ -317,10 +322,10 @@ TEST_F(Command, LeavesARoleForTheNextDaemon) {
     const auto kept = read_file(dir_ / "role");
     EXPECT_TRUE(kept.starts_with("active\n")) << kept;
     const std::string later = "active\n" + std::to_string(~0ULL) + " 1\n";
-    write(dir_ / "role", later); // of another boot: void
+    write(dir_ / "role", later); // of another boot: ignored
     EXPECT_EQ(run({"role", "standby"}).status, 0);
     EXPECT_TRUE(read_file(dir_ / "role").starts_with("standby\n"));
-    write(dir_ / "role", "active\n"); // of a release before
+    write(dir_ / "role", "active\n"); // of an earlier release
     EXPECT_EQ(run({"role", "standby"}).status, 0);
     EXPECT_TRUE(read_file(dir_ / "role").starts_with("standby\n"));
     fs::remove(dir_ / "role");
@@ -404,14 +409,47 @@ std::string own_address() {
     return out;
 }
 
-// What is good by itself and cannot run here.
+// Configurations that are valid, but cannot run here.
+TEST_F(Command, Imports) {
+    write(dir_ / "hostname.pfsync0", "up syncdev rl2\nsyncpeer 192.168.1.101 wibble\n");
+    const auto good = run({"import", "--left", "192.168.1.100", dir_ / "hostname.pfsync0"});
+    EXPECT_EQ(good.status, 0) << good.err;
+    EXPECT_NE(good.out.find("\tright=192.168.1.101\n"), std::string::npos) << good.out;
+    EXPECT_NE(good.err.find("hostname.pfsync0:2: unknown word 'wibble': "), std::string::npos);
+    write(dir_ / "imported.conf", good.out);
+    EXPECT_EQ(run({"check", dir_ / "imported.conf"}).status, 0);
+
+    const json::value got = run_json({"import", dir_ / "hostname.pfsync0"});
+    EXPECT_EQ(got.at("complete"), false); // no left
+    EXPECT_TRUE(got.at("config").is_array());
+    EXPECT_EQ(got.at("notes").at(1).at("line"), 2);
+}
+
+TEST_F(Command, RefusesWhatItCannotImport) {
+    write(dir_ / "bad.conf", "Sync {\n");
+    for (const auto& [words, status, reason] :
+         {std::tuple<std::vector<std::string>, int, std::string>{
+              {"import", dir_ / "bad.conf"}, 1, "bad.conf:1: this '{' is not closed"},
+          {{"import", dir_ / "none"}, 1, "No such file or directory"},
+          {{"import", dir_}, 1, "Is a directory"},
+          {{"import", "-"}, 1, "standard input: it is empty"},
+          {{"import", "--left", "here", dir_ / "bad.conf"}, 1, "--left here: 'here' is no IP"},
+          {{"import", "--format", "ipf", dir_ / "bad.conf"}, 2, "ipf not in"},
+          {{"import"}, 2, "FILE is required"}}) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, status) << reason;
+        EXPECT_EQ(outcome.out, "");
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+    }
+}
+
 TEST_F(Command, ChecksTheMachine) {
     const auto keydir = dir_ / "keys", file = dir_ / "live.conf";
     const auto faults = [&] {
         const auto outcome = run({"check", "--live", file});
         EXPECT_EQ(outcome.status, 1);
         EXPECT_TRUE(outcome.err.ends_with("not usable on this machine\n")) << outcome.err;
-        EXPECT_EQ(run({"check", file}).status, 0); // the twin: the file alone
+        EXPECT_EQ(run({"check", file}).status, 0); // control: only the file
         return outcome.err;
     };
     const auto has = [](const std::string& all, const std::string& line) {
@@ -440,7 +478,7 @@ TEST_F(Command, ChecksTheMachine) {
     EXPECT_EQ(report.at("ok"), false);
     EXPECT_EQ(report.at("live").as_array().size(), 3u);
 
-    // What can run here: any address of this machine, and keys of that name.
+    // A configuration that can run here: any address of this machine, and keys of that name.
     ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
     write(dir_ / "minnie.pub", as_minnie({"keys", "export"}).out);
     ASSERT_EQ(run({"keys", "trust", dir_ / "minnie.pub"}).status, 0);
@@ -468,7 +506,7 @@ TEST_F(Command, MakesShowsAndTrustsKeys) {
 
     const auto exported = as_minnie({"keys", "export"});
     ASSERT_EQ(exported.status, 0);
-    // What the other side will print, beside the file and not in it.
+    // What the other side will print; not part of the file.
     EXPECT_TRUE(exported.err.starts_with("minnie  SHA256:")) << exported.err;
     write(dir_ / "minnie.pub", exported.out);
     const auto trusted = run({"keys", "trust", dir_ / "minnie.pub"});
@@ -537,9 +575,9 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
     EXPECT_NE(left.find(std::string(both.at(1).at("fingerprint").as_string())), std::string::npos);
     EXPECT_EQ(left.find(std::string(first.as_string())), std::string::npos);
     stop();
-    // Each change once, and no refused one.
+    // Each change once, and none that was refused.
     EXPECT_EQ(std::ranges::count(asked_, R"({"command":"reload-keys"})"), 4);
-    // A peer that will never say so.
+    // A peer that never confirms the new key.
     ASSERT_EQ(run({"keys", "rotate", "--what", "identity"}).status, 0);
     EXPECT_EQ(run({"keys", "retire"}).status, 1);
     EXPECT_EQ(run({"keys", "retire", "--force"}).status, 0);
@@ -547,7 +585,7 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
 
 TEST_F(Command, SaysIfTheDaemonDoesNotTakeTheKeys) {
     ASSERT_EQ(run({"keys", "init"}).status, 0);
-    start({}); // offers no reload-keys
+    start({}); // without reload-keys
     const auto outcome = run({"keys", "rotate", "--what", "identity"});
     EXPECT_EQ(outcome.status, 1);
     EXPECT_EQ(outcome.err, "encsync: the keys have changed, but encsyncd did not take them: this "
@@ -558,7 +596,7 @@ TEST_F(Command, FindsTheKeyDirectory) {
     const std::string elsewhere = dir_ / "elsewhere";
     EXPECT_EQ(run({"keys", "init", "--keydir", elsewhere, "--name", "goofy"}).status, 0);
     EXPECT_TRUE(run({"keys", "--keydir", elsewhere, "show"}).out.starts_with("goofy ("));
-    EXPECT_EQ(run({"keys", "show"}).status, 1); // the configuration's is another
+    EXPECT_EQ(run({"keys", "show"}).status, 1); // the configuration has another name
     write(dir_ / "bad.conf", "nonsense\n");
     const auto bad = run({"keys", "show", "--config", dir_ / "bad.conf"});
     EXPECT_EQ(bad.status, 1);

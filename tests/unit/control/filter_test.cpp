@@ -24,7 +24,7 @@ Flow flow(int proto, const char* src, std::uint16_t sport, const char* dst, std:
     return f;
 }
 
-// 10.0.0.2 goes out as 203.0.113.9.
+// 10.0.0.2 is translated to 203.0.113.9.
 Flow masqueraded() {
     Flow f = flow(IPPROTO_TCP, "10.0.0.2", 40000, "192.0.2.1", 443);
     f.reply.dst = address("203.0.113.9");

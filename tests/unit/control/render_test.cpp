@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the daemon says, as text for a person.
+// The daemon's answers, as text for the user.
 #include "cli/render.hpp"
 
 #include <gtest/gtest.h>
@@ -63,7 +63,7 @@ TEST(Render, Status) {
         "peers": [{"name": "minnie", "state": "up", "role": "standby", "ready": true,
                    "in_step": true, "spi_in": "c0ffee01", "spi_out": "deadbeef", "rx_packets": 1234,
                    "tx_packets": 5, "rx_bytes": 1536, "tx_bytes": 400, "refused": 3, "since": 9,
-                   "last_heard": 1, "last_error": "", "checked_seconds_ago": 2,
+                   "last_received": 1, "last_error": "", "checked_seconds_ago": 2,
                    "check": {"equal": true}},
                   {"name": "goofy", "state": "down", "ready": false,
                    "last_error": "no trusted key"}]})")),

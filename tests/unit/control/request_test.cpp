@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// One request line: taken as it is meant, or refused with a named reason.
+// One request line: accepted as intended, or refused with a named reason.
 #include "control/request.hpp"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ std::string refusal(std::string_view line) {
 }
 
 TEST(Request, TakesEveryCommand) {
-    EXPECT_EQ(commands().size(), 11u);
+    EXPECT_EQ(commands().size(), 12u);
     for (const Command& command : commands()) {
         const auto parsed =
             parse_request(boost::json::serialize(boost::json::object{{"command", command.name}}));
@@ -76,7 +76,7 @@ TEST(Request, HasLimits) {
               "too_long: a request longer than 65536 bytes");
 }
 
-// What is sent back goes to a terminal.
+// The error is shown on a terminal.
 TEST(Request, DoesNotEchoWhatCouldHarm) {
     EXPECT_EQ(refusal(R"({"command":"a\u001b[2Jb"})"), "unknown_command: unknown command");
     EXPECT_EQ(refusal(R"({"command":")" + std::string(41, 'a') + "\"}"),

@@ -35,7 +35,7 @@ TEST(RoleOrder, IsReadBackAndNothingElseIs) {
         EXPECT_FALSE(RoleOrder::parse(text)) << text;
 }
 
-// Forked one after the other, and asked in the other order.
+// Forked one after the other, and queried in the reverse order.
 TEST(RoleOrder, OfProcessesIsThatOfTheirForks) {
     const auto ask = [](int wait_for, int out) {
         char byte = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Server and client over a real socket. The server's loop runs in this thread, clients in
-// another, and raw sockets where a client would not do such a thing.
+// Server and client over a real socket. The server's loop runs in this thread, clients in another;
+// raw sockets for what a client would not do.
 #include "control/client.hpp"
 #include "control/server.hpp"
 
@@ -122,7 +122,7 @@ TEST_F(ControlSocket, SaysWhyItRefuses) {
     serve();
     const auto [bulk, halt, peers, sas, status] = run([&] {
         auto client = Client::connect(dir_);
-        auto call = [&](object request) { return why(client->call(request)); };
+        auto call = [&](const object& request) { return why(client->call(request)); };
         return std::tuple(call({{"command", "bulk"}, {"peer", "goofy"}}),
                           call({{"command", "halt"}}), call({{"command", "peers"}}),
                           call({{"command", "sas"}}), call({{"command", "status"}}));
@@ -131,7 +131,7 @@ TEST_F(ControlSocket, SaysWhyItRefuses) {
     EXPECT_EQ(halt, "unknown command 'halt'");
     EXPECT_EQ(peers, "internal error: a bug");
     EXPECT_EQ(sas, "this encsyncd does not offer 'sas'");
-    EXPECT_EQ(status, "accepted"); // a refusal ends nothing
+    EXPECT_EQ(status, "accepted"); // a refusal does not close the connection
     EXPECT_EQ(server_->counters().connections, 1U);
     EXPECT_EQ(server_->counters().requests, 1U);
     EXPECT_EQ(server_->counters().of(Refusal::failed), 2U);
@@ -190,7 +190,7 @@ TEST_F(ControlSocket, StreamsAndSkipsNothing) {
         return Generator([i = 0]() mutable -> std::optional<value> {
             if (i == 3 * kItems)
                 return std::nullopt;
-            // Two of three have nothing to say, in long rows.
+            // Two of three are null, in long sequences.
             const int n = i++;
             return n < 2 * kItems ? value() : value(n - 2 * kItems);
         });
@@ -233,8 +233,8 @@ TEST_F(ControlSocket, AnErrorInAStreamReachesTheClient) {
     EXPECT_EQ(items, 3);
 }
 
-// An endless stream that nobody reads: others are served all the while, and the generator is
-// asked for no more than the socket takes.
+// An endless stream that is not read: other connections are served meanwhile, and the generator is
+// called for no more than the socket accepts.
 TEST_F(ControlSocket, ASlowReaderBlocksNobody) {
     serve();
     std::uint64_t pulled = 0;
@@ -247,7 +247,7 @@ TEST_F(ControlSocket, ASlowReaderBlocksNobody) {
     run([&] {
         const Fd slow = raw();
         send(slow, "{\"command\":\"states\"}\n");
-        receive_until(slow, 1); // it runs
+        receive_until(slow, 1); // the stream has begun
         auto client = Client::connect(dir_);
         for (int i = 0; i < 100; i++)
             EXPECT_TRUE(client->call({{"command", "status"}}));
@@ -270,13 +270,13 @@ TEST_F(ControlSocket, HangsUpOnTheIdle) {
     const auto got = run([&] {
         const Fd silent = raw();
         std::string all = receive_all(silent);
-        // Where this thread is too slow to ask in time, it is hung up on as well: ask again.
+        // If this thread is too slow, this connection is closed as well: try again.
         Fd unread;
         do {
             unread = raw();
             ::send(unread.get(), "{\"command\":\"states\"}\n", 21, MSG_NOSIGNAL);
         } while (receive_until(unread, 1).empty());
-        // Wait for the hang-up without taking a byte.
+        // Wait until it is closed, without reading.
         pollfd polled{unread.get(), POLLRDHUP, 0};
         EXPECT_EQ(::poll(&polled, 1, -1), 1);
         return all;
@@ -286,14 +286,14 @@ TEST_F(ControlSocket, HangsUpOnTheIdle) {
 }
 
 TEST_F(ControlSocket, LimitsConnections) {
-    serve({.max_connections = 2});
+    serve({.max_connections = 2, .in_use = std::chrono::minutes(10)});
     const auto [third, again] = run([&] {
         auto one = Client::connect(dir_), two = Client::connect(dir_);
         EXPECT_TRUE(one->call({{"command", "status"}}));
         EXPECT_TRUE(two->call({{"command", "status"}}));
         std::string refused = receive_all(raw());
         { const Client gone = std::move(*two); }
-        // One that has gone makes room, as soon as the server has seen it go.
+        // A closed one makes room, as soon as the server has noticed.
         std::string later;
         do
             later = why(Client::connect(dir_)->call({{"command", "status"}}));
@@ -303,6 +303,25 @@ TEST_F(ControlSocket, LimitsConnections) {
     EXPECT_EQ(third, "{\"ok\":false,\"error\":\"too many connections to the control socket\"}\n");
     EXPECT_EQ(again, "accepted");
     EXPECT_GE(server_->counters().of(Refusal::too_many), 1u);
+}
+
+TEST_F(ControlSocket, AForgottenConnectionMakesRoom) {
+    serve({.max_connections = 2, .in_use = std::chrono::milliseconds(50)});
+    const auto answers = run([&] {
+        auto forgotten = Client::connect(dir_), used = Client::connect(dir_);
+        EXPECT_TRUE(forgotten->call({{"command", "status"}}));
+        EXPECT_TRUE(used->call({{"command", "status"}}));
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        EXPECT_TRUE(used->call({{"command", "status"}}));
+        auto third = Client::connect(dir_);
+        const std::string came = why(third->call({{"command", "status"}}));
+        return std::tuple(came, why(used->call({{"command", "status"}})),
+                          why(forgotten->call({{"command", "status"}})));
+    });
+    EXPECT_EQ(std::get<0>(answers), "accepted");
+    EXPECT_EQ(std::get<1>(answers), "accepted");
+    EXPECT_NE(std::get<2>(answers), "accepted");
+    EXPECT_EQ(server_->counters().of(Refusal::too_many), 0u);
 }
 
 TEST_F(ControlSocket, IsForItsUserOnly) {
@@ -368,10 +387,10 @@ TEST_F(ControlSocket, ReplacesAStaleFileAndNoOther) {
     std::memcpy(address.sun_path, path.data(), path.size());
     ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ASSERT_EQ(::listen(listener.get(), 1), 0);
-    // Somebody answers, though without our lock.
+    // Another program answers, without our lock.
     EXPECT_EQ(why(Server::open(io_, dir_)),
               "another encsyncd is running with this run dir (" + dir_ + ")");
-    listener.reset(); // the file stays
+    listener.reset(); // the file remains
     EXPECT_TRUE(fs::exists(path));
     EXPECT_EQ(why(Client::connect(dir_)),
               "encsyncd is not running (nobody answers on " + path + ")");

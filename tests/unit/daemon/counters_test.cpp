@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// That every counter is declared well, and shown under the names that scripts rely on.
+// Every counter is declared correctly, and shown under the names that scripts rely on.
 #include "daemon/registry.hpp"
 #include "table/conntrack/conntrack.hpp"
 
@@ -68,10 +68,11 @@ TEST(Counters, EachIsDeclaredWell) {
     each_of_peer(look);
 }
 
-// What scripts rely on: docs/operation.md.
+// The names that scripts rely on: docs/operation.md.
 TEST(Counters, NamesAreThoseOfTheAnswers) {
     EXPECT_EQ(names("table", false),
-              "events refreshed adopted dropped_unclaimed leases_over stranded put_back clashes "
+              "events refreshed adopted dropped_unclaimed leases_over address_lost put_back "
+              "made_room clashes "
               "relaxed refused_table_full refused_clash refused_invalid refused_other own_echoes "
               "overruns removed_by_others dumps dump_failures created updated replaced deleted "
               "lost_answers without_helper without_labels");
@@ -82,7 +83,7 @@ TEST(Counters, NamesAreThoseOfTheAnswers) {
     EXPECT_EQ(names("charon", false), "restarts");
     EXPECT_EQ(names("traffic", true), "rx_packets tx_packets rx_bytes tx_bytes");
     EXPECT_EQ(names("messages", true),
-              "zone_withheld rx_messages tx_messages collapsed stale late lost");
+              "zone_suppressed rx_messages tx_messages collapsed stale late lost");
     EXPECT_EQ(names("bulk", true), "sent received swept");
     EXPECT_EQ(names("check", true), "checks repairs differing removed");
     EXPECT_EQ(names("path", true), "lowered raised probes refused");
@@ -127,7 +128,7 @@ TEST(Counters, ThoseOfTheTableShowEveryReason) {
         EXPECT_EQ(ignored.at(to_string(static_cast<table::Ignored>(n))).to_number<int>(), 10 + n);
 }
 
-// Reasons that never happened are left out, and those of several peers are added up.
+// Reasons that never happened are left out, and those of several peers are summed.
 TEST(Counters, RefusalsAreShownWhereThereAreAny) {
     link::PeerStats stats;
     stats.refused[static_cast<std::size_t>(esp::Verdict::bad_tag)] = 3;

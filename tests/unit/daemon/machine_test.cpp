@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// On a /proc of the test's own. tests/lab/test_machine.py has the real one.
+// With a /proc of the test. tests/lab/test_machine.py uses the real one.
 #include "daemon/machine.hpp"
 
 #include <filesystem>
@@ -48,7 +48,7 @@ class MachineTest : public testing::Test {
         write("sys/net/ipv4/conf/" + interface + "/rp_filter", std::to_string(mode));
     }
     void open() { machine_.emplace(MachineOptions{.proc = proc_}); }
-    // The names of what it complains of; with a "!" where it breaks syncing.
+    // The names of its complaints; with a "!" if it breaks syncing.
     std::string complaints(std::chrono::seconds later = 1s) {
         known_.now += later;
         machine_->look(known_);
@@ -128,6 +128,18 @@ TEST_F(MachineTest, ComplainsOfATableThatIsTooSmallForAPeer) {
     EXPECT_EQ(complaints(), "");
 }
 
+TEST_F(MachineTest, KnowsTheRoomThatIsLeftBesideTheReserve) {
+    open();
+    EXPECT_EQ(machine_->room(0), 990);
+    EXPECT_EQ(machine_->room(5), 940);
+    set("count", 960);
+    EXPECT_EQ(machine_->room(5), -10);
+    set("max", 0); // no limit
+    EXPECT_EQ(machine_->room(5), std::nullopt);
+    std::filesystem::remove(proc_ + "/sys/net/netfilter/nf_conntrack_max");
+    EXPECT_EQ(machine_->room(5), std::nullopt);
+}
+
 TEST_F(MachineTest, ComplainsOfBucketsThatAreTooFew) {
     open();
     set("buckets", 2);
@@ -146,13 +158,13 @@ TEST_F(MachineTest, ComplainsOfAPeerThatJudgesTcpOtherwise) {
     set("tcp_be_liberal", 1);
     EXPECT_EQ(complaints(), "");
     EXPECT_EQ(machine_->tracking(), (sync::TcpTracking{true, true}));
-    known_.peers[0].tracking.reset(); // it does not say
+    known_.peers[0].tracking.reset(); // it does not send it
     EXPECT_EQ(complaints(), "");
 }
 
 TEST_F(MachineTest, ComplainsOfPacketsThatTheReversePathFilterDropped) {
     open();
-    EXPECT_EQ(complaints(), ""); // strict, but nothing was dropped since
+    EXPECT_EQ(complaints(), ""); // strict, but nothing was dropped since the start
     dropped(9);
     EXPECT_EQ(complaints(), "rp_filter");
     EXPECT_NE(text().find("dropped 2 packets"), std::string::npos) << text();
@@ -161,7 +173,7 @@ TEST_F(MachineTest, ComplainsOfPacketsThatTheReversePathFilterDropped) {
 
 TEST_F(MachineTest, ComplainsOfOneThatDeletesManyEntries) {
     open();
-    known_.removed_by_others = 60; // an operator's
+    known_.removed_by_others = 60; // an operator's command
     EXPECT_EQ(complaints(), "");
     known_.removed_by_others += 60;
     EXPECT_EQ(complaints(90s), "");

@@ -23,7 +23,7 @@ TEST(Repeats, SaysAnotherReasonAtOnce) {
     Repeats repeats;
     EXPECT_EQ(repeats.line("wrong key", kStart), "wrong key");
     EXPECT_EQ(repeats.line("wrong id", kStart + 1s), "wrong id");
-    // Two that alternate are no news.
+    // Two that alternate are not logged again.
     EXPECT_FALSE(repeats.line("wrong key", kStart + 2s));
     EXPECT_FALSE(repeats.line("wrong id", kStart + 3s));
 }
@@ -35,7 +35,7 @@ TEST(Repeats, PausesLongerWhileItGoesOn) {
         lines += repeats.line("does not answer", kStart + after).has_value();
     EXPECT_GE(lines, 24);
     EXPECT_LE(lines, 24 + 7);
-    // The twin: after a quiet while it is said as at first.
+    // Control: after a pause without failures it is logged as at first.
     EXPECT_EQ(repeats.line("does not answer", kStart + 48h).value().substr(0, 15),
               "does not answer");
     EXPECT_EQ(repeats.line("does not answer", kStart + 72h), "does not answer");

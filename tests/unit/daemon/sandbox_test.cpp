@@ -27,7 +27,7 @@ using trial::kKilled;
 struct Row {
     const char* what;
     bool (*action)();
-    int confined, free; // as trial() says
+    int confined, free; // results of trial()
 };
 
 const Row kRows[] = {
@@ -80,12 +80,12 @@ TEST_P(Sandbox, AllowsWhatIsNeededAndNothingElse) {
         GTEST_SKIP() << "needs root";
     const Row& row = GetParam();
     EXPECT_EQ(trial::outcome([] { return bool(confine({})); }, row.action), row.confined);
-    if (row.free >= 0) { // not asked of the machine that runs the test
+    if (row.free >= 0) { // not tried on the machine that runs the test
         EXPECT_EQ(trial::outcome([] { return true; }, row.action), row.free);
     }
 }
 
-// Landlock: a kernel without it is told apart, not failed on.
+// Landlock: a kernel without it is detected, and is no failure.
 TEST(SandboxFiles, ChangeInOneDirectoryOnly) {
     if (::geteuid() != 0)
         GTEST_SKIP() << "needs root";
@@ -117,7 +117,7 @@ TEST(SandboxFiles, ChangeInOneDirectoryOnly) {
 
     EXPECT_EQ(trial::outcome(confined, make(other + "/new")), refused);
     EXPECT_EQ(trial::outcome(free, make(other + "/new")), 0);
-    EXPECT_EQ(trial::outcome(confined, make(other + "/new")), refused); // one that is there
+    EXPECT_EQ(trial::outcome(confined, make(other + "/new")), refused); // an existing one
     EXPECT_EQ(
         trial::outcome(confined, [&] { return ::open((other + "/new").c_str(), O_RDONLY) >= 0; }),
         0);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The golden packets through the program: what `encsync decode --hex` says of each file is what its
-generator says, section by section.
+"""The golden packets through the program: `encsync decode --hex` of each file shows the same as its
+generator, section by section.
 
     command_test.py ENCSYNC
 """
@@ -24,7 +24,7 @@ REFUSED_FOR_THE_READER = {
 
 
 def expected(file: Path) -> tuple[list[tuple[str, int, int]], str | None]:
-    """Sections as name or number, stride, count; and the first reason to refuse something."""
+    """Sections as name or number, stride, count; and the first reason for a refusal."""
     sections, reason = [], None
     for line in file.with_suffix(".expect").read_text().splitlines():
         words = line.split()
@@ -49,7 +49,7 @@ def main() -> int:
     encsync = sys.argv[1]
     files = sorted(VECTORS.glob("*/*.hex"))
     wrong, bad = [], 0
-    # All of them as one stream, a packet a line; the first of each dialect also as a file.
+    # All of them as one stream, one packet per line; the first of each dialect also as a file.
     lines = subprocess.run([encsync, "decode", "--hex", "--json", "-"], capture_output=True,
                            text=True, input="".join(f.read_text() for f in files)).stdout
     all_said = [json.loads(line) for line in lines.splitlines()]
@@ -69,7 +69,7 @@ def main() -> int:
         bad += reason is not None
         if said.get("error") != reason:
             wrong.append(f"{name}: error {said.get('error')}, not {reason}")
-        # One more may follow: a section whose frame is wrong is shown as far as it goes.
+        # One more may follow: a section with a wrong header is shown as far as it can be read.
         if found(said)[:len(sections)] != sections:
             wrong.append(f"{name}: {found(said)}, not {sections}")
     assert bad > 20

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the golden packets don't show: hostile frames, and that no byte is left out.
+// What the golden packets do not test: hostile frames, and that no byte is ignored.
 #include "packets.hpp"
 
 #include <boost/json.hpp>
@@ -20,8 +20,8 @@ json::value messages(const Data& data, std::size_t section = 0) {
     return decode(data).packet.at("sections").as_array().at(section).at("messages");
 }
 
-// The bytes of a message that may be anything without a change in what is said of it. By a bit
-// turned over, so that a field that is refused if it is too large shows as well.
+// The bytes of a message that can change without effect on the output. One bit is inverted, so that
+// a field that is refused if it is too large is detected as well.
 std::set<std::size_t> silent_bytes(std::uint8_t version, std::uint8_t action, const Data& message) {
     const auto said = [&](const Data& m) {
         return json::serialize(
@@ -50,7 +50,7 @@ std::set<std::size_t> operator|(std::set<std::size_t> a, const std::set<std::siz
     return a;
 }
 
-// What follows the six bytes of padding in a peer block, the NUL of a name, and an IPv4 address.
+// The bytes after the six bytes of padding in a peer block, the NUL of a name, and an IPv4 address.
 std::set<std::size_t> peer_pads(std::size_t src) {
     return range(src + 26, src + 32) | range(src + 58, src + 64);
 }
@@ -59,7 +59,7 @@ TEST(EveryByteShows, OpenbsdState) {
     Data m = golden("openbsd/pf-ins");
     m.erase(m.begin(), m.begin() + 24);
     ASSERT_EQ(m.size(), 264U);
-    const auto pads = range(12, 24) // behind "em0\0"
+    const auto pads = range(12, 24) // after "em0\0"
                       | range(28, 40) | range(44, 56) | range(68, 80) | range(84, 96) // IPv4
                       | range(172, 184) | range(63, 64) | range(103, 104) | peer_pads(104);
     EXPECT_EQ(silent_bytes(6, 13, m), pads);
@@ -98,13 +98,13 @@ TEST(EveryByteShows, SmallMessages) {
                                                 1,   1,   1,   1, 1, 1, 1, 2, 3, 4}),
                   range(4, 16));
     }
-    // sockaddr_in: the port and what follows the address.
+    // sockaddr_in: the port and the bytes after the address.
     Data tdb(52, 2);
     EXPECT_EQ(silent_bytes(6, 15, tdb), range(6, 8) | range(12, 32));
     Data old(48, 2);
     EXPECT_EQ(silent_bytes(6, 11, old), range(6, 8) | range(12, 32));
     EXPECT_EQ(silent_bytes(5, 11, old), range(6, 8) | range(12, 32) | range(46, 48));
-    // What encsync nodes say.
+    // Messages of encsync nodes.
     EXPECT_TRUE(silent_bytes(6, 0xe0, Data(44, 1)).empty());
     EXPECT_TRUE(silent_bytes(6, 0xe1, Data(16, 1)).empty());
     EXPECT_TRUE(silent_bytes(6, 0xe2, Data(144, 1)).empty());
@@ -200,10 +200,10 @@ TEST(Freebsd, NothingIsReadBehindTheEnd) {
     EXPECT_EQ(decode(data).packet.at("sections").as_array().size(), 1U);
     EXPECT_EQ(verdict(data), "bad_eof@24");
     EXPECT_EQ(verdict(packet(5, {kEof})), "none");
-    EXPECT_EQ(verdict(packet(5, {section(7, {kId}, false)})), "none"); // the mark may be missing
+    EXPECT_EQ(verdict(packet(5, {section(7, {kId}, false)})), "none"); // the end mark is optional
 }
 
-// 65,535 messages of no length are none, and cost nothing.
+// 65,535 messages of length 0 are none, and cost nothing.
 TEST(Hostile, ACountOfNothing) {
     EXPECT_EQ(messages(packet(5, {Data{12, 0, 0xff, 0xff}})).as_array().size(), 0U);
     EXPECT_EQ(verdict(packet(6, {Data{12, 0, 0xff, 0xff}})), "zero_stride@20");
@@ -235,11 +235,11 @@ TEST(Hostile, Headers) {
     Data small = good;
     small[3] = 19;
     EXPECT_EQ(verdict(small), "bad_length@0");
-    // What lies behind the length is none of the packet.
+    // Bytes beyond the length field are not part of the packet.
     EXPECT_EQ(verdict(good + Data{1, 2, 3}), "none");
 }
 
-// Each field that has a range, at its edge and beyond it.
+// Each field with a range, at its limit and beyond it.
 TEST(Hostile, FieldsOutOfRange) {
     struct Row {
         std::uint8_t version, action;
@@ -282,7 +282,7 @@ TEST(Hostile, NamesWithoutAnEnd) {
     EXPECT_EQ(verdict(packet(5, {section(15, {m}, false)})), "bad_ifname@256");
 }
 
-// JSON is UTF-8 whatever the name is, and the terminal gets ASCII.
+// The JSON is UTF-8 whatever the name is, and the text is ASCII.
 TEST(Hostile, NamesOfAnyBytes) {
     Data clr(20);
     const Data name{0x1b, '[', '2', 'J', 0xff, 0x9b, '\\', '"', '\n'};
@@ -310,7 +310,7 @@ TEST(Text, SaysWhatMatters) {
     EXPECT_NE(text.find("timeout 2 (tcp.established)"), text.npos);
     EXPECT_NE(text.find("state_flags 2 sloppy"), text.npos);
     EXPECT_EQ(text.find("BAD"), text.npos);
-    // All fields of the JSON are there by name.
+    // The JSON has all fields by name.
     for (const char* name : {"seqlo", "max_win", "creation", "expire", "packets", "rtableid"})
         EXPECT_NE(text.find(name), text.npos) << name;
 }

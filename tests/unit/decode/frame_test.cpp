@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Frames of every link type, good, foreign and cut.
+// Frames of every link type, valid, of other protocols, and truncated.
 #include "decode/frame.hpp"
 #include "decode/hex.hpp"
 #include "packets.hpp"
@@ -11,7 +11,7 @@ namespace {
 
 const Data kPayload{6, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 
-Data ipv4(std::uint8_t protocol = 240, Data options = {}) {
+Data ipv4(std::uint8_t protocol = 240, const Data& options = {}) {
     const auto header = static_cast<std::uint8_t>(20 + options.size());
     Data out{static_cast<std::uint8_t>(0x40 | header / 4),
              0x10,
@@ -36,7 +36,7 @@ Data ipv4(std::uint8_t protocol = 240, Data options = {}) {
     return std::move(out) + options + kPayload;
 }
 
-Data ipv6(std::uint8_t next = 240, Data between = {}) {
+Data ipv6(std::uint8_t next = 240, const Data& between = {}) {
     Data out{0x60, 0,   0,    0, 0, static_cast<std::uint8_t>(between.size() + kPayload.size()),
              next, 254, 0xfd, 0, 0, 0,
              0,    0,   0,    0, 0, 0,
@@ -116,7 +116,7 @@ TEST(Frame, OtherProtocols) {
 TEST(Frame, ExtensionHeaders) {
     expect_pfsync(101, ipv6(0, Data{240, 0, 1, 4, 0, 0, 0, 0}), "fd00::1");
     expect_pfsync(101, ipv6(0, Data{60, 0, 1, 4, 0, 0, 0, 0, 240, 1} + Data(14)), "fd00::1");
-    // Another protocol below them is another protocol.
+    // Another protocol after them is another protocol.
     EXPECT_EQ(find_pfsync(101, ipv6(0, Data{17, 0, 1, 4, 0, 0, 0, 0})).verdict,
               Frame::Verdict::other);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The golden packets: what their generator says of them is what the decoder must say.
+// The golden packets: the decoder must show what their generator describes.
 #include "packets.hpp"
 
 #include <algorithm>
@@ -27,9 +27,9 @@ std::string describe(const json::object& section) {
                        json::serialize(section.at("count")));
 }
 
-// What a meaning says of the packet as a whole.
+// What the description says of the packet as a whole.
 struct Said {
-    std::string reason, offset; // the first; the offset of a fault of the frame
+    std::string reason, offset; // the first; the offset if a header is wrong
     std::vector<std::string> sections;
 };
 Said read(const std::vector<std::string>& expect) {
@@ -85,14 +85,14 @@ TEST(Golden, VerdictsAndSections) {
             for (const json::value& section : list->as_array())
                 if (found.size() < said.sections.size())
                     found.push_back(describe(section.as_object()));
-        // One more may follow: a section whose frame is wrong is shown as far as it goes.
+        // One more may follow: a section with a wrong header is shown as far as it can be read.
         EXPECT_EQ(found, said.sections) << g.name;
     }
     EXPECT_GT(bad, 20U);
     EXPECT_GT(all.size(), bad + 30);
 }
 
-// Written from the generator's arguments and the layout, field by field.
+// Written by hand from the generator's arguments and the layout, field by field.
 TEST(Golden, AFullStateOfOpenbsdInFull) {
     const Decoded decoded = decode(golden("openbsd/pf-ins"));
     EXPECT_FALSE(decoded.bad);
@@ -154,7 +154,7 @@ TEST(Golden, IPv6AndIcmp) {
     EXPECT_EQ(icmp.at("wire").at("port"), json::parse("[8,77]"));
 }
 
-// Version 6 grows at the end of its messages; encsync nodes do.
+// Version 6 can be extended at the end of its messages; encsync nodes do so.
 TEST(Golden, TheTailOfAnEncsyncNode) {
     EXPECT_EQ(only_message(decode(golden("openbsd/ours-ins-tail"))).at("tail"),
               json::parse(R"({"mark":3735928559,"timeout":86400,"zone":9,"flags":1,"status":3})"));
@@ -163,7 +163,7 @@ TEST(Golden, TheTailOfAnEncsyncNode) {
     removal[12] = 5;
     EXPECT_EQ(only_message(decode(packet(6, {section(7, {removal})}))).at("tail"),
               json::parse(R"({"term":5})"));
-    // A longer message is one of a future that we don't know.
+    // A longer message is from a future version that is unknown here.
     EXPECT_FALSE(only_message(decode(golden("openbsd/pf-longer-id"))).as_object().contains("tail"));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Packets for the tests of the decoder: the golden ones, and ones put together here.
+// Packets for the tests of the decoder: the golden ones, and others.
 #pragma once
 
 #include "decode/decode.hpp"
@@ -16,7 +16,7 @@ using Data = std::vector<std::uint8_t>;
 struct Golden {
     std::string name; // "openbsd/pf-ins"
     Data packet;
-    std::vector<std::string> expect; // lines, as tests/vectors/generate.py says them
+    std::vector<std::string> expect; // lines, as tests/vectors/generate.py writes them
 };
 std::vector<Golden> load_golden(); // of all dialects
 Data golden(const std::string& name);
@@ -25,7 +25,7 @@ Data golden(const std::string& name);
 Data section(std::uint8_t action, const std::vector<Data>& messages, bool v6 = true);
 Data packet(std::uint8_t version, const std::vector<Data>& sections);
 
-// Bytes 1, 2, 3, ... that stay in the range that is good for the fields that have one.
+// Bytes 1, 2, 3, ... that stay in the valid range of fields with a range.
 Data freebsd_state(std::size_t size);
 
 Data operator+(Data a, const Data& b);

@@ -11,7 +11,7 @@ namespace {
 using Answer = ReplayWindow::Answer;
 constexpr Answer fresh = Answer::fresh, replayed = Answer::replayed, too_old = Answer::too_old;
 
-// One packet: what is on the wire, and what becomes of it. A fresh one counts as authentic.
+// One packet: its number on the wire, and the result. A fresh one counts as authentic.
 struct Row {
     std::uint64_t sequence;
     Answer verdict;
@@ -59,10 +59,10 @@ TEST_P(Window, EdgesAsATable) {
                {2 * w, fresh},     // now w + 1 is
                {w, too_old},       //
                {w + 1, replayed},  //
-               {w + 2, fresh},     // not 2 of the round before
+               {w + 2, fresh},     // not 2 of the earlier round
                {2 * w - 1, fresh}, //
                {2 * w, replayed},  //
-               {5 * w, fresh},     // beyond a whole window: nothing of before is left
+               {5 * w, fresh},     // beyond a whole window: no earlier number is left
                {4 * w, too_old},   //
                {4 * w + 1, fresh}, //
                {4 * w + 1, replayed},
@@ -93,7 +93,7 @@ TEST_P(Window, CountingUpKeepsWhatIsInside) {
     run(w, rows);
 }
 
-// Against the plainest thing there is: a list of all that was seen.
+// Compared with the simplest implementation: a list of all that was seen.
 TEST_P(Window, AgreesWithAListOfAll) {
     const std::uint32_t w = GetParam();
     ReplayWindow window(w, false);
@@ -144,7 +144,7 @@ TEST(ReplayWindow, EsnInfersTheUpperHalf) {
         std::uint64_t number; // 0: none
     };
     const std::vector<EsnRow> rows{
-        // Nothing received yet: the first round only.
+        // Nothing received yet: only the first round is possible.
         {0, 1, 1},
         {0, 5000, 5000},
         {0, UINT32_MAX - 63, UINT32_MAX - 63},
@@ -153,7 +153,7 @@ TEST(ReplayWindow, EsnInfersTheUpperHalf) {
         // Case A, the window in the middle of a round.
         {1000, 1000, 1000},
         {1000, 937, 937},       // left edge
-        {1000, 936, k4g + 936}, // left of it: a round later
+        {1000, 936, k4g + 936}, // left of it: the next round
         {1000, UINT32_MAX, UINT32_MAX},
         {7 * k4g + 1000, 937, 7 * k4g + 937},
         {7 * k4g + 1000, 936, 8 * k4g + 936},
@@ -168,7 +168,7 @@ TEST(ReplayWindow, EsnInfersTheUpperHalf) {
         {7 * k4g, UINT32_MAX - 62, 6 * k4g + UINT32_MAX - 62},
         {7 * k4g, UINT32_MAX - 63, 7 * k4g + UINT32_MAX - 63},
         {7 * k4g + 5, 70, 7 * k4g + 70},
-        // The end of all rounds.
+        // The end of the last round.
         {UINT64_MAX - 5, UINT32_MAX - 2, UINT64_MAX - 2},
         {UINT64_MAX - 5, 3, 0},
     };
@@ -188,7 +188,7 @@ TEST(ReplayWindow, EsnRollsOver) {
         ASSERT_EQ(number, window.infer(static_cast<std::uint32_t>(number)));
         ASSERT_EQ(fresh, take(window, number));
     }
-    // Seen ones of the round before are replays, and not new ones of this round.
+    // Numbers seen in the earlier round are replays, and not new ones of this round.
     EXPECT_EQ(replayed, window.check(window.infer(static_cast<std::uint32_t>(k4g - 400))));
     EXPECT_EQ(k4g + 599, window.top());
 }

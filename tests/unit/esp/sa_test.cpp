@@ -45,7 +45,7 @@ Buffer text(std::size_t size) {
 }
 
 Buffer seal(OutboundSa& sa, const Buffer& inner, std::size_t wire_size = 0) {
-    // Exactly as long as needed, so that the sanitizer sees the first byte too many.
+    // Exactly as long as needed, so that the sanitizer detects any access beyond it.
     Buffer buffer(wire_size != 0 ? wire_size : sealed_size(inner.size()));
     std::copy(inner.begin(), inner.end(), buffer.begin() + kHeaderSize);
     const Sealed sealed = sa.seal(buffer, inner.size(), wire_size);
@@ -63,8 +63,8 @@ Found open(InboundSa& sa, Buffer packet) {
     return {opened.verdict, {opened.inner.begin(), opened.inner.end()}};
 }
 
-// Sealing by hand, straight from the RFCs, to have something to compare with and to make what
-// seal() would never make.
+// Sealing by hand, directly from the RFCs, to compare with, and for packets that seal() never
+// makes.
 Buffer seal_by_hand(const SaParams& params, std::uint64_t number, std::uint64_t iv,
                     const Buffer& plain) {
     const char* name = params.cipher == Cipher::aes128gcm16   ? "AES-128-GCM"
@@ -148,7 +148,7 @@ TEST_P(EveryCipher, EveryByteChangedIsRefused) {
             Buffer changed = packet;
             changed[at] = static_cast<std::uint8_t>(changed[at] ^ (1u << bit));
             const Verdict verdict = open(in, changed).verdict;
-            // A number of 0 is refused before its tag is looked at.
+            // Number 0 is refused before its tag is checked.
             ASSERT_EQ(at == 7 && bit == 0 ? Verdict::too_old : Verdict::bad_tag, verdict)
                 << at << ' ' << to_string(verdict);
         }
@@ -255,7 +255,7 @@ TEST(OutboundSa, SequenceNumberGoesOnWithEsn) {
     for (std::uint64_t number = start; number < start + 10; number++) {
         const Buffer packet = seal(out, text(8));
         EXPECT_EQ(number, load_be<std::uint64_t>(packet.data() + 8)); // the IV
-        if (number == start) { // a receiver that has seen nothing takes this for the past
+        if (number == start) { // without history, a receiver takes it for an old one
             EXPECT_EQ(Verdict::too_old, open(in, packet).verdict);
         }
     }
@@ -296,7 +296,7 @@ TEST(OutboundSa, EndsAfterSoManyPackets) {
         EXPECT_EQ(SealVerdict::sequence_exhausted, out.seal(buffer, 8).verdict);
         EXPECT_TRUE(out.exhausted());
     }
-    // Never later than the numbers do.
+    // Never after the sequence numbers are used up.
     auto out = outbound(make_params(Direction::outbound, Cipher::aes256gcm16, false), UINT32_MAX);
     out.end_after(std::uint64_t{1} << 40);
     seal(out, text(8));
@@ -354,7 +354,7 @@ TEST(OutboundSa, SizesAgree) {
     }
 }
 
-// Authentic, but wrong inside: a peer with the key that does not keep to the RFC.
+// Authentic, but wrong inside: a peer with the key that violates the RFC.
 TEST(OutboundSa, DummiesAreToldFromPackets) {
     auto out = outbound(make_params(Direction::outbound));
     auto in = inbound(make_params(Direction::inbound));
@@ -368,7 +368,7 @@ TEST(OutboundSa, DummiesAreToldFromPackets) {
     ASSERT_EQ(max_inner_size(1472), opened.inner.size());
     EXPECT_TRUE(std::ranges::equal(content, opened.inner.first(3)));
     EXPECT_EQ(0, opened.inner[3]);
-    EXPECT_EQ(Verdict::replayed, in.open(buffer).verdict); // its number counts
+    EXPECT_EQ(Verdict::replayed, in.open(buffer).verdict); // its number counts as seen
     EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, 1470).verdict);
     EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, sealed_size(0) - 4).verdict);
     EXPECT_EQ(SealVerdict::bad_size, out.seal_dummy(buffer, sealed_size(2), content).verdict);
@@ -388,7 +388,7 @@ TEST(InboundSa, RefusesBadPadding) {
         {{9, 9, 9, 9, 1, 3, 2, 4}, Verdict::bad_padding}, // not 1, 2
         {{9, 9, 9, 9, 0, 0, 2, 4}, Verdict::bad_padding}, // zeros
         {{1, 2, 3, 4, 5, 6, 6, 4}, Verdict::ok},          // nothing but padding
-        {{1, 2, 3, 4, 5, 6, 7, 4}, Verdict::bad_padding}, // one more than there is
+        {{1, 2, 3, 4, 5, 6, 7, 4}, Verdict::bad_padding}, // one more than the packet has
         {{1, 2, 3, 4, 5, 6, 255, 4}, Verdict::bad_padding},
         {{9, 9, 9, 9, 9, 9, 0, 4}, Verdict::ok},
         {{9, 9, 9, 9, 9, 9, 0, 41}, Verdict::bad_next_header},  // IPv6 in an IPv4 SA
@@ -415,7 +415,7 @@ TEST(InboundSa, CarriesPayloadsInTransportMode) {
     EXPECT_EQ(Verdict::bad_next_header, open(tunnel, seal(out, text(40))).verdict);
     auto ip = outbound(make_params(Direction::outbound), 4);
     EXPECT_EQ(Verdict::bad_next_header, open(in, seal(ip, text(40))).verdict);
-    // As others seal it: the protocol number is there, and no IP header.
+    // As sealed by another sender: the protocol number is right, but there is no IP header.
     const Buffer plain{9, 9, 9, 9, 9, 9, 0, 240};
     EXPECT_EQ(Verdict::ok, open(in, seal_by_hand(q, 5, 5, plain)).verdict);
 }
@@ -438,6 +438,7 @@ TEST(InboundSa, TheWindowHasTheSizeAskedFor) {
         auto in = inbound(p);
         auto out = outbound(make_params(Direction::outbound, Cipher::aes256gcm16, esn));
         std::vector<Buffer> packets;
+        packets.reserve(66);
         for (int i = 0; i < 66; i++)
             packets.push_back(seal(out, text(8)));
         EXPECT_EQ(Verdict::ok, open(in, packets[65]).verdict);
@@ -447,11 +448,11 @@ TEST(InboundSa, TheWindowHasTheSizeAskedFor) {
 }
 
 TEST(Create, RefusesByName) {
-    const auto out_error = [](SaParams p) {
+    const auto out_error = [](const SaParams& p) {
         auto sa = OutboundSa::create(p);
         return sa ? std::string("created") : sa.error().text;
     };
-    const auto in_error = [](SaParams p) {
+    const auto in_error = [](const SaParams& p) {
         auto sa = InboundSa::create(p);
         return sa ? std::string("created") : sa.error().text;
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What other peers prove themselves with: preshared keys, certificates, keys in PEM.
+// Credentials of other peers: preshared keys, certificates, keys in PEM.
 #include "keys/files.hpp"
 
 #include <cstdlib>
@@ -26,7 +26,7 @@ class Files : public testing::Test {
     void TearDown() override { std::filesystem::remove_all(dir_); }
 
     std::string write(const std::string& content, mode_t mode = 0600) {
-        const std::string path = dir_ / "file";
+        std::string path = dir_ / "file";
         std::ofstream(path, std::ios::trunc) << content;
         EXPECT_EQ(::chmod(path.c_str(), mode), 0);
         return path;
@@ -34,7 +34,8 @@ class Files : public testing::Test {
     std::string preshared(const std::string& content, mode_t mode = 0600) {
         const std::string path = write(content, mode);
         const auto read = read_preshared(path);
-        return read ? *read : read.error().text.substr(path.size());
+        return read ? std::string(read->begin(), read->end())
+                    : read.error().text.substr(path.size());
     }
     std::string certificate(const std::string& content) {
         const std::string path = write(content, 0644);
@@ -66,7 +67,7 @@ TEST_F(Files, PresharedKeys) {
 }
 
 TEST_F(Files, Certificates) {
-    // "0123": begins as DER does.
+    // "0123": begins like DER.
     EXPECT_EQ(certificate("0123"), "0123");
     EXPECT_EQ(certificate("# mine\n-----BEGIN CERTIFICATE-----\nMDEy\nMw==\n"
                           "-----END CERTIFICATE-----\nmore\n"),
@@ -93,16 +94,16 @@ TEST(Pem, IsThatOfRfc8410) {
 TEST(Certificate, IsForTheKeyInIt) {
     const auto key = from_pem(kPem);
     ASSERT_TRUE(key);
-    std::vector<std::uint8_t> certificate{0x30, 0x40,                          // of a certificate,
-                                          0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,  // the part in
-                                          0x2b, 0x65, 0x70, 0x03, 0x21, 0x00}; // question
+    std::vector<std::uint8_t> certificate{0x30, 0x40,                          // the part of a
+                                          0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,  // certificate that
+                                          0x2b, 0x65, 0x70, 0x03, 0x21, 0x00}; // matters here
     certificate.insert(certificate.end(), key->begin(), key->end());
     certificate.push_back(0x04);
     EXPECT_TRUE(certifies(certificate, *key));
     RawKey other = *key;
     other[31] ^= 1;
     EXPECT_FALSE(certifies(certificate, other));
-    EXPECT_FALSE(certifies(Bytes(certificate).first(certificate.size() - 2), *key)); // cut
+    EXPECT_FALSE(certifies(Bytes(certificate).first(certificate.size() - 2), *key)); // truncated
     EXPECT_FALSE(certifies({}, *key));
 }
 

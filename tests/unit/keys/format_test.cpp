@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Key files as text: what is written is read back, and anything else is refused by name.
+// Key files as text: whatever is written is read back, and anything else is refused by name.
 #include "keys/format.hpp"
 
 #include <algorithm>
@@ -193,7 +193,7 @@ TEST(NodeSecret, RoundTripsAndRefusesEveryTruncationAndEveryChangedByte) {
         EXPECT_FALSE(read_node_secret(changed)) << i;
     }
     EXPECT_FALSE(read_node_secret(text + "x"));
-    EXPECT_FALSE(read_secret(text)); // the kinds are not to be mistaken for each other
+    EXPECT_FALSE(read_secret(text)); // the kinds must not be confused
 }
 
 TrustedKey trusted_key(const char* name, UnixTime since = kNow) {
@@ -224,7 +224,7 @@ TEST(TrustedList, RefusesEveryTruncationAndEveryChangedByte) {
     }
 }
 
-// Its checksum has a '/' in base64, which has a twin among the bytes that are not ASCII.
+// Its checksum has a '/' in base64, which has an equivalent among the bytes that are not ASCII.
 TEST(TrustedList, RefusesBytesThatAreNotAscii) {
     const auto text = write_trusted({});
     ASSERT_TRUE(read_trusted(text));
@@ -236,7 +236,7 @@ TEST(TrustedList, RefusesBytesThatAreNotAscii) {
     }
 }
 
-// The checksum is no secret, so a list may be whole and still be one that we never write.
+// The checksum is not secret, so a list may be intact and still be one that we never write.
 TEST(TrustedList, RefusesWhatAStoreNeverHolds) {
     const TrustedKey one = trusted_key("minnie");
     EXPECT_EQ(why(read_trusted(write_trusted({one, one}))), "line 3: the same key twice");

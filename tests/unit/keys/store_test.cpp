@@ -104,7 +104,7 @@ TEST_F(KeyStore, InitFinishesWhatWasCutShort) {
     ASSERT_TRUE(store->init("mickey"));
     const auto creator = store->creatorid();
     ASSERT_TRUE(creator);
-    fs::remove(root_ / "keys" / "identity"); // died after the first of two files
+    fs::remove(root_ / "keys" / "identity"); // interrupted after the first of two files
     ASSERT_TRUE(store->init("mickey"));
     EXPECT_EQ(*store->creatorid(), *creator);
 }
@@ -186,7 +186,7 @@ TEST_F(KeyStore, RotatesAnIdentity) {
     ASSERT_TRUE(store.rotate_identity(kNow - 1000)); // a clock set back
     auto both = public_keys(store);
     ASSERT_EQ(both.size(), 2u);
-    EXPECT_EQ(both[0], old_key); // it goes on signing
+    EXPECT_EQ(both[0], old_key); // it still signs
     EXPECT_NE(both[1].key, old_key.key);
     EXPECT_EQ(both[1].name, "mickey");
     EXPECT_GT(both[1].created, old_key.created);
@@ -277,7 +277,7 @@ TEST_F(KeyStore, FollowsAPeersRotation) {
     const auto new_key = public_keys(minnie).at(1).key;
     EXPECT_EQ(trusted_keys(mickey), (std::vector{old_key, new_key}));
 
-    // A third key has no room, and nothing of its file is taken.
+    // There is no room for a third key, and nothing from its file is stored.
     const std::vector<PublicKey> more{make_identity("goofy", kNow), make_identity("minnie", kNow)};
     EXPECT_NE(why(mickey.trust(more)).find("minnie has two trusted keys already"),
               std::string::npos);
@@ -288,7 +288,7 @@ TEST_F(KeyStore, FollowsAPeersRotation) {
     EXPECT_EQ(trusted_keys(mickey), std::vector{new_key});
 }
 
-// Two keys trusted from one file at one moment: the first in the file is the older one.
+// Two keys trusted from one file at the same time: the first in the file is the older one.
 TEST_F(KeyStore, RetiresTheOlderOfTwoTrustedTogether) {
     Store mickey = make("mickey"), minnie = make("minnie");
     ASSERT_TRUE(minnie.rotate_identity(kNow));
@@ -340,6 +340,7 @@ TEST_F(KeyStore, KeepsWritersApart) {
     make("mickey");
     constexpr int kWriters = 8;
     std::vector<std::thread> writers;
+    writers.reserve(kWriters);
     for (int i = 0; i < kWriters; i++)
         writers.emplace_back([this, i] {
             auto store = Store::open(root_ / "mickey");

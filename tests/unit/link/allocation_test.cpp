@@ -2,20 +2,13 @@
 // Nothing is allocated per packet: every malloc of the process is counted, OpenSSL's and Asio's
 // included, while packets go both ways through sockets and SAs.
 #include "tests/unit/link/nodes.hpp"
-
-#ifdef __SANITIZE_ADDRESS__
-// As in <sanitizer/allocator_interface.h>, which gcc does not install.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*,
-                                                                             std::size_t),
-                                                         void (*free_hook)(const volatile void*));
-#endif
+#include "tests/unit/malloc_hooks.hpp"
 
 namespace {
 
 std::uint64_t allocations = 0;
 
 #ifdef __SANITIZE_ADDRESS__
-// operator new comes through here, too.
 [[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, std::size_t) { allocations++; }, [](const volatile void*) {});
 #endif
@@ -24,9 +17,11 @@ std::uint64_t allocations = 0;
 
 #ifndef __SANITIZE_ADDRESS__
 extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier): glibc's names
 void* __libc_malloc(std::size_t size);
 void* __libc_calloc(std::size_t count, std::size_t size);
 void* __libc_realloc(void* old, std::size_t size);
+// NOLINTEND(bugprone-reserved-identifier)
 
 void* malloc(std::size_t size) {
     allocations++;
@@ -109,7 +104,7 @@ class Allocations : public TwoNodes {
 };
 
 TEST_F(Allocations, NoneInAHundredThousandPacketsEachWay) {
-    exchange(1000); // buffers of Asio and OpenSSL that are made once
+    exchange(1000); // buffers of Asio and OpenSSL that are allocated once
     const std::uint64_t before = allocations;
     exchange(100'000);
     EXPECT_EQ(before, allocations);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// A link slower than the sender: he waits, and nothing is lost.
+// A link slower than the sender: the sender waits, and nothing is lost.
 #include "tests/unit/link/routed.hpp"
 
 namespace encsync::link {
@@ -7,7 +7,7 @@ namespace {
 
 class SlowLink : public Routed {
   protected:
-    // As fast as the link takes them; the sender goes on when it is told to.
+    // As fast as the link accepts them; the sender continues at on_writable().
     void send_all(std::size_t packets) {
         for (std::size_t sent = 0; sent < packets;) {
             const int told = mickey->writables;
@@ -35,9 +35,9 @@ TEST_F(SlowLink, ASmallSendBufferIsBackPressure) {
     EXPECT_EQ(0u, mickey->stats().not_sent);
 }
 
-// The buffer is large, the queue of the interface is not: what it drops is sent again.
+// The buffer is large, the queue of the interface is small: packets that it drops are sent again.
 TEST_F(SlowLink, AFullQueueIsBackPressureToo) {
-    options.ike.socket.gso = false; // of a train, the queue would drop a part and not tell
+    options.ike.socket.gso = false; // of a GSO packet, the queue would drop a part silently
     build();
     here.run("tc qdisc add dev here0 root tbf rate 200mbit burst 16k limit 30000");
     send_all(2000);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kLargest = 1472;
 
-// Every packet once and in order, and each run one that the kernel takes.
+// Every packet once and in order, and each run one that the kernel accepts.
 std::vector<Run> plan(const std::vector<std::size_t>& sizes) {
     std::vector<Run> runs;
     plan_runs(sizes, kLargest, runs);
@@ -44,7 +44,7 @@ TEST(WireSize, IsOneOfAFew) {
     for (std::size_t inner = 0; inner <= esp::max_inner_size(kLargest); inner++)
         seen.insert(wire_size(inner, kLargest));
     EXPECT_EQ((std::set<std::size_t>{256, 512, 768, 1024, 1280, 1472}), seen);
-    // What the path does not carry is not made larger yet.
+    // A packet that the path cannot carry is not padded further.
     EXPECT_EQ(esp::sealed_size(1460), wire_size(1460, kLargest));
 }
 

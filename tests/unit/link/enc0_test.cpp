@@ -7,7 +7,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -40,7 +43,7 @@ class Window : public testing::Test {
     static std::vector<std::uint8_t> packet() {
         net::Address src, dst;
         src.bytes = {192, 168, 1, 100};
-        dst.bytes = {127, 0, 0, 1}; // ours: the kernel would take it, if it got it
+        dst.bytes = {127, 0, 0, 1}; // ours: the kernel would accept it if it received it
         std::vector<std::uint8_t> bytes(20 + 36, 6);
         write_inner_header(bytes.data(), src, dst, 36);
         return bytes;
@@ -50,7 +53,7 @@ class Window : public testing::Test {
     std::unique_ptr<Enc0> enc0;
 };
 
-std::string snmp(const std::string& protocol) { // that protocol's numbers
+std::string snmp(const std::string& protocol) { // the counters of that protocol
     std::ifstream in("/proc/self/net/snmp");
     std::string line, last;
     while (std::getline(in, line))
@@ -59,9 +62,33 @@ std::string snmp(const std::string& protocol) { // that protocol's numbers
     return last;
 }
 
+// Datagrams of another program.
+void send_into_it(int count) {
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "enc0", 5));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(9);
+    to.sin_addr.s_addr = htonl(0xc0000201);
+    const void* address = &to;
+    for (int i = 0; i < count; i++)
+        EXPECT_EQ(4, sendto(fd, "abcd", 4, 0, static_cast<const sockaddr*>(address), sizeof to));
+    close(fd);
+}
+
+std::string configuration() { // of enc0
+    std::array<char, 512> line{};
+    std::FILE* ip = popen("ip -o link show enc0; ip -o addr show enc0", "r");
+    std::string output;
+    while (std::fgets(line.data(), line.size(), ip) != nullptr)
+        output += line.data();
+    pclose(ip);
+    return output;
+}
+
 TEST_F(Window, TcpdumpShowsClearPackets) {
     EXPECT_FALSE(enc0->watched());
-    // Line-buffered; ends by itself after three packets, and in any case when we kill it.
+    // Line-buffered; ends after three packets, and in any case when we kill it.
     int ends[2];
     ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
     const pid_t child = fork();
@@ -76,7 +103,7 @@ TEST_F(Window, TcpdumpShowsClearPackets) {
     EXPECT_TRUE(until([&] { return enc0->watched(); }));
     const std::string icmp = snmp("Icmp"), ip = snmp("Ip");
 
-    // It listens before its filter stands, so it is shown packets until it has three.
+    // It is open before its filter is set, so packets are shown until it has three.
     int status = 0;
     const auto deadline = Clock::now() + std::chrono::seconds(20);
     pid_t ended = 0;
@@ -97,7 +124,7 @@ TEST_F(Window, TcpdumpShowsClearPackets) {
     EXPECT_NE(std::string::npos, output.find("IP 192.168.1.100 > 127.0.0.1:")) << output;
     EXPECT_GE(enc0->stats().shown, 3u);
     EXPECT_EQ(0u, enc0->stats().not_shown);
-    // The kernel took none for itself: nothing entered its IP input, no error went out.
+    // The kernel did not process them: nothing entered its IP input, no error was sent.
     EXPECT_EQ(icmp, snmp("Icmp"));
     EXPECT_EQ(ip, snmp("Ip"));
     EXPECT_TRUE(until([&] { return !enc0->watched(); }));
@@ -105,35 +132,62 @@ TEST_F(Window, TcpdumpShowsClearPackets) {
 
 TEST_F(Window, OthersOnOtherInterfacesAreNoWatchers) {
     const int other = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(0x0003));
-    ASSERT_GE(other, 0); // bound to all: a watcher
+    ASSERT_GE(other, 0); // bound to all interfaces, so it counts
     EXPECT_TRUE(until([&] { return enc0->watched(); }));
     close(other);
     EXPECT_TRUE(until([&] { return !enc0->watched(); }));
 }
 
-TEST_F(Window, WhatOthersSendIntoItIsCountedAndDropped) {
-    EXPECT_EQ(0u, enc0->stats().strangers); // nor does the kernel ask for routers
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "enc0", 5));
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(9);
-    to.sin_addr.s_addr = htonl(0xc0000201);
-    const void* address = &to;
-    for (int i = 0; i < 3; i++)
-        EXPECT_EQ(4, sendto(fd, "abcd", 4, 0, static_cast<const sockaddr*>(address), sizeof to));
+TEST_F(Window, IsMadeAgainIfItIsDeleted) {
+    const unsigned first = enc0->index();
+    const auto there = [] { return if_nametoindex("enc0") != 0; };
+    for (int i = 0; i < 3; i++) { // a descriptor can do it more than once
+        ASSERT_EQ(0, std::system("ip link del enc0"));
+        EXPECT_FALSE(there());
+        enc0->show(packet()); // does nothing
+        ASSERT_TRUE(until(there));
+    }
+    EXPECT_EQ(3u, enc0->stats().not_shown);
+    ASSERT_TRUE(until([&] { return enc0->index() != first; }));
+    EXPECT_EQ(if_nametoindex("enc0"), enc0->index());
+    // It is as the first was: up, with its mtu, and it shows packets to who listens there.
+    const int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_ll here{};
+    here.sll_family = AF_PACKET;
+    here.sll_protocol = htons(0x0003);
+    here.sll_ifindex = static_cast<int>(enc0->index());
+    ASSERT_EQ(0, bind(fd, reinterpret_cast<const sockaddr*>(&here), sizeof here));
+    EXPECT_TRUE(until([&] { return enc0->watched(); }));
+    enc0->show(packet());
+    std::array<std::uint8_t, 200> seen;
+    EXPECT_EQ(static_cast<ssize_t>(packet().size()), recv(fd, seen.data(), seen.size(), 0));
     close(fd);
+    EXPECT_NE(std::string::npos, configuration().find("mtu 1418")) << configuration();
+    EXPECT_EQ(std::string::npos, configuration().find("inet")) << configuration();
+    send_into_it(3);
+    EXPECT_TRUE(until([&] { return enc0->stats().strangers >= 3; }));
+    EXPECT_EQ(3u, enc0->stats().strangers);
+}
+
+TEST_F(Window, StaysAwayWhileAnotherHasItsName) {
+    ASSERT_EQ(0, std::system("ip link del enc0 && ip link add enc0 type bridge"));
+    const unsigned other = if_nametoindex("enc0");
+    const auto end = Clock::now() + std::chrono::milliseconds(1200);
+    until([&] { return Clock::now() > end; });
+    EXPECT_EQ(other, if_nametoindex("enc0"));
+    ASSERT_EQ(0, std::system("ip link del enc0"));
+    EXPECT_TRUE(until([&] { return if_nametoindex("enc0") != 0; }));
+}
+
+TEST_F(Window, WhatOthersSendIntoItIsCountedAndDropped) {
+    EXPECT_EQ(0u, enc0->stats().strangers); // and the kernel sends no router solicitation
+    send_into_it(3);
     EXPECT_TRUE(until([&] { return enc0->stats().strangers >= 3; }));
     EXPECT_EQ(3u, enc0->stats().strangers);
 }
 
 TEST_F(Window, HasTheMtuAndNoAddresses) {
-    std::array<char, 512> line{};
-    std::FILE* ip = popen("ip -o link show enc0; ip -o addr show enc0", "r");
-    std::string output;
-    while (std::fgets(line.data(), line.size(), ip) != nullptr)
-        output += line.data();
-    pclose(ip);
+    const std::string output = configuration();
     EXPECT_NE(std::string::npos, output.find("mtu 1418")) << output;
     EXPECT_NE(std::string::npos, output.find("UP")) << output;
     EXPECT_EQ(std::string::npos, output.find("inet")) << output;
@@ -156,7 +210,7 @@ TEST_F(Window, RefusesByName) {
     EXPECT_EQ("sixteen-letters-: no name for an interface (1 to 15 characters)",
               why("sixteen-letters-", 1418));
     EXPECT_EQ("enc1: setting it up with mtu 40: Invalid argument", why("enc1", 40));
-    EXPECT_EQ("opened", why("enc1", 600)); // and the failed one is gone
+    EXPECT_EQ("opened", why("enc1", 600)); // and the failed one was removed
 }
 
 } // namespace

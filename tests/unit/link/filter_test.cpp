@@ -5,7 +5,7 @@
 namespace encsync::link {
 namespace {
 
-// What passes is seen with a real socket: sent over loopback, it is there at once or never.
+// With a real socket: a datagram sent over loopback is received at once or never.
 class Filter : public testing::Test {
   protected:
     void SetUp() override {
@@ -50,8 +50,8 @@ TEST_F(Filter, PassesThePeersAndNobodyElse) {
 TEST_F(Filter, KnowsIpv6) {
     for (int i = 1; i < 9; i++)
         shell("ip -6 addr add fd00::" + std::to_string(i) + "/128 dev lo nodad");
-    shell("ip -6 addr add fe00::1/128 dev lo nodad"); // the first word alone differs
-    // As many as there can be: two addresses of each peer.
+    shell("ip -6 addr add fe00::1/128 dev lo nodad"); // only the first word differs
+    // The maximum: two addresses of each peer.
     std::vector<Address> peers;
     for (std::size_t i = 0; i < std::size_t{kMaxPeers} * 2 - 2; i++)
         peers.push_back(boost::asio::ip::make_address("2001:db8::" + std::to_string(i)));
@@ -105,10 +105,10 @@ TEST_F(Filter, WhoBeginsANegotiationPassesCutShort) {
     EXPECT_EQ(kIkeHeaderSize, received(ike, stranger, ike_init()));
     EXPECT_EQ(kIkeHeaderSize, received(ike, stranger, ike_init(kIkeHeaderSize)));
     EXPECT_EQ(300U, received(ike, peer, ike_init()));
-    // The twins.
+    // Controls.
     EXPECT_EQ(0U, received(ike, stranger, ike_init(kIkeHeaderSize - 1)));
     EXPECT_EQ(0U, received(ike, stranger, text(300)));
-    for (const std::size_t at : {8, 15}) { // a negotiation that goes on
+    for (const std::size_t at : {8, 15}) { // a negotiation that is under way
         Buffer later = ike_init();
         later[at] = 1;
         EXPECT_EQ(0U, received(ike, stranger, later));
@@ -118,7 +118,7 @@ TEST_F(Filter, WhoBeginsANegotiationPassesCutShort) {
     EXPECT_EQ(300U, received(closed, peer, ike_init()));
 }
 
-// One of them is told of; of a flood that follows nothing is received for a while.
+// The first is reported; of a flood that follows nothing is received for a while.
 TEST_F(TwoNodes, ACallerThatIsNoPeerIsToldOf) {
     options.ike.deaf = std::chrono::milliseconds(200);
     make();
@@ -139,8 +139,8 @@ TEST_F(TwoNodes, ACallerThatIsNoPeerIsToldOf) {
     EXPECT_TRUE(mickey->strangers.empty());
 }
 
-// A flood of strangers wakes nobody: not one turn of the loop is theirs, and what a peer says
-// meanwhile finds its place in the receive buffer.
+// A flood from unknown sources does not wake the process: no turn of the loop is spent on it, and
+// datagrams of peers still fit into the receive buffer.
 TEST_F(TwoNodes, AFloodOfStrangersIsNotEvenReceived) {
     options.ike.socket.buffer_size = 65536;
     make();
@@ -164,10 +164,11 @@ TEST_F(TwoNodes, AFloodOfStrangersIsNotEvenReceived) {
     EXPECT_EQ(0u, minnie->link->stats().unknown_source);
 }
 
-// The twin: the same flood from a peer's address reaches us, and is refused one by one.
+// Control: the same flood from a peer's address is received, and refused one by one.
 TEST_F(TwoNodes, AFloodFromAPeersAddressIsReceived) {
     connect_both();
     const PlainSocket relay(endpoint("127.0.0.1", 14500));
+    minnie->link->set_endpoint(0, endpoint("127.0.0.1", 14500));
     for (int i = 0; i < 100; i++)
         relay.send(text(1400), endpoint("127.0.0.2", 4500));
     ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 100; }));
@@ -189,11 +190,11 @@ TEST_F(TwoNodes, WhoIsAdmittedFollowsThePeers) {
     settle();
     EXPECT_EQ(2u, minnie->link->kernel_drops());
     EXPECT_EQ(1u, minnie->link->stats().unknown_spi);
-    // A peer behind a NAT comes from where it was last seen.
+    // A peer behind a NAT is at the address where it was last seen.
     minnie->link->set_endpoint(0, endpoint("127.0.0.9", 4500));
     goofy.send(text(100), endpoint("127.0.0.2", 4500));
     ASSERT_TRUE(until([&] { return minnie->link->stats().unknown_spi == 2; }));
-    minnie->link->remove_peer(0); // the sockets close; what they counted is not forgotten
+    minnie->link->remove_peer(0); // the sockets close; their counts are kept
     EXPECT_EQ(2u, minnie->link->kernel_drops());
 }
 

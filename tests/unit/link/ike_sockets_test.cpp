@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The sockets by themselves: with somebody who does ESP, and with the kernel, which does it unseen.
+// The sockets alone: with a handler of ESP, and with the kernel, which takes ESP out before.
 #include "ipsec/link/filter.hpp"
 #include "ipsec/link/ike_sockets.hpp"
 #include "tests/unit/link/nodes.hpp"
@@ -55,8 +55,26 @@ class IkeSocketsTest : public testing::Test {
     }
 
     boost::asio::io_context io;
-    std::vector<std::pair<std::uint16_t, Buffer>> ike; // by the port that it came to
+    std::vector<std::pair<std::uint16_t, Buffer>> ike; // by the local port
 };
+
+TEST_F(IkeSocketsTest, TakeEspFromThePeersPortOnly) {
+    Handler handler;
+    const auto sockets = open(&handler);
+    ASSERT_TRUE(sockets->add_peer(peer(0, "127.0.0.1", "127.0.0.2")));
+    const PlainSocket minnie(endpoint("127.0.0.2", 4500)), other(endpoint("127.0.0.2", 4501));
+    other.send(text(300, 1), endpoint("127.0.0.1", 4500));
+    settle();
+    EXPECT_TRUE(handler.packets.empty());
+    EXPECT_EQ(1U, sockets->stats().wrong_port);
+    // IKE may come from any port.
+    other.send(behind_marker(text(300)), endpoint("127.0.0.1", 4500));
+    minnie.send(text(300, 1), endpoint("127.0.0.1", 4500));
+    settle();
+    EXPECT_EQ(1U, ike.size());
+    EXPECT_EQ(1U, handler.packets.size());
+    EXPECT_EQ(1U, sockets->stats().wrong_port);
+}
 
 TEST_F(IkeSocketsTest, PartIkeFromEsp) {
     Handler handler;
@@ -76,7 +94,7 @@ TEST_F(IkeSocketsTest, PartIkeFromEsp) {
                                                                      {4500, message}};
         EXPECT_TRUE(std::is_permutation(ike.begin(), ike.end(), expected.begin(), expected.end()));
         EXPECT_EQ(2U, sockets->stats().ike_in);
-        // The kernel takes keepalives, too.
+        // The kernel takes keepalives out, too.
         EXPECT_EQ(esp != nullptr ? 1U : 0U, sockets->stats().keepalive);
         EXPECT_EQ(1U, handler.packets.size()); // never without it
         EXPECT_EQ(packet, handler.packets.at(0));
@@ -100,7 +118,7 @@ TEST_F(IkeSocketsTest, SendBehindTheMarkerFromNatport) {
     EXPECT_EQ(2U, sockets->stats().ike_unknown_address);
 }
 
-// Peers of one local address share its sockets, which go with the last of them.
+// Peers of one local address share its sockets, which are closed with the last of them.
 TEST_F(IkeSocketsTest, AreSharedAndCloseWithTheLastPeer) {
     Handler handler;
     const auto sockets = open(&handler);
@@ -109,7 +127,7 @@ TEST_F(IkeSocketsTest, AreSharedAndCloseWithTheLastPeer) {
     ASSERT_TRUE(one && two);
     EXPECT_EQ(*one, *two);
     EXPECT_EQ(endpoint("127.0.0.1", 4500), (*one)->local());
-    EXPECT_FALSE(sockets->add_peer(peer(1, "127.0.0.1", "127.0.0.4"))); // the number is taken
+    EXPECT_FALSE(sockets->add_peer(peer(1, "127.0.0.1", "127.0.0.4"))); // the id is in use
     sockets->wait_for_room(**one, false);
     sockets->wait_for_room(**one, false);
     settle();
@@ -120,7 +138,7 @@ TEST_F(IkeSocketsTest, AreSharedAndCloseWithTheLastPeer) {
     ASSERT_TRUE(moved);
     EXPECT_EQ(endpoint("127.0.0.7", 4500), (*moved)->local());
     const PlainSocket goofy(endpoint("127.0.0.3", 500));
-    goofy.send(text(300), endpoint("127.0.0.1", 500)); // a stranger there by now
+    goofy.send(text(300), endpoint("127.0.0.1", 500)); // unknown there by now
     goofy.send(text(300), endpoint("127.0.0.7", 500));
     settle();
     EXPECT_EQ(1U, ike.size());

@@ -54,7 +54,7 @@ TEST(Inner, ConfidentialityPaddingIsCutOff) {
     EXPECT_EQ(60u, cut());
     packet[3] = 100;
     EXPECT_EQ(100u, cut());
-    packet[3] = 101; // longer than there is: for the policy to refuse
+    packet[3] = 101; // longer than the packet: the policy refuses it
     EXPECT_EQ(100u, cut());
     packet[3] = 19; // shorter than a header: likewise
     EXPECT_EQ(100u, cut());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Peers that have nothing but link-local addresses.
+// Peers that have only link-local addresses.
 #include "tests/unit/link/routed.hpp"
 
 #include <net/if.h>
@@ -7,8 +7,8 @@
 namespace encsync::link {
 namespace {
 
-// mickey's interface "sync" is minnie's cable, his "other" leads to somebody else who calls himself
-// by minnie's address.
+// mickey's interface "sync" is the cable to minnie; its interface "other" leads to another host
+// with minnie's address.
 class LinkLocal : public TwoNodes {
   protected:
     void SetUp() override {
@@ -70,7 +70,7 @@ TEST_F(LinkLocal, PacketsPass) {
 TEST_F(LinkLocal, TheSameAddressElsewhereIsNotThePeer) {
     EXPECT_EQ(0u, ike(stranger));
     minnie.reset(); // frees the port
-    ike(there);     // the twin
+    ike(there);     // control
     ASSERT_TRUE(until([&] { return mickey->ike.size() == 1; }));
     EXPECT_EQ(scoped(right), mickey->ike[0].from.address());
     EXPECT_EQ(scoped(left), mickey->ike[0].to.address());
@@ -82,7 +82,7 @@ TEST_F(LinkLocal, AnInterfaceThatComesBackIsFollowed) {
     ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
     const Address before = scoped(left);
     here.run("ip link del sync && ip link add placeholder type veth");
-    send(1); // is lost
+    send(1); // lost
     cable("sync", there);
     ASSERT_NE(before, scoped(left));
     here.within([&] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Two nodes with real sockets, SAs made by hand, and a stranger.
+// Two nodes with real sockets, SAs made by hand, and a third host.
 #pragma once
 
 #include "ipsec/link/inner.hpp"
@@ -153,7 +153,7 @@ class TwoNodes : public testing::Test {
         connect(*minnie, *mickey, kMickeyIn, 2);
     }
 
-    // Runs the loop until it holds; fails after ten seconds without.
+    // Runs the loop until the condition holds; fails after ten seconds.
     template<class F>
     bool until(F&& condition) {
         const auto deadline = Clock::now() + seconds(10);
@@ -164,7 +164,7 @@ class TwoNodes : public testing::Test {
         }
         return true;
     }
-    // Everything that was sent before has been received: loopback delivers at once, in order.
+    // All sent packets have been received: loopback delivers at once, in order.
     void settle() {
         io.restart();
         while (io.poll() > 0)

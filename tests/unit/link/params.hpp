@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// SAs made by hand, and a network namespace to try them in.
+// SAs made by hand, and a network namespace for tests.
 #pragma once
 
 #include "ipsec/esp/params.hpp"
@@ -32,8 +32,8 @@ inline void shell(const std::string& command) {
     EXPECT_EQ(0, std::system(command.c_str())) << command;
 }
 
-// Puts this process into a new network namespace, which ends with it. As an ordinary user that
-// takes a user namespace around it.
+// Moves this process into a new network namespace, which ends with it. For an ordinary user this
+// requires a user namespace around it.
 inline bool enter_namespace() {
     if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
         return false;

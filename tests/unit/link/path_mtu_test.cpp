@@ -7,7 +7,7 @@ namespace {
 
 using std::chrono::minutes;
 
-// ---- what is believed ----------------------------------------------------------------------
+// ---- accepted errors -----------------------------------------------------------------------
 
 using Change = PathMtu::Change;
 using Source = PathMtu::Source;
@@ -24,16 +24,16 @@ TEST_F(Belief, FallsToWhatIsSaidAndNotBelowTheFloor) {
     EXPECT_EQ(1500, path.mtu());
     EXPECT_FALSE(path.sent(1500));
     EXPECT_FALSE(path.next());
-    EXPECT_EQ(Change::none, path.told(1500, now));
-    EXPECT_EQ(Change::none, path.told(9000, now));
+    EXPECT_EQ(Change::none, path.too_big(1500, now));
+    EXPECT_EQ(Change::none, path.too_big(9000, now));
     EXPECT_EQ(Source::configured, path.source());
-    EXPECT_EQ(Change::lowered, path.told(1400, now));
-    EXPECT_EQ(Source::told, path.source());
-    EXPECT_EQ(Change::none, path.told(1400, now)); // the same about the next packet
-    EXPECT_EQ(Change::none, path.told(1450, now)); // late
-    EXPECT_EQ(Change::lowered, path.told(640, now));
-    EXPECT_EQ(Change::refused, path.told(639, now));
-    EXPECT_EQ(Change::refused, path.told(0, now));
+    EXPECT_EQ(Change::lowered, path.too_big(1400, now));
+    EXPECT_EQ(Source::reported, path.source());
+    EXPECT_EQ(Change::none, path.too_big(1400, now)); // the same error about the next packet
+    EXPECT_EQ(Change::none, path.too_big(1450, now)); // delayed
+    EXPECT_EQ(Change::lowered, path.too_big(640, now));
+    EXPECT_EQ(Change::refused, path.too_big(639, now));
+    EXPECT_EQ(Change::refused, path.too_big(0, now));
     EXPECT_EQ(640, path.mtu());
 }
 
@@ -47,14 +47,14 @@ TEST_F(Belief, GoesDownInStepsWhereNobodySaysHowFar) {
 
 TEST_F(Belief, AConfiguredMtuBelowTheFloorIsTheFloor) {
     PathMtu low(1000, 1280, {}, true);
-    EXPECT_EQ(Change::refused, low.told(999, now));
+    EXPECT_EQ(Change::refused, low.too_big(999, now));
     EXPECT_EQ(1000, low.mtu());
     low.start(now);
-    EXPECT_FALSE(low.next()); // and there is nothing to search
+    EXPECT_FALSE(low.next()); // nothing to search
 }
 
 TEST_F(Belief, RisesWhenAProbeIsNotAnswered) {
-    path.told(1300, now);
+    path.too_big(1300, now);
     EXPECT_EQ(now + minutes(10), path.next());
     EXPECT_FALSE(path.due(now + minutes(9)).probe);
     now += minutes(10);
@@ -70,12 +70,12 @@ TEST_F(Belief, RisesWhenAProbeIsNotAnswered) {
 }
 
 TEST_F(Belief, StaysWhenAProbeIsAnswered) {
-    path.told(1300, now);
+    path.too_big(1300, now);
     now += minutes(10);
     ASSERT_TRUE(path.due(now).probe);
-    EXPECT_EQ(Change::refused, path.told(100, now)); // a forger's answer is none
+    EXPECT_EQ(Change::refused, path.too_big(100, now)); // a forged error is ignored
     EXPECT_TRUE(path.probing());
-    EXPECT_EQ(Change::none, path.told(1300, now));
+    EXPECT_EQ(Change::none, path.too_big(1300, now));
     EXPECT_FALSE(path.probing());
     EXPECT_FALSE(path.due(now + minutes(1)).probe);
     EXPECT_EQ(1300, path.mtu());
@@ -83,18 +83,18 @@ TEST_F(Belief, StaysWhenAProbeIsAnswered) {
 }
 
 TEST_F(Belief, RisesToWhatTheAnswerToAProbeSays) {
-    path.told(1300, now);
+    path.too_big(1300, now);
     now += minutes(10);
     ASSERT_TRUE(path.due(now).probe);
-    EXPECT_EQ(Change::raised, path.told(1400, now));
+    EXPECT_EQ(Change::raised, path.too_big(1400, now));
     EXPECT_EQ(1400, path.mtu());
     now += minutes(10);
     ASSERT_TRUE(path.due(now).probe);
-    EXPECT_EQ(Change::lowered, path.told(1200, now));
+    EXPECT_EQ(Change::lowered, path.too_big(1200, now));
 }
 
 TEST_F(Belief, AProbeThatCannotBeSentIsPutOff) {
-    path.told(1300, now);
+    path.too_big(1300, now);
     now += minutes(10);
     ASSERT_TRUE(path.due(now).probe);
     path.put_off(now);
@@ -104,7 +104,7 @@ TEST_F(Belief, AProbeThatCannotBeSentIsPutOff) {
     EXPECT_FALSE(path.next());
 }
 
-// ---- what is searched ----------------------------------------------------------------------
+// ---- search --------------------------------------------------------------------------------
 
 // A peer that answers, behind a path that drops what is larger than `carries`.
 struct Search : testing::Test {
@@ -119,7 +119,7 @@ struct Search : testing::Test {
         if (change != Change::none)
             changes.push_back(change);
     }
-    // Until nothing is due within `patience`; the clock moves from one to the next.
+    // Until nothing is due within `patience`; the clock jumps from one event to the next.
     void run(Clock::duration patience) {
         const auto end = now + patience;
         for (auto next = path.next(); next && *next <= end; next = path.next()) {
@@ -143,10 +143,10 @@ TEST_F(Search, NothingChangesWhereAllPasses) {
     run(seconds(1));
     EXPECT_EQ(std::vector<std::uint16_t>{1500}, probes);
     EXPECT_TRUE(path.answers());
-    EXPECT_FALSE(path.next());     // nothing is sent, nothing is asked
-    EXPECT_FALSE(path.sent(640));  // small ones pass anywhere
-    EXPECT_TRUE(path.sent(1500));  // one is to be confirmed,
-    EXPECT_FALSE(path.sent(1500)); // all of a second together
+    EXPECT_FALSE(path.next());     // nothing is sent, so no probes
+    EXPECT_FALSE(path.sent(640));  // small ones pass in any case
+    EXPECT_TRUE(path.sent(1500));  // this one must be confirmed,
+    EXPECT_FALSE(path.sent(1500)); // once for all of a second
     run(seconds(2));
     EXPECT_EQ(2u, probes.size());
     EXPECT_TRUE(changes.empty());
@@ -163,11 +163,11 @@ TEST_F(Search, FindsWhatPassesWithinSeconds) {
         carries = size;
         changes.clear();
         path.sent(1500);
-        run(seconds(3)); // what matters: states get through again
+        run(seconds(3)); // first: states arrive again
         ASSERT_FALSE(changes.empty()) << size;
         EXPECT_EQ(Change::vanished, changes[0]);
         EXPECT_LE(path.mtu(), size);
-        run(seconds(20)); // what is convenient
+        run(seconds(20)); // then: the largest size
         EXPECT_LE(path.mtu(), size);
         EXPECT_GT(path.mtu() + 8u, size);
         EXPECT_EQ(Source::searched, path.source());
@@ -190,7 +190,7 @@ TEST_F(Search, FallsAgainWhenThePathDoes) {
 TEST_F(Search, APathThatCarriesMoreAgainIsFound) {
     carries = 1300;
     run(minutes(1));
-    carries = 1400; // not as much as is configured
+    carries = 1400; // less than configured
     run(minutes(10));
     EXPECT_LE(path.mtu(), 1400);
     EXPECT_GT(path.mtu(), 1392);
@@ -201,7 +201,7 @@ TEST_F(Search, APathThatCarriesMoreAgainIsFound) {
     EXPECT_EQ(Change::raised, changes.back());
 }
 
-// No answer at all says nothing of sizes: the peer is of another make, or gone.
+// No answer at all shows nothing about sizes: the peer does not support probes, or is down.
 TEST_F(Search, NothingIsLearnedFromSilence) {
     peer_answers = false;
     carries = 700;
@@ -213,7 +213,7 @@ TEST_F(Search, NothingIsLearnedFromSilence) {
     EXPECT_TRUE(changes.empty());
     EXPECT_EQ(1500, path.mtu());
     EXPECT_EQ(20u, probes.size());
-    // The twin: it was only late.
+    // Control: its answers were only late.
     peer_answers = true;
     path.sent(1500);
     run(minutes(1));
@@ -225,7 +225,7 @@ TEST_F(Search, ALostProbeIsNoFailure) {
     run(seconds(1));
     path.sent(1500);
     carries = 0;
-    auto due = path.due(*path.next()); // both are lost, or the large one
+    auto due = path.due(*path.next()); // both are lost, or only the large one
     ASSERT_TRUE(due.probe);
     path.answered(due.probe->small_id, now);
     now = *path.next();
@@ -244,7 +244,7 @@ TEST_F(Search, AnswersToWhatWasNotAskedAreNone) {
     path.sent(1500);
     const auto due = path.due(*path.next());
     ASSERT_TRUE(due.probe);
-    EXPECT_EQ(Change::none, path.answered(due.probe->large_id - 2, now)); // of the round before
+    EXPECT_EQ(Change::none, path.answered(due.probe->large_id - 2, now)); // of the earlier round
     EXPECT_EQ(Change::none, path.answered(due.probe->large_id + 2, now)); // not sent yet
     EXPECT_TRUE(path.probing());
     run(seconds(5));
@@ -258,7 +258,7 @@ TEST_F(Search, AnErrorEndsASearch) {
     ASSERT_EQ(std::vector{Change::vanished}, changes);
     ASSERT_EQ(640, path.mtu());
     ASSERT_TRUE(path.probing()); // of 1280
-    EXPECT_EQ(Change::raised, path.told(1000, now));
+    EXPECT_EQ(Change::raised, path.too_big(1000, now));
     EXPECT_EQ(1000, path.mtu());
     EXPECT_FALSE(path.probing());
     EXPECT_EQ(now + minutes(10), path.next());
@@ -286,7 +286,7 @@ TEST(PathProbe, IsWrittenAndRead) {
     EXPECT_FALSE(read_probe(Buffer(1400))); // an older version's probe
 }
 
-// ---- a real router -------------------------------------------------------------------------
+// ---- with a real router --------------------------------------------------------------------
 
 TEST_F(Routed, TheMtuFallsWhenARouterSaysSo) {
     build();
@@ -325,15 +325,15 @@ TEST_F(Routed, ForgedErrorsDoNot) {
     const auto refused = [&](std::uint64_t n) {
         return until([&] { return mickey->stats().icmp_refused == n; });
     };
-    forge(4, 700, {}); // quotes as little as RFC 792 asks for
+    forge(4, 700, {}); // quotes the minimum of RFC 792
     ASSERT_TRUE(refused(1));
-    forge(4, 700, quote(0x12345678, 3)); // an SPI that is none
+    forge(4, 700, quote(0x12345678, 3)); // an unknown SPI
     ASSERT_TRUE(refused(2));
     forge(4, 700, quote(kMinnieIn, 4)); // a number not sent yet
     ASSERT_TRUE(refused(3));
-    forge(4, 700, quote(kMinnieIn, 0)); // and one that never is
+    forge(4, 700, quote(kMinnieIn, 0)); // a number that is never used
     ASSERT_TRUE(refused(4));
-    forge(4, 639, quote(kMinnieIn, 3)); // seen on the way, but below any path
+    forge(4, 639, quote(kMinnieIn, 3)); // by an attacker on the path, but too small for any path
     ASSERT_TRUE(refused(5));
     forge(4, 0, quote(kMinnieIn, 3));
     ASSERT_TRUE(refused(6));
@@ -342,12 +342,12 @@ TEST_F(Routed, ForgedErrorsDoNot) {
     send_full(3);
     ASSERT_TRUE(until([&] { return minnie->packets.size() == 6; }));
     EXPECT_EQ(0u, mickey->stats().too_big);
-    // The twin: what cannot be told from a router's word is believed.
+    // Control: an error that cannot be distinguished from a router's is accepted.
     forge(4, 700, quote(kMinnieIn, 3));
     ASSERT_TRUE(until([&] { return mickey->stats().mtu == 700; }));
 }
 
-// An error that waits on the socket must not be taken for a failure of what is sent next.
+// An error queued on the socket must not be taken for a failure of the next packet.
 TEST_F(Routed, ForgedErrorsLoseNoPackets) {
     build();
     for (int i = 0; i < 50; i++) {
@@ -373,7 +373,7 @@ TEST_F(Routed, TheMtuRisesAgainWhenTheProbeGetsThrough) {
     ASSERT_TRUE(until([&] { return mickey->stats().mtu == 1500; }));
     EXPECT_GE(mickey->stats().mtu_probes, 1u);
     EXPECT_GE(minnie->stats().dummy, 1u);
-    EXPECT_TRUE(minnie->packets.empty()); // a probe is nothing to the receiver
+    EXPECT_TRUE(minnie->packets.empty()); // a probe is not delivered to the receiver
     send_full(5);
     ASSERT_TRUE(until([&] { return minnie->packets.size() == 5; }));
     expect_no_fragments();
@@ -388,21 +388,21 @@ TEST_F(Routed, TheMtuStaysWhenTheProbeDoesNot) {
     ASSERT_TRUE(until([&] { return mickey->stats().mtu_probes >= 3; }));
     EXPECT_EQ(1300, mickey->stats().mtu);
     EXPECT_EQ(0u, mickey->stats().mtu_raised);
-    narrow(1400); // wider, but not as wide as configured: the answer says so
+    narrow(1400); // wider, but less than configured, as the error says
     ASSERT_TRUE(until([&] { return mickey->stats().mtu == 1400; }));
     EXPECT_EQ(1u, mickey->stats().mtu_raised);
     EXPECT_EQ(0u, minnie->stats().dummy);
 }
 
-// ---- a path that says nothing --------------------------------------------------------------
+// ---- a path without ICMP errors ------------------------------------------------------------
 
-// The router drops what is longer than `size` bytes, and tells nobody.
+// The router drops packets longer than `size` bytes, without an error.
 class Silent : public Routed {
   protected:
     void SetUp() override {
         Routed::SetUp();
         probes = true;
-        options.ike.socket.gso = false; // the rule sees what it would cut as one
+        options.ike.socket.gso = false; // the rule would see a GSO packet as one
         options.path.try_every = std::chrono::milliseconds(50);
         options.path.confirm_every = std::chrono::milliseconds(100);
     }
@@ -418,7 +418,7 @@ class Silent : public Routed {
         send_full(3);
         ASSERT_TRUE(until([&] { return minnie->packets.size() == 3; }));
         swallow(size);
-        send_full(3); // are gone
+        send_full(3); // lost
         ASSERT_TRUE(until([&] { return mickey->stats().mtu_lowered == 1; }));
         ASSERT_TRUE(until([&] { return mickey->stats().mtu > size - 8; }));
         EXPECT_LE(mickey->stats().mtu, size);
@@ -460,14 +460,14 @@ TEST_F(Silent, TheMtuStaysWhereNothingIsDropped) {
     EXPECT_EQ(0u, mickey->stats().mtu_lowered);
 }
 
-// A peer that knows no probes: what is configured holds, whatever vanishes.
+// A peer without support for probes: the configured MTU stays, whatever is lost.
 TEST_F(Silent, AConfiguredMtuStaysWhereNobodyAnswers) {
     probes = false;
     build();
     swallow(1390);
     send_full(3);
     Node& out = *mickey;
-    ASSERT_TRUE(out.put(text(100))); // a small one behind them does arrive
+    ASSERT_TRUE(out.put(text(100))); // a small one after them does arrive
     out.link->flush();
     ASSERT_TRUE(until([&] { return minnie->packets.size() == 1; }));
     EXPECT_EQ(1500, mickey->stats().mtu);

@@ -55,8 +55,8 @@ inline long snmp(const std::string& protocol, const std::string& name) {
     return -1;
 }
 
-// mickey ---- router ---- minnie, each in a namespace of its own. The narrow link is behind the
-// router, so only an ICMP error can tell mickey.
+// mickey ---- router ---- minnie, each in a namespace of its own. The narrow link is after the
+// router, so mickey learns of it only by an ICMP error.
 class Routed : public TwoNodes {
   protected:
     void SetUp() override {
@@ -86,7 +86,7 @@ class Routed : public TwoNodes {
             ASSERT_TRUE(mickey->link->add_peer(peer("minnie", left, right)));
         });
         there.within([&] {
-            UserspaceOptions roomy = options; // a test of small buffers is one of the sender's
+            UserspaceOptions roomy = options; // small buffers are for the sender only
             roomy.ike.socket.buffer_size = 4 << 20;
             minnie.emplace(io, roomy);
             ASSERT_TRUE(minnie->link->add_peer(peer("mickey", right, left)));
@@ -111,7 +111,7 @@ class Routed : public TwoNodes {
                 EXPECT_EQ(0, snmp("Ip", "ReasmReqds"));
             });
     }
-    // "Fragmentation needed" for mickey about a datagram of his, as somebody on the way says it.
+    // "Fragmentation needed" to mickey about one of its datagrams, as sent from the path.
     void forge(std::uint8_t code, std::uint16_t next_mtu, const Buffer& quoted) {
         Buffer icmp(8 + 20 + 8);
         icmp[0] = 3;

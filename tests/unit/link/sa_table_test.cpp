@@ -23,7 +23,7 @@ TEST(SaTable, SendsWithTheNewest) {
     ASSERT_TRUE(table.add(make_params(Direction::outbound, 0x1002), kStart));
     EXPECT_EQ(0x1002u, table.outbound(0)->sa.spi());
     EXPECT_EQ(nullptr, table.outbound(1));
-    // The redundant one of two rekeys that crossed goes; the older is the newest again.
+    // Of two simultaneous rekeys, the redundant SA is removed; the older is the newest again.
     EXPECT_TRUE(table.remove(0, 0x1002, Direction::outbound, kStart, seconds(5)));
     EXPECT_EQ(0x1001u, table.outbound(0)->sa.spi());
     EXPECT_FALSE(table.remove(0, 0x1002, Direction::outbound, kStart, seconds(5)));
@@ -71,7 +71,7 @@ TEST(SaTable, DropLeavesNothing) {
 TEST(SaTable, RefusesByName) {
     SaTable table;
     ASSERT_TRUE(table.add(make_params(Direction::inbound, 0x1001), kStart));
-    ASSERT_TRUE(table.add(make_params(Direction::outbound, 0x1001), kStart)); // the peer's number
+    ASSERT_TRUE(table.add(make_params(Direction::outbound, 0x1001), kStart)); // the peer's SPI
     EXPECT_EQ("SA 00001001: inbound SPI in use",
               text(table.add(make_params(Direction::inbound, 0x1001, 1), kStart)));
     EXPECT_EQ("SA 00001001: outbound SPI in use for this peer",

@@ -22,7 +22,7 @@ class Sockets : public testing::Test {
         EXPECT_TRUE(socket);
         return std::move(*socket);
     }
-    // All datagrams that wait, GRO's cut up again.
+    // All queued datagrams, with GRO's divided again.
     static std::vector<Buffer> receive(UdpSocket& socket) {
         ReceiveRing ring;
         std::vector<Buffer> all;
@@ -71,7 +71,7 @@ TEST_F(Sockets, RefusedOffloadIsNotTriedAgain) {
     EXPECT_EQ(6u, receive(in).size());
 }
 
-// A segment beyond the MTU is no reason to give offload up.
+// A segment beyond the MTU does not disable offload.
 TEST_F(Sockets, TooBigIsToldFromRefusedOffload) {
     shell("ip link set lo mtu 900");
     UdpSocket out = open("127.0.0.1"), in = open("127.0.0.2");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What is assembled, in the kernel.
+// Assembled programs, run by the kernel.
 #include "net/bpf.hpp"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace encsync::net::bpf {
 namespace {
 
-// How much of a packet the filter lets through; nothing: it is dropped.
+// How much of a packet passes the filter; nothing: it is dropped.
 std::size_t passed(const Program& program, const std::vector<std::uint8_t>& packet) {
     int ends[2] = {-1, -1};
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
@@ -31,7 +31,7 @@ TEST(Bpf, JumpsToLabels) {
     p.fetch_at(BPF_B, 0);
     p.refuse(BPF_JEQ, 1, one);
     p.refuse(BPF_JGT, 0x7f, two);
-    p.need(BPF_JEQ, 9, one); // two ways to one place
+    p.need(BPF_JEQ, 9, one); // two jumps to one place
     p.ret(2);
     ASSERT_TRUE(p.place(one));
     p.ret(3);
@@ -48,7 +48,7 @@ TEST(Bpf, LoadsAndCells) {
     Label no;
     p.fetch_length();
     p.need(BPF_JEQ, 8, no);
-    p.fetch_at(BPF_B, 0); // where in the packet the number is
+    p.fetch_at(BPF_B, 0); // offset of the number in the packet
     p.store(3);
     p.load(0);
     p.recall(3);

@@ -40,7 +40,7 @@ TEST(Builder, AnotherSizeOpensAnotherSection) {
 
 TEST(Builder, AFullPacketTakesNoMoreAndStaysWhole) {
     for (std::size_t size = openbsd::kHeaderSize; size < 120; size++) {
-        std::vector<std::uint8_t> buffer(size, 0xcc); // the sanitizer guards its end
+        std::vector<std::uint8_t> buffer(size, 0xcc); // the sanitizer checks its end
         Builder packet(buffer);
         std::size_t n = 0;
         while (packet.fits(7, 12)) {
@@ -55,7 +55,7 @@ TEST(Builder, AFullPacketTakesNoMoreAndStaysWhole) {
     }
 }
 
-// A section change needs four bytes more than a message that joins.
+// A new section needs four bytes more than a message in the current one.
 TEST(Builder, FitsCountsTheSubheader) {
     std::vector<std::uint8_t> buffer(20 + 4 + 12 + 12);
     Builder packet(buffer);
@@ -83,7 +83,7 @@ TEST(Builder, MessagesAreZeroedWhateverTheBufferHeld) {
     EXPECT_EQ(std::vector<std::uint8_t>(m, m + openbsd::kClrSize), std::vector<std::uint8_t>(20));
 }
 
-// Version 5: the end mark is counted in, and every size of buffer ends whole.
+// Version 5: the end mark is included, and a packet is complete in every size of buffer.
 TEST(Builder, AVersion5PacketKeepsRoomForItsEnd) {
     for (const Dialect d : dialects_of(5))
         for (std::size_t size = Builder::kMinRoom; size < 130; size++) {
@@ -98,7 +98,7 @@ TEST(Builder, AVersion5PacketKeepsRoomForItsEnd) {
             EXPECT_EQ(n, size < 28 ? 0 : (size - 28) / 12) << size;
             const std::size_t length = packet.finish();
             EXPECT_EQ(length, n == 0 ? 24 : 28 + 12 * n);
-            EXPECT_EQ(packet.finish(), length); // may be asked again
+            EXPECT_EQ(packet.finish(), length); // may be called again
             EXPECT_EQ(check(buffer, d), Fault::none);
         }
 }
@@ -199,11 +199,11 @@ TEST(Progress, GoesThereAndBack) {
                     EXPECT_EQ(back, s);
                     continue;
                 }
-                // Coarser, but never further than it was, nor back to nothing.
+                // Coarser, but never further than it was, nor back to closed.
                 EXPECT_EQ(back == kClosed, s == kClosed);
                 EXPECT_LE(back, std::max(s, kSynSent));
                 EXPECT_EQ(back >= kEstablished, s >= kEstablished);
-                EXPECT_EQ(wire_state(d, p, back), wire); // and said again the same
+                EXPECT_EQ(wire_state(d, p, back), wire); // and converted again the same
             }
 }
 

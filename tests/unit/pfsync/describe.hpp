@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// What a packet means, as text: one line a section, one a message, one for the packet's fault.
-// tests/vectors/generate.py writes the same words without knowing our code.
+// The meaning of a packet, as text: one line per section, per message, and for the packet's fault.
+// tests/vectors/generate.py writes the same text, independently of our code.
 #pragma once
 
 #include "pfsync/build.hpp"
@@ -16,7 +16,7 @@ inline std::string describe_message(const Section& s, Bytes message) {
     return describe_message(Meaning{s.kind, s.layout}, message);
 }
 
-// A vector by name: its packet, and what it means.
+// A vector by name: its packet, and its meaning.
 struct Vector {
     std::string name;
     std::vector<std::uint8_t> packet;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The facts of each dialect, as its system's sources have them.
+// The properties of each dialect, according to its system's sources.
 #include "describe.hpp"
 
 #include <gtest/gtest.h>
@@ -70,7 +70,7 @@ TEST(Dialects, OfOneVersionStandTogether) {
     EXPECT_TRUE(dialects_of(4).empty());
 }
 
-// Whatever reads one state of a version reads all of them.
+// A reader of one state of a version reads all of them.
 TEST(Dialects, HaveActionsOfTheirOwnForStates) {
     for (const Dialect from : kAllDialects)
         for (const Dialect to : kAllDialects)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// EXPECT, against its offsets and back.
+// EXPECT, compared with its offsets, and read back.
 #include "pfsync/expectation.hpp"
 
 #include "pfsync/extension.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Structure: what is cut short, forged or hostile.
+// Structure: packets that are truncated, forged or hostile.
 #include "describe.hpp"
 #include "pfsync/extension.hpp"
 #include "tests/unit/pfsync/write_clr.hpp"
@@ -14,7 +14,7 @@ using common::kHeaderSize;
 using common::kSubheaderSize;
 namespace header = common::header;
 
-// A copy of exactly these bytes on the heap, so that the sanitizer sees a read behind them.
+// A copy of exactly these bytes on the heap, so that the sanitizer detects a read beyond them.
 std::vector<std::uint8_t> exactly(Bytes bytes) {
     return {bytes.begin(), bytes.end()};
 }
@@ -26,7 +26,7 @@ TEST_P(EachDialect, EveryPacketCutAtEveryByteIsRefused) {
     const Dialect d = GetParam();
     for (const Vector& v : load_vectors(d)) {
         if (check(v.packet, d) != Fault::none)
-            continue; // refused whole already
+            continue; // already refused when complete
         const std::size_t length = load_be<std::uint16_t>(&v.packet[header::length]);
         for (std::size_t size = 0; size < length; size++) {
             const auto cut = exactly(Bytes(v.packet).first(size));
@@ -39,7 +39,7 @@ TEST_P(EachDialect, EveryPacketCutAtEveryByteIsRefused) {
     }
 }
 
-// The sender cuts its packet and says so honestly: sections must hold by themselves.
+// The packet is truncated and its length field agrees: sections must be checked by themselves.
 TEST_P(EachDialect, EveryPacketCutWithItsLengthFieldIsBoundedBySections) {
     const Dialect d = GetParam();
     for (const Vector& v : load_vectors(d)) {
@@ -133,7 +133,7 @@ TEST_P(EachDialect, TakesEveryOtherVersionForAnotherDialect) {
     }
 }
 
-// INS, UPD and DEL go through one validator; the compressed update through its shared part.
+// INS, UPD and DEL use one validator; the compressed update uses the shared part of it.
 TEST_P(EachDialect, EveryValueOfACheckedByteIsJudgedTheSame) {
     const Dialect d = GetParam();
     const Layout& at = traits(d).state;
@@ -163,7 +163,7 @@ TEST_P(EachDialect, EveryValueOfACheckedByteIsJudgedTheSame) {
         EXPECT_EQ(read(d, with(good, at.direction), out),
                   value == 1 || value == 2 ? Fault::none : Fault::bad_direction)
             << value;
-        // One of the families alone: where there are several, they must agree.
+        // A single family: where there are several, they must agree.
         const bool alone = at.key_af == 0 && at.stack_af == at.wire_af;
         EXPECT_EQ(read(d, with(good, at.wire_af), out),
                   value == kAfInet || (alone && value == inet6) ? Fault::none : Fault::bad_family)
@@ -179,7 +179,7 @@ TEST_P(EachDialect, EveryValueOfACheckedByteIsJudgedTheSame) {
     }
 }
 
-// Version 5 goes by the numbers of its actions; each of the 256 has one meaning.
+// Version 5 identifies messages by action number; each of the 256 has one meaning.
 TEST(Parser, EveryActionOfVersion5) {
     for (const Expected d : {Expected(Dialect::freebsd1301), Expected(Dialect::freebsd1400),
                              Expected(Dialect::freebsd1500), Expected()})
@@ -206,7 +206,7 @@ TEST(Parser, EveryActionOfVersion5) {
                 EXPECT_EQ(s->stride, size);
                 EXPECT_EQ(s->body.size(), size);
             }
-            EXPECT_EQ(check(packet, d), Fault::none); // what came before it counts
+            EXPECT_EQ(check(packet, d), Fault::none); // messages before it count
         }
 }
 
@@ -237,10 +237,11 @@ TEST(Detect, GoesByVersionAndFullStates) {
         SCOPED_TRACE(to_string(d));
         EXPECT_EQ(detect(load_vector("ours-ins-tcp", d).packet), d);
         EXPECT_EQ(detect(load_vector("pf-order", d).packet), d);
-        // Small messages are the same in all of version 5.
-        const Expected untold = dialects_of(version_of(d)).size() > 1 ? Expected() : Expected(d);
-        EXPECT_EQ(detect(load_vector("ours-mixed", d).packet), untold);
-        EXPECT_EQ(detect(load_vector("ours-empty", d).packet), untold);
+        // Small messages are the same in all dialects of version 5.
+        const Expected without_role =
+            dialects_of(version_of(d)).size() > 1 ? Expected() : Expected(d);
+        EXPECT_EQ(detect(load_vector("ours-mixed", d).packet), without_role);
+        EXPECT_EQ(detect(load_vector("ours-empty", d).packet), without_role);
         EXPECT_EQ(detect(load_vector("bad-overrun", d).packet), std::nullopt);
         EXPECT_EQ(detect(load_vector("bad-short-header", d).packet), std::nullopt);
     }
@@ -272,6 +273,7 @@ TEST(Clear, NameEndsAtItsNul) {
 
 TEST(Fault, EveryOneHasItsOwnName) {
     std::vector<std::string_view> names;
+    names.reserve(kFaults);
     for (int n = 0; n < kFaults; n++)
         names.push_back(to_string(static_cast<Fault>(n)));
     EXPECT_EQ(std::count(names.begin(), names.end(), "unknown"), 0);

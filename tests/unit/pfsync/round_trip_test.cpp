@@ -78,13 +78,13 @@ TEST_P(RoundTrip, StandardState) {
     for (const Shape& shape : shapes()) {
         Flow flow = make(shape);
         SCOPED_TRACE(to_string(flow));
-        if (shape.proto == 1 && typeless) { // has room for echoes only
+        if (shape.proto == 1 && typeless) { // only echoes can be represented
             const bool changed = flow.reply != inverse(flow.key);
             flow.key.orig.dport = 8 << 8;
             flow.reply.dport = 0;
             EXPECT_EQ(changed, shape.nat != Nat::none);
         }
-        // What the standard state has room for, and what its reader makes of the rest.
+        // What the standard state can carry, and the reader's defaults for the rest.
         flow.flags = seen;
         if (flow.key.proto == 6)
             flow.flags |= state::kAssured | state::kSloppy;
@@ -105,7 +105,7 @@ TEST_P(RoundTrip, StandardState) {
     }
 }
 
-// A reader may be handed a state that it has read another into before.
+// A reader may be called with an object that contains another state.
 TEST_P(RoundTrip, NothingIsLeftOfTheLastState) {
     const Dialect d = GetParam();
     Flow six = make({17, Family::inet6, Nat::both});
@@ -163,7 +163,7 @@ TEST(RoundTripTail, StateWithTail) {
         }
 }
 
-// What the wire has no room for is lost, and known to be.
+// What the wire cannot carry is lost, and marked as unknown.
 TEST(RoundTripTail, LosesIcmpCodeAndUntailedMark) {
     Flow flow = make({1, Family::inet, Nat::none});
     flow.key.orig.dport |= 5;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Golden packets: read as they are meant, and written byte for byte.
+// Golden packets: read with the intended meaning, and written byte for byte.
 #include "describe.hpp"
 #include "tests/unit/pfsync/write_clr.hpp"
 
@@ -22,8 +22,8 @@ TEST(Vectors, MeanWhatTheySay) {
     }
 }
 
-// Whoever is not told the dialect reads the same: but for what only FreeBSD 13 may say, and what
-// it may not say yet.
+// Without an expected dialect the meaning is the same, except where only FreeBSD 13 differs: what
+// it alone may send, and what it must not send yet.
 TEST(Vectors, MeanTheSameToWhoAsksNoDialect) {
     for (const Dialect dialect : kAllDialects)
         for (const Vector& v : load_vectors(dialect)) {
@@ -35,7 +35,7 @@ TEST(Vectors, MeanTheSameToWhoAsksNoDialect) {
         }
 }
 
-// The text is able to differ: a bit turned over in any place that has a meaning shows in it.
+// The text depends on the packet: one inverted bit in any place with a meaning changes it.
 TEST(Vectors, AnotherByteMeansSomethingElse) {
     const Vector v = load_vector("ours-ins-tail");
     using namespace openbsd;
@@ -93,7 +93,7 @@ TEST(Vectors, AnotherByteOfAnUpdateMeansSomethingElse) {
                                      l.timeout}) {
             std::vector<std::uint8_t> packet = v.packet;
             packet[common::kHeaderSize + common::kSubheaderSize + at] ^=
-                0x3a; // of the flags: all that are read
+                0x3a; // all flags that are read
             EXPECT_NE(describe(packet, d), v.expect) << to_string(d) << " " << at;
         }
     }
@@ -195,7 +195,7 @@ TEST_P(WriteState, ByteForByte) {
         expect_ins("ours-ins-dccp", make(33, "10.0.0.2", 1, "192.0.2.1", 2, 4, 3, 60), dialect);
     }
 
-    // What may not go out does not: no-sync is masked.
+    // Flags that must not be sent are masked: no-sync.
     f = make_tcp();
     f.flags = state::kNoSync;
     expect_ins("ours-ins-tcp", f, dialect);
@@ -278,7 +278,7 @@ TEST_P(WriteState, SmallMessagesByteForByte) {
     EXPECT_EQ(nothing, load_vector("ours-empty", dialect).packet);
 }
 
-// A pf peer's own blocks go back to it as they came, but for the state.
+// A pf peer's own blocks are sent back to it unchanged, except the state.
 TEST_P(WriteState, PeerBlocksGoBackAsTheyCame) {
     const Dialect d = GetParam();
     const Vector v = load_vector("pf-ins", d);
@@ -309,7 +309,7 @@ TEST_P(WriteState, PeerBlocksGoBackAsTheyCame) {
     EXPECT_EQ(update.dst.seqlo(), 2000U);
     EXPECT_EQ(update.src.state(), 7);
 
-    // Without them, nothing is known and the flow is sloppy.
+    // Without them, no sequence numbers are known and the flow is sloppy.
     std::vector<std::uint8_t> blind(state_size(d));
     write_state(d, blind.data(), in.flow, {});
     ASSERT_EQ(read(d, blind, out), Fault::none);
@@ -317,7 +317,7 @@ TEST_P(WriteState, PeerBlocksGoBackAsTheyCame) {
     EXPECT_NE(out.flow.flags & state::kSloppy, 0);
 }
 
-// They are the same in every dialect, so an OpenBSD's go to a FreeBSD as they are.
+// They are the same in every dialect, so an OpenBSD's are sent to a FreeBSD unchanged.
 TEST(Vectors, PeerBlocksGoAcrossDialects) {
     const Vector v = load_vector("pf-ins");
     FullState in;
@@ -333,7 +333,7 @@ TEST(Vectors, PeerBlocksGoAcrossDialects) {
     }
 }
 
-// An SCTP block goes back with the verification tag that it came with.
+// An SCTP block is sent back with the verification tag that was received.
 TEST(Vectors, SctpTagsGoBack) {
     for (const Dialect d : kAllDialects) {
         if (traits(d).state.sctp != Numbering::association)

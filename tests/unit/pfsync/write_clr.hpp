@@ -10,7 +10,7 @@
 
 namespace encsync::pfsync {
 
-// Cut short if need be rather than left out: no name means every interface.
+// A long name is truncated instead of omitted: no name means every interface.
 inline void write_clr(std::uint8_t* m, std::string_view ifname, std::uint32_t creatorid) {
     ifname = ifname.substr(0, common::kIfnameSize - 1);
     std::copy(ifname.begin(), ifname.end(), m + common::clr::ifname);

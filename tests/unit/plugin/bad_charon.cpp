@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Stands in for a charon that has gone wrong: says on the channel what it should not, and stays.
-// Linked statically, so that the plugin it is given is not loaded into it.
+// Replaces a charon with a fault: sends invalid messages on the channel, and keeps running. Linked
+// statically, so that the plugin is not loaded into it.
 #include <cstdint>
 #include <initializer_list>
 #include <sys/socket.h>
@@ -17,8 +17,8 @@ int main() {
     ok = ok && say({16, 0, 0, 0, 1});                  // Pong before Hello
     ok = ok && say({9, 0, 0, 0, 1, 0, 0, 0, 1, 'x'});  // Hello
     ok = ok && say({9, 0, 0, 0, 1, 0, 0, 0, 1, 'x'});  // again
-    ok = ok && say({99}) && say({99}) && say({12, 0}); // nothing, nothing, half a DeleteSa
-    ok = ok && say({8});                               // Shutdown, which is for it
+    ok = ok && say({99}) && say({99}) && say({12, 0}); // unknown, unknown, half a DeleteSa
+    ok = ok && say({8});                               // Shutdown, a message of the other direction
     for (;;)
         ::pause(); // answers no ping
     return ok ? 0 : 1;

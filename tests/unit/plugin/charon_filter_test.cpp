@@ -17,7 +17,7 @@ namespace {
 struct Row {
     const char* what;
     bool (*action)();
-    int confined, free; // as trial::outcome says
+    int confined, free; // results of trial::outcome
 };
 
 bool new_user_namespace(long flags) {
@@ -39,7 +39,7 @@ const Row kRows[] = {
     {"UserNamespaceAmongOthers", [] { return new_user_namespace(CLONE_NEWNET | SIGCHLD); }, EPERM,
      0},
     {"Clone3", [] { return ::syscall(SYS_clone3, nullptr, 0) == 0; }, ENOSYS, EINVAL},
-    {"AnotherProcess", [] { return ::fork() >= 0; }, 0, 0}, // the launcher makes charons
+    {"AnotherProcess", [] { return ::fork() >= 0; }, 0, 0}, // the launcher forks charons
     {"Trace", [] { return ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0; }, EPERM, 0},
 };
 

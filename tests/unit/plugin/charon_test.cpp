@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: ISC
-// Two real charons: what they negotiate, what they refuse, and that it comes back.
+// Two real charons: negotiations, refusals, and recovery from failures.
 #include "tests/unit/plugin/pair.hpp"
 
+#include <algorithm>
 #include <csignal>
+#include <fstream>
 
 namespace encsync::supervisor::test {
 namespace {
@@ -18,7 +20,31 @@ bool contains(const std::string& text, std::string_view part) {
     return text.find(part) != std::string::npos;
 }
 
-// ---- coming up -----------------------------------------------------------------------------
+// How often charon has these bytes in its memory.
+std::size_t found_in(pid_t charon, Bytes wanted) {
+    const std::string proc = "/proc/" + std::to_string(charon);
+    std::ifstream maps(proc + "/maps"), memory(proc + "/mem", std::ios::binary);
+    std::size_t found = 0;
+    std::vector<std::uint8_t> area;
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long begin = 0, end = 0;
+        char mode[5] = "";
+        if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, mode) != 3 || mode[1] != 'w')
+            continue;
+        area.resize(end - begin);
+        memory.clear();
+        memory.seekg(static_cast<std::streamoff>(begin));
+        memory.read(reinterpret_cast<char*>(area.data()),
+                    static_cast<std::streamsize>(area.size()));
+        const auto last = area.begin() + memory.gcount();
+        for (auto at = area.begin();
+             (at = std::search(at, last, wanted.begin(), wanted.end())) != last; ++at)
+            found++;
+    }
+    return found;
+}
+
+// ---- start ---------------------------------------------------------------------------------
 
 TEST_F(Pair, ComesUpWithMatchingSas) {
     start();
@@ -34,16 +60,27 @@ TEST_F(Pair, ComesUpWithMatchingSas) {
     EXPECT_EQ(out->inner_src, peer_of(mickey).inner_left);
     EXPECT_EQ(out->inner_dst, peer_of(mickey).inner_right);
     EXPECT_GE(out->spi, 256U);
-    // Neither direction's key is the other's.
+    // The two directions have different keys.
     EXPECT_NE(out->keymat, minnie.sending()->keymat);
     EXPECT_TRUE(eventually([&] {
         return mickey.count(PeerEventKind::up) == 1 && minnie.count(PeerEventKind::up) == 1;
     }));
 }
 
+TEST_F(Pair, NoEspKeyStaysInCharon) {
+    start();
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    go_on(milliseconds(500)); // what charon has left to do
+    EXPECT_GT(found_in(mickey.ike.pid(), bytes_of("mickey")), 0U);
+    for (Node* node : {&mickey, &minnie})
+        for (const channel::AddSa& sa : node->sas)
+            EXPECT_EQ(found_in(node->ike.pid(), Bytes(sa.keymat).first(16)), 0U)
+                << (sa.direction == esp::Direction::inbound ? "inbound" : "outbound");
+}
+
 TEST_F(Pair, OneEndMayOnlyWait) {
     auto waiting = peer_of(mickey);
-    waiting.initiate = false; // so the one whose id sorts last has to
+    waiting.initiate = false; // so the one whose id sorts last has to initiate
     start(mickey, waiting);
     start(minnie, peer_of(minnie));
     EXPECT_TRUE(eventually([&] { return connected(); }));
@@ -88,7 +125,7 @@ TEST_F(Pair, OurIdMayBeAnotherThanOurName) {
     ASSERT_TRUE(mickey.ike.start());
     start(minnie, peer_of(minnie));
     ASSERT_TRUE(eventually([&] { return connected(); }));
-    // And still after the key has changed.
+    // Also after the key has changed.
     auto trusting = peer_of(minnie);
     trusting.auth.add(CredentialKind::trusted, public_key(seed(7)));
     ASSERT_TRUE(minnie.ike.set_peer(trusting));
@@ -151,7 +188,7 @@ TEST_F(Pair, InitiatorRefusesAWrongKey) {
                          "minnie, called by us at 192.168.1.101: no trusted key matches"));
     EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "mickey refused us"));
     go_on(milliseconds(3000));
-    // minnie had accepted mickey, but never sends before mickey has accepted her.
+    // minnie had accepted mickey, but does not send before mickey has accepted minnie.
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
     EXPECT_EQ(mickey.count(PeerEventKind::up) + minnie.count(PeerEventKind::up), 0U);
 }
@@ -256,7 +293,7 @@ TEST_F(Pair, OtherInnerAddressesAreRefused) {
 
 class Rekeying : public Pair, public ::testing::WithParamInterface<int> {};
 
-// From either end, and from both at once.
+// By either end, and by both at once.
 TEST_P(Rekeying, LosesNoPacket) {
     connect();
     const auto first = spi_of(mickey.sending()), back = spi_of(minnie.sending());
@@ -267,7 +304,7 @@ TEST_P(Rekeying, LosesNoPacket) {
     ASSERT_TRUE(eventually([&] {
         return connected() && spi_of(mickey.sending()) != first && spi_of(minnie.sending()) != back;
     }));
-    // Until the old ones are gone.
+    // Until the old ones are removed.
     ASSERT_TRUE(eventually([&] {
         return mickey.sas_of(esp::Direction::inbound).size() == 1 &&
                minnie.sas_of(esp::Direction::inbound).size() == 1;
@@ -331,7 +368,7 @@ TEST_F(Pair, AnSaThatSentEnoughIsRekeyed) {
 TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
     connect();
     const auto fresh = seed(7);
-    // mickey has a new key next to the old one, and goes on signing with the old.
+    // mickey has a new key next to the old one, and still signs with the old.
     ASSERT_TRUE(mickey.ike.set_identity({"mickey", {seed(1), fresh}}));
     auto first = spi_of(mickey.sending());
     mickey.ike.rekey(0, true);
@@ -346,7 +383,7 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
     ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
     ASSERT_TRUE(eventually([&] { return minnie.shown() == public_key(fresh); }));
 
-    // minnie no longer trusts the old one, on which nothing rests any more.
+    // minnie no longer trusts the old one, which no SA depends on any more.
     auto only = peer_of(minnie);
     only.auth.remove(CredentialKind::trusted);
     only.auth.add(CredentialKind::trusted, public_key(fresh));
@@ -359,7 +396,7 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
               0U);
 }
 
-// The twin: they do rest on it.
+// Control: SAs do depend on it.
 TEST_F(Pair, ARetiredKeyEndsWhatRestsOnIt) {
     connect();
     auto both = peer_of(minnie);
@@ -384,7 +421,7 @@ TEST_F(Pair, RotationToAKeyNobodyTrustsIsRefused) {
     ASSERT_TRUE(mickey.ike.set_identity({"mickey", {seed(7)}}));
     ASSERT_TRUE(eventually([&] { return minnie.count(PeerEventKind::auth_failed); }));
     EXPECT_TRUE(contains(minnie.text(PeerEventKind::auth_failed), "no trusted key matches"));
-    // The SAs there are go on.
+    // The existing SAs stay.
     EXPECT_EQ(spi_of(mickey.sending()), first);
     EXPECT_EQ(gaps(), 0U);
 }
@@ -406,13 +443,13 @@ TEST_F(Pair, ARemovedPeerIsToldAndGone) {
     EXPECT_EQ(mickey.count(PeerEventKind::peer_deleted), 1U);
     EXPECT_EQ(mickey.count(PeerEventKind::down), 1U);
     EXPECT_EQ(mickey.text(PeerEventKind::down), "the peer closed its SAs");
-    EXPECT_EQ(minnie.text(PeerEventKind::down), ""); // our own doing
+    EXPECT_EQ(minnie.text(PeerEventKind::down), ""); // closed by us
     go_on(milliseconds(3000));
     EXPECT_FALSE(minnie.sending());
     EXPECT_FALSE(mickey.sending());
 }
 
-// A refusal is told each time: who is told of it counts.
+// A refusal is reported each time: the receiver counts them.
 TEST_F(Pair, EachRefusalIsTold) {
     auto wary = peer_of(minnie);
     wary.auth.remove(CredentialKind::trusted);
@@ -424,7 +461,7 @@ TEST_F(Pair, EachRefusalIsTold) {
     EXPECT_EQ(minnie.count(PeerEventKind::connecting), 0U);
 }
 
-// charon's own log, of which nothing is passed on but here.
+// charon's own log, which is passed on only here.
 struct Debug {
     Debug() { ::setenv("ENCSYNC_TEST_DEBUG", "1", 1); }
 };

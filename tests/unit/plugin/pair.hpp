@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 // Two real charons under two supervisors in one process, with a network between them that is a
-// function call: tests cut it, and look at every SA and event on both sides.
+// function call: tests can cut it, and examine every SA and event on both sides.
 #pragma once
 
 #include "ipsec/plugin/supervisor.hpp"
@@ -33,7 +33,7 @@ inline channel::Ed25519Public public_key(const channel::Ed25519Seed& seed) {
 
 struct Node final : Owner {
     Node(boost::asio::io_context& context, Options options)
-        : io(context), ike(context, options, *this) {}
+        : io(context), ike(context, std::move(options), *this) {}
 
     void on_ike_out(const channel::IkeOut& m) override {
         datagrams++;
@@ -60,7 +60,7 @@ struct Node final : Owner {
         });
         look_for_gap();
     }
-    // After each change: would a packet sent now, either way, be lost?
+    // After each change: would a packet sent now, in either direction, be lost?
     void look_for_gap() {
         if (!other)
             return;
@@ -75,7 +75,7 @@ struct Node final : Owner {
         }
     }
     void on_peer_event(const channel::PeerEvent& event) override { events.push_back(event); }
-    // The key that the other end proved itself with last.
+    // The key that last authenticated the other end.
     std::optional<channel::Ed25519Public> shown() const {
         for (auto event = events.rbegin(); event != events.rend(); ++event)
             if (!event->key.empty())
@@ -170,7 +170,7 @@ class Pair : public ::testing::Test {
         }
     }
 
-    // Runs the loop until something holds; never sleeps. The limit is there to fail, not to pace.
+    // Runs the loop until a condition holds; never sleeps. The time limit only detects a failure.
     template<class F>
     bool eventually(F condition, std::chrono::seconds limit = std::chrono::seconds(30)) {
         const auto end = std::chrono::steady_clock::now() + limit;
@@ -182,7 +182,7 @@ class Pair : public ::testing::Test {
         }
         return true;
     }
-    // Lets time pass for what must not happen.
+    // Lets time pass for events that must not happen.
     void go_on(std::chrono::milliseconds time) {
         io.restart();
         io.run_for(time);
@@ -228,7 +228,7 @@ class Pair : public ::testing::Test {
     }
     std::size_t gaps() const { return mickey.gaps + minnie.gaps; }
     void forget_gaps() { mickey.gaps = minnie.gaps = 0; }
-    // Both can send, and what they would send on, the other can open.
+    // Both can send, and each SA that one would send on can be opened by the other.
     void connect() {
         start();
         ASSERT_TRUE(eventually([&] { return connected(); }));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// What the plugin decides by itself: when an SA is sent on, when a peer is up, when it is tried.
+// The plugin's own decisions: when an SA is sent on, when a peer is up, when to initiate.
 #include "ipsec/plugin/strongswan/sa_table.hpp"
 
 #include <fmt/core.h>
@@ -127,30 +127,37 @@ TEST_F(Table, TheOldestHeldSaTakesOverFromTheLastInUse) {
 
 TEST_F(Table, AHeldSaTakesOverWhenThePeerClosesTheOldOne) {
     sas.add(sa(3, true, 7), peers);
-    EXPECT_EQ(line(sas.take_over(2, peers)), ""); // there is nothing to take over from
+    EXPECT_EQ(line(sas.closed_by_peer(2, 2, peers)), ""); // no SA is in use that it could replace
     sas.add(sa(2, true), peers);
-    EXPECT_EQ(line(sas.take_over(1, peers)), "");
-    EXPECT_EQ(line(sas.take_over(2, peers)), "+o3 rekeyed");
-    EXPECT_EQ(line(sas.take_over(2, peers)), "");
+    EXPECT_EQ(line(sas.closed_by_peer(1, 2, peers)), "");
+    EXPECT_EQ(line(sas.closed_by_peer(2, 2, peers)), "+o3 rekeyed");
+    EXPECT_EQ(line(sas.closed_by_peer(2, 2, peers)), "");
     EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
 }
 
 TEST_F(Table, WhoClosedItIsSaidOnlyForTheLast) {
     sas.add(sa(2, true), peers);
     sas.add(sa(3, true), peers);
-    peers.closed_by_peer(2);
+    sas.closed_by_peer(2, 2, peers);
     EXPECT_EQ(line(sas.remove(2, kRight, peers)), "-o2");
-    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3"); // of something else, later
+    EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3"); // for another reason, later
     sas.add(sa(4, true), peers);
-    peers.closed_by_peer(2);
+    sas.closed_by_peer(2, 4, peers);
     EXPECT_EQ(line(sas.remove(4, kRight, peers)), "deleted down(the peer closed its SAs) -o4");
-    // Both ends had called: it says of both that it closes them, before the first is gone.
+    // Both ends had initiated: the peer deletes both SAs, before the first is removed.
     sas.add(sa(5, true), peers);
     sas.add(sa(6, true), peers);
-    peers.closed_by_peer(2);
-    peers.closed_by_peer(2);
+    sas.closed_by_peer(2, 5, peers);
+    sas.closed_by_peer(2, 6, peers);
     EXPECT_EQ(line(sas.remove(5, kRight, peers)), "-o5");
     EXPECT_EQ(line(sas.remove(6, kRight, peers)), "deleted down(the peer closed its SAs) -o6");
+    // Likewise, in the other order, and the second was held back until then.
+    sas.add(sa(7, true), peers);
+    sas.add(sa(8, true, 7), peers);
+    sas.closed_by_peer(2, 8, peers);
+    EXPECT_EQ(line(sas.closed_by_peer(2, 7, peers)), "");
+    EXPECT_EQ(line(sas.remove(7, kRight, peers)), "-o7");
+    EXPECT_EQ(line(sas.remove(8, kRight, peers)), "deleted down(the peer closed its SAs) -o8");
 }
 
 TEST_F(Table, ThatItDoesNotAnswerIsSaidOnlyForTheLast) {
@@ -158,7 +165,7 @@ TEST_F(Table, ThatItDoesNotAnswerIsSaidOnlyForTheLast) {
     sas.add(sa(2, true), peers);
     peers.unanswered(2);
     EXPECT_EQ(line(sas.remove(2, kRight, peers)), dead + "-o2");
-    // An attempt that failed before it came up, and one whose successor did not.
+    // An attempt that failed before it came up, and one whose successor failed.
     peers.unanswered(2);
     sas.add(sa(3, true), peers);
     EXPECT_EQ(line(sas.remove(3, kRight, peers)), "down -o3");
@@ -260,7 +267,7 @@ TEST(Peers, ChangesThatEndSasAndChangesThatDoNot) {
     EXPECT_FALSE(change.restart);
     EXPECT_FALSE(change.withdrawn);
 
-    change = peers.set(minnie()); // one key less
+    change = peers.set(minnie()); // one key fewer
     EXPECT_FALSE(change.restart);
     EXPECT_TRUE(change.withdrawn);
 
@@ -284,7 +291,7 @@ TEST(Peers, AreFoundByNameAndAddress) {
     EXPECT_EQ(peers.by_name("minni"), kNoPeer);
     EXPECT_EQ(peers.by_address(kRight), 2);
     EXPECT_EQ(peers.by_address(kLeft), kNoPeer);
-    // One that was removed can be reached until another takes its address.
+    // A removed one can be reached until another one uses its address.
     peers.remove(2);
     EXPECT_EQ(peers.by_address(kRight), 2);
     auto heir = minnie();
@@ -300,17 +307,17 @@ TEST(Peers, TheSameIsNewsOnce) {
     const auto now = Clock::now();
     channel::PeerEvent event{2, channel::PeerEventKind::unreachable, "no answer", {}, {}};
     channel::PeerEvent trying{2, channel::PeerEventKind::connecting, {}, {}, {}};
-    EXPECT_TRUE(peers.worth_telling(trying, now));
-    EXPECT_TRUE(peers.worth_telling(event, now));
-    EXPECT_FALSE(peers.worth_telling(trying, now + 1s));
-    EXPECT_FALSE(peers.worth_telling(event, now + 5s));
+    EXPECT_TRUE(peers.worth_reporting(trying, now));
+    EXPECT_TRUE(peers.worth_reporting(event, now));
+    EXPECT_FALSE(peers.worth_reporting(trying, now + 1s));
+    EXPECT_FALSE(peers.worth_reporting(event, now + 5s));
     event.text = "no route";
-    EXPECT_TRUE(peers.worth_telling(event, now + 6s));
-    EXPECT_TRUE(peers.worth_telling(event, now + 70s));
+    EXPECT_TRUE(peers.worth_reporting(event, now + 6s));
+    EXPECT_TRUE(peers.worth_reporting(event, now + 70s));
     peers.up(2);
-    EXPECT_TRUE(peers.worth_telling(event, now + 71s));
+    EXPECT_TRUE(peers.worth_reporting(event, now + 71s));
     event.peer = kNoPeer;
-    EXPECT_TRUE(peers.worth_telling(event, now + 71s));
+    EXPECT_TRUE(peers.worth_reporting(event, now + 71s));
 }
 
 } // namespace

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: ISC
-// How charon is kept: what it may do, what becomes of a bad one, and what cannot be started.
+// charon's privileges, what is done about a faulty one, and one that cannot be started.
+#include "ipsec/plugin/charon_user.hpp"
 #include "tests/unit/plugin/pair.hpp"
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <pwd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -31,8 +33,10 @@ TEST_F(Pair, CharonCanDoNothingButThink) {
     start(mickey, peer_of(mickey));
     ASSERT_TRUE(eventually([&] { return mickey.ups == 1; }));
     const pid_t pid = mickey.ike.pid(), self = ::getpid();
-    const auto nobody = ::getpwnam("nobody")->pw_uid;
-    EXPECT_EQ(status_of(pid, "Uid"), fmt::format("{0}\t{0}\t{0}\t{0}", nobody));
+    const auto uid = static_cast<uid_t>(std::stoul(status_of(pid, "Uid")));
+    EXPECT_EQ(status_of(pid, "Uid"), fmt::format("{0}\t{0}\t{0}\t{0}", uid));
+    const passwd* encsync = ::getpwnam("encsync");
+    EXPECT_TRUE(encsync ? uid == encsync->pw_uid : uid >= 61184 && uid <= 65519) << uid;
     EXPECT_EQ(status_of(pid, "Groups"), " ");
     for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
         EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
@@ -42,11 +46,11 @@ TEST_F(Pair, CharonCanDoNothingButThink) {
         EXPECT_NE(namespace_of(pid, kind), "") << kind;
         EXPECT_NE(namespace_of(pid, kind), namespace_of(self, kind)) << kind;
     }
-    // Its memory is not for others of its user to read (prctl(PR_SET_DUMPABLE)).
+    // Other processes of its user cannot read its memory (prctl(PR_SET_DUMPABLE)).
     struct stat info {};
     ASSERT_EQ(::stat(fmt::format("/proc/{}/environ", pid).c_str(), &info), 0);
     EXPECT_EQ(info.st_uid, 0U);
-    // Nothing of ours but the channel, and no socket of the network's.
+    // No descriptor of ours but the channel, and no network socket.
     for (const auto& fd : std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid))) {
         std::error_code error;
         const auto target = std::filesystem::read_symlink(fd.path(), error).string();
@@ -76,7 +80,7 @@ TEST_F(Pair, HangingCharonIsReplaced) {
     ASSERT_EQ(node.losses.size(), 1U);
     EXPECT_EQ(node.losses.front(), "charon does not answer and was killed");
     EXPECT_NE(node.ike.pid(), pid);
-    // One that answers is left alone.
+    // One that answers is not killed.
     go_on(milliseconds(4000));
     EXPECT_EQ(node.losses.size(), 1U);
 }
@@ -108,7 +112,7 @@ TEST_F(Pair, WhatIsTooLargeForIkeIsDroppedWithoutAWord) {
         node.ike.ike_in({}, {}, datagram);
     EXPECT_EQ(node.ike.counters().ike_in_dropped, 3U);
     EXPECT_EQ(node.log.size(), lines);
-    datagram.pop_back(); // the twin
+    datagram.pop_back(); // control
     node.ike.ike_in({}, {}, datagram);
     EXPECT_EQ(node.ike.counters().ike_in_dropped, 3U);
 }
@@ -138,7 +142,7 @@ TEST_F(Pair, CharonDiesWithItsParent) {
             ::_exit(1);
         auto charon = launcher->launch();
         const pid_t pid = charon ? charon->pid : -1;
-        // Only once it is charon: its prctl has taken hold by then.
+        // Only once it is charon: its prctl() is in effect by then.
         std::array<std::uint8_t, 64> hello;
         while (charon && ::recv(charon->channel.get(), hello.data(), hello.size(), 0) < 0)
             ;
@@ -150,7 +154,7 @@ TEST_F(Pair, CharonDiesWithItsParent) {
     ASSERT_EQ(::read(channel[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
     ASSERT_GT(pid, 0);
     ::waitpid(parent, nullptr, 0);
-    // Gone, or a zombie until whoever inherited it looks.
+    // Gone, or a zombie until its new parent reaps it.
     EXPECT_TRUE(eventually(
         [&] { return ::kill(pid, 0) != 0 || status_of(pid, "State").starts_with("Z"); }));
     ::close(channel[0]);
@@ -164,7 +168,7 @@ class BadCharon : public Pair {
         char name[] = "/tmp/encsync-bad-charon-XXXXXX";
         ASSERT_NE(::mkdtemp(name), nullptr);
         dir = name;
-        // Out of reach for the unprivileged user, as a build below /root would be.
+        // Not accessible for the unprivileged user, like a build below /root.
         std::filesystem::permissions(dir, std::filesystem::perms(0700));
         std::filesystem::copy_file(ENCSYNC_BAD_CHARON, dir / "charon");
     }
@@ -227,6 +231,70 @@ TEST_F(Pair, WhatCannotWorkIsSaidAtOnce) {
               "no user 'no-such-user' to run charon as");
     EXPECT_EQ(reason([](auto& o) { o.user = "root"; }),
               "charon is not to run as root (charonuser=root)");
+    EXPECT_EQ(
+        reason([](auto& o) { o.user = "nobody"; }),
+        "charon is not to run as nobody, whose processes could kill it: give it a user of its "
+        "own (charonuser)");
+}
+
+// As which user another program runs until this ends.
+class Program {
+  public:
+    explicit Program(uid_t uid) : pid_(::fork()) {
+        if (pid_ != 0)
+            return;
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::setresuid(uid, uid, uid) == 0)
+            ::execl("/bin/sleep", "sleep", "1000", nullptr);
+        ::_exit(1);
+    }
+    ~Program() {
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    bool runs() const { return status_of(pid_, "Name") == "sleep"; }
+    pid_t pid() const { return pid_; }
+
+  private:
+    pid_t pid_;
+};
+
+TEST(CharonUser, IsSharedWithNoOtherProgram) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root: it starts a program as another user";
+    const uid_t games = ::getpwnam("games")->pw_uid;
+    const auto free = charon_user("games");
+    ASSERT_TRUE(free) << free.error().text;
+    EXPECT_EQ(free->uid, games);
+    {
+        const Program other(games);
+        while (!other.runs())
+            std::this_thread::yield();
+        const auto shared = charon_user("games");
+        ASSERT_FALSE(shared);
+        EXPECT_EQ(shared.error().text,
+                  fmt::format("charon is not to run as games, as another program does (sleep, pid "
+                              "{}) and could kill it: give it a user of its own (charonuser)",
+                              other.pid()));
+    }
+    EXPECT_TRUE(charon_user("games"));
+}
+
+TEST(CharonUser, IsAnUnusedIdIfThereIsNone) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root: it starts a program as another user";
+    if (::getpwnam("encsync") != nullptr)
+        GTEST_SKIP() << "there is a user encsync";
+    const auto first = charon_user("");
+    ASSERT_TRUE(first) << first.error().text;
+    const Program other(first->uid);
+    while (!other.runs())
+        std::this_thread::yield();
+    const auto second = charon_user("");
+    ASSERT_TRUE(second) << second.error().text;
+    EXPECT_NE(second->uid, first->uid);
+    EXPECT_GE(second->uid, 61184U);
+    EXPECT_LE(second->uid, 65519U);
 }
 
 TEST(Supervisor, BadPeersAndIdentitiesAreRefused) {

@@ -64,14 +64,14 @@ std::string verdict(const Packet& p, const Selectors& s) {
 }
 
 std::string words(const Packet& p, pfsync::Expected dialect,
-                  std::optional<pfsync::Dialect>& spoken) {
+                  std::optional<pfsync::Dialect>& used_dialect) {
     const Checked checked = check(p, kFour, dialect);
-    return explain(checked.verdict, p, kFour, dialect, spoken);
+    return explain(checked.verdict, p, kFour, dialect, used_dialect);
 }
 
 std::string words(const Packet& p, pfsync::Expected dialect = pfsync::kOwnDialect) {
-    std::optional<pfsync::Dialect> spoken;
-    return words(p, dialect, spoken);
+    std::optional<pfsync::Dialect> used_dialect;
+    return words(p, dialect, used_dialect);
 }
 
 TEST(Guard, ExplainsWhatItRefuses) {
@@ -91,10 +91,10 @@ TEST(Guard, ExplainsWhatItRefuses) {
     EXPECT_EQ(words(with(four(), 9, 17)),
               "its packets are of protocol 17, and pfsync's 240 was expected");
     EXPECT_EQ(words({}), "its packets are malformed (short_packet)");
-    std::optional<pfsync::Dialect> spoken;
-    EXPECT_EQ(explain(Verdict::bad_ttl, with(six(), 7, 1), kSix, {}, spoken),
+    std::optional<pfsync::Dialect> used_dialect;
+    EXPECT_EQ(explain(Verdict::bad_ttl, with(six(), 7, 1), kSix, {}, used_dialect),
               "its packets have TTL 1, and 255 was expected");
-    EXPECT_EQ(explain(Verdict::wrong_source, six(), kSix, {}, spoken),
+    EXPECT_EQ(explain(Verdict::wrong_source, six(), kSix, {}, used_dialect),
               "its packets are from 2001:db8::1, and 2001:db8::1 was expected");
 }
 
@@ -105,9 +105,9 @@ TEST(Guard, NamesTheDialectOfAFullState) {
     store_be(&payload[2], static_cast<std::uint16_t>(payload.size()));
     payload[20] = *action_of(pfsync::Dialect::freebsd1400, pfsync::Kind::insert);
     payload[23] = 1;
-    std::optional<pfsync::Dialect> spoken;
+    std::optional<pfsync::Dialect> used_dialect;
     for (const Packet& packet : {four(payload), with(four(), 20, 5)})
-        EXPECT_EQ(words(packet, pfsync::Dialect::openbsd, spoken),
+        EXPECT_EQ(words(packet, pfsync::Dialect::openbsd, used_dialect),
                   "it speaks pfsync version 5 (freebsd-1400), and version 6 was expected "
                   "(wire=encsync or openbsd)");
 }
@@ -171,7 +171,7 @@ TEST(Guard, CutShortAnywhereAPacketIsRefused) {
             EXPECT_EQ(verdict(cut, selectors), size < header ? "short_packet" : "bad_ip_length");
             if (size < header)
                 continue;
-            // With an IP length that agrees, pfsync's own lengths must find it.
+            // With an IP length that agrees, pfsync's own lengths must detect it.
             store_be(&cut[selectors.source.is_v6() ? 4 : 2],
                      static_cast<std::uint16_t>(selectors.source.is_v6() ? size - 40 : size));
             const Checked c = check(cut, selectors);

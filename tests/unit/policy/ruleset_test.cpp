@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <sstream>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -105,7 +106,7 @@ class RulesetTest : public testing::Test {
         auto s = r.status();
         return s ? s->counters.at(name) : UINT64_MAX;
     }
-    // Until the kernel has counted so many.
+    // Until the kernel has counted this many.
     static bool wait_for(Ruleset& r, const std::string& name, std::uint64_t packets) {
         const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
         while (count(r, name) < packets)
@@ -114,7 +115,7 @@ class RulesetTest : public testing::Test {
         return true;
     }
 
-    // From the neighbour to us: arrives without the ruleset, is counted and dropped with it.
+    // From the neighbour to us: received without the ruleset, counted and dropped with it.
     void expect_dropped_in(const std::string& our_address, std::size_t size,
                            std::uint64_t packets) {
         SCOPED_TRACE(fmt::format("{} bytes to {}", size, our_address));
@@ -207,7 +208,7 @@ TEST_F(RulesetTest, OwnCopiesOnTheTapAreDroppedAndNoRefusals) {
     checked[10] = static_cast<std::uint8_t>(sum >> 8);
     checked[11] = static_cast<std::uint8_t>(sum);
     ASSERT_EQ(::write(tun.get(), checked.data(), checked.size()), 20);
-    ASSERT_TRUE(readable(listener, 30000)); // the packet is one that would be taken
+    ASSERT_TRUE(readable(listener, 30000)); // the packet is one that would be accepted
     std::array<char, 64> buffer{};
     ASSERT_GT(::recv(listener.get(), buffer.data(), buffer.size(), 0), 0);
 
@@ -244,7 +245,7 @@ TEST_F(RulesetTest, OwnTunnelMakesNoConntrackEntries) {
     EXPECT_EQ(entries_after(4501), 1);
 }
 
-// The namespace is a new one, in which nobody has asked for conntrack yet.
+// In a new namespace no rule has needed conntrack yet.
 TEST_F(RulesetTest, MakesTheKernelTrackFlowsWhereItIsAsked) {
     const auto tracked = [this](const char* address) {
         const Host to(address, 4000);
@@ -274,7 +275,7 @@ TEST_F(RulesetTest, VerifyNoticesWhatAnAdministratorDoes) {
         auto after = ruleset.verify();
         ASSERT_TRUE(after);
         EXPECT_FALSE(*after);
-        auto again = ruleset.verify(); // and does not forget it
+        auto again = ruleset.verify(); // and the result is remembered
         EXPECT_TRUE(again && !*again);
         auto status = ruleset.status();
         ASSERT_TRUE(status);
@@ -332,7 +333,7 @@ TEST_F(RulesetTest, DefersOrSaysWhatTheKernelLacks) {
     }
     EXPECT_NE(deferring.error().text.find("nft_queue"), std::string::npos)
         << deferring.error().text;
-    // Something else that is wrong is not blamed on the queue.
+    // Another error is not attributed to the queue.
     const auto misnamed = Ruleset::install({.syncdev = "e n", .tunnels = {}, .defer_queue = 77});
     ASSERT_FALSE(misnamed);
     EXPECT_EQ(misnamed.error().text.find("nft_queue"), std::string::npos);
@@ -364,6 +365,39 @@ TEST(RulesetText, NothingButAnInterfaceNameGoesIn) {
     }
 }
 
+TEST(RulesetText, NothingButAnInterfaceNameIsACable) {
+    auto r = Ruleset::install(
+        {.cables = {{.interface = "eth2\" accept", .left = {}, .right = {}, .destination = {}}}});
+    ASSERT_FALSE(r);
+    EXPECT_NE(r.error().text.find("is no interface name"), std::string::npos);
+}
+
+// Every rule for a cable names its interface and both addresses.
+TEST(RulesetText, AdmitsInClearOnlyWhatIsOnACable) {
+    const net::Address left{{10, 0, 0, 1}}, right{{10, 0, 0, 2}}, group{{224, 0, 0, 240}};
+    const auto accepts = [](const Cable& cable) {
+        std::vector<std::string> found;
+        std::istringstream lines(ruleset_text({.cables = {cable}}));
+        for (std::string line; std::getline(lines, line);)
+            if (line.ends_with("240 accept"))
+                found.push_back(line.substr(8));
+        return found;
+    };
+    const std::string from = "iifname \"eth2\" ip saddr 10.0.0.2 ";
+    const std::string whole = "ip ttl 255 ip frag-off & 0x3fff == 0 ip protocol 240 accept";
+    const std::string in = from + "ip daddr 10.0.0.1 " + whole;
+    EXPECT_EQ(accepts({"eth2", left, right, left}),
+              (std::vector{in, in, // before and after defragmentation
+                           std::string("oifname \"eth2\" ip saddr 10.0.0.1 ip daddr 10.0.0.2 ip "
+                                       "protocol 240 accept")}));
+    const std::string in_group = from + "ip daddr 224.0.0.240 " + whole;
+    EXPECT_EQ(accepts({"eth2", left, right, group, true}),
+              (std::vector{in_group, in_group,
+                           std::string("oifname \"eth2\" ip saddr 10.0.0.1 ip daddr 224.0.0.240 "
+                                       "ip protocol 240 accept")}));
+    EXPECT_EQ(ruleset_text({}).find("240 accept"), std::string::npos);
+}
+
 TEST(RulesetText, DefersOnlyWhereItIsAsked) {
     RulesetOptions options{.syncdev = "enc0", .tunnels = {}, .own_ports = {500, 4500}};
     EXPECT_EQ(ruleset_text(options).find("queue"), std::string::npos);
@@ -392,7 +426,7 @@ TEST(RulesetText, AdmitsOnlyWhatComesOutOfThePeersStates) {
     EXPECT_EQ(kernel.find("forward {\n        type filter hook forward priority -450; policy "
                           "accept;\n        iifname"),
               std::string::npos);
-    // Only these two ways in and one out, each behind them a drop.
+    // Only these two rules for input and one for output, each followed by a drop.
     EXPECT_EQ(userspace.find("l4proto 240 accept"), std::string::npos) << userspace;
     EXPECT_NE(userspace.find("tap_copies\" drop"), std::string::npos) << userspace;
 }
@@ -405,7 +439,7 @@ TEST(RulesetText, UntracksNoMoreThanTheTunnel) {
     EXPECT_NE(rules(t).find("ip saddr 10.0.0.2 ip daddr 10.0.0.1 udp sport { 500, 4500 } "
                             "udp dport { 500, 4500 } notrack"),
               std::string::npos);
-    t.interface = "sync"; // of a link-local address
+    t.interface = "sync"; // for a link-local address
     EXPECT_NE(rules(t).find("iifname \"sync\" meta nfproto ipv4 ip saddr 10.0.0.2"),
               std::string::npos);
     EXPECT_NE(rules(t).find("oifname \"sync\" meta nfproto ipv4 ip saddr 10.0.0.1"),
@@ -416,7 +450,7 @@ TEST(RulesetText, UntracksNoMoreThanTheTunnel) {
     EXPECT_NE(rules(t).find("ipv4 ip daddr 10.0.0.1 udp dport { 500, 4500 } notrack"),
               std::string::npos);
     t.left_ports = {};
-    EXPECT_EQ(rules(t).find("notrack"), std::string::npos); // would be all UDP to that address
+    EXPECT_EQ(rules(t).find("notrack"), std::string::npos); // it would match all UDP to there
     t.left_ports = {500};
     t.left = {};
     EXPECT_EQ(rules(t).find("notrack"), std::string::npos);

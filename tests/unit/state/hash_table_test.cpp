@@ -10,7 +10,7 @@
 namespace encsync::state {
 namespace {
 
-// A table and its model: what each slot is filed under.
+// A table and its model: the hash of each slot.
 struct Pair {
     HashTable table;
     std::map<Slot, std::uint32_t> model;
@@ -26,7 +26,7 @@ struct Pair {
     bool found(std::uint32_t hash, Slot slot) const {
         return table.find(hash, [&](Slot s) { return s == slot; }) == slot;
     }
-    // Every slot is found under its hash, and under no other; and nothing else is there.
+    // Every slot is found by its hash, and by no other; and there are no other slots.
     void expect_same() const {
         ASSERT_TRUE(table.consistent());
         ASSERT_EQ(table.size(), model.size());
@@ -85,7 +85,7 @@ TEST(HashTable, FindsEverythingAtEverySizeWhileGrowing) {
     EXPECT_GE(grown, 4);
 }
 
-// Erasing what still waits in the old array, what has been moved, and moving on by erasing.
+// Erases slots that are still in the old array, slots that were moved, and moves some by erasing.
 TEST(HashTable, ErasesInTheMiddleOfGrowing) {
     std::mt19937 random(11);
     for (int round = 0; round < 20; round++) {

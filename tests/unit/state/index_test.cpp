@@ -57,14 +57,12 @@ TEST(Index, GivesBackWhatItWasGiven) {
         f.timeout = 100;
         f.age = 100;
         EXPECT_EQ(index.flow(slot, 1000), f);
-        const Record& r = index.record(slot);
-        EXPECT_EQ(r.owner, 0xff);
-        EXPECT_EQ(r.known, 0);
+        EXPECT_EQ(index.record(slot).term, 0);
         EXPECT_EQ(index.size(), 1U);
     }
 }
 
-// One thing that differs is enough to be another flow.
+// A single difference makes another flow.
 TEST(Index, TellsKeysApart) {
     for (const Family family : {Family::inet, Family::inet6}) {
         Index index(kSeed);
@@ -140,7 +138,7 @@ TEST(Index, RenamesUnlessTheNameIsTaken) {
     EXPECT_EQ(index.find(a.id), kNoSlot);
     EXPECT_EQ(index.find(StateId{99, 1}), slot_a);
     EXPECT_EQ(index.find(a.key), slot_a);
-    EXPECT_TRUE(index.rename(slot_b, a.id)); // given up by the other
+    EXPECT_TRUE(index.rename(slot_b, a.id)); // the other flow no longer has it
     EXPECT_EQ(index.find(a.id), slot_b);
 }
 
@@ -159,12 +157,39 @@ TEST(Index, ReplacesTheReplyOnly) {
     }
 }
 
+TEST(Index, RecordsOfALargerTypeKeepTheirPlaces) {
+    struct Noted : Record {
+        std::uint64_t note = 7;
+    };
+    IndexOf<Noted> first(kSeed);
+    std::vector<Slot> slots; // in several chunks of both families, in turn
+    for (std::uint32_t n = 0; n < 3 * kChunkSize; n++) {
+        const Flow flow = make(n, n % 2 == 0 ? Family::inet : Family::inet6);
+        slots.push_back(first.insert(flow, n, 0).first);
+        first.record(slots.back()).note = n;
+    }
+    const IndexOf<Noted> index = std::move(first);
+    for (std::uint32_t n = 0; n < slots.size(); n++) {
+        EXPECT_EQ(index.record(slots[n]).note, n);
+        EXPECT_EQ(index.record(slots[n]).expires, n);
+        EXPECT_EQ(index.record(slots[n]).id, make(n).id);
+        EXPECT_EQ(&static_cast<const Index&>(index).record(slots[n]), &index.record(slots[n]));
+    }
+}
+
 TEST(Index, ErasedSlotsComeBackNewestFirst) {
-    Index index(kSeed);
+    struct Noted : Record {
+        unsigned note = 7;
+    };
+    IndexOf<Noted> index(kSeed);
     std::vector<Slot> slots;
     for (std::uint32_t n = 0; n < 5; n++)
         slots.push_back(index.insert(make(n), 0, 0).first);
-    index.record(slots[1]).known = 0xffff;
+    for (const Slot slot : slots)
+        EXPECT_EQ(index.record(slot).note, 7u);
+    index.record(slots[1]).note = 9;
+    index.record(slots[1]).term = 1;
+    index.record(slots[2]).note = 8;
     index.erase(slots[3]);
     index.erase(slots[1]);
     EXPECT_FALSE(index.used(slots[1]));
@@ -172,7 +197,10 @@ TEST(Index, ErasedSlotsComeBackNewestFirst) {
     EXPECT_EQ(index.find(make(1).key), kNoSlot);
     EXPECT_EQ(index.find(make(1).id), kNoSlot);
     EXPECT_EQ(index.insert(make(10), 0, 0).first, slots[1]);
-    EXPECT_EQ(index.record(slots[1]).known, 0); // nothing of the one before is left
+    EXPECT_EQ(index.record(slots[1]).note, 7u); // nothing of the one before is left
+    EXPECT_EQ(index.record(slots[1]).term, 0);
+    EXPECT_EQ(index.record(slots[1]).id, make(10).id);
+    EXPECT_EQ(index.record(slots[2]).note, 8u);
     EXPECT_EQ(index.insert(make(11), 0, 0).first, slots[3]);
 }
 
@@ -182,9 +210,9 @@ TEST(Index, ClockWraps) {
     EXPECT_EQ(index.flow(slot, 0xfffffffe).timeout, 7U);
     EXPECT_EQ(index.flow(slot, 0xfffffffe).age, 14U);
     EXPECT_EQ(index.flow(slot, 5).timeout, 0U);
-    EXPECT_EQ(index.flow(slot, 6).timeout, 0U); // overdue, not in 136 years
+    EXPECT_EQ(index.flow(slot, 6).timeout, 0U); // expired, not 136 years left
     EXPECT_EQ(index.flow(slot, 6).age, 22U);
-    EXPECT_EQ(index.flow(slot, 0xffffffe0).age, 0U); // not yet born
+    EXPECT_EQ(index.flow(slot, 0xffffffe0).age, 0U); // not created yet
 }
 
 TEST(Index, VisitsEachOnceWhileThingsChangeBehindIt) {
@@ -205,7 +233,7 @@ TEST(Index, VisitsEachOnceWhileThingsChangeBehindIt) {
         ASSERT_TRUE(index.used(s));
         awaited.erase(index.record(s).id.id);
         if (random() % 4 == 0) {
-            index.erase(s); // the one being visited, and a new one may take its place
+            index.erase(s); // the current one; a new one may get its slot
             if (random() % 2 == 0)
                 index.insert(make(fresh++), 0, 0);
         }
@@ -219,14 +247,14 @@ TEST(Index, WalksInSlices) {
     Slot cursor = kNoSlot;
     std::vector<Slot> visited;
     const auto visit = [&](Slot slot) { visited.push_back(slot); };
-    EXPECT_TRUE(index.slice(cursor, 5, visit)); // nothing is there
+    EXPECT_TRUE(index.slice(cursor, 5, visit)); // it is empty
     for (std::uint32_t n = 0; n < 10; n++)
         index.insert(make(n), 0, 0);
     EXPECT_FALSE(index.slice(cursor, 4, visit));
     EXPECT_EQ(visited.size(), 4U);
     index.erase(cursor);
     EXPECT_FALSE(index.slice(cursor, 6, visit));
-    EXPECT_TRUE(index.slice(cursor, 6, visit)); // which begins anew
+    EXPECT_TRUE(index.slice(cursor, 6, visit)); // starts again
     EXPECT_EQ(visited.size(), 10U);
     EXPECT_FALSE(index.slice(cursor, 9, visit));
     EXPECT_EQ(visited.size(), 19U);
@@ -246,12 +274,12 @@ TEST(Index, RecordsDoNotMove) {
     EXPECT_EQ(&index.record(first), where);
 }
 
-// Random operations against a std::map, over a small world of keys and ids so that they clash.
+// Random operations compared with a std::map, on few keys and ids so that they collide.
 class Model : public testing::TestWithParam<std::uint32_t> {};
 
 TEST_P(Model, AgreesWithAMap) {
     std::mt19937 random(GetParam());
-    const std::uint32_t world = GetParam(); // how many keys and ids there are
+    const std::uint32_t world = GetParam(); // number of keys and ids
     Index index(kSeed);
     std::map<Key, std::pair<Slot, Flow>> by_key;
     std::map<StateId, Key> by_id;
@@ -279,7 +307,7 @@ TEST_P(Model, AgreesWithAMap) {
         Flow f = make(n, family(n));
         f.id = id_of(static_cast<std::uint32_t>(random() % world));
         const auto here = by_key.find(f.key);
-        // Phases of growth and of decline, so that every size is passed both ways.
+        // Phases of growth and of decline, so that every size is passed in both directions.
         const bool growing = round / (rounds / 6) % 2 == 0;
         switch (random() % 8) {
         case 0:
@@ -362,7 +390,7 @@ TEST(Index, MemoryAFlowStaysInBounds) {
         if (n >= 20000)
             most = std::max(most, static_cast<double>(index.memory_bytes()) / n);
     }
-    EXPECT_LT(most, 125); // while a hash table grows, both its arrays are there
+    EXPECT_LT(most, 125); // while a hash table grows, both its arrays exist
     EXPECT_GT(most, sizeof(Record));
 }
 
@@ -387,13 +415,13 @@ TEST(StateIdOf, DependsOnTheWholeKeyAndTheSecret) {
     EXPECT_NE(state_id(another, kSeed), id);
 }
 
-// The id is what peers know the flow by, so a new version of ours must not name it anew.
+// Peers know the flow by its id, so a new version of encsync must not change it.
 TEST(StateIdOf, StaysWhatItIs) {
     Flow f = make(0x01020304);
     f.key.orig.src.bytes = {10, 0, 0, 2};
     f.key.orig.dst.bytes = {192, 0, 2, 1};
     f.key.orig.sport = 40000;
-    // SipHash-2-4 of 0a000002 c0000201 9c40 01bb 0000 06 04, worked out by another program.
+    // SipHash-2-4 of 0a000002 c0000201 9c40 01bb 0000 06 04, computed by another program.
     EXPECT_EQ(state_id(f.key, kSeed), 0x4bceecbbff6b3ce7U);
 }
 

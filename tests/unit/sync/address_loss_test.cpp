@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// The table forgets flows because an address leaves: an end, or not?
+// The table removes flows because an address is removed: have they ended or not?
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -18,11 +18,11 @@ struct Serving : Rig {
         engine->on_created(flow(1));
         flush();
         acknowledge(0);
-        heard(0);
+        sent_to(0);
         table.take();
     }
     // While the peer is there.
-    void wait(Instant span) {
+    void wait(Duration span) {
         for (const Instant end = now + span; now < end;) {
             becomes(peer_role_);
             pass(1s);
@@ -32,7 +32,7 @@ struct Serving : Rig {
     }
     void becomes(std::uint8_t role) {
         peer_role_ = role;
-        hello(0, {.heard = options.session, .role = role});
+        hello(0, {.peer_session = options.session, .role = role});
         flush();
     }
 
@@ -40,58 +40,58 @@ struct Serving : Rig {
     std::uint8_t peer_role_ = kStandby;
 };
 
-TEST(Stranded, AFlowThatGoesWithItsAddressIsNotRemovedAtThePeer) {
+TEST(AddressLoss, AFlowThatGoesWithItsAddressIsNotRemovedAtThePeer) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
     rig.wait(1s);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.owner(1), "here term 0");
-    // Roles change, as keepalived says.
+    // Roles change, as with keepalived.
     rig.engine->set_role(Role::standby);
     rig.becomes(kActive);
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
     rig.wait(1s);
-    EXPECT_EQ(rig.table.take(), "refresh 1 copy 4:4"); // which makes it anew
+    EXPECT_EQ(rig.table.take(), "refresh 1 copy 4:4"); // which creates it again
     rig.wait(10s);
-    EXPECT_EQ(rig.heard(0), "");
-    EXPECT_EQ(rig.engine->counters().stranded, 1u);
+    EXPECT_EQ(rig.sent_to(0), "");
+    EXPECT_EQ(rig.engine->counters().address_lost, 1u);
     EXPECT_TRUE(rig.engine->digests_hold());
 }
 
-TEST(Stranded, AFlowThatEndsWhileItsAddressIsHereIsRemovedAtOnce) {
+TEST(AddressLoss, AFlowThatEndsWhileItsAddressIsHereIsRemovedAtOnce) {
     Serving rig;
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.engine->counters().stranded, 0u);
+    EXPECT_EQ(rig.engine->counters().address_lost, 0u);
 }
 
-TEST(Stranded, AClosedConnectionHasEndedWhereverItsAddressIs) {
+TEST(AddressLoss, AClosedConnectionHasEndedWhereverItsAddressIs) {
     Serving rig;
     rig.engine->on_updated(flow(1, 0, state::tcp::kTimeWait, state::tcp::kTimeWait));
     rig.flush();
-    rig.heard(0);
+    rig.sent_to(0);
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
 }
 
-TEST(Stranded, ItEndsIfNobodyTakesIt) {
+TEST(AddressLoss, ItEndsIfNobodyTakesIt) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
     rig.wait(4s);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.wait(2s);
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.table.take(), "");
 }
 
-TEST(Stranded, AnActivePeerGetsItThoughNobodyToldUsToStandBy) {
+TEST(AddressLoss, AnActivePeerGetsItThoughNoRoleWasGivenToThisNode) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
@@ -99,10 +99,10 @@ TEST(Stranded, AnActivePeerGetsItThoughNobodyToldUsToStandBy) {
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.wait(6s);
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 copy 1"); // so that it takes it
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 copy 1"); // so that the peer takes it
 }
 
-TEST(Stranded, TheAddressComesBack) {
+TEST(AddressLoss, TheAddressComesBack) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
@@ -111,29 +111,29 @@ TEST(Stranded, TheAddressComesBack) {
     rig.wait(4s);
     EXPECT_EQ(rig.table.take(), "put 1 natural 4:4");
     EXPECT_EQ(rig.owner(1), "here term 0");
-    EXPECT_EQ(rig.heard(0), "");
-    // Its place may be taken by then.
+    EXPECT_EQ(rig.sent_to(0), "");
+    // Another flow may have its tuple by then.
     rig.engine->on_refused(flow(1).key, table::Refusal::clash);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
-TEST(Stranded, APacketThatComesAfterAllEndsTheWait) {
+TEST(AddressLoss, APacketThatComesAfterAllEndsTheWait) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
     rig.engine->on_created(flow(1));
     rig.wait(10s);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.table.left = false;
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
 }
 
-TEST(Stranded, AStandbyWaitsForSomebodyToBecomeActive) {
+TEST(AddressLoss, AStandbyWaitsForSomebodyToBecomeActive) {
     Serving rig;
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
@@ -142,10 +142,10 @@ TEST(Stranded, AStandbyWaitsForSomebodyToBecomeActive) {
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.becomes(kActive);
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
-TEST(Stranded, AStandbyDoesNotWaitForEver) {
+TEST(AddressLoss, AStandbyDoesNotWaitForEver) {
     Serving rig;
     state::Flow brief = flow(1);
     brief.timeout = 12;
@@ -157,12 +157,12 @@ TEST(Stranded, AStandbyDoesNotWaitForEver) {
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
-TEST(Stranded, ADumpFindsThoseWhoseEventsWereLost) {
+TEST(AddressLoss, ADumpFindsThoseWhoseEventsWereLost) {
     Serving rig;
     rig.engine->on_created(flow(2));
     rig.flush();
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.table.left = true;
     rig.engine->on_destroyed(flow(1));
     for (int dump = 0; dump < 2; dump++) {
@@ -170,11 +170,11 @@ TEST(Stranded, ADumpFindsThoseWhoseEventsWereLost) {
         rig.engine->on_dump_end();
     }
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.owner(2), "here term 0");
-    EXPECT_EQ(rig.engine->counters().stranded, 2u);
+    EXPECT_EQ(rig.engine->counters().address_lost, 2u);
     rig.wait(6s);
-    EXPECT_EQ(rig.heard(0), "DEL_C 1, DEL_C 2");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1, DEL_C 2");
 }
 
 } // namespace

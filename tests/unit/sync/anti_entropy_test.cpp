@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Two nodes find out that they hold the same, and what they do not.
+// Two nodes compare their flows by digests, and find the differences.
 #include "rig.hpp"
 
 #include "sync/digest.hpp"
@@ -13,7 +13,7 @@ namespace {
 using pfsync::Kind;
 using Node = Digest::Node;
 
-// What a peer has, summed up as it would.
+// A peer's flows, with their sums computed as the peer would.
 struct Book {
     state::Index index{state::Seed{}};
     ExpectationBook expectations;
@@ -33,7 +33,7 @@ struct Book {
     std::uint64_t sum() const { return digest.sum(Digest::kRoot); }
 };
 
-// Minnie owns flows 1 and 2, and time has passed since anybody's role changed.
+// Minnie owns flows 1 and 2, and the last change of a role was some time ago.
 struct Holding : Rig {
     Book book;
     Holding() {
@@ -43,43 +43,42 @@ struct Holding : Rig {
             book.add(flow(port, kPeer));
         later(4s);
     }
-    void later(Instant span) {
-        for (; span > Instant::zero(); span -= 1s) {
+    void later(Duration span) {
+        for (; span > 0s; span -= 1s) {
             pass(1s);
             hello(0, {.flags = pfsync::extension::hello::kInStep});
             acknowledge(0);
         }
-        heard(0);
+        sent_to(0);
     }
     void root() {
-        say(0, [&](Packet& p) { p.root(UINT64_MAX, book.sum(), book.digest.count()); });
+        send(0, [&](Packet& p) { p.root(UINT64_MAX, book.sum(), book.digest.count()); });
         flush();
     }
     std::string root_and_heard() {
         root();
-        return heard(0);
+        return sent_to(0);
     }
     const PeerCounters& counters() const { return engine->session(0).counters; }
     const Checks& checks() const { return engine->session(0).checks; }
-    // Answers questions as the peer would, until there are none; says which came.
+    // Answers requests as the peer would, until there are none; returns which were received.
     std::string answer() {
         std::string all;
         for (int n = 0; n < 10; n++) {
             flush();
-            const std::string said = heard(0);
+            const std::string said = sent_to(0);
             if (said.empty())
                 break;
             all += (all.empty() ? "" : ", ") + said;
-            std::string rest = said;
-            for (std::size_t at = rest.find("ASK "); at != std::string::npos;
-                 at = rest.find("ASK ", at + 1))
-                answer(static_cast<Node>(std::stoul(rest.substr(at + 4))));
+            for (std::size_t at = said.find("ASK "); at != std::string::npos;
+                 at = said.find("ASK ", at + 1))
+                answer(static_cast<Node>(std::stoul(said.substr(at + 4))));
         }
         return all;
     }
     void answer(Node node) {
         if (!Digest::is_leaf(node)) {
-            say(0, [&](Packet& p) { p.sums(node, book.digest.children(node)); });
+            send(0, [&](Packet& p) { p.sums(node, book.digest.children(node)); });
             return;
         }
         std::vector<std::pair<state::StateId, std::uint64_t>> flows;
@@ -87,7 +86,7 @@ struct Holding : Rig {
              s = book.index.next(s))
             if (const state::StateId id = book.index.record(s).id; leaf_of(id) == node)
                 flows.emplace_back(id, check_of(book.index, book.expectations, s));
-        say(0, [&](Packet& p) { p.list(node, 0, true, flows); });
+        send(0, [&](Packet& p) { p.list(node, 0, true, flows); });
     }
 };
 
@@ -142,7 +141,7 @@ TEST(Digest, CheckDependsOnAllThatNodesMustAgreeOn) {
     other([](state::Flow& g) { g.extras.labels[15] = 1; });
     other([](state::Flow& g) { g.extras.helper = *state::Name::of("ftp"); });
     other([](state::Flow& g) { g.extras.lifetime = 72000; });
-    // Not on what each has for itself.
+    // Not on fields that each node has for itself.
     state::Flow g = f;
     g.timeout = g.age = 17;
     g.flags |= state::kSeenReply; // follows from the progress
@@ -183,13 +182,13 @@ TEST(Digest, CheckDependsOnWhatIsExpected) {
 
 TEST(Check, WhatIsTheSameIsFoundTheSame) {
     Holding rig;
-    EXPECT_LT(rig.checks().equal, Instant::zero());
+    EXPECT_EQ(rig.checks().equal, kNever);
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.checks().equal, rig.now);
     EXPECT_EQ(rig.counters().checks, 1u);
-    // The peer hears of it.
+    // The peer is heard.
     rig.pass(2s);
-    const std::string all = rig.heard(0, true);
+    const std::string all = rig.sent_to(0, true);
     EXPECT_NE(all.find("HELLO checked 1"), std::string::npos) << all;
 }
 
@@ -198,7 +197,7 @@ TEST(Check, OneDifferenceMayBeOnItsWay) {
     rig.book.add(flow(3, kPeer));
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.checks().differing, 1u);
-    rig.say(0, [](Packet& p) { p.full(flow(3, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(3, kPeer)); });
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.counters().repairs, 0u);
     EXPECT_EQ(rig.checks().differing, 0u);
@@ -213,7 +212,7 @@ TEST(Check, WhatIsMissingIsAskedFor) {
     const std::string questions = rig.answer();
     EXPECT_NE(questions.find("UPD_REQ ?"), std::string::npos) << questions;
     EXPECT_EQ(rig.counters().differing, 1u);
-    rig.say(0, [](Packet& p) { p.full(flow(3, kPeer), {}, false); });
+    rig.send(0, [](Packet& p) { p.full(flow(3, kPeer), {}, false); });
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.checks().equal, rig.now);
 }
@@ -240,14 +239,14 @@ TEST(Check, AnExpectationThatIsMissingIsFound) {
     const std::string questions = rig.answer();
     EXPECT_NE(questions.find("UPD_REQ 2"), std::string::npos) << questions;
     EXPECT_EQ(questions.find("UPD_REQ 1"), std::string::npos) << questions;
-    rig.say(0, [](Packet& p) {
+    rig.send(0, [](Packet& p) {
         const state::Flow f = flow(2, kPeer);
         p.full(f, {.expectations = 1}, false).expect(f.id, 0, 1, expectation(2, 1001));
     });
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.checks().equal, rig.now);
     EXPECT_TRUE(rig.engine->digests_hold());
-    // And one too many.
+    // And one flow too many.
     rig.book = {};
     rig.book.add(flow(1, kPeer));
     rig.book.add(flow(2, kPeer));
@@ -255,7 +254,7 @@ TEST(Check, AnExpectationThatIsMissingIsFound) {
     rig.root(), rig.root();
     rig.answer(0);
     EXPECT_NE(rig.answer().find("UPD_REQ 2"), std::string::npos);
-    rig.say(0, [](Packet& p) { p.full(flow(2, kPeer), {}, false); });
+    rig.send(0, [](Packet& p) { p.full(flow(2, kPeer), {}, false); });
     EXPECT_EQ(rig.root_and_heard(), "");
     EXPECT_EQ(rig.checks().equal, rig.now);
     EXPECT_EQ(rig.engine->expectations().size(), 0u);
@@ -271,7 +270,7 @@ TEST(Check, WhatThePeerNoLongerHasIsRemovedOnItsWord) {
     EXPECT_NE(questions.find("UPD_REQ 2"), std::string::npos) << questions;
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
     rig.table.take();
-    rig.say(0, [](Packet& p) { p.absent({0xabc0000u + 2, kPeer}, UINT64_MAX); });
+    rig.send(0, [](Packet& p) { p.absent({0xabc0000u + 2, kPeer}, UINT64_MAX); });
     EXPECT_EQ(rig.owner(2), "unknown");
     EXPECT_EQ(rig.table.take(), "remove 2");
     EXPECT_EQ(rig.counters().removed, 1u);
@@ -282,35 +281,35 @@ TEST(Check, WhatThePeerNoLongerHasIsRemovedOnItsWord) {
 TEST(Check, AbsentIsNoWordAboutOthersFlowsNorBeforeAllIsHeard) {
     Holding rig;
     rig.engine->on_created(flow(9));
-    rig.say(0, [&](Packet& p) { p.absent(rig.id(9), UINT64_MAX); });
+    rig.send(0, [&](Packet& p) { p.absent(rig.id(9), UINT64_MAX); });
     EXPECT_EQ(rig.owner(9), "here term 0");
     rig.lose(0); // a packet that does not arrive
-    rig.say(0, [](Packet& p) { p.absent({0xabc0000u + 2, kPeer}, 1); });
+    rig.send(0, [](Packet& p) { p.absent({0xabc0000u + 2, kPeer}, 1); });
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
 }
 
 TEST(Check, IsNotMadeAfterALossUntilItWasSaidAgain) {
     Holding rig;
     rig.lose(0);
-    rig.say(0, [&](Packet& p) { p.root(1, rig.book.sum(), 2); });
+    rig.send(0, [&](Packet& p) { p.root(1, rig.book.sum(), 2); });
     EXPECT_EQ(rig.counters().checks, 0u);
-    rig.root(); // which says that there is nothing more to wait for
+    rig.root(); // which shows that nothing else is pending
     EXPECT_EQ(rig.counters().checks, 1u);
 }
 
 TEST(Check, AnswersThatNobodyAskedForAreRefused) {
     Holding rig;
-    rig.say(0, [](Packet& p) { p.sums(0, {}); });
-    rig.say(0, [](Packet& p) { p.list(Digest::kFirstLeaf, 0, true, {}); });
-    rig.say(0, [](Packet& p) { p.sums(Digest::kNodes + 1, {}); });
+    rig.send(0, [](Packet& p) { p.sums(0, {}); });
+    rig.send(0, [](Packet& p) { p.list(Digest::kFirstLeaf, 0, true, {}); });
+    rig.send(0, [](Packet& p) { p.sums(Digest::kNodes + 1, {}); });
     EXPECT_EQ(rig.refused(Refused::unasked), 3u);
-    rig.say(0, [](Packet& p) { p.ask(Digest::kNodes); });
+    rig.send(0, [](Packet& p) { p.ask(Digest::kNodes); });
     EXPECT_EQ(rig.refused(Refused::bad_ask), 1u);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
-    // Nor does anybody hear them outside of a session.
+    EXPECT_EQ(rig.sent_to(0), "");
+    // Digests outside of a session are refused, too.
     const auto before = rig.refused(Refused::foreign_session);
-    rig.say_plain(0, [](Packet& p) { p.ask(0); });
+    rig.send_plain(0, [](Packet& p) { p.ask(0); });
     EXPECT_EQ(rig.refused(Refused::foreign_session), before + 1);
 }
 
@@ -318,21 +317,21 @@ TEST(Check, QuestionsAreAnsweredFromWhatIsLiveHere) {
     Holding rig;
     rig.engine->on_created(flow(9));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     const state::StateId id = rig.id(9);
-    rig.say(0, [](Packet& p) { p.ask(0); });
+    rig.send(0, [](Packet& p) { p.ask(0); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "SUMS 0");
-    rig.say(0, [&](Packet& p) { p.ask(leaf_of(id)); });
+    EXPECT_EQ(rig.sent_to(0), "SUMS 0");
+    rig.send(0, [&](Packet& p) { p.ask(leaf_of(id)); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "LIST of 1");
+    EXPECT_EQ(rig.sent_to(0), "LIST of 1");
     rig.acknowledge(0);
-    rig.say(0, [&](Packet& p) { p.ask(leaf_of(id) ^ 1); });
+    rig.send(0, [&](Packet& p) { p.ask(leaf_of(id) ^ 1); });
     rig.pass(300ms); // the index is not walked more often
-    EXPECT_EQ(rig.heard(0), "LIST of 0");
-    rig.say(0, [&](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
+    EXPECT_EQ(rig.sent_to(0), "LIST of 0");
+    rig.send(0, [&](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "ABSENT ?");
+    EXPECT_EQ(rig.sent_to(0), "ABSENT ?");
 }
 
 TEST(Check, QuestionsAndAnswersThatAreLostComeAgain) {
@@ -340,14 +339,14 @@ TEST(Check, QuestionsAndAnswersThatAreLostComeAgain) {
     rig.book.add(flow(3, kPeer));
     rig.root();
     EXPECT_EQ(rig.root_and_heard(), "ASK 0");
-    rig.pass(500ms); // nobody has acknowledged it
-    EXPECT_NE(rig.heard(0).find("ASK 0"), std::string::npos);
+    rig.pass(500ms); // no acknowledgement was received
+    EXPECT_NE(rig.sent_to(0).find("ASK 0"), std::string::npos);
     rig.acknowledge(0);
-    rig.say(0, [](Packet& p) { p.ask(0); });
+    rig.send(0, [](Packet& p) { p.ask(0); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "SUMS 0");
+    EXPECT_EQ(rig.sent_to(0), "SUMS 0");
     rig.pass(500ms);
-    EXPECT_NE(rig.heard(0).find("SUMS 0"), std::string::npos);
+    EXPECT_NE(rig.sent_to(0).find("SUMS 0"), std::string::npos);
 }
 
 TEST(Check, NobodySearchesWhileRolesChange) {
@@ -363,16 +362,16 @@ TEST(Check, NobodySearchesWhileRolesChange) {
 
 TEST(Check, WhatIsAlmostAllMissingComesInBulk) {
     Holding rig;
-    rig.say(0, [](Packet& p) { p.root(UINT64_MAX, 1, 1'000'000); });
-    rig.say(0, [](Packet& p) { p.root(UINT64_MAX, 1, 1'000'000); });
+    rig.send(0, [](Packet& p) { p.root(UINT64_MAX, 1, 1'000'000); });
+    rig.send(0, [](Packet& p) { p.root(UINT64_MAX, 1, 1'000'000); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
 }
 
 TEST(Check, ADifferenceThatStaysIsSearchedForEverLessOften) {
     Holding rig;
-    for (int n = 0; n < 120; n++) { // a peer that says one thing and answers another
-        rig.say(0, [](Packet& p) { p.root(UINT64_MAX, 4711, 2); });
+    for (int n = 0; n < 120; n++) { // a peer whose sums and answers contradict each other
+        rig.send(0, [](Packet& p) { p.root(UINT64_MAX, 4711, 2); });
         rig.flush();
         rig.answer();
         rig.later(1s);

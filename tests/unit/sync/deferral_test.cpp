@@ -16,14 +16,14 @@ struct Deferring : Rig {
     explicit Deferring(unsigned in_step = 2) {
         options.release = [this](std::uint32_t token) { released.push_back(token); };
         start();
-        for (PeerId peer = 0; peer < in_step; peer++)
-            greet(peer);
+        for (unsigned peer = 0; peer < in_step; peer++)
+            greet(static_cast<PeerId>(peer));
         flush();
     }
     void ack(PeerId peer, std::uint16_t port) {
-        say(peer, [&](Packet& p) { p.id(Kind::insert_ack, id(port)); });
+        send(peer, [&](Packet& p) { p.id(Kind::insert_ack, id(port)); });
     }
-    // Whether the last full state to this peer asked for an INS_ACK.
+    // Whether the last full state to this peer requested an INS_ACK.
     bool asked(PeerId peer) {
         bool wanted = false;
         for (const auto& [to, packet] : link.sent) {
@@ -45,8 +45,8 @@ TEST(Defer, GoesWhenAllPeersHaveIt) {
     Deferring rig;
     EXPECT_TRUE(rig.engine->defer(flow(1, 0, 2, 0), 70));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 2:0 live 0");
-    EXPECT_EQ(rig.heard(1), "INS 1 2:0 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 2:0 live 0");
+    EXPECT_EQ(rig.sent_to(1), "INS 1 2:0 live 0");
     EXPECT_TRUE(rig.asked(0) && rig.asked(1));
     EXPECT_EQ(rig.engine->deferred(), 1u);
     rig.ack(0, 1);
@@ -56,10 +56,10 @@ TEST(Defer, GoesWhenAllPeersHaveIt) {
     EXPECT_EQ(rig.engine->deferred(), 0u);
     EXPECT_EQ(rig.engine->counters().defer_acknowledged, 1u);
     rig.acknowledge(0), rig.acknowledge(1);
-    // It begins, and is not announced twice.
+    // The flow begins, and is not announced twice.
     rig.engine->on_created(flow(1, 0, 2, 0));
     rig.pass(10s);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.owner(1), "here term 0");
     EXPECT_EQ(rig.released, Tokens{70});
     EXPECT_EQ(rig.engine->counters().defer_unconfirmed, 0u);
@@ -77,14 +77,14 @@ TEST(Defer, GoesAfterTwentyMillisecondsAnyway) {
     EXPECT_EQ(rig.released, Tokens{70});
     EXPECT_EQ(rig.engine->counters().defer_timed_out, 1u);
     EXPECT_EQ(rig.engine->counters().defer_acknowledged, 0u);
-    rig.ack(1, 1); // too late, and no matter
+    rig.ack(1, 1); // too late, and without effect
     EXPECT_EQ(rig.released, Tokens{70});
 }
 
 TEST(Defer, AnAckOfSomethingElseReleasesNothing) {
     Deferring rig(1);
     EXPECT_TRUE(rig.engine->defer(flow(1), 70));
-    rig.say(0, [](Packet& p) { p.id(Kind::insert_ack, {0x4711, kOurs}); });
+    rig.send(0, [](Packet& p) { p.id(Kind::insert_ack, {0x4711, kOurs}); });
     EXPECT_EQ(rig.released, Tokens{});
     rig.ack(0, 1);
     EXPECT_EQ(rig.released, Tokens{70});
@@ -93,12 +93,12 @@ TEST(Defer, AnAckOfSomethingElseReleasesNothing) {
 TEST(Defer, WaitsForNobodyWhoIsNotInStep) {
     Deferring alone(0);
     EXPECT_FALSE(alone.engine->defer(flow(1), 70));
-    EXPECT_EQ(alone.owner(1), "unknown"); // the table will tell of it
+    EXPECT_EQ(alone.owner(1), "unknown"); // the table will report it
     Deferring rig(1);
     EXPECT_TRUE(rig.engine->defer(flow(1), 70));
     rig.ack(0, 1);
     EXPECT_EQ(rig.released, Tokens{70});
-    rig.pass(5s); // the peer falls silent
+    rig.pass(5s); // the peer becomes silent
     EXPECT_FALSE(rig.engine->defer(flow(2), 71));
 }
 
@@ -119,7 +119,7 @@ TEST(Defer, ASecondPacketOfTheFlowDoesNotWait) {
     EXPECT_TRUE(rig.engine->defer(flow(1), 70));
     EXPECT_FALSE(rig.engine->defer(flow(1), 71));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Defer, AFlowThatNeverBeginsIsWithdrawn) {
@@ -128,10 +128,10 @@ TEST(Defer, AFlowThatNeverBeginsIsWithdrawn) {
     EXPECT_TRUE(rig.engine->defer(flow(2), 71));
     rig.acknowledge(0), rig.acknowledge(1);
     rig.engine->on_created(flow(2));
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(2900ms);
     EXPECT_EQ(rig.owner(1), "here term 0");
-    // Nor does a dump that does not have it yet end it.
+    // Nor does a dump without the flow end it.
     rig.engine->on_dump_begin();
     rig.engine->on_dump_entry(flow(2), false);
     rig.engine->on_dump_end();
@@ -139,7 +139,7 @@ TEST(Defer, AFlowThatNeverBeginsIsWithdrawn) {
     rig.pass(100ms);
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "here term 0");
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.engine->counters().defer_unconfirmed, 1u);
 }
 
@@ -166,7 +166,7 @@ TEST(Defer, WhatIsLostOnTheWayAsksAgain) {
     rig.hello(0, {});
     rig.flush();
     EXPECT_TRUE(rig.asked(0));
-    // Once released, nothing is asked for.
+    // Once released, no INS_ACK is requested.
     rig.pass(10ms);
     EXPECT_EQ(rig.released, Tokens{70});
     rig.engine->on_link_down(0);
@@ -181,18 +181,18 @@ TEST(Defer, APeersInsertIsAcknowledgedOnceTheTableHasIt) {
     Rig rig;
     struct Order : RecordingTable {
         RecordingLink* link = nullptr;
-        std::vector<std::size_t> flushed_at; // packets sent by then
+        std::vector<std::size_t> flushed_at; // number of packets sent before
         void flush() override { flushed_at.push_back(link->sent.size()); }
     } order;
     order.link = &rig.link;
     rig.engine = std::make_unique<Engine>(rig.options, order, rig.link);
     rig.engine->advance(rig.now);
     rig.greet(0);
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.wants_ack = true}); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer), {.wants_ack = true}); });
     order.flushed_at.clear();
     const std::size_t before = rig.link.sent.size();
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS_ACK 1");
+    EXPECT_EQ(rig.sent_to(0), "INS_ACK 1");
     ASSERT_FALSE(order.flushed_at.empty());
     EXPECT_EQ(order.flushed_at.front(), before);
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: ISC
-// What one node of ours says of a flow that another knows: the owner's word holds, and nobody
-// else's does unless it knows whose the flow is.
+// Updates of one node about a flow that another one knows: those of the owner are accepted, and
+// those of others only if they name the right owner.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
 
 namespace encsync::sync::test {
 namespace {
-
-using pfsync::Kind;
 
 struct Met : Rig {
     Met() {
@@ -30,99 +28,100 @@ TEST(Word, OfTheOwnerHoldsInFull) {
     Met rig;
     state::Flow f = flow(1, kPeer, 7, 7);
     f.mark = 5;
-    rig.say(0, [&](Packet& p) { p.full(f); });
+    rig.send(0, [&](Packet& p) { p.full(f); });
     rig.table.take();
-    // Back, too: it knows best.
-    rig.say(0, [](Packet& p) { p.update(flow(1, kPeer, 4, 4)); });
+    // Also backwards: the owner knows best.
+    rig.send(0, [](Packet& p) { p.update(flow(1, kPeer, 4, 4)); });
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:4");
     f = flow(1, kPeer, 4, 2);
     f.flags = state::kSeenReply;
-    rig.say(0, [&](Packet& p) { p.full(f, {}, false); });
+    rig.send(0, [&](Packet& p) { p.full(f, {}, false); });
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:2");
     EXPECT_EQ(rig.record(1).flags, state::kSeenReply);
     EXPECT_EQ(rig.record(1).mark, 0u);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), ""); // there is nothing to answer
+    EXPECT_EQ(rig.sent_to(0), ""); // nothing to answer
     EXPECT_TRUE(rig.engine->digests_hold());
 }
 
 TEST(Word, OfAFormerOwnerIsNotWrittenIntoWhatIsLive) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
     rig.engine->on_updated(flow(1, 0, 4, 5)); // its traffic has moved here
     ASSERT_EQ(rig.owner(1), "here term 1");
     rig.acknowledge(0);
-    rig.heard(0), rig.table.take();
-    rig.say(0, [](Packet& p) { p.update(flow(1, kPeer, 7, 7)); });
+    rig.sent_to(0), rig.table.take();
+    rig.send(0, [](Packet& p) { p.update(flow(1, kPeer, 7, 7)); });
     rig.flush();
     EXPECT_EQ(rig.table.take(), "");
     EXPECT_EQ(rig.record(1).src_state, 4);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:5 live 1"); // it is told once more
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = false}, false); });
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:5 live 1"); // it is sent once more
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = false}, false); });
     EXPECT_EQ(rig.record(1).src_state, 4);
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = true}, false); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = true}, false); });
     EXPECT_EQ(rig.record(1).src_state, 4);
     EXPECT_EQ(rig.owner(1), "here term 1");
 }
 
 TEST(Word, OfABystanderWhoKnowsWhoseItIsBringsTheFlowFurther) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
     rig.engine->on_updated(flow(1, 0, 4, 5));
     rig.acknowledge(0), rig.acknowledge(1);
-    rig.heard(0), rig.heard(1), rig.table.take();
-    rig.say(0, [&](Packet& p) { p.full(rig.known(1, 7, 4), {.live = false, .term = 1}, false); });
+    rig.sent_to(0), rig.sent_to(1), rig.table.take();
+    rig.send(0, [&](Packet& p) { p.full(rig.known(1, 7, 4), {.live = false, .term = 1}, false); });
     EXPECT_EQ(rig.table.take(), "put 1 natural 7:5"); // whichever is further
     EXPECT_EQ(rig.owner(1), "here term 1");
     EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 7:5 live 1");
-    EXPECT_EQ(rig.heard(1), "UPD_C 1 7:5");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 7:5 live 1");
+    EXPECT_EQ(rig.sent_to(1), "UPD_C 1 7:5");
     EXPECT_TRUE(rig.engine->digests_hold());
 }
 
 TEST(Word, WhoLosesTheFlowTellsWhatTheOwnerHasNotSeen) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
     rig.engine->on_updated(flow(1, 0, 7, 4));
     rig.acknowledge(0);
-    rig.heard(0), rig.table.take();
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 5), {.term = 2}, false); });
+    rig.sent_to(0), rig.table.take();
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 5), {.term = 2}, false); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 2");
     EXPECT_EQ(rig.table.take(), "put 1 copy 7:5");
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 7:5 copy 2");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 7:5 copy 2");
 }
 
 TEST(Word, OfAThirdNodeAboutALivingOwnersFlowIsNotHeard) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 4)); });
     rig.table.take();
-    rig.say(1, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = false}, false); });
+    rig.send(1, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = false}, false); });
     EXPECT_EQ(rig.record(1).src_state, 4);
-    // A short update is an owner's: if it is one, it is to say so in full.
-    rig.say(1, [](Packet& p) { p.update(flow(1, kPeer, 7, 7)); });
+    // A short update is only valid from the owner: a peer that claims to be it must send a full
+    // one.
+    rig.send(1, [](Packet& p) { p.update(flow(1, kPeer, 7, 7)); });
     rig.flush();
     EXPECT_EQ(rig.record(1).src_state, 4);
-    EXPECT_EQ(rig.heard(1), "UPD_REQ 1");
+    EXPECT_EQ(rig.sent_to(1), "UPD_REQ 1");
     EXPECT_EQ(rig.table.take(), "");
-    rig.say(1, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = true, .term = 1}, false); });
+    rig.send(1, [](Packet& p) { p.full(flow(1, kPeer, 7, 7), {.live = true, .term = 1}, false); });
     EXPECT_EQ(rig.owner(1), "peer 1 term 1");
     EXPECT_EQ(rig.record(1).src_state, 7);
 }
 
 TEST(Word, OfWhoDisownsTheFlow) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
-    // Nobody's else: ours.
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.live = false}, false); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    // No owner is named: it is ours.
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer), {.live = false}, false); });
     EXPECT_EQ(rig.owner(1), "here term 1");
-    // A third node's: it will say so itself.
-    rig.say(0, [](Packet& p) {
+    // A third node's: that node will send it itself.
+    rig.send(0, [](Packet& p) {
         p.full(flow(2, kPeer), {.live = false, .term = 1, .elsewhere = true}, false);
     });
     EXPECT_EQ(rig.owner(2), "unclaimed");
-    rig.say(1, [](Packet& p) { p.full(flow(2, kPeer), {.live = true, .term = 1}, false); });
+    rig.send(1, [](Packet& p) { p.full(flow(2, kPeer), {.live = true, .term = 1}, false); });
     EXPECT_EQ(rig.owner(2), "peer 1 term 1");
     EXPECT_TRUE(rig.engine->digests_hold());
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Labels, helpers, lifetimes and expectations: what is told, and what is taken.
+// Labels, helpers, lifetimes and expectations: what is sent, and what is accepted.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -20,17 +20,17 @@ struct Met : Rig {
         return engine->index().flow(engine->index().find(flow(port).key), engine->seconds());
     }
     std::size_t expected() const { return engine->expectations().size(); }
-    // The table is read, and holds these.
+    // A dump of the table with these flows.
     void dump(const std::vector<state::Flow>& flows = {}, bool untouched = false) {
         engine->on_dump_begin();
         for (const state::Flow& f : flows)
             engine->on_dump_entry(f, untouched);
         engine->on_dump_end();
     }
-    // Flow 1, peer 0's, with what it expects.
+    // Flow 1 of peer 0, with its expectations.
     void peer_expects(const std::vector<std::uint16_t>& ports) {
         const auto count = static_cast<std::uint8_t>(ports.size());
-        say(0, [&](Packet& p) {
+        send(0, [&](Packet& p) {
             const state::Flow f = flow(1, kPeer);
             p.full(f, {.expectations = count});
             for (std::uint8_t n = 0; n < count; n++)
@@ -46,20 +46,20 @@ TEST(Extras, AnEventWithoutLabelsLeavesThemAsTheyWere) {
     f.extras = {{8}, *state::Name::of("ftp"), 0};
     rig.engine->on_created(f);
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     state::Flow event = f;
     event.extras.labels = {};
     event.labels_known = false;
     rig.engine->on_updated(event);
     rig.flush();
     EXPECT_EQ(rig.extras(1), f.extras);
-    EXPECT_EQ(rig.heard(0), "");
-    // The twin that does know says that there are none.
+    EXPECT_EQ(rig.sent_to(0), "");
+    // Control: an event with labels that are none.
     event.labels_known = true;
     rig.engine->on_updated(event);
     rig.flush();
     EXPECT_EQ(rig.extras(1).labels, state::Labels{});
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 live 0");
 }
 
 TEST(Extras, WhatAnEventDoesNotTellStaysAsItWas) {
@@ -69,27 +69,26 @@ TEST(Extras, WhatAnEventDoesNotTellStaysAsItWas) {
     f.timeout = 100;
     rig.engine->on_created(f);
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     state::Flow event = f;
     event.mark = event.timeout = event.src_state = event.dst_state = 0;
     event.mark_known = event.timeout_known = event.progress_known = false;
     rig.engine->on_updated(event);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.known(1).mark, 7U);
     EXPECT_EQ(rig.known(1).timeout, 100U);
     EXPECT_EQ(rig.known(1).src_state, 4);
-    // The twin is told zeros.
+    // Control: an event with zeros.
     event.mark_known = event.timeout_known = event.progress_known = true;
     rig.engine->on_updated(event);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 0:0 live 0");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 0:0 live 0");
     EXPECT_EQ(rig.known(1).mark, 0U);
     EXPECT_EQ(rig.known(1).timeout, 0U);
 }
 
-// As a dump tells of it: without timeout and progress. It is established, for others are not
-// offloaded.
+// As in a dump: without timeout and progress. It is established, because others are not offloaded.
 state::Flow offloaded(std::uint16_t port) {
     state::Flow f = flow(port);
     f.timeout = 0;
@@ -102,7 +101,7 @@ TEST(Extras, AnOffloadedFlowThatOnlyADumpTellsOfIsEstablished) {
     rig.engine->set_role(Role::active);
     rig.dump({offloaded(1)});
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
     EXPECT_EQ(rig.known(1).timeout, 100U);
 }
 
@@ -113,10 +112,10 @@ TEST(Extras, ADumpTakesAnOffloadedFlowNoStepBack) {
         rig.engine->on_created(
             flow(1, 0, static_cast<std::uint8_t>(src), static_cast<std::uint8_t>(dst)));
         rig.acknowledge(0);
-        rig.heard(0);
+        rig.sent_to(0);
         rig.dump({offloaded(1)});
         rig.flush();
-        EXPECT_EQ(rig.heard(0), then);
+        EXPECT_EQ(rig.sent_to(0), then);
     }
 }
 
@@ -125,15 +124,15 @@ TEST(Extras, VerificationTagsStandInThePeerBlocks) {
     state::Flow f = flow(1, kPeer);
     f.key.proto = 132;
     f.extras.verification_tags = {0x11223344, 0x55667788};
-    rig.say(0, [&](Packet& p) { p.full(f); });
+    rig.send(0, [&](Packet& p) { p.full(f); });
     const auto tags = [&] {
         return rig.engine->index().extras(rig.engine->index().find(f.key)).verification_tags;
     };
     EXPECT_EQ(tags(), f.extras.verification_tags);
     f.extras.verification_tags = {0x11223344, 0x99aabbcc};
-    rig.say(0, [&](Packet& p) { p.full(f); });
+    rig.send(0, [&](Packet& p) { p.full(f); });
     EXPECT_EQ(tags(), f.extras.verification_tags);
-    // An event tells them with the progress, or not at all.
+    // An event contains them with the progress, or not at all.
     f.extras.verification_tags = {};
     f.progress_known = false;
     rig.engine->on_updated(f);
@@ -144,7 +143,7 @@ TEST(Extras, VerificationTagsStandInThePeerBlocks) {
 TEST(Extras, ALifetimeIsNotLearnedFromAnOffloadedFlow) {
     Met rig;
     state::Flow f = flow(1);
-    f.timeout = 86400; // the flowtable's
+    f.timeout = 86400; // of the flowtable
     f.timeout_known = false;
     rig.engine->on_created(f);
     EXPECT_EQ(rig.extras(1).lifetime, 0U);
@@ -156,7 +155,7 @@ TEST(Extras, ALifetimeIsNotLearnedFromAnOffloadedFlow) {
 TEST(Extras, ACopyThatIsOffloadedHasTrafficHere) {
     for (const bool bypassed : {true, false}) {
         Met rig;
-        rig.say(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
+        rig.send(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
         rig.engine->on_link_down(0);
         state::Flow f = bypassed ? offloaded(1) : flow(1);
         if (!bypassed)
@@ -173,7 +172,7 @@ TEST(Extras, LabelsOfAFlowThatAnUpdateTellsOfFirstAreAskedFor) {
     f.labels_known = false;
     rig.engine->on_updated(f);
     EXPECT_EQ(rig.table.take(), "look 1");
-    // What begins now has told all; and a dump will.
+    // A new flow's event is complete; and a dump will be.
     f = flow(2);
     f.labels_known = false;
     rig.engine->on_created(f);
@@ -185,18 +184,18 @@ TEST(Extras, LabelsOfAFlowThatAnUpdateTellsOfFirstAreAskedFor) {
 }
 
 TEST(Extras, LifetimeIsWhatAPacketGivesBeyondTheNaturalOne) {
-    Met rig; // whose table's natural timeout is 100 s
+    Met rig; // the table's natural timeout is 100 s
     state::Flow f = flow(1);
     f.timeout = 72000;
     rig.engine->on_created(f);
     EXPECT_EQ(rig.extras(1).lifetime, 72000U);
-    f.timeout = 60; // shorter for a while: TCP with data on its way
+    f.timeout = 60; // temporarily shorter: TCP with data in flight
     rig.engine->on_updated(f);
     EXPECT_EQ(rig.extras(1).lifetime, 72000U);
     f.timeout = 100;
     rig.engine->on_updated(f);
     EXPECT_EQ(rig.extras(1).lifetime, 0U);
-    // A dump shows what is left of it, and of a copy's timer nothing is to be learned.
+    // A dump shows only the remaining time, and a copy's timer shows nothing about the lifetime.
     const auto dump = [&](std::uint32_t timeout, bool untouched) {
         f.timeout = timeout;
         rig.engine->on_dump_begin();
@@ -214,7 +213,7 @@ TEST(Extras, ACopyGetsItsOwnersLifetimeWhenTheOwnerHasVanished) {
     Met rig;
     state::Flow longer = flow(1, kPeer), plain = flow(2, kPeer);
     longer.extras.lifetime = 72000;
-    rig.say(0, [&](Packet& p) { p.full(longer, {.more = true}).full(plain); });
+    rig.send(0, [&](Packet& p) { p.full(longer, {.more = true}).full(plain); });
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:4, put 2 copy 4:4");
     rig.engine->on_link_down(0);
     EXPECT_EQ(rig.table.take(), "refresh 1 natural 4:4");
@@ -224,14 +223,14 @@ TEST(Extras, OnlyTheOwnersWordCounts) {
     Met rig;
     state::Flow f = flow(1, kPeer);
     f.extras.labels = {8};
-    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
+    rig.send(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
     EXPECT_EQ(rig.extras(1).labels, (state::Labels{8}));
     f.extras.labels = {16};
-    rig.say(1, [&](Packet& p) { p.full(f, {.live = false, .term = 2, .more = true}); });
+    rig.send(1, [&](Packet& p) { p.full(f, {.live = false, .term = 2, .more = true}); });
     EXPECT_EQ(rig.extras(1).labels, (state::Labels{8}));
-    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
+    rig.send(0, [&](Packet& p) { p.full(f, {.term = 2, .more = true}); });
     EXPECT_EQ(rig.extras(1).labels, (state::Labels{16}));
-    rig.say(0, [&](Packet& p) { p.full(f, {.term = 2}); }); // none any more
+    rig.send(0, [&](Packet& p) { p.full(f, {.term = 2}); }); // none any more
     EXPECT_TRUE(rig.extras(1).empty());
 }
 
@@ -241,20 +240,20 @@ TEST(Extras, AnEventWithoutSequenceAdjustmentsLeavesThemAsTheyWere) {
     f.extras.seq_adjust = {{{1000, 0, 2}, {}}};
     rig.engine->on_created(f);
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     state::Flow event = f;
     event.extras.seq_adjust = {};
     event.seq_adjust_known = false;
     rig.engine->on_updated(event);
     rig.flush();
     EXPECT_EQ(rig.extras(1).seq_adjust, f.extras.seq_adjust);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     event.seq_adjust_known = true;
     event.extras.seq_adjust = {{{2000, 2, 4}, {}}};
     rig.engine->on_updated(event);
     rig.flush();
     EXPECT_EQ(rig.extras(1).seq_adjust, event.extras.seq_adjust);
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 live 0");
     EXPECT_TRUE(rig.engine->digests_hold());
 }
 
@@ -266,7 +265,7 @@ TEST(Extras, ATranslatedMasterIsLookedAtOnceItsHelperHasWritten) {
     rig.engine->on_created(plain);
     rig.table.take();
     rig.engine->on_expected(expectation(1, 5000), true);
-    rig.engine->on_expected(expectation(2, 5000), true); // whose payload stays as it is
+    rig.engine->on_expected(expectation(2, 5000), true); // whose payload is not changed
     rig.engine->on_expected(expectation(1, 5000), false);
     EXPECT_EQ(rig.table.take(), "");
     rig.pass(60ms);
@@ -279,7 +278,7 @@ TEST(Extras, ATranslatedMasterIsLookedAtOnceItsHelperHasWritten) {
 
 // ---- expectations --------------------------------------------------------------------------
 
-// The table does not tell the zone of a master (0), but knows when asked.
+// The table does not report the zone of a master (0), but answers queries.
 struct TwoZones : Met {
     state::Slot slots[2]{};
     explicit TwoZones(state::Flow a, state::Flow b) {
@@ -305,7 +304,7 @@ TEST(Expectations, AreOfTheMasterInTheZoneThatHasThem) {
     EXPECT_EQ(rig.expected(0), 0u);
     ASSERT_EQ(rig.expected(1), 1u);
     EXPECT_EQ(rig.engine->expectations().of(rig.slots[1])[0].expectation.master.zone, 20);
-    // Of one name in both zones.
+    // The same tuple in both zones.
     rig.table.has = [](const auto&) { return true; };
     rig.engine->on_expected(expectation(1, 1001), true);
     EXPECT_EQ(rig.expected(0), 1u);
@@ -337,22 +336,22 @@ TEST(Expectations, AreToldBehindTheirMaster) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.engine->on_expected(expectation(1, 1001), true);
     rig.engine->on_expected(expectation(1, 1002), true);
-    rig.engine->on_expected(expectation(7, 1003), true); // whose master is none of ours
+    rig.engine->on_expected(expectation(7, 1003), true); // its master is not one of our flows
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
     rig.acknowledge(0);
     rig.engine->on_expected(expectation(1, 1001), false); // found again by a dump
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.engine->on_unexpected(expectation(1, 1001));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0, EXPECT 1 1/1 to 1002");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 live 0, EXPECT 1 1/1 to 1002");
     rig.engine->on_unexpected(expectation(1, 1002));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 4:4 live 0");
     EXPECT_EQ(rig.expected(), 0U);
 }
 
@@ -363,13 +362,13 @@ TEST(Expectations, WaitForTheirMaster) {
     rig.engine->on_expected(expectation(1, 1003), true);
     rig.engine->on_expected(expectation(1, 1003), true); // once more: still one
     rig.engine->on_expected(expectation(2, 1004), true);
-    rig.engine->on_unexpected(expectation(1, 1002)); // before it was of any use
+    rig.engine->on_unexpected(expectation(1, 1002)); // removed before its master is known
     EXPECT_EQ(rig.engine->early_expectations(), 3U);
     rig.engine->on_created(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1003");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1003");
     EXPECT_EQ(rig.engine->early_expectations(), 1U);
-    rig.dump({flow(1), flow(2)}); // which tells of the other master
+    rig.dump({flow(1), flow(2)}); // contains the other master
     rig.acknowledge(0);
     rig.flush();
     EXPECT_EQ(rig.engine->early_expectations(), 0U);
@@ -381,8 +380,8 @@ TEST(Expectations, WaitForTheirMaster) {
 TEST(Expectations, WhoseMasterThePeerNamesFirstWaitForItToMoveHere) {
     Met rig;
     rig.engine->on_expected(expectation(1, 1001), true);
-    rig.say(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
-    EXPECT_EQ(rig.expected(), 0U); // what the peer's flow expects is the peer's to say
+    rig.send(0, [&](Packet& p) { p.full(flow(1, kPeer)); });
+    EXPECT_EQ(rig.expected(), 0U); // the expectations of a peer's flow are sent by the peer
     rig.engine->on_updated(flow(1));
     EXPECT_EQ(rig.expected(), 1U);
     EXPECT_EQ(rig.owner(1), "here term 1");
@@ -419,16 +418,16 @@ TEST(Expectations, OfAnEndedMasterAreForgotten) {
     EXPECT_EQ(rig.expected(), 0U);
 }
 
-// The entry is another one; whatever the helper had read was of the former.
+// The entry is a new one; what the helper had read belonged to the former one.
 TEST(Expectations, OfAFormerLifeAreForgotten) {
     Met rig;
     rig.peer_expects({1001});
-    rig.engine->on_destroyed(flow(1)); // only here, as it seems: the copy is to come back with all
+    rig.engine->on_destroyed(flow(1)); // only here: the copy will be put back with its expectations
     EXPECT_EQ(rig.expected(), 1U);
     rig.engine->on_created(flow(1, 0, 2, 0));
     EXPECT_EQ(rig.expected(), 0U);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 2:0 live 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 2:0 live 1");
 }
 
 TEST(Expectations, AreMadeAndWhatIsNoLongerNamedGoes) {
@@ -449,7 +448,7 @@ TEST(Expectations, OneThatIsMissingTakesNoneAway) {
     rig.peer_expects({1001, 1002});
     rig.table.take();
     const state::Flow f = flow(1, kPeer);
-    rig.say(0, [&](Packet& p) {
+    rig.send(0, [&](Packet& p) {
         p.full(f, {.expectations = 2}).expect(f.id, 1, 2, expectation(1, 1003));
     });
     EXPECT_EQ(rig.table.take(), "expect to 1003");
@@ -462,20 +461,20 @@ TEST(Expectations, AreLostAndToldAgain) {
     rig.acknowledge(0);
     rig.engine->on_expected(expectation(1, 1001), true);
     rig.flush();
-    rig.heard(0);
-    rig.pass(3s); // no ack comes
-    EXPECT_TRUE(rig.heard(0).starts_with("INS 1 4:4 live 0, EXPECT 1 1/1 to 1001"));
+    rig.sent_to(0);
+    rig.pass(3s); // no ACK is received
+    EXPECT_TRUE(rig.sent_to(0).starts_with("INS 1 4:4 live 0, EXPECT 1 1/1 to 1001"));
 }
 
 TEST(Expectations, AHelperThatReadsACopyTakesItOver) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 2}); });
-    rig.engine->on_expected(expectation(1, 1001), false); // a dump only shows what is there
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 2}); });
+    rig.engine->on_expected(expectation(1, 1001), false); // a dump only shows existing ones
     EXPECT_EQ(rig.owner(1), "peer 0 term 2");
     rig.engine->on_expected(expectation(1, 1002), true);
     EXPECT_EQ(rig.owner(1), "here term 3");
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "UPD 1 4:4 live 3, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
+    EXPECT_EQ(rig.sent_to(1), "UPD 1 4:4 live 3, EXPECT 1 1/2 to 1001, EXPECT 1 2/2 to 1002");
 }
 
 TEST(Expectations, TheBookWaitsForNoMoreThanItMayKeep) {
@@ -484,36 +483,36 @@ TEST(Expectations, TheBookWaitsForNoMoreThanItMayKeep) {
     book.add(1, first, 10);
     book.begin(1, state::kMaxExpectations + 1);
     for (std::uint8_t n = 0; n <= state::kMaxExpectations; n++)
-        EXPECT_TRUE(book.told(1, n, state::kMaxExpectations + 1, second).empty()) << int{n};
+        EXPECT_TRUE(book.listed(1, n, state::kMaxExpectations + 1, second).empty()) << int{n};
     EXPECT_EQ(book.size(), 1U);
-    // Of so many masters at a time, either.
+    // The number of such masters is limited as well.
     for (state::Slot slot = 2; slot < 2 + ExpectationBook::kMax; slot++)
         book.begin(slot, 2);
     book.begin(1, 1);
-    EXPECT_TRUE(book.told(1, 0, 1, second).empty());
+    EXPECT_TRUE(book.listed(1, 0, 1, second).empty());
     book.forget(2);
     book.begin(1, 1);
-    EXPECT_EQ(book.told(1, 0, 1, second), std::vector{first});
+    EXPECT_EQ(book.listed(1, 0, 1, second), std::vector{first});
 }
 
 TEST(Expectations, AreRefusedByName) {
     Met rig;
     const state::Flow f = flow(1, kPeer);
-    const auto say_one = [&](PeerId peer, std::uint8_t index, std::uint16_t port) {
-        rig.say(peer, [&](Packet& p) { p.expect(f.id, index, 16, expectation(1, port)); });
+    const auto send_one = [&](PeerId peer, std::uint8_t index, std::uint16_t port) {
+        rig.send(peer, [&](Packet& p) { p.expect(f.id, index, 16, expectation(1, port)); });
     };
-    say_one(0, 0, 1001);
+    send_one(0, 0, 1001);
     EXPECT_EQ(rig.refused(Refused::unknown_state), 1U);
-    rig.say(0, [&](Packet& p) { p.full(f); });
-    say_one(1, 0, 1001);
+    rig.send(0, [&](Packet& p) { p.full(f); });
+    send_one(1, 0, 1001);
     EXPECT_EQ(rig.refused(Refused::not_owner), 1U);
     for (std::uint16_t n = 0; n < state::kMaxExpectations; n++)
-        say_one(0, 0, static_cast<std::uint16_t>(1001 + n));
+        send_one(0, 0, static_cast<std::uint16_t>(1001 + n));
     EXPECT_EQ(rig.refused(Refused::expectation_limit), 0U);
-    say_one(0, 0, 2000);
+    send_one(0, 0, 2000);
     EXPECT_EQ(rig.refused(Refused::expectation_limit), 1U);
     EXPECT_EQ(rig.expected(), state::kMaxExpectations);
-    // Without a number it could be an old one.
+    // Without a packet number it could be an old one.
     Packet p;
     rig.engine->on_packet(0, p.expect(f.id, 0, 1, expectation(1, 1001)).bytes());
     EXPECT_EQ(rig.refused(Refused::foreign_session), 1U);

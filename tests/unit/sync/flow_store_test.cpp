@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-// Sums and counts are right whatever is done to flows, and in whichever order.
+// Digests and counts are right after any changes of flows, in any order.
 #include "sync/flow_store.hpp"
 
-#include "sync/owner.hpp"
+#include "sync/record.hpp"
 
 #include <gtest/gtest.h>
 #include <memory>
@@ -37,7 +37,7 @@ struct Flows : testing::Test {
 
     Slot insert(std::uint16_t port) { return flows.insert(make(port), 0, 0).first; }
     std::uint64_t live_sum() const { return flows.live_digest().sum(Digest::kRoot); }
-    const state::Record& record(Slot slot) const { return flows.index().record(slot); }
+    const Record& record(Slot slot) const { return flows.index().record(slot); }
 };
 
 TEST_F(Flows, ComeAndGo) {
@@ -45,7 +45,7 @@ TEST_F(Flows, ComeAndGo) {
     EXPECT_EQ(flows.live(), 1U);
     EXPECT_EQ(flows.live_digest().count(), 1U);
     EXPECT_NE(live_sum(), 0U);
-    EXPECT_FALSE(flows.insert(make(1), 0, 0).second); // it is there
+    EXPECT_FALSE(flows.insert(make(1), 0, 0).second); // it exists already
     EXPECT_TRUE(flows.holds());
     flows.erase(slot);
     EXPECT_EQ(flows.live(), 0U);
@@ -60,14 +60,14 @@ TEST_F(Flows, ChangeHands) {
     EXPECT_EQ(flows.suppressed_digest(2).count(), 1U);
     flows.set_owner(slot, 3);
     EXPECT_EQ(flows.live(), 0U);
-    EXPECT_EQ(flows.suppressed(2), 0U); // of what is live here
+    EXPECT_EQ(flows.suppressed(2), 0U); // of live flows
     EXPECT_EQ(flows.copies(3), 1U);
     EXPECT_EQ(flows.copies_digest(3).count(), 1U);
     flows.set_missing(slot, Missing::clash);
-    flows.set_refused(slot, 2);
+    flows.set_refused(slot, table::Ignored::loopback);
     EXPECT_EQ(flows.missing(3, Missing::clash), 1U);
     EXPECT_EQ(flows.refused(3), 1U);
-    flows.set_owner(slot, kGone); // whose flows are counted and not summed
+    flows.set_owner(slot, kGone); // whose flows are counted but not in a digest
     EXPECT_EQ(flows.copies(kGone), 1U);
     EXPECT_EQ(flows.missing(3, Missing::clash), 0U);
     EXPECT_EQ(flows.missing(kGone, Missing::clash), 1U);
@@ -78,8 +78,9 @@ TEST_F(Flows, ChangeHands) {
 TEST_F(Flows, MarksAreInNoSum) {
     const Slot slot = insert(1);
     const std::uint64_t before = live_sum();
+    flows.set_expires(slot, 5);
     flows.local(slot) = {
-        .expires = 5, .known = 1, .queued = 2, .full = 3, .is = {.delayed = true}, .liberal = true};
+        .known = 1, .queued = 2, .full = 3, .is = {.delayed = true}, .liberal = true};
     EXPECT_EQ(live_sum(), before);
     EXPECT_TRUE(flows.holds());
     EXPECT_EQ(record(slot).known, 1);
@@ -97,8 +98,8 @@ TEST_F(Flows, EditsMayBeNested) {
             again.progress().term = 3;
             flows.set_owner(a, 2);
         }
-        EXPECT_EQ(flows.live_digest().count(), 1U); // b alone is back
-        EXPECT_EQ(flows.copies(2), 1U);             // counts do not wait
+        EXPECT_EQ(flows.live_digest().count(), 1U); // only b was added again
+        EXPECT_EQ(flows.copies(2), 1U);             // counts are updated at once
         flows.set_owner(a, kHere);
     }
     EXPECT_TRUE(flows.holds());
@@ -112,7 +113,7 @@ TEST_F(Flows, EndWhileTheyAreEdited) {
     {
         const FlowStore::Change outer(flows, a), inner(flows, a);
         flows.erase(a);
-        ASSERT_EQ(insert(2), a); // another in its place is summed for itself
+        ASSERT_EQ(insert(2), a); // another one in its slot has its own sum
         const FlowStore::Change fresh(flows, a);
     }
     EXPECT_EQ(flows.live_digest().count(), 1U);
@@ -193,7 +194,7 @@ class Sequences : public testing::TestWithParam<unsigned> {
         }
     }
 
-    // What may happen anywhere, in an Change of whatever flows, too.
+    // Changes that are possible at any time, also during a Change of other flows.
     void step(unsigned depth = 0) {
         const auto slot = any();
         if (!slot) {
@@ -212,13 +213,16 @@ class Sequences : public testing::TestWithParam<unsigned> {
             flows_.set_missing(*slot, static_cast<Missing>(dice(kMissingReasons)));
             break;
         case 3:
-            flows_.set_refused(*slot, static_cast<std::uint8_t>(dice(11)));
+            flows_.set_refused(*slot, dice(4) == 0 ? std::nullopt
+                                                   : std::optional(static_cast<table::Ignored>(
+                                                         dice(table::kIgnored))));
             break;
         case 4:
             flows_.erase(*slot);
             break;
         case 5:
-            flows_.local(*slot) = {.expires = dice(9), .known = 1, .is = {}};
+            flows_.set_expires(*slot, dice(9));
+            flows_.local(*slot) = {.known = 1, .is = {}};
             break;
         default: {
             FlowStore::Change some(flows_, *slot);
@@ -229,17 +233,17 @@ class Sequences : public testing::TestWithParam<unsigned> {
         }
     }
 
-    // One that never had anything but what is there now.
+    // A new store with only the current flows.
     std::unique_ptr<FlowStore> twin() const {
         auto out = std::make_unique<FlowStore>(state::Seed{1});
-        const state::Index& index = flows_.index();
+        const FlowIndex& index = flows_.index();
         for (const Slot from : index.slots()) {
-            const state::Record& record = index.record(from);
+            const Record& record = index.record(from);
             const Slot slot = out->insert(index.flow(from, 0), 0, 0, record.term).first;
             for (const auto& entry : flows_.expectations().of(from))
                 FlowStore::Change(*out, slot).expect(entry.expectation, entry.expires);
-            out->set_refused(slot, record.refused);
-            out->set_missing(slot, static_cast<Missing>(record.missing));
+            out->set_refused(slot, record.refused());
+            out->set_missing(slot, record.missing);
             out->set_suppressed(slot, record.suppressed);
             out->set_owner(slot, record.owner);
         }
@@ -283,7 +287,7 @@ TEST_P(Sequences, LeaveNoSumAndNoCountWrong) {
         if (n >= 100)
             expect_same(*twin());
     }
-    // And a twin that differs in one thing is told apart.
+    // A store with one difference is detected.
     const auto other = twin();
     const Slot slot = other->insert(make(kPorts), 0, 0).first;
     EXPECT_FALSE(flows_.live_digest() == other->live_digest());

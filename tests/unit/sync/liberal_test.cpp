@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Whose TCP sequence numbers are not checked, because packets may have passed elsewhere.
+// Flows whose TCP sequence numbers are not checked, because packets may have passed elsewhere.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -22,8 +22,8 @@ struct Pair : Rig {
         EXPECT_EQ(relaxed(), Ports());
     }
     // Time in which the peer is heard.
-    void pass_with_peer(Instant span) {
-        for (; span > Instant::zero(); span -= 1s) {
+    void pass_with_peer(Duration span) {
+        for (; span > 0s; span -= 1s) {
             hello(0, {.role = role});
             pass(1s);
         }
@@ -53,7 +53,7 @@ TEST(Liberal, TheOneActiveNodeStaysStrict) {
     rig.engine->on_created(flow(1));
     rig.pass_with_peer(60s);
     EXPECT_EQ(rig.relaxed(), Ports());
-    // Until there may be another, or has been.
+    // Until another node is or may have been active.
     rig.role = kActive;
     rig.pass_with_peer(1s);
     EXPECT_EQ(rig.relaxed(), Ports{1});
@@ -62,7 +62,7 @@ TEST(Liberal, TheOneActiveNodeStaysStrict) {
     rig.engine->on_created(flow(2));
     rig.pass_with_peer(30s);
     EXPECT_EQ(rig.relaxed(), Ports());
-    rig.pass(20s); // nothing is heard of the peer: it may be a split
+    rig.pass(20s); // nothing is received from the peer: it may be a split
     EXPECT_EQ(rig.relaxed(), Ports{2});
 }
 
@@ -78,7 +78,7 @@ TEST(Liberal, ShortConnectionsCostNothing) {
     Pair rig;
     rig.engine->on_created(flow(1, 0, 2, 0));
     rig.engine->on_created(flow(2, 0, 9, 9)); // TIME_WAIT
-    rig.engine->on_created(flow(3, 0, 7, 4)); // one side has more to say
+    rig.engine->on_created(flow(3, 0, 7, 4)); // one side may still send
     rig.pass_with_peer(12s);
     EXPECT_EQ(rig.relaxed(), Ports{3});
     rig.engine->on_updated(flow(1));
@@ -106,7 +106,7 @@ TEST(Liberal, WhatTrafficMadeAnewIsStrictAgain) {
     rig.engine->on_created(flow(1));
     rig.pass_with_peer(12s);
     EXPECT_EQ(rig.relaxed(), Ports{1});
-    // The table tells that it is liberal already.
+    // The table reports that it is liberal already.
     state::Flow told = flow(1, 0, 7, 4);
     told.liberal = true;
     rig.engine->on_updated(told);
@@ -121,7 +121,7 @@ TEST(Liberal, ADumpTells) {
     liberal.liberal = true;
     rig.engine->on_dump_begin();
     rig.engine->on_dump_entry(liberal, true);
-    rig.engine->on_dump_entry(flow(2), true); // a copy of an earlier release's process
+    rig.engine->on_dump_entry(flow(2), true); // a copy of an earlier release
     rig.engine->on_dump_entry(flow(3, 0, 2, 0), false);
     rig.engine->on_dump_end();
     rig.pass(1s);
@@ -136,12 +136,12 @@ TEST(Liberal, WhatIsHandedOverIsWrittenAsACopyAtOnce) {
     rig.engine->set_role(Role::standby);
     rig.role = kActive;
     rig.pass_with_peer(1s);
-    // By the one or the other; a copy is liberal from its refresh on.
+    // Done by either of the two: a copy becomes liberal with its refresh.
     const std::string done = rig.table.take();
     EXPECT_TRUE(rig.relaxed() == Ports{1} || done.find("refresh 1 copy") != std::string::npos)
         << done;
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
-    // And comes back without costing anything more.
+    // And returns without further operations.
     rig.engine->set_role(Role::active);
     rig.role = kStandby;
     rig.pass_with_peer(5s);
@@ -151,7 +151,7 @@ TEST(Liberal, WhatIsHandedOverIsWrittenAsACopyAtOnce) {
 
 TEST(Liberal, ACopyIsWrittenSo) {
     Pair rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 3}); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 3}); });
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:4");
     rig.engine->set_role(Role::active);
     rig.pass_with_peer(12s);

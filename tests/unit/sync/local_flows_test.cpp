@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the table tells: dumps, ends, refusals; and how copies are kept alive.
+// Reports of the table: dumps, ends, refusals; and how copies are kept alive.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -50,9 +50,9 @@ TEST(Dump, CopiesAreClaimedByTheirOwnersBulkOrDropped) {
     dump(rig, {{1, true, 600}, {2, true, 600}});
     rig.engine->on_link_up(0);
     rig.hello(0, {});
-    rig.say(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {}, false).bulk(true); });
+    rig.send(0, [](Packet& p) { p.bulk(false).full(flow(1, kPeer), {}, false).bulk(true); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
-    EXPECT_EQ(rig.owner(2), "unclaimed"); // the other peer may know
+    EXPECT_EQ(rig.owner(2), "unclaimed"); // the other peer may name it
     rig.table.take();
     rig.greet(1);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
@@ -66,9 +66,9 @@ TEST(Dump, CopiesAreOursIfAPeerHasLostItsTable) { // it cannot know that they en
     rig.start(false);
     dump(rig, {{1, true, 600}});
     rig.greet(0, {.flags = pfsync::extension::hello::kLost});
-    EXPECT_EQ(rig.owner(1), "unclaimed"); // the other peer may know
+    EXPECT_EQ(rig.owner(1), "unclaimed"); // the other peer may name it
     rig.greet(1);
-    EXPECT_EQ(rig.owner(1), "unclaimed"); // nor what the one that lost its table has seen since
+    EXPECT_EQ(rig.owner(1), "unclaimed"); // nor what the one without its table has forwarded since
     rig.pass(3s);
     rig.hello(0, {}), rig.hello(1, {});
     rig.pass(3s);
@@ -77,14 +77,14 @@ TEST(Dump, CopiesAreOursIfAPeerHasLostItsTable) { // it cannot know that they en
     EXPECT_EQ(rig.engine->copies_of(0xfe), 0u);
 }
 
-// Their owner may be about to speak, but not for ever.
+// Their owner may name them soon, but they are not kept for ever.
 TEST(Dump, CopiesThatTurnUpLaterAreDroppedIfNobodyNamesThem) {
     Met rig;
     dump(rig, {{1, true, 600}, {2, true, 600}});
     EXPECT_EQ(rig.owner(1), "unclaimed");
     rig.pass(3s);
     EXPECT_EQ(rig.owner(2), "unclaimed");
-    rig.say(1, [](Packet& p) { p.full(flow(2, kPeer + 1)); });
+    rig.send(1, [](Packet& p) { p.full(flow(2, kPeer + 1)); });
     rig.hello(0, {}), rig.hello(1, {});
     rig.pass(3s);
     EXPECT_EQ(rig.owner(1), "unknown");
@@ -96,16 +96,16 @@ TEST(Dump, FindsWhatWasMissed) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.engine->on_created(flow(2, 0, 4, 2));
-    rig.say(0, [](Packet& p) { p.full(flow(4, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(4, kPeer)); });
     rig.acknowledge(0);
-    rig.heard(0);
-    dump(rig, {{2}, {3}}); // 1 has ended, 2 moved on, 3 begun; the copy 4 is missing
+    rig.sent_to(0);
+    dump(rig, {{2}, {3}}); // 1 has ended, 2 progressed, 3 begun; the copy 4 is missing
     rig.flush();
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(3), "here term 0");
     EXPECT_EQ(rig.owner(4), "peer 0 term 0");
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1, UPD_C 2 4:4, INS 3 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1, UPD_C 2 4:4, INS 3 4:4 live 0");
 }
 
 TEST(Dump, DoesNotBringBackWhatEndedMeanwhile) {
@@ -129,8 +129,8 @@ TEST(Dump, DoesNotBringBackWhatEndedMeanwhile) {
 TEST(Dump, TakesCopiesOfAVanishedNodeWhereTrafficIs) {
     Met rig;
     for (const std::uint16_t port : {1, 2, 3})
-        rig.say(0, [&](Packet& p) { p.full(flow(port, kPeer)); });
-    // Its owner is there: that traffic is seen here says nothing.
+        rig.send(0, [&](Packet& p) { p.full(flow(port, kPeer)); });
+    // Its owner is reachable: traffic here does not change the owner.
     dump(rig, {{1}, {2, true, 700}, {3}});
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.table.dumps = 0;
@@ -138,19 +138,19 @@ TEST(Dump, TakesCopiesOfAVanishedNodeWhereTrafficIs) {
         rig.hello(1, {});
         rig.pass(1s);
     }
-    EXPECT_EQ(rig.table.dumps, 1u); // asked for 5 s after it fell silent
+    EXPECT_EQ(rig.table.dumps, 1u); // requested 5 s after it became silent
     dump(rig, {{1, false, 99}, {2, true, 690}, {3, false, 689}});
     EXPECT_EQ(rig.owner(1), "here term 1");
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
-    EXPECT_EQ(rig.owner(3), "peer 0 term 0"); // its timer is what it was set to
+    EXPECT_EQ(rig.owner(3), "peer 0 term 0"); // its timer is as it was set
     rig.flush();
-    EXPECT_NE(rig.heard(1).find("UPD 1 4:4 live 1"), std::string::npos);
+    EXPECT_NE(rig.sent_to(1).find("UPD 1 4:4 live 1"), std::string::npos);
 }
 
 TEST(Dump, NotAtAStandby) {
     Met rig;
     rig.engine->set_role(Role::standby);
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.pass(12s);
     EXPECT_EQ(rig.table.dumps, 0u);
     dump(rig, {{1, false, 99}});
@@ -161,65 +161,65 @@ TEST(End, OfOurOwnIsNews) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.engine->index().size(), 0u);
 }
 
 TEST(End, OfOurOwnCarriesItsTerm) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 2), {.term = 6}); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 4, 2), {.term = 6}); });
     rig.engine->on_updated(flow(1));
-    rig.heard(0);
+    rig.sent_to(0);
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1 term 7");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1 term 7");
 }
 
 TEST(End, OfACopyWhoseOwnerIsGoneToo) {
     Met rig;
     rig.engine->set_role(Role::active);
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
-    rig.heard(1);
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.sent_to(1);
     rig.engine->on_destroyed(flow(1));
     rig.engine->on_link_down(0);
     rig.flush();
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.heard(1), "DEL_C 1 term 1"); // nobody else will say so
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1 term 1"); // no other node will send it
 }
 
 TEST(End, OfAnOrphanIsNoNews) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_link_down(0);
     rig.engine->on_destroyed(flow(1));
     rig.flush();
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_EQ(rig.sent_to(1), "");
 }
 
 TEST(End, OfWhatIsNoLongerForOthers) {
     Met rig;
     rig.engine->on_created(flow(1));
-    rig.say(0, [](Packet& p) { p.full(flow(2, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(2, kPeer)); });
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.table.take();
     rig.engine->on_withdrawn(flow(1));
-    rig.engine->on_withdrawn(flow(2)); // its owner's to withdraw
+    rig.engine->on_withdrawn(flow(2)); // only its owner can withdraw it
     rig.engine->on_withdrawn(flow(3)); // unknown
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
-    EXPECT_EQ(rig.table.take(), ""); // it lives on in the table
+    EXPECT_EQ(rig.table.take(), ""); // it stays in the table
 }
 
 TEST(Copies, AreRearmedWhileTheirOwnerLives) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_created(flow(2));
     rig.table.take();
     unsigned rearmed = 0;
@@ -238,10 +238,10 @@ TEST(Copies, AreRearmedWhileTheirOwnerLives) {
 
 TEST(Copies, AFullTableIsCountedAndAskedSeldom) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.table.take();
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
-    rig.engine->on_refused(flow(99).key, table::Refusal::clash); // of nobody we know
+    rig.engine->on_refused(flow(99).key, table::Refusal::clash); // an unknown flow
     EXPECT_EQ(rig.engine->counters().table_refused[0], 1u);
     EXPECT_EQ(rig.engine->counters().table_refused[1], 1u);
     unsigned asked = 0;
@@ -261,8 +261,8 @@ TEST(Copies, WhoHasNoRoomForAllIsNotReadyAndSaysWhy) {
     Met rig;
     std::string why;
     ASSERT_TRUE(rig.engine->ready(&why)) << why;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
-    rig.engine->on_refused(flow(1).key, table::Refusal::clash); // a matter of this flow alone
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    rig.engine->on_refused(flow(1).key, table::Refusal::clash); // a conflict of this flow only
     EXPECT_TRUE(rig.engine->ready(&why)) << why;
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
     rig.engine->on_refused(flow(2).key, table::Refusal::table_full);
@@ -273,8 +273,8 @@ TEST(Copies, WhoHasNoRoomForAllIsNotReadyAndSaysWhy) {
     EXPECT_EQ(rig.engine->missing_of(0, Missing::no_room), 2u);
     EXPECT_FALSE(rig.engine->holds_all_of(0));
     EXPECT_TRUE(rig.engine->holds_all_of(1));
-    // One ends, and for the other there is room at last.
-    rig.say(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    // One ends, and there is room for the other.
+    rig.send(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
     EXPECT_EQ(rig.engine->missing_of(0, Missing::no_room), 1u);
     for (int n = 0; n < 130; n++) {
         rig.hello(0, {});
@@ -286,10 +286,10 @@ TEST(Copies, WhoHasNoRoomForAllIsNotReadyAndSaysWhy) {
 
 TEST(Copies, WithoutRoomForAllTheLastNodeServesAllTheSame) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
     EXPECT_FALSE(rig.engine->ready());
-    rig.engine->set_role(Role::active); // one that serves is not asked to step down
+    rig.engine->set_role(Role::active); // an active node stays ready
     EXPECT_TRUE(rig.engine->ready());
     rig.engine->set_role(Role::automatic);
     EXPECT_FALSE(rig.engine->ready());
@@ -300,9 +300,9 @@ TEST(Copies, WithoutRoomForAllTheLastNodeServesAllTheSame) {
 TEST(Copies, ATakerOfAFlowWithoutRoomTriesAnew) {
     Met rig;
     rig.greet(1);
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
-    rig.engine->on_created(flow(1)); // its traffic comes here, so there is an entry
+    rig.engine->on_created(flow(1)); // its traffic passes here, so there is an entry
     EXPECT_EQ(rig.engine->missing_of(0, Missing::no_room), 0u);
     EXPECT_TRUE(rig.engine->ready());
     EXPECT_TRUE(rig.engine->digests_hold());
@@ -314,9 +314,9 @@ TEST(Copies, MoreStatesThanMayBeKept) {
     rig.start();
     rig.greet(0);
     std::string why;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
     EXPECT_TRUE(rig.engine->ready(&why)) << why;
-    rig.say(0, [](Packet& p) { p.full(flow(3, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(3, kPeer)); });
     EXPECT_FALSE(rig.engine->ready(&why));
     EXPECT_EQ(why, rig.engine->session(0).options.name +
                        " has more states than the 2 that this node can keep");
@@ -325,16 +325,16 @@ TEST(Copies, MoreStatesThanMayBeKept) {
 
 TEST(Copies, OneThatHasNoPlaceAtTakeoverIsGivenUp) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer)); });
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
     rig.engine->set_role(Role::active);
     rig.engine->on_link_down(0);
     EXPECT_EQ(rig.engine->live(), 2u);
     rig.table.take();
     rig.pass(200ms);
-    EXPECT_EQ(rig.table.take(), "refresh 1 natural 4:4, refresh 2 natural 4:4"); // one more try
+    EXPECT_EQ(rig.table.take(), "refresh 1 natural 4:4, refresh 2 natural 4:4"); // a last attempt
     rig.engine->on_refused(flow(1).key, table::Refusal::table_full);
-    rig.engine->on_refused(flow(2).key, table::Refusal::other); // it is there all the same
+    rig.engine->on_refused(flow(2).key, table::Refusal::other); // the entry may exist all the same
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "here term 1");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "sync/merge.hpp"
-#include "sync/owner.hpp"
+#include "sync/record.hpp"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -15,10 +15,10 @@ TEST(Merge, EachSideByItself) {
         bool src_stale, dst_stale;
     };
     constexpr Row kRows[] = {
-        {2, 0, 2, 0, 2, 0, false, false}, // nothing new
-        {2, 0, 4, 2, 4, 2, false, false}, // both have moved
-        {4, 4, 2, 0, 4, 4, true, true},   // they are behind
-        {4, 2, 2, 4, 4, 4, true, false},  // each knows one side better
+        {2, 0, 2, 0, 2, 0, false, false}, // no change
+        {2, 0, 4, 2, 4, 2, false, false}, // both have progressed
+        {4, 4, 2, 0, 4, 4, true, true},   // the update is stale
+        {4, 2, 2, 4, 4, 4, true, false},  // each is ahead on one side
         {2, 4, 4, 2, 4, 4, false, true},  //
         {9, 9, 10, 10, 10, 10, false, false}, {10, 10, 9, 10, 10, 10, true, false},
         {0, 0, 12, 12, 12, 12, false, false}, // synproxy's own states

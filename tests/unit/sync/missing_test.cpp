@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Copies that the table does not hold: counted, put back, and which of two flows with the same NAT
-// port is to be there.
+// Copies that the table lacks: counted, put back, and which of two flows with the same NAT port
+// the table must have.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -25,13 +25,13 @@ struct Met : Rig {
         }
     }
     void copy(std::uint16_t port, PeerId owner = 0, std::uint8_t term = 0) {
-        say(owner, [&](Packet& p) { p.full(flow(port, kPeer + owner), {.term = term}); });
+        send(owner, [&](Packet& p) { p.full(flow(port, kPeer + owner), {.term = term}); });
     }
     std::string why() const {
         std::string out;
         return engine->ready(&out) ? "ready" : out;
     }
-    std::vector<std::pair<std::uint16_t, std::uint16_t>> ended; // and for which
+    std::vector<std::pair<std::uint16_t, std::uint16_t>> ended; // and the flow that replaced it
 };
 
 // ---- vanished ------------------------------------------------------------------------------
@@ -44,12 +44,12 @@ TEST(Missing, ACopyIsPutBackOnceItsOwnerIsHeardOfAgain) {
     rig.engine->on_destroyed(flow(1));
     EXPECT_EQ(rig.engine->missing_of(0, Missing::vanished), 1u);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(500ms);
-    EXPECT_EQ(rig.table.take(), ""); // its owner may be about to be found dead
+    EXPECT_EQ(rig.table.take(), ""); // its owner may already be dead
     rig.hello(1, {});
     rig.pass(1ms);
-    EXPECT_EQ(rig.table.take(), ""); // this one does not own it
+    EXPECT_EQ(rig.table.take(), ""); // this peer is not its owner
     rig.hello(0, {});
     rig.pass(1ms);
     EXPECT_EQ(rig.table.take(), "put 1 copy 4:4");
@@ -57,7 +57,7 @@ TEST(Missing, ACopyIsPutBackOnceItsOwnerIsHeardOfAgain) {
     EXPECT_EQ(rig.engine->counters().put_back, 1u);
 }
 
-// Traffic may pass here, and the owner be about to be found dead: then it is the flow's end.
+// Traffic may pass here, and the owner may be dead: then this is the flow's end.
 TEST(Missing, ACopyThatMayHaveEndedHereWaitsForLonger) {
     Met rig(Role::automatic);
     rig.copy(1);
@@ -154,26 +154,26 @@ TEST(Missing, BearsOnReadinessIfItIsMoreThanAFewOrLasts) {
     rig.second();
     rig.pass(1ms);
     EXPECT_EQ(rig.why(), "ready");
-    // One alone, for long. That it is tried again meanwhile changes nothing.
+    // A single flow, for a long time. Further attempts change nothing.
     rig.engine->on_refused(flow(1).key, table::Refusal::invalid);
     rig.second(2);
     EXPECT_EQ(rig.why(), "ready");
     rig.second(3);
     EXPECT_EQ(rig.why(), "the state table does not hold 1 states of minnie");
     EXPECT_EQ(rig.engine->missing_of(0, Missing::refused), 1u);
-    // The last node serves with what it has.
+    // The last node serves with the flows that it has.
     rig.engine->on_link_down(0);
     EXPECT_EQ(rig.why(), "ready");
 }
 
-// ---- what a dump does not name -------------------------------------------------------------
+// ---- missing in a dump ---------------------------------------------------------------------
 
 TEST(Missing, AFlowOfOursThatADumpMissedIsLookedAtOnceMore) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.engine->on_created(flow(2));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.table.take();
     rig.table.on_look = [&](const state::Flow& f) {
         if (f.key.orig.sport == 1)
@@ -185,7 +185,7 @@ TEST(Missing, AFlowOfOursThatADumpMissedIsLookedAtOnceMore) {
     EXPECT_EQ(rig.table.take(), "look 1, look 2");
     EXPECT_EQ(rig.owner(1), "here term 0");
     EXPECT_EQ(rig.owner(2), "unknown");
-    EXPECT_EQ(rig.heard(0), "DEL_C 2");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 2");
 }
 
 TEST(Missing, ADumpKeepsWhatItsNewOwnerHasNotSpokenOf) {
@@ -198,7 +198,7 @@ TEST(Missing, ADumpKeepsWhatItsNewOwnerHasNotSpokenOf) {
     rig.engine->on_dump_begin();
     rig.engine->on_dump_entry(flow(1), false);
     rig.engine->on_dump_end();
-    rig.say(0, [&](Packet& p) { p.absent(rig.id(1), UINT64_MAX); }); // it never had it
+    rig.send(0, [&](Packet& p) { p.absent(rig.id(1), UINT64_MAX); }); // the owner does not have it
     EXPECT_EQ(rig.owner(1), "here term 2");
 }
 
@@ -227,7 +227,7 @@ TEST(Clash, ACopyOfANodeThatIsGoneGoes) {
     clash(rig, 1, 2, true);
     EXPECT_EQ(rig.table.take(), "remove 2, put 1 copy 4:4");
     EXPECT_EQ(rig.owner(2), "unknown");
-    // And its twin: it does not take a living one's place.
+    // Control: it does not replace one whose owner is alive.
     Met other;
     other.copy(1), other.copy(2, 1);
     other.engine->on_link_down(0);
@@ -238,23 +238,23 @@ TEST(Clash, ACopyOfANodeThatIsGoneGoes) {
 }
 
 TEST(Clash, OfTwoThatLiveTheSmallerCreatoridIsRight) {
-    Met rig; // ours is the smallest
+    Met rig; // our creatorid is the smallest
     rig.engine->on_created(flow(1));
     rig.copy(2), rig.copy(3, 1);
     rig.second(4);
-    rig.heard(0), rig.table.take();
+    rig.sent_to(0), rig.table.take();
     clash(rig, 2, 1);
     EXPECT_EQ(rig.table.take(), "");
     EXPECT_EQ(rig.engine->missing_of(0, Missing::clash), 1u);
     EXPECT_TRUE(rig.ended.empty());
-    // A third node's and another's: it is theirs to end it.
+    // A third node's and another's: their owners must end one of them.
     clash(rig, 2, 3, true);
     EXPECT_EQ(rig.table.take(), "remove 3, put 2 copy 4:4");
     EXPECT_EQ(rig.owner(3), "peer 1 term 0");
     EXPECT_EQ(rig.engine->missing_of(1, Missing::clash), 1u);
     clash(rig, 3, 2, true);
     EXPECT_EQ(rig.table.take(), "");
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(Clash, ALaterTermIsRight) {
@@ -262,11 +262,11 @@ TEST(Clash, ALaterTermIsRight) {
     rig.engine->on_created(flow(1));
     rig.copy(2, 0, 1);
     rig.second(4);
-    rig.acknowledge(0), rig.heard(0), rig.table.take();
+    rig.acknowledge(0), rig.sent_to(0), rig.table.take();
     clash(rig, 2, 1);
     EXPECT_EQ(rig.table.take(), "remove 1, put 2 copy 4:4");
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     EXPECT_EQ(rig.engine->counters().clashes, 1u);
     ASSERT_EQ(rig.ended.size(), 1u);
     EXPECT_EQ(rig.ended[0], std::pair(std::uint16_t{1}, std::uint16_t{2}));
@@ -276,9 +276,9 @@ TEST(Clash, ALaterTermIsRight) {
 TEST(Clash, TheOneActiveNodesFlowIsRightOnceRolesHaveSettled) {
     Met rig;
     rig.hello(0, {.role = 1});
-    rig.engine->on_created(flow(1)); // traffic comes here all the same
+    rig.engine->on_created(flow(1)); // traffic passes here all the same
     rig.copy(2);
-    rig.heard(0), rig.table.take();
+    rig.sent_to(0), rig.table.take();
     clash(rig, 2, 1);
     EXPECT_EQ(rig.table.take(), "");
     EXPECT_EQ(rig.owner(1), "here term 0"); // another node may not know the roles yet
@@ -292,11 +292,11 @@ TEST(Clash, TheOneActiveNodesFlowIsRightOnceRolesHaveSettled) {
 TEST(Clash, OfTwoFlowsOfOneOwnerOneHasEnded) {
     Met rig;
     rig.copy(1), rig.copy(2);
-    rig.heard(0), rig.table.take();
+    rig.sent_to(0), rig.table.take();
     clash(rig, 2, 1, true);
     EXPECT_EQ(rig.table.take(), "");
-    EXPECT_EQ(rig.heard(0), "UPD_REQ 2, UPD_REQ 1");
-    rig.say(0, [](Packet& p) { p.absent(flow(1, kPeer).id, UINT64_MAX); });
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ 2, UPD_REQ 1");
+    rig.send(0, [](Packet& p) { p.absent(flow(1, kPeer).id, UINT64_MAX); });
     EXPECT_EQ(rig.table.take(), "remove 1");
     rig.second(3);
     EXPECT_EQ(rig.table.take(), "put 2 copy 4:4");
@@ -310,7 +310,7 @@ TEST(Clash, WhatIsTakenOverAndHasNoPlaceEnds) {
     rig.engine->set_role(Role::active);
     rig.hello(0, {.role = 2});
     EXPECT_EQ(rig.owner(1), "here term 1");
-    rig.acknowledge(0), rig.heard(0);
+    rig.acknowledge(0), rig.sent_to(0);
     clash(rig, 1, 2);
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "here term 0");

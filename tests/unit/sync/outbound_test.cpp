@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// maxupd: changes of one state that become one message.
+// maxupd: several changes of one state in one message.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -16,14 +16,14 @@ struct Collapsing : Rig {
         start();
         greet(0);
     }
-    // A millisecond between the events of a connection, as on a fast network.
+    // One millisecond between the events of a connection, as on a fast network.
     void event(const state::Flow& f) {
         engine->on_updated(f);
         pass(1ms);
     }
 };
 
-// What is said of a connection that is opened, used for a while, and closed: messages.
+// The messages about a connection that is opened, used for a while, and closed.
 std::string connection(Rig& rig) {
     rig.engine->on_created(flow(1, 0, 2, 0)); // SYN
     rig.pass(1ms);
@@ -43,7 +43,7 @@ std::string connection(Rig& rig) {
     rig.acknowledge(0);
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    return rig.heard(0);
+    return rig.sent_to(0);
 }
 
 TEST(MaxUpd, AConnectionTakesHalfTheMessages) {
@@ -62,68 +62,68 @@ TEST(MaxUpd, SoManyAndNoMore) {
     Collapsing rig(3);
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.event(flow(1, 0, 5, 4));
     rig.event(flow(1, 0, 6, 4));
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.event(flow(1, 0, 7, 4));
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 7:4");
-    rig.event(flow(1, 0, 8, 4)); // counts from one again
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 7:4");
+    rig.event(flow(1, 0, 8, 4)); // the count starts again at one
     rig.event(flow(1, 0, 9, 4));
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(20ms);
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 9:4");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 9:4");
 }
 
 TEST(MaxUpd, NoWaitIsLongerThanTwentyMilliseconds) {
     Collapsing rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(25ms);
     const Instant changed = rig.now;
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
     EXPECT_LE(rig.engine->deadline(), changed + 20ms);
     rig.pass(19ms);
-    rig.engine->on_updated(flow(1, 0, 6, 4)); // one more does not begin it anew
+    rig.engine->on_updated(flow(1, 0, 6, 4)); // a further change does not restart the delay
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 6:4");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 6:4");
 }
 
 TEST(MaxUpd, WhatBeginsOrEndsDoesNotWait) {
     Collapsing rig;
     rig.engine->on_created(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
     rig.pass(30ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(MaxUpd, HandsAddressesAndMarksDoNotWait) {
     Collapsing rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 5:4 live 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 5:4 live 1");
     rig.engine->on_updated(flow(1, 0, 6, 4));
     state::Flow f = flow(1, 0, 6, 4);
     f.mark = 7;
-    rig.engine->on_updated(f); // takes with it what waited
+    rig.engine->on_updated(f); // includes the pending changes
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 6:4 live 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 6:4 live 1");
     rig.pass(30ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     f.reply.dport = 4711;
     rig.engine->on_updated(f);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 6:4 live 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 6:4 live 1");
 }
 
 TEST(MaxUpd, WhatHasWaitedRidesAlong) {
@@ -131,18 +131,18 @@ TEST(MaxUpd, WhatHasWaitedRidesAlong) {
     rig.engine->on_created(flow(1));
     rig.engine->on_created(flow(2));
     rig.acknowledge(0);
-    rig.heard(0);
-    rig.pass(25ms); // acks are due
+    rig.sent_to(0);
+    rig.pass(25ms); // ACKs are due
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.pass(6ms);
     rig.engine->on_updated(flow(2, 0, 5, 4));
     rig.engine->on_created(flow(3));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 3 4:4 live 0, UPD_C 1 5:4"); // 2 has only begun to
+    EXPECT_EQ(rig.sent_to(0), "INS 3 4:4 live 0, UPD_C 1 5:4"); // the delay of 2 has just begun
     rig.pass(19ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "UPD_C 2 5:4");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 2 5:4");
 }
 
 TEST(MaxUpd, APacketfulGoesSooner) {
@@ -150,29 +150,29 @@ TEST(MaxUpd, APacketfulGoesSooner) {
     for (std::uint16_t port = 1; port <= 40; port++)
         rig.engine->on_created(flow(port));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     for (std::uint16_t port = 1; port <= 40; port++)
         rig.engine->on_updated(flow(port, 0, 5, 4));
     rig.pass(4ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_NE(rig.heard(0).find("UPD_C 32 5:4"), std::string::npos);
-    EXPECT_EQ(rig.engine->session(0).outbox.waiting(), 8u); // which fill none
+    EXPECT_NE(rig.sent_to(0).find("UPD_C 32 5:4"), std::string::npos);
+    EXPECT_EQ(rig.engine->session(0).outbox.waiting(), 8u); // they do not fill a packet
     rig.pass(15ms);
-    EXPECT_NE(rig.heard(0).find("UPD_C 40 5:4"), std::string::npos);
+    EXPECT_NE(rig.sent_to(0).find("UPD_C 40 5:4"), std::string::npos);
 }
 
 TEST(MaxUpd, WhileABulkUpdateGoesNothingWaits) {
     Collapsing rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
-    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.sent_to(0);
+    rig.send(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "BUS start, UPD 1 4:4 live 0");
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 5:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 5:4 live 0");
 }
 
 TEST(MaxUpd, IsSaidBeforeTheSumThatCountsIt) {
@@ -180,12 +180,12 @@ TEST(MaxUpd, IsSaidBeforeTheSumThatCountsIt) {
     rig.engine->on_created(flow(1));
     rig.hello(0, {.flags = pfsync::extension::hello::kInStep});
     rig.acknowledge(0);
-    rig.pass(999ms); // the next sum is due in a moment
+    rig.pass(999ms); // the next digest is almost due
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0, true), "SEQ, HELLO, UPD_C 1 5:4, ROOT 1");
+    EXPECT_EQ(rig.sent_to(0, true), "SEQ, HELLO, UPD_C 1 5:4, ROOT 1");
 }
 
 TEST(MaxUpd, APeerThatIsAwayHearsTheLastWord) {
@@ -199,12 +199,12 @@ TEST(MaxUpd, APeerThatIsAwayHearsTheLastWord) {
     rig.pass(6s);
     rig.engine->on_updated(flow(1, 0, 6, 4));
     rig.engine->on_destroyed(flow(2));
-    rig.engine->on_created(flow(3)); // which may get the place of 2
-    rig.heard(0);
+    rig.engine->on_created(flow(3)); // may get the slot of 2
+    rig.sent_to(0);
     rig.engine->on_link_up(0);
     rig.hello(0, {});
     rig.pass(20ms);
-    const std::string heard = rig.heard(0);
+    const std::string heard = rig.sent_to(0);
     EXPECT_NE(heard.find("UPD_C 1 6:4"), std::string::npos) << heard;
     EXPECT_EQ(heard.find("5:4"), std::string::npos) << heard;
     EXPECT_NE(heard.find("DEL_C 2"), std::string::npos) << heard;
@@ -218,14 +218,14 @@ TEST(MaxUpd, EachPeerHasItsOwn) {
     rig.greet(0), rig.greet(1);
     rig.engine->on_created(flow(1));
     rig.acknowledge(0), rig.acknowledge(1);
-    rig.heard(0), rig.heard(1);
+    rig.sent_to(0), rig.sent_to(1);
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 5:4");
-    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 5:4");
+    EXPECT_EQ(rig.sent_to(1), "");
     rig.pass(20ms);
-    EXPECT_EQ(rig.heard(0), "");
-    EXPECT_EQ(rig.heard(1), "UPD_C 1 5:4");
+    EXPECT_EQ(rig.sent_to(0), "");
+    EXPECT_EQ(rig.sent_to(1), "UPD_C 1 5:4");
 }
 
 TEST(MaxUpd, TowardsPfAsWell) {
@@ -236,13 +236,13 @@ TEST(MaxUpd, TowardsPfAsWell) {
     rig.engine->on_link_up(0);
     rig.engine->on_created(flow(1));
     rig.flush();
-    rig.heard(0);
+    rig.sent_to(0);
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.engine->on_updated(flow(1, 0, 6, 4));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(20ms);
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 6:4");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 6:4");
 }
 
 } // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The engine's parts, each with no more than those below it, a table that records what is asked of
-// it, and peers whose protocol is a fake.
+// The engine's parts, each only with those below it, a table that records its operations, and peers
+// with a fake protocol.
 #include "rig.hpp"
 
 #include "sync/bulk.hpp"
@@ -12,22 +12,22 @@
 namespace encsync::sync::test {
 namespace {
 
-// Writes nothing but what it was asked to write.
+// Writes only what it is requested to write.
 struct FakeProtocol : PeerProtocol {
     bool hears = true, acknowledges = true, terms = true;
     std::string written; // "full 1, update 2"
     std::size_t fits = 100;
     const Context* ctx = nullptr;
 
-    bool hears_changes() const override { return hears; }
+    bool is_sent_changes() const override { return hears; }
     bool reliable() const override { return acknowledges; }
-    bool tells_terms() const override { return terms; }
+    bool has_terms() const override { return terms; }
     Zones zones() const override { return Zones::each_direction; }
     Duration bulk_retry() const override { return 5s; }
     void on_link_up() override {}
     void on_link_down() override {}
-    void on_heard() override {}
-    void on_heard_again() override {}
+    void on_received() override {}
+    void on_received_again() override {}
     void on_promoted() override {}
     void reset() override {}
     void advance() override {}
@@ -70,7 +70,7 @@ struct Parts : testing::Test {
             peers.put(std::move(peer));
         }
         ctx.table_known = true;
-        at(1000s);
+        at(Instant(1000s));
     }
     static Options options() {
         Options o;
@@ -80,12 +80,12 @@ struct Parts : testing::Test {
     }
     void at(Instant now) {
         ctx.now = now;
-        ctx.seconds = static_cast<std::uint32_t>(now / 1s);
+        ctx.seconds = static_cast<std::uint32_t>(now.time_since_epoch() / 1s);
     }
     state::Slot add(std::uint16_t port, std::uint8_t owner = kHere) {
         return ownership.add(flow(port), owner);
     }
-    std::string say(PeerId peer) {
+    std::string send(PeerId peer) {
         std::array<std::uint8_t, 1400> room{};
         pfsync::Builder packet(room);
         fakes[peer]->written.clear();
@@ -110,25 +110,25 @@ TEST_F(Parts, OutboundSaysAFlowOnceHoweverOftenItWasAnnounced) {
     const state::Slot slot = add(1);
     outbound.announce(slot, false);
     outbound.announce(slot, false);
-    EXPECT_EQ(say(0), "full 1");
-    EXPECT_EQ(say(0), "");
-    EXPECT_EQ(say(1), "full 1"); // the other has its own box
+    EXPECT_EQ(send(0), "full 1");
+    EXPECT_EQ(send(0), "");
+    EXPECT_EQ(send(1), "full 1"); // the other peer has an outbox of its own
 }
 
 TEST_F(Parts, OutboundKeepsWhatDidNotFit) {
     outbound.announce(add(1), false);
     outbound.announce(add(2), false);
     fakes[0]->fits = 1;
-    EXPECT_EQ(say(0), "full 1");
+    EXPECT_EQ(send(0), "full 1");
     fakes[0]->fits = 9;
-    EXPECT_EQ(say(0), "full 2");
+    EXPECT_EQ(send(0), "full 2");
 }
 
 TEST_F(Parts, OutboundTellsNothingToWhoHearsNoChanges) {
     fakes[0]->hears = false;
     outbound.announce(add(1), false);
-    EXPECT_EQ(say(0), "");
-    EXPECT_EQ(say(1), "full 1");
+    EXPECT_EQ(send(0), "");
+    EXPECT_EQ(send(1), "full 1");
 }
 
 TEST_F(Parts, OutboundGivesUpOnRemovalsThatAReliablePeerCannotTake) {
@@ -138,7 +138,7 @@ TEST_F(Parts, OutboundGivesUpOnRemovalsThatAReliablePeerCannotTake) {
     EXPECT_FALSE(peers[0].outbox.overflowed());
     outbound.retract(peers[0], slot);
     EXPECT_TRUE(peers[0].outbox.overflowed());
-    fakes[1]->acknowledges = false; // one that would not ask for everything: the oldest goes
+    fakes[1]->acknowledges = false; // without acknowledgements the oldest are dropped
     for (int n = 0; n < 500'002; n++)
         outbound.retract(peers[1], slot);
     EXPECT_FALSE(peers[1].outbox.overflowed());
@@ -150,16 +150,16 @@ TEST_F(Parts, OutboundGivesUpOnRemovalsThatAReliablePeerCannotTake) {
 TEST_F(Parts, SuppressionTakesBackWhatThePeerIsNoLongerToHear) {
     const state::Slot slot = add(1);
     outbound.announce(slot, false);
-    say(0);
+    send(0);
     ctx.flows.local(slot).known = bit(0);
-    ctx.flows.local(slot).is.delayed = true; // for everybody
+    ctx.flows.local(slot).is.delayed = true; // for all peers
     suppression.update(slot);
     EXPECT_EQ(ctx.record(slot).suppressed, peers.mask());
     EXPECT_EQ(peers[0].outbox.removals(), 1u);
-    EXPECT_EQ(peers[1].outbox.removals(), 0u); // which never knew it
+    EXPECT_EQ(peers[1].outbox.removals(), 0u); // it never knew the flow
     ctx.flows.local(slot).is.delayed = false;
     suppression.update(slot);
-    EXPECT_EQ(say(0), "full 1");
+    EXPECT_EQ(send(0), "full 1");
     EXPECT_TRUE(ctx.flows.holds());
 }
 
@@ -179,7 +179,7 @@ TEST_F(Parts, LifecycleBeginsInALaterTermThanAnEarlierFlowThatChangedOwners) {
     EXPECT_EQ(ctx.record(add(1)).term, next_term(term));
     EXPECT_EQ(ctx.record(add(2)).term, 0); // and no other
     lifecycle.erase(ctx.index.find(flow(1).key));
-    at(1011s);
+    at(Instant(1011s));
     lifecycle.advance();
     EXPECT_EQ(ctx.record(add(1)).term, 0);
 }
@@ -192,7 +192,7 @@ TEST_F(Parts, CopiesAreRearmedBeforeTheyRunOut) {
     EXPECT_EQ(table.take(), "put 1 copy 4:4");
     copies.advance();
     EXPECT_EQ(table.take(), "");
-    at(1000s + std::chrono::seconds(table::kCopyExtra / 2 + 1));
+    at(Instant(1000s) + std::chrono::seconds(table::kCopyExtra / 2 + 1));
     copies.advance();
     EXPECT_EQ(table.take(), "refresh 1 copy 4:4");
 }
@@ -202,7 +202,7 @@ TEST_F(Parts, CopiesOfAnOwnerThatIsGoneAreNot) {
     copies.put(slot);
     table.take();
     peers[0].silent = true;
-    at(1000s + std::chrono::seconds(table::kCopyExtra / 2 + 1));
+    at(Instant(1000s) + std::chrono::seconds(table::kCopyExtra / 2 + 1));
     copies.advance();
     EXPECT_EQ(table.take(), "");
 }
@@ -231,7 +231,7 @@ TEST_F(Parts, OwnershipOfAVanishedNodeIsTheOneActiveNodes) {
     const state::Slot slot = add(1, 0);
     peers[0].silent = true;
     ownership.reconcile();
-    EXPECT_EQ(ctx.record(slot).owner, 0); // nobody is active
+    EXPECT_EQ(ctx.record(slot).owner, 0); // no node is active
     ctx.options.role = Role::active;
     ownership.reconcile();
     EXPECT_EQ(ctx.record(slot).owner, kHere);
@@ -253,15 +253,15 @@ TEST_F(Parts, OrphansAreLookedForEverLessOften) {
     Orphans orphans(ctx, peers);
     add(1, 0);
     orphans.watch();
-    EXPECT_FALSE(orphans.watching()); // its owner is there
+    EXPECT_FALSE(orphans.watching()); // its owner is reachable
     peers[0].silent = true;
     orphans.watch();
-    at(1005s);
+    at(Instant(1005s));
     orphans.advance();
     EXPECT_EQ(table.dumps, 1u);
-    EXPECT_EQ(orphans.deadline(), 1015s);
+    EXPECT_EQ(orphans.deadline(), Instant(1015s));
     ctx.options.role = Role::active; // which says whose they are
-    at(1015s);
+    at(Instant(1015s));
     orphans.advance();
     EXPECT_EQ(table.dumps, 1u);
 }
@@ -279,7 +279,7 @@ TEST_F(Parts, BulkUpdatesEndWhenAllHasArrived) {
     EXPECT_TRUE(bulk.write_states(peers[0], packet));
     EXPECT_EQ(fakes[0]->written, "full 1, full 2");
     EXPECT_TRUE(bulk.write_end(peers[0], packet, 0, false));
-    EXPECT_TRUE(peers[0].bulk.sending); // something of it is on its way
+    EXPECT_TRUE(peers[0].bulk.sending); // part of it is in flight
     EXPECT_TRUE(bulk.write_end(peers[0], packet, 0, true));
     EXPECT_FALSE(peers[0].bulk.sending);
     EXPECT_EQ(peers[0].counters.bulks_sent, 1u);

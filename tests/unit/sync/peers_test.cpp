@@ -17,13 +17,13 @@ struct Met : Rig {
         start();
         greet(kMinnie);
         greet(kGoofy);
-        say(kMinnie, [](Packet& p) { p.full(flow(1, kPeer)); });
-        say(kGoofy, [](Packet& p) { p.full(flow(2, kPeer + 1)); });
+        send(kMinnie, [](Packet& p) { p.full(flow(1, kPeer)); });
+        send(kGoofy, [](Packet& p) { p.full(flow(2, kPeer + 1)); });
         engine->on_created(flow(3));
         acknowledge(kMinnie);
         acknowledge(kGoofy);
-        heard(kMinnie);
-        heard(kGoofy);
+        sent_to(kMinnie);
+        sent_to(kGoofy);
         table.take();
     }
 };
@@ -38,14 +38,14 @@ TEST(Peers, ARemovedOnesFlowsAreNobodysAndOthersHearNothing) {
     EXPECT_EQ(rig.engine->copies_of(kGoofy), 0U);
     rig.flush();
     EXPECT_EQ(rig.table.take(), "");
-    EXPECT_EQ(rig.heard(kMinnie), "");
+    EXPECT_EQ(rig.sent_to(kMinnie), "");
     EXPECT_TRUE(rig.engine->ready());
     EXPECT_TRUE(rig.engine->session(kMinnie).in_step);
-    // They run out, and no news comes of it.
+    // They time out, without a message.
     rig.engine->on_destroyed(flow(2));
     EXPECT_EQ(rig.owner(2), "unknown");
     rig.flush();
-    EXPECT_EQ(rig.heard(kMinnie), "");
+    EXPECT_EQ(rig.sent_to(kMinnie), "");
 }
 
 TEST(Peers, NobodysFlowsBelongToWhoeverSeesThemMove) {
@@ -58,7 +58,7 @@ TEST(Peers, NobodysFlowsBelongToWhoeverSeesThemMove) {
 TEST(Peers, NobodysFlowsAreTheActiveNodes) {
     Met rig;
     rig.engine->set_role(Role::active);
-    EXPECT_EQ(rig.owner(2), "peer 1 term 0"); // the twin: it is there, and no standby
+    EXPECT_EQ(rig.owner(2), "peer 1 term 0"); // control: it is reachable, and not standby
     rig.engine->remove_peer(kGoofy);
     EXPECT_EQ(rig.owner(2), "here term 1");
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
@@ -70,19 +70,19 @@ TEST(Peers, WhatIsAddedLaterIsToldEverything) {
     EXPECT_TRUE(rig.engine->ready());
     rig.engine->on_link_up(2);
     rig.hello(2, {});
-    rig.say(2, [](Packet& p) { p.id(pfsync::Kind::request, {}); });
+    rig.send(2, [](Packet& p) { p.id(pfsync::Kind::request, {}); });
     rig.acknowledge(2);
-    const std::string said = rig.heard(2);
+    const std::string said = rig.sent_to(2);
     for (const char* state : {"1 4:4 copy", "2 4:4 copy", "3 4:4 live"})
         EXPECT_NE(said.find(state), said.npos) << state << " in " << said;
-    EXPECT_EQ(rig.heard(kMinnie), "");
+    EXPECT_EQ(rig.sent_to(kMinnie), "");
 }
 
-// What is known of the number's last holder must not be taken for the new one's.
+// Nothing known about the number's former peer may be applied to the new one.
 TEST(Peers, ANumberServesAnother) {
     Met rig;
     const std::uint64_t session = rig.engine->session(kGoofy).local;
-    rig.engine->on_updated(flow(3, 0, 4, 5)); // waits to be told to both
+    rig.engine->on_updated(flow(3, 0, 4, 5)); // pending for both
     rig.engine->remove_peer(kGoofy);
     rig.engine->add_peer(kGoofy, kDonald);
     EXPECT_NE(rig.engine->session(kGoofy).local, session);
@@ -90,20 +90,20 @@ TEST(Peers, ANumberServesAnother) {
     EXPECT_FALSE(rig.engine->session(kGoofy).link_up);
     EXPECT_EQ(rig.owner(2), "gone");
     rig.flush();
-    EXPECT_EQ(rig.heard(kGoofy), "");
-    EXPECT_EQ(rig.heard(kMinnie), "UPD_C 3 4:5");
-    // A removal of what donald was never told of is not told to donald.
+    EXPECT_EQ(rig.sent_to(kGoofy), "");
+    EXPECT_EQ(rig.sent_to(kMinnie), "UPD_C 3 4:5");
+    // The removal of a flow that donald was never sent is not sent to it.
     rig.engine->on_link_up(kGoofy);
     rig.hello(kGoofy, {.session = 99});
     rig.flush();
-    rig.heard(kGoofy);
+    rig.sent_to(kGoofy);
     rig.engine->on_destroyed(flow(3));
     rig.flush();
-    EXPECT_EQ(rig.heard(kGoofy).find("DEL_C"), std::string::npos);
-    EXPECT_EQ(rig.heard(kMinnie), "DEL_C 3");
+    EXPECT_EQ(rig.sent_to(kGoofy).find("DEL_C"), std::string::npos);
+    EXPECT_EQ(rig.sent_to(kMinnie), "DEL_C 3");
 }
 
-// A peer that never was in step may not hold up what waits for all to be.
+// A peer that never was in step must not delay what waits for all of them.
 TEST(Peers, CopiesOfNobodyGoWhenTheLastOneThatMightNameThemIsRemoved) {
     Rig rig;
     rig.options.role = Role::standby;
@@ -129,7 +129,7 @@ TEST(Peers, WithoutAnyANodeServesAlone) {
     EXPECT_EQ(rig.engine->has_peer(kMinnie), false);
 }
 
-// Its role no longer counts: whoever is left settles it among themselves.
+// Its role no longer counts: the remaining nodes decide.
 TEST(Peers, ARemovedActiveNodeNoLongerIs) {
     Met rig;
     rig.hello(kGoofy, {.role = kActive});

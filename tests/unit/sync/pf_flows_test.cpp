@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Golden packets from one pf to another that cannot hear it: what leaves is checked field by field
-// against what arrived, at the offsets of if_pfsync.h and pfvar.h.
+// Golden packets from one pf to another that does not receive it: what is sent is compared field by
+// field with what was received, at the offsets of if_pfsync.h and pfvar.h.
 #include "pf_rig.hpp"
 
 #include <algorithm>
@@ -36,7 +36,7 @@ struct Field {
     }
 };
 
-// Which must go through untouched; both keys, for there is no NAT.
+// Fields that must be passed unchanged; both keys, because there is no NAT.
 constexpr Field kSame[] = {
     {"id", 8, 0, 0, 0, 0},
     {"wire.addr[0]", 4, 24, 24, 24, 24},
@@ -56,7 +56,7 @@ constexpr Field kSame[] = {
     {"timeout", 1, 255, 239, 239, 350},
 };
 
-// Which mean something on the firewall that wrote them and nowhere else.
+// Fields that only have a meaning on the firewall that wrote them.
 struct Own {
     Field field;
     std::vector<std::uint8_t> value;
@@ -96,12 +96,12 @@ TEST(PassingOn, GoldenPacketsFieldByField) {
                     EXPECT_TRUE(
                         std::equal(own.value.begin(), own.value.end(), out + own.field.at(to)))
                         << own.field.name;
-                // The same packet again is no news.
-                rig.told(1);
+                // The same packet again is not passed.
+                rig.sent_to(1);
                 rig.engine->on_packet(0, arrived);
                 rig.flush();
-                EXPECT_EQ(rig.told(1), "");
-                EXPECT_EQ(rig.told(0), "");
+                EXPECT_EQ(rig.sent_to(1), "");
+                EXPECT_EQ(rig.sent_to(0), "");
             }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// pf firewalls as peers: how often they hear of a flow, how long their copies live, whose a flow
-// is, and what goes on from one to another.
+// pf firewalls as peers: how often a flow is announced, how long their copies live, who owns a
+// flow, and what is passed from one to another.
 #include "pf_rig.hpp"
 
 #include <gtest/gtest.h>
@@ -24,12 +24,13 @@ std::string owner(const Rig& rig, const state::Flow& f) {
 
 // How often a flow that is live here and does not change is announced in `span`, and the longest
 // time without.
-std::pair<unsigned, Instant> announced(PfRig& rig, Instant span) {
+std::pair<unsigned, Duration> announced(PfRig& rig, Duration span) {
     unsigned times = 0;
-    Instant last = rig.now, longest{0};
+    Instant last = rig.now;
+    Duration longest{};
     for (const Instant end = rig.now + span; rig.now < end;) {
         rig.pass(1s);
-        if (rig.told(0).empty())
+        if (rig.sent_to(0).empty())
             continue;
         times++;
         longest = std::max(longest, rig.now - last);
@@ -41,7 +42,7 @@ std::pair<unsigned, Instant> announced(PfRig& rig, Instant span) {
 TEST(PfTimers, WhatIsLiveHereIsAnnouncedInTime) {
     struct Row {
         state::Flow flow;
-        Instant timeout;
+        Duration timeout;
     };
     state::Flow ping = flow(7, 0, 0, 0);
     ping.key.proto = IPPROTO_ICMP;
@@ -56,36 +57,36 @@ TEST(PfTimers, WhatIsLiveHereIsAnnouncedInTime) {
         for (std::uint16_t other = 100; other < 130; other++)
             rig.engine->on_destroyed(flow(other, 0, 9, 9));
         rig.flush();
-        rig.told(0);
-        const auto [times, longest] = announced(rig, std::min<Instant>(2 * row.timeout, 30min));
+        rig.sent_to(0);
+        const auto [times, longest] = announced(rig, std::min<Duration>(2 * row.timeout, 30min));
         EXPECT_LE(longest, row.timeout / 2 - 1s) << to_string(row.flow);
         EXPECT_GE(times, 2u) << to_string(row.flow);
         EXPECT_LE(times, 12u) << to_string(row.flow);
     }
 }
 
-TEST(PfTimers, ANodeOfOursNeedsNoAnnouncements) { // the twin
+TEST(PfTimers, ANodeOfOursNeedsNoAnnouncements) { // control
     Rig rig;
     rig.start();
     rig.greet(0);
     rig.engine->on_created(udp(1));
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     for (int n = 0; n < 40; n++) {
         rig.pass(1s);
         rig.hello(0, {});
     }
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(PfTimers, ACopyLivesAsItsPeerSays) {
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
-        rig.say(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 40});
+        rig.send(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 40});
         rig.table.take();
         rig.pass(45s);
         EXPECT_EQ(owner(rig, udp(1)), "peer 0") << to_string(d);
-        rig.say(0, Kind::update_c, {.flow = udp(1, kPeer), .timeout = 8}); // 60 s from now
+        rig.send(0, Kind::update_c, {.flow = udp(1, kPeer), .timeout = 8}); // 60 s from now
         rig.pass(65s);
         EXPECT_EQ(owner(rig, udp(1)), "peer 0") << to_string(d);
         EXPECT_EQ(rig.engine->counters().leases_over, 0u);
@@ -93,15 +94,15 @@ TEST(PfTimers, ACopyLivesAsItsPeerSays) {
         EXPECT_EQ(owner(rig, udp(1)), "unknown") << to_string(d);
         EXPECT_EQ(rig.engine->counters().leases_over, 1u);
         EXPECT_EQ(rig.table.take(), "remove 1");
-        EXPECT_EQ(rig.told(0), ""); // that is no news to it
+        EXPECT_EQ(rig.sent_to(0), ""); // nothing new for that peer
     }
 }
 
 TEST(PfTimers, LongerOnesAreLearned) {
     PfRig rig({Dialect::openbsd});
-    rig.say(0, Kind::insert, {.flow = udp(2, kPeer), .expire = 900}); // set timeout udp.multiple
-    rig.say(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 900});
-    rig.say(0, Kind::update_c, {.flow = udp(1, kPeer)});
+    rig.send(0, Kind::insert, {.flow = udp(2, kPeer), .expire = 900}); // set timeout udp.multiple
+    rig.send(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 900});
+    rig.send(0, Kind::update_c, {.flow = udp(1, kPeer)});
     rig.pass(890s);
     EXPECT_EQ(owner(rig, udp(1)), "peer 0");
     rig.pass(30s);
@@ -110,34 +111,34 @@ TEST(PfTimers, LongerOnesAreLearned) {
 
 TEST(PfTimers, StandStillWhileThePeerIsOutOfReach) {
     PfRig rig({Dialect::openbsd});
-    rig.say(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 40});
+    rig.send(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 40});
     rig.engine->on_link_down(0);
     rig.pass(120s);
     EXPECT_EQ(owner(rig, udp(1)), "peer 0"); // its timer in the table decides
     rig.engine->on_link_up(0);
-    rig.say_bulk(0, false);
+    rig.send_bulk(0, false);
     rig.pass(20s);
     EXPECT_EQ(owner(rig, udp(1)), "peer 0");
-    rig.say_bulk(0, true);
+    rig.send_bulk(0, true);
     rig.pass(80s);
     EXPECT_EQ(owner(rig, udp(1)), "unknown");
 }
 
 TEST(PfTimers, ADeletionOfWhatIsLiveHereIsAnsweredWithIt) {
     PfRig rig({Dialect::openbsd});
-    rig.say(0, Kind::insert, {flow(1, kPeer), window(1), window(2)});
-    rig.say_id(0, Kind::remove_c, flow(1, kPeer).id); // of its own: it ends
+    rig.send(0, Kind::insert, {flow(1, kPeer), window(1), window(2)});
+    rig.send_id(0, Kind::remove_c, flow(1, kPeer).id); // of its own: it ends
     EXPECT_EQ(rig.owner(1), "unknown");
     rig.engine->on_created(flow(2));
     rig.flush();
-    rig.told(0);
-    rig.say_id(0, Kind::remove_c, rig.id(2));
+    rig.sent_to(0);
+    rig.send_id(0, Kind::remove_c, rig.id(2));
     rig.flush();
-    EXPECT_EQ(rig.told(0), "ins 2 4:4 sloppy");
+    EXPECT_EQ(rig.sent_to(0), "ins 2 4:4 sloppy");
     EXPECT_EQ(rig.owner(2), "here term 0");
 }
 
-// ---- whose it is ---------------------------------------------------------------------------
+// ---- owner ---------------------------------------------------------------------------------
 
 TEST(PfOwner, AnEchoOfWhatWeSaidClaimsNothing) {
     PfRig rig({Dialect::openbsd});
@@ -146,10 +147,10 @@ TEST(PfOwner, AnEchoOfWhatWeSaidClaimsNothing) {
     rig.flush();
     state::Flow f = udp(1);
     f.id = rig.engine->index().record(rig.engine->index().find(f.key)).id;
-    rig.say(0, Kind::update_c, {f}); // its answer to an update that came late
+    rig.send(0, Kind::update_c, {f}); // its answer to an update that arrived late
     EXPECT_EQ(owner(rig, f), "here");
     rig.pass(3s);
-    rig.say(0, Kind::update_c, {f}); // nothing new was said since: packets pass there
+    rig.send(0, Kind::update_c, {f}); // nothing was sent since: packets pass there
     EXPECT_EQ(owner(rig, f), "peer 0");
 }
 
@@ -158,13 +159,13 @@ TEST(PfOwner, WhatIsBehindOnBothSidesClaimsNothing) {
     rig.engine->on_created(udp(1));
     rig.flush();
     rig.pass(20s);
-    rig.told(0);
+    rig.sent_to(0);
     state::Flow f = udp(1, 0, 1, 0);
     f.id = rig.engine->index().record(rig.engine->index().find(f.key)).id;
-    rig.say(0, Kind::update_c, {f});
+    rig.send(0, Kind::update_c, {f});
     rig.flush();
     EXPECT_EQ(owner(rig, f), "here");
-    EXPECT_EQ(rig.told(0), "upd_c 1 2:2");
+    EXPECT_EQ(rig.sent_to(0), "upd_c 1 2:2");
 }
 
 TEST(PfOwner, ProgressClaimsAtOnce) {
@@ -173,27 +174,27 @@ TEST(PfOwner, ProgressClaimsAtOnce) {
     rig.flush();
     state::Flow f = flow(1);
     f.id = rig.id(1);
-    rig.say(0, Kind::update_c, {f});
+    rig.send(0, Kind::update_c, {f});
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
 }
 
 TEST(PfOwner, WhoBecomesActiveTakesAllOfIt) {
     PfRig rig({Dialect::openbsd});
-    rig.say(0, Kind::insert, {flow(1, kPeer), window(10), window(20)});
-    rig.say(0, Kind::insert, {udp(2, kPeer)});
+    rig.send(0, Kind::insert, {flow(1, kPeer), window(10), window(20)});
+    rig.send(0, Kind::insert, {udp(2, kPeer)});
     rig.engine->set_role(Role::standby);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.engine->set_role(Role::active);
     EXPECT_EQ(rig.owner(1), "here term 1");
     rig.pass(20s);
-    rig.say(0, Kind::update_c, {udp(2, kPeer)}); // no evidence that packets pass there
+    rig.send(0, Kind::update_c, {udp(2, kPeer)}); // no evidence that packets pass there
     EXPECT_EQ(owner(rig, udp(2)), "here");
-    rig.say(0, Kind::update_c, {flow(1, kPeer), window(11), window(20)}); // this is
+    rig.send(0, Kind::update_c, {flow(1, kPeer), window(11), window(20)}); // this is
     EXPECT_EQ(rig.owner(1), "peer 0 term 2");
-    // The flows here are announced, so that they do not time out there.
-    rig.told(0);
+    // The live flows are announced, so that they do not time out there.
+    rig.sent_to(0);
     rig.pass(30s);
-    EXPECT_NE(rig.told(0).find("upd_c 2 2:2"), std::string::npos);
+    EXPECT_NE(rig.sent_to(0).find("upd_c 2 2:2"), std::string::npos);
 }
 
 TEST(PfOwner, OneThatIsActiveOwnsWhatAPeerOnlyKeeps) {
@@ -202,52 +203,94 @@ TEST(PfOwner, OneThatIsActiveOwnsWhatAPeerOnlyKeeps) {
         rig.engine->set_role(role);
         rig.engine->on_link_down(0);
         rig.engine->on_link_up(0);
-        rig.say_bulk(0, false);
-        rig.say(0, Kind::update, {flow(1, kPeer)});
-        rig.say_bulk(0, true);
+        rig.send_bulk(0, false);
+        rig.send(0, Kind::update, {flow(1, kPeer)});
+        rig.send_bulk(0, true);
         EXPECT_EQ(rig.owner(1), role == Role::active ? "here term 1" : "peer 0 term 0");
     }
 }
 
-// ---- from one to another -------------------------------------------------------------------
+TEST(PfOwner, AnotherStateOfTheSameFlowReplacesNoneOfAnActiveNode) {
+    state::Flow again = flow(1, kPeer);
+    again.id.id += 1000;
+    for (const Dialect d : kAllDialects)
+        for (const Role role : {Role::automatic, Role::active}) {
+            PfRig rig({d});
+            rig.engine->set_role(role);
+            rig.engine->on_created(flow(1));
+            rig.flush();
+            rig.sent_to(0);
+            const auto refused = [&] {
+                return rig.engine->counters().refused[static_cast<std::size_t>(Refused::not_owner)];
+            };
+            rig.send(0, Kind::insert, {again});
+            const bool kept = role == Role::active;
+            EXPECT_EQ(rig.id(1) == again.id, !kept) << to_string(d);
+            EXPECT_EQ(refused(), kept ? 1u : 0u);
+            rig.flush();
+            if (kept) { // the peer is sent the state that is in use
+                EXPECT_NE(rig.sent_to(0), "");
+            }
+            rig.send_id(0, Kind::remove_c, again.id);
+            EXPECT_EQ(rig.owner(1), kept ? "here term 0" : "unknown") << to_string(d);
+        }
+}
+
+TEST(PfOwner, ARemovalEndsNoneOfAnActiveNodeInAnyTerm) { // pf knows no terms, and they wrap
+    PfRig rig({Dialect::openbsd});
+    rig.send(0, Kind::insert, {flow(1, kPeer), window(10), window(20)});
+    for (std::uint32_t n = 0; n < 40; n++) {
+        rig.engine->set_role(Role::standby);
+        rig.engine->set_role(Role::active);
+        ASSERT_EQ(rig.owner(1).substr(0, 4), "here");
+        rig.send_id(0, Kind::remove_c, flow(1, kPeer).id);
+        ASSERT_EQ(rig.owner(1).substr(0, 4), "here") << n;
+        rig.pass(23s); // so that it is no answer
+        rig.send(0, Kind::update_c, {flow(1, kPeer), window(11 + n), window(20)});
+        ASSERT_EQ(rig.owner(1).substr(0, 4), "peer");
+    }
+    EXPECT_EQ(rig.owner(1), "peer 0 term 80");
+}
+
+// ---- passed from one to another ------------------------------------------------------------
 
 TEST(PassingOn, GoesToThoseWhoCannotHearIt) {
     PfRig rig({Dialect::openbsd, Dialect::freebsd1400, Dialect::openbsd, Dialect::freebsd1500});
     const auto told = [&] {
         rig.flush();
-        return rig.told(0) + "|" + rig.told(1) + "|" + rig.told(2) + "|" + rig.told(3);
+        return rig.sent_to(0) + "|" + rig.sent_to(1) + "|" + rig.sent_to(2) + "|" + rig.sent_to(3);
     };
     const state::Flow f = flow(1, kPeer, 2, 0);
-    rig.say(0, Kind::insert, {f, window(100), window(0)});
+    rig.send(0, Kind::insert, {f, window(100), window(0)});
     EXPECT_EQ(told(), "|ins 1 2:0 100/0||ins 1 2:0 100/0");
-    rig.say(0, Kind::insert, {f, window(100), window(0)}); // nothing new
+    rig.send(0, Kind::insert, {f, window(100), window(0)}); // nothing new
     EXPECT_EQ(told(), "|||");
-    rig.say(0, Kind::update_c, {flow(1, kPeer), window(101), window(900)});
+    rig.send(0, Kind::update_c, {flow(1, kPeer), window(101), window(900)});
     EXPECT_EQ(told(), "|upd_c 1 4:4 101/900||upd_c 1 4:4 101/900");
-    rig.say(0, Kind::update_c, {flow(1, kPeer), window(101), window(900)});
+    rig.send(0, Kind::update_c, {flow(1, kPeer), window(101), window(900)});
     EXPECT_EQ(told(), "|||");
-    rig.say(0, Kind::update_c, {flow(1, kPeer), window(150), window(900)});
+    rig.send(0, Kind::update_c, {flow(1, kPeer), window(150), window(900)});
     EXPECT_EQ(told(), "|upd_c 1 4:4 150/900||upd_c 1 4:4 150/900");
-    // What the other end answers comes to rest here.
-    rig.say(1, Kind::update_c, {flow(1, kPeer), window(150), window(900)});
+    // The other end's answers are not passed back.
+    rig.send(1, Kind::update_c, {flow(1, kPeer), window(150), window(900)});
     EXPECT_EQ(told(), "|||");
-    rig.say(0, Kind::update_c, {flow(1, kPeer, 9, 9), window(150), window(900)});
+    rig.send(0, Kind::update_c, {flow(1, kPeer, 9, 9), window(150), window(900)});
     EXPECT_EQ(told(), "|upd_c 1 9:9 150/900||upd_c 1 9:9 150/900");
-    rig.say_id(0, Kind::remove_c, f.id);
+    rig.send_id(0, Kind::remove_c, f.id);
     EXPECT_EQ(told(), "|del_c 1||del_c 1");
 }
 
 TEST(PassingOn, IsKeptAliveAsLongAsItsOwnerSpeaksOfIt) {
     PfRig rig({Dialect::openbsd, Dialect::freebsd1400});
-    rig.say(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 60});
+    rig.send(0, Kind::insert, {.flow = udp(1, kPeer), .expire = 60});
     rig.flush();
-    rig.told(1);
+    rig.sent_to(1);
     unsigned announced = 0;
     for (int n = 0; n < 12; n++) {
-        rig.say(0, Kind::update_c, {udp(1, kPeer)}); // packets pass there, and nothing changes
+        rig.send(0, Kind::update_c, {udp(1, kPeer)}); // packets pass there, without a change
         rig.pass(10s);
-        announced += rig.told(1) == "upd_c 1 2:2";
-        EXPECT_EQ(rig.told(0), "");
+        announced += rig.sent_to(1) == "upd_c 1 2:2";
+        EXPECT_EQ(rig.sent_to(0), "");
     }
     EXPECT_GE(announced, 5u);
     rig.pass(100s);
@@ -256,13 +299,13 @@ TEST(PassingOn, IsKeptAliveAsLongAsItsOwnerSpeaksOfIt) {
 
 TEST(PassingOn, TheOtherMayTakeItOver) {
     PfRig rig({Dialect::openbsd, Dialect::freebsd1400});
-    rig.say(0, Kind::insert, {flow(1, kPeer), window(100), window(100)});
+    rig.send(0, Kind::insert, {flow(1, kPeer), window(100), window(100)});
     rig.flush();
-    rig.told(0);
-    rig.say(1, Kind::update_c, {flow(1, kPeer), window(200), window(300)});
+    rig.sent_to(0);
+    rig.send(1, Kind::update_c, {flow(1, kPeer), window(200), window(300)});
     rig.flush();
     EXPECT_EQ(rig.owner(1), "peer 1 term 1");
-    EXPECT_EQ(rig.told(0), "upd_c 1 4:4 200/300");
+    EXPECT_EQ(rig.sent_to(0), "upd_c 1 4:4 200/300");
 }
 
 } // namespace

@@ -38,11 +38,12 @@ PfRig::PfRig(const std::vector<Dialect>& dialects) {
     for (const Dialect d : dialects)
         options.peers.push_back({std::string(to_string(d)), false, d});
     start();
-    for (PeerId peer = 0; peer < dialects.size(); peer++) {
+    const auto count = static_cast<PeerId>(dialects.size());
+    for (PeerId peer = 0; peer < count; peer++) {
         engine->on_link_up(peer);
-        say_bulk(peer, true);
+        send_bulk(peer, true);
         flush();
-        told(peer);
+        sent_to(peer);
     }
 }
 
@@ -51,7 +52,7 @@ void PfRig::send(PeerId peer, pfsync::Builder& builder) {
     engine->on_packet(peer, Bytes(room_).first(size));
 }
 
-void PfRig::say(PeerId peer, Kind kind, const PfState& said) {
+void PfRig::send(PeerId peer, Kind kind, const PfState& said) {
     room_ = {};
     const Dialect d = dialect(peer);
     pfsync::Builder builder(room_, d);
@@ -81,19 +82,19 @@ void PfRig::say(PeerId peer, Kind kind, const PfState& said) {
     send(peer, builder);
 }
 
-void PfRig::say_id(PeerId peer, Kind kind, state::StateId id) {
+void PfRig::send_id(PeerId peer, Kind kind, state::StateId id) {
     pfsync::Builder builder(room_, dialect(peer));
     pfsync::write_id(builder.add(kind), id);
     send(peer, builder);
 }
 
-void PfRig::say_bulk(PeerId peer, bool end, std::uint32_t endtime) {
+void PfRig::send_bulk(PeerId peer, bool end, std::uint32_t endtime) {
     pfsync::Builder builder(room_, dialect(peer));
     pfsync::write_bus(builder.add(Kind::bulk), kPeer + peer, endtime, end);
     send(peer, builder);
 }
 
-void PfRig::say_clear(PeerId peer, std::uint32_t creatorid, const char* ifname) {
+void PfRig::send_clear(PeerId peer, std::uint32_t creatorid, const char* ifname) {
     pfsync::Builder builder(room_, dialect(peer));
     pfsync::write_clr(builder.add(Kind::clear), ifname, creatorid);
     send(peer, builder);
@@ -146,7 +147,7 @@ std::string PfRig::describe(const pfsync::Section& section, Bytes m) {
     }
 }
 
-std::string PfRig::told(PeerId peer) {
+std::string PfRig::sent_to(PeerId peer) {
     std::string out;
     for (std::size_t n = read_[peer]; n < link.sent.size(); n++) {
         if (link.sent[n].first != peer)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: ISC
-// A rig whose peers are pf firewalls, each of a dialect, which say states with sequence windows.
+// A rig whose peers are pf firewalls, each of a dialect, which send states with sequence windows.
 //
 //     PfRig rig({Dialect::openbsd, Dialect::freebsd1400});
-//     rig.say(0, Kind::insert, {flow(1, kPeer), window(1000), window(2000)});
-//     EXPECT_EQ(rig.told(1), "ins 1 4:4 1000/2000");
+//     rig.send(0, Kind::insert, {flow(1, kPeer), window(1000), window(2000)});
+//     EXPECT_EQ(rig.sent_to(1), "ins 1 4:4 1000/2000");
 #pragma once
 
 #include "rig.hpp"
@@ -14,12 +14,12 @@ namespace encsync::sync::test {
 
 using pfsync::kAllDialects;
 
-// Answered, unless `dst` says less.
+// With replies, unless `dst` is lower.
 state::Flow udp(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 2,
                 std::uint8_t dst = 2);
 
 using Block = std::array<std::uint8_t, 32>;
-// A peer block: that seqlo, seqhi 5000 on, max_win 65000, wscale 0x87, and a mark in its scrub.
+// A peer block: that seqlo, seqhi 5000 above it, max_win 65000, wscale 0x87, a value in its scrub.
 Block window(std::uint32_t seqlo);
 
 struct PfState {
@@ -35,13 +35,13 @@ struct PfState {
 class PfRig : public Rig {
   public:
     explicit PfRig(const std::vector<pfsync::Dialect>& dialects);
-    void say(PeerId peer, pfsync::Kind kind, const PfState& state);
-    void say_id(PeerId peer, pfsync::Kind kind, state::StateId id);
-    void say_bulk(PeerId peer, bool end, std::uint32_t endtime = 0);
-    void say_clear(PeerId peer, std::uint32_t creatorid, const char* ifname = "");
-    // What was said to this peer since the last call: "ins 1 4:4 sloppy, upd_c 1 9:9 10/20".
-    std::string told(PeerId peer);
-    // The messages themselves, of one kind, since the last call of told().
+    void send(PeerId peer, pfsync::Kind kind, const PfState& state);
+    void send_id(PeerId peer, pfsync::Kind kind, state::StateId id);
+    void send_bulk(PeerId peer, bool end, std::uint32_t endtime = 0);
+    void send_clear(PeerId peer, std::uint32_t creatorid, const char* ifname = "");
+    // What was sent to this peer since the last call: "ins 1 4:4 sloppy, upd_c 1 9:9 10/20".
+    std::string sent_to(PeerId peer);
+    // The messages themselves, of one kind, since the last call of sent_to().
     std::vector<std::vector<std::uint8_t>> messages(PeerId peer, pfsync::Kind kind) const;
 
   private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Peers that speak pfsync and nothing else: pf firewalls.
+// Peers with standard pfsync only: pf firewalls.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -16,9 +16,9 @@ struct PlainRig : Rig {
         engine->on_link_up(0);
     }
     void finish_bulk() {
-        say_plain(0, [](Packet& p) { p.bulk(false).bulk(true); });
+        send_plain(0, [](Packet& p) { p.bulk(false).bulk(true); });
         flush();
-        heard(0, true);
+        sent_to(0, true);
     }
 };
 
@@ -30,9 +30,9 @@ TEST(Plain, HearsNothingOfOurs) {
     rig.engine->on_updated(flow(1, 0, 9, 9));
     rig.pass(2s);
     rig.engine->on_destroyed(flow(1));
-    rig.say_plain(0, [](Packet& p) { p.full(flow(2, kPeer), {.tail = false}); });
+    rig.send_plain(0, [](Packet& p) { p.full(flow(2, kPeer), {.tail = false}); });
     rig.pass(40s);
-    EXPECT_EQ(rig.heard(0, true), "INS 1 4:4, UPD_C 1 9:9, DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0, true), "INS 1 4:4, UPD_C 1 9:9, DEL_C 1");
 }
 
 TEST(Plain, SayingHelloDoesNotChangeThat) {
@@ -43,41 +43,41 @@ TEST(Plain, SayingHelloDoesNotChangeThat) {
     EXPECT_EQ(rig.refused(Refused::unknown_action), 1u);
     EXPECT_FALSE(rig.engine->session(0).extended);
     rig.pass(10s);
-    EXPECT_EQ(rig.heard(0, true), "");
+    EXPECT_EQ(rig.sent_to(0, true), "");
 }
 
-TEST(Plain, ANodeOfOursHearsHello) { // the negative twin of the two above
+TEST(Plain, ANodeOfOursHearsHello) { // negative control of the two above
     Rig rig;
     rig.start();
     rig.engine->on_link_up(0);
     rig.pass(10ms);
-    EXPECT_EQ(rig.heard(0, true), "HELLO lost");
+    EXPECT_EQ(rig.sent_to(0, true), "HELLO lost");
 }
 
 TEST(Plain, BulkIsAskedForTwelveTimesThenNobodyWaits) {
     PlainRig rig;
     rig.flush();
     std::string all = "UPD_REQ all";
-    EXPECT_EQ(rig.heard(0, true), all);
+    EXPECT_EQ(rig.sent_to(0, true), all);
     for (int n = 1; n < 12; n++) {
         rig.pass(1900ms);
-        EXPECT_EQ(rig.heard(0, true), "") << n;
+        EXPECT_EQ(rig.sent_to(0, true), "") << n;
         rig.pass(100ms);
-        EXPECT_EQ(rig.heard(0, true), all) << n;
+        EXPECT_EQ(rig.sent_to(0, true), all) << n;
         EXPECT_FALSE(rig.engine->session(0).in_step);
     }
     EXPECT_FALSE(rig.engine->ready());
     rig.pass(2s);
-    EXPECT_FALSE(rig.engine->session(0).in_step); // which is what pf would pretend
+    EXPECT_FALSE(rig.engine->session(0).in_step); // although pf itself would assume it
     EXPECT_TRUE(rig.engine->session(0).bulk.gave_up);
     EXPECT_TRUE(rig.engine->ready());
     rig.pass(70s);
-    EXPECT_EQ(rig.heard(0, true), "");
-    // Once it is heard it is asked again.
-    rig.say_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
+    EXPECT_EQ(rig.sent_to(0, true), "");
+    // Once it is heard the request is repeated.
+    rig.send_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), all);
-    rig.say_plain(0, [](Packet& p) { p.bulk(true); });
+    EXPECT_EQ(rig.sent_to(0, true), all);
+    rig.send_plain(0, [](Packet& p) { p.bulk(true); });
     EXPECT_TRUE(rig.engine->session(0).in_step);
     EXPECT_FALSE(rig.engine->session(0).bulk.gave_up);
 }
@@ -85,14 +85,14 @@ TEST(Plain, BulkIsAskedForTwelveTimesThenNobodyWaits) {
 TEST(Plain, BulkThatIsAnsweredIsNotAskedForAgain) {
     PlainRig rig;
     rig.flush();
-    rig.heard(0);
-    rig.say_plain(0, [](Packet& p) {
+    rig.sent_to(0);
+    rig.send_plain(0, [](Packet& p) {
         p.bulk(false).full(flow(1, kPeer), {.tail = false}, false).bulk(true);
     });
     EXPECT_TRUE(rig.engine->session(0).in_step);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.pass(30s);
-    EXPECT_EQ(rig.heard(0, true), "");
+    EXPECT_EQ(rig.sent_to(0, true), "");
 }
 
 TEST(Plain, BulkAnswerGoesOnePacketATick) {
@@ -102,7 +102,7 @@ TEST(Plain, BulkAnswerGoesOnePacketATick) {
         rig.engine->on_created(flow(n));
     rig.pass(21s);
     rig.link.sent.clear();
-    rig.say_plain(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.send_plain(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
     EXPECT_EQ(rig.link.sent.size(), 1u);
     rig.flush();
@@ -117,17 +117,17 @@ TEST(Plain, IsRecognizedByWhatItSays) { // wire=auto, or encsync and it turns ou
     Rig rig;
     rig.start();
     rig.engine->on_link_up(0);
-    rig.say_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
+    rig.send_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
     EXPECT_TRUE(rig.engine->session(0).is_pf());
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
-    // Until it says hello after all.
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
+    // Until it sends HELLO.
     rig.hello(0, {});
     EXPECT_FALSE(rig.engine->session(0).is_pf());
 }
 
-TEST(Plain, ANodeOfOursIsNotTakenForOne) { // whatever of its former session is on its way still
+TEST(Plain, ANodeOfOursIsNotTakenForOne) { // even by packets of its former session
     Rig rig;
     rig.start();
     rig.engine->on_link_up(0);
@@ -138,7 +138,7 @@ TEST(Plain, ANodeOfOursIsNotTakenForOne) { // whatever of its former session is 
     EXPECT_EQ(rig.refused(Refused::foreign_session), 1u);
     rig.pass(4s);
     EXPECT_FALSE(rig.engine->session(0).is_pf());
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(Plain, WhatItSpeaksOfIsItsOwn) {
@@ -149,35 +149,36 @@ TEST(Plain, WhatItSpeaksOfIsItsOwn) {
     const state::StateId id = rig.id(1);
     state::Flow theirs = flow(1, 0, 9, 9);
     theirs.id = id;
-    // In bulk it names copies, too: that says nothing.
-    rig.say_plain(0, [&](Packet& p) { p.bulk(false).full(theirs, {.tail = false}, false); });
+    // A bulk update also contains copies, so it shows no owner.
+    rig.send_plain(0, [&](Packet& p) { p.bulk(false).full(theirs, {.tail = false}, false); });
     EXPECT_EQ(rig.owner(1), "here term 0");
-    rig.say_plain(0, [&](Packet& p) { p.bulk(true); });
-    // Nor does what may be an answer to what we said a moment ago.
-    rig.say_plain(0, [&](Packet& p) { p.update(theirs); });
+    rig.send_plain(0, [&](Packet& p) { p.bulk(true); });
+    // Nor does a possible answer to a recent message of ours.
+    rig.send_plain(0, [&](Packet& p) { p.update(theirs); });
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.pass(3s);
-    rig.say_plain(0, [&](Packet& p) { p.update(theirs); });
+    rig.send_plain(0, [&](Packet& p) { p.update(theirs); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
 }
 
 TEST(Plain, IsNotSweptByItsBulk) {
     PlainRig rig;
     rig.finish_bulk();
-    rig.say_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
-    rig.say_plain(0, [](Packet& p) { p.bulk(false).bulk(true); });
+    rig.send_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false}); });
+    rig.send_plain(0, [](Packet& p) { p.bulk(false).bulk(true); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 
 TEST(Plain, WantsAnAckForADeferredPacket) {
     PlainRig rig;
     rig.finish_bulk();
-    rig.say_plain(0, [](Packet& p) { p.full(flow(1, kPeer), {.tail = false, .wants_ack = true}); });
+    rig.send_plain(0,
+                   [](Packet& p) { p.full(flow(1, kPeer), {.tail = false, .wants_ack = true}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "INS_ACK 1");
-    rig.say_plain(0, [](Packet& p) { p.full(flow(2, kPeer), {.tail = false}); });
+    EXPECT_EQ(rig.sent_to(0, true), "INS_ACK 1");
+    rig.send_plain(0, [](Packet& p) { p.full(flow(2, kPeer), {.tail = false}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "");
+    EXPECT_EQ(rig.sent_to(0, true), "");
 }
 
 TEST(Plain, NoTailIsReadOfIt) {
@@ -186,7 +187,7 @@ TEST(Plain, NoTailIsReadOfIt) {
     state::Flow f = flow(1, kPeer);
     f.mark = 99;
     f.key.zone = 5;
-    rig.say_plain(0, [&](Packet& p) { p.full(f, {.tail = true, .live = false, .term = 9}); });
+    rig.send_plain(0, [&](Packet& p) { p.full(f, {.tail = true, .live = false, .term = 9}); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0"); // in zone 0
     EXPECT_EQ(rig.engine->index().record(rig.engine->index().find(f.id)).mark, 0u);
 }
@@ -195,15 +196,15 @@ TEST(Plain, ItIsNotToldOfZonesItsWireHasNot) {
     PlainRig rig;
     rig.finish_bulk();
     rig.flush();
-    rig.heard(0);
+    rig.sent_to(0);
     state::Flow zoned = flow(1), one_way = flow(2);
     zoned.key.zone = 5;
     one_way.extras.reply_zone = 5;
     for (const state::Flow& f : {zoned, one_way, flow(3)})
         rig.engine->on_created(f);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 3 4:4");
-    EXPECT_EQ(rig.engine->session(0).counters.zone_withheld, 2u);
+    EXPECT_EQ(rig.sent_to(0), "INS 3 4:4");
+    EXPECT_EQ(rig.engine->session(0).counters.zone_suppressed, 2u);
     EXPECT_EQ(rig.engine->live_for(0), 1u);
 }
 
@@ -215,10 +216,10 @@ TEST(Plain, LinkDownEndsItAllAtOnce) {
     EXPECT_FALSE(rig.engine->session(0).reachable());
     rig.engine->on_created(flow(1));
     rig.pass(1s);
-    EXPECT_EQ(rig.heard(0, true), "");
+    EXPECT_EQ(rig.sent_to(0, true), "");
     rig.engine->on_link_up(0);
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "UPD_REQ all");
+    EXPECT_EQ(rig.sent_to(0, true), "UPD_REQ all");
 }
 
 TEST(Plain, OneThatSaysHelloIsNoFreebsd) {
@@ -235,7 +236,7 @@ TEST(Plain, OneThatSaysHelloIsNoFreebsd) {
     EXPECT_EQ(rig.fault(pfsync::Fault::bad_version), 1u);
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.engine->session(0).dialect, pfsync::Dialect::openbsd);
-    // The other way round hello ends it.
+    // In the other order, HELLO ends it.
     Rig other;
     other.options.peers = {{"any", true, std::nullopt}};
     other.start();
@@ -247,7 +248,7 @@ TEST(Plain, OneThatSaysHelloIsNoFreebsd) {
     EXPECT_EQ(other.engine->session(0).dialect, pfsync::Dialect::openbsd);
     other.engine->on_created(flow(2));
     other.flush();
-    EXPECT_EQ(other.heard(0), "UPD_REQ all, INS 2 4:4 live 0");
+    EXPECT_EQ(other.sent_to(0), "UPD_REQ all, INS 2 4:4 live 0");
 }
 
 TEST(Plain, FreebsdHearsItsDialectAndNoHello) {
@@ -274,7 +275,7 @@ TEST(Plain, FreebsdHearsItsDialectAndNoHello) {
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);
     }
     EXPECT_NE(kinds.find("ins "), std::string::npos) << kinds;
-    // It is a pf peer in every respect: what is live here is announced in time.
+    // It is a pf peer in every respect: live flows are announced in time.
     rig.engine->on_updated(flow(2, 0, 4, 2));
     rig.pass(1s);
     rig.link.sent.clear();

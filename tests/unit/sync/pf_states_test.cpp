@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// What is kept of a pf firewall's states and said back: windows, which update is behind, and the
-// two states that pf has of a flow that it forwards.
+// What is kept of a pf firewall's states and sent back: windows, which update is stale, and the two
+// states that pf has for a forwarded flow.
 #include "pf_rig.hpp"
 
 #include <gtest/gtest.h>
@@ -18,23 +18,23 @@ namespace peer_block = pfsync::common::peer;
 TEST(Windows, ComeBackAsTheyWere) {
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
-        rig.say(0, Kind::insert, {flow(1, kPeer), window(1000), window(2000)});
-        rig.say_id(0, Kind::request, flow(1, kPeer).id);
+        rig.send(0, Kind::insert, {flow(1, kPeer), window(1000), window(2000)});
+        rig.send_id(0, Kind::request, flow(1, kPeer).id);
         rig.flush();
         const auto full = rig.messages(0, Kind::update);
         ASSERT_EQ(full.size(), 1u) << to_string(d);
-        EXPECT_EQ(rig.told(0), "upd 1 4:4 1000/2000");
+        EXPECT_EQ(rig.sent_to(0), "upd 1 4:4 1000/2000");
         pfsync::FullState back;
         ASSERT_EQ(pfsync::read(d, full[0], back), pfsync::Fault::none);
         Block src = window(1000), dst = window(2000);
         src[peer_block::state] = dst[peer_block::state] = 4;
         EXPECT_TRUE(std::equal(src.begin(), src.end(), back.src.bytes.begin())) << to_string(d);
         EXPECT_TRUE(std::equal(dst.begin(), dst.end(), back.dst.bytes.begin())) << to_string(d);
-        // Once traffic has passed here nobody knows them any more: as they were, and sloppy.
+        // After traffic here the windows are unknown: sent as they were, and sloppy.
         rig.engine->on_updated(flow(1, 0, 7, 4));
         rig.flush();
         const auto update = rig.messages(0, Kind::update);
-        EXPECT_EQ(rig.told(0), "upd 1 7:4 1000/2000 sloppy");
+        EXPECT_EQ(rig.sent_to(0), "upd 1 7:4 1000/2000 sloppy");
         ASSERT_EQ(update.size(), 1u);
         ASSERT_EQ(pfsync::read(d, update[0], back), pfsync::Fault::none);
         src[peer_block::state] = 7;
@@ -42,27 +42,27 @@ TEST(Windows, ComeBackAsTheyWere) {
         EXPECT_TRUE(std::equal(dst.begin(), dst.end(), back.dst.bytes.begin())) << to_string(d);
         rig.engine->on_updated(flow(1, 0, 9, 7));
         rig.flush();
-        EXPECT_EQ(rig.told(0), "upd_c 1 9:7 1000/2000");
+        EXPECT_EQ(rig.sent_to(0), "upd_c 1 9:7 1000/2000");
     }
 }
 
-TEST(Windows, WhoNeverHadThemIsSloppy) { // the twin
+TEST(Windows, WhoNeverHadThemIsSloppy) { // control
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
         rig.engine->on_created(flow(1));
         rig.flush();
-        EXPECT_EQ(rig.told(0), "ins 1 4:4 sloppy") << to_string(d);
-        // What pf makes of zeros is no window either.
+        EXPECT_EQ(rig.sent_to(0), "ins 1 4:4 sloppy") << to_string(d);
+        // The values that pf derives from zeros are no windows either.
         state::Flow f = flow(1, 0, 7, 4);
         f.id = rig.id(1);
-        rig.say(0, Kind::update_c, {f, window(5), window(6)});
-        rig.say_id(0, Kind::request, f.id);
+        rig.send(0, Kind::update_c, {f, window(5), window(6)});
+        rig.send_id(0, Kind::request, f.id);
         rig.flush();
-        EXPECT_EQ(rig.told(0), "upd 1 7:4 sloppy") << to_string(d);
-        rig.say(0, Kind::insert, {flow(2, kPeer)});
-        rig.say_id(0, Kind::request, flow(2, kPeer).id);
+        EXPECT_EQ(rig.sent_to(0), "upd 1 7:4 sloppy") << to_string(d);
+        rig.send(0, Kind::insert, {flow(2, kPeer)});
+        rig.send_id(0, Kind::request, flow(2, kPeer).id);
         rig.flush();
-        EXPECT_EQ(rig.told(0), "upd 2 4:4 sloppy") << to_string(d);
+        EXPECT_EQ(rig.sent_to(0), "upd 2 4:4 sloppy") << to_string(d);
     }
 }
 
@@ -70,24 +70,24 @@ TEST(Windows, ALateUpdateNeverRollsThemBack) {
     for (const Dialect d : kAllDialects)
         for (const std::uint32_t base : {1000u, 0xffffff00u}) { // and across 2^32
             PfRig rig({d});
-            rig.say(0, Kind::insert, {flow(1, kPeer), window(base), window(base)});
-            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 500), window(base + 600)});
+            rig.send(0, Kind::insert, {flow(1, kPeer), window(base), window(base)});
+            rig.send(0, Kind::update_c, {flow(1, kPeer), window(base + 500), window(base + 600)});
             rig.flush();
-            EXPECT_EQ(rig.told(0), "") << to_string(d);
+            EXPECT_EQ(rig.sent_to(0), "") << to_string(d);
             const std::string ours =
                 "upd_c 1 4:4 " + std::to_string(base + 500) + "/" + std::to_string(base + 600);
-            // Both sides behind; one side behind, and the other is taken.
-            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 100), window(base + 100)});
+            // Both sides stale; one side stale, and the other is accepted.
+            rig.send(0, Kind::update_c, {flow(1, kPeer), window(base + 100), window(base + 100)});
             rig.flush();
-            EXPECT_EQ(rig.told(0), ours) << to_string(d);
-            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 499), window(base + 700)});
+            EXPECT_EQ(rig.sent_to(0), ours) << to_string(d);
+            rig.send(0, Kind::update_c, {flow(1, kPeer), window(base + 499), window(base + 700)});
             rig.flush();
-            EXPECT_EQ(rig.told(0), "upd_c 1 4:4 " + std::to_string(base + 500) + "/" +
-                                       std::to_string(base + 700));
-            rig.say(0, Kind::update_c, {flow(1, kPeer), window(base + 800), window(base + 699)});
+            EXPECT_EQ(rig.sent_to(0), "upd_c 1 4:4 " + std::to_string(base + 500) + "/" +
+                                          std::to_string(base + 700));
+            rig.send(0, Kind::update_c, {flow(1, kPeer), window(base + 800), window(base + 699)});
             rig.flush();
-            EXPECT_EQ(rig.told(0), "upd_c 1 4:4 " + std::to_string(base + 800) + "/" +
-                                       std::to_string(base + 700));
+            EXPECT_EQ(rig.sent_to(0), "upd_c 1 4:4 " + std::to_string(base + 800) + "/" +
+                                          std::to_string(base + 700));
             EXPECT_EQ(rig.engine->session(0).counters.stale, 3u);
         }
 }
@@ -95,13 +95,13 @@ TEST(Windows, ALateUpdateNeverRollsThemBack) {
 TEST(Windows, WhoCopiesAStaleDstIsNeverToldAnOlderOne) {
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
-        rig.say(0, Kind::insert, {flow(1, kPeer, 4, 4), window(100), window(100)});
-        rig.engine->on_updated(flow(1, 0, 7, 7)); // conntrack has seen more
+        rig.send(0, Kind::insert, {flow(1, kPeer, 4, 4), window(100), window(100)});
+        rig.engine->on_updated(flow(1, 0, 7, 7)); // conntrack has a later state
         rig.flush();
-        rig.told(0);
-        rig.say(0, Kind::update_c, {flow(1, kPeer, 4, 4), window(200), window(300)});
+        rig.sent_to(0);
+        rig.send(0, Kind::update_c, {flow(1, kPeer, 4, 4), window(200), window(300)});
         rig.flush();
-        EXPECT_EQ(rig.told(0),
+        EXPECT_EQ(rig.sent_to(0),
                   traits(d).copies_stale_dst ? "upd_c 1 7:7 100/300" : "upd_c 1 7:7 100/100")
             << to_string(d);
     }
@@ -109,27 +109,27 @@ TEST(Windows, WhoCopiesAStaleDstIsNeverToldAnOlderOne) {
 
 TEST(Windows, OfAnotherLifeOfTheFlowAreOthers) {
     PfRig rig({Dialect::openbsd});
-    rig.say(0, Kind::insert, {flow(1, kPeer, 9, 9), window(90'000), window(90'000)});
+    rig.send(0, Kind::insert, {flow(1, kPeer, 9, 9), window(90'000), window(90'000)});
     state::Flow again = flow(1, kPeer, 2, 0);
     again.id.id++;
-    rig.say(0, Kind::insert, {again, window(500), window(0)});
+    rig.send(0, Kind::insert, {again, window(500), window(0)});
     EXPECT_EQ(rig.id(1), again.id);
-    rig.say_id(0, Kind::request, again.id);
+    rig.send_id(0, Kind::request, again.id);
     rig.flush();
-    EXPECT_EQ(rig.told(0), "upd 1 2:0 500/0");
+    EXPECT_EQ(rig.sent_to(0), "upd 1 2:0 500/0");
 }
 
 TEST(Stale, NonTcpGoesByState) {
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
-        rig.say(0, Kind::insert, {udp(1, kPeer, 2, 1)});
-        rig.say(0, Kind::update_c, {udp(1, kPeer, 1, 2)});
+        rig.send(0, Kind::insert, {udp(1, kPeer, 2, 1)});
+        rig.send(0, Kind::update_c, {udp(1, kPeer, 1, 2)});
         rig.flush();
-        EXPECT_EQ(rig.told(0), "upd_c 1 2:2") << to_string(d);
+        EXPECT_EQ(rig.sent_to(0), "upd_c 1 2:2") << to_string(d);
         EXPECT_EQ(rig.engine->session(0).counters.stale, 1u);
-        rig.say(0, Kind::update_c, {udp(1, kPeer, 2, 2)});
+        rig.send(0, Kind::update_c, {udp(1, kPeer, 2, 2)});
         rig.flush();
-        EXPECT_EQ(rig.told(0), "");
+        EXPECT_EQ(rig.sent_to(0), "");
     }
 }
 
@@ -139,16 +139,16 @@ TEST(Stale, WhatADialectCannotSayIsNoNews) {
         state::Flow dccp = flow(1, kPeer, 4, 4);
         dccp.key.proto = IPPROTO_DCCP;
         dccp.reply = inverse(dccp.key);
-        rig.say(0, Kind::insert, {dccp});
+        rig.send(0, Kind::insert, {dccp});
         state::Flow closing = dccp;
         closing.id = {};
         closing.src_state = 7;
         rig.engine->on_updated(closing);
         rig.flush();
-        rig.told(0);
-        rig.say(0, Kind::update_c, {dccp}); // still "answered", as closing is
+        rig.sent_to(0);
+        rig.send(0, Kind::update_c, {dccp}); // still "answered", although closing
         rig.flush();
-        EXPECT_EQ(rig.told(0), "") << to_string(d);
+        EXPECT_EQ(rig.sent_to(0), "") << to_string(d);
         EXPECT_EQ(rig.engine->session(0).counters.stale, 0u);
     }
 }
@@ -162,26 +162,27 @@ TEST(PfNames, AFlowThatPfForwardsHasTwo) {
     out.id.id++;
     out.reply.dst.bytes = {203, 0, 113, 1}; // nat-to on the way out
     out.reply.dport = 50'000;
-    rig.say(0, Kind::insert, {in, window(10), window(20)});
-    rig.say(0, Kind::insert, {.flow = out, .src = window(10), .dst = window(20), .outgoing = true});
+    rig.send(0, Kind::insert, {in, window(10), window(20)});
+    rig.send(0, Kind::insert,
+             {.flow = out, .src = window(10), .dst = window(20), .outgoing = true});
     EXPECT_EQ(rig.engine->index().size(), 1u);
     EXPECT_EQ(rig.id(1), in.id);
     const auto reply = [&] { return rig.engine->index().reply(rig.engine->index().find(in.key)); };
-    EXPECT_EQ(reply(), out.reply); // the one that knows of the NAT
-    for (int n = 0; n < 3; n++) {  // neither is asked for, and neither displaces the other
-        rig.say(0, Kind::update_c, {in, window(10), window(20)});
-        rig.say(0, Kind::update_c, {out, window(10), window(20)});
-        rig.say(0, Kind::update, {in, window(10), window(20)});
+    EXPECT_EQ(reply(), out.reply); // that of the state with NAT
+    for (int n = 0; n < 3; n++) {  // none is requested, and neither replaces the other
+        rig.send(0, Kind::update_c, {in, window(10), window(20)});
+        rig.send(0, Kind::update_c, {out, window(10), window(20)});
+        rig.send(0, Kind::update, {in, window(10), window(20)});
     }
     rig.flush();
-    EXPECT_EQ(rig.told(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(reply(), out.reply);
     // It ends with the second of them.
-    rig.say_id(0, Kind::remove_c, in.id);
+    rig.send_id(0, Kind::remove_c, in.id);
     EXPECT_EQ(rig.id(1), out.id);
-    rig.say_id(0, Kind::remove_c, in.id);
+    rig.send_id(0, Kind::remove_c, in.id);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
-    rig.say_id(0, Kind::remove_c, out.id);
+    rig.send_id(0, Kind::remove_c, out.id);
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
@@ -190,25 +191,25 @@ TEST(PfNames, TheSecondOneEndsAlone) {
     const state::Flow in = flow(1, kPeer);
     state::Flow out = in;
     out.id.id++;
-    rig.say(0, Kind::insert, {in});
-    rig.say(0, Kind::insert, {.flow = out, .outgoing = true});
-    rig.say_id(0, Kind::remove_c, out.id);
+    rig.send(0, Kind::insert, {in});
+    rig.send(0, Kind::insert, {.flow = out, .outgoing = true});
+    rig.send_id(0, Kind::remove_c, out.id);
     EXPECT_EQ(rig.id(1), in.id);
-    rig.say(0, Kind::update_c, {out}); // and is unknown then
+    rig.send(0, Kind::update_c, {out}); // and is unknown then
     rig.flush();
     EXPECT_EQ(rig.messages(0, Kind::request).size(), 1u);
-    rig.say_id(0, Kind::remove_c, in.id);
+    rig.send_id(0, Kind::remove_c, in.id);
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
-TEST(PfNames, InTheSameDirectionItIsAnotherLife) { // the twin
+TEST(PfNames, InTheSameDirectionItIsAnotherLife) { // control
     PfRig rig({Dialect::openbsd});
     state::Flow again = flow(1, kPeer);
     again.id.id++;
-    rig.say(0, Kind::insert, {flow(1, kPeer)});
-    rig.say(0, Kind::insert, {again});
+    rig.send(0, Kind::insert, {flow(1, kPeer)});
+    rig.send(0, Kind::insert, {again});
     EXPECT_EQ(rig.id(1), again.id);
-    rig.say_id(0, Kind::remove_c, flow(1, kPeer).id);
+    rig.send_id(0, Kind::remove_c, flow(1, kPeer).id);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 

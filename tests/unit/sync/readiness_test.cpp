@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Whom peers hear: what a hello says of it, and what follows from a node that this one does not
-// hear.
+// Which nodes the peers hear: the contents of HELLO, and the consequences of a node that this one
+// does not hear.
 #include "rig.hpp"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ std::vector<std::uint8_t> bytes_of(const HelloTail& tail) {
     return m;
 }
 
-// Both peers are in step; minnie (0) says whom she hears.
+// Both peers are in step; minnie (0) sends whom it hears.
 struct Meeting : Rig {
     explicit Meeting(Role role = Role::automatic) {
         options.role = role;
@@ -32,10 +32,10 @@ struct Meeting : Rig {
     void hello_of(const HelloTail& tail, PeerId peer = 0) {
         std::vector<std::uint8_t> m = bytes_of(tail);
         store_be(&m[ext::hello::session], std::uint64_t{77} + peer);
-        store_be(&m[ext::hello::heard], engine->session(peer).local);
+        store_be(&m[ext::hello::peer_session], engine->session(peer).local);
         store_be(&m[ext::hello::creatorid], kPeer + peer);
         store_be(&m[ext::hello::version], ext::hello::kVersion);
-        say_plain(peer, [&](Packet& p) { p.raw(ext::kHello, m); });
+        send_plain(peer, [&](Packet& p) { p.raw(ext::kHello, m); });
     }
     std::string why() const {
         std::string out;
@@ -49,7 +49,7 @@ TEST(Neighbours, ANodeWithFlowsThatIsNotHeardIsMissed) {
         rig.hello_with({{kStranger, role, role == Role::automatic, "donald"}});
         ASSERT_EQ(rig.engine->missing_edges().size(), 1u);
         EXPECT_EQ(rig.why().find("minnie hears donald, which "), 0u) << rig.why();
-        // It is gone for good: so is what was missed.
+        // It is removed for good, and no longer reported as missing.
         rig.hello_with({});
         EXPECT_EQ(rig.why(), "");
     }
@@ -60,7 +60,7 @@ TEST(Neighbours, OneWithoutFlowsIsNot) {
     rig.hello_with({{kStranger, Role::standby, false, "donald"},
                     {kStranger + 1, Role::automatic, false, "daisy"}});
     EXPECT_EQ(rig.why(), "");
-    EXPECT_EQ(rig.engine->session(0).told.neighbours.size(), 2u);
+    EXPECT_EQ(rig.engine->session(0).hello_tail.neighbours.size(), 2u);
 }
 
 TEST(Neighbours, NorOneThatIsHeardNorThisNodeItself) {
@@ -80,7 +80,7 @@ TEST(Neighbours, OneThatWasHeardAMomentAgoIsMissedLater) {
         hears_goofy();
     }
     EXPECT_NE(rig.why(), "");
-    // Who told of it is gone: nobody knows any better than this node.
+    // The peer that reported it is gone: this node knows as much as any other.
     rig.engine->on_link_down(0);
     EXPECT_EQ(rig.why(), "");
 }
@@ -94,7 +94,7 @@ TEST(Neighbours, WhoServesGoesOn) {
 
 TEST(Neighbours, AreToldToEachPeerWithoutItself) {
     Meeting rig;
-    rig.say(1, [&](Packet& p) { p.full(flow(1, kPeer + 1), {}, false); });
+    rig.send(1, [&](Packet& p) { p.full(flow(1, kPeer + 1), {}, false); });
     rig.link.sent.clear();
     rig.pass(1500ms);
     std::map<PeerId, std::vector<Neighbour>> told;
@@ -142,10 +142,10 @@ TEST(Neighbours, APeerIsToldWhichOfItsKeysAreTrusted) {
     EXPECT_EQ(told(0), std::vector<KeyPrint>{});
 
     rig.hello_of({{}, {99}});
-    EXPECT_EQ(rig.engine->session(0).told.trusted, std::vector<KeyPrint>{99});
-    // What was trusted once is not trusted for ever.
+    EXPECT_EQ(rig.engine->session(0).hello_tail.trusted, std::vector<KeyPrint>{99});
+    // A key trusted earlier may no longer be.
     rig.hello_of({});
-    EXPECT_TRUE(rig.engine->session(0).told.trusted.empty());
+    EXPECT_TRUE(rig.engine->session(0).hello_tail.trusted.empty());
 }
 
 TEST(Neighbours, MalformedOnesAreRefused) {
@@ -159,13 +159,13 @@ TEST(Neighbours, MalformedOnesAreRefused) {
         return m;
     };
     using namespace ext::hello;
-    EXPECT_TRUE(refused(with(count, 2)));   // more than there are
-    EXPECT_TRUE(refused(with(count, 255))); // more than there may be
+    EXPECT_TRUE(refused(with(count, 2)));   // more than the message has
+    EXPECT_TRUE(refused(with(count, 255))); // more than allowed
     EXPECT_TRUE(refused(with(keys, 2)));
     EXPECT_TRUE(refused(with(keys, 255)));
     EXPECT_TRUE(refused(with(nodes + node::role, 3)));
     EXPECT_TRUE(refused(with(nodes + node::name, '\n')));
-    EXPECT_TRUE(refused(with(nodes + node::size - 1, 'x'))); // no end
+    EXPECT_TRUE(refused(with(nodes + node::size - 1, 'x'))); // no NUL
     auto nobody = good;
     std::fill_n(nobody.begin() + nodes, 4, std::uint8_t{0});
     EXPECT_TRUE(refused(nobody));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Everything that a peer may say and is not taken, each by its name, and its twin that is.
+// All messages that are refused, each with its reason, and a control that is accepted.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ TEST(Refusal, EveryReasonHasANameOfItsOwn) {
 
 TEST(Refusal, UnknownActionsAreSkippedByTheirLength) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.raw(99, std::vector<std::uint8_t>(8)).full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.raw(99, std::vector<std::uint8_t>(8)).full(flow(1, kPeer)); });
     EXPECT_EQ(rig.refused(Refused::unknown_action), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
@@ -35,7 +35,7 @@ TEST(Refusal, UnknownActionsAreSkippedByTheirLength) {
 TEST(Refusal, ShortMessagesToo) {
     Met rig;
     for (const std::uint8_t action : {1, 2, 3, 4, 5, 7, 10, 13, 14, 0xe0, 0xe2})
-        rig.say(0, [&](Packet& p) { p.raw(action, std::vector<std::uint8_t>(4)); });
+        rig.send(0, [&](Packet& p) { p.raw(action, std::vector<std::uint8_t>(4)); });
     EXPECT_EQ(rig.refused(Refused::short_message) + rig.refused(Refused::unknown_action), 11u);
     EXPECT_GE(rig.refused(Refused::short_message), 8u);
     EXPECT_EQ(rig.engine->index().size(), 0u);
@@ -43,15 +43,15 @@ TEST(Refusal, ShortMessagesToo) {
 
 TEST(Refusal, FaultyStates) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 13, 0)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 13, 0)); });
     EXPECT_EQ(rig.fault(Fault::bad_peer_state), 1u);
     state::Flow nameless = flow(1);
     nameless.id = {7, 0};
-    rig.say(0, [&](Packet& p) { p.full(nameless); });
+    rig.send(0, [&](Packet& p) { p.full(nameless); });
     EXPECT_EQ(rig.fault(Fault::bad_creatorid), 1u);
-    rig.say(0, [](Packet& p) { p.update(flow(1, kPeer, 0, 200)); });
+    rig.send(0, [](Packet& p) { p.update(flow(1, kPeer, 0, 200)); });
     EXPECT_EQ(rig.fault(Fault::bad_peer_state), 2u);
-    rig.say(0, [](Packet& p) { p.raw(10, std::vector<std::uint8_t>(12)); });
+    rig.send(0, [](Packet& p) { p.raw(10, std::vector<std::uint8_t>(12)); });
     EXPECT_EQ(rig.fault(Fault::bad_bus_status), 1u);
     rig.engine->on_packet(0, {});
     EXPECT_EQ(rig.fault(Fault::short_header), 1u);
@@ -61,7 +61,7 @@ TEST(Refusal, FaultyStates) {
 
 TEST(Refusal, WhatCameBeforeAFaultCounts) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer, 13, 13)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, kPeer, 13, 13)); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     EXPECT_EQ(rig.owner(2), "unknown");
 }
@@ -73,7 +73,7 @@ TEST(Refusal, PacketsCutAnywhere) {
         Met rig;
         const std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
         rig.engine->on_packet(0, cut);
-        EXPECT_EQ(rig.refused(Refused::fault), 1u) << size; // the length field says more
+        EXPECT_EQ(rig.refused(Refused::fault), 1u) << size; // the length field is larger
         EXPECT_EQ(rig.engine->index().size(), 0u) << size;
     }
     Met rig;
@@ -83,10 +83,10 @@ TEST(Refusal, PacketsCutAnywhere) {
 
 TEST(Refusal, AnIdThatNamesAnotherFlow) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     state::Flow other = flow(2, kPeer);
     other.id = flow(1, kPeer).id;
-    rig.say(0, [&](Packet& p) { p.full(other); });
+    rig.send(0, [&](Packet& p) { p.full(other); });
     EXPECT_EQ(rig.refused(Refused::id_clash), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     EXPECT_EQ(rig.owner(2), "unknown");
@@ -98,22 +98,22 @@ TEST(Refusal, MoreThanWeMayHold) {
     rig.start();
     rig.greet(0);
     for (std::uint16_t n = 1; n <= 5; n++)
-        rig.say(0, [&](Packet& p) { p.full(flow(n, kPeer)); });
+        rig.send(0, [&](Packet& p) { p.full(flow(n, kPeer)); });
     EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
     EXPECT_EQ(rig.engine->index().size(), 3u);
-    // Our own flows are never refused, nor news about those we have.
+    // Our own flows are never refused, nor updates of known ones.
     rig.engine->on_created(flow(9));
     EXPECT_EQ(rig.owner(9), "here term 0");
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer, 9, 9), {}, false); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 9, 9), {}, false); });
     EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
-    // And that less is here than the peer has is no reason to search for it.
+    // Fewer states here than at the peer do not start a search.
     rig.acknowledge(0);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(5s);
     for (int n = 0; n < 3; n++)
-        rig.say(0, [](Packet& p) { p.root(1, 4711, 5); });
+        rig.send(0, [](Packet& p) { p.root(1, 4711, 5); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.engine->session(0).counters.repairs, 0u);
 }
 
@@ -121,22 +121,22 @@ TEST(Refusal, RemovalOfWhatIsLiveHere) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.heard(0);
-    rig.say(0, [&](Packet& p) { p.removal(rig.id(1)); });
+    rig.sent_to(0);
+    rig.send(0, [&](Packet& p) { p.removal(rig.id(1)); });
     EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0"); // it is told again
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0"); // it is sent again
 }
 
 TEST(Refusal, RemovalOfAThirdNodesFlow) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.table.take();
-    rig.say(1, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    rig.send(1, [](Packet& p) { p.removal(flow(1, kPeer).id); });
     EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
-    rig.say(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
+    rig.send(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.table.take(), "remove 1");
     EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
@@ -146,7 +146,7 @@ TEST(Refusal, RemovalByALaterOwnerHolds) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
-    rig.say(0, [&](Packet& p) { p.removal(rig.id(1), 1); });
+    rig.send(0, [&](Packet& p) { p.removal(rig.id(1), 1); });
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.refused(Refused::not_owner), 0u);
 }
@@ -157,35 +157,35 @@ TEST(Refusal, RemovalAtAStandbyHolds) {
     rig.engine->on_created(flow(1));
     rig.acknowledge(0);
     rig.acknowledge(1);
-    rig.heard(1);
-    rig.say(0, [&](Packet& p) { p.removal(rig.id(1)); });
+    rig.sent_to(1);
+    rig.send(0, [&](Packet& p) { p.removal(rig.id(1)); });
     EXPECT_EQ(rig.owner(1), "unknown");
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "DEL_C 1"); // the third node had it from us
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1"); // we had announced it to the third node
 }
 
 TEST(Refusal, RemovalOfTheUnknownIsNothing) {
     Met rig;
     const auto before = rig.engine->counters().refused;
-    rig.say(0, [](Packet& p) { p.removal({1234, kPeer}); });
+    rig.send(0, [](Packet& p) { p.removal({1234, kPeer}); });
     EXPECT_EQ(rig.engine->counters().refused, before);
 }
 
 TEST(Refusal, RequestsForTheUnknownAndTheSecret) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
+    rig.send(0, [](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
     EXPECT_EQ(rig.refused(Refused::unknown_state), 1u);
     state::Flow secret = flow(1);
     secret.flags |= state::kNoSync;
     rig.engine->on_created(secret);
     rig.engine->on_created(flow(2));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 2 4:4 live 0, ABSENT ?");
-    rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
+    EXPECT_EQ(rig.sent_to(0), "INS 2 4:4 live 0, ABSENT ?");
+    rig.send(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
-    rig.say(0, [&](Packet& p) { p.id(Kind::request, rig.id(2)); });
+    rig.send(0, [&](Packet& p) { p.id(Kind::request, rig.id(2)); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 2 4:4 live 0, ABSENT 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 2 4:4 live 0, ABSENT 1");
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
 }
 
@@ -193,7 +193,7 @@ TEST(Refusal, AStateThatIsNotToBeSent) {
     Met rig;
     state::Flow secret = flow(1, kPeer);
     secret.flags |= state::kNoSync;
-    rig.say(0, [&](Packet& p) { p.full(secret); });
+    rig.send(0, [&](Packet& p) { p.full(secret); });
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
     EXPECT_EQ(rig.owner(1), "unknown");
 }
@@ -202,34 +202,34 @@ TEST(Refusal, UnknownUpdatesAreAskedAboutOnce) {
     Met rig;
     rig.link.writable = false;
     for (int n = 0; n < 3; n++)
-        rig.say(0, [](Packet& p) { p.update(flow(1, kPeer)); });
+        rig.send(0, [](Packet& p) { p.update(flow(1, kPeer)); });
     rig.link.writable = true;
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_REQ ?");
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ ?");
     EXPECT_EQ(rig.engine->session(0).counters.requests, 3u);
 }
 
 TEST(Clear, OurOwnIsRefused) {
     Met rig;
     rig.engine->on_created(flow(1));
-    rig.say(0, [](Packet& p) { p.clear(kOurs); });
+    rig.send(0, [](Packet& p) { p.clear(kOurs); });
     EXPECT_EQ(rig.refused(Refused::own_creatorid), 1u);
     EXPECT_EQ(rig.owner(1), "here term 0");
 }
 
 TEST(Clear, RemovesTheSpeakersOwnAndNothingElse) {
     Met rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, 0x7777)); });
-    rig.say(1, [](Packet& p) { p.full(flow(3, kPeer)); }); // a third node's, of that name
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, 0x7777)); });
+    rig.send(1, [](Packet& p) { p.full(flow(3, kPeer)); }); // a third node's, under that id
     rig.engine->on_created(flow(4));
-    rig.say(0, [](Packet& p) { p.clear(kPeer, "em0"); }); // no state is bound to one interface
+    rig.send(0, [](Packet& p) { p.clear(kPeer, "em0"); }); // no state is bound to an interface
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
-    rig.say(0, [](Packet& p) { p.clear(kPeer); });
+    rig.send(0, [](Packet& p) { p.clear(kPeer); });
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
     EXPECT_EQ(rig.owner(3), "peer 1 term 0");
     EXPECT_EQ(rig.owner(4), "here term 0");
-    rig.say(0, [](Packet& p) { p.clear(0x7777, "all"); });
+    rig.send(0, [](Packet& p) { p.clear(0x7777, "all"); });
     EXPECT_EQ(rig.owner(2), "unknown");
 }
 

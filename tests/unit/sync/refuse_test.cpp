@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Flows that are not taken from a peer: of this machine itself, or by a rule of its conn.
+// Flows that are not accepted from a peer: of this machine itself, or by a rule of its conn.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ state::Flow peers(PeerId peer, std::uint16_t port, std::uint32_t mark = 0) {
     return f;
 }
 
-// Port 22 is this machine's own; what minnie (0) says of the mark 0x10 is not taken.
+// Port 22 is this machine's own; flows of minnie (0) with mark 0x10 are not accepted.
 struct WithRule : Rig {
     explicit WithRule(Role role = Role::automatic) {
         table.local = {22};
@@ -25,26 +25,26 @@ struct WithRule : Rig {
         start();
         greet(0), greet(1);
         flush();
-        heard(0), heard(1);
+        sent_to(0), sent_to(1);
     }
     void tell(PeerId peer, const state::Flow& f, Tail tail = {}) {
-        say(peer, [&](Packet& p) { p.full(f, tail, false); });
+        send(peer, [&](Packet& p) { p.full(f, tail, false); });
     }
     std::uint64_t count(Ignored why, PeerId peer = 0) const {
         return engine->session(peer).counters.refused_states[static_cast<std::size_t>(why)];
     }
-    // The peer sums up these flows of its own twice, and we find our copies to be the same.
+    // The peer sends the digest of these flows twice, and our copies are the same.
     bool in_agreement(PeerId peer, const std::vector<state::Flow>& flows) {
         state::Index theirs{state::Seed{}};
         const ExpectationBook none;
         Digest digest;
         for (const state::Flow& f : flows)
             digest.add(leaf_of(f.id), check_of(theirs, none, theirs.insert(f, 0, 0).first));
-        pass(3500ms); // since anybody's role changed
+        pass(3500ms); // after the last change of a role
         const auto before = engine->session(peer).counters.checks;
         for (int n = 0; n < 2; n++)
-            say(peer,
-                [&](Packet& p) { p.root(UINT64_MAX, digest.sum(Digest::kRoot), digest.count()); });
+            send(peer,
+                 [&](Packet& p) { p.root(UINT64_MAX, digest.sum(Digest::kRoot), digest.count()); });
         return engine->session(peer).counters.checks == before + 2 &&
                engine->session(peer).checks.differing == 0;
     }
@@ -54,17 +54,17 @@ TEST(Refused, WhatIsThisMachinesOwnIsNotPutIntoTheTable) {
     WithRule rig;
     rig.tell(0, peers(0, 22));
     rig.tell(0, peers(0, 80));
-    EXPECT_EQ(rig.table.take(), "put 80 copy 4:4"); // the twin
+    EXPECT_EQ(rig.table.take(), "put 80 copy 4:4"); // control
     EXPECT_EQ(rig.count(Ignored::local), 1u);
     EXPECT_EQ(rig.engine->refused_of(0), 1u);
     EXPECT_EQ(rig.engine->copies_of(0), 2u);
-    // Nothing that follows puts it there, and it takes nothing with it when it goes.
-    rig.say(0, [&](Packet& p) { p.update(peers(0, 22)); });
-    rig.say(0, [&](Packet& p) { p.full(peers(0, 22), {.expectations = 1}, false); });
-    rig.say(0, [&](Packet& p) { p.expect(peers(0, 22).id, 0, 1, expectation(22, 2222)); });
+    // No later message puts it there, and its end removes nothing.
+    rig.send(0, [&](Packet& p) { p.update(peers(0, 22)); });
+    rig.send(0, [&](Packet& p) { p.full(peers(0, 22), {.expectations = 1}, false); });
+    rig.send(0, [&](Packet& p) { p.expect(peers(0, 22).id, 0, 1, expectation(22, 2222)); });
     rig.pass(700s);
     EXPECT_EQ(rig.table.take().find("22"), std::string::npos);
-    rig.say(0, [&](Packet& p) { p.removal(peers(0, 22).id); });
+    rig.send(0, [&](Packet& p) { p.removal(peers(0, 22).id); });
     EXPECT_EQ(rig.owner(22), "unknown");
     EXPECT_EQ(rig.table.take(), "");
     EXPECT_EQ(rig.engine->refused_of(0), 0u);
@@ -85,10 +85,10 @@ TEST(Refused, BothSidesAgreeAllTheSame) {
 TEST(Refused, NobodyIsToldOfIt) {
     WithRule rig;
     rig.tell(0, peers(0, 22));
-    rig.say(1, [&](Packet& p) { p.id(Kind::request, peers(0, 22).id); });
-    rig.say(1, [&](Packet& p) { p.id(Kind::request, {}); });
+    rig.send(1, [&](Packet& p) { p.id(Kind::request, peers(0, 22).id); });
+    rig.send(1, [&](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "BUS start, ABSENT 22");
+    EXPECT_EQ(rig.sent_to(1), "BUS start, ABSENT 22");
 }
 
 TEST(Refused, ARuleIsOnePeersAndFollowsTheMark) {
@@ -103,7 +103,7 @@ TEST(Refused, ARuleIsOnePeersAndFollowsTheMark) {
     rig.tell(0, peers(0, 80, 0x10));
     EXPECT_EQ(rig.table.take(), "remove 80");
     EXPECT_EQ(rig.count(Ignored::refuse), 2u);
-    // The other peer takes it over, and may tell of it.
+    // The other peer becomes its owner, and may send it.
     rig.tell(1, peers(0, 80, 0x10), {.term = 1});
     EXPECT_EQ(rig.owner(80), "peer 1 term 1");
     EXPECT_NE(rig.table.take().find("put 80 copy 4:4"), std::string::npos);
@@ -121,7 +121,7 @@ TEST(Refused, ATakeoverDoesNotTakeIt) {
     EXPECT_EQ(rig.owner(80), "here term 1");
     EXPECT_EQ(rig.owner(22), "peer 0 term 0");
     rig.pass(1000s);
-    EXPECT_EQ(rig.owner(22), "unknown"); // its time is over
+    EXPECT_EQ(rig.owner(22), "unknown"); // it has timed out
     EXPECT_EQ(rig.table.take().find("22"), std::string::npos);
 }
 
@@ -132,7 +132,7 @@ TEST(Refused, AStandbysWordIsNotClaimedByTheActiveNode) {
     rig.tell(0, peers(0, 80));
     EXPECT_EQ(rig.owner(80), "here term 1");
     EXPECT_EQ(rig.owner(22), "peer 0 term 0");
-    rig.tell(0, peers(0, 22), {.live = false}); // it has given it to us: not ours
+    rig.tell(0, peers(0, 22), {.live = false}); // the peer gives it to us, but we do not own it
     EXPECT_EQ(rig.owner(22), "unknown");
 }
 
@@ -147,15 +147,15 @@ TEST(Refused, AnEntryOfOurOwnTrafficStays) {
     rig.table.take();
     rig.tell(0, claimed, {.term = 3});
     EXPECT_EQ(rig.owner(80), "peer 0 term 3");
-    rig.say(0, [&](Packet& p) { p.removal(claimed.id, 3); });
+    rig.send(0, [&](Packet& p) { p.removal(claimed.id, 3); });
     EXPECT_EQ(rig.table.take(), "");
-    // The twin: without the mark it is the peer's, and goes with it.
+    // Control: without the mark it becomes the peer's, and ends with it.
     ours = flow(81);
     rig.engine->on_created(ours);
     claimed = ours;
     claimed.id = rig.id(81);
     rig.tell(0, claimed, {.term = 3});
-    rig.say(0, [&](Packet& p) { p.removal(claimed.id, 3); });
+    rig.send(0, [&](Packet& p) { p.removal(claimed.id, 3); });
     EXPECT_EQ(rig.table.take(), "put 81 copy 4:4, remove 81");
 }
 
@@ -188,7 +188,7 @@ TEST(Refused, ARemovedPeerTakesItWithIt) {
     rig.engine->remove_peer(0);
     EXPECT_EQ(rig.owner(22), "unknown");
     EXPECT_EQ(rig.owner(80), "gone");
-    // A rule that comes with a reload: what the peer names then and fits goes from the table.
+    // A rule added by a reload: matching flows are removed from the table when the peer names them.
     rig.table.take();
     PeerOptions options = rig.options.peers[0];
     options.refuse = state::NoSync({{.ports = net::PortRange{443, 443}}});
@@ -205,8 +205,8 @@ TEST(Refused, OfAPfPeerLikewise) {
     rig.options.peers = {{"pf", false, pfsync::Dialect::openbsd}};
     rig.start();
     rig.engine->on_link_up(0);
-    rig.say_plain(0, [&](Packet& p) { p.full(peers(0, 22), {.tail = false}); });
-    rig.say_plain(0, [&](Packet& p) { p.full(peers(0, 80), {.tail = false}); });
+    rig.send_plain(0, [&](Packet& p) { p.full(peers(0, 22), {.tail = false}); });
+    rig.send_plain(0, [&](Packet& p) { p.full(peers(0, 80), {.tail = false}); });
     EXPECT_EQ(rig.table.take(), "put 80 copy 4:4");
     EXPECT_EQ(rig.engine->refused_of(0), 1u);
     rig.engine->set_role(Role::active);

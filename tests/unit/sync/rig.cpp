@@ -2,7 +2,7 @@
 #include "rig.hpp"
 
 #include "pfsync/expectation.hpp"
-#include "sync/owner.hpp"
+#include "sync/record.hpp"
 #include "tests/unit/pfsync/write_clr.hpp"
 
 #include <cstring>
@@ -50,7 +50,7 @@ state::Expectation expectation(std::uint16_t master, std::uint16_t port) {
 Packet& Packet::hello(const Greeting& g) {
     std::uint8_t* m = builder_.add(ext::kHello, ext::hello::size);
     store_be(m + ext::hello::session, g.session);
-    store_be(m + ext::hello::heard, g.heard);
+    store_be(m + ext::hello::peer_session, g.peer_session);
     store_be(m + ext::hello::creatorid, g.creatorid);
     store_be(m + ext::hello::version, g.version);
     m[ext::hello::role] = g.role;
@@ -88,7 +88,7 @@ Packet& Packet::full(const state::Flow& flow, Tail tail, bool insert) {
                          .more = more,
                          .expectations = tail.expectations,
                          .wants_ack = tail.wants_ack});
-    if ((flow.flags & state::kNoSync) != 0) // which write_state() masks
+    if ((flow.flags & state::kNoSync) != 0) // write_state() masks it
         m[pfsync::openbsd::full::state_flags + 1] |= pfsync::common::kFlagNoSync;
     return *this;
 }
@@ -217,7 +217,7 @@ void Rig::start(bool dump) {
     }
 }
 
-void Rig::pass(Instant span) {
+void Rig::pass(Duration span) {
     const Instant end = now + span;
     while (now < end) {
         now = std::min(end, std::max(now + 1ms, engine->deadline()));
@@ -228,7 +228,7 @@ void Rig::pass(Instant span) {
 
 void Rig::hello(PeerId peer, Greeting g) {
     g.session = g.session == 77 ? 77 + peer : g.session;
-    g.heard = engine->session(peer).local;
+    g.peer_session = engine->session(peer).local;
     g.creatorid = kPeer + peer;
     Packet p;
     engine->on_packet(peer, p.hello(g).bytes());
@@ -238,24 +238,24 @@ void Rig::greet(PeerId peer, const Greeting& extra, const std::vector<state::Flo
     engine->on_link_up(peer);
     numbers_[peer] = 0;
     hello(peer, extra);
-    say(peer, [&](Packet& p) { p.bulk(false); });
+    send(peer, [&](Packet& p) { p.bulk(false); });
     for (const state::Flow& f : owns)
-        say(peer, [&](Packet& p) { p.full(f, {}, false); });
-    say(peer, [&](Packet& p) { p.bulk(true); });
+        send(peer, [&](Packet& p) { p.full(f, {}, false); });
+    send(peer, [&](Packet& p) { p.bulk(true); });
     flush();
     acknowledge(peer);
-    heard(peer);
+    sent_to(peer);
     table.take();
 }
 
-void Rig::say(PeerId peer, const std::function<void(Packet&)>& what) {
+void Rig::send(PeerId peer, const std::function<void(Packet&)>& what) {
     Packet p;
     p.seq(++numbers_[peer], engine->session(peer).remote);
     what(p);
     engine->on_packet(peer, p.bytes());
 }
 
-void Rig::say_plain(PeerId peer, const std::function<void(Packet&)>& what) {
+void Rig::send_plain(PeerId peer, const std::function<void(Packet&)>& what) {
     Packet p;
     what(p);
     engine->on_packet(peer, p.bytes());
@@ -356,26 +356,26 @@ void Rig::read() {
                 if (section->action == ext::kSeq)
                     highest_[peer] = load_be<std::uint64_t>(&m[ext::seq::number]);
                 const std::string text = describe(*section, m);
-                add(heard_all_[peer], text);
+                add(sent_all_[peer], text);
                 if (section->action < ext::kHello || section->action > ext::kRoot)
-                    add(heard_[peer], text);
+                    add(sent_[peer], text);
             }
         EXPECT_EQ(parser.fault(), pfsync::Fault::none);
     }
 }
 
-std::string Rig::heard(PeerId peer, bool all) {
+std::string Rig::sent_to(PeerId peer, bool all) {
     for (const state::Slot s : engine->index().slots())
         names_[engine->index().record(s).id] = engine->index().key(s).orig.sport;
     read();
-    const std::string out = all ? heard_all_[peer] : heard_[peer];
-    heard_[peer].clear();
-    heard_all_[peer].clear();
+    std::string out = all ? sent_all_[peer] : sent_[peer];
+    sent_[peer].clear();
+    sent_all_[peer].clear();
     return out;
 }
 
 void Rig::acknowledge(PeerId peer) {
-    for (int round = 0; round < 4; round++) { // what the ack makes room for is acknowledged, too
+    for (int round = 0; round < 4; round++) { // also packets that are sent because of the ACK
         flush();
         read();
         if (highest_[peer] == 0)
@@ -389,7 +389,7 @@ std::string Rig::owner(std::uint16_t port) const {
     const state::Slot slot = engine->index().find(flow(port).key);
     if (slot == state::kNoSlot)
         return "unknown";
-    const state::Record& record = engine->index().record(slot);
+    const Record& record = engine->index().record(slot);
     const std::string term = " term " + std::to_string(record.term);
     if (record.owner == kHere)
         return "here" + term;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: ISC
-// One engine between a table and a link that record what is asked of them, and peers that say
-// what a test wants said.
+// One engine between a table and a link that record its operations and packets, and peers that send
+// whatever a test wants.
 //
 //     Rig rig;                                  // two peers; rig.options before rig.start()
 //     rig.start();
 //     rig.greet(0);                             // hello, and a whole bulk update
-//     rig.say(0, [&](Packet& p) { p.full(flow(1), {.live = true}); });
-//     EXPECT_EQ(rig.heard(0), "UPD_REQ ...");   // what the engine said since
+//     rig.send(0, [&](Packet& p) { p.full(flow(1), {.live = true}); });
+//     EXPECT_EQ(rig.sent_to(0), "UPD_REQ ...");   // what the engine has sent since
 #pragma once
 
 #include "pfsync/build.hpp"
@@ -29,7 +29,7 @@ inline constexpr std::uint32_t kPeer = 0x2000;
 class RecordingTable : public table::Table {
   public:
     struct Op {
-        // 'p'ut, re'f'resh, re'm'ove, 'l'ook, 'e'xpect, 'u'nexpect (key: of what is expected)
+        // 'p'ut, re'f'resh, re'm'ove, 'l'ook, 'e'xpect, 'u'nexpect (key: of the expectation)
         char what;
         state::Key key;
         table::Lifetime lifetime = table::Lifetime::natural;
@@ -38,9 +38,9 @@ class RecordingTable : public table::Table {
     std::vector<Op> ops;
     std::vector<std::uint16_t> relaxed; // ports
     unsigned dumps = 0;
-    bool left = false;                               // the address that replies go to is elsewhere
+    bool left = false; // the address that replies go to has been removed
     std::function<void(const state::Flow&)> on_look; // answers
-    // Whether it has an expectation, where the engine must ask.
+    // The table's answer about an expectation.
     std::function<bool(const state::Expectation&)> has = [](const auto&) { return true; };
     std::set<std::uint16_t> local; // ports of flows that are this machine's own
 
@@ -73,7 +73,7 @@ class RecordingTable : public table::Table {
     }
     bool address_left(const state::Flow&) const override { return left; }
     std::uint32_t natural_timeout(const state::Flow&) const override { return 100; }
-    // "put 1 copy 4:4, remove 2, expect to 3": ports and what was done since the last call.
+    // "put 1 copy 4:4, remove 2, expect to 3": the operations since the last call, with ports.
     std::string take();
 };
 
@@ -106,7 +106,7 @@ struct Tail {
 };
 
 struct Greeting {
-    std::uint64_t session = 77, heard = 0;
+    std::uint64_t session = 77, peer_session = 0;
     std::uint32_t creatorid = kPeer;
     std::uint8_t role = 0, flags = 0;
     std::uint64_t live = 0;
@@ -141,11 +141,11 @@ class Packet {
     pfsync::Builder builder_{room_};
 };
 
-// A TCP flow of that source port, named by creator (0: as a table tells it, without a name).
+// A TCP flow of that source port, with an id of creator (0: as from a table, without an id).
 state::Flow flow(std::uint16_t port, std::uint32_t creator = 0, std::uint8_t src = 4,
                  std::uint8_t dst = 4);
 
-// What that flow expects: a connection to this port.
+// An expectation of that flow: a connection to this port.
 state::Expectation expectation(std::uint16_t master, std::uint16_t port);
 
 class Rig {
@@ -155,22 +155,22 @@ class Rig {
     RecordingTable table;
     RecordingLink link;
     std::unique_ptr<Engine> engine;
-    Instant now = 1000s;
+    Instant now{1000s};
 
     void start(bool dump = true); // dump: the table is empty, and says so
-    void pass(Instant span);      // time, in steps of its deadlines
+    void pass(Duration span);     // time, in steps of its deadlines
     void flush() { engine->flush(); }
     // Handshake with peer n, of session 77 + n: link up, hello, and a bulk update of these flows.
     void greet(PeerId peer, const Greeting& extra = {}, const std::vector<state::Flow>& owns = {});
-    void hello(PeerId peer, Greeting g); // fills in session, heard, creatorid
+    void hello(PeerId peer, Greeting g); // fills in session, peer_session, creatorid
     // A numbered packet.
-    void say(PeerId peer, const std::function<void(Packet&)>& what);
+    void send(PeerId peer, const std::function<void(Packet&)>& what);
     // One that is lost.
     void lose(PeerId peer) { numbers_[peer]++; }
-    void say_plain(PeerId peer, const std::function<void(Packet&)>& what);
-    // What the engine told this peer since the last call, without SEQ, HELLO and ACK unless
+    void send_plain(PeerId peer, const std::function<void(Packet&)>& what);
+    // What the engine has sent to this peer since the last call, without SEQ, HELLO and ACK unless
     // `all`: "INS 1 live, UPD_C 2 4:4, DEL_C 3, UPD_REQ all, BUS start".
-    std::string heard(PeerId peer, bool all = false);
+    std::string sent_to(PeerId peer, bool all = false);
     // Acknowledges all that was sent to this peer.
     void acknowledge(PeerId peer);
 
@@ -187,7 +187,7 @@ class Rig {
   private:
     std::map<PeerId, std::uint64_t> numbers_, highest_;
     std::size_t read_ = 0;
-    std::map<PeerId, std::string> heard_, heard_all_;
+    std::map<PeerId, std::string> sent_, sent_all_;
     void read();
     std::string describe(const pfsync::Section& section, Bytes message);
     std::string name(state::StateId id) const;

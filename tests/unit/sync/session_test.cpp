@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// How two nodes meet: hello, sessions, bulk updates, and when a node is ready.
+// How two nodes connect: HELLO, sessions, bulk updates, and when a node is ready.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -14,10 +14,10 @@ TEST(Hello, IsSaidAtOnceAndAnsweredWithARequestForAll) {
     rig.start();
     rig.engine->on_link_up(0);
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0, true), "HELLO lost");
+    EXPECT_EQ(rig.sent_to(0, true), "HELLO lost");
     rig.hello(0, {});
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "SEQ, HELLO lost, UPD_REQ all");
+    EXPECT_EQ(rig.sent_to(0, true), "SEQ, HELLO lost, UPD_REQ all");
     EXPECT_TRUE(rig.engine->session(0).extended);
     EXPECT_TRUE(rig.engine->session(0).reachable());
     EXPECT_FALSE(rig.engine->session(1).reachable());
@@ -28,13 +28,14 @@ TEST(Hello, OfOneThatHasNotHeardUsIsAnsweredAndNoMore) {
     rig.start();
     rig.engine->on_link_up(0);
     rig.pass(1ms);
-    rig.heard(0, true);
+    rig.sent_to(0, true);
     Packet p;
-    rig.engine->on_packet(0, p.hello({.session = 77, .heard = 12345}).bytes());
+    rig.engine->on_packet(0, p.hello({.session = 77, .peer_session = 12345}).bytes());
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "HELLO lost");
+    EXPECT_EQ(rig.sent_to(0, true), "HELLO lost");
     EXPECT_FALSE(rig.engine->session(0).extended);
-    rig.say(0, [](Packet& q) { q.full(flow(1, kPeer)); }); // it may speak all the same
+    rig.send(0,
+             [](Packet& q) { q.full(flow(1, kPeer)); }); // its messages are accepted all the same
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 
@@ -70,7 +71,7 @@ TEST(Hello, OfAnotherVersionIsRefusedByName) {
     EXPECT_FALSE(rig.engine->session(0).reachable());
 }
 
-// Of conntrack's settings; a peer of the release before says nothing of them.
+// conntrack's settings; a peer of the earlier release does not send them.
 TEST(Hello, TellsHowTcpIsJudged) {
     namespace hello = pfsync::extension::hello;
     Rig rig;
@@ -81,13 +82,13 @@ TEST(Hello, TellsHowTcpIsJudged) {
     EXPECT_EQ(rig.engine->session(0).tracking, (TcpTracking{.loose = true}));
     rig.hello(0, {.flags = hello::kTracking | hello::kLiberal});
     EXPECT_EQ(rig.engine->session(0).tracking, (TcpTracking{.liberal = true}));
-    EXPECT_EQ(rig.heard(0, true).find("tracking"), std::string::npos);
+    EXPECT_EQ(rig.sent_to(0, true).find("tracking"), std::string::npos);
     rig.engine->set_tracking(TcpTracking{.liberal = true});
     rig.pass(2s);
-    EXPECT_NE(rig.heard(0, true).find("HELLO tracking liberal"), std::string::npos);
+    EXPECT_NE(rig.sent_to(0, true).find("HELLO tracking liberal"), std::string::npos);
     rig.engine->set_tracking(TcpTracking{.loose = true});
     rig.pass(2s);
-    EXPECT_NE(rig.heard(0, true).find("HELLO tracking loose"), std::string::npos);
+    EXPECT_NE(rig.sent_to(0, true).find("HELLO tracking loose"), std::string::npos);
 }
 
 TEST(Hello, CutAnywhereChangesNothing) {
@@ -97,7 +98,7 @@ TEST(Hello, CutAnywhereChangesNothing) {
         Rig rig;
         rig.start();
         rig.engine->on_link_up(0);
-        // Cut short, and cut short with a length field that fits.
+        // Truncated, and truncated with a length field that agrees.
         std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
         rig.engine->on_packet(0, cut);
         if (size >= 4) {
@@ -107,7 +108,7 @@ TEST(Hello, CutAnywhereChangesNothing) {
         }
         EXPECT_EQ(rig.engine->session(0).remote, 0u) << size;
         EXPECT_FALSE(rig.engine->session(0).reachable()) << size;
-        // A bare header is a valid packet that says nothing.
+        // A header alone is a valid packet without messages.
         EXPECT_GE(rig.refused(Refused::fault), size == 20 ? 1u : size >= 4 ? 2u : 1u) << size;
     }
 }
@@ -116,7 +117,7 @@ TEST(Session, OnesThatAreOverAreRefusedAndAnsweredWithHello) {
     Rig rig;
     rig.start();
     rig.greet(0);
-    rig.heard(0, true);
+    rig.sent_to(0, true);
     Packet p;
     rig.engine->on_packet(0, p.seq(1, 4711).full(flow(1, kPeer)).bytes());
     EXPECT_EQ(rig.refused(Refused::foreign_session), 1u);
@@ -125,14 +126,14 @@ TEST(Session, OnesThatAreOverAreRefusedAndAnsweredWithHello) {
     EXPECT_EQ(rig.refused(Refused::foreign_session), 2u);
     EXPECT_EQ(rig.owner(1), "unknown");
     rig.flush();
-    EXPECT_EQ(rig.heard(0, true), "HELLO");
+    EXPECT_EQ(rig.sent_to(0, true), "HELLO");
     Packet late_ack;
     rig.engine->on_packet(0, late_ack.ack(1, 4711).bytes());
     EXPECT_EQ(rig.refused(Refused::foreign_session), 3u);
     Packet lie;
     rig.engine->on_packet(0, lie.ack(1'000'000, rig.engine->session(0).local).bytes());
     EXPECT_EQ(rig.refused(Refused::bad_ack), 1u);
-    rig.say(0, [](Packet& q) { q.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& q) { q.full(flow(1, kPeer)); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 
@@ -150,9 +151,9 @@ TEST(Session, LatePacketsCountAsLost) {
     EXPECT_EQ(rig.owner(2), "unknown");
     EXPECT_EQ(rig.owner(4), "unknown");
     EXPECT_EQ(rig.engine->session(0).counters.late_packets, 2u);
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(25ms);
-    EXPECT_EQ(rig.heard(0, true), "ACK 50");
+    EXPECT_EQ(rig.sent_to(0, true), "ACK 50");
 }
 
 TEST(Session, ANewOneOfThePeerBeginsAnew) {
@@ -163,11 +164,11 @@ TEST(Session, ANewOneOfThePeerBeginsAnew) {
     rig.hello(0, {.session = 99});
     rig.flush();
     EXPECT_FALSE(rig.engine->session(0).in_step);
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
-    // The same again is no news.
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
+    // The same again has no effect.
     rig.hello(0, {.session = 99});
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(Session, SilenceIsNoticedAndOver) {
@@ -178,14 +179,14 @@ TEST(Session, SilenceIsNoticedAndOver) {
     EXPECT_TRUE(rig.engine->session(0).reachable());
     rig.pass(200ms);
     EXPECT_FALSE(rig.engine->session(0).reachable());
-    // Only hellos go to one that may be gone; what it missed follows when it is back.
-    rig.heard(0, true);
+    // A peer that may be gone is sent only HELLO; the rest follows when it is back.
+    rig.sent_to(0, true);
     rig.engine->on_created(flow(1));
     rig.pass(2500ms);
-    EXPECT_EQ(rig.heard(0, true), "HELLO, HELLO");
+    EXPECT_EQ(rig.sent_to(0, true), "HELLO, HELLO");
     rig.hello(0, {});
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Session, WhatWasLostIsSaidInTheFormItHasByThen) {
@@ -194,15 +195,15 @@ TEST(Session, WhatWasLostIsSaidInTheFormItHasByThen) {
     rig.greet(0);
     rig.engine->on_created(flow(1, 0, 2, 0));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 2:0 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 2:0 live 0");
     rig.engine->on_updated(flow(1, 0, 4, 2));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_C 1 4:2");
+    EXPECT_EQ(rig.sent_to(0), "UPD_C 1 4:2");
     rig.pass(250ms); // neither was acknowledged
-    EXPECT_EQ(rig.heard(0), "INS 1 4:2 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:2 live 0");
     rig.acknowledge(0);
     rig.pass(500ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(Session, ALinkThatIsFullLosesNothing) {
@@ -212,17 +213,17 @@ TEST(Session, ALinkThatIsFullLosesNothing) {
     rig.link.writable = false;
     rig.engine->on_created(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.link.writable = true;
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Session, ManyChangesForOneOutOfReachTakeNoRoom) {
     Rig rig;
     rig.start();
     rig.greet(0);
-    rig.pass(5s); // it falls silent
+    rig.pass(5s); // it becomes silent
     for (std::uint32_t n = 0; n < 50'000; n++) {
         const state::Flow f = flow(static_cast<std::uint16_t>(n % 100 + 1), 0, 2, 0);
         rig.engine->on_created(f);
@@ -232,7 +233,7 @@ TEST(Session, ManyChangesForOneOutOfReachTakeNoRoom) {
     rig.engine->on_created(flow(7));
     rig.hello(0, {});
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 7 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 7 4:4 live 0");
 }
 
 TEST(Bulk, AnswersWithEverythingBetweenStartAndEnd) {
@@ -241,15 +242,15 @@ TEST(Bulk, AnswersWithEverythingBetweenStartAndEnd) {
     rig.greet(1, {}, {flow(9, kPeer + 1)});
     rig.engine->on_created(flow(1));
     rig.greet(0);
-    rig.heard(0);
-    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.sent_to(0);
+    rig.send(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "BUS start, UPD 9 4:4 copy 0, UPD 1 4:4 live 0");
-    // The end is said when all of it has arrived.
+    EXPECT_EQ(rig.sent_to(0), "BUS start, UPD 9 4:4 copy 0, UPD 1 4:4 live 0");
+    // The end is sent when all of it has arrived.
     rig.pass(10ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.acknowledge(0);
-    EXPECT_EQ(rig.heard(0), "BUS end");
+    EXPECT_EQ(rig.sent_to(0), "BUS end");
 }
 
 TEST(Bulk, ASecondRequestMeanwhileChangesNothing) {
@@ -257,11 +258,11 @@ TEST(Bulk, ASecondRequestMeanwhileChangesNothing) {
     rig.start();
     rig.engine->on_created(flow(1));
     rig.greet(0);
-    rig.heard(0);
+    rig.sent_to(0);
     for (int n = 0; n < 3; n++)
-        rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+        rig.send(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "BUS start, UPD 1 4:4 live 0");
 }
 
 TEST(Bulk, WhatIsLostOfItComesAgainBeforeItsEnd) {
@@ -269,14 +270,14 @@ TEST(Bulk, WhatIsLostOfItComesAgainBeforeItsEnd) {
     rig.start();
     rig.engine->on_created(flow(1));
     rig.greet(0);
-    rig.heard(0);
-    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.sent_to(0);
+    rig.send(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    rig.heard(0);
+    rig.sent_to(0);
     rig.pass(300ms);
-    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "BUS start, UPD 1 4:4 live 0");
     rig.acknowledge(0);
-    EXPECT_EQ(rig.heard(0), "BUS end");
+    EXPECT_EQ(rig.sent_to(0), "BUS end");
 }
 
 TEST(Bulk, ARequestThatIsNotAnsweredIsRepeated) {
@@ -285,13 +286,13 @@ TEST(Bulk, ARequestThatIsNotAnsweredIsRepeated) {
     rig.engine->on_link_up(0);
     rig.hello(0, {});
     rig.acknowledge(0);
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
     for (int n = 0; n < 5; n++) {
         rig.pass(1s);
         rig.hello(0, {});
     }
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD_REQ all");
+    EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
 }
 
 TEST(Bulk, SweepsWhatItsOwnerDidNotName) {
@@ -299,13 +300,13 @@ TEST(Bulk, SweepsWhatItsOwnerDidNotName) {
     rig.start();
     rig.greet(0, {}, {flow(1, kPeer), flow(2, kPeer)});
     rig.greet(1, {}, {flow(3, kPeer + 1)});
-    rig.say(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false).bulk(true); });
+    rig.send(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false).bulk(true); });
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
     EXPECT_EQ(rig.owner(3), "peer 1 term 0");
     EXPECT_EQ(rig.table.take(), "remove 1");
-    // An end without a beginning sweeps nothing.
-    rig.say(0, [](Packet& p) { p.bulk(true); });
+    // An end without a start removes nothing.
+    rig.send(0, [](Packet& p) { p.bulk(true); });
     EXPECT_EQ(rig.owner(2), "peer 0 term 0");
 }
 
@@ -323,16 +324,16 @@ TEST(Bulk, ShowsHowFarItIs) {
         rig.engine->on_created(flow(static_cast<std::uint16_t>(1000 + n), kOurs));
     rig.greet(0, {}, {});
     const Peer& s = rig.engine->session(0);
-    rig.say(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false); });
+    rig.send(0, [](Packet& p) { p.bulk(false).full(flow(2, kPeer), {}, false); });
     EXPECT_TRUE(s.bulk.arriving);
     EXPECT_EQ(s.bulk.received, 1u);
-    rig.say(0, [](Packet& p) { p.full(flow(3, kPeer), {}, false).bulk(true); });
+    rig.send(0, [](Packet& p) { p.full(flow(3, kPeer), {}, false).bulk(true); });
     EXPECT_FALSE(s.bulk.arriving);
     EXPECT_EQ(s.bulk.received, 2u);
-    rig.say(0, [](Packet& p) { p.full(flow(4, kPeer)); }); // no part of it
+    rig.send(0, [](Packet& p) { p.full(flow(4, kPeer)); }); // not part of it
     EXPECT_EQ(s.bulk.received, 2u);
 
-    rig.say(0, [](Packet& p) { p.id(pfsync::Kind::request, {}); });
+    rig.send(0, [](Packet& p) { p.id(pfsync::Kind::request, {}); });
     rig.flush(); // one turn's worth
     EXPECT_TRUE(s.bulk.sending);
     EXPECT_GT(s.bulk.sent, 0u);
@@ -354,7 +355,7 @@ TEST(Ready, StepByStep) {
     rig.engine->session(0);
     rig.greet(0);
     EXPECT_EQ(why(rig), "ready");
-    // A second peer that is heard must have told all, too; one that is gone need not.
+    // A second peer that is heard must have sent all, too; one that is gone need not.
     rig.engine->on_link_up(1);
     rig.hello(1, {});
     EXPECT_EQ(why(rig), "the bulk update of goofy is not complete");
@@ -362,7 +363,7 @@ TEST(Ready, StepByStep) {
     EXPECT_EQ(why(rig), "ready");
 }
 
-// While its SAs are up, so that it lives. The twin is AloneAfterAWhile.
+// While its SAs are up, it is alive. The control is AloneAfterAWhile.
 TEST(Ready, NotWithAPeerThatIsNotUnderstood) {
     Rig rig;
     rig.options.join_wait = 30s;
@@ -373,16 +374,16 @@ TEST(Ready, NotWithAPeerThatIsNotUnderstood) {
         rig.engine->on_packet(0, hello);
         rig.pass(1s);
     }
-    EXPECT_EQ(why(rig), "peer minnie: nothing that it says is understood: it speaks version 2 of "
+    EXPECT_EQ(why(rig), "peer minnie: its packets are not understood: it speaks version 2 of "
                         "encsync's own messages, and version 1 was expected");
-    // One that serves goes on.
+    // An active node stays ready.
     rig.engine->set_role(Role::active);
     EXPECT_EQ(why(rig), "ready");
     rig.engine->set_role(Role::automatic);
-    // Upgraded, it is understood.
+    // After an upgrade, it is understood.
     rig.greet(0);
     EXPECT_EQ(why(rig), "ready");
-    // It is changed again while its SAs stay.
+    // It is changed back while its SAs stay.
     rig.pass(5s);
     EXPECT_EQ(why(rig), "ready");
     rig.engine->on_packet(0, hello);
@@ -396,15 +397,15 @@ TEST(Ready, NotWithAPeerOfWhichThePolicyRefusesAll) {
     Rig rig;
     rig.options.peers[1].extended = false;
     rig.start();
-    rig.engine->on_link_up(1); // a pf firewall: may have nothing to say
+    rig.engine->on_link_up(1); // a pf firewall: may have nothing to send
     rig.pass(40s);
     EXPECT_EQ(why(rig), "ready");
     rig.engine->on_packet_refused(1, "its packets have TTL 64, and 255 was expected");
-    EXPECT_EQ(why(rig), "peer goofy: nothing that it says is understood: its packets have TTL 64, "
+    EXPECT_EQ(why(rig), "peer goofy: its packets are not understood: its packets have TTL 64, "
                         "and 255 was expected");
-    rig.say_plain(1, [](Packet& p) { p.bulk(false).bulk(true); });
+    rig.send_plain(1, [](Packet& p) { p.bulk(false).bulk(true); });
     EXPECT_EQ(why(rig), "ready");
-    // Among what is understood, a packet that is not is nothing to speak of.
+    // A single refused packet among accepted ones has no effect.
     rig.engine->on_packet_refused(1, "its packets have TTL 64, and 255 was expected");
     rig.pass(10s);
     EXPECT_EQ(why(rig), "ready");
@@ -417,10 +418,10 @@ TEST(Ready, NotWithAPeerOfWhichNothingArrives) {
     rig.pass(3s);
     EXPECT_EQ(why(rig), "no peer has been heard yet");
     rig.pass(40s);
-    EXPECT_EQ(why(rig), "peer minnie: its SAs are up, but nothing that it says arrives");
+    EXPECT_EQ(why(rig), "peer minnie: its SAs are up, but none of its packets arrives");
     rig.greet(0);
     EXPECT_EQ(why(rig), "ready");
-    // One that was heard has died, for all we know: whoever is left must serve.
+    // A peer that was heard is probably dead: this node must serve.
     rig.pass(40s);
     EXPECT_FALSE(rig.engine->session(0).reachable());
     EXPECT_EQ(why(rig), "ready");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// pfsync's rule for updates that are behind, cell by cell: pfsync_upd_tcp() of OpenBSD and FreeBSD.
+// pfsync's rule for stale updates, case by case: pfsync_upd_tcp() of OpenBSD and FreeBSD.
 #include "sync/merge.hpp"
 #include "sync/pf_states.hpp"
 
@@ -15,17 +15,17 @@ struct Row {
     bool src, dst_equal_states, dst_since_syn_sent;
 };
 
-// Sequence numbers: behind, level, ahead, and across 2^32.
+// Sequence numbers: lower, higher, and across 2^32.
 constexpr std::uint32_t kLow = 1000, kHigh = 2000, kEnd = 0xfffffff0, kBegin = 0x10;
 
 const Row kRows[] = {
-    // The state alone decides, whatever the numbers say ...
+    // If the state is lower, it decides alone, whatever the numbers are ...
     {{4, {}}, {2, {}}, true, true, true},
     {{2, {}}, {4, {}}, false, false, false},
     {{4, {}}, {4, {}}, false, false, false},
     {{4, kLow}, {2, kHigh}, true, true, true},
     {{7, kLow}, {4, kLow}, true, true, true},
-    // ... and if it is further, the numbers count in FreeBSD's dst only,
+    // ... and if it is higher, the numbers count in FreeBSD's dst only,
     {{2, kHigh}, {4, kLow}, false, false, true},
     {{4, kHigh}, {9, kLow}, false, false, true},
     {{2, kLow}, {4, kHigh}, false, false, false},
@@ -37,7 +37,7 @@ const Row kRows[] = {
     {{4, kLow}, {4, kLow}, false, false, false},
     {{4, kLow}, {4, kHigh}, false, false, false},
     {{0, kHigh}, {0, kLow}, true, true, false}, // FreeBSD: nothing was sent yet
-    {{4, kHigh}, {4, {}}, false, false, false}, // one that knows none
+    {{4, kHigh}, {4, {}}, false, false, false}, // unknown numbers
     {{4, {}}, {4, kLow}, false, false, false},
     // Modulo 2^32.
     {{4, kBegin}, {4, kEnd}, true, true, true},
@@ -81,7 +81,7 @@ TEST(PfStates, KeepsTheSidesThatAreNotStale) {
     PfStates states;
     EXPECT_EQ(states.windows(3), nullptr);
     EXPECT_TRUE(states.keep(3, windows(10, 20), false, false)); // the first is better than none
-    EXPECT_FALSE(states.keep(3, windows(10, 20), true, true));  // no news
+    EXPECT_FALSE(states.keep(3, windows(10, 20), true, true));  // no effect
     EXPECT_TRUE(states.keep(3, windows(11, 21), true, false));
     EXPECT_EQ(Windows::seqlo(states.windows(3)->src), 11u);
     EXPECT_EQ(Windows::seqlo(states.windows(3)->dst), 20u);
@@ -97,15 +97,15 @@ TEST(PfStates, AFreebsdHearsNoOlderDstThanItsOwn) {
     const auto dst = [&] {
         return Windows::seqlo(states.with_latest_dst(3, *states.windows(3)).dst);
     };
-    states.heard_dst(3, windows(0, 19).dst); // behind ours: nothing
+    states.received_dst(3, windows(0, 19).dst); // lower than ours: nothing
     EXPECT_EQ(dst(), 20u);
-    states.heard_dst(3, windows(0, 30).dst);
-    states.heard_dst(3, windows(0, 25).dst);
+    states.received_dst(3, windows(0, 30).dst);
+    states.received_dst(3, windows(0, 25).dst);
     EXPECT_EQ(dst(), 30u);
-    EXPECT_EQ(Windows::seqlo(states.windows(3)->dst), 20u); // an OpenBSD hears ours
+    EXPECT_EQ(Windows::seqlo(states.windows(3)->dst), 20u); // an OpenBSD is sent ours
     states.keep(3, windows(10, 40), true, true);
     EXPECT_EQ(dst(), 40u);
-    // OpenBSD's rule lets dst go back if it has come further.
+    // OpenBSD's rule allows a lower dst if its state is higher.
     states.keep(3, windows(10, 35), true, true);
     EXPECT_EQ(Windows::seqlo(states.windows(3)->dst), 35u);
     EXPECT_EQ(dst(), 40u);
@@ -118,7 +118,7 @@ TEST(PfStates, NamesOfInterfacesAreFew) {
     for (int n = 0; n < 1000; n++)
         states.bind(static_cast<state::Slot>(n), "em" + std::to_string(n));
     EXPECT_EQ(states.interface(7), "em7");
-    EXPECT_EQ(states.interface(999), ""); // as if it floated
+    EXPECT_EQ(states.interface(999), ""); // as for a state without an interface
     states.bind(7, "all");
     EXPECT_EQ(states.interface(7), "");
 }

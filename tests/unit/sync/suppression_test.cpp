@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Flows of which a peer does not hear: by a rule of its conn, or because they are too young.
+// Flows that a peer is not told of: by a rule of its conn, or because they are too young.
 #include "rig.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ state::NoSync marked(std::uint32_t value) {
     return state::NoSync({{.mark = state::MarkMatch{value, 0xff}}});
 }
 
-state::NoSync from_port(std::uint16_t port) { // in the reply, where the test may move it
+state::NoSync from_port(std::uint16_t port) { // in the reply, where the test may change it
     return state::NoSync({{.ports = net::PortRange{port, port}}});
 }
 
@@ -33,14 +33,14 @@ state::Flow in_zone(std::uint16_t port, std::uint16_t zone,
 
 // ---- zones of one direction ----------------------------------------------------------------
 
-// minnie (0) reads them; goofy (1) is of the release before.
+// minnie (0) can read them; goofy (1) is of the earlier release.
 struct Zoned : Rig {
     Zoned() {
         start();
         greet(0, {.flags = pfsync::extension::hello::kReadsReplyZone});
         greet(1);
         flush();
-        heard(0), heard(1);
+        sent_to(0), sent_to(1);
     }
 };
 
@@ -50,20 +50,20 @@ TEST(ZonesOfOneDirection, AreSaidToWhoReadsThem) {
     rig.engine->on_created(in_zone(2, 0, 10));
     rig.engine->on_created(in_zone(3, 10));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0, INS 2 4:4 live 0, INS 3 4:4 live 0");
-    EXPECT_EQ(rig.heard(1), "INS 3 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0, INS 2 4:4 live 0, INS 3 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "INS 3 4:4 live 0");
     EXPECT_EQ(rig.engine->live_for(0), 3u);
     EXPECT_EQ(rig.engine->live_for(1), 1u);
-    EXPECT_EQ(rig.engine->session(0).counters.zone_withheld, 0u);
-    EXPECT_EQ(rig.engine->session(1).counters.zone_withheld, 2u);
+    EXPECT_EQ(rig.engine->session(0).counters.zone_suppressed, 0u);
+    EXPECT_EQ(rig.engine->session(1).counters.zone_suppressed, 2u);
     EXPECT_TRUE(rig.engine->digests_hold());
-    // Nor is anything else said of them.
+    // Nor are other messages about them sent.
     state::Flow moved = in_zone(1, 10, 0);
     moved.src_state = 5;
     rig.engine->on_updated(moved);
     rig.engine->on_destroyed(moved);
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_EQ(rig.sent_to(1), "");
     EXPECT_TRUE(rig.engine->digests_hold());
 }
 
@@ -71,16 +71,16 @@ TEST(ZonesOfOneDirection, AreSaidOnceThePeerIsNewer) {
     Zoned rig;
     rig.engine->on_created(in_zone(1, 10, 0));
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_EQ(rig.sent_to(1), "");
     rig.hello(1, {.flags = pfsync::extension::hello::kReadsReplyZone});
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "INS 1 4:4 live 0");
     EXPECT_EQ(rig.engine->live_for(1), 1u);
     EXPECT_TRUE(rig.engine->digests_hold());
-    // And taken back from one that has become older.
+    // And withdrawn if the peer becomes an older one.
     rig.hello(1, {});
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1");
     EXPECT_EQ(rig.engine->live_for(1), 0u);
     EXPECT_TRUE(rig.engine->digests_hold());
 }
@@ -89,7 +89,7 @@ TEST(ZonesOfOneDirection, ArriveWithTheFlow) {
     Zoned rig;
     state::Flow f = in_zone(1, 10, 0);
     f.id = {1, kPeer};
-    rig.say(0, [&](Packet& p) { p.full(f, {.more = true}); });
+    rig.send(0, [&](Packet& p) { p.full(f, {.more = true}); });
     const state::Slot slot = rig.engine->index().find(f.id);
     ASSERT_NE(slot, state::kNoSlot);
     EXPECT_EQ(rig.engine->index().key(slot), f.key);
@@ -99,7 +99,7 @@ TEST(ZonesOfOneDirection, ArriveWithTheFlow) {
 
 // ---- rules ---------------------------------------------------------------------------------
 
-// goofy (1) is not told of what is marked 0x10; minnie (0) is.
+// goofy (1) is not told of flows with mark 0x10; minnie (0) is.
 struct WithRule : Rig {
     explicit WithRule(const std::vector<state::Flow>& goofys = {}) {
         options.peers[1].nosync = marked(0x10);
@@ -107,12 +107,12 @@ struct WithRule : Rig {
         greet(0);
         greet(1, {}, goofys);
         flush();
-        heard(0), heard(1);
+        sent_to(0), sent_to(1);
     }
     void expect(const std::string& minnie, const std::string& goofy) {
         flush();
-        EXPECT_EQ(heard(0), minnie);
-        EXPECT_EQ(heard(1), goofy);
+        EXPECT_EQ(sent_to(0), minnie);
+        EXPECT_EQ(sent_to(1), goofy);
         acknowledge(0), acknowledge(1);
     }
 };
@@ -143,7 +143,7 @@ TEST(NoSyncOfAPeer, AMarkThatComesWithdrawsAndOneThatGoesAnnounces) {
     rig.engine->on_updated(with_mark(1, 0x20));
     rig.expect("UPD 1 4:4 live 0", "INS 1 4:4 live 0");
     EXPECT_EQ(rig.engine->live_for(1), 1u);
-    // Both before anything was said: nothing has to be.
+    // Both changes before anything was sent: nothing has to be.
     rig.engine->on_created(with_mark(2, 0));
     rig.engine->on_updated(with_mark(2, 0x10));
     rig.expect("INS 2 4:4 live 0", "");
@@ -156,25 +156,25 @@ TEST(NoSyncOfAPeer, AddressesCountAsTheyAreLearned) {
     rig.greet(0), rig.greet(1);
     rig.engine->on_created(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "INS 1 4:4 live 0");
     state::Flow translated = flow(1);
     translated.reply.sport = 8443;
     rig.engine->on_updated(translated);
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "DEL_C 1");
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0, UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0, UPD 1 4:4 live 0");
 }
 
 TEST(NoSyncOfAPeer, ALostAnnouncementIsNotRepeatedOnceWithdrawn) {
     WithRule rig;
     rig.engine->on_created(with_mark(1, 0));
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "INS 1 4:4 live 0");
     rig.engine->on_updated(with_mark(1, 0x10));
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1");
     rig.pass(300ms); // neither was acknowledged
-    EXPECT_EQ(rig.heard(1), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(1), "DEL_C 1");
 }
 
 TEST(NoSyncOfAPeer, NeitherBulkNorRequestTellsOfIt) {
@@ -183,11 +183,11 @@ TEST(NoSyncOfAPeer, NeitherBulkNorRequestTellsOfIt) {
     rig.engine->on_created(with_mark(2, 0));
     rig.expect("INS 1 4:4 live 0, INS 2 4:4 live 0", "INS 2 4:4 live 0");
     for (PeerId peer : {PeerId{0}, PeerId{1}})
-        rig.say(peer, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
+        rig.send(peer, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
     rig.expect("UPD 1 4:4 live 0", "ABSENT 1");
     EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
     for (PeerId peer : {PeerId{0}, PeerId{1}})
-        rig.say(peer, [&](Packet& p) { p.id(Kind::request, {}); });
+        rig.send(peer, [&](Packet& p) { p.id(Kind::request, {}); });
     rig.expect("BUS start, UPD 1 4:4 live 0, UPD 2 4:4 live 0", "BUS start, UPD 2 4:4 live 0");
 }
 
@@ -195,12 +195,12 @@ TEST(NoSyncOfAPeer, ACopyIsNamedToNobodyElseEither) {
     WithRule rig;
     state::Flow minnies = with_mark(1, 0x10);
     minnies.id = {1, kPeer};
-    rig.say(0, [&](Packet& p) { p.full(minnies); });
-    rig.say(1, [&](Packet& p) { p.id(Kind::request, {}); });
+    rig.send(0, [&](Packet& p) { p.full(minnies); });
+    rig.send(1, [&](Packet& p) { p.id(Kind::request, {}); });
     rig.expect("", "BUS start");
-    // Its mark changes, and the owner says so: it is for the owner to tell the others.
+    // Its mark changes, and the owner sends that: the owner also sends it to the others.
     minnies.mark = 0;
-    rig.say(0, [&](Packet& p) { p.full(minnies, {}, false); });
+    rig.send(0, [&](Packet& p) { p.full(minnies, {}, false); });
     rig.expect("", "BUS end");
 }
 
@@ -211,10 +211,10 @@ TEST(NoSyncOfAPeer, ItsOwnFlowStaysItsOwn) {
     EXPECT_EQ(rig.owner(1), "peer 1 term 0");
     state::Flow moved = with_mark(1, 0x10);
     moved.src_state = 5;
-    rig.engine->on_updated(moved); // a packet of it came by here
+    rig.engine->on_updated(moved); // a packet of it passed here
     EXPECT_EQ(rig.owner(1), "peer 1 term 0");
     rig.expect("", "");
-    // The twin: without that mark it changes hands, and all are told.
+    // Control: without that mark it changes its owner, and all are told.
     moved.mark = 0;
     rig.engine->on_updated(moved);
     EXPECT_EQ(rig.owner(1), "here term 1");
@@ -244,10 +244,10 @@ TEST(NoSyncOfAPeer, OneThatComesLaterOrAnewBringsItsRules) {
     rig.engine->add_peer(2, {.name = "donald", .nosync = marked(0x10)});
     rig.greet(1, {.session = 500}), rig.greet(2);
     for (PeerId peer : {PeerId{1}, PeerId{2}})
-        rig.say(peer, [&](Packet& p) { p.id(Kind::request, {}); });
+        rig.send(peer, [&](Packet& p) { p.id(Kind::request, {}); });
     rig.flush();
-    EXPECT_EQ(rig.heard(1), "BUS start, UPD 1 4:4 live 0");
-    EXPECT_EQ(rig.heard(2), "BUS start, UPD 2 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "BUS start, UPD 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(2), "BUS start, UPD 2 4:4 live 0");
     EXPECT_EQ(rig.engine->live_for(0), 2u);
     EXPECT_EQ(rig.engine->live_for(1), 1u);
     EXPECT_EQ(rig.engine->live_for(2), 1u);
@@ -290,7 +290,7 @@ TEST(NoSyncOfAPeer, CountsAreRightWhateverHappens) {
 // ---- delay ---------------------------------------------------------------------------------
 
 struct WithDelay : Rig {
-    explicit WithDelay(Instant delay = 500ms) {
+    explicit WithDelay(Duration delay = 500ms) {
         options.delay = delay;
         start();
         greet(0);
@@ -303,23 +303,23 @@ TEST(Delay, AFlowIsToldOfOnceItHasLivedThatLong) {
     rig.pass(100ms);
     rig.engine->on_updated(flow(1));
     rig.pass(399ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     EXPECT_EQ(rig.engine->live(), 1u);
     EXPECT_EQ(rig.engine->live_for(0), 0u);
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
     EXPECT_EQ(rig.engine->live_for(0), 1u);
     rig.acknowledge(0);
     rig.engine->on_destroyed(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "DEL_C 1");
+    EXPECT_EQ(rig.sent_to(0), "DEL_C 1");
 }
 
 TEST(Delay, OfZeroIsNone) {
     WithDelay rig(0s);
     rig.engine->on_created(flow(1));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Delay, OneThatEndsBeforeIsNeverMentioned) {
@@ -327,42 +327,42 @@ TEST(Delay, OneThatEndsBeforeIsNeverMentioned) {
     rig.engine->on_created(flow(1));
     rig.pass(499ms);
     rig.engine->on_destroyed(flow(1));
-    rig.engine->on_created(flow(1)); // the same addresses again: its time begins anew
+    rig.engine->on_created(flow(1)); // the same tuple again: its age starts at 0
     rig.pass(499ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Delay, OneThatIsClosedBeforeIsNeverMentionedUnlessItLivesAgain) {
     WithDelay rig;
     rig.engine->on_created(flow(1, 0, 2, 0));
     rig.pass(200ms);
-    rig.engine->on_updated(flow(1, 0, 9, 9)); // the table remembers it for two minutes more
+    rig.engine->on_updated(flow(1, 0, 9, 9)); // the table keeps it for two minutes more
     rig.engine->on_created(flow(2, 0, 9, 4)); // closed on one side only
     rig.pass(500ms);
-    EXPECT_EQ(rig.heard(0), "INS 2 9:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 2 9:4 live 0");
     EXPECT_EQ(rig.engine->live_for(0), 1u);
     rig.acknowledge(0);
     rig.engine->on_updated(flow(1, 0, 4, 4));
     rig.pass(499ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Delay, BulkLeavesOutTheYoungAndTheyFollow) {
     WithDelay rig;
     rig.engine->on_created(flow(1));
     rig.pass(500ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
     rig.engine->on_created(flow(2));
-    rig.say(0, [](Packet& p) { p.id(Kind::request, {}); });
+    rig.send(0, [](Packet& p) { p.id(Kind::request, {}); });
     rig.acknowledge(0);
-    EXPECT_EQ(rig.heard(0), "BUS start, UPD 1 4:4 live 0, BUS end");
+    EXPECT_EQ(rig.sent_to(0), "BUS start, UPD 1 4:4 live 0, BUS end");
     rig.acknowledge(0);
     rig.pass(500ms);
-    EXPECT_EQ(rig.heard(0), "INS 2 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 2 4:4 live 0");
 }
 
 TEST(Delay, WhatWasThereBeforeUsWaitsForNothing) {
@@ -384,28 +384,28 @@ TEST(Delay, ADumpMakesNobodyOlder) {
     rig.engine->on_dump_entry(flow(1), false);
     rig.engine->on_dump_end();
     rig.pass(499ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.pass(1ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Delay, WhatIsTakenOverIsKnownAlready) {
     WithDelay rig;
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer)); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.engine->on_updated(flow(1, 0, 5, 4));
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "UPD 1 5:4 live 1");
+    EXPECT_EQ(rig.sent_to(0), "UPD 1 5:4 live 1");
 }
 
 TEST(Delay, AFlowThatThePeerHasTooChangesHandsAsEver) {
     WithDelay rig;
     rig.engine->on_created(flow(1));
-    rig.say(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 1}); });
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer), {.term = 1}); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
     EXPECT_EQ(rig.engine->live(), 0u);
     EXPECT_EQ(rig.engine->live_for(0), 0u);
     rig.pass(600ms);
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
 }
 
 TEST(Delay, WhoSteppedDownTellsOfTheYoungAtOnce) {
@@ -413,10 +413,10 @@ TEST(Delay, WhoSteppedDownTellsOfTheYoungAtOnce) {
     rig.engine->on_created(flow(1));
     rig.engine->set_role(Role::active);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "");
+    EXPECT_EQ(rig.sent_to(0), "");
     rig.engine->set_role(Role::standby);
     rig.flush();
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
 }
 
 TEST(Delay, TogetherWithARule) {
@@ -428,8 +428,8 @@ TEST(Delay, TogetherWithARule) {
     rig.engine->on_created(with_mark(1, 0));
     rig.engine->on_updated(with_mark(1, 0x10));
     rig.pass(500ms);
-    EXPECT_EQ(rig.heard(0), "INS 1 4:4 live 0");
-    EXPECT_EQ(rig.heard(1), "");
+    EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0");
+    EXPECT_EQ(rig.sent_to(1), "");
 }
 
 } // namespace

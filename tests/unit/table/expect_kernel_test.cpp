@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Expectations, against the kernel's own.
+// Expectations, compared with the kernel's own.
 #include "two_tables.hpp"
 
 #include "table/conntrack/ctnetlink_expect.hpp"
@@ -38,7 +38,7 @@ class ExpectKernelTest : public TwoTables {
             ours_->expect(e, master.extras.helper);
         ours_->flush();
     }
-    // What the other table hears of it, as the kernel has it.
+    // The expectation that the other table reports from the kernel.
     state::Expectation heard() {
         EXPECT_TRUE(run_until([&] { return !others_.expected.empty(); }));
         return others_.expected.empty() ? state::Expectation{} : others_.expected.back().first;
@@ -61,7 +61,7 @@ TEST_F(ExpectKernelTest, OfAMasterInAZoneIsMadeFoundAndRemoved) {
         others_.expected.clear();
         others_.unexpected.clear();
         make(master, {e});
-        EXPECT_EQ(heard().master.zone, 0); // it is not told
+        EXPECT_EQ(heard().master.zone, 0); // the kernel does not report it
         EXPECT_EQ(heard().zone, 0);
         EXPECT_TRUE(other_->expects(e));
         state::Expectation elsewhere = e;
@@ -98,11 +98,11 @@ TEST_F(ExpectKernelTest, ReadsBackAsItWasMade) {
         make(control(v6), {e});
         state::Expectation there = heard();
         EXPECT_TRUE(others_.expected.back().second);
-        EXPECT_EQ(there.timeout, 300U); // the helper's; a moment later ours
+        EXPECT_EQ(there.timeout, 300U); // the helper's; then it is changed to ours
         there.timeout = e.timeout;
         EXPECT_EQ(there, e);
         EXPECT_EQ(other_->expectation_counters().faults, decltype(ExpectationCounters::faults){});
-        // A dump shows the timeout that it has been given.
+        // A dump shows the timeout that was set.
         others_.expected.clear();
         dump(*other_, others_);
         there = heard();
@@ -115,7 +115,7 @@ TEST_F(ExpectKernelTest, ReadsBackAsItWasMade) {
         EXPECT_EQ(others_.unexpected.back().name(), e.name());
         others_.unexpected.clear();
     }
-    EXPECT_TRUE(our_.expected.empty()); // of what we do ourselves we do not hear
+    EXPECT_TRUE(our_.expected.empty()); // own operations are not reported
     EXPECT_TRUE(our_.unexpected.empty());
     EXPECT_EQ(ours_->expectation_counters().made, 2U);
 }
@@ -129,7 +129,7 @@ TEST_F(ExpectKernelTest, EndsWithItsMaster) {
 }
 
 TEST_F(ExpectKernelTest, WhatIsNotMadeIsCounted) {
-    // Without a master, and without the master's helper.
+    // Without a master, and with a master without the helper.
     state::Flow plain = tcp(4001);
     ours_->put(plain, Lifetime::copy);
     ours_->expect(expectation(control(), 1001), kFtp);
@@ -138,7 +138,7 @@ TEST_F(ExpectKernelTest, WhatIsNotMadeIsCounted) {
     EXPECT_EQ(ours_->expectation_counters().no_master, 1U);
     EXPECT_EQ(ours_->expectation_counters().no_helper, 1U);
     EXPECT_EQ(ours_->expectation_counters().made, 0U);
-    ours_->unexpect(expectation(plain, 1001)); // is not there: no error
+    ours_->unexpect(expectation(plain, 1001)); // does not exist: no error
     ours_->flush();
     EXPECT_EQ(ours_->expectation_counters().refused, 0U);
 }
@@ -151,7 +151,7 @@ TEST_F(ExpectKernelTest, ADumpShowsAgainWhatIsThere) {
 }
 
 TEST_F(ExpectKernelTest, WhatAnOverrunHidDuringADumpIsShownByTheNext) {
-    constexpr std::uint16_t all = 400; // more than a dump's first message holds
+    constexpr std::uint16_t all = 400; // more than a dump's first message contains
     std::vector<state::Flow> masters;
     for (std::uint16_t i = 0; i < all; i++) {
         masters.push_back(tcp(static_cast<std::uint16_t>(4000 + i), "10.1.0.2", "192.0.2.80", 21));
@@ -159,7 +159,7 @@ TEST_F(ExpectKernelTest, WhatAnOverrunHidDuringADumpIsShownByTheNext) {
         make(masters[i], {expectation(masters[i], static_cast<std::uint16_t>(1001 + i))});
     }
     ASSERT_TRUE(run_until([&] { return others_.expected.size() == all; }));
-    // The flows' dump ends, that of the expectations has begun, and nobody reads it.
+    // The flows' dump has ended, that of the expectations has begun, and is not read.
     const int before = others_.dumps_ended;
     other_->request_dump();
     ASSERT_TRUE(run_until([&] { return others_.dumps_ended > before; }));

@@ -21,7 +21,7 @@ struct Ended final : Listener {
     void on_refused(const state::Key&, Refusal) override {}
 };
 
-// By the face alone.
+// Using only the interface.
 TEST(Factory, MakesATableThatHoldsStates) {
     boost::asio::io_context io;
     auto table = make_table("memory", io, {});

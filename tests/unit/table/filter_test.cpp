@@ -24,9 +24,9 @@ TEST(Filter, ForwardedFlowsPass) {
     const Filter f = firewall();
     EXPECT_FALSE(f.ignored(tcp(1)));
     EXPECT_FALSE(f.ignored(tcp(1, "2001:db8:1::2", "2001:db8:2::80")));
-    // Masqueraded: replies go to the firewall, but not to stay.
+    // Masqueraded: replies are addressed to the firewall, but forwarded.
     EXPECT_FALSE(f.ignored(snat(tcp(1), "198.51.100.1", 40000)));
-    // A forwarded port: the original goes to the firewall, but not to stay.
+    // A forwarded port: packets are addressed to the firewall, but forwarded.
     EXPECT_FALSE(f.ignored(dnat(tcp(1, "203.0.113.5", "198.51.100.1"), "10.1.0.80", 80)));
 }
 
@@ -73,7 +73,7 @@ TEST(Filter, PrefixesAreIgnoredAtEitherEnd) {
     EXPECT_FALSE(f.ignored(tcp(1, "2001:db8:9::2", "2001:db8:8::1")));
 }
 
-// What a peer tells.
+// Flows from a peer.
 
 TEST(Filter, APeersForwardedFlowsAreTaken) {
     const Filter f = firewall();
@@ -116,7 +116,7 @@ TEST(Filter, NorAnAddressThatWasHere) {
     EXPECT_EQ(f.refused(flow), Ignored::local);
     f.addresses().remove(ip("198.51.100.7"), 3);
     EXPECT_EQ(f.refused(flow), Ignored::local);
-    EXPECT_FALSE(f.ignored(flow)); // one that passes through
+    EXPECT_FALSE(f.ignored(flow)); // one that is forwarded
     EXPECT_FALSE(f.refused(snat(tcp(1), "198.51.100.7", 40000)));
 }
 
@@ -135,7 +135,7 @@ TEST(Filter, NorMayAPeerExpectAConnectionToTheFirewall) {
     e.proto = IPPROTO_TCP;
     e.tuple = {address("192.0.2.80"), address("198.51.100.1"), 0, 22};
     EXPECT_EQ(f.refused(e), Ignored::local);
-    e.has_nat = true; // and nothing that does it
+    e.has_nat = true; // without a function
     e.nat_address = address("10.1.0.2");
     EXPECT_EQ(f.refused(e), Ignored::local);
     e.function = state::FunctionName::of("nat-follow-master").value();
@@ -145,7 +145,7 @@ TEST(Filter, NorMayAPeerExpectAConnectionToTheFirewall) {
     e = {};
     e.master = tcp(1).key;
     e.proto = IPPROTO_TCP;
-    e.tuple = {{}, address("10.1.0.2"), 0, 5000}; // from wherever
+    e.tuple = {{}, address("10.1.0.2"), 0, 5000}; // from any source
     EXPECT_FALSE(f.refused(e));
 }
 
@@ -166,7 +166,7 @@ TEST(Filter, NoSyncIsAskedLast) {
 TEST(LocalAddresses, GoWithTheLastInterface) {
     LocalAddresses a;
     a.add(ip("10.0.0.1"), 1);
-    a.add(ip("10.0.0.1"), 1); // told twice
+    a.add(ip("10.0.0.1"), 1); // reported twice
     a.add(ip("10.0.0.1"), 2);
     a.remove(ip("10.0.0.1"), 1);
     EXPECT_TRUE(a.is_local(ip("10.0.0.1")));
@@ -179,18 +179,18 @@ TEST(LocalAddresses, GoWithTheLastInterface) {
 TEST(LocalAddresses, OnesThatLeaveAreRemembered) {
     LocalAddresses a;
     const auto vip = ip("198.51.100.1"), other = ip("198.51.100.2");
-    EXPECT_FALSE(a.has_left(vip)); // never was here
+    EXPECT_FALSE(a.has_left(vip)); // it never was local
     a.add(vip, 2);
     a.add(other, 2);
     EXPECT_FALSE(a.has_left(vip));
-    a.remove(vip, 3); // not from there
+    a.remove(vip, 3); // it is not on that interface
     EXPECT_FALSE(a.has_left(vip));
     a.remove(vip, 2);
     EXPECT_TRUE(a.has_left(vip));
     EXPECT_FALSE(a.has_left(other));
     a.add(vip, 3);
     EXPECT_FALSE(a.has_left(vip));
-    // On two interfaces: only the last one counts.
+    // On two interfaces: removed with the last one.
     a.add(vip, 2);
     a.remove(vip, 2);
     EXPECT_FALSE(a.has_left(vip));
@@ -284,7 +284,7 @@ std::vector<std::uint8_t> link_message(bool up, std::uint8_t family = AF_UNSPEC)
 TEST(AddressMessages, OfLinks) {
     LocalAddresses a;
     EXPECT_TRUE(AddressMonitor::apply(address_message(RTM_NEWADDR), a));
-    EXPECT_TRUE(AddressMonitor::apply(link_message(false, AF_BRIDGE), a)); // of a port alone
+    EXPECT_TRUE(AddressMonitor::apply(link_message(false, AF_BRIDGE), a)); // a bridge port only
     EXPECT_FALSE(a.has_left(ip("192.0.2.1")));
     EXPECT_TRUE(AddressMonitor::apply(link_message(false), a));
     EXPECT_TRUE(a.has_left(ip("192.0.2.1")));

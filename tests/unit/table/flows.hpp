@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Flows to test with.
+// Flows for tests.
 #pragma once
 
 #include "net/prefix.hpp"
@@ -17,7 +17,7 @@ inline net::Address ip(const std::string& text) {
 inline state::Address address(const std::string& text) {
     return {ip(text).bytes};
 }
-// "10.0.0.0/8", or a lone address.
+// "10.0.0.0/8", or a single address.
 inline net::Prefix prefix(const std::string& text) {
     return net::parse_prefix(text).value();
 }
@@ -32,7 +32,7 @@ inline state::Flow flow(std::uint8_t proto, const std::string& src, std::uint16_
     return out;
 }
 
-// TCP, established, both ways seen.
+// TCP, established, with packets in both directions.
 inline state::Flow tcp(std::uint16_t sport, const std::string& src = "10.1.0.2",
                        const std::string& dst = "192.0.2.80", std::uint16_t dport = 443) {
     state::Flow out = flow(IPPROTO_TCP, src, sport, dst, dport);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the kernel's own conntrack tells: events, what is filtered out of them, dumps.
+// Reports of the kernel's own conntrack: events, which of them are filtered, dumps.
 #include "two_tables.hpp"
 
 #include "table/conntrack/kernel_filter.hpp"
@@ -39,7 +39,7 @@ TEST_F(KernelEventsTest, OthersAreHeardAndOwnEchoesAreNot) {
     EXPECT_EQ(our_.updated[0].src_state, 7);
     ASSERT_EQ(our_.destroyed.size(), 1U);
     EXPECT_EQ(our_.destroyed[0].key, theirs.key);
-    // The kernel's filter took ours out; the other's view is the proof that they were there.
+    // The kernel's filter dropped ours; the other table shows that they existed.
     EXPECT_EQ(ours_->event_counters().own_echoes, 0U);
     ASSERT_EQ(others_.created.size(), 1U);
     EXPECT_EQ(others_.created[0].key, mine.key);
@@ -100,7 +100,7 @@ TEST_F(KernelEventsTest, LocalAddressesAreFollowed) {
     ASSERT_EQ(std::system("ip address add 10.7.0.1/24 dev v0"), 0);
     const auto seven = [&] { return ours_->local_addresses().is_local(ip("10.7.0.1")); };
     ASSERT_TRUE(run_until(seven));
-    EXPECT_TRUE(local()); // v1 has it still
+    EXPECT_TRUE(local()); // v1 still has it
     ASSERT_EQ(std::system("ip address del 10.1.0.2/24 dev v1"), 0);
     ASSERT_TRUE(run_until([&] { return !local(); }));
     other_->put(tcp(4008), Lifetime::natural);
@@ -120,7 +120,7 @@ TEST_F(KernelEventsTest, AnAddressThatWasThereBeforeIsKnownFromTheStart) {
 
 // ---- nosync ----------------------------------------------------------------------------------
 
-// Twice: with the kernel's filter, and with our code alone.
+// Twice: with the kernel's filter, and with our code only.
 class NoSyncTest : public TwoTables, public testing::WithParamInterface<bool> {
   protected:
     void SetUp() override {
@@ -145,7 +145,7 @@ class NoSyncTest : public TwoTables, public testing::WithParamInterface<bool> {
         other_->put(f, Lifetime::natural);
         other_->flush();
     }
-    // Everything that happened so far was seen, or never will be.
+    // All earlier events have been received, or never will be.
     void pass_by() {
         const state::Flow last = udp(++marker_, "10.254.0.1");
         write(last);
@@ -200,7 +200,7 @@ TEST_P(NoSyncTest, AMarkWithdrawsAFlowAndBringsItBack) {
     ASSERT_EQ(seen_.withdrawn.size(), 1U);
     EXPECT_EQ(seen_.withdrawn[0].key, f.key);
     EXPECT_TRUE(seen_.destroyed.empty() && seen_.updated.empty());
-    EXPECT_TRUE(is_there(f.key)); // the entry itself is nobody's to touch
+    EXPECT_TRUE(is_there(f.key)); // the entry itself must not be changed
     dump(*table_, seen_);
     EXPECT_FALSE(seen_.dump.contains(f.key));
     f.mark = 0x02;
@@ -227,7 +227,7 @@ TEST_P(NoSyncTest, AMarkedFlowBeginsUnheardAndItsEndIsTold) {
     EXPECT_EQ(ignored(Ignored::nosync_mark), GetParam() ? 1U : 2U);
 }
 
-// What we put ourselves is a peer's, whatever its mark here.
+// An entry that we put is a peer's, whatever its mark here.
 TEST_P(NoSyncTest, ACopyOfAPeerIsPutAndNotWithdrawn) {
     state::Flow f = tcp(6300);
     f.mark = 0x10;
@@ -244,6 +244,7 @@ TEST_F(KernelEventsTest, AFullFilterFitsTheKernelsOldLimit) {
     if (!(limit << "20480" << std::flush))
         GTEST_SKIP() << "the limit is not this namespace's own";
     std::vector<state::NoSyncRule> rules;
+    rules.reserve(64);
     for (int i = 0; i < 64; i++)
         rules.push_back({.mark = state::MarkMatch{1, 3},
                          .src = prefix(fmt::format("2001:db8:{}::/48", i)),
@@ -256,7 +257,7 @@ TEST_F(KernelEventsTest, AFullFilterFitsTheKernelsOldLimit) {
     ASSERT_TRUE(socket);
     const auto attached = socket->attach(program);
     EXPECT_TRUE(attached) << attached.error().text;
-    // The twin: there is such a limit.
+    // Control: there is such a limit.
     std::vector<sock_filter> large(4000, sock_filter{BPF_LD | BPF_IMM, 0, 0, 0});
     large.push_back({BPF_RET | BPF_K, 0, 0, 1});
     EXPECT_FALSE(socket->attach(large));
@@ -282,7 +283,7 @@ TEST_F(KernelEventsTest, ADumpTellsCopiesFromNaturalEntries) {
 TEST_F(KernelEventsTest, ADumpAskedForWhileOneRunsComesAfterIt) {
     const int before = our_.dumps_begun;
     ours_->request_dump();
-    ours_->request_dump(); // not begun yet: the same one
+    ours_->request_dump(); // not begun yet: still the same one
     ASSERT_TRUE(run_until([&] { return our_.dumps_begun == before + 1; }));
     EXPECT_EQ(our_.dumps_ended, before);
     ours_->request_dump();
@@ -323,12 +324,12 @@ TEST_F(KernelEventsTest, FiftyThousandFlowsGoThroughTheBatch) {
     EXPECT_TRUE(our_.refused.empty());
     EXPECT_EQ(ours_->writer_counters().created, flows);
     for (std::uint32_t i = 0; i < flows; i++)
-        ours_->put(nth(i), Lifetime::copy); // each known to be there
+        ours_->put(nth(i), Lifetime::copy); // each is known to exist
     ours_->flush();
     EXPECT_EQ(ours_->writer_counters().updated, flows);
     dump(*ours_, our_);
     EXPECT_EQ(our_.dump.size(), flows);
-    // The other table's socket buffer holds them all.
+    // The other table's socket buffer is large enough for all.
     ASSERT_TRUE(run_until([&] { return others_.created.size() == flows; }));
     EXPECT_EQ(other_->event_counters().overruns, 0U);
     for (std::uint32_t i = 0; i < flows; i++)
@@ -337,7 +338,7 @@ TEST_F(KernelEventsTest, FiftyThousandFlowsGoThroughTheBatch) {
     EXPECT_EQ(ours_->writer_counters().deleted, flows);
 }
 
-// ---- what is missing is said -----------------------------------------------------------------
+// ---- errors for what is missing --------------------------------------------------------------
 
 TEST_F(KernelEventsTest, TheEventsSwitchIsPutOn) {
     const std::string file = "/proc/sys/net/netfilter/nf_conntrack_events";

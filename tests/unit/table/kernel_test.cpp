@@ -121,7 +121,7 @@ TEST_F(KernelTest, OneTupleLivesInSeveralZones) {
         all.push_back(tcp(1300));
         all.back().key.zone = zone;
         all.back().mark = zone + 1U;
-        if (zone == 20) // replies in 0 would be those of the first
+        if (zone == 20) // with replies in 0 they would be the first flow's
             all.back() = snat(all.back(), "198.51.100.1", 40000);
         if (zone == 20)
             all.back().extras.reply_zone = 0;
@@ -144,7 +144,7 @@ TEST_F(KernelTest, TheDirectionsOfAZoneAreReplacedLikeAReply) {
     ASSERT_TRUE(our_.refused.empty());
     EXPECT_EQ(read_back(f.key).extras.reply_zone, 0);
     EXPECT_EQ(ours_->writer_counters().replaced, 1U);
-    // And stays, whatever is updated.
+    // And stays after any update.
     f.mark = 5;
     put(f);
     EXPECT_EQ(read_back(f.key).extras.reply_zone, 0);
@@ -152,7 +152,7 @@ TEST_F(KernelTest, TheDirectionsOfAZoneAreReplacedLikeAReply) {
     EXPECT_EQ(ours_->writer_counters().replaced, 1U);
 }
 
-// An entry has one zone. So no flow with two of them can come from a kernel, and none is made.
+// An entry has one zone. So no flow with two of them can come from a kernel, and none is created.
 TEST_F(KernelTest, TwoZonesAreMoreThanAnEntryHas) {
     state::Flow f = tcp(1302);
     f.key.zone = 10;
@@ -207,7 +207,7 @@ TEST_F(KernelTest, EntriesHaveTheLiberalWindowFlag) {
     EXPECT_EQ(liberal, 2);
 }
 
-// As an entry that was made by traffic is.
+// Like an entry that was made by traffic.
 void make_strict(const state::Flow& flow) {
     std::array<std::uint8_t, 512> request{};
     const std::size_t size = ctnetlink::build(request, ctnetlink::Request::relax, flow, 0, 1);
@@ -238,7 +238,7 @@ TEST_F(KernelTest, AnEntryBecomesLiberalAndNothingElseChanges) {
     ours_->refresh(tcp(1), Lifetime::copy);
     ours_->flush();
     EXPECT_TRUE(read_back(tcp(1).key).liberal);
-    // One that has gone is not made anew.
+    // One that is gone is not created again.
     other_->remove(tcp(1));
     other_->flush();
     ours_->relax(tcp(1));
@@ -246,7 +246,7 @@ TEST_F(KernelTest, AnEntryBecomesLiberalAndNothingElseChanges) {
     EXPECT_FALSE(is_there(tcp(1).key));
 }
 
-// ---- put on what is there --------------------------------------------------------------------
+// ---- put on an existing entry ----------------------------------------------------------------
 
 TEST_F(KernelTest, AHelperReadsBackAndOneThatIsNotHereIsLeftOut) {
     state::Flow f = tcp(21);
@@ -284,9 +284,9 @@ TEST_F(KernelTest, VerificationTagsReadBack) {
     EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
     state::Flow without = f;
     without.extras.verification_tags = {};
-    put(without); // an update that does not know them leaves them
+    put(without); // an update without them does not change them
     EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
-    f.extras.verification_tags = {0x99aabbcc, 0xddeeff00}; // and one that does changes them
+    f.extras.verification_tags = {0x99aabbcc, 0xddeeff00}; // and one with them does
     put(f);
     EXPECT_EQ(read_back(f.key).extras.verification_tags, f.extras.verification_tags);
     EXPECT_TRUE(our_.refused.empty());
@@ -306,7 +306,7 @@ TEST_F(KernelTest, LabelsReadBackWhereARuleUsesThem) {
     f.extras.labels = state::with_label(state::with_label({}, 3), 100);
     put(f);
     EXPECT_EQ(read_back(f.key).extras.labels, f.extras.labels);
-    f.extras.labels = {2}; // they replace those of before
+    f.extras.labels = {2}; // they replace the former ones
     put(f);
     EXPECT_EQ(read_back(f.key).extras.labels, f.extras.labels);
     EXPECT_TRUE(our_.refused.empty());
@@ -315,7 +315,7 @@ TEST_F(KernelTest, LabelsReadBackWhereARuleUsesThem) {
 TEST_F(KernelTest, PutBringsAnEntryThatIsThereToTheSameState) {
     state::Flow f = snat(tcp(3000), "198.51.100.1", 40000);
     f.src_state = 2, f.dst_state = 0, f.flags = 0;
-    other_->put(f, Lifetime::natural); // ours has no hint of it until the event comes
+    other_->put(f, Lifetime::natural); // ours has no hint of it until the event
     other_->flush();
     state::Flow later = f;
     later.src_state = later.dst_state = 4;
@@ -396,7 +396,7 @@ TEST_F(KernelTest, AnEntryOfTheOppositeDirectionIsAClash) {
 
 TEST_F(KernelTest, WhatTheKernelDoesNotTakeIsInvalid) {
     state::Flow unreachable = ping(3006);
-    unreachable.key.orig.dport = 3 << 8; // an error is no flow
+    unreachable.key.orig.dport = 3 << 8; // an ICMP error is no flow
     unreachable.reply = state::inverse(unreachable.key);
     put(unreachable);
     ASSERT_EQ(our_.refused.size(), 1U);
@@ -426,7 +426,7 @@ TEST_F(KernelTest, TheLastOperationOfABatchHasTheLastWord) {
     ours_->remove(f);
     ours_->flush();
     EXPECT_FALSE(is_there(f.key));
-    ours_->remove(f); // nothing there: no refusal
+    ours_->remove(f); // does not exist: no refusal
     ours_->put(f, Lifetime::copy);
     ours_->flush();
     EXPECT_TRUE(is_there(f.key));

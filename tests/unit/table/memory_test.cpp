@@ -67,7 +67,7 @@ TEST_F(MemoryTest, AFullTableRefusesAtTheFlush) {
     ASSERT_EQ(seen_.refused.size(), 1U);
     EXPECT_EQ(seen_.refused[0], std::pair(tcp(3).key, Refusal::table_full));
     EXPECT_FALSE(table_.packet(tcp(9)));
-    table_.put(tcp(0), Lifetime::copy); // what is there can be updated
+    table_.put(tcp(0), Lifetime::copy); // an existing entry can be updated
     table_.flush();
     EXPECT_EQ(seen_.refused.size(), 1U);
 }
@@ -96,7 +96,7 @@ TEST_F(MemoryTest, LostEventsAreFollowedByADump) {
     table_.advance(102);
     EXPECT_EQ(seen_.dumps_ended, 2);
     EXPECT_EQ(seen_.dump.size(), 1U);
-    table_.lose_events(true); // nothing happens, nothing is lost
+    table_.lose_events(true); // no event occurs, so none is lost
     table_.lose_events(false);
     table_.advance(103);
     EXPECT_EQ(seen_.dumps_ended, 2);

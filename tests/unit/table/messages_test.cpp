@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// Messages without a kernel: what is built reads back, and what is broken is refused by name.
+// Messages without a kernel: those that we build read back, and invalid ones are refused by name.
 #include "flows.hpp"
 
 #include "table/conntrack/ctnetlink_build.hpp"
@@ -140,12 +140,12 @@ TEST(Parse, KnowsWhetherItWasToldHowSequenceNumbersMove) {
     ASSERT_EQ(parse(event(tcp(1), with(2)), e), Fault::none);
     EXPECT_TRUE(e.flow.seq_adjust_known);
     EXPECT_EQ(e.flow.extras.seq_adjust, (state::SeqAdjusts{{{}, {9000, 0, 2}}}));
-    ASSERT_EQ(parse(event(tcp(1), with(0)), e), Fault::none); // by nothing: as good as none
+    ASSERT_EQ(parse(event(tcp(1), with(0)), e), Fault::none); // by 0: treated as none
     EXPECT_TRUE(e.flow.extras.empty());
     EXPECT_EQ(parse(event(tcp(1), with(2, 3)), e), Fault::bad_size);
 }
 
-// The flow is sound, and the name is not to get into a log or onto the wire.
+// The flow is valid, but the name must not get into a log or onto the wire.
 TEST(Parse, LeavesOutAHelperWhoseNameIsNone) {
     Entry e;
     const auto with = [](const char* name, std::size_t size) {
@@ -174,7 +174,7 @@ TEST(Parse, KnowsWhetherItWasToldTheProgress) {
     EXPECT_EQ(e.flow.src_state, 1);
 }
 
-// ---- flows whose packets take the way through a flowtable: IPS_OFFLOAD is 1 << 14 -----------
+// ---- flows whose packets pass a flowtable: IPS_OFFLOAD is 1 << 14 ----------------------------
 
 constexpr std::uint32_t kAssured = 2 | 4 | 8; // IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED
 constexpr std::uint32_t kOffloaded = kAssured | 1 << 14, kInHardware = kOffloaded | 1 << 15;
@@ -192,7 +192,7 @@ auto status(std::uint32_t bits) {
 
 TEST(Parse, TakesAnOffloadedFlowForEstablished) {
     for (const std::uint32_t bits : {kOffloaded, kInHardware}) {
-        const Entry e = told(tcp(1), status(bits)); // as dumps and answers have it
+        const Entry e = told(tcp(1), status(bits)); // as in dumps and answers
         EXPECT_TRUE(e.has_progress);
         EXPECT_FALSE(e.flow.progress_known);
         EXPECT_FALSE(e.flow.timeout_known);
@@ -203,12 +203,12 @@ TEST(Parse, TakesAnOffloadedFlowForEstablished) {
     const Entry e = told(udp(1), status(kOffloaded));
     EXPECT_TRUE(e.flow.progress_known); // it follows from the status
     EXPECT_EQ(e.flow.src_state, state::datagram::kMultiple);
-    EXPECT_FALSE(told(tcp(1), status(kAssured)).has_progress); // the twin
+    EXPECT_FALSE(told(tcp(1), status(kAssured)).has_progress); // control
 }
 
 TEST(Parse, LearnsNoTimeoutFromAnOffloadedFlow) {
     const auto with_timeout = [](std::uint32_t bits) {
-        return [=](Writer& w) { // as events have it
+        return [=](Writer& w) { // as in events
             w.put_be(CTA_STATUS, bits);
             w.put_be(CTA_TIMEOUT, std::uint32_t{86400});
         };
@@ -262,7 +262,7 @@ TEST(Build, NeverOffloads) {
 TEST(Parse, IsNotFooledByACutAtAnyByte) {
     const auto whole = event(tcp(4000), whole_tcp);
     for (std::size_t size = 0; size < whole.size(); size++) {
-        // As the bytes are, the header says more than there is.
+        // With the header unchanged, its length exceeds the bytes.
         std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
         Entry e;
         EXPECT_EQ(parse(cut, e), Fault::short_message) << size;
@@ -333,6 +333,7 @@ TEST(Parse, RefusesByName) {
 
 TEST(Parse, EveryFaultHasItsName) {
     std::vector<std::string> names;
+    names.reserve(kFaults);
     for (int i = 0; i < kFaults; i++)
         names.emplace_back(to_string(static_cast<Fault>(i)));
     std::sort(names.begin(), names.end());
@@ -375,7 +376,7 @@ TEST(Build, SequenceAdjustmentsReadBack) {
     }
 }
 
-// The kernel takes a state of SCTP with both verification tags only (nlattr_to_sctp).
+// The kernel accepts a state of SCTP only with both verification tags (nlattr_to_sctp).
 TEST(Build, VerificationTagsReadBack) {
     constexpr std::uint8_t kSctp = 132;
     state::Flow f = tcp(1);
@@ -383,7 +384,7 @@ TEST(Build, VerificationTagsReadBack) {
     std::array<std::uint8_t, kMaxRequest> buffer{};
     const std::size_t update = build(buffer, Request::update, f, 700, 5);
     f.extras.verification_tags = {0x11223344, 0};
-    EXPECT_EQ(build(buffer, Request::update, f, 700, 5), update); // it would wipe the other
+    EXPECT_EQ(build(buffer, Request::update, f, 700, 5), update); // it would overwrite the other
     f.extras.verification_tags = {0x11223344, 0x55667788};
     EXPECT_GT(build(buffer, Request::update, f, 700, 5), update);
     const std::size_t size = build(buffer, Request::create, f, 700, 5);

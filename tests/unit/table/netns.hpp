@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-// A network namespace of the test's own, and a kernel table in it to watch.
+// A network namespace of the test's own, and a kernel table in it.
 //
-// The process leaves for a fresh namespace and returns at the end; the namespace goes with the
-// last socket in it. No name, so nothing to clean up.
+// The process enters a new namespace and returns at the end; the namespace ends with the last
+// socket in it. It has no name, so there is nothing to clean up.
 #pragma once
 
 #include "table/conntrack/conntrack.hpp"
@@ -22,7 +22,7 @@ struct Recorder : Listener {
     std::vector<state::Flow> created, updated, destroyed, withdrawn;
     std::map<state::Key, std::pair<state::Flow, bool>> dump;
     std::vector<std::pair<state::Key, Refusal>> refused;
-    std::vector<std::pair<state::Expectation, bool>> expected; // and whether it was fresh
+    std::vector<std::pair<state::Expectation, bool>> expected; // and whether it was new
     std::vector<state::Expectation> unexpected;
     std::vector<state::Key> holders; // of clashes
     int dumps_begun = 0, dumps_ended = 0;
@@ -78,7 +78,7 @@ class InNamespace : public testing::Test {
         return std::move(*table);
     }
 
-    // Runs the loop until it holds; false if it takes as long as nothing here takes.
+    // Runs the loop until the condition holds; false after a time that no operation here takes.
     template<class F>
     bool run_until(F holds) {
         const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
@@ -90,12 +90,12 @@ class InNamespace : public testing::Test {
         return true;
     }
 
-    // What the kernel has now, read by a fresh dump of this table.
+    // The kernel's current entries, read by a new dump of this table.
     void dump(Conntrack& table, Recorder& recorder) {
         const int before = recorder.dumps_ended;
         table.request_dump();
         ASSERT_TRUE(run_until([&] { return recorder.dumps_ended > before; }));
-        // Where one ran already, ours is the one after it.
+        // If a dump was running, ours is the one after it.
         ASSERT_TRUE(run_until([&] { return recorder.dumps_ended == recorder.dumps_begun; }));
     }
 

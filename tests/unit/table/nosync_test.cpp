@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Rules of nosync: which flows each condition fits, as our code sees it and as the kernel's
-// socket filter does. The kernel's is fed through a pair of Unix sockets, which run it, too.
+// Rules of nosync: which flows each condition matches, in our code and in the kernel's socket
+// filter, which is run on a pair of Unix sockets.
 #include "flows.hpp"
 
 #include "table/conntrack/ctnetlink_build.hpp"
@@ -42,11 +42,11 @@ state::Flow gre(std::uint16_t key) {
     return flow(kGre, "10.1.0.2", key, "192.0.2.80", key);
 }
 
-// ---- what the kernel would say of a flow -----------------------------------------------------
+// ---- the kernel's messages about a flow ------------------------------------------------------
 
 enum class Event { created, updated, destroyed };
 
-// As ctnetlink writes it: the two directions, the zone and the mark where they are not 0.
+// As written by ctnetlink: the two directions, and zone and mark if they are not 0.
 std::vector<std::uint8_t> message(const state::Flow& f, Event event, std::uint32_t port = 0) {
     const int type = NFNL_SUBSYS_CTNETLINK << 8 |
                      (event == Event::destroyed ? IPCTNL_MSG_CT_DELETE : IPCTNL_MSG_CT_NEW);
@@ -359,7 +359,7 @@ TEST(KernelFilter, WhatFindsNoRoomPasses) {
     EXPECT_TRUE(filter.drops(in_net(1)));
     EXPECT_TRUE(filter.drops(in_net(8)));
     EXPECT_FALSE(filter.drops(in_net(64)));
-    // One that jumps too far for the kernel's jumps is left out, and nothing else.
+    // A rule whose jumps are too long for the kernel is left out, and no other.
     NoSyncRule far{.zone = 9};
     for (int i = 0; i < 8; i++)
         far.nets.push_back(prefix("2001:db8::/127"));
@@ -369,7 +369,7 @@ TEST(KernelFilter, WhatFindsNoRoomPasses) {
         rest.drops(message(in_zone(tcp(1, "2001:db8::1", "2001:db8::1"), 9), Event::created)));
 }
 
-// What is cut short passes, to be refused by name; or is told by what is there.
+// A truncated message passes, to be refused by name, or is decided by the part that exists.
 TEST(KernelFilter, CutShortAnywhereNothingOfAnotherFlowIsDropped) {
     const NoSyncRule rule{.mark = MarkMatch{1, 1},
                           .src = prefix("10.1.0.0/16"),
@@ -388,13 +388,13 @@ TEST(KernelFilter, CutShortAnywhereNothingOfAnotherFlowIsDropped) {
 // ---- dumps -----------------------------------------------------------------------------------
 
 TEST(WantedMarks, AreWhatNoRuleOfOneBitExcludes) {
-    const auto wanted = [](const std::vector<NoSyncRule>& rules) { return wanted_marks(rules); };
+    const auto wanted = [](const std::vector<NoSyncRule>& rules) { return expected_marks(rules); };
     EXPECT_EQ(wanted({}), std::nullopt);
     EXPECT_EQ(wanted({{.mark = MarkMatch{0x10, 0x10}}}), (MarkMatch{0, 0x10}));
     EXPECT_EQ(wanted({{.mark = MarkMatch{0, 0x10}}}), (MarkMatch{0x10, 0x10}));
     EXPECT_EQ(wanted({{.mark = MarkMatch{0x10, 0x10}}, {.mark = MarkMatch{0, 1}}}),
               (MarkMatch{1, 0x11}));
-    // Not to be turned round: more than one bit, or another condition besides.
+    // Cannot be inverted: more than one bit, or another condition besides.
     EXPECT_EQ(wanted({{.mark = MarkMatch{0x10, 0xf0}}}), std::nullopt);
     EXPECT_EQ(wanted({{.mark = MarkMatch{1, 1}, .zone = 7}, {.zone = 8}}), std::nullopt);
     const auto both = wanted({{.mark = MarkMatch{1, 1}}, {.mark = MarkMatch{0, 1}}});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-// Packets that wait in a real kernel's queue. The rule is of iptables: it is the same queue that
-// an nftables rule fills, and more kernels have it. Some have no queue that tells the flow, too:
-// then these run in tests/vm only.
+// Packets that wait in a real kernel's queue. The rule is one of iptables: it uses the same queue
+// as an nftables rule, and is supported by more kernels. If the kernel's queue does not report the
+// flow, these tests run in tests/vm only.
 #include "netns.hpp"
 #include "table/conntrack/packet_queue.hpp"
 
@@ -32,7 +32,7 @@ class PacketQueueTest : public InNamespace {
                               "! --ctstatus CONFIRMED "
                               "-j NFQUEUE --queue-num 240 --queue-bypass"),
                   0);
-        if (const auto probe = PacketQueue::open(io_, kQueue); !probe) // here or not at all
+        if (const auto probe = PacketQueue::open(io_, kQueue); !probe) // supported or not
             GTEST_SKIP() << probe.error().text;
         server_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         client_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -61,7 +61,7 @@ class PacketQueueTest : public InNamespace {
             waiting_.push_back({id, flow != nullptr ? std::optional(*flow) : std::nullopt});
         });
     }
-    // What is queued on the way is not there yet when send() returns, so no wait is needed.
+    // Queueing is complete when send() returns, so no wait is needed.
     bool arrived() const {
         pollfd p{server_.get(), POLLIN, 0};
         return ::poll(&p, 1, 0) == 1;
@@ -98,7 +98,7 @@ TEST_F(PacketQueueTest, APacketWaitsWithTheFlowThatItBegins) {
     queue_->accept(waiting_[0].id);
     EXPECT_TRUE(arrived());
     EXPECT_EQ(queue_->counters().packets, 1U);
-    // The second packet of a flow that is known does not wait.
+    // The second packet of a known flow does not wait.
     send();
     EXPECT_EQ(::recv(server_.get(), waiting_.data(), 1, MSG_DONTWAIT), 1);
     EXPECT_EQ(::recv(server_.get(), waiting_.data(), 1, MSG_DONTWAIT), 1);

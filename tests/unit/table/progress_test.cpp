@@ -135,7 +135,7 @@ TEST_F(TimeoutsTest, DefaultsAreTheKernels) {
     EXPECT_EQ(t.longest(f), 120U); // its next packet may make it a stream
     f.key.proto = 89;
     EXPECT_EQ(t.natural(f), 600U);
-    f.key.proto = 33; // DCCP: this directory knows no such timeouts
+    f.key.proto = 33; // DCCP: this directory has no such timeouts
     EXPECT_EQ(t.natural(f), 600U);
 }
 

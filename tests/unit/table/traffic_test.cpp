@@ -4,7 +4,7 @@
 //     client 10.1.0.2 ---- 10.1.0.1 [ this namespace ] 198.51.100.1 ---- 198.51.100.80 server
 //                                     masquerades
 //
-// A copy that was put must carry a connection on that the kernel would otherwise refuse.
+// A copy that was put must let a connection continue that the kernel would otherwise refuse.
 #include "two_tables.hpp"
 
 #include <cstdlib>
@@ -36,14 +36,14 @@ table ip test {
 class TrafficTest : public TwoTables {
   protected:
     void SetUp() override {
-        InNamespace::SetUp();
+        InNamespace::SetUp(); // NOLINT(bugprone-parent-virtual-call): one table will do
         if (HasFatalFailure())
             return;
         firewall_ = this_namespace();
         client_ = make_node("fc", "10.1.0.1/24", "10.1.0.2/24", "10.1.0.1");
         server_ = make_node("fs", "198.51.100.1/24", "198.51.100.80/24", "");
         std::ofstream("/proc/sys/net/ipv4/ip_forward") << "1";
-        // Nothing is picked up in the middle of a connection.
+        // Connections are not picked up midway.
         std::ofstream("/proc/sys/net/netfilter/nf_conntrack_tcp_loose") << "0";
         ASSERT_TRUE(run(fmt::format("nft -f - <<'E'\n{}\nE", kRules)));
         open_tables();
@@ -163,7 +163,7 @@ TEST_F(TrafficTest, ACopyCarriesTheConnectionOn) {
     const state::Flow flow = our_.updated.back();
     other_->remove(flow);
     other_->flush();
-    // The twin: without the entry the firewall lets neither side through.
+    // Control: without the entry the firewall drops packets of both sides.
     send(near_, "lost?");
     ASSERT_TRUE(wait_for_refusal());
     EXPECT_FALSE(readable(far_, 0));
@@ -175,7 +175,7 @@ TEST_F(TrafficTest, ACopyCarriesTheConnectionOn) {
     send(far_, "no");
     EXPECT_EQ(receive(near_), "no");
 
-    // Both ways have used it: it is live, and not a copy any more.
+    // Packets of both directions have used it: it is live, and no longer a copy.
     dump(*ours_, our_);
     ASSERT_TRUE(our_.dump.contains(flow.key));
     EXPECT_FALSE(our_.dump[flow.key].second);
@@ -202,7 +202,7 @@ TEST_F(TrafficTest, ADatagramExchangeIsCarriedOnUnderItsOldAddress) {
     const state::Flow flow = our_.created.back();
     other_->remove(flow);
     other_->flush();
-    // As the peer would have masqueraded it: another port than this kernel would choose.
+    // As masqueraded by the peer: with another port than this kernel would choose.
     state::Flow copy = flow;
     copy.reply.dport = 61234;
     copy.flags = state::kSeenReply | state::kAssured;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Two who watch and change the same kernel's table: `ours_` is under test, `other_` stands for
-// whoever else does. Both have read it when a test begins.
+// Two tables of one kernel: `ours_` is under test, `other_` represents any other program. Both have
+// read it when a test begins.
 #pragma once
 
 #include "flows.hpp"
@@ -32,7 +32,7 @@ class TwoTables : public InNamespace {
         InNamespace::TearDown();
     }
 
-    // The entry as the kernel has it, or fails.
+    // The entry in the kernel, or fails.
     state::Flow read_back(const state::Key& key) {
         dump(*other_, others_);
         const auto at = others_.dump.find(key);
@@ -50,7 +50,7 @@ class TwoTables : public InNamespace {
         ours_->put(f, lifetime);
         ours_->flush();
     }
-    // Both tables have seen everything that happened so far.
+    // Both tables have received all earlier events.
     void settle() {
         const auto seen = [](const Recorder& r, const state::Key& key) {
             return std::any_of(r.created.begin(), r.created.end(),

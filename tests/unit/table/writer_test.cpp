@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-// What the writer makes of each answer of the kernel; here the kernel is a table of answers.
+// The writer's reaction to each answer of the kernel, which is replaced by a table of answers.
 #include "flows.hpp"
 
 #include "table/conntrack/ctnetlink_build.hpp"
@@ -21,14 +21,14 @@ class Answers final : public Transport {
         Kind kind;
         ctnetlink::Entry entry;
     };
-    // errno that a request is answered with; 0: silence.
+    // The errno in the answer to a request; 0: no answer.
     std::function<int(const Request&)> answer = [](const Request&) { return 0; };
-    // What a look finds.
+    // The result of a query.
     std::function<std::optional<state::Flow>(const Request&)> found = [](const Request&) {
         return std::nullopt;
     };
     int send_error = 0;
-    int lose = 0; // so many batches' answers are lost
+    int lose = 0; // the answers to this many batches are lost
     std::vector<Request> requests;
     std::vector<std::size_t> batches; // requests in each
 
@@ -72,7 +72,8 @@ class Answers final : public Transport {
                  : (h.nlmsg_type & 0xff) == 1          ? look
                  : (h.nlmsg_flags & NLM_F_CREATE) != 0 ? create
                                                        : change;
-        // Requests without a reply tuple are no entries; their original tuple is read anyhow.
+        // Requests without a reply tuple are no entries; their original tuple is parsed all the
+        // same.
         ctnetlink::parse(m.message(), r.entry);
         requests.push_back(r);
         const int error = answer(r);
@@ -85,7 +86,7 @@ class Answers final : public Transport {
         } else if (const auto flow = r.kind == look ? found(r) : std::nullopt) {
             std::vector<std::uint8_t> buffer(ctnetlink::kMaxRequest);
             state::Flow plain = *flow;
-            // Written with the reply as it is: as an answer has it.
+            // Written with the reply tuple unchanged: as in an answer.
             plain.reply = flow->reply;
             buffer.resize(write_entry(buffer, plain, h.nlmsg_seq));
             datagrams_.push_back(buffer);
@@ -98,7 +99,7 @@ class Answers final : public Transport {
     bool lost_ = false;
 };
 
-// IPv4 with ports is all these tests need.
+// These tests only need IPv4 with ports.
 std::size_t Answers::write_entry(MutableBytes buffer, const state::Flow& f, std::uint32_t seq) {
     netlink::Writer w(buffer, 1 << 8, 0, seq);
     w.plain(std::array<std::uint8_t, 4>{AF_INET, 0, 0, 0});
@@ -185,7 +186,7 @@ TEST_F(WriterTest, AFlowWhoseHelperIsNotHereIsMadeWithoutIt) {
     EXPECT_EQ(writer_.counters().created, 1U);
     EXPECT_EQ(writer_.counters().without_helper, 1U);
     EXPECT_TRUE(refusals_.all.empty());
-    // The same answer to a flow without any is what it always was.
+    // The same answer for a flow without any has its usual meaning.
     kernel_.answer = [](const auto&) { return EOPNOTSUPP; };
     put(tcp(2));
     flush();
@@ -258,7 +259,7 @@ TEST_F(WriterTest, NoAnswerToALookIsAClash) {
     };
     put(tcp(1));
     flush();
-    // By the original tuple, by the reply, and once more, for it may have gone meanwhile.
+    // By the original tuple, by the reply, and once more, because it may be gone meanwhile.
     EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::look, Answers::look,
                                       Answers::create, Answers::look, Answers::look}));
     EXPECT_FALSE(holders_.at(0));
@@ -360,8 +361,8 @@ TEST_F(WriterTest, ALaterOperationOnTheFlowHasTheLastWord) {
     put(tcp(1));
     writer_.remove(tcp(1));
     flush();
-    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::remove})); // and no look
-    // Re-arming says nothing of the state, so it does not take a put's place.
+    EXPECT_EQ(kernel_.kinds(), (Kinds{Answers::create, Answers::remove})); // and no query
+    // Re-arming does not contain the state, so it does not replace a put.
     kernel_.requests.clear();
     kernel_.found = [](const auto&) { return tcp(2); };
     put(tcp(2));
@@ -400,7 +401,7 @@ TEST_F(WriterTest, AKernelThatTakesNothingEndsInRefusals) {
 }
 
 TEST_F(WriterTest, AnswersThatLoopEndInARefusal) {
-    // Says of the same entry that it is there and that it isn't.
+    // Contradictory answers: the entry exists, and it does not.
     kernel_.answer = [](const auto& r) {
         return r.kind == Answers::create ? EEXIST : r.kind == Answers::change ? ENOENT : 0;
     };

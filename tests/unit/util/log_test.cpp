@@ -10,7 +10,7 @@
 namespace encsync::log {
 namespace {
 
-// What a process writes whose stderr is a pipe and whose JOURNAL_STREAM names `journal`.
+// The output of a process whose stderr is a pipe and whose JOURNAL_STREAM names `journal`.
 std::string written(bool journal) {
     int ends[2];
     EXPECT_EQ(::pipe(ends), 0);
@@ -39,7 +39,7 @@ TEST(Log, TheJournalIsToldTheLevel) {
     EXPECT_EQ(written(true), "<4>peer minnie: down\n");
 }
 
-// The twin: the variable is there, but stderr is something else.
+// Control: the variable is set, but stderr is something else.
 TEST(Log, AnybodyElseIsToldTheTime) {
     const std::string line = written(false);
     constexpr std::size_t kTime = 24; // 2026-11-27T23:51:48+0530

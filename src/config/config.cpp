@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: ISC
+#include "config/config.hpp"
+
+#include <algorithm>
+
+namespace encsync::config {
+
+bool Conn::by_trusted_key() const {
+    return !is_cable() &&
+           std::ranges::none_of(ike::kCredentials, [this](const ike::CredentialTraits& kind) {
+               return kind.admits && !file(kind.kind).empty();
+           });
+}
+
+} // namespace encsync::config
