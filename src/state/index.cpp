@@ -204,7 +204,8 @@ struct Index::Impl {
     }
 };
 
-Index::Index(const Seed& seed, Layout layout) : impl_(std::make_unique<Impl>(seed, layout)) {}
+Index::Index(const Seed& seed, Layout layout)
+    : record_size_(layout.size), impl_(std::make_unique<Impl>(seed, layout)) {}
 Index::~Index() = default;
 Index::Index(Index&&) noexcept = default;
 Index& Index::operator=(Index&&) noexcept = default;
@@ -322,16 +323,6 @@ std::vector<Slot> Index::with_extras() const {
     for (const auto& [slot, extras] : impl_->extras)
         out.push_back(slot);
     return out;
-}
-
-Record& Index::record(Slot slot) {
-    assert(used(slot));
-    return impl_->record(slot);
-}
-
-const Record& Index::record(Slot slot) const {
-    assert(used(slot));
-    return impl_->record(slot);
 }
 
 Key Index::key(Slot slot) const {

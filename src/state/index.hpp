@@ -78,8 +78,8 @@ class Index {
     // Replaces labels, helper and lifetime. False if they were the same before.
     bool set_extras(Slot slot, const Extras& extras);
 
-    Record& record(Slot slot);
-    const Record& record(Slot slot) const;
+    Record& record(Slot slot) { return *record_at(slot); }
+    const Record& record(Slot slot) const { return *record_at(slot); }
     Key key(Slot slot) const;
     std::uint16_t zone(Slot slot) const; // of its key
     Tuple reply(Slot slot) const;
@@ -129,7 +129,12 @@ class Index {
     }
 
   private:
+    Record* record_at(Slot slot) const {
+        return std::launder(reinterpret_cast<Record*>(at(slot, record_size_)));
+    }
+
     std::vector<std::byte*> chunks_; // the records of each chunk, owned by impl_
+    std::size_t record_size_;
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };
