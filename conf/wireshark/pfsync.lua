@@ -112,6 +112,8 @@ local LIST = {
     {"leaf", 0, "u32"}, {"part", 4, "u16"}, {"flags", 6, "u8"}, {"flows", 8, "rest"},
 }
 local ABSENT = {ID[1], ID[2], {"since", 12, "u64"}}
+local RELAY_ROOT = {{"session", 0, "hex64"}, {"sum", 8, "hex64"}, {"states", 16, "u64"}}
+local ORPHAN = {{"orphan_action", 0, "u8"}, {"state", 4, "rest"}}
 local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
@@ -149,7 +151,8 @@ local MESSAGES = {
         [0xe0] = {"HELLO", 44, HELLO}, [0xe1] = {"SEQ", 16, SEQ}, [0xe2] = {"ACK", 20, ACK},
         [0xe3] = {"ROOT", 24, ROOT}, [0xe4] = {"ASK", 4, {{"node", 0, "u32"}}},
         [0xe5] = {"SUMS", 136, SUMS}, [0xe6] = {"LIST", 8, LIST}, [0xe7] = {"ABSENT", 20, ABSENT},
-        [0xe8] = {"EXPECT", 120, EXPECT},
+        [0xe8] = {"EXPECT", 120, EXPECT}, [0xe9] = {"RELAY_ROOT", 24, RELAY_ROOT},
+        [0xea] = {"FETCH", 12, ID}, [0xeb] = {"ORPHAN", 4, ORPHAN},
     },
     [5] = {
         [0] = {"CLR", 20, CLR}, {"INS_1301", 242, STATE1301}, {"INS_ACK", 12, ID},

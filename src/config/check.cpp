@@ -203,8 +203,8 @@ void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::
 }
 
 // A relay takes no states in, so there is no table to keep some out of.
-constexpr std::array<std::string_view, 6> kNotOfRelays = {"nosync", "refuse", "maxstates",
-                                                          "maxupd", "delay",  "ignore"};
+constexpr std::array<std::string_view, 5> kNotOfRelays = {"nosync", "refuse", "maxupd", "delay",
+                                                          "ignore"};
 
 void check_no_effect(const Origins& origins, Report& report) {
     for (const std::string_view name : kNotOfRelays)
@@ -249,6 +249,9 @@ void check_setup(const Setup& setup, const Origins& origins, Report& report) {
     };
     if (setup.table == "relay")
         check_no_effect(origins, report);
+    else if (const Origin* ack = origin_of("deferack"))
+        report.error(ack->entry->value_at,
+                     "deferack has no effect without table=relay: this node is no gateway");
     const Origin* defer = origin_of("defer");
     if (defer && defer->valid && setup.defer) {
         if (setup.delay.count() != 0)

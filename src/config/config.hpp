@@ -37,6 +37,7 @@ std::string to_string(const Address& address);
 
 enum class Ipsec { automatic, userspace, kernel };
 enum class Role { automatic, active, standby };
+enum class DeferAck { far, near };
 enum class Wire { encsync, openbsd, freebsd_1301, freebsd_1400, freebsd_1500, automatic };
 enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
@@ -64,7 +65,8 @@ struct Setup {
     std::chrono::milliseconds delay{}; // how old a flow must be to be announced
     bool defer = false;
     std::uint16_t deferqueue = 0; // of NFQUEUE
-    std::uint8_t reserve = 0;     // percent of the table
+    DeferAck deferack{};
+    std::uint8_t reserve = 0; // percent of the table
     bool operator==(const Setup&) const = default;
 };
 

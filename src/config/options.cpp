@@ -22,6 +22,7 @@ constexpr std::array kIpsecWords = {word("auto", Ipsec::automatic),
                                     word("kernel", Ipsec::kernel)};
 constexpr std::array kRoleWords = {word("auto", Role::automatic), word("active", Role::active),
                                    word("standby", Role::standby)};
+constexpr std::array kDeferAckWords = {word("far", DeferAck::far), word("near", DeferAck::near)};
 constexpr std::array kLevelWords = {
     word("error", log::Level::error), word("warning", log::Level::warning),
     word("notice", log::Level::notice), word("info", log::Level::info),
@@ -241,6 +242,20 @@ constexpr std::array kOptions = {
            "namespace may use it.",
            store<&Setup::deferqueue>,
            {0, 65535}},
+    Option{"deferack",
+           kSetup,
+           ValueType::word,
+           "far",
+           "",
+           "near",
+           "With `table=relay`, who acknowledges the states of a pf firewall that defers packets "
+           "(pfsync(4)). `far`: a firewall of another site, so that a packet is let go when a "
+           "firewall that could take over has its state. `near`: this gateway, which is as fast as "
+           "the cable; a state may then be lost if both this gateway and the firewall fail before "
+           "it has been sent on.",
+           store<&Setup::deferack>,
+           {},
+           kDeferAckWords},
     Option{"reserve",
            kSetup,
            ValueType::number,
@@ -379,7 +394,9 @@ constexpr std::array kOptions = {
            "",
            "100000",
            "How many states the peer may bring here at most; more are refused, and this node is "
-           "not in step with it. With `0` there is no limit but `reserve`.",
+           "not in step with it. With `0` there is no limit but `reserve`. With `table=relay`, how "
+           "many of its states are kept for bulk updates and repairs; more are passed on all the "
+           "same, and counted.",
            store<&Conn::maxstates>,
            {0, 8'000'000}},
     Option{"wire",

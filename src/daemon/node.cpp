@@ -30,6 +30,13 @@ class NoLink final : public sync::Link {
     void flush() override {}
 };
 
+std::uint64_t random_session() {
+    std::uint64_t session = 0;
+    while (session == 0)
+        randombytes_buf(&session, sizeof session);
+    return session;
+}
+
 // The plugin is next to the program, both in the build tree and in an installation.
 Result<std::string> find_plugin() {
     if (const char* path = std::getenv("ENCSYNC_PLUGIN"))
@@ -186,14 +193,29 @@ Result<void> Node::open_kernel_link(link::LinkHooks hooks) {
     return {};
 }
 
+sync::Role Node::first_role() {
+    requested_role_ = run_dir_.role();
+    return requested_role_ ? requested_role_->role : role_of(setup_.role);
+}
+
 Result<void> Node::make_relay() {
     if (setup_.table != "relay")
         return {};
-    if (directory_.all().empty())
-        return Error{"table=relay: there is no conn, so there is nothing to relay"};
-    relay_.emplace(*link_, *config::dialect_of(directory_.conn(directory_.all().front()).wire));
+    relay::Options options;
+    randombytes_buf(options.seed.data(), options.seed.size());
+    options.session = random_session();
+    auto store = keys::Store::open(setup_.keydir);
+    if (!store)
+        return store.error();
+    auto creatorid = store->creatorid();
+    if (!creatorid)
+        return creatorid.error();
+    options.creatorid = *creatorid;
+    options.ack_near = setup_.deferack == config::DeferAck::near;
+    options.active = first_role() != sync::Role::standby;
+    relay_.emplace(*link_, options);
     for (const PeerId peer : directory_.all())
-        relay_->add(peer, relay_side(directory_.conn(peer)));
+        add_to_relay(*relay_, peer, directory_.conn(peer));
     return {};
 }
 
@@ -216,11 +238,8 @@ Result<void> Node::make_engine() {
     std::copy_n(secret->begin(), options.id_secret.size(), options.id_secret.begin());
     sodium_memzero(secret->data(), secret->size());
     randombytes_buf(options.index_seed.data(), options.index_seed.size());
-    do
-        randombytes_buf(&options.session, sizeof options.session);
-    while (options.session == 0);
-    requested_role_ = run_dir_.role();
-    options.role = requested_role_ ? requested_role_->role : role_of(setup_.role);
+    options.session = random_session();
+    options.role = first_role();
     options.table_kept = run_dir_.table_kept();
     options.join_wait = setup_.joinwait;
     options.delay = setup_.delay;
@@ -242,7 +261,7 @@ Result<void> Node::join() {
     turns_.emplace(io_, *engine_, relay);
     peers_.emplace(directory_, *engine_, relay, *link_, *turns_);
     keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
-    roles_.emplace(setup_, directory_, run_dir_, *engine_, *turns_, requested_role_);
+    roles_.emplace(setup_, directory_, run_dir_, *engine_, relay, *turns_, requested_role_);
     readiness_.emplace(*ruleset_, *engine_, machine, relay, directory_);
     reload_.emplace(config_file_,
                     Reload::Parts{setup_, directory_, *engine_, relay, *link_, *ruleset_,

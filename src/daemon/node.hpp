@@ -52,6 +52,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> open_link();
     Result<void> open_userspace_link(link::LinkHooks hooks);
     Result<void> open_kernel_link(link::LinkHooks hooks);
+    sync::Role first_role();
     Result<void> make_relay();
     Result<void> make_engine();
     Result<void> join();

@@ -47,7 +47,9 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     turns_.begin();
     const policy::Selectors& selectors = directory_.selectors(peer);
     const sync::Peer& session = engine_.session(peer);
-    const auto [verdict, payload] = policy::check(inner_packet, selectors, session.options.dialect);
+    const pfsync::Expected expected =
+        relay_ != nullptr ? relay_->expected(peer) : session.options.dialect;
+    const auto [verdict, payload] = policy::check(inner_packet, selectors, expected);
     guard_.add(verdict);
     if (verdict == policy::Verdict::accept) {
         if (relay_ != nullptr)
@@ -59,9 +61,8 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     State& state = states_[peer];
     state.life.guard_refused++;
     if (!session.accepted)
-        engine_.on_packet_refused(peer,
-                                  policy::explain(verdict, inner_packet, selectors,
-                                                  session.options.dialect, state.used_dialect));
+        engine_.on_packet_refused(
+            peer, policy::explain(verdict, inner_packet, selectors, expected, state.used_dialect));
     log::debug("peer {}: packet of SA {:08x} refused: {}", directory_.name(peer), spi,
                policy::to_string(verdict));
 }

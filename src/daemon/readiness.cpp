@@ -21,11 +21,20 @@ bool Readiness::ready(std::string* why) const {
     if (relay_ == nullptr)
         return engine_.ready(why);
     const auto unready = relay_->unready();
-    if (unready)
-        *why = directory_.used(unready->peer)
-                   ? fmt::format("{} is not reached over its cable", directory_.name(unready->peer))
-                   : "no gateway of another site is up";
-    return !unready;
+    if (!unready)
+        return true;
+    switch (unready->why) {
+    case relay::Relay::Unready::Why::cable_down:
+        *why = fmt::format("{} is not reached over its cable", directory_.name(unready->peer));
+        break;
+    case relay::Relay::Unready::Why::no_gateway:
+        *why = "no gateway of another site is up";
+        break;
+    case relay::Relay::Unready::Why::filling:
+        *why = fmt::format("the states of {} are still arriving", directory_.name(unready->peer));
+        break;
+    }
+    return false;
 }
 
 void Readiness::uphold_policy() {

@@ -31,15 +31,16 @@ constexpr Keyword keyword(const char* name) {
 
 // Options that the parts read only when they are created.
 constexpr Keyword kNeedRestart[] = {
-    keyword<&Setup::node>("node"),       keyword<&Setup::table>("table"),
-    keyword<&Setup::syncdev>("syncdev"), keyword<&Setup::ipsec>("ipsec"),
-    keyword<&Setup::keydir>("keydir"),   keyword<&Setup::ikeport>("ikeport"),
-    keyword<&Setup::natport>("natport"), keyword<&Setup::joinwait>("joinwait"),
-    keyword<&Setup::sweep>("sweep"),     keyword<&Setup::charonuser>("charonuser"),
-    keyword<&Setup::sandbox>("sandbox"), keyword<&Setup::synclocal>("synclocal"),
-    keyword<&Setup::ignore>("ignore"),   keyword<&Setup::nosync>("nosync"),
-    keyword<&Setup::refuse>("refuse"),   keyword<&Setup::delay>("delay"),
-    keyword<&Setup::defer>("defer"),     keyword<&Setup::deferqueue>("deferqueue"),
+    keyword<&Setup::node>("node"),         keyword<&Setup::table>("table"),
+    keyword<&Setup::syncdev>("syncdev"),   keyword<&Setup::ipsec>("ipsec"),
+    keyword<&Setup::keydir>("keydir"),     keyword<&Setup::ikeport>("ikeport"),
+    keyword<&Setup::natport>("natport"),   keyword<&Setup::joinwait>("joinwait"),
+    keyword<&Setup::sweep>("sweep"),       keyword<&Setup::charonuser>("charonuser"),
+    keyword<&Setup::sandbox>("sandbox"),   keyword<&Setup::synclocal>("synclocal"),
+    keyword<&Setup::ignore>("ignore"),     keyword<&Setup::nosync>("nosync"),
+    keyword<&Setup::refuse>("refuse"),     keyword<&Setup::delay>("delay"),
+    keyword<&Setup::defer>("defer"),       keyword<&Setup::deferqueue>("deferqueue"),
+    keyword<&Setup::deferack>("deferack"),
 };
 
 // Whether only charon needs the changes of a conn, so that its SAs may stay.
@@ -100,9 +101,6 @@ std::vector<std::string> Reload::fixed(const config::Config& fresh) const {
         fixed.emplace_back("another keyword of config setup");
     if (!parts_.raw_sockets && std::ranges::any_of(fresh.conns, &Conn::is_cable))
         fixed.emplace_back("the first type=cable");
-    if (parts_.relay != nullptr && !fresh.conns.empty() &&
-        config::dialect_of(fresh.conns.front().wire) != parts_.relay->dialect())
-        fixed.emplace_back("another wire with table=relay");
     const std::vector<Conn> old = parts_.directory.conns();
     if (const auto now = shortest_dpdtimeout(old), then = shortest_dpdtimeout(fresh.conns);
         now != then && !old.empty())
@@ -190,7 +188,7 @@ void Reload::carry_out(const Changes& changes) {
         forget(peer);
         parts_.engine.add_peer(peer, peer_options(parts_.setup, parts_.directory.conn(peer)));
         if (parts_.relay != nullptr)
-            parts_.relay->add(peer, relay_side(parts_.directory.conn(peer)));
+            add_to_relay(*parts_.relay, peer, parts_.directory.conn(peer));
     }
 }
 

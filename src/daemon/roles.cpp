@@ -23,9 +23,10 @@ constexpr int kOddSeconds = 4;
 } // namespace
 
 Roles::Roles(const config::Setup& setup, const Directory& directory, const RunDir& run_dir,
-             sync::Engine& engine, Turns& turns, std::optional<RequestedRole> requested)
-    : setup_(setup), directory_(directory), run_dir_(run_dir), engine_(engine), turns_(turns),
-      requested_(requested) {}
+             sync::Engine& engine, relay::Relay* relay, Turns& turns,
+             std::optional<RequestedRole> requested)
+    : setup_(setup), directory_(directory), run_dir_(run_dir), engine_(engine), relay_(relay),
+      turns_(turns), requested_(requested) {}
 
 Result<json::value> Roles::set(const json::object& fields) {
     const auto word = control::text(fields, "role");
@@ -60,12 +61,18 @@ Result<json::value> Roles::set(const json::object& fields) {
         log::notice("role: {} ({})", word,
                     reason.empty() ? fmt::format("encsync role, pid {}", order.pid) : reason);
         turns_.begin();
-        engine_.set_role(role);
+        apply(role);
     }
     json::object out{{"role", sync::to_string(engine_.role())}, {"stored", stored_}};
     if (!stored_)
         out["why"] = not_stored_;
     return json::value(std::move(out));
+}
+
+void Roles::apply(Role role) {
+    engine_.set_role(role);
+    if (relay_ != nullptr)
+        relay_->set_active(role != Role::standby);
 }
 
 void Roles::store() {
@@ -95,7 +102,7 @@ std::string Roles::take_configured() {
         return kept;
     }
     log::notice("role: {} (configuration)", sync::to_string(role));
-    engine_.set_role(role);
+    apply(role);
     return fmt::format("role={} is in force", sync::to_string(role));
 }
 

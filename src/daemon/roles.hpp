@@ -15,10 +15,11 @@ namespace encsync::daemon {
 
 class Roles {
   public:
-    // All outlive it. `told`: the role that was set before this start, since the boot; the engine
-    // has that role already, or else the configuration's.
+    // All outlive it; `relay` may be null. `requested`: the role that was set before this start,
+    // since the boot; the engine has that role already, or else the configuration's.
     Roles(const config::Setup& setup, const Directory& directory, const RunDir& run_dir,
-          sync::Engine& engine, Turns& turns, std::optional<RequestedRole> requested);
+          sync::Engine& engine, relay::Relay* relay, Turns& turns,
+          std::optional<RequestedRole> requested);
 
     // The command `role`: with a role, sets it; without one, returns the current one.
     Result<boost::json::value> set(const boost::json::object& fields);
@@ -35,12 +36,14 @@ class Roles {
     std::string odd() const; // empty: nothing
 
   private:
+    void apply(sync::Role role);
     void remember();
 
     const config::Setup& setup_;
     const Directory& directory_;
     const RunDir& run_dir_;
     sync::Engine& engine_;
+    relay::Relay* relay_;
     Turns& turns_;
     std::optional<RequestedRole> requested_; // none: the configuration's applies
     bool stored_ = true;

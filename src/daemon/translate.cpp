@@ -95,8 +95,9 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
     return options;
 }
 
-relay::Side relay_side(const config::Conn& conn) {
-    return conn.is_cable() ? relay::Side::cable : relay::Side::gateway;
+void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn) {
+    relay.add(peer, conn.is_cable() ? relay::Side::cable : relay::Side::gateway,
+              *config::dialect_of(conn.wire), conn.maxstates);
 }
 
 std::string describe_cable(const config::Conn& conn) {

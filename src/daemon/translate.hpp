@@ -22,7 +22,7 @@ sync::Role role_of(config::Role role);
 policy::Selectors selectors(const config::Conn& conn);
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                        const std::vector<config::Conn>& conns, bool kernel_ipsec);
-relay::Side relay_side(const config::Conn& conn);
+void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn);
 // "eth2, pfsync in clear from 192.0.2.2 to 192.0.2.1": of a cable.
 std::string describe_cable(const config::Conn& conn);
 // Logs a cable. On error nothing has changed.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/turns.hpp"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 
@@ -15,22 +16,29 @@ void Turns::begin() {
     if (under_way_)
         return;
     under_way_ = true;
-    engine_.advance(Clock::now());
+    advance();
     boost::asio::post(io_, [this] { end(); });
 }
 
 void Turns::end() {
     under_way_ = false;
-    engine_.advance(Clock::now());
-    if (relay_ != nullptr)
-        relay_->flush();
-    if (engine_.flush())
+    advance();
+    const bool relay_goes_on = relay_ != nullptr && relay_->flush();
+    if (engine_.flush() || relay_goes_on)
         begin();
     wait_for_deadline();
 }
 
+void Turns::advance() {
+    const Clock::time_point now = Clock::now();
+    engine_.advance(now);
+    if (relay_ != nullptr)
+        relay_->advance(now);
+}
+
 void Turns::wait_for_deadline() {
-    const Clock::time_point due = engine_.deadline();
+    const Clock::time_point due =
+        relay_ != nullptr ? std::min(engine_.deadline(), relay_->deadline()) : engine_.deadline();
     if (deadline_.expiry() == due)
         return;
     deadline_.expires_at(due);

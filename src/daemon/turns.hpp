@@ -19,12 +19,13 @@ class Turns {
     // All outlive it; `relay` may be null.
     Turns(boost::asio::io_context& io, sync::Engine& engine, relay::Relay* relay);
 
-    // Advances the engine's time and schedules the flush. During a turn: nothing.
+    // Advances the time of engine and relay, and schedules the flush. During a turn: nothing.
     void begin();
-    // Begins a turn at the engine's deadline. begin() calls it, too.
+    // Begins a turn at the next deadline of either. begin() calls it, too.
     void wait_for_deadline();
 
   private:
+    void advance();
     void end();
 
     boost::asio::io_context& io_;

@@ -103,6 +103,9 @@ json::value Views::status() const {
     out["charon"] = std::move(charon);
     out["memory"] = resident_bytes();
     out["index_bytes"] = parts_.engine.index().memory_bytes();
+    if (parts_.relay != nullptr)
+        out["relay"] = json::object{{"states", parts_.relay->store().size()},
+                                    {"bytes", parts_.relay->store().memory_bytes()}};
     return out;
 }
 
@@ -129,7 +132,7 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
                 spi_out = hex(sa.spi);
         }
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
-    const bool up = s.link_up && (parts_.relay != nullptr || s.extended ? !s.silent : s.is_pf());
+    const bool up = s.link_up && (parts_.relay != nullptr || (s.extended ? !s.silent : s.is_pf()));
     const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
     json::object bulk{{"sending", s.bulk.sending}, {"arriving", s.bulk.arriving}};
     parts_.registry.show(bulk, "bulk", peer);
@@ -190,9 +193,14 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     o["waiting"] = s.outbox.queued() + s.outbox.removals();
     parts_.registry.show(o, "messages", peer);
     if (parts_.relay != nullptr) {
-        json::object relay{{"waiting_bytes", parts_.relay->waiting(peer)}};
+        json::object relay{{"waiting_bytes", parts_.relay->waiting(peer)},
+                           {"states", parts_.relay->states_of(peer)}};
+        if (const auto equal = parts_.relay->since_equal(peer))
+            relay["equal_seconds_ago"] =
+                std::chrono::duration_cast<std::chrono::seconds>(*equal).count();
         parts_.registry.show(relay, "relay", peer);
         o["relay"] = std::move(relay);
+        since("last_received", parts_.relay->heard(peer));
     }
     if (stats != nullptr) {
         o["mtu"] = stats->mtu;

@@ -59,6 +59,22 @@ constexpr Field kAbsent[] = {
     {"since", extension::absent::since, FieldKind::u64},
 };
 
+constexpr Field kRelayRoot[] = {
+    {"session", extension::relay_root::session, FieldKind::hex64},
+    {"sum", extension::relay_root::sum, FieldKind::hex64},
+    {"states", extension::relay_root::count, FieldKind::u64},
+};
+
+constexpr Field kFetch[] = {
+    {"id", extension::fetch::id, FieldKind::hex64},
+    {"creatorid", extension::fetch::creatorid, FieldKind::hex32},
+};
+
+constexpr Field kOrphan[] = {
+    {"action", extension::orphan::action, FieldKind::u8},
+    {"state", extension::orphan::size, FieldKind::rest},
+};
+
 constexpr Field kTail[] = {
     {"mark", extension::tail::mark, FieldKind::u32},
     {"timeout", extension::tail::timeout, FieldKind::u32},
@@ -118,6 +134,9 @@ constexpr Message kMessages[] = {
     {extension::kSums, "SUMS", Kind::unknown, extension::sums::size, kSums},
     {extension::kList, "LIST", Kind::unknown, extension::list::size, kList},
     {extension::kAbsent, "ABSENT", Kind::unknown, extension::absent::size, kAbsent},
+    {extension::kRelayRoot, "RELAY_ROOT", Kind::unknown, extension::relay_root::size, kRelayRoot},
+    {extension::kFetch, "FETCH", Kind::unknown, extension::fetch::size, kFetch},
+    {extension::kOrphan, "ORPHAN", Kind::unknown, extension::orphan::size, kOrphan},
 };
 static_assert(pfsync::fits(kMessages));
 

@@ -24,7 +24,10 @@
 namespace encsync::pfsync::extension {
 
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
-                              kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8;
+                              kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8,
+                              kRelayRoot = 0xe9, kFetch = 0xea, kOrphan = 0xeb;
+// Ours alone: a relay passes on no message of these numbers.
+inline constexpr std::uint8_t kFirst = 0xe0, kLast = 0xef;
 
 // HELLO: sent when the link comes up, every second, and in answer to a HELLO of a new session.
 // Older nodes send and read only the first 44 bytes. After them: the nodes that the sender hears,
@@ -172,6 +175,30 @@ inline constexpr std::size_t size = 16, id = 0 /* u64 */, creatorid = 8 /* u32 *
 namespace absent { // 20 bytes
 inline constexpr std::size_t size = 20, id = 0 /* u64 */, creatorid = 8 /* u32 */,
                              since = 12; // u64
+}
+
+// ---- between two gateways (table=relay) ----------------------------------------------------
+//
+// They pass on standard messages, and send these in packets of version 6 whatever the dialect of
+// the rest. RELAY_ROOT is the sum over the states whose latest message came from the sender's own
+// firewalls; ASK, SUMS and LIST find what differs, and FETCH asks for one state: the answer is UPD,
+// DEL_C if it is known to have ended, or ABSENT if the sender says nothing about it.
+
+// RELAY_ROOT: of all that was sent before it. Another session: the sender has forgotten what it
+// had.
+namespace relay_root {                                                    // 24 bytes
+inline constexpr std::size_t size = 24, session = 0, sum = 8, count = 16; // u64 each
+}
+
+// FETCH: a state that is missing, differs or was not listed.
+namespace fetch { // 12 bytes
+inline constexpr std::size_t size = 12, id = 0 /* u64 */, creatorid = 8 /* u32 */;
+}
+
+// ORPHAN: in a bulk update, a state that came from none of the sender's firewalls: an UPD in the
+// dialect of the rest, padded to 4 bytes.
+namespace orphan { // 4 bytes, and the UPD
+inline constexpr std::size_t size = 4, action = 0 /* u8: of the UPD; 3 bytes 0 */;
 }
 
 } // namespace encsync::pfsync::extension

@@ -2,154 +2,490 @@
 #include "relay/relay.hpp"
 
 #include "pfsync/build.hpp"
+#include "pfsync/extension.hpp"
+#include "relay/full_state.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <chrono>
 
 namespace encsync::relay {
 
+using namespace std::chrono_literals;
+using pfsync::Kind;
+namespace ext = pfsync::extension;
+
 namespace {
 
-constexpr std::size_t kEntryHeader = 3; // in a queue: action, size
+// To compare costs one message, but to be behind costs what is lost meanwhile.
+constexpr sync::Duration kRootInterval = 1s;
+constexpr sync::Duration kTick = 1ms; // of what is paced
+// A bulk update from a gateway is over if nothing arrives for so long, or so many sums, which a
+// gateway sends between its bulk updates.
+constexpr sync::Duration kFillQuiet = 5s;
+constexpr unsigned kFillSums = 3;
+// After the start, a firewall that asks for all states waits for the first gateway.
+constexpr sync::Duration kStartWait = 5s;
+// What the gateway that was active before may have failed to send.
+constexpr std::uint32_t kTakeover = 30; // seconds
+// A bulk update goes no further ahead of the link.
+constexpr std::size_t kWalkBelow = std::size_t{64} << 10;
+constexpr int kWalkStates = 2048; // a call
 
 } // namespace
 
+Relay::Relay(sync::Link& link, const Options& options)
+    : link_(link), options_(options), active_(options.active), store_(options.seed) {}
+
 template<class Each>
 void Relay::each(Side side, Each&& action) {
-    for (auto& leg : legs_)
-        if (leg && leg->side == side)
-            action(*leg);
+    for (auto& place : places_)
+        if (place && place->leg.side() == side)
+            action(*place);
 }
 
-void Relay::add(PeerId peer, Side side) {
-    Leg leg;
-    leg.side = side;
-    legs_[peer] = std::move(leg);
+// ---- legs ----------------------------------------------------------------------------------
+
+void Relay::add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states) {
+    places_[peer] = std::make_unique<Place>(store_, peer, side, dialect);
+    store_.set_limit(peer, max_states);
+    if (side == Side::cable)
+        cables_ = static_cast<std::uint16_t>(cables_ | 1U << peer);
 }
 
 void Relay::remove(PeerId peer) {
-    legs_[peer].reset();
+    places_[peer]->leg.clear(store_);
+    places_[peer].reset();
+    store_.make_orphans(peer);
+    cables_ = static_cast<std::uint16_t>(cables_ & ~(1U << peer));
 }
 
-// ---- up and down ---------------------------------------------------------------------------
-
 void Relay::on_up(PeerId peer) {
-    Leg& leg = *legs_[peer];
-    leg.up = true;
-    // The gateway there asks its own firewall for us.
-    each(Side::cable, [&](Leg& cable) {
-        if (leg.side == Side::gateway || &cable == &leg)
-            request_bulk(cable);
-    });
-    if (leg.side == Side::cable)
-        each(Side::gateway, [&](Leg& gateway) { request_bulk(gateway); });
+    Place& place = *places_[peer];
+    place.up = true;
+    place.root_due = now_ + kRootInterval;
+    if (place.leg.side() == Side::cable) {
+        if (!active_)
+            return;
+        request_bulk(place);
+        begin_walk(place, false);
+        return;
+    }
+    if (active_) // first: what it has of a former session of ours becomes an orphan, and so is sent
+        place.comparison.send_root(options_.session, own());
+    if (store_.digest(peer).count() == 0)
+        fill_from(place);
 }
 
 void Relay::on_down(PeerId peer) {
-    Leg& leg = *legs_[peer];
-    leg.up = false;
-    leg.queue.clear();
-    leg.sent = 0;
+    Place& place = *places_[peer];
+    place.leg.clear(store_);
+    place.up = place.behind = place.filling = place.asks = false;
+    place.walk = {};
 }
 
-// UPD_REQ of no state in particular: all of them.
-void Relay::request_bulk(Leg& leg) {
-    const std::array<std::uint8_t, 12> everything{};
-    if (leg.up)
-        enqueue(leg, *pfsync::action_of(dialect_, pfsync::Kind::request), everything);
+void Relay::set_active(bool active) {
+    if (std::exchange(active_, active) == active)
+        return;
+    each(Side::cable, [&](Place& cable) {
+        cable.leg.clear(store_);
+        cable.walk = {};
+        if (!active || !cable.up)
+            return;
+        request_bulk(cable);
+        for (const state::StateId id : store_.removed_since(second_ - std::min(second_, kTakeover)))
+            if (store_.find(id) == kNoSlot) {
+                std::array<std::uint8_t, pfsync::common::kIdSize> m;
+                pfsync::write_id(m.data(), id);
+                enqueue_kind(cable, Kind::remove_c, m);
+            }
+        begin_walk(cable, false, second_ - std::min(second_, kTakeover));
+    });
+}
+
+pfsync::Expected Relay::expected(PeerId peer) const {
+    const Leg& leg = places_[peer]->leg;
+    return leg.side() == Side::gateway ? std::nullopt : pfsync::Expected(leg.dialect());
+}
+
+// ---- what is shown -------------------------------------------------------------------------
+
+bool Relay::filling() const {
+    return std::ranges::any_of(places_, [](const auto& place) { return place && place->filling; });
 }
 
 std::optional<Relay::Unready> Relay::unready() const {
+    using Why = Unready::Why;
     bool gateway = false;
     for (PeerId peer = 0; peer < kMaxPeers; peer++) {
-        const auto& leg = legs_[peer];
-        if (leg && leg->side == Side::cable && !leg->up)
-            return Unready{peer};
-        gateway = gateway || (leg && leg->side == Side::gateway && leg->up);
+        const auto& place = places_[peer];
+        if (place && place->leg.side() == Side::cable && !place->up)
+            return Unready{Why::cable_down, peer};
+        gateway = gateway || (place && place->leg.side() == Side::gateway && place->up);
     }
-    return gateway ? std::nullopt : std::optional(Unready{});
+    if (!gateway)
+        return Unready{Why::no_gateway};
+    for (PeerId peer = 0; peer < kMaxPeers; peer++)
+        if (places_[peer] && places_[peer]->filling)
+            return Unready{Why::filling, peer};
+    return std::nullopt;
 }
 
 const LegCounters& Relay::counters(PeerId peer) const {
-    return legs_[peer]->counters;
+    return places_[peer]->leg.counters;
 }
 
 std::size_t Relay::waiting(PeerId peer) const {
-    return legs_[peer]->queue.size() - legs_[peer]->sent;
+    return places_[peer]->leg.waiting();
 }
 
-// ---- messages ------------------------------------------------------------------------------
+std::optional<sync::Duration> Relay::since_equal(PeerId peer) const {
+    const sync::Instant equal = places_[peer]->comparison.equal();
+    return equal == sync::kNever ? std::nullopt : std::optional(now_ - equal);
+}
 
-void Relay::on_packet(PeerId from, Bytes payload) {
-    Leg& sender = *legs_[from];
-    const Side to = sender.side == Side::cable ? Side::gateway : Side::cable;
-    pfsync::Parser parser(payload, dialect_);
+// ---- receiving -----------------------------------------------------------------------------
+
+void Relay::on_packet(PeerId peer, Bytes payload) {
+    Place& from = *places_[peer];
+    if (!speaks(from))
+        return;
+    from.heard = now_;
+    pfsync::Dialect dialect = from.leg.dialect();
+    // In the packets of another version a gateway sends only our own messages.
+    const bool own_only = from.leg.side() == Side::gateway && !payload.empty() &&
+                          payload[pfsync::common::header::version] != version_of(dialect);
+    if (own_only)
+        dialect = pfsync::kOwnDialect;
+    pfsync::Parser parser(payload, dialect);
     while (const pfsync::Section* section = parser.next()) {
-        if (section->kind == pfsync::Kind::eof || section->stride == 0)
+        if (section->kind == Kind::eof || section->stride == 0)
             continue; // each packet gets its own
-        for (std::uint16_t n = 0; n < section->count; n++) {
-            sender.counters.received++;
-            each(to, [&](Leg& leg) { enqueue(leg, section->action, section->message(n)); });
+        const bool own = traits(dialect).extensible() && section->action >= ext::kFirst &&
+                         section->action <= ext::kLast;
+        if ((own && from.leg.side() == Side::cable) || (!own && own_only)) {
+            from.leg.counters.refused += section->count;
+            continue;
         }
+        for (std::uint16_t n = 0; n < section->count; n++)
+            if (own)
+                receive_own(from, section->action, section->message(n));
+            else
+                receive(from, *section, section->message(n));
     }
 }
 
-void Relay::enqueue(Leg& leg, std::uint8_t action, Bytes message) {
-    if (!leg.up) {
-        leg.counters.leg_down++;
+void Relay::receive_own(Place& from, std::uint8_t action, Bytes m) {
+    Comparison& c = from.comparison;
+    const auto whole = [&](std::size_t size) {
+        from.leg.counters.refused += m.size() < size ? 1 : 0;
+        return m.size() >= size;
+    };
+    switch (action) {
+    case ext::kRelayRoot:
+        if (whole(ext::relay_root::size))
+            receive_root(from, m);
+        break;
+    case ext::kAsk:
+        if (whole(ext::ask::size))
+            c.receive_ask(m, own());
+        break;
+    case ext::kSums:
+        if (whole(ext::sums::size))
+            c.receive_sums(m);
+        break;
+    case ext::kList:
+        if (whole(ext::list::size))
+            c.receive_list(m);
+        break;
+    case ext::kFetch:
+        if (whole(ext::fetch::size))
+            c.receive_fetch(m, own());
+        break;
+    case ext::kAbsent:
+        if (whole(ext::absent::size))
+            c.receive_absent(m);
+        break;
+    case ext::kOrphan:
+        if (whole(ext::orphan::size))
+            receive_orphan(from, m);
+        break;
+    default:
+        from.leg.counters.refused++;
+    }
+}
+
+void Relay::receive_root(Place& from, Bytes m) {
+    if (from.comparison.has_restarted(m) && from.walk.phase != Walk::Phase::states) {
+        from.walk.phase = Walk::Phase::orphans;
+        from.walk.cursor = kNoSlot;
+    }
+    if (from.filling && ++from.sums_while_filling >= kFillSums)
+        from.filling = false;
+    if (!from.filling &&
+        from.comparison.receive_root(m, now_) == Comparison::Found::everything_missing)
+        fill_from(from);
+}
+
+// Who is right about it is not known, so it replaces nothing.
+void Relay::receive_orphan(Place& from, Bytes m) {
+    const pfsync::Meaning meaning = pfsync::meaning(from.leg.dialect(), m[ext::orphan::action]);
+    m = m.subspan(ext::orphan::size);
+    if (meaning.kind != Kind::update || !full_state::valid(meaning.layout, m)) {
+        from.leg.counters.refused++;
         return;
     }
-    if (leg.queue.size() - leg.sent + kEntryHeader + message.size() > kMaxWaiting) {
-        leg.counters.queue_full++;
+    m = m.first(pfsync::state_size(meaning.layout));
+    if (store_.find(full_state::id(meaning.layout, m)) == kNoSlot)
+        store_.put(kNoPeer, meaning.layout, m);
+}
+
+void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
+    from.leg.counters.received++;
+    if (section.kind == Kind::request && m.size() >= pfsync::common::kIdSize)
+        return receive_request(from, section.action, m);
+    if (section.kind == Kind::bulk)
+        return receive_bulk_status(from, m);
+    pass_on(from, section.action, m, learn(from, section, m));
+}
+
+Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
+    const PeerId peer = from.leg.peer();
+    switch (section.kind) {
+    case Kind::insert:
+    case Kind::update: {
+        if (!full_state::valid(section.layout, m))
+            return kNoSlot;
+        const state::StateId id = full_state::id(section.layout, m);
+        if (const Slot known = store_.find(id);
+            known != kNoSlot && section.kind == Kind::insert &&
+            store_.layout(known) == section.layout &&
+            store_.flow_hash(known) != full_state::flow_hash(section.layout, m))
+            from.leg.counters.clashes++;
+        if (options_.ack_near && from.leg.side() == Side::cable &&
+            full_state::wants_ack(section.layout, m)) {
+            std::array<std::uint8_t, pfsync::common::kIdSize> ack;
+            pfsync::write_id(ack.data(), id);
+            enqueue_kind(from, Kind::insert_ack, ack);
+        }
+        const Slot slot = store_.put(peer, section.layout, m);
+        from.leg.counters.not_kept += slot == kNoSlot ? 1 : 0;
+        return slot;
+    }
+    case Kind::update_c:
+        return m.size() >= pfsync::common::kUpdCSize ? store_.update(peer, m) : kNoSlot;
+    case Kind::remove:
+        if (full_state::valid(section.layout, m))
+            store_.remove(full_state::id(section.layout, m));
+        break;
+    case Kind::remove_c:
+        if (m.size() >= pfsync::common::kIdSize)
+            store_.remove(pfsync::read_id(m));
+        break;
+    case Kind::clear:
+        if (pfsync::Clear clear;
+            m.size() >= pfsync::common::kClrSize && pfsync::read(m, clear) == pfsync::Fault::none)
+            store_.clear(clear.creatorid, clear.ifname);
+        break;
+    default:
+        break;
+    }
+    return kNoSlot;
+}
+
+// UPD_REQ: of one state, or of all.
+void Relay::receive_request(Place& from, std::uint8_t action, Bytes m) {
+    const state::StateId id = pfsync::read_id(m);
+    if (id == state::StateId{}) {
+        from.asks = true;
         return;
     }
-    leg.queue.push_back(action);
-    leg.queue.push_back(static_cast<std::uint8_t>(message.size() >> 8));
-    leg.queue.push_back(static_cast<std::uint8_t>(message.size()));
-    leg.queue.insert(leg.queue.end(), message.begin(), message.end());
+    const Slot slot = store_.find(id);
+    if (slot == kNoSlot)
+        return pass_on(from, action, m, kNoSlot);
+    from.leg.push_reference(slot, id);
+    from.leg.counters.answered++;
 }
 
-// ---- sending -------------------------------------------------------------------------------
-
-void Relay::flush() {
-    for (PeerId peer = 0; peer < kMaxPeers; peer++)
-        if (auto& leg = legs_[peer]; leg && leg->up)
-            send(peer, *leg);
-    link_.flush();
+// The frame of a bulk update, which ends here: each firewall gets one from its own gateway.
+void Relay::receive_bulk_status(Place& from, Bytes m) {
+    pfsync::BulkStatus status;
+    if (m.size() < pfsync::common::kBusSize || pfsync::read(m, status) != pfsync::Fault::none)
+        from.leg.counters.refused++;
+    else if (status.end)
+        from.filling = false;
 }
 
-void Relay::send(PeerId peer, Leg& leg) {
-    while (leg.sent < leg.queue.size() && send_packet(peer, leg)) {
+// ---- what is sent --------------------------------------------------------------------------
+
+void Relay::pass_on(const Place& from, std::uint8_t action, Bytes message, Slot slot) {
+    each(from.leg.side() == Side::cable ? Side::gateway : Side::cable, [&](Place& to) {
+        if (speaks(to))
+            enqueue(to, action, message, slot);
+    });
+}
+
+void Relay::enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot) {
+    LegCounters& counters = to.leg.counters;
+    if (!to.up) {
+        counters.leg_down++;
+        return;
     }
-    // Moving the rest costs at most what has been sent.
-    if (leg.sent * 2 >= leg.queue.size()) {
-        leg.queue.erase(leg.queue.begin(),
-                        leg.queue.begin() + static_cast<std::ptrdiff_t>(leg.sent));
-        leg.sent = 0;
+    bool pushed = false;
+    if (slot != kNoSlot && store_.waits(slot, to.leg.peer())) {
+        counters.coalesced++;
+        return;
+    }
+    if (slot != kNoSlot && to.leg.waiting() > kCoalesceAbove) {
+        pushed = to.leg.push_reference(slot, store_.id(slot));
+        store_.set_waits(slot, to.leg.peer(), pushed);
+    } else {
+        pushed = to.leg.push(action, message);
+    }
+    if (!pushed) {
+        counters.queue_full++;
+        to.behind = true;
     }
 }
 
-// One packet of what waits. False: the link has no room.
-bool Relay::send_packet(PeerId peer, Leg& leg) {
-    const MutableBytes room = link_.acquire(peer);
-    if (room.empty())
+void Relay::enqueue_kind(Place& to, Kind kind, Bytes message) {
+    if (const auto action = pfsync::action_of(to.leg.dialect(), kind); action && to.up)
+        enqueue(to, *action, message);
+}
+
+// UPD_REQ of no state in particular: all of them.
+void Relay::request_bulk(Place& from) {
+    const std::array<std::uint8_t, pfsync::common::kIdSize> everything{};
+    enqueue_kind(from, Kind::request, everything);
+}
+
+void Relay::fill_from(Place& gateway) {
+    request_bulk(gateway);
+    gateway.filling = true;
+    gateway.fill_began = now_;
+    gateway.sums_while_filling = 0;
+}
+
+void Relay::send_bulk_status(Place& to, bool end) {
+    const bool says_time = traits(to.leg.dialect()).bulk.endtime;
+    std::array<std::uint8_t, pfsync::common::kBusSize> m{};
+    const auto running = std::chrono::duration_cast<std::chrono::seconds>(now_ - to.walk.began);
+    pfsync::write_bus(m.data(), options_.creatorid,
+                      says_time && end ? static_cast<std::uint32_t>(running.count()) : 0, end);
+    enqueue_kind(to, Kind::bulk, m);
+}
+
+// ---- bulk updates --------------------------------------------------------------------------
+
+void Relay::begin_walk(Place& to, bool framed, std::uint32_t changed_since) {
+    to.walk = {Walk::Phase::states, kNoSlot, framed, now_, changed_since};
+    if (framed)
+        send_bulk_status(to, false);
+}
+
+// A firewall gets all states; a gateway first those of the firewalls here, then the orphans.
+bool Relay::push_of_walk(Place& to, Slot slot) {
+    if (to.leg.side() == Side::cable)
+        return store_.changed(slot) >= to.walk.changed_since &&
+               to.leg.push_reference(slot, store_.id(slot));
+    if (to.walk.phase == Walk::Phase::states)
+        return own().has(slot) && to.leg.push_reference(slot, store_.id(slot));
+    if (store_.origin(slot) != kNoPeer)
         return false;
-    pfsync::Builder packet(room, dialect_);
-    while (leg.sent < leg.queue.size()) {
-        const std::uint8_t* entry = &leg.queue[leg.sent];
-        const std::size_t size = load_be<std::uint16_t>(entry + 1);
-        std::uint8_t* m = packet.add(entry[0], size);
-        if (m == nullptr && !packet.empty())
-            break;
-        if (m == nullptr)
-            leg.counters.too_large++;
-        else
-            std::copy_n(entry + kEntryHeader, size, m);
-        leg.counters.relayed += m != nullptr ? 1 : 0;
-        leg.sent += kEntryHeader + size;
+    const Bytes state = store_.message(slot);
+    std::vector<std::uint8_t> m(ext::orphan::size + (state.size() + 3) / 4 * 4);
+    m[ext::orphan::action] = *pfsync::action_of(store_.layout(slot), Kind::update);
+    std::ranges::copy(state, m.begin() + ext::orphan::size);
+    return to.leg.push_own(ext::kOrphan, m);
+}
+
+// True: it goes on at once.
+bool Relay::walk(Place& to) {
+    for (int n = 0; n < kWalkStates; n++) {
+        if (to.leg.waiting() >= kWalkBelow)
+            return false;
+        to.walk.cursor = store_.next(to.walk.cursor);
+        const Slot slot = to.walk.cursor;
+        if (slot == kNoSlot) {
+            end_walk(to);
+            return to.walk.phase != Walk::Phase::none;
+        }
+        to.leg.counters.answered += push_of_walk(to, slot) ? 1 : 0;
     }
-    link_.commit(peer, packet.empty() ? 0 : packet.finish());
     return true;
+}
+
+void Relay::end_walk(Place& to) {
+    if (to.leg.side() == Side::gateway && to.walk.phase == Walk::Phase::states) {
+        to.walk.phase = Walk::Phase::orphans;
+        return;
+    }
+    if (to.walk.framed)
+        send_bulk_status(to, true);
+    to.walk = {};
+}
+
+// ---- turns ---------------------------------------------------------------------------------
+
+void Relay::advance(sync::Instant now) {
+    if (started_ == sync::Instant{})
+        started_ = now;
+    now_ = now;
+    second_ = static_cast<std::uint32_t>((now - started_) / 1s);
+    store_.advance(second_);
+    for (const auto& place : places_)
+        if (place) {
+            place->leg.advance(now);
+            if (place->filling && now - std::max(place->heard, place->fill_began) >= kFillQuiet)
+                place->filling = false;
+        }
+}
+
+bool Relay::flush() {
+    bool more = false;
+    for (const auto& place : places_) {
+        if (!place || !place->up)
+            continue;
+        Place& to = *place;
+        const bool gateway = to.leg.side() == Side::gateway;
+        // A firewall that is told the end believes that it has everything.
+        const bool may_answer =
+            gateway || (!filling() && (unready() == std::nullopt || now_ - started_ >= kStartWait));
+        if (to.asks && may_answer) {
+            to.asks = false;
+            begin_walk(to, true);
+        }
+        if (to.behind && to.leg.waiting() == 0) {
+            to.behind = false;
+            if (!gateway) // gateways compare
+                begin_walk(to, false);
+        }
+        if (gateway && to.comparison.lists_wanted())
+            to.comparison.send_lists(own());
+        if (gateway && active_ && now_ >= to.root_due && to.walk.phase == Walk::Phase::none) {
+            to.root_due = now_ + kRootInterval;
+            to.comparison.send_root(options_.session, own());
+        }
+        const bool walks = to.walk.phase != Walk::Phase::none && walk(to);
+        const std::size_t before = to.leg.waiting();
+        to.leg.send(link_, store_);
+        more = more || (to.walk.phase != Walk::Phase::none && !to.leg.paced() &&
+                        (walks || to.leg.waiting() < before));
+    }
+    link_.flush();
+    return more;
+}
+
+sync::Instant Relay::deadline() const {
+    sync::Instant next = now_ + 1s;
+    for (const auto& place : places_) {
+        if (!place || !place->up)
+            continue;
+        if (place->leg.side() == Side::gateway)
+            next = std::min(next, std::max(place->root_due, now_ + kTick));
+        else if (place->leg.waiting() > 0 || place->walk.phase != Walk::Phase::none)
+            next = std::min(next, now_ + kTick);
+    }
+    return next;
 }
 
 } // namespace encsync::relay

@@ -5,94 +5,140 @@
 // nothing loops. Packets are taken apart and put together again, as each leg has its own MTU;
 // messages keep their order.
 //
-//     Relay relay(link, pfsync::Dialect::openbsd);
-//     relay.add(0, Side::cable);   relay.add(1, Side::gateway);
+//     Relay relay(link, options);
+//     relay.add(0, Side::cable, Dialect::openbsd, 0);
+//     relay.add(1, Side::gateway, Dialect::openbsd, 0);
+//     relay.advance(now);          // before anything else in a turn
 //     relay.on_up(0);              // and so on
 //     relay.on_packet(0, payload); // checked by the policy
-//     relay.flush();               // at the end of a turn
+//     while (relay.flush()) ...    // at the end of a turn
 //
-// What a leg cannot take at once waits, up to kMaxWaiting bytes; what finds no room there, or
-// comes while the leg is down, is lost and counted. A leg that comes up gets everything: the
-// firewalls of the other side are asked for a bulk update, and one on a cable that comes up is
-// asked, too. No I/O of its own and no clock.
+// It keeps the states that it relays (state_store.hpp), and so answers a firewall's bulk request
+// and a request for one state at once. Gateways compare what they have, and repair what differs
+// (comparison.hpp). What a leg cannot take at once waits (leg.hpp).
+//
+// While it is not active it sends nothing to its cables and passes nothing on from them, but learns
+// what other gateways send: two gateways at one site share a cable. The one that becomes active
+// sends the firewall again what changed lately, which the other may have failed to.
+//
+// No I/O of its own, and it reads no clock.
 #pragma once
 
 #include "pfsync/parse.hpp"
-#include "sync/link.hpp"
-#include "util/counters.hpp"
+#include "relay/comparison.hpp"
 
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
 namespace encsync::relay {
 
-enum class Side : std::uint8_t { cable, gateway };
-
-inline constexpr std::size_t kMaxWaiting = std::size_t{16} << 20; // bytes of messages, of one leg
-
-struct LegCounters {
-    std::uint64_t received = 0, relayed = 0; // messages from it, and to it
-    std::uint64_t queue_full = 0;            // messages to it that were lost: too many waited
-    std::uint64_t leg_down = 0;              // likewise: it was down
-    std::uint64_t too_large = 0;             // likewise: larger than a packet to it may be
-};
-inline constexpr std::array kLegCounters = {
-    counters::value<&LegCounters::received>("relay", "received", "messages",
-                                            "Messages received to be relayed"),
-    counters::value<&LegCounters::relayed>("relay", "relayed", "messages",
-                                           "Messages relayed to this leg"),
-    counters::value<&LegCounters::queue_full>("relay", "queue_full", "messages",
-                                              "Messages lost because too many waited for the leg"),
-    counters::value<&LegCounters::leg_down>("relay", "leg_down", "messages",
-                                            "Messages lost because the leg was down"),
-    counters::value<&LegCounters::too_large>(
-        "relay", "too_large", "messages", "Messages lost because no packet to the leg holds them"),
+struct Options {
+    std::uint32_t creatorid = 0; // in BUS
+    std::uint64_t session = 0;   // random, new with each start, not 0
+    state::Seed seed{};          // of the hash tables: random, secret
+    // INS_ACK for a firewall that defers packets comes from this gateway, not from the firewall of
+    // another site.
+    bool ack_near = false;
+    bool active = true;
 };
 
 class Relay {
   public:
-    // `link` outlives it. All legs speak `dialect`.
-    Relay(sync::Link& link, pfsync::Dialect dialect) : link_(link), dialect_(dialect) {}
+    // `link` outlives it.
+    Relay(sync::Link& link, const Options& options);
 
-    pfsync::Dialect dialect() const { return dialect_; }
-    void add(PeerId peer, Side side);
+    // max_states: how many states that come from this leg are kept; 0: all.
+    void add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states);
     void remove(PeerId peer);
+    void set_active(bool active);
     void on_up(PeerId peer);
     void on_down(PeerId peer);
     void on_packet(PeerId from, Bytes payload);
-    // Sends what waits, as far as the link takes it.
-    void flush();
+    // Must come before all events of a turn; time never goes back.
+    void advance(sync::Instant now);
+    // Sends what waits, as far as the link takes it. True: there is more to do at once.
+    bool flush();
+    // When to call advance() and flush() without an event.
+    sync::Instant deadline() const;
 
-    // All cables are up, and a gateway is; otherwise `why`, with the leg as the number of its peer.
+    // What the policy may let in from a leg: of gateways, also our own messages in version 6.
+    pfsync::Expected expected(PeerId peer) const;
+
+    // Ready: all cables are up and a gateway is, and nothing is being filled.
     struct Unready {
-        PeerId peer = kNoPeer; // a cable that is down; kNoPeer: no gateway is up
+        enum class Why : std::uint8_t { cable_down, no_gateway, filling } why;
+        PeerId peer = kNoPeer; // the cable, or the gateway whose states arrive
     };
     std::optional<Unready> unready() const;
-    const LegCounters& counters(PeerId peer) const; // of a leg
-    std::size_t waiting(PeerId peer) const;         // bytes
+    const LegCounters& counters(PeerId peer) const;               // of a leg
+    std::size_t waiting(PeerId peer) const;                       // bytes
+    std::optional<sync::Duration> since_equal(PeerId peer) const; // of a gateway; none: never
+    sync::Instant heard(PeerId peer) const { return places_[peer]->heard; } // {}: never
+    const StateStore& store() const { return store_; }
+    std::uint64_t states_of(PeerId peer) const { return store_.digest(peer).count(); }
 
   private:
-    struct Leg {
-        Side side = Side::cable;
-        bool up = false;
-        LegCounters counters;
-        // Messages as they were received: action, size (2 bytes), the message. From `sent` on.
-        std::vector<std::uint8_t> queue;
-        std::size_t sent = 0;
+    // All states go to a leg: to a firewall, or to a gateway those of the firewalls here, and then
+    // those that come from nowhere.
+    struct Walk {
+        enum class Phase : std::uint8_t { none, states, orphans } phase = Phase::none;
+        Slot cursor = kNoSlot;
+        bool framed = false; // by BUS
+        sync::Instant began{};
+        std::uint32_t changed_since = 0; // only those
     };
+    struct Place {
+        Place(StateStore& store, PeerId peer, Side side, pfsync::Dialect dialect)
+            : leg(peer, side, dialect), comparison(store, leg) {}
+        Leg leg;
+        Comparison comparison;
+        bool up = false;
+        bool behind = false; // a message was lost: all states go to it again
+        Walk walk;
+        // Of a gateway: we have asked for its states, and they have not all arrived.
+        bool filling = false;
+        sync::Instant fill_began{};
+        unsigned sums_while_filling = 0;
+        sync::Instant heard{};
+        // Of a firewall: it has asked for all states.
+        bool asks = false;
+        sync::Instant root_due{};
+    };
+    using Places = std::array<std::unique_ptr<Place>, kMaxPeers>;
+
     template<class Each>
     void each(Side side, Each&& action);
-    void enqueue(Leg& leg, std::uint8_t action, Bytes message);
-    void request_bulk(Leg& leg);
-    void send(PeerId peer, Leg& leg);
-    bool send_packet(PeerId peer, Leg& leg);
+    Own own() const { return {store_, cables_}; }
+    bool speaks(const Place& place) const { return place.leg.side() == Side::gateway || active_; }
+    bool filling() const;
+
+    void receive(Place& from, const pfsync::Section& section, Bytes message);
+    void receive_own(Place& from, std::uint8_t action, Bytes message);
+    void receive_root(Place& from, Bytes message);
+    void receive_orphan(Place& from, Bytes message);
+    void receive_request(Place& from, std::uint8_t action, Bytes message);
+    void receive_bulk_status(Place& from, Bytes message);
+    Slot learn(Place& from, const pfsync::Section& section, Bytes message);
+    void pass_on(const Place& from, std::uint8_t action, Bytes message, Slot slot);
+    void enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot = kNoSlot);
+    void enqueue_kind(Place& to, pfsync::Kind kind, Bytes message);
+    void request_bulk(Place& from);
+    void fill_from(Place& gateway);
+    void send_bulk_status(Place& to, bool end);
+    void begin_walk(Place& to, bool framed, std::uint32_t changed_since = 0);
+    bool walk(Place& to);
+    void end_walk(Place& to);
+    bool push_of_walk(Place& to, Slot slot);
 
     sync::Link& link_;
-    const pfsync::Dialect dialect_;
-    std::array<std::optional<Leg>, kMaxPeers> legs_;
+    Options options_;
+    bool active_;
+    StateStore store_;
+    Places places_;
+    std::uint16_t cables_ = 0; // bit n: peer n is one
+    sync::Instant now_{}, started_{};
+    std::uint32_t second_ = 0;
 };
 
 } // namespace encsync::relay

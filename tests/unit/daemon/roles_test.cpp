@@ -43,7 +43,7 @@ class RolesTest : public testing::Test {
         auto told = run_dir_->role();
         if (told)
             engine_->set_role(told->role);
-        roles_.emplace(setup_, directory_, *run_dir_, *engine_, *turns_, told);
+        roles_.emplace(setup_, directory_, *run_dir_, *engine_, nullptr, *turns_, told);
     }
     boost::json::object set(std::string_view role, const RoleOrder& order) {
         auto done = roles_->set({{"role", role}, {"order", order.text()}});
