@@ -138,10 +138,11 @@ void PfFirewall::flush() {
 }
 
 void PfFirewall::ask() {
-    if (tries_++ == 0)
+    if (tries++ == 0)
         asked_ = world_.now;
     send(Kind::request, [](std::uint8_t* m) { pfsync::write_id(m, {}); });
     retry_ = world_.now + traits(dialect_).bulk.retry;
+    bulk_started_ = false;
 }
 
 void PfFirewall::send_bulk() {
@@ -152,7 +153,7 @@ void PfFirewall::send_bulk() {
                               end);
         });
     };
-    if (bulk_began_ == world_.now && (!bulk_.empty() || traits(dialect_).bulk.empty_start))
+    if (bulk_began_ == world_.now && (!bulk_.empty() || dialect_ != Dialect::openbsd))
         status(false);
     for (int n = 0; n < 5 && !bulk_.empty(); bulk_.pop_front())
         if (const auto it = states.find(bulk_.front()); it != states.end()) {
@@ -280,7 +281,10 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
         if (pfsync::read(m, status) != pfsync::Fault::none || retry_ == Instant::max())
             return;
         if (!status.end) {
+            bulk_started_ = true;
             retry_ = world_.now + 10s;
+        } else if (dialect_ == Dialect::openbsd && !bulk_started_) {
+            // ignored
         } else if (!traits(dialect_).bulk.endtime ||
                    world_.now.time_since_epoch() / 1s - status.endtime >=
                        asked_.time_since_epoch() / 1s) {
@@ -324,7 +328,7 @@ void PfFirewall::advance(Instant now) {
     if (now >= bulk_next_)
         send_bulk();
     if (now >= retry_) {
-        if (tries_ < 12) {
+        if (tries < 12) {
             ask();
         } else {
             retry_ = Instant::max();

@@ -42,6 +42,7 @@ class PfFirewall : public Machine {
     std::map<state::StateId, State> states;
     unsigned stale = 0, requests = 0, rolled_back = 0;
     bool in_step = false, gave_up = false;
+    unsigned tries = 0; // requests for a bulk update
 
   private:
     std::map<state::StateId, State>::iterator by_key(const state::Key& key);
@@ -66,7 +67,7 @@ class PfFirewall : public Machine {
     Instant flush_at_ = Instant::max(), tick_, retry_ = Instant::max();
     Instant asked_, bulk_began_, bulk_next_ = Instant::max();
     std::deque<state::StateId> bulk_;
-    unsigned tries_ = 0;
+    bool bulk_started_ = false; // since the last request
 };
 
 } // namespace encsync::sim

@@ -126,6 +126,21 @@ TEST(SimPf, WherePacketsPassThePeerKnows) {
         });
 }
 
+// A firewall demotes itself for carp until its request for all states has been answered.
+TEST(SimPf, OneRequestIsEnoughEvenIfThereIsNothing) {
+    for (const Dialect dialect : pfsync::kAllDialects)
+        for (const bool empty : {true, false}) {
+            SCOPED_TRACE(to_string(dialect));
+            World world(1, 2);
+            if (!empty)
+                world.nodes[0]->kernel.traffic(pf_flow(1));
+            PfFirewall pf(world, 1, dialect);
+            world.run(20s);
+            EXPECT_TRUE(pf.in_step);
+            EXPECT_EQ(pf.tries, 1u);
+        }
+}
+
 TEST(SimPf, WithoutThePathTheyDiffer) { // control
     World world(1, 2);
     PfFirewall pf(world, 1, Dialect::openbsd);

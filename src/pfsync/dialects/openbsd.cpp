@@ -164,7 +164,9 @@ extern constexpr DialectTraits kOpenbsd{
     .copies_stale_dst = false,
     .bulk = {.retry = std::chrono::seconds(2),
              .endtime = false,
-             .empty_start = false,
+             // Itself it sends the end alone, which its own requests ignore (if_pfsync.c,
+             // pfsync_bulk_req_evt()): it would ask 12 times and stay demoted meanwhile.
+             .empty_start = true,
              .restarts = false},
     .read_state = detail::read_state<kLayout>,
     .write_state = detail::write_state<kLayout>,

@@ -22,7 +22,7 @@ struct Facts {
 
 constexpr Facts kFacts[] = {
     {Dialect::openbsd, "openbsd", 6, 264, 52, 20, 24, false, true, DstStale::equal_states, false, 2,
-     false, false},
+     false, true},
     {Dialect::freebsd1301, "freebsd-1301", 5, 242, 48, 20, 28, false, false,
      DstStale::since_syn_sent, true, 5, true, true},
     {Dialect::freebsd1400, "freebsd-1400", 5, 277, 48, 25, 28, true, false,

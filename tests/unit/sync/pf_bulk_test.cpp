@@ -68,13 +68,12 @@ TEST(PfRequests, UpdateOfTheUnknownGoesThroughTheSameChecks) {
 
 // ---- bulk updates --------------------------------------------------------------------------
 
-TEST(PfBulk, AnEmptyTableIsItsEndOnlyWhereThatIsAll) {
+TEST(PfBulk, AnEmptyTableIsAStartAndAnEnd) { // OpenBSD ignores an end without a start
     for (const Dialect d : kAllDialects) {
         PfRig rig({d});
         rig.send_id(0, Kind::request, {});
         rig.flush();
-        EXPECT_EQ(rig.sent_to(0), traits(d).bulk.empty_start ? "bus start, bus end" : "bus end")
-            << to_string(d);
+        EXPECT_EQ(rig.sent_to(0), "bus start, bus end") << to_string(d);
         rig.engine->on_created(flow(1));
         rig.flush();
         rig.sent_to(0);
