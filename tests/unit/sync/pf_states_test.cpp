@@ -186,6 +186,24 @@ TEST(PfNames, AFlowThatPfForwardsHasTwo) {
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
+// A limit (docs/interop.md): the state on the way out has the real destination on both sides, so it
+// looks like a flow of its own, and no table can hold both.
+TEST(PfNames, OfDestinationNatTheyAreTwoFlows) {
+    PfRig rig({Dialect::openbsd});
+    state::Flow in = flow(1, kPeer);
+    in.reply.src.bytes = {10, 9, 9, 9}; // rdr-to on the way in
+    state::Flow out = in;
+    out.id.id++;
+    out.key.orig.dst = in.reply.src;
+    rig.send(0, Kind::insert, {in, window(10), window(20)});
+    rig.send(0, Kind::insert,
+             {.flow = out, .src = window(10), .dst = window(20), .outgoing = true});
+    const auto& index = rig.engine->index();
+    EXPECT_EQ(index.size(), 2u);
+    EXPECT_EQ(index.reply(index.find(in.key)), index.reply(index.find(out.key)));
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+}
+
 TEST(PfNames, TheSecondOneEndsAlone) {
     PfRig rig({Dialect::freebsd1400});
     const state::Flow in = flow(1, kPeer);
