@@ -3,6 +3,7 @@
 
 #include "config/options.hpp"
 #include "config/values.hpp"
+#include "pfsync/convert.hpp"
 #include "util/peer_id.hpp"
 
 #include <algorithm>
@@ -20,10 +21,10 @@ bool same_id(const std::string& a, const std::string& b) {
 }
 
 // The options of a conn with type=cable; all others are about IKE and ESP.
-constexpr std::array<std::string_view, 12> kOfCables = {
-    "left",   "right",     "type",   "syncdev", "multicast", "wire",
+constexpr std::array<std::string_view, 13> kOfCables = {
+    "left",   "right",     "type",   "syncdev", "multicast", "ifmap", "wire",
     "maxupd", "maxstates", "nosync", "refuse",  "auto",      "mtu"};
-constexpr std::array<std::string_view, 2> kOnlyOfCables = {"syncdev", "multicast"};
+constexpr std::array<std::string_view, 3> kOnlyOfCables = {"syncdev", "multicast", "ifmap"};
 
 class Checker {
   public:
@@ -91,6 +92,9 @@ class Checker {
         if (!scope.empty() && given("syncdev") && usable("syncdev") && scope != conn_.syncdev)
             fail({"syncdev"},
                  fmt::format("left {} is not on {}", to_string(conn_.left), conn_.syncdev));
+        if (setup_.table != "relay" && given("ifmap"))
+            fail({"ifmap"}, "ifmap needs table=relay: no other table has states that are bound to "
+                            "an interface");
         if (conn_.wire == Wire::encsync && usable("wire"))
             report_.warning(placed_.origins.at("type").entry->value_at,
                             fmt::format("conn {}: pfsync in clear between two encsync nodes: "
@@ -214,6 +218,30 @@ void check_no_effect(const Origins& origins, Report& report) {
                 fmt::format("{} has no effect with table=relay, which takes no states in", name));
 }
 
+// Between a cable and a gateway with another dialect, states are translated, and lose something.
+void warn_of_losses(const std::vector<PlacedConn>& conns, const PlacedConn& gateway,
+                    Report& report) {
+    const auto theirs = dialect_of(gateway.conn.wire);
+    for (const PlacedConn& cable : conns) {
+        const auto ours = dialect_of(cable.conn.wire);
+        if (!cable.conn.is_cable() || !theirs || !ours || ours == theirs)
+            continue;
+        std::string list;
+        const pfsync::Losses losses = pfsync::possible_losses(*ours, *theirs);
+        for (std::size_t n = 0; n < pfsync::kLossKinds; n++)
+            if (const auto loss = static_cast<pfsync::Loss>(n); losses.contains(loss))
+                list += fmt::format("{}{}", list.empty() ? "" : ", ", pfsync::describe(loss));
+        const Origin* wire = origin(gateway, "wire");
+        report.warning(wire ? wire->entry->value_at : gateway.at,
+                       fmt::format("conn {}: between {} and {} of conn {}, states are translated, "
+                                   "without: {}",
+                                   gateway.conn.name, to_string(*theirs), to_string(*ours),
+                                   cable.conn.name, list),
+                       "states of two families (af-to) do not pass at all; see docs/gateway.md");
+        return; // once for each gateway
+    }
+}
+
 void check_relay(const std::vector<PlacedConn>& conns, Report& report) {
     bool cable = false, gateway = false;
     for (const PlacedConn& placed : conns) {
@@ -228,10 +256,8 @@ void check_relay(const std::vector<PlacedConn>& conns, Report& report) {
                 at,
                 fmt::format("conn {}: table=relay needs the dialect of the firewalls", conn.name),
                 "wire=openbsd, or one of FreeBSD's");
-        else if (conn.wire != conns.front().conn.wire)
-            report.error(at, fmt::format("conn {}: table=relay passes messages on as they are, so "
-                                         "all conns need the same wire",
-                                         conn.name));
+        else if (!conn.is_cable())
+            warn_of_losses(conns, placed, report);
         check_no_effect(placed.origins, report);
     }
     if (!conns.empty() && !(cable && gateway))

@@ -44,6 +44,13 @@ enum class KeyExchange { ikev2 };
 enum class Type { tunnel, transport, cable };
 enum class Authby { pubkey, psk };
 
+// Of the option ifmap.
+struct InterfacePair {
+    std::string theirs; // as the firewall on the cable calls it
+    std::string shared; // as all sites do
+    bool operator==(const InterfacePair&) const = default;
+};
+
 // Members are options of the same name. Their defaults are only in options.cpp: default_setup() and
 // default_conn() return them.
 struct Setup {
@@ -81,8 +88,9 @@ struct Conn : ike::Peer {
     std::vector<state::NoSyncRule> nosync, refuse; // besides those of the setup
     Auto startup{}; // option auto; never Auto::ignore in Config::conns
     Type type{};
-    std::string syncdev;    // of a cable: its interface
-    bool multicast = false; // of a cable: to the group instead of right
+    std::string syncdev;              // of a cable: its interface
+    bool multicast = false;           // of a cable: to the group instead of right
+    std::vector<InterfacePair> ifmap; // of a cable with table=relay: no name twice on its side
     Authby authby{};
     std::array<std::string, ike::kCredentials.size()> files; // of credentials: file()
     std::uint16_t mtu = 0;                                   // bytes, of the outer path

@@ -473,6 +473,15 @@ constexpr std::array kOptions = {
            store<&Conn::multicast>,
            {},
            kYesNo},
+    Option{
+        "ifmap", kConn, ValueType::interface_map, "", "names pass as they are", "em0:wan,em1:lan",
+        "Names of interfaces, for a `type=cable` with `table=relay`. A state that is bound to an "
+        "interface has its name, and the firewalls may call theirs differently. Left of each "
+        "colon is the name that the firewall on this cable uses, right of it the name that all "
+        "sites use between them: in what comes from the firewall, the left name becomes the "
+        "right one, and in what goes to it, the right one becomes the left one. Other names "
+        "pass as they are, and are counted (`unmapped_interface`).",
+        store<&Conn::ifmap>},
     Option{"authby",
            kConn,
            ValueType::word,
@@ -606,6 +615,8 @@ std::string describe_type(const Option& option) {
         return "prefixes, separated by commas";
     case ValueType::nosync:
         return "rules, separated by commas";
+    case ValueType::interface_map:
+        return "pairs of interfaces' names, separated by commas";
     case ValueType::name:
         return "name";
     case ValueType::interface:

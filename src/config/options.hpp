@@ -21,6 +21,7 @@ enum class ValueType {
     address,
     prefixes,
     nosync,
+    interface_map,
     name,
     interface,
     path,

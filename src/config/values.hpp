@@ -54,6 +54,8 @@ std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
 // Name of a network interface: as above, 15 at most (IFNAMSIZ), not "." or "..".
 [[nodiscard]] Verdict read_interface(std::string_view text, std::string& out);
+// Pairs of such names, separated by commas: "em0:wan,em1:lan". No name may be twice on one side.
+[[nodiscard]] Verdict read_interface_map(std::string_view text, std::vector<InterfacePair>& out);
 [[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
 [[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
 // strongSwan's proposals: words joined by '-', alternatives separated by commas. IKE needs a

@@ -122,6 +122,8 @@ inline constexpr Layout kFront{
     .timeout_max = kTimeoutMax,
     .sctp = Numbering::association,
     .dccp = Numbering::seen,
+    .rt_addr = full::rt_addr,
+    .counters = full::packets0,
 };
 
 // A dialect adds its name and the releases that use it.

@@ -63,6 +63,8 @@ constexpr Layout kLayout = [] {
     l.rtableid_count = 0;
     l.timeout_max = kTimeoutMaxBefore14;
     l.sctp = Numbering::seen;
+    l.log = own::log;
+    l.sync_flags = own::sync_flags;
     return l;
 }();
 

@@ -73,6 +73,18 @@ constexpr Layout kLayout = [] {
     l.state_flags = own::state_flags;
     l.rtableids[0] = own::rtableid;
     l.names[1] = {own::rt_ifname, kIfnameSize};
+    l.log = own::log;
+    l.sync_flags = own::sync_flags;
+    l.max_mss = own::max_mss;
+    l.min_ttl = own::min_ttl;
+    l.set_tos = own::set_tos;
+    l.set_prio = own::set_prio;
+    l.rt = own::rt;
+    l.rt_ifname = {own::rt_ifname, kIfnameSize};
+    l.qid = own::qid;
+    l.pqid = own::pqid;
+    l.dnpipe = own::dnpipe;
+    l.dnrpipe = own::dnrpipe;
     return l;
 }();
 

@@ -87,6 +87,19 @@ constexpr Layout kLayout = [] {
     l.names[3] = {own::orig_ifname, kIfnameSize};
     l.orig_ifname = own::orig_ifname;
     l.icmp = Layout::Icmp::id_and_type;
+    l.log = own::log;
+    l.max_mss = own::max_mss;
+    l.min_ttl = own::min_ttl;
+    l.set_tos = own::set_tos;
+    l.set_prio = own::set_prio;
+    l.rt = own::rt;
+    l.rt_af = own::rt_af;
+    l.rt_ifname = {own::rt_ifname, kIfnameSize};
+    l.tagname = {own::tagname, kTagnameSize};
+    l.qid = own::qid;
+    l.pqid = own::pqid;
+    l.dnpipe = own::dnpipe;
+    l.dnrpipe = own::dnrpipe;
     return l;
 }();
 

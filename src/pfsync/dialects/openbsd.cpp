@@ -140,6 +140,16 @@ constexpr Layout kLayout{
     .sctp = Numbering::phases,
     .dccp = Numbering::phases,
     .tail = true,
+    .rt_addr = full::rt_addr,
+    .counters = full::packets0,
+    .log = full::log,
+    .sync_flags = full::sync_flags,
+    .max_mss = full::max_mss,
+    .min_ttl = full::min_ttl,
+    .set_tos = full::set_tos,
+    .set_prio = full::set_prio,
+    .rt = full::rt,
+    .key_rdomain = key::rdomain,
 };
 
 } // namespace

@@ -62,6 +62,14 @@ struct Layout {
     std::uint8_t timeout_max = 0; // PFTM_MAX
     Numbering sctp = Numbering::phases, dccp = Numbering::phases;
     bool tail = false; // our tail may follow (extension.hpp)
+
+    // What a Flow has no place for; only convert.hpp uses it. Offset 0, size 0: none.
+    std::size_t rt_addr = 0, counters = 0; // counters: packets and bytes, of both directions
+    std::size_t log = 0, sync_flags = 0, max_mss = 0, min_ttl = 0, set_tos = 0, set_prio = 0;
+    std::size_t rt = 0, rt_af = 0; // without rt_af, a route has the family of the keys
+    Name rt_ifname{}, tagname{};
+    std::size_t qid = 0, pqid = 0, dnpipe = 0, dnrpipe = 0;
+    std::size_t key_rdomain = 0; // in a key
 };
 
 // TDB, after the SPI and the address.
