@@ -229,15 +229,17 @@ class StateConverter {
         const int lost = all & ~kept;
         if ((lost & kOptionFlags) != 0)
             losses_.add(Loss::scrub);
-        if ((lost & kDummynetFlags) != 0)
+        const int of_queues = from_.dnpipe != 0 ? kDummynetFlags : 0;
+        if ((lost & of_queues) != 0)
             losses_.add(Loss::queue);
-        if ((lost & ~kOptionFlags & ~kDummynetFlags) != 0)
+        if ((lost & ~kOptionFlags & ~of_queues) != 0)
             losses_.add(Loss::flags);
     }
 
     // pf needs the interface, which OpenBSD and FreeBSD before 14 take from the rule.
     void route() {
-        const bool any = from_.rt != 0 ? in_[from_.rt] != 0 : !all_zero(in_ + from_.rt_addr, 16);
+        const bool any =
+            from_.rt != 0 ? in_[from_.rt] != 0 : !all_zero(in_ + from_.rt_addr, inet_ ? 4 : 16);
         if (!any)
             return;
         const std::uint8_t af = in_[from_.rt_af != 0 ? from_.rt_af : from_.wire_af];
