@@ -409,7 +409,9 @@ constexpr std::array kOptions = {
            "messages once the peer has announced that it knows them. `openbsd`: the standard only. "
            "`freebsd-1301`, `freebsd-1400`, `freebsd-1500`: version 5, with states of the size "
            "that FreeBSD's `version` option selects by this number. `auto`: determined by what the "
-           "peer sends. OpenBSD and FreeBSD before 14 support pfsync over IPv4 only.",
+           "peer sends. OpenBSD and FreeBSD before 14 support pfsync over IPv4 only. With "
+           "`table=relay` each conn has its own dialect, the same at both of its ends, and what "
+           "differs is translated (docs/gateway.md).",
            store<&Conn::wire>,
            {},
            kWireWords},

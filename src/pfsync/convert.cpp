@@ -218,7 +218,7 @@ class StateConverter {
                                  ? all
                                  : static_cast<std::uint16_t>(all & kSharedFlags);
         // A flag without its value would set the value to 0.
-        if (to_.max_mss == 0)
+        if (from_.max_mss == 0 || to_.max_mss == 0)
             kept = static_cast<std::uint16_t>(kept & ~kOptionFlags);
         if (to_.wide_flags) {
             store_be(out_ + to_.state_flags, kept);
@@ -362,7 +362,6 @@ Refusal convert_body(Meaning from, Bytes message, Dialect to, std::uint8_t* out,
 Losses lost_from(const Layout& from, const Layout& to) {
     Losses losses;
     losses.add(Loss::rule);
-    losses.add(Loss::appended);
     const auto lost = [&](bool lacks, Loss loss) {
         if (lacks)
             losses.add(loss);

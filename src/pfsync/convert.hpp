@@ -85,7 +85,8 @@ inline constexpr std::size_t kMaxConverted = 360; // bytes; the largest state of
 Converted convert(Meaning from, Bytes message, Dialect to, MutableBytes buffer,
                   std::uint8_t proto = 0);
 
-// All that messages from one of these dialects to the other may lose, in either direction.
+// All that messages from one of these dialects to the other may lose, in either direction, but for
+// what later releases append.
 Losses possible_losses(Dialect a, Dialect b);
 
 } // namespace encsync::pfsync

@@ -329,7 +329,7 @@ const Block kBlocks[] = {
      "\ttype=cable\n"
      "\t     ^\n"
      "type=tunnel protects it\n"},
-    {"RelayOfOneDialect",
+    {"RelayOfDialects",
      "config setup\n"
      "\ttable=relay\n"
      "\tnosync=zone 7\n"
@@ -353,15 +353,81 @@ const Block kBlocks[] = {
      "t.conf:11:9: error: maxupd has no effect with table=relay, which takes no states in\n"
      "\tmaxupd=5\n"
      "\t       ^\n"
-     "t.conf:14:7: error: conn b: table=relay passes messages on as they are, so all conns need "
-     "the "
-     "same wire\n"
+     "t.conf:14:7: warning: conn b: between freebsd-1400 and openbsd of conn a, states are "
+     "translated, without: numbers of rules, route-to and reply-to, routing tables, queues, flags "
+     "that only one of them has, the type of ICMP queries other than echo, SCTP's verification "
+     "tags\n"
      "\twire=freebsd-1400\n"
      "\t     ^\n"
+     "states of two families (af-to) do not pass at all; see docs/gateway.md\n"
      "t.conf:17:7: error: conn c: table=relay needs the dialect of the firewalls\n"
      "\twire=auto\n"
      "\t     ^\n"
      "wire=openbsd, or one of FreeBSD's\n"},
+    {"RelayOfOneDialect",
+     "config setup\n"
+     "\ttable=relay\n"
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\twire=openbsd\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\tifmap=em0:wan, em1:lan\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n",
+     ""},
+    {"RelayOfEncsync",
+     "config setup\n"
+     "\ttable=relay\n"
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\twire=encsync\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\twire=openbsd\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n",
+     "t.conf:5:7: error: conn b: table=relay needs the dialect of the firewalls\n"
+     "\twire=encsync\n"
+     "\t     ^\n"
+     "wire=openbsd, or one of FreeBSD's\n"},
+    {"InterfaceMaps",
+     "config setup\n"
+     "\ttable=relay\n"
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\twire=openbsd\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\tifmap=em0:wan,em0:lan\n"
+     "conn b\n"
+     "\tright=10.0.0.3\n"
+     "\tifmap=em0:wan\n",
+     "t.conf:10:16: error: ifmap: 'em0' is left of two pairs\n"
+     "\tifmap=em0:wan,em0:lan\n"
+     "\t              ^\n"
+     "t.conf:13:8: error: ifmap is of type=cable only\n"
+     "\tifmap=em0:wan\n"
+     "\t      ^\n"},
+    {"InterfaceMapWithoutARelay",
+     "conn %default\n"
+     "\tleft=10.0.0.1\n"
+     "\twire=openbsd\n"
+     "conn a\n"
+     "\tright=10.0.0.2\n"
+     "\ttype=cable\n"
+     "\tsyncdev=eth2\n"
+     "\tifmap=em0:wan\n",
+     "t.conf:8:8: error: ifmap needs table=relay: no other table has states that are bound to an "
+     "interface\n"
+     "\tifmap=em0:wan\n"
+     "\t      ^\n"},
     {"RelayOfOneSide",
      "config setup\n"
      "\ttable=relay\n"

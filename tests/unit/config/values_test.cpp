@@ -204,6 +204,40 @@ TEST(Prefixes, Refusals) {
     EXPECT_TRUE(out.empty());
 }
 
+TEST(InterfaceMaps, Examples) {
+    std::vector<InterfacePair> out;
+    ASSERT_FALSE(read_interface_map("em0:wan", out));
+    EXPECT_EQ(out, (std::vector<InterfacePair>{{"em0", "wan"}}));
+    // Blanks, a name that is on both sides, and the longest.
+    ASSERT_FALSE(read_interface_map("em0:em1, em1 : em0,igb0.100:a23456789012345", out));
+    EXPECT_EQ(out, (std::vector<InterfacePair>{
+                       {"em0", "em1"}, {"em1", "em0"}, {"igb0.100", "a23456789012345"}}));
+}
+
+TEST(InterfaceMaps, Refusals) {
+    std::vector<InterfacePair> out;
+    const auto at = [&](const char* text) {
+        const Verdict verdict = read_interface_map(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    EXPECT_EQ(at("em0"), "0: 'em0' has no colon");
+    EXPECT_FALSE(read_interface_map("em0", out)->hint.empty());
+    EXPECT_EQ(at("em0:"), "3: a name is missing beside the colon");
+    EXPECT_EQ(at("em1:lan, :wan"), "9: a name is missing beside the colon");
+    EXPECT_EQ(at("em0:wan,"), "7: a pair is missing beside the comma");
+    EXPECT_EQ(at(",em0:wan"), "0: a pair is missing beside the comma");
+    EXPECT_EQ(at("em0:wan:lan"),
+              "7: an interface's name has letters, digits, '.', '_' and '-' only");
+    EXPECT_EQ(at("em0:wan, a234567890123456:lan"),
+              "9: an interface's name has 15 characters at most");
+    EXPECT_EQ(at("em0:wan, em1:a234567890123456"),
+              "13: an interface's name has 15 characters at most");
+    EXPECT_EQ(at("all:wan"), "0: 'all' cannot be the name of this interface");
+    EXPECT_EQ(at("em0:wan, em0:lan"), "9: 'em0' is left of two pairs");
+    EXPECT_EQ(at("em0:wan, em1:wan"), "9: 'wan' is right of two pairs");
+    EXPECT_TRUE(out.empty());
+}
+
 TEST(Names, Limits) {
     std::string out;
     for (const std::string& text :
