@@ -96,8 +96,11 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
 }
 
 void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn) {
+    relay::InterfaceMap map; // from the names of the firewall to those of all sites
+    for (const config::InterfacePair& pair : conn.ifmap)
+        map.add(pair.theirs, pair.shared);
     relay.add(peer, conn.is_cable() ? relay::Side::cable : relay::Side::gateway,
-              *config::dialect_of(conn.wire), conn.maxstates);
+              *config::dialect_of(conn.wire), conn.maxstates, std::move(map));
 }
 
 std::string describe_cable(const config::Conn& conn) {

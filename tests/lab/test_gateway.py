@@ -162,12 +162,16 @@ def test_what_a_relay_needs(fresh):
     sites = Sites(fresh)
     mickey = sites.mickey.encsync
     for keywords, error in (({"wire": "encsync"}, "needs the dialect of the firewalls"),
-                            ({"wire": "freebsd-1400"}, "all conns need the same wire"),
+                            ({"wire": "auto"}, "needs the dialect of the firewalls"),
+                            ({"wire": "openbsd", "ifmap": "em0:wan"}, "is of type=cable only"),
                             ({"wire": "openbsd", "maxstates": "5"}, "maxstates has no effect")):
         mickey.each["minnie"] = keywords
         mickey.write_config()
         done = mickey.command("check", check=False)
         assert done.returncode == 1 and error in done.stderr, done.stderr
+    mickey.each["minnie"] = {"wire": "freebsd-1400"}
+    mickey.write_config()
+    assert "states are translated, without" in mickey.command("check").stderr
     del mickey.each["minnie"], mickey.peers["minnie"]
     mickey.write_config()
     assert "needs a conn to the gateway of another site" in mickey.command(
