@@ -9,20 +9,21 @@ using namespace pfsync;
 
 static_assert(kMaxConverted <= 255 * 4);
 
-std::optional<Translator::Out> Translator::translate(const Section& section, Bytes message,
-                                                     LossCounters& losses, std::uint8_t proto) {
-    if (section.kind == Kind::eof)
+std::optional<Translator::Out> Translator::translate(Meaning meaning, std::uint8_t action,
+                                                     Bytes message, LossCounters& losses,
+                                                     std::uint8_t proto) {
+    if (meaning.kind == Kind::eof)
         return std::nullopt; // each packet gets its own
     if (same())
-        return Out{section.action, message};
+        return Out{action, message};
     assert(message.size() <= buffer_.size());
     if (from_ == to_) {
         std::copy(message.begin(), message.end(), buffer_.begin());
         const MutableBytes copy = MutableBytes(buffer_).first(message.size());
-        rename({section.kind, section.layout}, copy, losses);
-        return Out{section.action, copy};
+        rename(meaning, copy, losses);
+        return Out{action, copy};
     }
-    const Converted made = convert({section.kind, section.layout}, message, to_, buffer_, proto);
+    const Converted made = convert(meaning, message, to_, buffer_, proto);
     if (made.refusal != Refusal::none) {
         losses.refused[static_cast<std::size_t>(made.refusal)]++;
         return std::nullopt;

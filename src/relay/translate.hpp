@@ -55,11 +55,17 @@ class Translator {
         std::uint8_t action; // in the target dialect
         Bytes message;       // valid until the next call, and as long as the message passed in
     };
-    // `message` is one of `section`, which was read with the dialect `from`. None: it is not
-    // carried over, and counted, unless it is EOF. `proto`: of an UPD_C, the protocol of its state
-    // if it is known; see pfsync::convert().
-    std::optional<Out> translate(const pfsync::Section& section, Bytes message,
+    // None: it is not carried over, and counted, unless it is EOF. `meaning` is the kind of the
+    // message and the dialect of its layout, which in version 5 may differ from `from`; `action` is
+    // its number there. `proto`: of an UPD_C, the protocol of its state if it is known; see
+    // pfsync::convert().
+    std::optional<Out> translate(pfsync::Meaning meaning, std::uint8_t action, Bytes message,
                                  LossCounters& losses, std::uint8_t proto = 0);
+    // A message of a section that was read with the dialect `from`.
+    std::optional<Out> translate(const pfsync::Section& section, Bytes message,
+                                 LossCounters& losses, std::uint8_t proto = 0) {
+        return translate({section.kind, section.layout}, section.action, message, losses, proto);
+    }
 
   private:
     void rename(pfsync::Meaning meaning, MutableBytes message, LossCounters& losses) const;

@@ -545,6 +545,21 @@ TEST(Translate, TheSameDialectPassesByteForByte) {
     EXPECT_FALSE(Translator(kO6, k14).same());
 }
 
+// One that is no longer in a packet.
+TEST(Translate, AMessageByItsMeaning) {
+    const Sample state("ours-ins-tcp", kO6);
+    Translator translator(kO6, k14);
+    LossCounters losses;
+    const auto out = translator.translate({Kind::update, kO6}, 14, state.message(), losses);
+    ASSERT_TRUE(out);
+    EXPECT_EQ(out->action, *action_of(k14, Kind::update));
+    const Data update(out->message.begin(), out->message.end());
+    const auto insert = state.to(translator, losses);
+    ASSERT_TRUE(insert);
+    EXPECT_EQ(insert->action, *action_of(k14, Kind::insert));
+    EXPECT_EQ(hex(insert->message), hex(update));
+}
+
 TEST(Translate, AFullDeleteBecomesAShortOne) {
     for (const Dialect to : {k14, k15}) {
         Translator translator(kO6, to);
