@@ -2,6 +2,8 @@
 #include "ipsec/link/cable.hpp"
 
 #include "ipsec/link/inner.hpp"
+#include "net/asio.hpp"
+#include "net/pfsync_group.hpp"
 #include "util/log.hpp"
 
 #include <algorithm>
@@ -43,12 +45,6 @@ Interface look_at(const std::string& name) {
 
 } // namespace
 
-Address pfsync_group(bool ipv6) {
-    if (ipv6)
-        return asio::ip::make_address_v6("ff12::f0");
-    return asio::ip::make_address_v4("224.0.0.240");
-}
-
 struct Cables::Peer {
     explicit Peer(CablePeer peer) : conf(std::move(peer)) {}
     ~Peer() { close(); }
@@ -89,14 +85,16 @@ Result<void> Cables::open(Peer& peer) {
     if (found.index == 0)
         return Error{fmt::format("this machine has no interface '{}'", conf.interface)};
     const bool ipv6 = conf.left.is_v6();
+    const auto group =
+        net::to_asio(net::pfsync_group(ipv6 ? net::Family::inet6 : net::Family::inet));
     const auto mtu = static_cast<std::uint16_t>(
         std::clamp<int>(found.mtu == 0 ? conf.mtu : found.mtu, kMinMtu, conf.mtu));
     auto raw = RawSocket::open(
         io_,
         {.interface = conf.interface,
          .left = conf.left,
-         .right = conf.right,
-         .group = conf.multicast ? std::optional(pfsync_group(ipv6)) : std::nullopt},
+         .right = conf.right.is_multicast() ? std::nullopt : std::optional(conf.right),
+         .group = conf.multicast ? std::optional(group) : std::nullopt},
         {.peer = conf.id,
          .mtu = mtu,
          .largest = mtu - ip_header_size(ipv6),

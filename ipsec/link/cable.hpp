@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Cables: plain pfsync on one interface, as pf firewalls send it (pfsync(4): syncdev, syncpeer), to
 // one address or to the multicast group. Nothing on it is encrypted or authenticated: the
-// policy admits only what comes in through this interface, from the configured address, with TTL
+// policy admits only what comes in through this interface, from a configured address, with TTL
 // 255.
 //
 //     Cables cables(io, receiver);
@@ -16,15 +16,13 @@
 
 namespace encsync::link {
 
-// 224.0.0.240, or ff12::f0 (FreeBSD from 14 on). Neither is assigned by IANA.
-Address pfsync_group(bool ipv6);
-
 struct CablePeer {
     PeerId id = kNoPeer;
     std::string name;
     std::string interface;
-    Address left, right;      // of one family, on the interface
-    bool multicast = false;   // send to the group, and receive what right sends to it
+    Address left;             // on the interface
+    Address right;            // likewise, of the same family; or the group: several may speak
+    bool multicast = false;   // send to the group, and receive what is sent to it
     std::uint16_t mtu = 1500; // of the interface, at most
 };
 

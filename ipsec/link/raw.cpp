@@ -11,6 +11,7 @@
 #include <fmt/core.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <utility>
 
 namespace encsync::link {
@@ -63,6 +64,37 @@ bool join(int fd, const Endpoint& group, const Address& left, int index) {
            set(fd, IPPROTO_IP, MCAST_JOIN_GROUP, request);
 }
 
+// The source address of packets to an IPv6 group: a socket that is bound to a group and connected
+// to nobody has none, and the kernel would choose.
+class PacketSource {
+  public:
+    PacketSource(const Address& left, const Endpoint& group) {
+        in6_pktinfo info{};
+        const auto bytes = left.to_v6().to_bytes();
+        std::memcpy(&info.ipi6_addr, bytes.data(), bytes.size());
+        info.ipi6_ifindex = group.address().to_v6().scope_id();
+        msghdr header{};
+        add_to(header);
+        cmsghdr* control = CMSG_FIRSTHDR(&header);
+        control->cmsg_level = IPPROTO_IPV6;
+        control->cmsg_type = IPV6_PKTINFO;
+        control->cmsg_len = CMSG_LEN(sizeof info);
+        std::memcpy(CMSG_DATA(control), &info, sizeof info);
+    }
+    void add_to(msghdr& header) {
+        header.msg_control = bytes_.data();
+        header.msg_controllen = bytes_.size();
+    }
+
+  private:
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in6_pktinfo))> bytes_{};
+};
+
+net::Address sender(const sockaddr_in6& from) {
+    return net::Address::read(reinterpret_cast<const std::uint8_t*>(&from.sin6_addr),
+                              net::Family::inet6);
+}
+
 } // namespace
 
 class RawSocket::Buffer {
@@ -79,6 +111,8 @@ class RawSocket::Buffer {
             vectors_[i] = {message(i), kSize};
             msghdr& header = headers[i].msg_hdr;
             header = {};
+            header.msg_name = &senders[i];
+            header.msg_namelen = sizeof senders[i];
             header.msg_iov = &vectors_[i];
             header.msg_iovlen = 1;
             header.msg_control = controls_[i].bytes.data();
@@ -88,6 +122,7 @@ class RawSocket::Buffer {
     }
 
     std::array<mmsghdr, kMessages> headers{};
+    std::array<sockaddr_in6, kMessages> senders{}; // those of IPv4 are in the packets
 
   private:
     std::vector<std::uint8_t> bytes_ = std::vector<std::uint8_t>(kMessages * (kHeader + kSize));
@@ -151,15 +186,18 @@ Result<void> RawSocket::make() {
             group_.address(address);
         }
     }
-    const Endpoint left = ends_.group ? group_ : bare(ends_.left), right = bare(ends_.right);
+    const Endpoint left = ends_.group ? group_ : bare(ends_.left);
     // Before it is bound to the interface, which need not have the address.
     if (::bind(fd.get(), left.data(), static_cast<socklen_t>(left.size())) != 0)
         return failed("bind");
     if (setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, name.data(),
                    static_cast<socklen_t>(name.size())) != 0)
         return failed(name.c_str());
-    if (::connect(fd.get(), right.data(), static_cast<socklen_t>(right.size())) != 0)
-        return failed("connect");
+    if (ends_.right) {
+        const Endpoint right = bare(*ends_.right);
+        if (::connect(fd.get(), right.data(), static_cast<socklen_t>(right.size())) != 0)
+            return failed("connect");
+    }
     if (!set_up(fd.get(), ipv6_))
         return failed("options");
     if (ends_.group && !join(fd.get(), group_, ends_.left, index))
@@ -211,6 +249,9 @@ std::size_t RawSocket::drop() {
 
 void RawSocket::send() {
     const std::size_t header = ip_header_size(ipv6_);
+    std::optional<PacketSource> source;
+    if (ipv6_ && !ends_.right)
+        source.emplace(ends_.left, group_);
     while (sent_ < committed_) {
         std::array<iovec, kBatch> vectors{};
         std::array<mmsghdr, kBatch> headers{};
@@ -223,6 +264,8 @@ void RawSocket::send() {
                 headers[i].msg_hdr.msg_name = group_.data();
                 headers[i].msg_hdr.msg_namelen = static_cast<socklen_t>(group_.size());
             }
+            if (source)
+                source->add_to(headers[i].msg_hdr);
         }
         const int n = sendmmsg(socket_.native_handle(), headers.data(),
                                static_cast<unsigned>(count), MSG_DONTWAIT);
@@ -261,15 +304,26 @@ void RawSocket::send() {
     committed_ = sent_ = 0;
 }
 
-// The path is narrower than configured: the kernel knows how much.
-void RawSocket::too_big_for_path() {
+// Of the path to `right`, or of the interface if the socket is connected to nobody; 0: not known.
+int RawSocket::path_mtu() {
+    const int fd = socket_.native_handle();
+    if (!ends_.right) {
+        ifreq request{};
+        ends_.interface.copy(request.ifr_name, IFNAMSIZ - 1);
+        return ::ioctl(fd, SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0;
+    }
     int mtu = 0;
     socklen_t length = sizeof mtu;
-    const int got = ipv6_
-                        ? getsockopt(socket_.native_handle(), IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
-                        : getsockopt(socket_.native_handle(), IPPROTO_IP, IP_MTU, &mtu, &length);
+    const int got = ipv6_ ? getsockopt(fd, IPPROTO_IPV6, IPV6_MTU, &mtu, &length)
+                          : getsockopt(fd, IPPROTO_IP, IP_MTU, &mtu, &length);
+    return got == 0 ? mtu : 0;
+}
+
+// The path is narrower than configured: the kernel knows how much.
+void RawSocket::too_big_for_path() {
+    const int mtu = path_mtu();
     const std::size_t header = ip_header_size(ipv6_);
-    if (got != 0 || mtu < static_cast<int>(sync::kMinRoom + header))
+    if (mtu < static_cast<int>(sync::kMinRoom + header))
         return;
     room_ = std::min(room_, static_cast<std::size_t>(mtu) - header);
     room_until_ = Clock::now() + kBelieveSmallMtu;
@@ -331,9 +385,9 @@ void RawSocket::receive() {
         std::uint8_t* at = buffer_->message(index);
         std::size_t size = buffer_->headers[index].msg_len;
         if (ipv6_) {
-            // Addresses are those that the socket is bound and connected to.
+            // The destination is what the socket is bound to.
             at -= ip_header_size(true);
-            write_inner_header(at, net::from_asio(ends_.right),
+            write_inner_header(at, sender(buffer_->senders[index]),
                                net::from_asio(ends_.group ? *ends_.group : ends_.left), size);
             size += ip_header_size(true);
             at[7] = 0;

@@ -6,7 +6,8 @@
 //     MutableBytes room = (*socket)->acquire();       // and so on: sync/link.hpp
 //
 // The kernel delivers only packets from `right` to `left` (or to the group) that came in through
-// the interface; anything else about them is the policy's to check. Packets that arrive are given
+// the interface; anything else about them is the policy's to check, also who sent them if there is
+// no `right`. Packets that arrive are given
 // with their IP header, which raw sockets of IPv6 do not deliver: it is made from what the kernel
 // says. Packets leave with TTL 255 and DF.
 #pragma once
@@ -28,8 +29,9 @@ namespace encsync::link {
 
 struct RawEnds {
     std::string interface;
-    Address left, right; // of one family
-    // Packets go to this multicast group, and are received from `right` if they are to it.
+    Address left;                 // the source of packets to the group, too
+    std::optional<Address> right; // of the same family; none: anyone, if there is a group
+    // Packets go to this multicast group, and are received if they are to it.
     std::optional<Address> group{};
 };
 
@@ -84,6 +86,7 @@ class RawSocket final : public std::enable_shared_from_this<RawSocket> {
     Result<void> make();
     std::uint8_t* slot(std::size_t i) { return slots_.data() + i * options_.largest; }
     void send();
+    int path_mtu();
     void too_big_for_path();
     void wait_for_room(bool queue_full);
     void on_room();

@@ -3,6 +3,7 @@
 
 #include "control/client.hpp"
 #include "keys/store.hpp"
+#include "net/mac.hpp"
 
 #include <algorithm>
 #include <array>
@@ -115,13 +116,21 @@ class LiveCheck {
         else if (own(conn.left) == nullptr)
             fault("conn {}: left {} is no address of this machine", conn.name,
                   config::to_string(conn.left));
-        if (const Own* mine = own(conn.right))
-            fault("conn {}: right {} is this machine's own address, on {}", conn.name,
-                  config::to_string(conn.right), mine->interface);
+        for (const Address& sender : conn.senders())
+            peer_address(conn, sender);
+        if (!conn.mac.empty() && net::has_mac(conn.syncdev) == false)
+            fault("conn {}: mac: frames on {} have no MAC addresses", conn.name, conn.syncdev);
+    }
+
+    void peer_address(const config::Conn& conn, const Address& address) {
+        const char* what = conn.is_group() ? "speaker" : "right";
+        if (const Own* mine = own(address))
+            fault("conn {}: {} {} is this machine's own address, on {}", conn.name, what,
+                  config::to_string(address), mine->interface);
         for (const Own& mine : own_)
-            if (mine.broadcast == conn.right)
-                fault("conn {}: right {} is the broadcast address of {}", conn.name,
-                      config::to_string(conn.right), mine.interface);
+            if (mine.broadcast == address)
+                fault("conn {}: {} {} is the broadcast address of {}", conn.name, what,
+                      config::to_string(address), mine.interface);
     }
 
     void keys() {

@@ -103,19 +103,17 @@ Verdict read_prefix(std::string_view text, net::Prefix& out) {
 
 Verdict read_prefixes(std::string_view text, std::vector<net::Prefix>& out) {
     std::vector<net::Prefix> prefixes;
-    for (std::size_t start = 0; start <= text.size();) {
-        const std::size_t comma = std::min(text.find(',', start), text.size());
-        const std::string_view item = trim(text.substr(start, comma - start));
+    for (const std::string_view item : list_items(text)) {
+        const auto offset = static_cast<std::size_t>(item.data() - text.data());
         if (item.empty())
             return Problem{
-                "a prefix is missing beside the comma", std::min(comma, text.size() - 1), {}};
+                "a prefix is missing beside the comma", std::min(offset, text.size() - 1), {}};
         net::Prefix prefix;
         if (Verdict problem = read_prefix(item, prefix)) {
-            problem->offset += static_cast<std::size_t>(item.data() - text.data());
+            problem->offset += offset;
             return problem;
         }
         prefixes.push_back(prefix);
-        start = comma + 1;
     }
     out = std::move(prefixes);
     return {};

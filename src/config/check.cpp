@@ -21,10 +21,11 @@ bool same_id(const std::string& a, const std::string& b) {
 }
 
 // The options of a conn with type=cable; all others are about IKE and ESP.
-constexpr std::array<std::string_view, 13> kOfCables = {
-    "left",   "right",     "type",   "syncdev", "multicast", "ifmap", "wire",
-    "maxupd", "maxstates", "nosync", "refuse",  "auto",      "mtu"};
-constexpr std::array<std::string_view, 3> kOnlyOfCables = {"syncdev", "multicast", "ifmap"};
+constexpr std::array<std::string_view, 15> kOfCables = {
+    "left", "right",  "type",      "syncdev", "multicast", "speakers", "mac", "ifmap",
+    "wire", "maxupd", "maxstates", "nosync",  "refuse",    "auto",     "mtu"};
+constexpr std::array<std::string_view, 5> kOnlyOfCables = {"syncdev", "multicast", "speakers",
+                                                           "mac", "ifmap"};
 
 class Checker {
   public:
@@ -37,6 +38,8 @@ class Checker {
             return cable();
         not_for_this_type(
             [](std::string_view name) { return std::ranges::count(kOnlyOfCables, name) != 0; });
+        if (conn_.is_group() && usable("type"))
+            fail({"right"}, "right=%multicast is of type=cable only");
         lifetimes();
         authentication();
         if (usable("type") && conn_.type == Type::transport && setup_.ipsec == Ipsec::kernel)
@@ -95,7 +98,8 @@ class Checker {
         if (setup_.table != "relay" && given("ifmap"))
             fail({"ifmap"}, "ifmap needs table=relay: no other table has states that are bound to "
                             "an interface");
-        if (conn_.wire == Wire::encsync && usable("wire"))
+        check_speakers(setup_, placed_, report_);
+        if (conn_.wire == Wire::encsync && usable("wire") && !conn_.is_group())
             report_.warning(placed_.origins.at("type").entry->value_at,
                             fmt::format("conn {}: pfsync in clear between two encsync nodes: "
                                         "whoever reaches the cable can read, insert, change and "
@@ -303,7 +307,7 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
         const Conn& conn = conns[i].conn;
         // Scopes do not count: IKE does not know them.
         const auto same_right = [](const Conn& a, const Conn& b) {
-            return a.right != Address{} && a.right.ip == b.right.ip;
+            return a.right != Address{} && a.right.ip == b.right.ip && !a.is_group();
         };
         const auto same_rightid = [](const Conn& a, const Conn& b) {
             return same_id(a.rightid, b.rightid);
@@ -320,6 +324,7 @@ void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Repor
         };
         check_unique(conns, i, "syncdev", conn.syncdev + ", where one of them is multicast,",
                      same_group, report);
+        check_known_speakers(conns, conns[i], report);
     }
     if (setup.table == "relay")
         check_relay(conns, report);

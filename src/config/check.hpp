@@ -26,5 +26,10 @@ struct PlacedConn {
 void check_setup(const Setup& setup, const Origins& origins, Report& report);
 // Checks each conn by itself, then against the others.
 void check_conns(const Setup& setup, const std::vector<PlacedConn>& conns, Report& report);
+// Of these checks, those of one cable: its speakers and their MAC addresses.
+void check_speakers(const Setup& setup, const PlacedConn& cable, Report& report);
+// Of these checks: no speaker of the conn is another conn's right.
+void check_known_speakers(const std::vector<PlacedConn>& conns, const PlacedConn& cable,
+                          Report& report);
 
 } // namespace encsync::config

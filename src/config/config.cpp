@@ -5,6 +5,10 @@
 
 namespace encsync::config {
 
+std::vector<Address> Conn::senders() const {
+    return is_group() ? speakers : std::vector{right};
+}
+
 bool Conn::by_trusted_key() const {
     return !is_cable() &&
            std::ranges::none_of(ike::kCredentials, [this](const ike::CredentialTraits& kind) {

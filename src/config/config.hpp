@@ -13,6 +13,7 @@
 
 #include "config/diagnostic.hpp"
 #include "ipsec/plugin/peer.hpp"
+#include "net/mac.hpp"
 #include "net/prefix.hpp"
 #include "state/nosync.hpp"
 #include "util/log.hpp"
@@ -79,7 +80,7 @@ struct Setup {
 
 // A peer for IKE, with proposals that have been checked, and the options that IKE does not use.
 struct Conn : ike::Peer {
-    Address left, right; // same family
+    Address left, right; // same family; right may be the group of pfsync: is_group()
     KeyExchange keyexchange{};
     std::uint32_t lifepackets = 0; // 0: limited by cipher and sequence numbers only
     std::uint8_t maxupd = 0;
@@ -90,6 +91,8 @@ struct Conn : ike::Peer {
     Type type{};
     std::string syncdev;              // of a cable: its interface
     bool multicast = false;           // of a cable: to the group instead of right
+    std::vector<Address> speakers;    // of a cable to the group: who is heard; at most kMaxSpeakers
+    std::vector<net::Mac> mac;        // of a cable: empty, or one for each of senders()
     std::vector<InterfacePair> ifmap; // of a cable with table=relay: no name twice on its side
     Authby authby{};
     std::array<std::string, ike::kCredentials.size()> files; // of credentials: file()
@@ -98,6 +101,10 @@ struct Conn : ike::Peer {
 
     // Plain pfsync; else through the tunnel, and IKE knows the peer.
     bool is_cable() const { return type == Type::cable; }
+    // Several firewalls on one cable: right=%multicast.
+    bool is_group() const { return right.ip.is_multicast(); }
+    // Whose packets are accepted: the speakers, or right alone.
+    std::vector<Address> senders() const;
     // The path of the file that holds a credential; empty: none is named.
     std::string& file(ike::CredentialKind kind) { return files[ike::index_of(kind)]; }
     const std::string& file(ike::CredentialKind kind) const { return files[ike::index_of(kind)]; }
@@ -134,6 +141,7 @@ class Environment {
     virtual std::string host_name() = 0;
 };
 
+inline constexpr std::size_t kMaxSpeakers = 16;      // of one conn
 inline constexpr std::size_t kMaxFileSize = 1 << 20; // bytes
 inline constexpr std::size_t kMaxLineSize = 4096;    // bytes, without the line end
 inline constexpr unsigned kMaxIncludeDepth = 8;

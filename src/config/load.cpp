@@ -6,6 +6,7 @@
 #include "config/inherit.hpp"
 #include "config/options.hpp"
 #include "config/text.hpp"
+#include "net/pfsync_group.hpp"
 
 #include <algorithm>
 #include <fmt/core.h>
@@ -187,6 +188,12 @@ PlacedConn Assembler::conn(const Section& section, const Setup& setup) {
         conn.leftid = setup.node;
     if (!placed.origins.contains("rightid"))
         conn.rightid = conn.name;
+    if (conn.is_group()) {
+        // By now the family is known.
+        conn.right = {net::pfsync_group(conn.left.ip.family), conn.left.scope};
+        if (!placed.origins.contains("multicast"))
+            conn.multicast = true;
+    }
     if (!placed.origins.contains("margintime"))
         conn.margintime = std::max(conn.lifetime / 10, std::chrono::seconds(1));
     return placed;

@@ -276,12 +276,13 @@ constexpr std::array kOptions = {
            store<&Conn::left>},
     Option{"right",
            kConn,
-           ValueType::address,
+           ValueType::right,
            "",
            "none: it must be given",
            "192.168.1.101",
            "The peer's address, of the same family as `left`. Each peer needs a different one, "
-           "even on different interfaces.",
+           "even on different interfaces. `%multicast` is for several firewalls on one "
+           "`type=cable`, with `table=relay`: see `speakers`.",
            store<&Conn::right>,
            {},
            {},
@@ -458,11 +459,24 @@ constexpr std::array kOptions = {
            kTypeWords},
     Option{"syncdev", kConn, ValueType::interface, "", "none", "eth2",
            "The interface of a `type=cable`, which must be given. Packets of protocol 240 are "
-           "accepted there from `right` only, to `left` or with `multicast=yes` to the group, with "
-           "a TTL of 255 and unfragmented. Nothing protects them: whoever can send on that "
-           "cable can read, insert, change and clear states, so nothing but the two firewalls may "
-           "be on it.",
+           "accepted there from `right` or the `speakers` only, to `left` or with `multicast=yes` "
+           "to the group, with a TTL of 255 and unfragmented. Nothing protects them: whoever can "
+           "send on that cable can read, insert, change and clear states, so nothing but the "
+           "firewalls may be on it.",
            store<&Conn::syncdev>},
+    Option{"speakers", kConn, ValueType::addresses, "", "none", "172.16.0.2, 172.16.0.3",
+           "With `right=%multicast`: the addresses of the firewalls on the `type=cable` that are "
+           "heard, at most 16, all of the family of `left`. What this node sends goes once to the "
+           "multicast group, for all of them. `multicast=yes` is implied, `wire` must name their "
+           "dialect, and there is no other conn on that interface.",
+           store<&Conn::speakers>},
+    Option{"mac", kConn, ValueType::macs, "", "any", "52:54:00:12:34:56",
+           "The MAC address from which `right` sends on a `type=cable`; with `speakers`, one for "
+           "each of them, in the same order. Packets in frames from another one are dropped and "
+           "counted (`wrong_mac`). Whoever is on the cable can forge it, too, so it keeps out "
+           "mistakes, and attackers only if a switch ties MAC addresses to its ports. Of a CARP "
+           "pair it is the address of the network card, not that of CARP.",
+           store<&Conn::mac>},
     Option{"multicast",
            kConn,
            ValueType::word,
@@ -610,6 +624,12 @@ std::string describe_type(const Option& option) {
                            seconds(option.limits.max));
     case ValueType::address:
         return "IPv4 or IPv6 address";
+    case ValueType::right:
+        return "IPv4 or IPv6 address, or `%multicast`";
+    case ValueType::addresses:
+        return "IPv4 or IPv6 addresses, separated by commas";
+    case ValueType::macs:
+        return "MAC addresses, separated by commas";
     case ValueType::fine_duration:
         return fmt::format("duration, {} to {}, to the millisecond", seconds(option.limits.min),
                            seconds(option.limits.max));

@@ -19,6 +19,9 @@ enum class ValueType {
     duration,
     fine_duration, // in milliseconds, if need be
     address,
+    right, // an address, or %multicast
+    addresses,
+    macs,
     prefixes,
     nosync,
     interface_map,

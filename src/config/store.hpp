@@ -55,7 +55,11 @@ Verdict store_in(T Section::*member, const Option& option, std::string_view text
                   std::is_same_v<T, std::chrono::milliseconds>) {
         return read_duration(text, option.limits, out);
     } else if constexpr (std::is_same_v<T, Address>) {
-        return read_address(text, out);
+        return option.type == ValueType::right ? read_right(text, out) : read_address(text, out);
+    } else if constexpr (std::is_same_v<T, std::vector<Address>>) {
+        return read_addresses(text, out);
+    } else if constexpr (std::is_same_v<T, std::vector<net::Mac>>) {
+        return read_macs(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<net::Prefix>>) {
         return read_prefixes(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<state::NoSyncRule>>) {

@@ -85,6 +85,17 @@ std::string_view trim(std::string_view text) {
     return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
+std::vector<std::string_view> list_items(std::string_view text) {
+    std::vector<std::string_view> items;
+    for (std::size_t start = 0; start <= text.size();) {
+        const std::size_t comma = std::min(text.find(',', start), text.size());
+        const std::string_view item = trim(text.substr(start, comma - start));
+        items.push_back(item.empty() ? text.substr(comma, 0) : item); // for its place
+        start = comma + 1;
+    }
+    return items;
+}
+
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
     constexpr std::size_t kLongestWord = 32;
     if (word.size() > kLongestWord)

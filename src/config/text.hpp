@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace encsync::config {
 
@@ -15,6 +16,10 @@ std::string printable(std::string_view text);
 std::size_t characters(std::string_view printable_text);
 
 std::string_view trim(std::string_view text); // blanks and tabs, both ends
+
+// What is between the commas of a list, trimmed, each a part of `text`. One is empty, at the comma
+// or the end, if a comma has nothing beside it.
+std::vector<std::string_view> list_items(std::string_view text);
 
 // The candidate that needs fewest edits (letters added, dropped, changed or swapped), if it is
 // close enough to be a typo; else empty.

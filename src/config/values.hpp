@@ -44,6 +44,12 @@ std::string format_duration(std::chrono::seconds duration);
 // An address at which a host can be reached: no name, no wildcard, no multicast. It has a scope
 // if and only if it is link-local.
 [[nodiscard]] Verdict read_address(std::string_view text, Address& out);
+// The same, or %multicast: the group of pfsync over IPv4, whatever the family of left is.
+[[nodiscard]] Verdict read_right(std::string_view text, Address& out);
+// Different addresses, separated by commas, at most kMaxSpeakers.
+[[nodiscard]] Verdict read_addresses(std::string_view text, std::vector<Address>& out);
+// Different MAC addresses of one network card each, separated by commas, at most kMaxSpeakers.
+[[nodiscard]] Verdict read_macs(std::string_view text, std::vector<net::Mac>& out);
 // A bare address is a whole-length prefix.
 [[nodiscard]] Verdict read_prefix(std::string_view text, net::Prefix& out);
 // Prefixes separated by commas.

@@ -4,6 +4,8 @@
 #include "config/options.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "net/asio.hpp"
+#include "net/mac.hpp"
+#include "net/pfsync_group.hpp"
 #include "table/factory.hpp"
 
 #include <algorithm>
@@ -30,6 +32,14 @@ bool lacks_interface(const config::Address& address) {
 }
 
 namespace {
+
+std::vector<policy::Speaker> speakers(const config::Conn& conn) {
+    std::vector<policy::Speaker> out;
+    for (const config::Address& each : conn.senders())
+        out.push_back(
+            {each.ip, conn.mac.empty() ? std::nullopt : std::optional(conn.mac[out.size()])});
+    return out;
+}
 
 // Whether HELLO is sent to the peer, and the dialect of messages to it; none: not known yet.
 std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
@@ -65,8 +75,10 @@ sync::Role role_of(config::Role role) {
 }
 
 policy::Selectors selectors(const config::Conn& conn) {
-    return {conn.right.ip, conn.multicast ? net::from_asio(link::pfsync_group(conn.left.ip.is_v6()))
-                                          : conn.left.ip};
+    policy::Selectors out;
+    std::ranges::transform(conn.senders(), std::back_inserter(out.sources), &config::Address::ip);
+    out.destination = conn.multicast ? net::pfsync_group(conn.left.ip.family) : conn.left.ip;
+    return out;
 }
 
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
@@ -79,7 +91,7 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
         options.defer_queue = setup.deferqueue;
     for (const config::Conn& conn : conns) {
         if (conn.is_cable()) {
-            options.cables.push_back({conn.syncdev, conn.left.ip, conn.right.ip,
+            options.cables.push_back({conn.syncdev, conn.left.ip, speakers(conn),
                                       selectors(conn).destination, conn.multicast});
             continue;
         }
@@ -103,8 +115,16 @@ void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn) {
               *config::dialect_of(conn.wire), conn.maxstates, std::move(map));
 }
 
+std::vector<std::string> describe_senders(const config::Conn& conn) {
+    std::vector<std::string> out;
+    for (const auto& [address, mac] : speakers(conn))
+        out.push_back(to_string(address) + (mac ? fmt::format(" ({})", to_string(*mac)) : ""));
+    return out;
+}
+
 std::string describe_cable(const config::Conn& conn) {
-    return fmt::format("{}, pfsync in clear from {} to {}", conn.syncdev, to_string(conn.right.ip),
+    return fmt::format("{}, pfsync in clear from {} to {}", conn.syncdev,
+                       fmt::join(describe_senders(conn), " and "),
                        to_string(selectors(conn).destination));
 }
 
@@ -113,6 +133,9 @@ Result<void> add_to_link(link::Links& link, PeerId peer, const config::Setup& se
     if (lacks_interface(conn.left))
         return Error{fmt::format("conn {}: left {}: this machine has no interface '{}'", conn.name,
                                  config::to_string(conn.left), conn.left.scope)};
+    if (!conn.mac.empty() && net::has_mac(conn.syncdev) == false)
+        return Error{fmt::format("conn {}: mac: frames on {} have no MAC addresses", conn.name,
+                                 conn.syncdev)};
     auto added =
         conn.is_cable()
             ? link.cables.add_peer({peer, conn.name, conn.syncdev, outer(conn.left),

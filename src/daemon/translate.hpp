@@ -23,6 +23,9 @@ policy::Selectors selectors(const config::Conn& conn);
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                        const std::vector<config::Conn>& conns, bool kernel_ipsec);
 void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn);
+// "192.0.2.2 (52:54:00:12:34:56)" of each firewall that is heard on a cable; the MAC address only
+// if it is configured.
+std::vector<std::string> describe_senders(const config::Conn& conn);
 // "eth2, pfsync in clear from 192.0.2.2 to 192.0.2.1": of a cable.
 std::string describe_cable(const config::Conn& conn);
 // Logs a cable. On error nothing has changed.

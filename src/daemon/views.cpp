@@ -172,7 +172,10 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
         parts_.registry.show(check, "check", peer);
         o["check"] = std::move(check);
     }
-    o["address"] = config::to_string(parts_.directory.conn(peer).right);
+    const config::Conn& conn = parts_.directory.conn(peer);
+    o["address"] = config::to_string(conn.right);
+    if (conn.is_cable())
+        o["speakers"] = json::value_from(describe_senders(conn));
     if (life.key)
         o["key"] = keys::fingerprint(*life.key);
     o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
@@ -257,7 +260,7 @@ json::object Views::refused(const policy::RulesetStatus& ruleset) const {
             out[reason] = n;
     };
     for (const auto& [name, n] : ruleset.counters)
-        if (name.starts_with("not_through_tunnel"))
+        if (name != "tap_copies") // which are ours
             add(name, n);
     add("dropped_in_kernel", parts_.link.tunnel.kernel_drops());
     parts_.registry.show(out, "refused");

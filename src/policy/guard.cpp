@@ -4,6 +4,7 @@
 #include "net/protocol.hpp"
 #include "pfsync/parse.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <set>
@@ -125,7 +126,7 @@ Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect)
         return {Verdict::short_packet, {}};
     if (const Verdict v = ipv6 ? check_ip6(inner) : check_ip4(inner); v != Verdict::accept)
         return {v, {}};
-    if (selectors.source != source(inner))
+    if (std::ranges::find(selectors.sources, source(inner)) == selectors.sources.end())
         return {Verdict::wrong_source, {}};
     if (selectors.destination != destination(inner))
         return {Verdict::wrong_destination, {}};
@@ -170,6 +171,14 @@ std::string version_used(Bytes payload, std::optional<pfsync::Dialect>& used_dia
     return name.empty() ? fmt::format("{}", version) : fmt::format("{} ({})", version, name);
 }
 
+// "10.0.0.2 or 10.0.0.3"
+std::string any_of(const std::vector<net::Address>& addresses) {
+    std::string out;
+    for (const net::Address& each : addresses)
+        out += (out.empty() ? "" : " or ") + to_string(each);
+    return out;
+}
+
 } // namespace
 
 std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
@@ -178,7 +187,7 @@ std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
     switch (verdict) {
     case Verdict::wrong_source:
         return fmt::format("its packets are from {}, and {} was expected", to_string(source(inner)),
-                           to_string(selectors.source));
+                           any_of(selectors.sources));
     case Verdict::wrong_destination:
         return fmt::format("its packets are for {}, and {} was expected",
                            to_string(destination(inner)), to_string(selectors.destination));

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace encsync::policy {
 
@@ -30,7 +31,7 @@ enum class Verdict : std::uint8_t {
     bad_ip_length,     // header length under 5 words, or total length not that of the packet
     fragment,          // pfsync sets DF
     not_pfsync,        // not protocol 240
-    wrong_source,      // not the address of the SA
+    wrong_source,      // not the address of the SA, or of a speaker on the cable
     wrong_destination, // likewise
     bad_ttl,           // not 255
     // The pfsync packet, from pfsync::Fault:
@@ -46,9 +47,10 @@ enum class Verdict : std::uint8_t {
 inline constexpr int kVerdicts = 18;
 const char* to_string(Verdict verdict); // "wrong_source"
 
-// What inner packets of the inbound SA must carry.
+// What inner packets of the inbound SA, or packets of a cable, must carry.
 struct Selectors {
-    net::Address source, destination;
+    std::vector<net::Address> sources; // one of these: several only on a cable
+    net::Address destination;
 };
 
 struct Checked {

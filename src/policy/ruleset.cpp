@@ -26,8 +26,9 @@ constexpr int kRaw = -300;
 // After source NAT (100), and before conntrack confirms the flow.
 constexpr int kBehindNat = 101;
 
-constexpr std::array<const char*, 4> kCounters{"not_through_tunnel_in", "not_through_tunnel_out",
-                                               "not_through_tunnel_forward", "tap_copies"};
+constexpr std::array<const char*, 5> kCounters{"not_through_tunnel_in", "not_through_tunnel_out",
+                                               "not_through_tunnel_forward", "wrong_mac",
+                                               "tap_copies"};
 
 // No name from the configuration may change the meaning of nft's input.
 bool is_interface_name(const std::string& name) {
@@ -95,18 +96,46 @@ std::string through_tunnel(const RulesetOptions& options, bool outbound) {
     return rules;
 }
 
-std::string on_cables(const RulesetOptions& options, bool outbound) {
+// The packet's own header, not what follows extension headers.
+std::string pfsync_in(const net::Address& address) {
+    return fmt::format("{} {}", address.is_v6() ? "ip6 nexthdr" : "ip protocol", net::kPfsync);
+}
+
+std::string from_cables(const RulesetOptions& options) {
+    std::string rules;
+    for (const Cable& c : options.cables)
+        for (const Speaker& speaker : c.speakers) {
+            const net::Address& from = speaker.address;
+            const auto on = [&](const char* mac_is) {
+                const std::string frame =
+                    speaker.mac ? fmt::format("ether saddr {}{} ", mac_is, to_string(*speaker.mac))
+                                : "";
+                return fmt::format("iifname \"{}\" {}{}", c.interface, frame,
+                                   match_address("saddr", from));
+            };
+            rules += fmt::format(
+                "        {}{}{}{} accept\n", on(""), match_address("daddr", c.destination),
+                from.is_v6() ? "ip6 hoplimit 255 " : "ip ttl 255 ip frag-off & 0x3fff == 0 ",
+                pfsync_in(from));
+            // For its own name; without this rule it would be dropped, too.
+            if (speaker.mac)
+                rules += drop(on("!= "), "wrong_mac");
+        }
+    return rules;
+}
+
+std::string to_cables(const RulesetOptions& options) {
     std::string rules;
     for (const Cable& c : options.cables) {
-        const bool v6 = c.left.is_v6();
-        const net::Address& to = !outbound || c.multicast ? c.destination : c.right;
-        rules += fmt::format(
-            "        {} \"{}\" {}{}{}{} {} accept\n", outbound ? "oifname" : "iifname", c.interface,
-            match_address("saddr", outbound ? c.left : c.right), match_address("daddr", to),
-            outbound ? ""
-            : v6     ? "ip6 hoplimit 255 "
-                     : "ip ttl 255 ip frag-off & 0x3fff == 0 ",
-            v6 ? "ip6 nexthdr" : "ip protocol", net::kPfsync);
+        const auto send_to = [&](const net::Address& to) {
+            rules += fmt::format("        oifname \"{}\" {}{}{} accept\n", c.interface,
+                                 match_address("saddr", c.left), match_address("daddr", to),
+                                 pfsync_in(to));
+        };
+        if (c.multicast)
+            send_to(c.destination);
+        else
+            std::ranges::for_each(c.speakers, send_to, &Speaker::address);
     }
     return rules;
 }
@@ -176,7 +205,7 @@ std::string ruleset_text(const RulesetOptions& options) {
     if (kernel || !options.cables.empty())
         for (std::string* rules : {&in, &out})
             *rules += fmt::format("        meta l4proto {} notrack\n", net::kPfsync);
-    const std::string delivered = through_tunnel(options, false) + on_cables(options, false);
+    const std::string delivered = through_tunnel(options, false) + from_cables(options);
     return fmt::format("table {} {{\n", kTable) + counters +
            chain("receive", "prerouting", kFirst,
                  tap + delivered + drop("", "not_through_tunnel_in")) +
@@ -184,7 +213,7 @@ std::string ruleset_text(const RulesetOptions& options) {
            chain("receive_whole", "input", kFirst, delivered + drop("", "not_through_tunnel_in")) +
            chain("forward", "forward", kFirst, drop("", "not_through_tunnel_forward")) +
            chain("send", "output", kFirst,
-                 through_tunnel(options, true) + on_cables(options, true) +
+                 through_tunnel(options, true) + to_cables(options) +
                      drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
            chain("own_tunnel_out", "output", kRaw, out) + defer(options) + track(options) + "}\n";

@@ -6,7 +6,7 @@
 //     each second: auto in_place = ruleset->verify(); if (in_place && !*in_place)
 //     ruleset->reinstall();
 //
-// The exception are cables, whose packets pass on their interface, between their two addresses.
+// The exception are cables, whose packets pass on their interface, between their addresses.
 //
 // One table, `inet encsync`, replaced as a whole in one transaction. Packets that userspace ESP
 // delivers never pass it: they go to the daemon, not to the kernel's IP stack. Packets that kernel
@@ -23,6 +23,7 @@
 #pragma once
 
 #include "net/address.hpp"
+#include "net/mac.hpp"
 #include "util/result.hpp"
 
 #include <cstdint>
@@ -45,13 +46,21 @@ struct Tunnel {
     std::optional<std::uint32_t> reqid{};
 };
 
-// Plain pfsync between left and right on one interface: the only protocol 240 that is let pass in
-// clear. Inbound only whole packets from right to `destination`, with TTL 255.
+// A firewall on a cable.
+struct Speaker {
+    net::Address address;
+    std::optional<net::Mac> mac{}; // of its frames; none: any
+};
+
+// Plain pfsync between left and the speakers on one interface: the only protocol 240 that is let
+// pass in clear. Inbound only whole packets from a speaker to `destination`, with TTL 255, in
+// frames from its MAC address if that is known.
 struct Cable {
     std::string interface;
-    net::Address left, right; // of one family
-    net::Address destination; // of what right sends: left, or the multicast group
-    bool multicast = false;   // what left sends goes there, too; else to right
+    net::Address left;
+    std::vector<Speaker> speakers; // of the same family; without multicast one
+    net::Address destination;      // of what they send: left, or the multicast group
+    bool multicast = false;        // what left sends goes there, too; else to the speaker
 };
 
 struct RulesetOptions {
@@ -71,7 +80,7 @@ struct RulesetOptions {
 struct RulesetStatus {
     bool installed = false;
     // Packets by counter name, over all installations of this process: not_through_tunnel_in,
-    // not_through_tunnel_out, not_through_tunnel_forward (refusals), tap_copies (ours).
+    // not_through_tunnel_out, not_through_tunnel_forward, wrong_mac (refusals), tap_copies (ours).
     std::map<std::string, std::uint64_t> counters;
 };
 

@@ -164,6 +164,66 @@ TEST(AddressValue, WhatNoHostHas) {
     }
 }
 
+TEST(RightValue, MayBeTheGroup) {
+    Address out;
+    EXPECT_FALSE(read_right("%multicast", out));
+    EXPECT_TRUE(out.ip.is_multicast());
+    EXPECT_FALSE(read_right("192.0.2.1", out));
+    EXPECT_EQ(to_string(out), "192.0.2.1");
+    EXPECT_EQ(refusal(read_right("%any", out)), "'%any': encsync needs the address itself");
+    EXPECT_EQ(refusal(read_right("224.0.0.240", out)), "this is a multicast address");
+    EXPECT_EQ(refusal(read_address("%multicast", out)),
+              "'%multicast': encsync needs the address itself");
+}
+
+// Up to kMaxSpeakers + 1 items, each with a number at its end.
+std::string list(const char* stem, std::size_t count) {
+    std::string out;
+    for (std::size_t n = 0; n < count; n++)
+        out += fmt::format("{}{}{}", n == 0 ? "" : ",", stem, 10 + n);
+    return out;
+}
+
+TEST(Speakers, Lists) {
+    std::vector<Address> out;
+    const auto at = [&](const std::string& text) {
+        const Verdict verdict = read_addresses(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    EXPECT_EQ(at("172.16.0.2, fe80::1%eth0"), "(good)");
+    ASSERT_EQ(out.size(), 2u);
+    EXPECT_EQ(to_string(out[1]), "fe80::1%eth0");
+    EXPECT_EQ(at(list("172.16.0.", kMaxSpeakers)), "(good)");
+    EXPECT_EQ(out.size(), kMaxSpeakers);
+    EXPECT_EQ(at(list("172.16.0.", kMaxSpeakers + 1)), "192: 16 are the most");
+    EXPECT_EQ(at("172.16.0.2,172.16.0.2"), "11: 172.16.0.2 is there twice");
+    EXPECT_EQ(at("172.16.0.2, 224.0.0.240"), "12: this is a multicast address");
+    EXPECT_EQ(at("172.16.0.2,"), "10: an address is missing beside the comma");
+    EXPECT_EQ(at(", 172.16.0.2"), "0: an address is missing beside the comma");
+    EXPECT_EQ(out.size(), kMaxSpeakers); // unchanged
+}
+
+TEST(Macs, Lists) {
+    std::vector<net::Mac> out;
+    const auto at = [&](const std::string& text) {
+        const Verdict verdict = read_macs(text, out);
+        return verdict ? fmt::format("{}: {}", verdict->offset, verdict->message) : "(good)";
+    };
+    EXPECT_EQ(at("52:54:00:12:34:56 ,52:54:00:AB:34:56"), "(good)");
+    ASSERT_EQ(out.size(), 2u);
+    EXPECT_EQ(to_string(out[1]), "52:54:00:ab:34:56");
+    EXPECT_EQ(at("52:54:00:12:34"), "0: '52:54:00:12:34' is no MAC address");
+    EXPECT_EQ(read_macs("x", out)->hint, "write 52:54:00:12:34:56");
+    EXPECT_EQ(at("00:00:00:00:00:00"), "0: the zero address is nobody's");
+    for (const char* group : {"01:00:5e:00:00:f0", "ff:ff:ff:ff:ff:ff"})
+        EXPECT_EQ(at(group),
+                  "0: this is a multicast or broadcast address, from which nobody sends");
+    EXPECT_EQ(at("52:54:00:12:34:5a,52:54:00:12:34:5A"), "18: 52:54:00:12:34:5a is there twice");
+    EXPECT_EQ(at("52:54:00:12:34:56,,"), "18: a MAC address is missing beside the comma");
+    EXPECT_EQ(at(list("52:54:00:12:34:", kMaxSpeakers)), "(good)");
+    EXPECT_EQ(at(list("52:54:00:12:34:", kMaxSpeakers + 1)), "288: 16 are the most");
+}
+
 TEST(Prefixes, ListsAndMembership) {
     std::vector<net::Prefix> out;
     ASSERT_FALSE(read_prefixes("10.0.0.0/8, 192.0.2.1,2001:db8::/33", out));

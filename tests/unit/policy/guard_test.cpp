@@ -12,8 +12,8 @@ namespace {
 
 using Packet = std::vector<std::uint8_t>;
 
-const Selectors kFour{{{192, 168, 1, 101}}, {{192, 168, 1, 100}}};
-const Selectors kSix{net::parse_address("2001:db8::1").value(),
+const Selectors kFour{{net::Address{{192, 168, 1, 101}}}, {{192, 168, 1, 100}}};
+const Selectors kSix{{net::parse_address("2001:db8::1").value()},
                      net::parse_address("2001:db8::2").value()};
 
 // Version 6, one DEL_C.
@@ -35,7 +35,7 @@ Packet four(const Packet& payload = pfsync()) {
     p[6] = 0x40; // DF
     p[8] = 255;
     p[9] = 240;
-    std::memcpy(&p[12], kFour.source.bytes.data(), 4);
+    std::memcpy(&p[12], kFour.sources[0].bytes.data(), 4);
     std::memcpy(&p[16], kFour.destination.bytes.data(), 4);
     p.insert(p.end(), payload.begin(), payload.end());
     return p;
@@ -47,7 +47,7 @@ Packet six(const Packet& payload = pfsync()) {
     store_be(&p[4], static_cast<std::uint16_t>(payload.size()));
     p[6] = 240;
     p[7] = 255;
-    std::memcpy(&p[8], kSix.source.bytes.data(), 16);
+    std::memcpy(&p[8], kSix.sources[0].bytes.data(), 16);
     std::memcpy(&p[24], kSix.destination.bytes.data(), 16);
     p.insert(p.end(), payload.begin(), payload.end());
     return p;
@@ -158,6 +158,22 @@ TEST(Guard, RefusesEachByItsNameInIp6) {
     EXPECT_EQ(verdict(with(p, 40, 5), kSix), "pfsync_bad_version");
 }
 
+// Several firewalls on one cable: each of them, and nobody else.
+TEST(Guard, AcceptsEachSpeaker) {
+    Selectors several = kFour;
+    several.sources.push_back({{192, 168, 1, 102}});
+    EXPECT_EQ(verdict(four(), several), "accept");
+    EXPECT_EQ(verdict(with(four(), 15, 102), several), "accept");
+    EXPECT_EQ(verdict(with(four(), 15, 102), kFour), "wrong_source");
+    const Packet stranger = with(four(), 15, 103);
+    EXPECT_EQ(verdict(stranger, several), "wrong_source");
+    EXPECT_EQ(verdict(four(), {{}, kFour.destination}), "wrong_source"); // nobody speaks
+    std::optional<pfsync::Dialect> used_dialect;
+    EXPECT_EQ(
+        explain(Verdict::wrong_source, stranger, several, {}, used_dialect),
+        "its packets are from 192.168.1.103, and 192.168.1.101 or 192.168.1.102 was expected");
+}
+
 TEST(Guard, AFamilyIsPartOfTheAddress) {
     EXPECT_EQ(verdict(four(), kSix), "wrong_source");
     EXPECT_EQ(verdict(six(), kFour), "wrong_source");
@@ -167,13 +183,13 @@ TEST(Guard, CutShortAnywhereAPacketIsRefused) {
     for (const auto& [whole, selectors] : {std::pair(four(), kFour), std::pair(six(), kSix)})
         for (std::size_t size = 0; size < whole.size(); size++) {
             Packet cut(whole.begin(), whole.begin() + static_cast<long>(size));
-            const std::size_t header = selectors.source.is_v6() ? 40 : 20;
+            const std::size_t header = selectors.sources[0].is_v6() ? 40 : 20;
             EXPECT_EQ(verdict(cut, selectors), size < header ? "short_packet" : "bad_ip_length");
             if (size < header)
                 continue;
             // With an IP length that agrees, pfsync's own lengths must detect it.
-            store_be(&cut[selectors.source.is_v6() ? 4 : 2],
-                     static_cast<std::uint16_t>(selectors.source.is_v6() ? size - 40 : size));
+            store_be(&cut[selectors.sources[0].is_v6() ? 4 : 2],
+                     static_cast<std::uint16_t>(selectors.sources[0].is_v6() ? size - 40 : size));
             const Checked c = check(cut, selectors);
             EXPECT_NE(c.verdict, Verdict::accept) << size;
             EXPECT_TRUE(c.payload.empty());

@@ -219,6 +219,44 @@ TEST_F(RulesetTest, OwnCopiesOnTheTapAreDroppedAndNoRefusals) {
     EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 0U);
 }
 
+// The same packet, while its sender has another MAC address.
+TEST_F(RulesetTest, DropsWhatComesFromAnotherMacAddress) {
+    enter(neighbour_);
+    ASSERT_TRUE(run("ip link set eth0 address 02:00:00:00:00:02"));
+    enter(here_);
+    for (const std::string address : {"10.0.0.2", "fd00::2"}) {
+        const net::Address us = *net::parse_address(address == "10.0.0.2" ? "10.0.0.1" : "fd00::1");
+        Ruleset ruleset = install({.cables = {{.interface = "v0",
+                                               .left = us,
+                                               .speakers = {{*net::parse_address(address),
+                                                             net::parse_mac("02:00:00:00:00:02")}},
+                                               .destination = us}}});
+        EXPECT_TRUE(*ruleset.verify());
+        const Host to(to_string(us));
+        const Fd listener = socket_in(here_, to.family, SOCK_RAW, 240);
+        const Fd sender = socket_in(neighbour_, to.family, SOCK_RAW, 240);
+        const int ttl = 255;
+        const auto [level, option] =
+            us.is_v6() ? std::pair(IPPROTO_IPV6, IPV6_UNICAST_HOPS) : std::pair(IPPROTO_IP, IP_TTL);
+        ASSERT_EQ(::setsockopt(sender.get(), level, option, &ttl, sizeof ttl), 0);
+        ASSERT_TRUE(send(sender, to, "from the right one"));
+        ASSERT_TRUE(readable(listener, 30000));
+        std::array<char, 256> buffer{};
+        ASSERT_GT(::recv(listener.get(), buffer.data(), buffer.size(), 0), 0);
+        EXPECT_EQ(count(ruleset, "wrong_mac"), 0U);
+        enter(neighbour_);
+        ASSERT_TRUE(run("ip link set eth0 address 02:00:00:00:00:99"));
+        enter(here_);
+        ASSERT_TRUE(send(sender, to, "from another one"));
+        ASSERT_TRUE(wait_for(ruleset, "wrong_mac", 1));
+        EXPECT_FALSE(readable(listener, 0));
+        EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 0U);
+        enter(neighbour_);
+        ASSERT_TRUE(run("ip link set eth0 address 02:00:00:00:00:02"));
+        enter(here_);
+    }
+}
+
 TEST_F(RulesetTest, OwnTunnelMakesNoConntrackEntries) {
     ASSERT_TRUE(run("nft 'add table inet t; add chain inet t c { type filter hook prerouting "
                     "priority 0; }; add rule inet t c ct state new accept'"));
@@ -367,22 +405,27 @@ TEST(RulesetText, NothingButAnInterfaceNameGoesIn) {
 
 TEST(RulesetText, NothingButAnInterfaceNameIsACable) {
     auto r = Ruleset::install(
-        {.cables = {{.interface = "eth2\" accept", .left = {}, .right = {}, .destination = {}}}});
+        {.cables = {
+             {.interface = "eth2\" accept", .left = {}, .speakers = {}, .destination = {}}}});
     ASSERT_FALSE(r);
     EXPECT_NE(r.error().text.find("is no interface name"), std::string::npos);
 }
 
+// The rules for a cable that end so.
+std::vector<std::string> rules_of(const Cable& cable, std::string_view end = "240 accept") {
+    std::vector<std::string> found;
+    std::istringstream lines(ruleset_text({.cables = {cable}}));
+    for (std::string line; std::getline(lines, line);)
+        if (line.ends_with(end))
+            found.push_back(line.substr(8));
+    return found;
+}
+
 // Every rule for a cable names its interface and both addresses.
 TEST(RulesetText, AdmitsInClearOnlyWhatIsOnACable) {
-    const net::Address left{{10, 0, 0, 1}}, right{{10, 0, 0, 2}}, group{{224, 0, 0, 240}};
-    const auto accepts = [](const Cable& cable) {
-        std::vector<std::string> found;
-        std::istringstream lines(ruleset_text({.cables = {cable}}));
-        for (std::string line; std::getline(lines, line);)
-            if (line.ends_with("240 accept"))
-                found.push_back(line.substr(8));
-        return found;
-    };
+    const net::Address left{{10, 0, 0, 1}}, group{{224, 0, 0, 240}};
+    const std::vector<Speaker> right{{.address = {{10, 0, 0, 2}}}};
+    const auto accepts = [](const Cable& cable) { return rules_of(cable); };
     const std::string from = "iifname \"eth2\" ip saddr 10.0.0.2 ";
     const std::string whole = "ip ttl 255 ip frag-off & 0x3fff == 0 ip protocol 240 accept";
     const std::string in = from + "ip daddr 10.0.0.1 " + whole;
@@ -396,6 +439,45 @@ TEST(RulesetText, AdmitsInClearOnlyWhatIsOnACable) {
                            std::string("oifname \"eth2\" ip saddr 10.0.0.1 ip daddr 224.0.0.240 "
                                        "ip protocol 240 accept")}));
     EXPECT_EQ(ruleset_text({}).find("240 accept"), std::string::npos);
+    EXPECT_EQ(rules_of({"eth2", left, right, left}, "wrong_mac\" drop").size(), 0U);
+}
+
+TEST(RulesetText, AdmitsAFirewallOnlyFromItsMacAddress) {
+    const net::Address left{{10, 0, 0, 1}};
+    const Cable cable{"eth2",
+                      left,
+                      {{.address = {{10, 0, 0, 2}}, .mac = net::parse_mac("52:54:00:12:34:5F")}},
+                      left};
+    const std::string in =
+        "iifname \"eth2\" ether saddr 52:54:00:12:34:5f ip saddr 10.0.0.2 ip daddr "
+        "10.0.0.1 ip ttl 255 ip frag-off & 0x3fff == 0 ip protocol 240 accept";
+    EXPECT_EQ(rules_of(cable),
+              (std::vector{in, in,
+                           std::string("oifname \"eth2\" ip saddr 10.0.0.1 ip daddr 10.0.0.2 ip "
+                                       "protocol 240 accept")}));
+    const std::string other = "iifname \"eth2\" ether saddr != 52:54:00:12:34:5f ip saddr 10.0.0.2 "
+                              "meta l4proto 240 counter name \"wrong_mac\" drop";
+    EXPECT_EQ(rules_of(cable, "wrong_mac\" drop"), (std::vector{other, other}));
+}
+
+// What is sent goes once to the group; each speaker has rules of its own for what comes.
+TEST(RulesetText, AdmitsEachSpeakerOnACable) {
+    const net::Address left = *net::parse_address("fd00::1"), one = *net::parse_address("fd00::2"),
+                       two = *net::parse_address("fd00::3");
+    const net::Address group = *net::parse_address("ff12::f0");
+    const Cable cable{
+        "eth2", left, {{one, {}}, {two, net::parse_mac("02:00:00:00:00:03")}}, group, true};
+    const auto in = [](const std::string& frame, const std::string& from) {
+        return "iifname \"eth2\" " + frame + "ip6 saddr " + from +
+               " ip6 daddr ff12::f0 ip6 hoplimit 255 ip6 nexthdr 240 accept";
+    };
+    const std::string first = in("", "fd00::2");
+    const std::string second = in("ether saddr 02:00:00:00:00:03 ", "fd00::3");
+    EXPECT_EQ(rules_of(cable),
+              (std::vector{first, second, first, second,
+                           std::string("oifname \"eth2\" ip6 saddr fd00::1 ip6 daddr ff12::f0 ip6 "
+                                       "nexthdr 240 accept")}));
+    EXPECT_EQ(rules_of(cable, "wrong_mac\" drop").size(), 2U);
 }
 
 TEST(RulesetText, DefersOnlyWhereItIsAsked) {
