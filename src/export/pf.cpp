@@ -39,12 +39,26 @@ std::string misfit(const config::Conn& conn, std::string_view name, std::string_
     return fmt::format("{} needs wire={}", name, wires);
 }
 
+// The firewalls at the other end.
+std::string ends(const config::Conn& conn, std::string_view between) {
+    std::string out;
+    for (const config::Address& each : conn.senders())
+        out += fmt::format("{}{}", out.empty() ? "" : between, to_string(each.ip));
+    return out;
+}
+
+void note_several(const config::Conn& conn, Exported& out) {
+    if (conn.is_group())
+        out.notes.push_back(fmt::format("this is the same on each of {}", ends(conn, ", ")));
+}
+
 std::string interface(const Request& request, Exported& out) {
+    note_several(request.conn, out);
     if (!request.there.interface.empty())
         return request.there.interface;
     out.notes.push_back(fmt::format("write the name of the interface that has {} for IF, or give "
                                     "--interface",
-                                    to_string(request.conn.right.ip)));
+                                    ends(request.conn, " or ")));
     return "IF";
 }
 
@@ -121,19 +135,21 @@ Result<Exported> opnsense(const Request& request) {
     const config::Conn& conn = request.conn;
     if (auto why = misfit(conn, "OPNsense", "FreeBSD"); !why.empty())
         return Error{std::move(why)};
-    const std::string right = to_string(conn.right.ip), peer = syncpeer(conn);
+    const std::string peer = syncpeer(conn);
     const std::string_view number = version(conn.wire);
-    const std::string device =
-        request.there.interface.empty() ? "the one with " + right : request.there.interface;
+    const std::string device = request.there.interface.empty()
+                                   ? "the one with " + ends(conn, " or ")
+                                   : request.there.interface;
     Exported out;
+    note_several(conn, out);
     out.text = file("System: High Availability: Settings") +
                fmt::format("Synchronize all states via: {}\n", device) +
                fmt::format("Synchronize Peer IP: {}\n", peer.empty() ? "(leave it empty)" : peer);
     if (!number.empty())
         out.text += fmt::format("Compatibility (pfsyncversion): {}\n", number);
-    out.text +=
-        "\n" + file("Firewall: Rules: that interface") +
-        fmt::format("Pass, protocol PFSYNC, from {} and {}\n", right, to_string(conn.left.ip));
+    out.text += "\n" + file("Firewall: Rules: that interface") +
+                fmt::format("Pass, protocol PFSYNC, from {} and {}\n", ends(conn, ", "),
+                            to_string(conn.left.ip));
     return out;
 }
 

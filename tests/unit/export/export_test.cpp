@@ -81,6 +81,32 @@ TEST(FreeBsd, OnACable) {
                                                    "only: leave it out there"});
 }
 
+// Several firewalls on one cable: the same text for each.
+TEST(SeveralOnACable, AreToldApartByNothing) {
+    const std::string conn = "\tleft=172.16.0.1\n\tright=%multicast\n\ttype=cable\n\tsyncdev=eth2\n"
+                             "\tspeakers=172.16.0.2,172.16.0.3\n";
+    const std::string relay = "\ttable=relay\n";
+    const std::string there = "conn daisy\n\tleft=192.0.2.1\n\tright=192.0.2.2\n\twire=";
+    const auto openbsd = run("openbsd", conn + "\twire=openbsd\n" + there + "openbsd\n", relay, {});
+    EXPECT_EQ(text(openbsd), "# ---- /etc/hostname.pfsync0\n"
+                             "up syncdev IF\n"
+                             "\n# ---- /etc/pf.conf, before other rules\n"
+                             "pass quick on IF proto pfsync keep state (no-sync)\n");
+    EXPECT_EQ(openbsd->notes,
+              (std::vector<std::string>{"this is the same on each of 172.16.0.2, 172.16.0.3",
+                                        "write the name of the interface that has 172.16.0.2 or "
+                                        "172.16.0.3 for IF, or give --interface"}));
+    EXPECT_EQ(
+        text(run("opnsense", conn + "\twire=freebsd-1400\n" + there + "freebsd-1400\n", relay, {})),
+        "# ---- System: High Availability: Settings\n"
+        "Synchronize all states via: the one with 172.16.0.2 or 172.16.0.3\n"
+        "Synchronize Peer IP: (leave it empty)\n"
+        "Compatibility (pfsyncversion): 1400\n"
+        "\n"
+        "# ---- Firewall: Rules: that interface\n"
+        "Pass, protocol PFSYNC, from 172.16.0.2, 172.16.0.3 and 172.16.0.1\n");
+}
+
 // pfsync(4) there, and the strongSwan of its packages; between the two addresses of the conn.
 TEST(FreeBsd, InTransportMode) {
     const auto made = run("freebsd", kTunnel + "\twire=freebsd-1400\n\ttype=transport\n");
