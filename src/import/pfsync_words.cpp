@@ -92,6 +92,12 @@ constexpr std::array kWords = {
     PfsyncWord{"rtlabel", 1, Fate::needless, "no route leads over the interface"},
 };
 
+// The advice where pf syncs by multicast.
+constexpr std::string_view kGroup =
+    "encsync sends to one address, through IPsec: set right= to the other firewall's, and add a "
+    "conn for each further one; on a cable, a node with table=relay hears several pf firewalls "
+    "with right=%multicast and speakers=, see docs/cables.md";
+
 bool is_enc(std::string_view name) {
     return name.starts_with("enc") && name.size() > 3 &&
            name.find_first_not_of("0123456789", 3) == std::string_view::npos;
@@ -149,6 +155,12 @@ void set_syncpeer(Migration& found, unsigned line, const std::string& address) {
             fmt::format("set right={}%INTERFACE, with the name that the interface has "
                         "on Linux, and left likewise",
                         to_string(*ip)));
+    }
+    if (ip && ip->is_multicast()) {
+        found.right.reset();
+        found.peer_named = true;
+        found.peer_line = line;
+        return found.note(line, fmt::format("peer {}, a multicast address", address), kGroup);
     }
     found.set_right(line, address);
 }
@@ -217,8 +229,7 @@ void read_interface_words(Migration& found, unsigned line, const std::string& in
 
 void finish_pfsync(Migration& found) {
     if (!found.peer_named)
-        found.note(found.peer_line, "no peer is named: pf sends to a multicast address",
-                   kOneAddress);
+        found.note(found.peer_line, "no peer is named: pf sends to a multicast address", kGroup);
     if (found.wire.empty())
         found.wire = "auto";
 }
