@@ -127,6 +127,58 @@ def test_nothing_else_is_accepted(fresh, multicast):
     wait_for(lambda: cable.planted() == {7}, 10, "the valid one alone to be accepted")
 
 
+@pytest.mark.parametrize("multicast", [False, True], ids=["unicast", "multicast"])
+def test_only_from_its_mac_address(fresh, multicast):
+    cable = Cable(fresh, multicast)
+    own, other = cable.donald.mac("cable"), "02:00:00:00:00:99"
+    cable.encsync.each["donald"]["mac"] = own.upper()
+    cable.encsync.write_config()
+    cable.encsync.start()
+    cable.up()
+    cable.send(1)
+    wait_for(lambda: cable.planted() == {1}, 10, "a state from donald's own MAC address")
+    assert "wrong_mac" not in cable.encsync.refused()
+    said = f"cable, pfsync in clear from {DONALD} ({own}) to {cable.to}"
+    assert f"peer donald: a cable on {said}; nothing protects it" in cable.encsync.log()
+    assert f"cable donald on {said}" in cable.encsync.command("status").stdout
+    assert cable.encsync.peer("donald")["speakers"] == [f"{DONALD} ({own})"]
+    shown = cable.encsync.command("policy", "show").stdout
+    assert f"cable donald on {said}" in shown
+    assert f'iifname "cable" ether saddr {own} ip saddr {DONALD}' in shown
+    # The same packets, from another card.
+    cable.donald.ip(f"link set cable address {other}")
+    for number in (2, 3):
+        cable.send(number)
+        wait_for(lambda: cable.encsync.refused().get("wrong_mac") == number - 1, 5,
+                 "a packet from another MAC address to be refused")
+    assert cable.refused() == 0
+    cable.donald.ip(f"link set cable address {own}")
+    cable.send(4)
+    wait_for(lambda: cable.planted() == {1, 4}, 10, "those from donald's own alone to be accepted")
+    # Without the option any may be the source; and it can be changed while encsyncd runs.
+    del cable.encsync.each["donald"]["mac"]
+    cable.encsync.reload()
+    cable.up()
+    cable.donald.ip(f"link set cable address {other}")
+    cable.send(5)
+    wait_for(lambda: 5 in cable.planted(), 10, "a state from another MAC address")
+
+
+def test_an_interface_without_mac_addresses(fresh):
+    """Known while it is there: in the live check, and to encsyncd."""
+    cable = Cable(fresh)
+    cable.encsync.start()
+    cable.mickey.ip("tuntap add dev tun0 mode tun")
+    cable.encsync.each["donald"] |= {"syncdev": "tun0", "mac": "52:54:00:12:34:56"}
+    done = cable.encsync.reload(check=False)
+    why = "conn donald: mac: frames on tun0 have no MAC addresses"
+    assert done.returncode == 1 and why in done.stderr
+    assert why in cable.encsync.command("check", "--live", check=False).stderr
+    del cable.encsync.each["donald"]["mac"]
+    cable.encsync.write_config()
+    assert why not in cable.encsync.command("check", "--live", check=False).stderr
+
+
 def test_the_door_closes_with_its_conn(fresh):
     cable = Cable(fresh)
     cable.encsync.start()
