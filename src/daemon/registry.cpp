@@ -34,8 +34,10 @@ void Registry::each(PeerId peer, const counters::Visit& visit) const {
     counters::each(sync::kPeerCounters, parts_.engine.session(peer).counters, visit);
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
     counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
-    if (parts_.relay != nullptr)
+    if (parts_.relay != nullptr) {
         counters::each(relay::kLegCounters, parts_.relay->counters(peer), visit);
+        counters::each(relay::kLossCounters, parts_.relay->losses(peer), visit);
+    }
 }
 
 void Registry::show(json::object& out, std::string_view section) const {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace encsync::relay::full_state {
 
@@ -56,6 +57,10 @@ state::StateId id(pfsync::Dialect dialect, Bytes message) {
             load_be<std::uint32_t>(&message[layout.creatorid])};
 }
 
+std::uint8_t proto(pfsync::Dialect dialect, Bytes message) {
+    return message[layout_of(dialect).wire_proto];
+}
+
 std::string_view ifname(pfsync::Dialect dialect, Bytes message) {
     const auto* name = reinterpret_cast<const char*>(&message[layout_of(dialect).ifname]);
     return {name, strnlen(name, common::kIfnameSize)};
@@ -85,17 +90,27 @@ std::uint64_t flow_hash(pfsync::Dialect dialect, Bytes message) {
 std::uint64_t check(pfsync::Dialect dialect, Bytes message) {
     const Layout& layout = layout_of(dialect);
     const state::StateId name = id(dialect, message);
-    const bool same_numbers = numbered_alike(message[layout.wire_proto]);
+    const bool same_numbers = numbered_alike(proto(dialect, message));
     std::uint64_t sum = fold(name.id ^ kMix[0], name.creatorid ^ kMix[1]);
     for (const std::size_t side : {layout.src, layout.dst})
         sum = check_of_side(message.subspan(side, common::peer::size), same_numbers, sum);
     return sum;
 }
 
-void apply(pfsync::Dialect dialect, MutableBytes message, Bytes update_c) {
-    const Layout& layout = layout_of(dialect);
-    std::copy_n(&update_c[common::upd_c::src], common::peer::size, &message[layout.src]);
-    std::copy_n(&update_c[common::upd_c::dst], common::peer::size, &message[layout.dst]);
+void apply(pfsync::Dialect of_message, MutableBytes message, pfsync::Dialect of_update,
+           Bytes update_c) {
+    const Layout& layout = layout_of(of_message);
+    const std::uint8_t protocol = proto(of_message, message);
+    for (const auto& [from, to] :
+         {std::pair(common::upd_c::src, layout.src), std::pair(common::upd_c::dst, layout.dst)}) {
+        std::copy_n(&update_c[from], common::peer::size, &message[to]);
+        if (of_message != of_update && pfsync::renumbers(layout_of(of_update), protocol) !=
+                                           pfsync::renumbers(layout, protocol)) {
+            std::uint8_t& state = message[to + common::peer::state];
+            state = pfsync::wire_state(layout, protocol,
+                                       pfsync::flow_state(of_update, protocol, state));
+        }
+    }
     message[layout.timeout] = update_c[common::upd_c::timeout];
 }
 

@@ -18,6 +18,7 @@ namespace encsync::relay::full_state {
 bool valid(pfsync::Dialect layout, Bytes message);
 
 state::StateId id(pfsync::Dialect layout, Bytes message);
+std::uint8_t proto(pfsync::Dialect layout, Bytes message);
 // "all": of a state that is bound to no interface.
 std::string_view ifname(pfsync::Dialect layout, Bytes message);
 // The sender waits for INS_ACK.
@@ -29,8 +30,8 @@ std::uint64_t flow_hash(pfsync::Dialect layout, Bytes message);
 // The same for a state in each dialect.
 std::uint64_t check(pfsync::Dialect layout, Bytes message);
 
-// Takes over what UPD_C tells: both sides, and the timeout's index.
-void apply(pfsync::Dialect layout, MutableBytes message, Bytes update_c);
+// Takes over what an UPD_C of that dialect tells: both sides, and the timeout's index.
+void apply(pfsync::Dialect layout, MutableBytes message, pfsync::Dialect dialect, Bytes update_c);
 // Makes it `seconds` older, with `left` seconds to live.
 void set_times(pfsync::Dialect layout, MutableBytes message, std::uint32_t seconds,
                std::uint32_t left);

@@ -19,6 +19,31 @@ constexpr std::size_t size = 16, id = 0 /* u64 */, creatorid = 8 /* u32 */, slot
 
 } // namespace
 
+Leg::Leg(PeerId peer, Side side, pfsync::Dialect dialect, const InterfaceMap& names)
+    : peer_(peer), side_(side), dialect_(dialect), names_in_(dialect, dialect, names) {
+    for (const pfsync::Dialect each : pfsync::kAllDialects)
+        from_.emplace_back(each, dialect, names.reversed());
+}
+
+Bytes Leg::with_shared_names(const pfsync::Section& section, Bytes message) {
+    const auto out = names_in_.translate(section, message, losses);
+    return out ? out->message : message;
+}
+
+std::optional<Translator::Out> Leg::translate(pfsync::Dialect from, const pfsync::Section& section,
+                                              Bytes message, std::uint8_t proto) {
+    return from_[static_cast<std::size_t>(from)].translate(section, message, losses, proto);
+}
+
+std::optional<Translator::Out> Leg::update_of(StateStore& store, Slot slot) {
+    const pfsync::Dialect layout = store.layout(slot);
+    return from_[static_cast<std::size_t>(layout)].translate(
+        {pfsync::Kind::update, layout}, *pfsync::action_of(layout, pfsync::Kind::update),
+        store.message(slot), losses);
+}
+
+// ---- what waits ----------------------------------------------------------------------------
+
 bool Leg::append(Item item, std::uint8_t action, Bytes body) {
     if (waiting() + kItemHeader + body.size() > kMaxWaiting)
         return false;
@@ -117,8 +142,14 @@ bool Leg::send_packet(sync::Link& link, StateStore& store) {
                 sent_ += size;
                 continue;
             }
-            action = *pfsync::action_of(store.layout(slot), pfsync::Kind::update);
-            body = store.message(slot);
+            const auto out = update_of(store, slot);
+            if (!out) {
+                store.set_waits(slot, peer_, false);
+                sent_ += size;
+                continue;
+            }
+            action = out->action;
+            body = out->message;
         }
         std::uint8_t* m = packet.add(action, body.size());
         if (m == nullptr && !packet.empty())

@@ -5,10 +5,14 @@
 // to gateways), and references to states, which are sent as they are then: while much waits, all
 // changes of a state become one message. Everything keeps its order. A cable, which cannot slow its
 // sender down, gets a limited number of messages a second.
+//
+// Messages of other legs are translated to the dialect of this one, and get the interface names of
+// its firewall; between cables, all sites use one name for an interface.
 #pragma once
 
 #include "pfsync/dialect.hpp"
 #include "relay/state_store.hpp"
+#include "relay/translate.hpp"
 #include "sync/link.hpp"
 #include "sync/time.hpp"
 #include "util/counters.hpp"
@@ -70,12 +74,21 @@ inline constexpr std::array kLegCounters = {
 
 class Leg {
   public:
-    Leg(PeerId peer, Side side, pfsync::Dialect dialect)
-        : peer_(peer), side_(side), dialect_(dialect) {}
+    // `names`: of a cable, from the firewall's interfaces to what all sites call them.
+    Leg(PeerId peer, Side side, pfsync::Dialect dialect, const InterfaceMap& names = {});
 
     PeerId peer() const { return peer_; }
     Side side() const { return side_; }
     pfsync::Dialect dialect() const { return dialect_; }
+
+    // A message from this leg, with the names that all sites use; valid until the next call.
+    Bytes with_shared_names(const pfsync::Section& section, Bytes message);
+    // A message of that dialect for this leg; none: there is no equivalent, which is counted.
+    // `proto`: of an UPD_C, that of its state, if it is known.
+    std::optional<Translator::Out> translate(pfsync::Dialect from, const pfsync::Section& section,
+                                             Bytes message, std::uint8_t proto = 0);
+    // The state as an UPD for this leg.
+    std::optional<Translator::Out> update_of(StateStore& store, Slot slot);
 
     // ---- what waits; each returns false if there is no room ----------------------------------
     bool push(std::uint8_t action, Bytes message);     // in the leg's dialect
@@ -94,6 +107,7 @@ class Leg {
     bool paced() const { return budget() == 0; }
 
     LegCounters counters;
+    LossCounters losses; // of what it was sent
 
   private:
     enum class Item : std::uint8_t { message, own, reference };
@@ -103,6 +117,8 @@ class Leg {
     PeerId peer_;
     Side side_;
     pfsync::Dialect dialect_;
+    Translator names_in_;
+    std::vector<Translator> from_; // one for each dialect
     // Each item: what it is, action, size (2 bytes), and the body. From `sent_` on.
     std::vector<std::uint8_t> queue_;
     std::size_t sent_ = 0;

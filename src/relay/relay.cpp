@@ -45,8 +45,9 @@ void Relay::each(Side side, Each&& action) {
 
 // ---- legs ----------------------------------------------------------------------------------
 
-void Relay::add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states) {
-    places_[peer] = std::make_unique<Place>(store_, peer, side, dialect);
+void Relay::add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states,
+                const InterfaceMap& names) {
+    places_[peer] = std::make_unique<Place>(store_, peer, side, dialect, names);
     store_.set_limit(peer, max_states);
     if (side == Side::cable)
         cables_ = static_cast<std::uint16_t>(cables_ | 1U << peer);
@@ -132,6 +133,10 @@ std::optional<Relay::Unready> Relay::unready() const {
 
 const LegCounters& Relay::counters(PeerId peer) const {
     return places_[peer]->leg.counters;
+}
+
+const LossCounters& Relay::losses(PeerId peer) const {
+    return places_[peer]->leg.losses;
 }
 
 std::size_t Relay::waiting(PeerId peer) const {
@@ -241,11 +246,12 @@ void Relay::receive_orphan(Place& from, Bytes m) {
 
 void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
     from.leg.counters.received++;
+    m = from.leg.with_shared_names(section, m);
     if (section.kind == Kind::request && m.size() >= pfsync::common::kIdSize)
-        return receive_request(from, section.action, m);
+        return receive_request(from, section, m);
     if (section.kind == Kind::bulk)
         return receive_bulk_status(from, m);
-    pass_on(from, section.action, m, learn(from, section, m));
+    pass_on(from, section, m, learn(from, section, m));
 }
 
 Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
@@ -272,7 +278,8 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
         return slot;
     }
     case Kind::update_c:
-        return m.size() >= pfsync::common::kUpdCSize ? store_.update(peer, m) : kNoSlot;
+        return m.size() >= pfsync::common::kUpdCSize ? store_.update(peer, from.leg.dialect(), m)
+                                                     : kNoSlot;
     case Kind::remove:
         if (full_state::valid(section.layout, m))
             store_.remove(full_state::id(section.layout, m));
@@ -293,7 +300,7 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
 }
 
 // UPD_REQ: of one state, or of all.
-void Relay::receive_request(Place& from, std::uint8_t action, Bytes m) {
+void Relay::receive_request(Place& from, const pfsync::Section& section, Bytes m) {
     const state::StateId id = pfsync::read_id(m);
     if (id == state::StateId{}) {
         from.asks = true;
@@ -301,7 +308,7 @@ void Relay::receive_request(Place& from, std::uint8_t action, Bytes m) {
     }
     const Slot slot = store_.find(id);
     if (slot == kNoSlot)
-        return pass_on(from, action, m, kNoSlot);
+        return pass_on(from, section, m, kNoSlot);
     from.leg.push_reference(slot, id);
     from.leg.counters.answered++;
 }
@@ -317,10 +324,13 @@ void Relay::receive_bulk_status(Place& from, Bytes m) {
 
 // ---- what is sent --------------------------------------------------------------------------
 
-void Relay::pass_on(const Place& from, std::uint8_t action, Bytes message, Slot slot) {
+void Relay::pass_on(const Place& from, const pfsync::Section& section, Bytes message, Slot slot) {
+    const std::uint8_t proto = slot == kNoSlot ? 0 : store_.proto(slot);
     each(from.leg.side() == Side::cable ? Side::gateway : Side::cable, [&](Place& to) {
-        if (speaks(to))
-            enqueue(to, action, message, slot);
+        if (!speaks(to))
+            return;
+        if (const auto out = to.leg.translate(from.leg.dialect(), section, message, proto))
+            enqueue(to, out->action, out->message, slot);
     });
 }
 
@@ -391,10 +401,12 @@ bool Relay::push_of_walk(Place& to, Slot slot) {
         return own().has(slot) && to.leg.push_reference(slot, store_.id(slot));
     if (store_.origin(slot) != kNoPeer)
         return false;
-    const Bytes state = store_.message(slot);
-    std::vector<std::uint8_t> m(ext::orphan::size + (state.size() + 3) / 4 * 4);
-    m[ext::orphan::action] = *pfsync::action_of(store_.layout(slot), Kind::update);
-    std::ranges::copy(state, m.begin() + ext::orphan::size);
+    const auto state = to.leg.update_of(store_, slot);
+    if (!state)
+        return false;
+    std::vector<std::uint8_t> m(ext::orphan::size + (state->message.size() + 3) / 4 * 4);
+    m[ext::orphan::action] = state->action;
+    std::ranges::copy(state->message, m.begin() + ext::orphan::size);
     return to.leg.push_own(ext::kOrphan, m);
 }
 

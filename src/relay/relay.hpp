@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: ISC
 // Relays pfsync between the pf firewalls on this node's cables and the gateways of other sites,
-// which have theirs. A message goes from one side to every leg of the other side, byte for byte:
+// which have theirs. A message goes from one side to every leg of the other side, byte for byte if
+// both legs have the same dialect and the same names of interfaces, otherwise translated:
 // never back to where it came from, nor from one gateway to the next, so gateways are meshed and
 // nothing loops. Packets are taken apart and put together again, as each leg has its own MTU;
 // messages keep their order.
 //
 //     Relay relay(link, options);
 //     relay.add(0, Side::cable, Dialect::openbsd, 0);
-//     relay.add(1, Side::gateway, Dialect::openbsd, 0);
+//     relay.add(1, Side::gateway, Dialect::freebsd1400, 0); // which translates
 //     relay.advance(now);          // before anything else in a turn
 //     relay.on_up(0);              // and so on
 //     relay.on_packet(0, payload); // checked by the policy
@@ -48,8 +49,10 @@ class Relay {
     // `link` outlives it.
     Relay(sync::Link& link, const Options& options);
 
-    // max_states: how many states that come from this leg are kept; 0: all.
-    void add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states);
+    // max_states: how many states that come from this leg are kept; 0: all. names: of a cable, from
+    // its firewall's interfaces to what all sites call them.
+    void add(PeerId peer, Side side, pfsync::Dialect dialect, std::size_t max_states,
+             const InterfaceMap& names = {});
     void remove(PeerId peer);
     void set_active(bool active);
     void on_up(PeerId peer);
@@ -71,6 +74,7 @@ class Relay {
         PeerId peer = kNoPeer; // the cable, or the gateway whose states arrive
     };
     std::optional<Unready> unready() const;
+    const LossCounters& losses(PeerId peer) const;                // of what was sent to it
     const LegCounters& counters(PeerId peer) const;               // of a leg
     std::size_t waiting(PeerId peer) const;                       // bytes
     std::optional<sync::Duration> since_equal(PeerId peer) const; // of a gateway; none: never
@@ -89,8 +93,9 @@ class Relay {
         std::uint32_t changed_since = 0; // only those
     };
     struct Place {
-        Place(StateStore& store, PeerId peer, Side side, pfsync::Dialect dialect)
-            : leg(peer, side, dialect), comparison(store, leg) {}
+        Place(StateStore& store, PeerId peer, Side side, pfsync::Dialect dialect,
+              const InterfaceMap& names)
+            : leg(peer, side, dialect, names), comparison(store, leg) {}
         Leg leg;
         Comparison comparison;
         bool up = false;
@@ -117,10 +122,11 @@ class Relay {
     void receive_own(Place& from, std::uint8_t action, Bytes message);
     void receive_root(Place& from, Bytes message);
     void receive_orphan(Place& from, Bytes message);
-    void receive_request(Place& from, std::uint8_t action, Bytes message);
+    void receive_request(Place& from, const pfsync::Section& section, Bytes message);
     void receive_bulk_status(Place& from, Bytes message);
     Slot learn(Place& from, const pfsync::Section& section, Bytes message);
-    void pass_on(const Place& from, std::uint8_t action, Bytes message, Slot slot);
+    void pass_on(const Place& from, const pfsync::Section& section, Bytes message, Slot slot);
+    // In the dialect of the leg.
     void enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot = kNoSlot);
     void enqueue_kind(Place& to, pfsync::Kind kind, Bytes message);
     void request_bulk(Place& from);

@@ -56,6 +56,10 @@ std::uint64_t StateStore::flow_hash(Slot slot) const {
     return full_state::flow_hash(entries_[slot].layout, bytes(entries_[slot]));
 }
 
+std::uint8_t StateStore::proto(Slot slot) const {
+    return full_state::proto(entries_[slot].layout, bytes(entries_[slot]));
+}
+
 void StateStore::count(Slot slot, bool in) {
     const Entry& entry = entries_[slot];
     if (entry.origin == kNoPeer)
@@ -118,7 +122,7 @@ Slot StateStore::put(PeerId from, pfsync::Dialect layout, Bytes message) {
 }
 
 // It does not say how long the state has left: as long as pf gives it by default, or longer.
-Slot StateStore::update(PeerId from, Bytes update_c) {
+Slot StateStore::update(PeerId from, pfsync::Dialect dialect, Bytes update_c) {
     const state::StateId id{load_be<std::uint64_t>(&update_c[common::upd_c::id]),
                             load_be<std::uint32_t>(&update_c[common::upd_c::creatorid])};
     const Slot slot = find(id);
@@ -126,7 +130,7 @@ Slot StateStore::update(PeerId from, Bytes update_c) {
         return kNoSlot;
     count(slot, false);
     Entry& entry = entries_[slot];
-    full_state::apply(entry.layout, bytes(entry), update_c);
+    full_state::apply(entry.layout, bytes(entry), dialect, update_c);
     entry.origin = from;
     entry.changed = now_;
     const std::uint32_t life = pfsync::default_timeout(update_c[common::upd_c::timeout]);

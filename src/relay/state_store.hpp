@@ -5,7 +5,7 @@
 //
 //     StateStore store(seed);
 //     Slot slot = store.put(peer, layout, message);          // INS or UPD from that peer
-//     slot = store.update(peer, update_c);                    // kNoSlot: not known
+//     slot = store.update(peer, dialect, update_c);           // kNoSlot: not known
 //     Bytes now = store.message(slot);                        // as it is now, with its times
 //
 // A state's origin is the peer whose message changed it last: what a gateway holds of its own
@@ -46,7 +46,7 @@ class StateStore {
     // ---- changes ---------------------------------------------------------------------------
     // A full state. kNoSlot: the limit of `from` is reached, and it is not known yet.
     Slot put(PeerId from, pfsync::Dialect layout, Bytes message);
-    Slot update(PeerId from, Bytes update_c);
+    Slot update(PeerId from, pfsync::Dialect dialect, Bytes update_c);
     bool remove(state::StateId id); // remembered as removed, even if it was not known
     // CLR: an empty name, all interfaces. Returns how many.
     std::size_t clear(std::uint32_t creatorid, std::string_view ifname);
@@ -64,6 +64,7 @@ class StateStore {
     state::StateId id(Slot slot) const { return entries_[slot].id; }
     PeerId origin(Slot slot) const { return entries_[slot].origin; }
     pfsync::Dialect layout(Slot slot) const { return entries_[slot].layout; }
+    std::uint8_t proto(Slot slot) const;
     std::uint32_t changed(Slot slot) const { return entries_[slot].changed; }
     std::uint64_t check(Slot slot) const;
     // Which flow it is (full_state.hpp).
