@@ -16,7 +16,8 @@ import pytest
 import sync
 from lab import Lab, wait_for
 from pf_end import PfEnd
-from test_gateway import LEFT, MICKEY, MINNIE, RIGHT, packet
+from sites import LEFT, MICKEY, MINNIE, RIGHT
+from test_gateway import packet
 
 pytestmark = pytest.mark.daemon
 

@@ -1,29 +1,23 @@
 # SPDX-License-Identifier: ISC
-"""table=relay: two pf firewalls whose cable is any network.
-
-    donald ---- mickey ==== switch ==== minnie ---- daisy
-     (pf)  cable  |          (mallory)    |   cable  (pf)
-
-Or with several firewalls on mickey's cable, which is then a switch, too.
-"""
+"""table=relay: two pf firewalls whose cable is any network (sites.py), message by message. Or with
+several firewalls on mickey's cable, which is then a switch."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from types import SimpleNamespace
 
 import pytest
 
 import mallory
+import sites
 import sync
 from lab import Lab, wait_for
 from pf_end import GROUP, PfEnd
+from sites import LEFT, MICKEY, MINNIE, RIGHT
 
 pytestmark = pytest.mark.daemon
 
-MICKEY, MINNIE = "192.168.1.100", "192.168.2.100"
-LEFT, RIGHT = "172.16.0.1", "172.16.0.2"  # of each cable: the gateway, the firewall
 CREATOR = 0x0A0B0C0D
 UPD_REQ = mallory.pfsync(mallory.ACTION_UPD_REQ, bytes(12))
 
@@ -50,22 +44,11 @@ def messages_from_gateway(pf: PfEnd, to: str) -> list[tuple[int, str]]:
     return out
 
 
-class Site:
-    """A gateway, and its firewall on a cable."""
+class Site(sites.Site):
+    """With a firewall that says what it is told to, and notes what it gets."""
 
-    def __init__(self, lab: Lab, name: str, firewall: str, address: str, peer: tuple[str, str],
-                 multicast: bool):
-        self.node, self.firewall = lab.node(name), lab.node(firewall)
-        lab.cable(self.node, "cable", self.firewall, "cable")
-        self.node.ip(f"addr add {LEFT}/24 dev cable")
-        self.firewall.ip(f"addr add {RIGHT}/24 dev cable")
-        self.firewall_name = firewall
-        self.to = GROUP if multicast else LEFT
-        self.encsync = sync.Encsync(
-            self.node, {firewall: RIGHT, peer[0]: peer[1]}, left=address,
-            setup={"table": "relay"}, conn={"wire": "openbsd"},
-            each={firewall: {"left": LEFT, "type": "cable", "syncdev": "cable",
-                             "multicast": "yes" if multicast else "no"}})
+    def __init__(self, *args):
+        super().__init__(*args)
         self.pf = PfEnd(self.firewall, "cable", RIGHT)
 
     def send(self, payload: bytes) -> None:
@@ -77,25 +60,9 @@ class Site:
         return messages_from_gateway(self.pf, GROUP if self.to == GROUP else RIGHT)
 
 
-class Sites:
+class Sites(sites.Sites):
     def __init__(self, lab: Lab, multicast: bool = False):
-        self.switch = lab.switch("syncsw", hub=True)
-        self.mickey = Site(lab, "mickey", "donald", MICKEY, ("minnie", MINNIE), multicast)
-        self.minnie = Site(lab, "minnie", "daisy", MINNIE, ("mickey", MICKEY), multicast)
-        for site, address in ((self.mickey, MICKEY), (self.minnie, MINNIE)):
-            lab.plug(site.node, "sync", self.switch, f"{address}/16")
-        sync.introduce(self.mickey.encsync, self.minnie.encsync)
-
-    def spy(self) -> mallory.Mallory:
-        node = self.switch.lab.node("mallory")
-        self.switch.lab.plug(node, "eth0", self.switch)
-        return mallory.Mallory(SimpleNamespace(mallory=node))
-
-    def start(self) -> None:
-        for site in (self.mickey, self.minnie):
-            site.encsync.start()
-        for site in (self.mickey, self.minnie):
-            wait_for(site.encsync.ready, 20, f"{site.encsync.name} to be ready")
+        super().__init__(lab, multicast, site=Site)
 
 
 @pytest.mark.parametrize("multicast", [False, True], ids=["unicast", "multicast"])
@@ -130,42 +97,68 @@ def test_messages_arrive_byte_for_byte(fresh, multicast):
     assert seen.esp > 0 and seen.clear_pfsync == 0 and seen.leaks == []
 
 
-def test_each_side_gets_everything_after_an_outage(fresh):
+def state(number: int) -> bytes:
+    return mallory.full_state(number, CREATOR)
+
+
+def ids(messages: list[tuple[int, str]], action: int) -> set[str]:
+    return {content[:16] for number, content in messages if number == action}
+
+
+def test_what_an_outage_kept_away_arrives_afterwards(fresh):
     sites = Sites(fresh)
     sites.start()
     # At the start each firewall was asked for its states.
     for site in (sites.mickey, sites.minnie):
         wait_for(lambda: (mallory.ACTION_UPD_REQ, "00" * 12) in site.messages(), 10,
                  f"{site.firewall_name} to be asked for its states")
-    before = [len(site.messages()) for site in (sites.mickey, sites.minnie)]
+    sites.mickey.send(mallory.pfsync(mallory.ACTION_INS, state(1), state(2)))
+    wait_for(lambda: len(ids(sites.minnie.messages(), mallory.ACTION_INS)) == 2, 10,
+             "both states to arrive")
     sites.minnie.node.ip("link set sync down")
     wait_for(lambda: not sites.mickey.encsync.ready(), 20, "mickey not to be ready")
     assert sites.mickey.encsync.status()["why"] == "no gateway of another site is up"
-    sites.mickey.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(1, CREATOR)))
-    wait_for(lambda: sites.mickey.encsync.peer("minnie")["relay"]["leg_down"] == 1, 10,
+    sites.mickey.send(mallory.pfsync(mallory.ACTION_INS, state(3)))
+    ident = state(1)[:8] + CREATOR.to_bytes(4, "big")
+    sites.mickey.send(mallory.pfsync(mallory.ACTION_DEL_C, ident))
+    wait_for(lambda: sites.mickey.encsync.peer("minnie")["relay"]["leg_down"] == 2, 10,
              "what cannot be passed on to be counted")
+    before = len(sites.minnie.messages())
     sites.minnie.node.ip("link set sync up")
-    for site, length in zip((sites.mickey, sites.minnie), before):
+    for site in (sites.mickey, sites.minnie):
         wait_for(site.encsync.ready, 30, f"{site.encsync.name} to be ready again")
-        wait_for(lambda: (mallory.ACTION_UPD_REQ, "00" * 12) in site.messages()[length:], 10,
-                 f"{site.firewall_name} to be asked again")
+    wait_for(lambda: state(3)[:8].hex() in ids(sites.minnie.messages()[before:],
+                                               mallory.ACTION_UPD), 10, "the new state to arrive")
+    wait_for(lambda: (mallory.ACTION_DEL_C, ident.hex()) in sites.minnie.messages()[before:], 10,
+             "the end of the other to arrive")
+    # The state that did not change is not sent again.
+    assert state(2)[:8].hex() not in ids(sites.minnie.messages()[before:], mallory.ACTION_UPD)
+    assert sites.minnie.encsync.peer("mickey")["relay"]["repaired"] == 2
 
 
-def test_a_firewall_that_is_back_gets_everything(fresh):
+def test_a_firewall_that_is_back_gets_everything_while_the_other_site_is_away(fresh):
     sites = Sites(fresh)
     sites.start()
-    before = len(sites.minnie.messages())
+    sites.minnie.send(mallory.pfsync(mallory.ACTION_INS, *(state(n) for n in range(1, 5))))
+    wait_for(lambda: sites.mickey.encsync.peer("minnie")["relay"]["states"] == 4, 10,
+             "daisy's states to arrive")
+    sites.minnie.node.ip("link set sync down")
+    wait_for(lambda: not sites.mickey.encsync.ready(), 20, "mickey to miss minnie")
+    before = len(sites.mickey.messages())
     sites.mickey.firewall.ip("link set cable down")
-    wait_for(lambda: not sites.mickey.encsync.ready(), 10, "mickey not to be ready")
-    assert sites.mickey.encsync.status()["why"] == "donald is not reached over its cable"
+    wait_for(lambda: "donald is not reached" in sites.mickey.encsync.status()["why"], 10,
+             "mickey to miss donald")
     sites.mickey.firewall.ip("link set cable up")
-    wait_for(lambda: (mallory.ACTION_UPD_REQ, "00" * 12) in sites.minnie.messages()[before:], 10,
-             "daisy to be asked for its states, for donald")
-    # donald's own request takes the same way.
-    before = len(sites.minnie.messages())
+    wait_for(lambda: len(ids(sites.mickey.messages()[before:], mallory.ACTION_UPD)) == 4, 10,
+             "donald to get daisy's states")
+    # And what it asks for itself.
+    before = len(sites.mickey.messages())
     sites.mickey.send(UPD_REQ)
-    wait_for(lambda: (mallory.ACTION_UPD_REQ, "00" * 12) in sites.minnie.messages()[before:], 10,
-             "donald's request to arrive")
+    wait_for(lambda: len([m for m in sites.mickey.messages()[before:]
+                          if m[0] == mallory.ACTION_BUS]) == 2, 10, "the bulk update to end")
+    assert len(ids(sites.mickey.messages()[before:], mallory.ACTION_UPD)) == 4
+    status = sites.mickey.encsync.status()
+    assert status["relay"]["states"] == 4 and status["relay"]["bytes"] > 0
 
 
 def test_what_a_relay_needs(fresh):
@@ -174,7 +167,7 @@ def test_what_a_relay_needs(fresh):
     for keywords, error in (({"wire": "encsync"}, "needs the dialect of the firewalls"),
                             ({"wire": "auto"}, "needs the dialect of the firewalls"),
                             ({"wire": "openbsd", "ifmap": "em0:wan"}, "is of type=cable only"),
-                            ({"wire": "openbsd", "maxstates": "5"}, "maxstates has no effect")):
+                            ({"wire": "openbsd", "maxupd": "5"}, "maxupd has no effect")):
         mickey.each["minnie"] = keywords
         mickey.write_config()
         done = mickey.command("check", check=False)
