@@ -103,9 +103,9 @@ class Commands:
             raise ValueError(f"unknown kind {kind!r}")
         stack = wire = Key(client, server, self._port, port)
         if kind == "out":  # source NAT: the wire side has the firewall's address
+            server = bytes((198, 18, self._port >> 8, self._port & 255))
             stack = Key(server, client, port, self._port)
-            wire = Key(bytes((198, 51, 100 + (number >> 16), 10)), bytes((203, 0, 113, host)), port,
-                       number & 0xFFFF)
+            wire = Key(server, bytes((203, 0, 113, host)), port, number & 0xFFFF)
         s = State(self._next + number, self.pf.hostid, "em1" if kind == "out" else "em0",
                   6 if kind == "tcp6" else 4, proto, OUT if kind == "out" else IN, wire, stack,
                   src, dst, timeout)
