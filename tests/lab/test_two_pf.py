@@ -238,3 +238,52 @@ def test_a_flush_on_one_side_clears_what_it_made(fresh, wire):
     donald.clear()
     wait_for(lambda: daisy.ids() == set(theirs), 10, "donald's states to be gone")
     assert donald.digest()["states"] == 0
+
+
+@pytest.mark.daemon
+@WIRES
+def test_what_ended_during_an_outage_is_gone(fresh, wire):
+    """On both sides, although each firewall is asked for all states that it still has."""
+    both = build(fresh, wire)
+    donald, daisy = both.mickey.pf, both.minnie.pf
+    ours, theirs = donald.create(300, "mixed"), daisy.create(300, "mixed")
+    wait_same(donald, daisy, 600)
+    cut(both)
+    donald.remove(ours[:100])
+    daisy.remove(theirs[:100])
+    daisy.remove(ours[100:150])  # the other one's, as after a takeover
+    wait_for(lambda: donald.stats()["sent"].get("del_c", 0) >= 100, 10, "donald to say so")
+    mend(both)
+    wait_same(donald, daisy, 350)
+    assert donald.ids() == set(ours[150:]) | set(theirs[100:])
+
+
+@pytest.mark.daemon
+@WIRES
+def test_a_flush_during_an_outage_holds(fresh, wire):
+    both = build(fresh, wire)
+    donald, daisy = both.mickey.pf, both.minnie.pf
+    donald.create(200, "mixed")
+    theirs = daisy.create(200, "mixed")
+    wait_same(donald, daisy, 400)
+    cut(both)
+    donald.clear()
+    mend(both)
+    wait_same(donald, daisy, 200)
+    assert donald.ids() == set(theirs)
+
+
+@pytest.mark.daemon
+@WIRES
+def test_a_firewall_that_starts_during_an_outage_gets_everything(fresh, wire):
+    """From its own gateway: the other site is away."""
+    both = build(fresh, wire)
+    donald, daisy = both.mickey.pf, both.minnie.pf
+    donald.create(300, "mixed")
+    daisy.create(300, "mixed")
+    wait_same(donald, daisy, 600)
+    before = donald.digest()
+    cut(both)
+    both.mickey.power_off()
+    donald = both.mickey.power_on()
+    wait_for(lambda: donald.digest() == before, 20, "donald to have all states again")
