@@ -222,7 +222,7 @@ class Segment:
 def test_several_firewalls_on_one_cable(fresh, macs):
     switch = fresh.switch("syncsw")
     mickey = Segment(fresh, macs)
-    minnie = Site(fresh, "minnie", "daisy", MINNIE, ("mickey", MICKEY), multicast=False)
+    minnie = Site(fresh, "minnie", "daisy", MINNIE, ("mickey", MICKEY), False)
     fresh.plug(mickey.node, "sync", switch, f"{MICKEY}/16")
     fresh.plug(minnie.node, "sync", switch, f"{MINNIE}/16")
     sync.introduce(mickey.encsync, minnie.encsync)
