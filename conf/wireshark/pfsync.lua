@@ -152,7 +152,7 @@ local MESSAGES = {
         [0xe3] = {"ROOT", 24, ROOT}, [0xe4] = {"ASK", 4, {{"node", 0, "u32"}}},
         [0xe5] = {"SUMS", 136, SUMS}, [0xe6] = {"LIST", 8, LIST}, [0xe7] = {"ABSENT", 20, ABSENT},
         [0xe8] = {"EXPECT", 120, EXPECT}, [0xe9] = {"RELAY_ROOT", 24, RELAY_ROOT},
-        [0xea] = {"FETCH", 12, ID}, [0xeb] = {"ORPHAN", 4, ORPHAN},
+        [0xea] = {"FETCH", 16, {ID[1], ID[2], {"ended", 12, "u32"}}}, [0xeb] = {"ORPHAN", 4, ORPHAN},
     },
     [5] = {
         [0] = {"CLR", 20, CLR}, {"INS_1301", 242, STATE1301}, {"INS_ACK", 12, ID},

@@ -68,6 +68,7 @@ constexpr Field kRelayRoot[] = {
 constexpr Field kFetch[] = {
     {"id", extension::fetch::id, FieldKind::hex64},
     {"creatorid", extension::fetch::creatorid, FieldKind::hex32},
+    {"ended", extension::fetch::ended, FieldKind::u32},
 };
 
 constexpr Field kOrphan[] = {

@@ -190,10 +190,13 @@ namespace relay_root {                                                    // 24 
 inline constexpr std::size_t size = 24, session = 0, sum = 8, count = 16; // u64 each
 }
 
-// FETCH: a state that is missing, differs or was not listed.
-namespace fetch { // 12 bytes
-inline constexpr std::size_t size = 12, id = 0 /* u64 */, creatorid = 8 /* u32 */;
-}
+// FETCH: a state that is missing, differs or was not listed. If it has ended here, the other
+// gateway may take that over.
+namespace fetch { // 16 bytes
+inline constexpr std::size_t size = 16, id = 0 /* u64 */, creatorid = 8 /* u32 */,
+                             ended = 12; // u32: so many seconds ago; kNotEnded
+inline constexpr std::uint32_t kNotEnded = 0xffffffff;
+} // namespace fetch
 
 // ORPHAN: in a bulk update, a state that came from none of the sender's firewalls: an UPD in the
 // dialect of the rest, padded to 4 bytes.

@@ -93,6 +93,7 @@ void Comparison::ask(Node node) {
 void Comparison::fetch(state::StateId id) {
     std::array<std::uint8_t, ext::fetch::size> m;
     pfsync::write_id(m.data(), id);
+    store_be(&m[ext::fetch::ended], store_.removed_ago(id).value_or(ext::fetch::kNotEnded));
     leg_.push_own(ext::kFetch, m);
     leg_.counters.repaired++;
 }
@@ -178,8 +179,7 @@ void Comparison::receive_ask(Bytes m, const Own& own) {
     leg_.push_own(ext::kSums, sums);
 }
 
-void Comparison::receive_fetch(Bytes m, const Own& own) {
-    const state::StateId id = pfsync::read_id(m);
+void Comparison::answer(state::StateId id, const Own& own) {
     const Slot slot = store_.find(id);
     if (slot != kNoSlot && own.has(slot)) {
         leg_.push_reference(slot, id);

@@ -6,7 +6,8 @@
 // both ends compare the same moment; what was lost in between is the difference. Two sums in a row
 // must differ: packets may overtake each other. A state is then asked for, one by one: it is
 // replaced by the answer, removed if it is known to have ended, and otherwise kept as an orphan. So
-// a gateway that has forgotten everything removes nothing elsewhere.
+// a gateway that has forgotten everything removes nothing elsewhere. If it has ended at the one
+// that asks, the other decides: what has changed since then lives (relay.cpp).
 #pragma once
 
 #include "relay/leg.hpp"
@@ -50,7 +51,7 @@ class Comparison {
 
     // ---- of our states, there ------------------------------------------------------------------
     void receive_ask(Bytes message, const Own& own);
-    void receive_fetch(Bytes message, const Own& own);
+    void answer(state::StateId id, const Own& own); // FETCH
     void send_root(std::uint64_t session, const Own& own);
     // Lists that were asked for, from one walk of the store for all of them.
     void send_lists(const Own& own);

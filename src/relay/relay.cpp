@@ -63,6 +63,7 @@ void Relay::remove(PeerId peer) {
 void Relay::on_up(PeerId peer) {
     Place& place = *places_[peer];
     place.up = true;
+    place.gap_began = std::exchange(place.gap_ended, now_) == sync::Instant{} ? now_ : place.heard;
     place.root_due = now_ + kRootInterval;
     if (place.leg.side() == Side::cable) {
         if (!active_)
@@ -204,7 +205,7 @@ void Relay::receive_own(Place& from, std::uint8_t action, Bytes m) {
         break;
     case ext::kFetch:
         if (whole(ext::fetch::size))
-            c.receive_fetch(m, own());
+            receive_fetch(from, m);
         break;
     case ext::kAbsent:
         if (whole(ext::absent::size))
@@ -229,6 +230,32 @@ void Relay::receive_root(Place& from, Bytes m) {
     if (!from.filling &&
         from.comparison.receive_root(m, now_) == Comparison::Found::everything_missing)
         fill_from(from);
+}
+
+// What has ended at the other site is over, unless it went on here, of which the other site then
+// knew nothing.
+void Relay::receive_fetch(Place& from, Bytes m) {
+    const state::StateId id = pfsync::read_id(m);
+    const auto ended = load_be<std::uint32_t>(&m[ext::fetch::ended]);
+    const Slot slot = store_.find(id);
+    if (slot == kNoSlot || ended == ext::fetch::kNotEnded || !own().has(slot) ||
+        !has_ended_there(from, slot, ended))
+        return from.comparison.answer(id, own());
+    store_.remove(id);
+    each(Side::cable, [&](Place& cable) {
+        if (speaks(cable))
+            enqueue_kind(cable, Kind::remove_c, m.first(pfsync::common::kIdSize));
+    });
+}
+
+bool Relay::has_ended_there(const Place& gateway, Slot slot, std::uint32_t seconds_ago) const {
+    const auto second_of = [this](sync::Instant instant) {
+        return instant <= started_ ? 0 : static_cast<std::uint32_t>((instant - started_) / 1s);
+    };
+    const std::uint32_t ended = second_ - std::min(second_, seconds_ago);
+    const std::uint32_t gap = second_of(gateway.gap_began);
+    const bool in_gap = ended >= gap && ended <= second_of(gateway.gap_ended);
+    return store_.changed(slot) <= (in_gap ? gap : ended);
 }
 
 // Who is right about it is not known, so it replaces nothing.

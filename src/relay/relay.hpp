@@ -104,6 +104,8 @@ class Relay {
         // Of a gateway: we have asked for its states, and they have not all arrived.
         bool filling = false;
         sync::Instant fill_began{};
+        // The last time for which nothing of it arrived here.
+        sync::Instant gap_began{}, gap_ended{};
         unsigned sums_while_filling = 0;
         sync::Instant heard{};
         // Of a firewall: it has asked for all states.
@@ -122,6 +124,8 @@ class Relay {
     void receive_own(Place& from, std::uint8_t action, Bytes message);
     void receive_root(Place& from, Bytes message);
     void receive_orphan(Place& from, Bytes message);
+    void receive_fetch(Place& from, Bytes message);
+    bool has_ended_there(const Place& gateway, Slot slot, std::uint32_t seconds_ago) const;
     void receive_request(Place& from, const pfsync::Section& section, Bytes message);
     void receive_bulk_status(Place& from, Bytes message);
     Slot learn(Place& from, const pfsync::Section& section, Bytes message);

@@ -183,6 +183,11 @@ void StateStore::remember_removed(state::StateId id) {
     }
 }
 
+std::optional<std::uint32_t> StateStore::removed_ago(state::StateId id) const {
+    const auto at = removed_.find(id);
+    return at == removed_.end() ? std::nullopt : std::optional(now_ - at->second);
+}
+
 std::vector<state::StateId> StateStore::removed_since(std::uint32_t second) const {
     std::vector<state::StateId> out;
     for (auto at = removals_.rbegin(); at != removals_.rend() && at->first >= second; ++at)

@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -72,6 +73,7 @@ class StateStore {
     // A full state message, valid until the next call.
     Bytes message(Slot slot);
     bool removed(state::StateId id) const { return removed_.contains(id); }
+    std::optional<std::uint32_t> removed_ago(state::StateId id) const; // seconds
     // Removed since then, the latest first.
     std::vector<state::StateId> removed_since(std::uint32_t second) const;
     const sync::Digest& digest(PeerId origin) const { return digests_[origin]; }

@@ -172,6 +172,32 @@ TEST(Relay, AfterAnOutageBothSidesHoldTheSame) {
     EXPECT_FALSE(s.sites[0].firewall.states.contains({6, kDaisy}));
 }
 
+// Of a state of donald, which daisy had taken over or whose end she was told.
+TEST(Relay, WhatEndedAtTheOtherSiteDuringAnOutageIsOverUnlessItWentOnHere) {
+    Sites s(2);
+    s.create(0, 1, 20, kDonald);
+    s.run(3s);
+    s.lose = [](std::size_t, PeerId) { return true; };
+    s.run(2s);
+    s.connect(0, 1, false);
+    s.say(0, {{Kind::update_c, s.update(7, kDonald, 5000)}});
+    s.run(10s);
+    // As a firewall does of which no update arrives any more.
+    s.say(1,
+          {{Kind::remove_c, Sites::name(6, kDonald)}, {Kind::remove_c, Sites::name(7, kDonald)}});
+    s.run(5s);
+    s.lose = [](std::size_t, PeerId) { return false; };
+    s.connect(0, 1, true);
+    s.run(10s);
+    for (const std::size_t n : {0U, 1U}) {
+        EXPECT_FALSE(s.ids(n).contains({6, kDonald}));
+        EXPECT_TRUE(s.ids(n).contains({7, kDonald})) << "packets passed at donald meanwhile";
+        EXPECT_EQ(s.ids(n).size(), 19U);
+    }
+    EXPECT_EQ(s.sites[0].firewall.count(Kind::remove_c), 1U);
+    EXPECT_TRUE(s.sites[1].firewall.states.contains({7, kDonald}));
+}
+
 // The one that must never happen: to forget is not to know that something has ended.
 TEST(Relay, AGatewayThatHasForgottenEverythingRemovesNothingElsewhere) {
     Sites s(2);
