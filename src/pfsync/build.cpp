@@ -32,19 +32,22 @@ Builder::Builder(MutableBytes buffer, Dialect dialect)
     buffer_[header::version] = version_of(dialect);
 }
 
+// pf reads only the first BUS of a section, so each gets its own.
+bool Builder::joins(std::uint8_t action, std::size_t size) const {
+    return section_ != 0 && buffer_[section_ + subheader::action] == action && stride_ == size &&
+           count_ < kMaxCount && kind(dialect_, action) != Kind::bulk;
+}
+
 bool Builder::fits(std::uint8_t action, std::size_t size) const {
     assert(size > 0);
     assert(!traits(dialect_).message_lengths || (size % 4 == 0 && size <= kMaxStride));
-    const bool joins = section_ != 0 && buffer_[section_ + subheader::action] == action &&
-                       stride_ == size && count_ < kMaxCount;
-    return used_ + (joins ? 0 : kSubheaderSize) + size <= buffer_.size();
+    return used_ + (joins(action, size) ? 0 : kSubheaderSize) + size <= buffer_.size();
 }
 
 std::uint8_t* Builder::add(std::uint8_t action, std::size_t size) {
     if (!fits(action, size))
         return nullptr;
-    if (section_ == 0 || buffer_[section_ + subheader::action] != action || stride_ != size ||
-        count_ == kMaxCount) {
+    if (!joins(action, size)) {
         section_ = used_;
         stride_ = size;
         count_ = 0;

@@ -6,7 +6,7 @@
 //         write_id(m, id);
 //     send(packet.finish());
 //
-// Messages of one action that follow each other share one section.
+// Messages of one action that follow each other share one section, but for BUS.
 #pragma once
 
 #include "pfsync/parse.hpp"
@@ -39,6 +39,8 @@ class Builder {
     Dialect dialect() const { return dialect_; }
 
   private:
+    bool joins(std::uint8_t action, std::size_t size) const; // the open section
+
     MutableBytes buffer_; // without the space for EOF
     Dialect dialect_;
     std::size_t used_;

@@ -173,16 +173,17 @@ def ours(size, vector):
     if size == 1301:
         vector("ours-del", packet(section(DEL, state(size, flags=2))),
                *said(DEL, n, flow(PLAIN, BACK, flags=sloppy)), *END_SAID)
-    # All small kinds in one packet, two deletions in one section.
+    # All small kinds in one packet, two deletions in one section; of BUS, pf reads the first alone.
     vector("ours-mixed",
            packet(section(INS_ACK, ident()), section(UPD_C, upd_c(src=peer(7), timeout=3)),
                   section(DEL_C, ident(1), ident(2, 3)), section(UPD_REQ, ident(0, 0)),
-                  section(CLR, clr(), clr(b"em0")), section(BUS, bus(1), bus(2, endtime=300)),
+                  section(CLR, clr(), clr(b"em0")),
+                  section(BUS, bus(1)), section(BUS, bus(2, endtime=300)),
                   section(TDB, tdb())),
            *said(INS_ACK, 12, name()), *said(UPD_C, 84, name() + " states 7:4 timeout 3"),
            *said(DEL_C, 12, name(1), name(2, 3)), *said(UPD_REQ, 12, name(0, 0)),
            *said(CLR, 20, "clr [] 0a0b0c0d", "clr [em0] 0a0b0c0d"),
-           *said(BUS, 12, "start 0a0b0c0d 0", "end 0a0b0c0d 300"),
+           *said(BUS, 12, "start 0a0b0c0d 0"), *said(BUS, 12, "end 0a0b0c0d 300"),
            *said(TDB, 48, "tdb 192.0.2.9 spi 00001000 rpl 17 bytes 123456789012 proto 50"
                  " rdomain 0"), *END_SAID)
     vector("ours-empty", packet(), *END_SAID)

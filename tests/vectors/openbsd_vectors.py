@@ -180,21 +180,21 @@ def ours():
                                 rest="tail copy wants_ack")))
     vector("ours-del", packet(section(DEL, ins)),
            *said(DEL, 264, flow(plain, back, flags=sloppy)))
-    # All kinds in one packet, two deletions in one section.
+    # All kinds in one packet, two deletions in one section; of BUS, pf reads the first alone.
     vector("ours-mixed",
            packet(section(INS_ACK, ident()),
                   section(UPD_C, upd_c(src=peer(7), timeout=3)),
                   section(DEL_C, ident(1), ident(2, 3)),
                   section(UPD_REQ, ident(0, 0)),
                   section(CLR, clr(), clr(b"em0")),
-                  section(BUS, bus(1), bus(2, endtime=300)),
+                  section(BUS, bus(1)), section(BUS, bus(2, endtime=300)),
                   section(TDB, tdb())),
            *said(INS_ACK, 12, name()),
            *said(UPD_C, 84, name() + " states 7:4 timeout 3"),
            *said(DEL_C, 12, name(1), name(2, 3)),
            *said(UPD_REQ, 12, name(0, 0)),
            *said(CLR, 20, "clr [] 0a0b0c0d", "clr [em0] 0a0b0c0d"),
-           *said(BUS, 12, "start 0a0b0c0d 0", "end 0a0b0c0d 300"),
+           *said(BUS, 12, "start 0a0b0c0d 0"), *said(BUS, 12, "end 0a0b0c0d 300"),
            *said(TDB, 52, "tdb 192.0.2.9 spi 00001000 rpl 17 bytes 123456789012 proto 50"
                  " rdomain 0"))
     vector("ours-empty", packet())

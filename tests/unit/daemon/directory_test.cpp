@@ -25,7 +25,7 @@ TEST(Directory, NumbersAreThePlacesOfTheConfiguration) {
     EXPECT_TRUE(directory.used(1));
     EXPECT_FALSE(directory.used(2));
     EXPECT_FALSE(directory.used(kNoPeer));
-    EXPECT_EQ(directory.selectors(1).source.bytes[3], 3);
+    EXPECT_EQ(directory.selectors(1).sources.at(0).bytes[3], 3);
     EXPECT_EQ(directory.selectors(1).destination.bytes[3], 1);
 }
 
@@ -38,7 +38,7 @@ TEST(Directory, ARemovedPeerLeavesItsPlaceFree) {
     EXPECT_EQ(directory.conns().size(), 2U);
     directory.put(1, conn("donald", 5));
     EXPECT_EQ(directory.find("donald"), PeerId{1});
-    EXPECT_EQ(directory.selectors(1).source.bytes[3], 5);
+    EXPECT_EQ(directory.selectors(1).sources.at(0).bytes[3], 5);
     directory.put(7, conn("goofy", 3));
     EXPECT_EQ(directory.all(), (std::vector<PeerId>{0, 1, 2, 7}));
     EXPECT_FALSE(directory.used(6));

@@ -128,7 +128,7 @@ TEST(Golden, SmallMessagesOfOpenbsd) {
     const Decoded decoded = decode(golden("openbsd/ours-mixed"));
     ASSERT_FALSE(decoded.bad);
     const auto& sections = decoded.packet.at("sections").as_array();
-    ASSERT_EQ(sections.size(), 7U);
+    ASSERT_EQ(sections.size(), 8U);
     const auto messages = [&](std::size_t n) { return sections.at(n).at("messages"); };
     EXPECT_EQ(messages(0), json::parse(R"([{"id":"1122334455667788","creatorid":"0a0b0c0d"}])"));
     EXPECT_EQ(messages(1).at(0).at("src").at("state"), 7);
@@ -138,9 +138,9 @@ TEST(Golden, SmallMessagesOfOpenbsd) {
     EXPECT_EQ(messages(3), json::parse(R"([{"id":"0000000000000000","creatorid":"00000000"}])"));
     EXPECT_EQ(messages(4), json::parse(R"([{"ifname":"","creatorid":"0a0b0c0d"},
                                            {"ifname":"em0","creatorid":"0a0b0c0d"}])"));
-    EXPECT_EQ(messages(5), json::parse(R"([{"creatorid":"0a0b0c0d","endtime":0,"status":1},
-                                           {"creatorid":"0a0b0c0d","endtime":300,"status":2}])"));
-    EXPECT_EQ(messages(6), json::parse(R"([{"spi":"00001000",
+    EXPECT_EQ(messages(5), json::parse(R"([{"creatorid":"0a0b0c0d","endtime":0,"status":1}])"));
+    EXPECT_EQ(messages(6), json::parse(R"([{"creatorid":"0a0b0c0d","endtime":300,"status":2}])"));
+    EXPECT_EQ(messages(7), json::parse(R"([{"spi":"00001000",
         "sockaddr":{"len":16,"af":"inet","addr":"192.0.2.9"}, "rpl":17, "bytes":123456789012,
         "sproto":50, "updates":0, "rdomain":0}])"));
 }

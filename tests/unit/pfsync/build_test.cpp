@@ -26,6 +26,21 @@ TEST(Builder, PutsRunsOfOneActionIntoOneSection) {
     EXPECT_EQ(parser.fault(), Fault::none);
 }
 
+TEST(Builder, EachBusHasASectionOfItsOwn) {
+    for (const Dialect dialect : kAllDialects) {
+        std::vector<std::uint8_t> buffer(200);
+        Builder packet(buffer, dialect);
+        for (const bool end : {false, true})
+            write_bus(packet.add(Kind::bulk), 7, 0, end);
+        buffer.resize(packet.finish());
+        int sections = 0;
+        Parser parser(buffer, dialect);
+        while (const Section* section = parser.next())
+            sections += section->kind == Kind::bulk ? 1 : 0;
+        EXPECT_EQ(sections, 2);
+    }
+}
+
 TEST(Builder, AnotherSizeOpensAnotherSection) {
     std::vector<std::uint8_t> buffer(1000);
     Builder packet(buffer);
