@@ -88,20 +88,27 @@ void Relay::on_down(PeerId peer) {
 void Relay::set_active(bool active) {
     if (std::exchange(active_, active) == active)
         return;
-    each(Side::cable, [&](Place& cable) {
-        cable.leg.clear(store_);
-        cable.walk = {};
-        if (!active || !cable.up)
-            return;
-        request_bulk(cable);
-        for (const state::StateId id : store_.removed_since(second_ - std::min(second_, kTakeover)))
-            if (store_.find(id) == kNoSlot) {
-                std::array<std::uint8_t, pfsync::common::kIdSize> m;
-                pfsync::write_id(m.data(), id);
-                enqueue_kind(cable, Kind::remove_c, m);
-            }
-        begin_walk(cable, false, second_ - std::min(second_, kTakeover));
-    });
+    const std::uint32_t since = std::max(second_, kTakeover + 1) - kTakeover; // never 0: all
+    for (const auto& place : places_) {
+        if (!place)
+            continue;
+        Place& to = *place;
+        if (to.leg.side() == Side::cable) {
+            to.leg.clear(store_);
+            to.walk = {};
+        }
+        if (!active || !to.up)
+            continue;
+        if (to.leg.side() == Side::cable)
+            request_bulk(to);
+        for (const state::StateId id : store_.removed_since(since)) {
+            std::array<std::uint8_t, pfsync::common::kIdSize> m;
+            pfsync::write_id(m.data(), id);
+            enqueue_kind(to, Kind::remove_c, m);
+        }
+        if (to.walk.phase == Walk::Phase::none)
+            begin_walk(to, false, since);
+    }
 }
 
 pfsync::Expected Relay::expected(PeerId peer) const {
@@ -153,8 +160,6 @@ std::optional<sync::Duration> Relay::since_equal(PeerId peer) const {
 
 void Relay::on_packet(PeerId peer, Bytes payload) {
     Place& from = *places_[peer];
-    if (!speaks(from))
-        return;
     from.heard = now_;
     pfsync::Dialect dialect = from.leg.dialect();
     // In the packets of another version a gateway sends only our own messages.
@@ -273,6 +278,10 @@ void Relay::receive_orphan(Place& from, Bytes m) {
 
 void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
     from.leg.counters.received++;
+    if (!speaks(from)) {
+        learn(from, section, from.leg.with_shared_names(section, m));
+        return;
+    }
     m = from.leg.with_shared_names(section, m);
     if (section.kind == Kind::request && m.size() >= pfsync::common::kIdSize)
         return receive_request(from, section, m);
@@ -283,6 +292,7 @@ void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
 
 Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
     const PeerId peer = from.leg.peer();
+    const auto heard = speaks(from) ? StateStore::Heard::directly : StateStore::Heard::overheard;
     switch (section.kind) {
     case Kind::insert:
     case Kind::update: {
@@ -294,19 +304,20 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
             store_.layout(known) == section.layout &&
             store_.flow_hash(known) != full_state::flow_hash(section.layout, m))
             from.leg.counters.clashes++;
-        if (options_.ack_near && from.leg.side() == Side::cable &&
+        if (options_.ack_near && speaks(from) && from.leg.side() == Side::cable &&
             full_state::wants_ack(section.layout, m)) {
             std::array<std::uint8_t, pfsync::common::kIdSize> ack;
             pfsync::write_id(ack.data(), id);
             enqueue_kind(from, Kind::insert_ack, ack);
         }
-        const Slot slot = store_.put(peer, section.layout, m);
+        const Slot slot = store_.put(peer, section.layout, m, heard);
         from.leg.counters.not_kept += slot == kNoSlot ? 1 : 0;
         return slot;
     }
     case Kind::update_c:
-        return m.size() >= pfsync::common::kUpdCSize ? store_.update(peer, from.leg.dialect(), m)
-                                                     : kNoSlot;
+        return m.size() >= pfsync::common::kUpdCSize
+                   ? store_.update(peer, from.leg.dialect(), m, heard)
+                   : kNoSlot;
     case Kind::remove:
         if (full_state::valid(section.layout, m))
             store_.remove(full_state::id(section.layout, m));
@@ -421,9 +432,11 @@ void Relay::begin_walk(Place& to, bool framed, std::uint32_t changed_since) {
 
 // A firewall gets all states; a gateway first those of the firewalls here, then the orphans.
 bool Relay::push_of_walk(Place& to, Slot slot) {
-    if (to.leg.side() == Side::cable)
+    if (to.walk.changed_since != 0)
         return store_.changed(slot) >= to.walk.changed_since &&
-               to.leg.push_reference(slot, store_.id(slot));
+               store_.origin(slot) != to.leg.peer() && to.leg.push_reference(slot, store_.id(slot));
+    if (to.leg.side() == Side::cable)
+        return to.leg.push_reference(slot, store_.id(slot));
     if (to.walk.phase == Walk::Phase::states)
         return own().has(slot) && to.leg.push_reference(slot, store_.id(slot));
     if (store_.origin(slot) != kNoPeer)
@@ -454,7 +467,8 @@ bool Relay::walk(Place& to) {
 }
 
 void Relay::end_walk(Place& to) {
-    if (to.leg.side() == Side::gateway && to.walk.phase == Walk::Phase::states) {
+    if (to.leg.side() == Side::gateway && to.walk.phase == Walk::Phase::states &&
+        to.walk.changed_since == 0) {
         to.walk.phase = Walk::Phase::orphans;
         return;
     }

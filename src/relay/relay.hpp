@@ -19,8 +19,8 @@
 // (comparison.hpp). What a leg cannot take at once waits (leg.hpp).
 //
 // While it is not active it sends nothing to its cables and passes nothing on from them, but learns
-// what other gateways send: two gateways at one site share a cable. The one that becomes active
-// sends the firewall again what changed lately, which the other may have failed to.
+// what it hears on all legs: two gateways at one site share a cable. The one that becomes active
+// sends again what changed lately, which the other may have failed to.
 //
 // No I/O of its own, and it reads no clock.
 #pragma once
@@ -90,7 +90,7 @@ class Relay {
         Slot cursor = kNoSlot;
         bool framed = false; // by BUS
         sync::Instant began{};
-        std::uint32_t changed_since = 0; // only those
+        std::uint32_t changed_since = 0; // only those, of whatever origin; 0: all
     };
     struct Place {
         Place(StateStore& store, PeerId peer, Side side, pfsync::Dialect dialect,

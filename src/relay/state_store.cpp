@@ -89,10 +89,11 @@ void StateStore::make_orphans(PeerId origin) {
 
 // ---- changes -------------------------------------------------------------------------------
 
-Slot StateStore::put(PeerId from, pfsync::Dialect layout, Bytes message) {
+Slot StateStore::put(PeerId from, pfsync::Dialect layout, Bytes message, Heard heard) {
     const state::StateId id = full_state::id(layout, message);
     Slot slot = find(id);
-    if (slot == kNoSlot) {
+    const bool known = slot != kNoSlot;
+    if (!known) {
         if (from != kNoPeer && limits_[from] != 0 && digests_[from].count() >= limits_[from])
             return kNoSlot;
         if (free_.empty()) {
@@ -113,7 +114,8 @@ Slot StateStore::put(PeerId from, pfsync::Dialect layout, Bytes message) {
         entry.bytes = std::make_unique_for_overwrite<std::uint8_t[]>(message.size());
     entry.size = static_cast<std::uint16_t>(message.size());
     entry.layout = layout;
-    entry.origin = from;
+    if (!known || heard == Heard::directly)
+        entry.origin = from;
     std::ranges::copy(message, entry.bytes.get());
     entry.written = entry.changed = now_;
     entry.expires = now_ + std::min(full_state::expires_in(layout, message), kMaxLife) + kGrace;
@@ -122,7 +124,7 @@ Slot StateStore::put(PeerId from, pfsync::Dialect layout, Bytes message) {
 }
 
 // It does not say how long the state has left: as long as pf gives it by default, or longer.
-Slot StateStore::update(PeerId from, pfsync::Dialect dialect, Bytes update_c) {
+Slot StateStore::update(PeerId from, pfsync::Dialect dialect, Bytes update_c, Heard heard) {
     const state::StateId id{load_be<std::uint64_t>(&update_c[common::upd_c::id]),
                             load_be<std::uint32_t>(&update_c[common::upd_c::creatorid])};
     const Slot slot = find(id);
@@ -131,7 +133,8 @@ Slot StateStore::update(PeerId from, pfsync::Dialect dialect, Bytes update_c) {
     count(slot, false);
     Entry& entry = entries_[slot];
     full_state::apply(entry.layout, bytes(entry), dialect, update_c);
-    entry.origin = from;
+    if (heard == Heard::directly)
+        entry.origin = from;
     entry.changed = now_;
     const std::uint32_t life = pfsync::default_timeout(update_c[common::upd_c::timeout]);
     entry.expires = std::max(entry.expires, now_ + life + kGrace);

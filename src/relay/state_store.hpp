@@ -45,9 +45,12 @@ class StateStore {
     explicit StateStore(const state::Seed& seed) : seed_(seed) {}
 
     // ---- changes ---------------------------------------------------------------------------
+    // `overheard`: another gateway passes it on, and remains the origin of a state that is known.
+    enum class Heard : std::uint8_t { directly, overheard };
     // A full state. kNoSlot: the limit of `from` is reached, and it is not known yet.
-    Slot put(PeerId from, pfsync::Dialect layout, Bytes message);
-    Slot update(PeerId from, pfsync::Dialect dialect, Bytes update_c);
+    Slot put(PeerId from, pfsync::Dialect layout, Bytes message, Heard heard = Heard::directly);
+    Slot update(PeerId from, pfsync::Dialect dialect, Bytes update_c,
+                Heard heard = Heard::directly);
     bool remove(state::StateId id); // remembered as removed, even if it was not known
     // CLR: an empty name, all interfaces. Returns how many.
     std::size_t clear(std::uint32_t creatorid, std::string_view ifname);
