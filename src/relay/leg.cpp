@@ -154,8 +154,11 @@ bool Leg::send_packet(sync::Link& link, StateStore& store) {
         std::uint8_t* m = packet.add(action, body.size());
         if (m == nullptr && !packet.empty())
             break;
-        if (slot != kNoSlot)
+        if (slot != kNoSlot) {
             store.set_waits(slot, peer_, false);
+            if (side_ == Side::cable)
+                store.set_told(slot);
+        }
         sent_ += size;
         if (m == nullptr) {
             counters.too_large++;

@@ -40,6 +40,7 @@ struct LegCounters {
     std::uint64_t refused = 0;    // messages from it that are not passed on
     std::uint64_t not_kept = 0;   // states from it that were only passed on: the limit is reached
     std::uint64_t clashes = 0;    // states from it with the id of another flow's
+    std::uint64_t ended = 0;      // states in its bulk updates that have ended: it is told
     std::uint64_t repaired = 0;   // states that differed from what it had
 };
 inline constexpr std::array kLegCounters = {
@@ -68,6 +69,9 @@ inline constexpr std::array kLegCounters = {
     counters::value<&LegCounters::clashes>(
         "relay", "clashes", "states",
         "States from this leg with the id of another flow: two firewalls with one creatorid?"),
+    counters::value<&LegCounters::ended>(
+        "relay", "ended", "states",
+        "States in bulk updates from this leg that have ended elsewhere, which it was told"),
     counters::value<&LegCounters::repaired>("relay", "repaired", "states",
                                             "States that differed from what this gateway has"),
 };

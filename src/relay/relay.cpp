@@ -19,9 +19,9 @@ namespace {
 // To compare costs one message, but to be behind costs what is lost meanwhile.
 constexpr sync::Duration kRootInterval = 1s;
 constexpr sync::Duration kTick = 1ms; // of what is paced
-// A bulk update from a gateway is over if nothing arrives for so long, or so many sums, which a
-// gateway sends between its bulk updates.
-constexpr sync::Duration kFillQuiet = 5s;
+// A bulk update is over if none of it arrives for so long; one from a gateway also after so many
+// sums, which a gateway sends between its bulk updates.
+constexpr sync::Duration kFillQuiet = 5s, kBulkQuiet = 5s;
 constexpr unsigned kFillSums = 3;
 // After the start, a firewall that asks for all states waits for the first gateway.
 constexpr sync::Duration kStartWait = 5s;
@@ -287,6 +287,8 @@ void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
         return receive_request(from, section, m);
     if (section.kind == Kind::bulk)
         return receive_bulk_status(from, m);
+    if (has_ended(from, section, m))
+        return;
     pass_on(from, section, m, learn(from, section, m));
 }
 
@@ -320,11 +322,11 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
                    : kNoSlot;
     case Kind::remove:
         if (full_state::valid(section.layout, m))
-            store_.remove(full_state::id(section.layout, m));
+            remove(from, full_state::id(section.layout, m));
         break;
     case Kind::remove_c:
         if (m.size() >= pfsync::common::kIdSize)
-            store_.remove(pfsync::read_id(m));
+            remove(from, pfsync::read_id(m));
         break;
     case Kind::clear:
         if (pfsync::Clear clear;
@@ -335,6 +337,19 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
         break;
     }
     return kNoSlot;
+}
+
+// pf makes a state anew of an UPD that crosses its own DEL, so it is told the end once more.
+void Relay::remove(Place& from, state::StateId id) {
+    const Slot slot = store_.find(id);
+    const bool crossed = from.leg.side() == Side::cable && speaks(from) && slot != kNoSlot &&
+                         store_.told_lately(slot);
+    store_.remove(id);
+    if (!crossed)
+        return;
+    std::array<std::uint8_t, pfsync::common::kIdSize> m;
+    pfsync::write_id(m.data(), id);
+    enqueue_kind(from, Kind::remove_c, m);
 }
 
 // UPD_REQ: of one state, or of all.
@@ -358,6 +373,25 @@ void Relay::receive_bulk_status(Place& from, Bytes m) {
         from.leg.counters.refused++;
     else if (status.end)
         from.filling = false;
+    if (from.leg.side() == Side::cable)
+        from.bulk_until = status.end ? sync::Instant{} : now_ + kBulkQuiet;
+}
+
+// A bulk update brings what its sender has not been told the end of, and would bring it to life
+// everywhere. pf counts its ids, so what comes after the end of a state is never a new one.
+bool Relay::has_ended(Place& from, const pfsync::Section& section, Bytes m) {
+    if (section.kind != Kind::update || now_ >= from.bulk_until ||
+        !full_state::valid(section.layout, m))
+        return false;
+    from.bulk_until = now_ + kBulkQuiet;
+    const state::StateId id = full_state::id(section.layout, m);
+    if (!store_.removed(id) || store_.find(id) != kNoSlot)
+        return false;
+    std::array<std::uint8_t, pfsync::common::kIdSize> ended;
+    pfsync::write_id(ended.data(), id);
+    enqueue_kind(from, Kind::remove_c, ended);
+    from.leg.counters.ended++;
+    return true;
 }
 
 // ---- what is sent --------------------------------------------------------------------------
@@ -388,6 +422,8 @@ void Relay::enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot) {
         store_.set_waits(slot, to.leg.peer(), pushed);
     } else {
         pushed = to.leg.push(action, message);
+        if (slot != kNoSlot && to.leg.side() == Side::cable)
+            store_.set_told(slot);
     }
     if (!pushed) {
         counters.queue_full++;

@@ -110,6 +110,7 @@ class Relay {
         sync::Instant heard{};
         // Of a firewall: it has asked for all states.
         bool asks = false;
+        sync::Instant bulk_until{}; // it sends all of its states
         sync::Instant root_due{};
     };
     using Places = std::array<std::unique_ptr<Place>, kMaxPeers>;
@@ -128,7 +129,9 @@ class Relay {
     bool has_ended_there(const Place& gateway, Slot slot, std::uint32_t seconds_ago) const;
     void receive_request(Place& from, const pfsync::Section& section, Bytes message);
     void receive_bulk_status(Place& from, Bytes message);
+    bool has_ended(Place& from, const pfsync::Section& section, Bytes message);
     Slot learn(Place& from, const pfsync::Section& section, Bytes message);
+    void remove(Place& from, state::StateId id);
     void pass_on(const Place& from, const pfsync::Section& section, Bytes message, Slot slot);
     // In the dialect of the leg.
     void enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot = kNoSlot);

@@ -17,6 +17,7 @@ namespace {
 
 // A firewall removes its states itself; what it could not say is kept for so much longer.
 constexpr std::uint32_t kGrace = 30;
+constexpr std::uint32_t kLately = 3;          // seconds; a firewall collects what it says for one
 constexpr std::uint32_t kMaxLife = 1'000'000; // seconds; more is taken for a mistake
 constexpr std::size_t kExpiryRounds = 16;     // calls of advance() for all states
 
@@ -221,6 +222,11 @@ Bytes StateStore::message(Slot slot) {
     full_state::set_times(entry.layout, scratch_, now_ - entry.written,
                           until > now_ ? until - now_ : 1);
     return scratch_;
+}
+
+bool StateStore::told_lately(Slot slot) const {
+    const std::uint32_t told = entries_[slot].told;
+    return told != 0 && now_ - told <= kLately;
 }
 
 void StateStore::set_waits(Slot slot, PeerId peer, bool waits) {

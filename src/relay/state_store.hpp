@@ -86,6 +86,9 @@ class StateStore {
     // A bit for each peer: a message to it waits that will be made of the state as it is then.
     bool waits(Slot slot, PeerId peer) const { return (entries_[slot].waits >> peer & 1) != 0; }
     void set_waits(Slot slot, PeerId peer, bool waits);
+    // A firewall was sent it, lately.
+    void set_told(Slot slot) { entries_[slot].told = now_; }
+    bool told_lately(Slot slot) const;
 
   private:
     struct Entry {
@@ -94,6 +97,7 @@ class StateStore {
         std::uint32_t expires = 0;
         std::uint32_t written = 0; // when the times in `bytes` were right
         std::uint32_t changed = 0;
+        std::uint32_t told = 0; // 0: never
         std::uint16_t size = 0;
         std::uint16_t waits = 0;
         PeerId origin = kNoPeer;

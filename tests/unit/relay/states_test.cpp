@@ -244,6 +244,46 @@ TEST(Relay, MessagesThatCrossRemoveNothing) {
     EXPECT_EQ(s.relay(0).counters(2).repaired, repaired) << "it is settled";
 }
 
+// A firewall that was away brings what has ended meanwhile.
+TEST(Relay, ABulkUpdateBringsNothingToLifeAgain) {
+    Sites s(2);
+    s.create(0, 1, 10, kDonald);
+    s.relay(0).on_down(Sites::kCable);
+    s.say(1, {{Kind::remove_c, Sites::name(3, kDonald)}});
+    s.relay(0).on_up(Sites::kCable);
+    Data start(pfsync::common::kBusSize), end = start;
+    pfsync::write_bus(start.data(), kDonald, 0, false);
+    pfsync::write_bus(end.data(), kDonald, 0, true);
+    s.sites[0].firewall = {};
+    s.say(0, {{Kind::bulk, start},
+              {Kind::update, s.full(3, kDonald)},
+              {Kind::update, s.full(11, kDonald)},
+              {Kind::bulk, end}});
+    s.run(3s);
+    for (const std::size_t n : {0U, 1U}) {
+        EXPECT_FALSE(s.ids(n).contains({3, kDonald}));
+        EXPECT_TRUE(s.ids(n).contains({11, kDonald}));
+    }
+    EXPECT_EQ(s.sites[0].firewall.count(Kind::remove_c), 1U);
+    EXPECT_EQ(s.relay(0).counters(Sites::kCable).ended, 1U);
+    // At any other time it is what the firewall goes on with.
+    s.say(0, {{Kind::update, s.full(3, kDonald)}});
+    EXPECT_TRUE(s.ids(1).contains({3, kDonald}));
+}
+
+// pf collects what it says for a second. An UPD that arrives meanwhile makes the state anew.
+TEST(Relay, ARemovalThatCrossesAnUpdateIsSaidOnceMore) {
+    Sites s(2);
+    s.create(0, 1, 2, kDonald);
+    s.run(10s);
+    s.say(1, {{Kind::remove_c, Sites::name(1, kDonald)}});
+    EXPECT_EQ(s.sites[1].firewall.count(Kind::remove_c), 0U) << "nothing goes back otherwise";
+    s.say(0, {{Kind::update_c, s.update(2, kDonald, 77)}});
+    s.say(1, {{Kind::remove_c, Sites::name(2, kDonald)}});
+    EXPECT_EQ(s.sites[1].firewall.count(Kind::remove_c), 1U);
+    EXPECT_FALSE(s.sites[1].firewall.states.contains({2, kDonald}));
+}
+
 TEST(Relay, ClearRemovesOneFirewallsStates) {
     Sites s(2);
     s.create(0, 1, 20, kDonald);
