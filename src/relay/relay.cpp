@@ -30,6 +30,8 @@ constexpr std::uint32_t kTakeover = 30; // seconds
 // A bulk update goes no further ahead of the link.
 constexpr std::size_t kWalkBelow = std::size_t{64} << 10;
 constexpr int kWalkStates = 2048; // a call
+// Messages of version 6 are at most 255 words long.
+constexpr std::size_t kMaxOwn = 255 * 4;
 
 } // namespace
 
@@ -481,6 +483,8 @@ bool Relay::push_of_walk(Place& to, Slot slot) {
     if (!state)
         return false;
     std::vector<std::uint8_t> m(ext::orphan::size + (state->message.size() + 3) / 4 * 4);
+    if (m.size() > kMaxOwn)
+        return false; // appended to by a release that does not exist yet
     m[ext::orphan::action] = state->action;
     std::ranges::copy(state->message, m.begin() + ext::orphan::size);
     return to.leg.push_own(ext::kOrphan, m);
