@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "sync/pf_flows.hpp"
 
+#include <optional>
+
 namespace encsync::sync {
 
 using state::kNoSlot;
@@ -46,11 +48,55 @@ bool PfFlows::is_outgoing(Slot slot) const {
     return lease != nullptr && lease->outgoing;
 }
 
-bool PfFlows::add_second_name(const Peer& from, Slot slot, const pfsync::FullState& full) {
-    if (!has(ctx_.record(slot).known, from.id) || is_outgoing(slot) == full.outgoing)
-        return false;
-    ctx_.pf_states.add_name(slot, full.flow.id);
-    return true;
+bool PfFlows::is_of(Slot slot, const state::Key& key) const {
+    const state::Key* out = ctx_.pf_states.key_out(slot);
+    return ctx_.index.key(slot) == key || (out != nullptr && *out == key);
+}
+
+bool PfFlows::is_other_state(const Peer& from, Slot slot, const pfsync::FullState& full) const {
+    return slot != kNoSlot && has(ctx_.record(slot).known, from.id) &&
+           is_outgoing(slot) != full.outgoing;
+}
+
+Slot PfFlows::add_second_name(const Peer& from, const pfsync::FullState& full) {
+    for (const Slot slot :
+         {ctx_.index.find(full.flow.key), ctx_.pf_states.find_key_out(full.flow.key)})
+        if (is_other_state(from, slot, full)) {
+            ctx_.pf_states.add_name(slot, full.flow.id);
+            return slot;
+        }
+    return kNoSlot;
+}
+
+namespace {
+
+// Of the state of the packet that goes out, if this is that of one that came in, to be redirected.
+std::optional<state::Key> key_out(const pfsync::FullState& full) {
+    if (full.outgoing || !has_dnat(full.flow))
+        return std::nullopt;
+    state::Key key = full.flow.key;
+    key.orig = inverse(state::Key{full.flow.reply, key.zone, key.proto, key.family});
+    return key;
+}
+
+} // namespace
+
+state::StateId PfFlows::take_way_out(const Peer& from, const pfsync::FullState& full,
+                                     Lifecycle& lifecycle) {
+    const auto key = key_out(full);
+    const Slot slot = key ? ctx_.index.find(*key) : kNoSlot;
+    if (!is_other_state(from, slot, full) || ctx_.record(slot).owner != from.id ||
+        ctx_.pf_states.has_two_names(slot))
+        return {};
+    const state::StateId id = ctx_.record(slot).id;
+    pass_removal_on(from, slot);
+    lifecycle.erase_from_table(slot);
+    return id;
+}
+
+void PfFlows::note_way_out(Slot slot, const pfsync::FullState& full) {
+    if (const auto key = key_out(full))
+        ctx_.pf_states.set_key_out(slot, *key);
 }
 
 bool PfFlows::drop_name(const Peer& from, state::StateId id) {

@@ -5,9 +5,12 @@
 // of one is passed on to the other. Those of one version receive each other's packets.
 //
 // Two names: pf has two states of a flow that it forwards, one each way. Both are one flow here,
-// under the id received first (pf_states.hpp), which ends with the second.
+// under the id received first (pf_states.hpp), which ends with the second. With destination NAT
+// (rdr-to), only the state of the packet that came in has the addresses of before: the flow has
+// its key, whichever is received first.
 #pragma once
 
+#include "sync/lifecycle.hpp"
 #include "sync/outbound.hpp"
 
 namespace encsync::sync {
@@ -29,12 +32,22 @@ class PfFlows {
         return ctx_.index.find(id) == state::kNoSlot && ctx_.pf_states.find(id) != state::kNoSlot;
     }
     bool is_outgoing(state::Slot slot) const;
-    // The full state is the other one that pf has of this flow, and not another life of it.
-    bool add_second_name(const Peer& from, state::Slot slot, const pfsync::FullState& full);
+    // The key is that of one of the two states.
+    bool is_of(state::Slot slot, const state::Key& key) const;
+    // The flow of which the full state is the other one that pf has, and not another life of it,
+    // gets its id as a second name. kNoSlot: there is none.
+    state::Slot add_second_name(const Peer& from, const pfsync::FullState& full);
+    // The state of the packet that went out, if it was received first: the flow that was made of
+    // it is gone, and its id is left for a second name. {}: it was not.
+    state::StateId take_way_out(const Peer& from, const pfsync::FullState& full,
+                                Lifecycle& lifecycle);
+    void note_way_out(state::Slot slot, const pfsync::FullState& full);
     // One of a flow's two names has ended. True: the flow lives on under the other.
     bool drop_name(const Peer& from, state::StateId id);
 
   private:
+    bool is_other_state(const Peer& from, state::Slot slot, const pfsync::FullState& full) const;
+
     Context& ctx_;
     Peers& peers_;
     Outbound& outbound_;

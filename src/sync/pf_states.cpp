@@ -125,8 +125,36 @@ state::StateId PfStates::take_name(Slot slot) {
     return id;
 }
 
+void PfStates::set_key_out(Slot slot, const state::Key& key) {
+    take_key_out(slot);
+    // At most one flow can leave like this.
+    if (const auto it = keys_out_.find(key); it != keys_out_.end())
+        key_out_of_.erase(it->second);
+    keys_out_[key] = slot;
+    key_out_of_[slot] = key;
+}
+
+void PfStates::take_key_out(Slot slot) {
+    const auto it = key_out_of_.find(slot);
+    if (it == key_out_of_.end())
+        return;
+    keys_out_.erase(it->second);
+    key_out_of_.erase(it);
+}
+
+const state::Key* PfStates::key_out(Slot slot) const {
+    const auto it = key_out_of_.find(slot);
+    return it == key_out_of_.end() ? nullptr : &it->second;
+}
+
+Slot PfStates::find_key_out(const state::Key& key) const {
+    const auto it = keys_out_.find(key);
+    return it == keys_out_.end() ? state::kNoSlot : it->second;
+}
+
 void PfStates::erase(Slot slot) {
     take_name(slot);
+    take_key_out(slot);
     windows_.erase(slot);
     ahead_.erase(slot);
     leases_.erase(slot);
@@ -134,7 +162,7 @@ void PfStates::erase(Slot slot) {
 
 std::size_t PfStates::most() const {
     return std::max({windows_.size(), ahead_.size(), leases_.size(), second_names_.size(),
-                     second_name_of_.size()});
+                     second_name_of_.size(), keys_out_.size(), key_out_of_.size()});
 }
 
 } // namespace encsync::sync

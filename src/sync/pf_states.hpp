@@ -77,6 +77,10 @@ class PfStates {
     bool has_two_names(state::Slot slot) const { return second_name_of_.contains(slot); }
     // Takes the second name away. {}: there was none.
     state::StateId take_name(state::Slot slot);
+    // With destination NAT, the state of the packet that went out has another key than the flow.
+    void set_key_out(state::Slot slot, const state::Key& key);
+    const state::Key* key_out(state::Slot slot) const;     // null: there is none
+    state::Slot find_key_out(const state::Key& key) const; // kNoSlot: none's
 
     void erase(state::Slot slot);
     // Entries in the largest of its tables: at most as many as there are flows.
@@ -97,6 +101,9 @@ class PfStates {
     // Ids are the peers' choice: an ordered map has no buckets to fill.
     std::map<state::StateId, state::Slot> second_names_;
     BySlot<state::StateId> second_name_of_;
+    std::map<state::Key, state::Slot> keys_out_;
+    BySlot<state::Key> key_out_of_;
+    void take_key_out(state::Slot slot);
     std::vector<std::string> names_{""};
 };
 

@@ -40,30 +40,33 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
     update.timeout = full.timeout;
     update.second_name = p_.pf_flows.is_second_name(full.flow.id);
     Slot slot = p_.pf_flows.find(full.flow.id);
-    const Slot same = slot != kNoSlot ? slot : ctx_.index.find(full.flow.key);
-    if (slot == kNoSlot && same != kNoSlot && p_.pf_flows.add_second_name(peer_, same, full)) {
-        slot = same;
-        update.second_name = true;
+    if (slot == kNoSlot) {
+        slot = p_.pf_flows.add_second_name(peer_, full);
+        update.second_name = slot != kNoSlot;
     }
-    if (slot != kNoSlot && ctx_.index.key(slot) != full.flow.key)
+    if (slot != kNoSlot && !p_.pf_flows.is_of(slot, full.flow.key))
         ctx_.refuse(Refused::id_clash);
     else if (slot != kNoSlot)
         apply(slot, update);
-    else if (same != kNoSlot)
+    else if (const Slot same = ctx_.index.find(full.flow.key); same != kNoSlot)
         receive_other_name(same, full);
     else
         receive_new(full);
     const Slot by_now = p_.pf_flows.find(full.flow.id);
-    if (full.wants_ack && by_now != kNoSlot && ctx_.index.key(by_now) == full.flow.key)
+    if (full.wants_ack && by_now != kNoSlot && p_.pf_flows.is_of(by_now, full.flow.key))
         p_.outbound.acknowledge_insert(peer_, full.flow.id);
 }
 
 void PfPeer::receive_new(const pfsync::FullState& full) {
+    const state::StateId way_out = p_.pf_flows.take_way_out(peer_, full, p_.lifecycle);
     const Slot slot = p_.ownership.add_from(peer_, full.flow, peer_.id);
     if (slot == kNoSlot)
         return;
     set(ctx_.flows.local(slot).known, peer_.id);
     keep_windows(slot, full);
+    p_.pf_flows.note_way_out(slot, full);
+    if (way_out.creatorid != 0)
+        ctx_.pf_states.add_name(slot, way_out);
     // A node with the role active owns what a pf peer still holds from before.
     if (peer_.bulk.arriving && ctx_.options.role == Role::active && !ctx_.record(slot).refused())
         p_.ownership.take(slot);
@@ -95,6 +98,7 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
     ctx_.flows.local(slot).known = bit(peer_.id);
     p_.ownership.set_owner(slot, peer_.id);
     keep_windows(slot, full);
+    p_.pf_flows.note_way_out(slot, full);
     p_.copies.put(slot);
     p_.pf_flows.pass_on(peer_, slot);
     if (p_.ownership.falls_to_us(peer_, slot))
@@ -149,9 +153,14 @@ void PfPeer::apply(Slot slot, PfUpdate update) {
         return;
     if (record.owner == peer_.id) {
         ctx_.flows.local(slot).epoch = peer_.bulk.epoch;
-        // Of the two states that pf may have of a flow, one knows of the NAT.
+        // Of the two states that pf may have of a flow, one knows of the NAT, or each of a part.
+        const state::Key* out = ctx_.pf_states.key_out(slot);
+        const auto without_nat = [&](const state::Tuple& reply) {
+            return reply == inverse(ctx_.index.key(slot)) ||
+                   (out != nullptr && reply == inverse(*out));
+        };
         if (update.reply != nullptr && ctx_.index.reply(slot) != *update.reply &&
-            !(ctx_.pf_states.has_two_names(slot) && *update.reply == inverse(ctx_.index.key(slot))))
+            !(ctx_.pf_states.has_two_names(slot) && without_nat(*update.reply)))
             change.set_reply(*update.reply);
     }
     const state::Flow after = ctx_.flow(slot);

@@ -186,22 +186,71 @@ TEST(PfNames, AFlowThatPfForwardsHasTwo) {
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
-// A limit (docs/interop.md): the state on the way out has the real destination on both sides, so it
-// looks like a flow of its own, and no table can hold both.
-TEST(PfNames, OfDestinationNatTheyAreTwoFlows) {
+// rdr-to on the way in: the state on the way out has the real destination on both sides.
+struct Redirected {
+    Redirected() {
+        in = flow(1, kPeer);
+        in.reply.src.bytes = {10, 9, 9, 9};
+        out = in;
+        out.id.id++;
+        out.key.orig.dst = in.reply.src;
+    }
+    state::Flow in, out;
+    PfState full_in() const { return {in, window(10), window(20)}; }
+    PfState full_out() const {
+        return {.flow = out, .src = window(10), .dst = window(20), .outgoing = true};
+    }
+};
+
+TEST(PfNames, OfDestinationNatTheyAreOneFlowWhicheverComesFirst) {
+    for (const bool in_first : {true, false}) {
+        PfRig rig({Dialect::openbsd});
+        const Redirected r;
+        rig.send(0, Kind::insert, in_first ? r.full_in() : r.full_out());
+        rig.send(0, Kind::insert, in_first ? r.full_out() : r.full_in());
+        const auto& index = rig.engine->index();
+        EXPECT_EQ(index.size(), 1u);
+        ASSERT_NE(index.find(r.in.key), state::kNoSlot);
+        EXPECT_EQ(index.reply(index.find(r.in.key)), r.in.reply);
+        rig.flush();
+        rig.sent_to(0);
+        for (int n = 0; n < 3; n++) { // none is requested, refused, or replaces the other
+            rig.send(0, Kind::update_c, r.full_in());
+            rig.send(0, Kind::update_c, r.full_out());
+            rig.send(0, Kind::update, r.full_in());
+            rig.send(0, Kind::update, r.full_out());
+        }
+        rig.flush();
+        EXPECT_EQ(rig.sent_to(0), "");
+        EXPECT_EQ(index.size(), 1u);
+        EXPECT_EQ(index.reply(index.find(r.in.key)), r.in.reply);
+        rig.send_id(0, Kind::remove_c, r.out.id);
+        EXPECT_EQ(index.size(), 1u);
+        rig.send_id(0, Kind::remove_c, r.in.id);
+        EXPECT_EQ(index.size(), 0u);
+    }
+}
+
+TEST(PfNames, OfBothKindsOfNatEachStateKnowsAPart) {
     PfRig rig({Dialect::openbsd});
-    state::Flow in = flow(1, kPeer);
-    in.reply.src.bytes = {10, 9, 9, 9}; // rdr-to on the way in
-    state::Flow out = in;
-    out.id.id++;
-    out.key.orig.dst = in.reply.src;
-    rig.send(0, Kind::insert, {in, window(10), window(20)});
-    rig.send(0, Kind::insert,
-             {.flow = out, .src = window(10), .dst = window(20), .outgoing = true});
+    Redirected r;
+    r.out.reply.dst.bytes = {10, 9, 9, 1}; // nat-to on the way out
+    rig.send(0, Kind::insert, r.full_in());
+    rig.send(0, Kind::insert, r.full_out());
+    rig.send(0, Kind::update, r.full_in());
     const auto& index = rig.engine->index();
-    EXPECT_EQ(index.size(), 2u);
-    EXPECT_EQ(index.reply(index.find(in.key)), index.reply(index.find(out.key)));
-    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(index.size(), 1u);
+    EXPECT_EQ(index.reply(index.find(r.in.key)), r.out.reply);
+}
+
+TEST(PfNames, AStateToAnotherDestinationIsAFlowOfItsOwn) { // control
+    PfRig rig({Dialect::openbsd});
+    Redirected r;
+    r.out.key.orig.dst.bytes[3]++;
+    r.out.reply = inverse(r.out.key);
+    rig.send(0, Kind::insert, r.full_in());
+    rig.send(0, Kind::insert, r.full_out());
+    EXPECT_EQ(rig.engine->index().size(), 2u);
 }
 
 TEST(PfNames, TheSecondOneEndsAlone) {
