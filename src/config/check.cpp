@@ -210,7 +210,7 @@ void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::
     }
 }
 
-// A relay takes no states in, so there is no table to keep some out of.
+// A relay passes on every state, so there is none to keep out.
 constexpr std::array<std::string_view, 5> kNotOfRelays = {"nosync", "refuse", "maxupd", "delay",
                                                           "ignore"};
 
@@ -219,7 +219,8 @@ void check_no_effect(const Origins& origins, Report& report) {
         if (const auto given = origins.find(name); given != origins.end())
             report.error(
                 given->second.entry->value_at,
-                fmt::format("{} has no effect with table=relay, which takes no states in", name));
+                fmt::format("{} has no effect with table=relay, which passes on every state",
+                            name));
 }
 
 // Between a cable and a gateway with another dialect, states are translated, and lose something.

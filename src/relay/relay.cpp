@@ -103,11 +103,8 @@ void Relay::set_active(bool active) {
             continue;
         if (to.leg.side() == Side::cable)
             request_bulk(to);
-        for (const state::StateId id : store_.removed_since(since)) {
-            std::array<std::uint8_t, pfsync::common::kIdSize> m;
-            pfsync::write_id(m.data(), id);
-            enqueue_kind(to, Kind::remove_c, m);
-        }
+        for (const state::StateId id : store_.removed_since(since))
+            enqueue_id(to, Kind::remove_c, id);
         if (to.walk.phase == Walk::Phase::none)
             begin_walk(to, false, since);
     }
@@ -251,7 +248,7 @@ void Relay::receive_fetch(Place& from, Bytes m) {
     store_.remove(id);
     each(Side::cable, [&](Place& cable) {
         if (speaks(cable))
-            enqueue_kind(cable, Kind::remove_c, m.first(pfsync::common::kIdSize));
+            enqueue_id(cable, Kind::remove_c, id);
     });
 }
 
@@ -280,11 +277,11 @@ void Relay::receive_orphan(Place& from, Bytes m) {
 
 void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
     from.leg.counters.received++;
+    m = from.leg.with_shared_names(section, m);
     if (!speaks(from)) {
-        learn(from, section, from.leg.with_shared_names(section, m));
+        learn(from, section, m);
         return;
     }
-    m = from.leg.with_shared_names(section, m);
     if (section.kind == Kind::request && m.size() >= pfsync::common::kIdSize)
         return receive_request(from, section, m);
     if (section.kind == Kind::bulk)
@@ -309,11 +306,8 @@ Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
             store_.flow_hash(known) != full_state::flow_hash(section.layout, m))
             from.leg.counters.clashes++;
         if (options_.ack_near && speaks(from) && from.leg.side() == Side::cable &&
-            full_state::wants_ack(section.layout, m)) {
-            std::array<std::uint8_t, pfsync::common::kIdSize> ack;
-            pfsync::write_id(ack.data(), id);
-            enqueue_kind(from, Kind::insert_ack, ack);
-        }
+            full_state::wants_ack(section.layout, m))
+            enqueue_id(from, Kind::insert_ack, id);
         const Slot slot = store_.put(peer, section.layout, m, heard);
         from.leg.counters.not_kept += slot == kNoSlot ? 1 : 0;
         return slot;
@@ -347,11 +341,8 @@ void Relay::remove(Place& from, state::StateId id) {
     const bool crossed = from.leg.side() == Side::cable && speaks(from) && slot != kNoSlot &&
                          store_.told_lately(slot);
     store_.remove(id);
-    if (!crossed)
-        return;
-    std::array<std::uint8_t, pfsync::common::kIdSize> m;
-    pfsync::write_id(m.data(), id);
-    enqueue_kind(from, Kind::remove_c, m);
+    if (crossed)
+        enqueue_id(from, Kind::remove_c, id);
 }
 
 // UPD_REQ: of one state, or of all.
@@ -389,9 +380,7 @@ bool Relay::has_ended(Place& from, const pfsync::Section& section, Bytes m) {
     const state::StateId id = full_state::id(section.layout, m);
     if (!store_.removed(id) || store_.find(id) != kNoSlot)
         return false;
-    std::array<std::uint8_t, pfsync::common::kIdSize> ended;
-    pfsync::write_id(ended.data(), id);
-    enqueue_kind(from, Kind::remove_c, ended);
+    enqueue_id(from, Kind::remove_c, id);
     from.leg.counters.ended++;
     return true;
 }
@@ -438,10 +427,15 @@ void Relay::enqueue_kind(Place& to, Kind kind, Bytes message) {
         enqueue(to, *action, message);
 }
 
+void Relay::enqueue_id(Place& to, Kind kind, state::StateId id) {
+    std::array<std::uint8_t, pfsync::common::kIdSize> m;
+    pfsync::write_id(m.data(), id);
+    enqueue_kind(to, kind, m);
+}
+
 // UPD_REQ of no state in particular: all of them.
 void Relay::request_bulk(Place& from) {
-    const std::array<std::uint8_t, pfsync::common::kIdSize> everything{};
-    enqueue_kind(from, Kind::request, everything);
+    enqueue_id(from, Kind::request, {});
 }
 
 void Relay::fill_from(Place& gateway) {

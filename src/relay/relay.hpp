@@ -136,6 +136,7 @@ class Relay {
     // In the dialect of the leg.
     void enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot = kNoSlot);
     void enqueue_kind(Place& to, pfsync::Kind kind, Bytes message);
+    void enqueue_id(Place& to, pfsync::Kind kind, state::StateId id); // DEL_C, INS_ACK, UPD_REQ
     void request_bulk(Place& from);
     void fill_from(Place& gateway);
     void send_bulk_status(Place& to, bool end);

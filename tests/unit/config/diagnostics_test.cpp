@@ -506,10 +506,10 @@ const Block kBlocks[] = {
      "conn c\n"
      "\tright=10.0.0.4\n"
      "\twire=auto\n",
-     "t.conf:3:9: error: nosync has no effect with table=relay, which takes no states in\n"
+     "t.conf:3:9: error: nosync has no effect with table=relay, which passes on every state\n"
      "\tnosync=zone 7\n"
      "\t       ^\n"
-     "t.conf:11:9: error: maxupd has no effect with table=relay, which takes no states in\n"
+     "t.conf:11:9: error: maxupd has no effect with table=relay, which passes on every state\n"
      "\tmaxupd=5\n"
      "\t       ^\n"
      "t.conf:14:7: warning: conn b: between freebsd-1400 and openbsd of conn a, states are "
