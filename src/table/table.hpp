@@ -114,7 +114,8 @@ class Table {
     // Queries the entry; the answer comes as on_updated(), or not at all.
     virtual void look(const state::Flow& flow) { static_cast<void>(flow); }
     // Creates an expectation or updates its timeout; removes one. The master is in the table, with
-    // the helper of that name. Refused ones are counted.
+    // the helper of that name. Refused ones are counted. Nothing happens if the table is known to
+    // have it so.
     virtual void expect(const state::Expectation&, const state::Name& helper) {
         static_cast<void>(helper);
     }

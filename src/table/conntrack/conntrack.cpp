@@ -525,6 +525,8 @@ void Conntrack::relax(const state::Flow& flow) {
 
 void Conntrack::remove(const state::Flow& flow) {
     impl_->writer.remove(flow);
+    if (!flow.extras.helper.empty())
+        impl_->expectations->master_removed(flow.key);
 }
 void Conntrack::look(const state::Flow& flow) {
     impl_->writer.ask(flow);

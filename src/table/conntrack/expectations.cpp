@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <map>
@@ -28,7 +30,8 @@ using state::Expectation;
 constexpr std::size_t kEventBuffer = std::size_t{4} << 20;
 constexpr std::size_t kReadSize = 65536;
 constexpr std::size_t kReadsPerTurn = 64;
-constexpr std::size_t kBatch = 64; // operations
+constexpr std::size_t kBatch = 64;      // operations
+constexpr std::int64_t kTimerSlack = 5; // seconds by which two timeouts are the same
 
 // Identifies an expectation in the kernel: no two have the same.
 struct Id {
@@ -43,6 +46,12 @@ Id id_of(const Expectation& e) {
     return {e.tuple, e.mask, e.mask_port, e.proto, e.master.family};
 }
 
+std::int64_t steady_seconds() {
+    return std::chrono::duration_cast<std::chrono::seconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
 } // namespace
 
 struct Expectations::Impl {
@@ -53,7 +62,8 @@ struct Expectations::Impl {
     };
     struct Known {
         Expectation expectation;
-        std::uint32_t dump = 0; // the last one that contained it
+        std::int64_t expires = 0; // second of the steady clock
+        std::uint32_t dump = 0;   // the last one that contained it
     };
 
     Impl(asio::io_context& io, netlink::Socket events_socket, netlink::Socket request_socket)
@@ -115,13 +125,40 @@ struct Expectations::Impl {
         }
     }
 
+    // What the kernel has as far as was read. One that is made again though nothing has changed
+    // may have been used up meanwhile, in an event that is not read yet: it would let another
+    // connection in.
+    bool is_known(const Expectation& e) const {
+        const auto at = known.find(id_of(e));
+        if (at == known.end())
+            return false;
+        Expectation there = at->second.expectation;
+        there.timeout = e.timeout;
+        return there == e &&
+               std::abs(at->second.expires - (steady_seconds() + e.timeout)) <= kTimerSlack;
+    }
+
+    void remember(Expectation e) {
+        Known& there = known[id_of(e)];
+        // The kernel does not report the zone.
+        Expectation reported = there.expectation;
+        reported.zone = e.zone;
+        reported.master.zone = e.master.zone;
+        reported.timeout = e.timeout;
+        if (e.zone == 0 && e.master.zone == 0 && reported == e) {
+            e.zone = there.expectation.zone;
+            e.master.zone = there.expectation.master.zone;
+        }
+        there = {e, steady_seconds() + e.timeout, dump_seq};
+    }
+
     void tell(const ExpectEntry& entry, bool of_dump) {
         const Expectation& e = entry.expectation;
         if (entry.gone) {
             known.erase(id_of(e));
             listener->on_unexpected(e);
         } else {
-            known[id_of(e)] = {e, dump_seq};
+            remember(e);
             listener->on_expected(e, !of_dump);
         }
     }
@@ -213,12 +250,16 @@ struct Expectations::Impl {
                 counters.removed++;
                 continue;
             }
+            if (is_known(op.expectation))
+                continue;
             // A new one gets its helper's timeout, whatever the request says.
             add(ExpectRequest::create, 0);
             add(ExpectRequest::change, 1);
-            known[id_of(op.expectation)] = {op.expectation, dump_seq};
+            remember(op.expectation);
             counters.made++;
         }
+        if (used == 0)
+            return;
         if (const int error = requests.send(Bytes(batch).first(used)); error != 0) {
             counters.refused += count;
             log::warning("expectations: {}", std::strerror(error));
@@ -319,6 +360,10 @@ void Expectations::expect(const Expectation& expectation, const state::Name& hel
 }
 void Expectations::unexpect(const Expectation& expectation) {
     impl_->pending.push_back({expectation, {}, true});
+}
+void Expectations::master_removed(const state::Key& master) {
+    std::erase_if(impl_->known,
+                  [&](const auto& item) { return item.second.expectation.master == master; });
 }
 bool Expectations::holds(const Expectation& expectation) {
     return impl_->holds(expectation);

@@ -66,6 +66,8 @@ class Expectations {
     void request_dump();
     void expect(const state::Expectation& expectation, const state::Name& helper);
     void unexpect(const state::Expectation& expectation);
+    // The kernel removes what it expected, and reports that later.
+    void master_removed(const state::Key& master);
     // Whether the kernel has it, for this master, in the master's zone. Queries the kernel.
     bool holds(const state::Expectation& expectation);
     void flush();

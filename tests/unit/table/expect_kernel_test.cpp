@@ -128,6 +128,39 @@ TEST_F(ExpectKernelTest, EndsWithItsMaster) {
     EXPECT_TRUE(run_until([&] { return others_.unexpected.size() == 1; }));
 }
 
+// A connection that came uses an expectation up; made again, it would let in another one.
+TEST_F(ExpectKernelTest, UsedUpIsNotMadeAgainBeforeThatIsRead) {
+    for (const std::uint16_t zone : {0, 10}) {
+        SCOPED_TRACE(zone);
+        our_.unexpected.clear();
+        state::Flow master = control();
+        master.key.zone = zone;
+        state::Expectation e = expectation(master, 1001);
+        e.zone = state::zone_id(master);
+        make(master, {e});
+        our_.expected.clear();
+        dump(*ours_, our_); // which does not show the zone
+        ASSERT_TRUE(run_until([&] { return !our_.expected.empty(); }));
+        other_->unexpect(e);
+        other_->flush();
+        ours_->expect(e, kFtp);
+        ours_->flush();
+        EXPECT_FALSE(other_->expects(e));
+        // When the event was read it may come back, and likewise with its master.
+        ASSERT_TRUE(run_until([&] { return !our_.unexpected.empty(); }));
+        ours_->expect(e, kFtp);
+        ours_->flush();
+        EXPECT_TRUE(other_->expects(e));
+        ours_->remove(master);
+        ours_->flush();
+        make(master, {e});
+        EXPECT_TRUE(other_->expects(e));
+        ours_->remove(master);
+        ours_->flush();
+        ASSERT_TRUE(run_until([&] { return our_.unexpected.size() == 3; }));
+    }
+}
+
 TEST_F(ExpectKernelTest, WhatIsNotMadeIsCounted) {
     // Without a master, and with a master without the helper.
     state::Flow plain = tcp(4001);
