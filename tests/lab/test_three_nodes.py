@@ -44,7 +44,7 @@ def test_three_nodes_are_one(fresh):
     wait_all_equal(pair, pair.firewalls, 302)
 
     sync.promote(pair, instances)
-    sessions = Sessions(pair, size=10_000_000, rate=2_500_000)
+    sessions = Sessions(pair, size=20_000_000, rate=1_000_000)
     sessions.start()
     lasting = sessions.lasting(pair.flows(pair.mickey))
     wait_for(lambda: all(lasting <= keys(pair.flows(node)) for node in pair.firewalls), 10,
@@ -52,6 +52,7 @@ def test_three_nodes_are_one(fresh):
     sessions.hush()
     pair.power_off(pair.mickey)
     pair.wait_owner(pair.minnie)
+    sessions.hurry()
     outcome = sessions.finish(20)
     assert outcome.notes == [] and outcome.ok
     # The other two continue.
