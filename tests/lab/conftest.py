@@ -35,6 +35,12 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
 
 
+@pytest.fixture
+def sanitized_command(monkeypatch):
+    """For modules whose subject is the command."""
+    monkeypatch.setattr(sync.Encsync, "commands", sync.bin_dir())
+
+
 @pytest.fixture(scope="module")
 def lab():
     """One lab per module. Its teardown fails the module if anything is left behind."""

@@ -29,6 +29,11 @@ class Encsync:
     """One instance on one node. peers: name to address. setup and conn: further keywords of the
     configuration, for `config setup` and for every conn. each: for one conn, by its name."""
 
+    # Of the command: the release build if there is one, as a sanitized program takes a third of a
+    # second of a processor to start, and a run of all tests starts it thousands of times. Its own
+    # tests do not (conftest.py).
+    commands = Path(os.environ.get("ENCSYNC_RELEASE_DIR", bin_dir()))
+
     def __init__(self, node: Node, peers: dict[str, str], left: str,
                  setup: dict[str, str] | None = None, conn: dict[str, str] | None = None,
                  each: dict[str, dict[str, str]] | None = None):
@@ -58,16 +63,14 @@ class Encsync:
 
     def argv(self, *args: str | Path) -> list:
         """The command line, also for keepalived's scripts."""
-        return self._argv_of(bin_dir() / "encsync", *args)
+        return self._argv_of(self.commands / "encsync", *args)
 
     def _argv_of(self, program: Path, *args: str | Path) -> list:
         return [program, "--config", self.config, "--run-dir", self.run_dir, *args]
 
     def ready_argv(self) -> list:
-        """For keepalived, which runs it every second: the release build if there is one, since a
-        sanitized program needs a fifth of that second to start."""
-        release = Path(os.environ.get("ENCSYNC_RELEASE_DIR", bin_dir()))
-        return self._argv_of(release / "encsync", "status", "--ready")
+        """For keepalived, which runs it every second."""
+        return self.argv("status", "--ready")
 
     def command(self, *args: str | Path, check: bool = True,
                 timeout: float = 30) -> subprocess.CompletedProcess:

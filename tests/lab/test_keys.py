@@ -10,7 +10,7 @@ import sync
 from lab import wait_for
 from pair import SERVER, SYNC, FirewallPair
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
 
 REFUSALS = ("auth", "key", "trust")  # words that a log line about it has
 

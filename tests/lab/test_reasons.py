@@ -12,7 +12,7 @@ import sync
 from lab import wait_for
 from pair import SYNC, FirewallPair
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
 
 STRANGER = "192.168.1.9"
 

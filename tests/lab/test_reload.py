@@ -14,7 +14,7 @@ import sync
 from lab import PYTHON, wait_for
 from pair import SERVER, SYNC
 
-pytestmark = pytest.mark.daemon
+pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
 
 
 @pytest.fixture
