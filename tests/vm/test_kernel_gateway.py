@@ -25,6 +25,7 @@ class Site(sites.Site):
     def __init__(self, *args):
         super().__init__(*args)
         self.encsync.setup["ipsec"] = "kernel"
+        self.encsync.write_config()
         self.pf = PfEnd(self.firewall, "cable", RIGHT)
 
     def insert(self, states: list[bytes]) -> None:
