@@ -29,12 +29,10 @@ does not pick up TCP connections midway. So without their states on the other no
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 from pathlib import Path
 
 import conntrack
-from lab import Lab, Node, Process, kill, wait_for
+from lab import Lab, Node, Process, wait_for
 
 INSIDE = "10.0.0.0/24", "2001:db8:10::/64"
 CLIENT = "10.0.0.10", "2001:db8:10::10"
@@ -132,6 +130,16 @@ vrrp_instance {side} {{
 """
 
 
+def run_keepalived(node: Node, config: str) -> Process:
+    file = node.dir / "keepalived.conf"
+    file.write_text(config)
+    process = node.start("keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
+                         "--use-file", file, "--pid", node.volatile / "keepalived.pid",
+                         "--vrrp_pid", node.volatile / "keepalived-vrrp.pid")
+    process.favour()  # a neighbour that is starved by other tests looks dead
+    return process
+
+
 class FirewallPair:
     """Builds the network above in a lab. Nothing runs in it yet: see start_keepalived().
 
@@ -198,15 +206,9 @@ class FirewallPair:
             KEEPALIVED_INSTANCE.format(side=side, router=router, priority=PRIORITY[node.name],
                                        vip4=vips[0], vip6=vips[1])
             for side, router, vips in (("inside", 10, VIP_INSIDE), ("outside", 20, VIP_OUTSIDE)))
-        config = node.dir / "keepalived.conf"
-        config.write_text(KEEPALIVED.format(node=node.name, script=script, notify=notify,
-                                            fifo=fifo, instances=instances))
-        self.keepalived[node.name] = node.start(
-            "keepalived", "--vrrp", "--dont-fork", "--log-console", "--log-detail",
-            "--use-file", config, "--pid", node.volatile / "keepalived.pid",
-            "--vrrp_pid", node.volatile / "keepalived-vrrp.pid")
-        # A neighbour that is starved by other tests looks dead.
-        self.keepalived[node.name].favour()
+        self.keepalived[node.name] = run_keepalived(
+            node, KEEPALIVED.format(node=node.name, script=script, notify=notify, fifo=fifo,
+                                    instances=instances))
 
     def owner(self) -> Node | None:
         """The firewall that holds both virtual addresses; None if no node has, or two have, any."""
@@ -225,22 +227,12 @@ class FirewallPair:
     _off: frozenset[str] = frozenset()
 
     def power_off(self, node: Node) -> int:
-        """Links down and SIGKILL to all of its processes at once, as in a power failure; its
-        kernel's state is flushed, and /run is emptied. Returns the number of processes."""
-        # Stopped first: no process may send a last message while others are killed, as keepalived
-        # does when a link goes down. That would be an orderly shutdown.
-        pids = node.tree()
-        for pid in pids:
-            kill(pid, signal.SIGSTOP)
-        node.ip(*(f"link set {name} down" for name in ("sync", "outside", "inside")))
-        for pid in pids:
-            kill(pid, signal.SIGKILL)
-        node.kill_all()  # waits, and includes processes started meanwhile
+        """A power failure: its processes and its kernel's flows are gone, nothing is said. Returns
+        the number of processes."""
+        killed = node.power_off("sync", "outside", "inside")
         conntrack.flush(node)
-        shutil.rmtree(node.volatile)
-        node.volatile.mkdir(mode=0o755)
         self._off |= {node.name}
-        return len(pids)
+        return killed
 
     def power_on(self, node: Node) -> None:
         """Links up again, without the virtual addresses; no program runs."""
