@@ -51,15 +51,18 @@ struct Cables::Peer {
     Peer(const Peer&) = delete;
     Peer& operator=(const Peer&) = delete;
     void close() {
+        closed_drops = kernel_drops();
         if (raw)
             raw->close();
         raw.reset();
     }
+    std::uint64_t kernel_drops() const { return closed_drops + (raw ? raw->kernel_drops() : 0); }
 
     CablePeer conf;
     PeerStats stats;
     std::shared_ptr<RawSocket> raw; // null: the interface is gone
     unsigned index = 0;             // of the interface that it is bound to
+    std::uint64_t closed_drops = 0; // of former sockets
     bool up = false;                // on_up was called
     bool failure_logged = false;    // of opening it again
 };
@@ -111,6 +114,7 @@ void Cables::remove_peer(PeerId id) {
     if (find(id) == nullptr)
         return;
     set_up(*peers_[id], false);
+    removed_drops_ += peers_[id]->kernel_drops();
     peers_[id].reset();
 }
 
@@ -128,6 +132,13 @@ std::string Cables::why_down(PeerId id) const {
 const PeerStats* Cables::peer_stats(PeerId id) const {
     const Peer* peer = find(id);
     return peer == nullptr ? nullptr : &peer->stats;
+}
+
+std::uint64_t Cables::kernel_drops() const {
+    std::uint64_t sum = removed_drops_;
+    for (const auto& peer : peers_)
+        sum += peer ? peer->kernel_drops() : 0;
+    return sum;
 }
 
 // ---- packets -------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Cables final : public sync::Link, private RawSocket::Owner {
     // "interface rl2 has no carrier"; empty: it is up, or there is no such peer.
     std::string why_down(PeerId peer) const;
     const PeerStats* peer_stats(PeerId peer) const; // null: no such peer
+    // Packets that came faster than they were read, of all cables.
+    std::uint64_t kernel_drops() const;
 
     MutableBytes acquire(PeerId peer) override;
     void commit(PeerId peer, std::size_t size) override;
@@ -60,6 +62,7 @@ class Cables final : public sync::Link, private RawSocket::Owner {
     Receiver& receiver_;
     const std::shared_ptr<RawSocket::Buffer> buffer_ = RawSocket::make_buffer();
     std::array<std::unique_ptr<Peer>, kMaxPeers> peers_;
+    std::uint64_t removed_drops_ = 0; // of peers that are gone
     boost::asio::steady_timer look_timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

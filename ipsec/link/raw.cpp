@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/core.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
@@ -340,6 +341,13 @@ void RawSocket::age(Clock::time_point now) {
     stats_.mtu = options_.mtu;
     stats_.mtu_source = PathMtu::Source::configured;
     stats_.mtu_raised++;
+}
+
+std::uint64_t RawSocket::kernel_drops() {
+    std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+    socklen_t length = sizeof info;
+    getsockopt(socket_.native_handle(), SOL_SOCKET, SO_MEMINFO, info.data(), &length);
+    return info[SK_MEMINFO_DROPS];
 }
 
 void RawSocket::wait_for_room(bool queue_full) {

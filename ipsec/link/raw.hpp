@@ -77,6 +77,8 @@ class RawSocket final : public std::enable_shared_from_this<RawSocket> {
     std::size_t drop();
     // Now and then: a small MTU that the kernel reported is believed for ten minutes.
     void age(Clock::time_point now);
+    // Packets that the kernel dropped because they came faster than they were read.
+    std::uint64_t kernel_drops();
 
   private:
     static constexpr std::size_t kBatch = 64; // packets in one system call

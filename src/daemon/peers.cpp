@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/peers.hpp"
 
+#include "config/options.hpp"
 #include "daemon/translate.hpp"
 
 #include <algorithm>
@@ -60,9 +61,13 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     }
     State& state = states_[peer];
     state.life.guard_refused++;
-    if (!session.accepted)
-        engine_.on_packet_refused(
-            peer, policy::explain(verdict, inner_packet, selectors, expected, state.used_dialect));
+    const auto why = [&] {
+        return policy::explain(verdict, inner_packet, selectors, expected, state.used_dialect);
+    };
+    if (relay_ != nullptr)
+        relay_->on_packet_refused(peer, why());
+    else if (!session.accepted)
+        engine_.on_packet_refused(peer, why());
     log::debug("peer {}: packet of SA {:08x} refused: {}", directory_.name(peer), spi,
                policy::to_string(verdict));
 }
@@ -224,11 +229,14 @@ void Peers::look_at(PeerId peer) {
     const sync::Peer& session = engine_.session(peer);
     State& state = states_[peer];
     std::string why;
-    engine_.misunderstood(peer, &why);
+    if (relay_ != nullptr)
+        why = trouble_of_relay(peer);
+    else
+        engine_.misunderstood(peer, &why);
     if (why != state.misunderstood) {
         if (!why.empty())
             log::warning("peer {}: {}", name, why);
-        else if (session.accepted)
+        else if (relay_ != nullptr ? session.link_up : session.accepted)
             log::notice("peer {}: is understood now", name);
         state.misunderstood = std::move(why);
     }
@@ -240,6 +248,28 @@ void Peers::look_at(PeerId peer) {
             "is one, otherwise its wire= differs from this node's",
             name);
     state.taken_for_pf = taken_for_pf;
+}
+
+// What is wrong with what a firewall or another gateway sends; empty: nothing.
+std::string Peers::trouble_of_relay(PeerId peer) const {
+    const config::Conn& conn = directory_.conn(peer);
+    if (const auto loop = relay_->loop(peer))
+        return fmt::format(
+            "a loop: on its cable is a gateway, {}, so nothing from there is passed on; {} must "
+            "name firewalls only",
+            loop->self              ? "this one itself"
+            : loop->peer == kNoPeer ? "of which this node has no conn"
+                                    : directory_.name(loop->peer),
+            conn.speakers.empty() ? "right=" : "speakers=");
+    if (auto why = relay_->misunderstood(peer); !why.empty())
+        return "its packets are not understood: " + why;
+    if (const auto dialect = relay_->other_wire(peer))
+        return fmt::format("it sends states of {}, and wire={} here: {}",
+                           pfsync::to_string(*dialect),
+                           pfsync::to_string(*config::dialect_of(conn.wire)),
+                           conn.is_cable() ? "change that, and reload"
+                                           : "both ends of a conn must have the same wire");
+    return {};
 }
 
 // Logs the first of each kind from each peer; all are counted. Configured ones are no warning.

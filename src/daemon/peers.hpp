@@ -64,9 +64,10 @@ class Peers {
     struct State {
         Life life;
         std::string last_error;
-        Repeats failures;          // as they are logged
-        std::string end;           // why its SAs are being removed
-        std::string misunderstood; // why none of its packets is understood; empty: they are
+        Repeats failures; // as they are logged
+        std::string end;  // why its SAs are being removed
+        // Why none of its packets is understood, or what is wrong with them; empty: nothing.
+        std::string misunderstood;
         std::optional<pfsync::Dialect> used_dialect; // shown by packets that were refused
         bool taken_for_pf = false;                   // as last logged
         std::set<table::Ignored> refused_states;     // kinds that were logged
@@ -75,6 +76,7 @@ class Peers {
     void failed(PeerId peer, std::string why);
     void follow_interfaces();
     void look_at(PeerId peer);
+    std::string trouble_of_relay(PeerId peer) const;
     void log_refused_states(PeerId peer);
 
     const Directory& directory_;

@@ -27,6 +27,14 @@ bool Readiness::ready(std::string* why) const {
     case relay::Relay::Unready::Why::cable_down:
         *why = fmt::format("{} is not reached over its cable", directory_.name(unready->peer));
         break;
+    case relay::Relay::Unready::Why::loop:
+        *why =
+            fmt::format("a loop: a gateway is on the cable of {}", directory_.name(unready->peer));
+        break;
+    case relay::Relay::Unready::Why::misunderstood:
+        *why = fmt::format("peer {}: its packets are not understood: {}",
+                           directory_.name(unready->peer), relay_->misunderstood(unready->peer));
+        break;
     case relay::Relay::Unready::Why::no_gateway:
         *why = "no gateway of another site is up";
         break;

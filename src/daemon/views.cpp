@@ -262,7 +262,7 @@ json::object Views::refused(const policy::RulesetStatus& ruleset) const {
     for (const auto& [name, n] : ruleset.counters)
         if (name != "tap_copies") // which are ours
             add(name, n);
-    add("dropped_in_kernel", parts_.link.tunnel.kernel_drops());
+    add("dropped_in_kernel", parts_.link.tunnel.kernel_drops() + parts_.link.cables.kernel_drops());
     parts_.registry.show(out, "refused");
     for (const auto& [reason, n] : parts_.charon.counters().refused)
         add("charon: " + reason, n);

@@ -190,6 +190,10 @@ namespace relay_root {                                                    // 24 
 inline constexpr std::size_t size = 24, session = 0, sum = 8, count = 16; // u64 each
 }
 
+// What a gateway says on its cables, so that another one there notices: INS_ACK of its session as
+// the id. pf ignores that of a state which it does not have, and none has this creatorid.
+inline constexpr std::uint32_t kGatewayName = 0;
+
 // FETCH: a state that is missing, differs or was not listed. If it has ended here, the other
 // gateway may take that over.
 namespace fetch { // 16 bytes

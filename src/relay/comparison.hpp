@@ -57,7 +57,8 @@ class Comparison {
     void send_lists(const Own& own);
     bool lists_wanted() const { return !wanted_.empty(); }
 
-    sync::Instant equal() const { return equal_; } // when both were last found the same
+    std::uint64_t session() const { return session_; } // of the gateway; 0: not known yet
+    sync::Instant equal() const { return equal_; }     // when both were last found the same
 
   private:
     using Node = sync::Digest::Node;

@@ -38,6 +38,8 @@ struct LegCounters {
     std::uint64_t leg_down = 0;   // likewise: it was down
     std::uint64_t too_large = 0;  // likewise: larger than a packet to it may be
     std::uint64_t refused = 0;    // messages from it that are not passed on
+    std::uint64_t other_wire = 0; // messages from it with states of another dialect than its own
+    std::uint64_t looped = 0;     // messages from it that a gateway sent, not a firewall
     std::uint64_t not_kept = 0;   // states from it that were only passed on: the limit is reached
     std::uint64_t clashes = 0;    // states from it with the id of another flow's
     std::uint64_t ended = 0;      // states in its bulk updates that have ended: it is told
@@ -63,6 +65,12 @@ inline constexpr std::array kLegCounters = {
         "relay", "refused", "messages",
         "Messages from this leg not passed on: of another dialect, or of a number that only "
         "gateways use"),
+    counters::value<&LegCounters::other_wire>(
+        "relay", "other_wire", "messages",
+        "Messages from this leg with states of another dialect than its wire says"),
+    counters::value<&LegCounters::looped>(
+        "relay", "looped", "messages",
+        "Messages from this cable not passed on: a gateway is on it, so they would go in circles"),
     counters::value<&LegCounters::not_kept>(
         "relay", "not_kept", "states",
         "States from this leg passed on but not kept: maxstates is reached"),

@@ -19,6 +19,10 @@ namespace {
 // To compare costs one message, but to be behind costs what is lost meanwhile.
 constexpr sync::Duration kRootInterval = 1s;
 constexpr sync::Duration kTick = 1ms; // of what is paced
+// What goes in circles does so until a gateway has said its name.
+constexpr sync::Duration kNameInterval = 1s, kNameLasts = 5s;
+// So long after the last packet that was accepted, one that was not is no accident.
+constexpr sync::Duration kMisunderstood = 5s;
 // A bulk update is over if none of it arrives for so long; one from a gateway also after so many
 // sums, which a gateway sends between its bulk updates.
 constexpr sync::Duration kFillQuiet = 5s, kBulkQuiet = 5s;
@@ -68,10 +72,8 @@ void Relay::on_up(PeerId peer) {
     place.gap_began = std::exchange(place.gap_ended, now_) == sync::Instant{} ? now_ : place.heard;
     place.root_due = now_ + kRootInterval;
     if (place.leg.side() == Side::cable) {
-        if (!active_)
-            return;
-        request_bulk(place);
-        begin_walk(place, false);
+        if (active_)
+            exchange_all(place);
         return;
     }
     if (active_) // first: what it has of a former session of ours becomes an orphan, and so is sent
@@ -85,6 +87,9 @@ void Relay::on_down(PeerId peer) {
     place.leg.clear(store_);
     place.up = place.behind = place.filling = place.asks = false;
     place.walk = {};
+    place.stranger.reset();
+    place.shown.reset();
+    place.refusal.clear();
 }
 
 void Relay::set_active(bool active) {
@@ -101,8 +106,10 @@ void Relay::set_active(bool active) {
         }
         if (!active || !to.up)
             continue;
-        if (to.leg.side() == Side::cable)
+        if (to.leg.side() == Side::cable) {
+            say_name(to);
             request_bulk(to);
+        }
         for (const state::StateId id : store_.removed_since(since))
             enqueue_id(to, Kind::remove_c, id);
         if (to.walk.phase == Walk::Phase::none)
@@ -126,8 +133,14 @@ std::optional<Relay::Unready> Relay::unready() const {
     bool gateway = false;
     for (PeerId peer = 0; peer < kMaxPeers; peer++) {
         const auto& place = places_[peer];
-        if (place && place->leg.side() == Side::cable && !place->up)
-            return Unready{Why::cable_down, peer};
+        if (place && place->leg.side() == Side::cable) {
+            if (!place->up)
+                return Unready{Why::cable_down, peer};
+            if (place->stranger)
+                return Unready{Why::loop, peer};
+            if (!misunderstood(peer).empty())
+                return Unready{Why::misunderstood, peer};
+        }
         gateway = gateway || (place && place->leg.side() == Side::gateway && place->up);
     }
     if (!gateway)
@@ -136,6 +149,28 @@ std::optional<Relay::Unready> Relay::unready() const {
         if (places_[peer] && places_[peer]->filling)
             return Unready{Why::filling, peer};
     return std::nullopt;
+}
+
+std::optional<Relay::Loop> Relay::loop(PeerId cable) const {
+    const auto& stranger = places_[cable]->stranger;
+    if (!stranger)
+        return std::nullopt;
+    for (const auto& place : places_)
+        if (place && place->leg.side() == Side::gateway &&
+            place->comparison.session() == stranger->session)
+            return Loop{false, place->leg.peer()};
+    return Loop{stranger->session == options_.session, kNoPeer};
+}
+
+std::string Relay::misunderstood(PeerId peer) const {
+    const Place& place = *places_[peer];
+    const bool for_long = now_ - std::max(place.heard, place.gap_ended) >= kMisunderstood;
+    return for_long ? place.refusal : std::string();
+}
+
+std::optional<pfsync::Dialect> Relay::other_wire(PeerId peer) const {
+    const Place& place = *places_[peer];
+    return place.shown == place.leg.dialect() ? std::nullopt : place.shown;
 }
 
 const LegCounters& Relay::counters(PeerId peer) const {
@@ -160,18 +195,21 @@ std::optional<sync::Duration> Relay::since_equal(PeerId peer) const {
 void Relay::on_packet(PeerId peer, Bytes payload) {
     Place& from = *places_[peer];
     from.heard = now_;
-    pfsync::Dialect dialect = from.leg.dialect();
+    from.refusal.clear();
+    const pfsync::Dialect dialect = from.leg.dialect();
     // In the packets of another version a gateway sends only our own messages.
     const bool own_only = from.leg.side() == Side::gateway && !payload.empty() &&
                           payload[pfsync::common::header::version] != version_of(dialect);
-    if (own_only)
-        dialect = pfsync::kOwnDialect;
-    pfsync::Parser parser(payload, dialect);
+    pfsync::Parser parser(payload, own_only ? std::nullopt : pfsync::Expected(dialect));
     while (const pfsync::Section* section = parser.next()) {
         if (section->kind == Kind::eof || section->stride == 0)
             continue; // each packet gets its own
-        const bool own = traits(dialect).extensible() && section->action >= ext::kFirst &&
+        const bool own = traits(parser.dialect()).extensible() && section->action >= ext::kFirst &&
                          section->action <= ext::kLast;
+        if (section->kind == Kind::insert || section->kind == Kind::update) {
+            from.shown = section->layout;
+            from.leg.counters.other_wire += section->layout == dialect ? 0 : section->count;
+        }
         if ((own && from.leg.side() == Side::cable) || (!own && own_only)) {
             from.leg.counters.refused += section->count;
             continue;
@@ -182,6 +220,10 @@ void Relay::on_packet(PeerId peer, Bytes payload) {
             else
                 receive(from, *section, section->message(n));
     }
+}
+
+void Relay::on_packet_refused(PeerId peer, std::string why) {
+    places_[peer]->refusal = std::move(why);
 }
 
 void Relay::receive_own(Place& from, std::uint8_t action, Bytes m) {
@@ -277,6 +319,10 @@ void Relay::receive_orphan(Place& from, Bytes m) {
 
 void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
     from.leg.counters.received++;
+    if (from.leg.side() == Side::cable && (receive_name(from, section, m) || from.stranger)) {
+        from.leg.counters.looped++;
+        return;
+    }
     m = from.leg.with_shared_names(section, m);
     if (!speaks(from)) {
         learn(from, section, m);
@@ -289,6 +335,19 @@ void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
     if (has_ended(from, section, m))
         return;
     pass_on(from, section, m, learn(from, section, m));
+}
+
+// The name of a gateway; false: it is none.
+bool Relay::receive_name(Place& from, const pfsync::Section& section, Bytes m) {
+    const state::StateId id = pfsync::read_id(m);
+    if (section.kind != Kind::insert_ack || m.size() < pfsync::common::kIdSize ||
+        id.creatorid != ext::kGatewayName)
+        return false;
+    const bool answer = !from.stranger && speaks(from);
+    from.stranger = {id.id, now_};
+    if (answer) // it may hear us for the first time, too
+        say_name(from);
+    return true;
 }
 
 Slot Relay::learn(Place& from, const pfsync::Section& section, Bytes m) {
@@ -392,7 +451,7 @@ void Relay::pass_on(const Place& from, const pfsync::Section& section, Bytes mes
     each(from.leg.side() == Side::cable ? Side::gateway : Side::cable, [&](Place& to) {
         if (!speaks(to))
             return;
-        if (const auto out = to.leg.translate(from.leg.dialect(), section, message, proto))
+        if (const auto out = to.leg.translate(section.layout, section, message, proto))
             enqueue(to, out->action, out->message, slot);
     });
 }
@@ -433,9 +492,21 @@ void Relay::enqueue_id(Place& to, Kind kind, state::StateId id) {
     enqueue_kind(to, kind, m);
 }
 
+void Relay::say_name(Place& cable) {
+    cable.name_due = now_ + kNameInterval;
+    enqueue_id(cable, Kind::insert_ack, {options_.session, ext::kGatewayName});
+}
+
 // UPD_REQ of no state in particular: all of them.
 void Relay::request_bulk(Place& from) {
     enqueue_id(from, Kind::request, {});
+}
+
+// With whatever is on the cable now.
+void Relay::exchange_all(Place& cable) {
+    say_name(cable);
+    request_bulk(cable);
+    begin_walk(cable, false);
 }
 
 void Relay::fill_from(Place& gateway) {
@@ -524,6 +595,11 @@ void Relay::advance(sync::Instant now) {
             place->leg.advance(now);
             if (place->filling && now - std::max(place->heard, place->fill_began) >= kFillQuiet)
                 place->filling = false;
+            if (place->stranger && now - place->stranger->heard >= kNameLasts) {
+                place->stranger.reset();
+                if (active_)
+                    exchange_all(*place);
+            }
         }
 }
 
@@ -552,6 +628,8 @@ bool Relay::flush() {
             to.root_due = now_ + kRootInterval;
             to.comparison.send_root(options_.session, own());
         }
+        if (!gateway && active_ && now_ >= to.name_due)
+            say_name(to);
         const bool walks = to.walk.phase != Walk::Phase::none && walk(to);
         const std::size_t before = to.leg.waiting();
         to.leg.send(link_, store_);
@@ -567,9 +645,11 @@ sync::Instant Relay::deadline() const {
     for (const auto& place : places_) {
         if (!place || !place->up)
             continue;
-        if (place->leg.side() == Side::gateway)
-            next = std::min(next, std::max(place->root_due, now_ + kTick));
-        else if (place->leg.waiting() > 0 || place->walk.phase != Walk::Phase::none)
+        const bool gateway = place->leg.side() == Side::gateway;
+        if (active_)
+            next =
+                std::min(next, std::max(gateway ? place->root_due : place->name_due, now_ + kTick));
+        if (!gateway && (place->leg.waiting() > 0 || place->walk.phase != Walk::Phase::none))
             next = std::min(next, now_ + kTick);
     }
     return next;

@@ -18,6 +18,11 @@
 // and a request for one state at once. Gateways compare what they have, and repair what differs
 // (comparison.hpp). What a leg cannot take at once waits (leg.hpp).
 //
+// On a cable are firewalls only. A gateway there would pass on what this one sends, also to this
+// one itself, for ever. So each gateway names itself on its cables, in a way that pf ignores
+// (pfsync/extension.hpp), and nothing that comes from a cable is passed on while one is heard
+// there.
+//
 // While it is not active it sends nothing to its cables and passes nothing on from them, but learns
 // what it hears on all legs: two gateways at one site share a cable. The one that becomes active
 // sends again what changed lately, which the other may have failed to.
@@ -31,6 +36,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace encsync::relay {
 
@@ -58,6 +64,8 @@ class Relay {
     void on_up(PeerId peer);
     void on_down(PeerId peer);
     void on_packet(PeerId from, Bytes payload);
+    // By the policy. The reason is for users.
+    void on_packet_refused(PeerId from, std::string why);
     // Must come before all events of a turn; time never goes back.
     void advance(sync::Instant now);
     // Sends what waits, as far as the link takes it. True: there is more to do at once.
@@ -68,11 +76,22 @@ class Relay {
     // What the policy may let in from a leg: of gateways, also our own messages in version 6.
     pfsync::Expected expected(PeerId peer) const;
 
-    // Ready: all cables are up and a gateway is, and nothing is being filled.
+    // Ready: all cables are up and understood, and lead to no gateway; a gateway is up; nothing is
+    // being filled.
     struct Unready {
-        enum class Why : std::uint8_t { cable_down, no_gateway, filling } why;
+        enum class Why : std::uint8_t { cable_down, loop, misunderstood, no_gateway, filling } why;
         PeerId peer = kNoPeer; // the cable, or the gateway whose states arrive
     };
+    // A gateway on a cable.
+    struct Loop {
+        bool self;   // this one
+        PeerId peer; // kNoPeer: a gateway that is none of this one's peers
+    };
+    std::optional<Loop> loop(PeerId cable) const;
+    // Why none of its packets is accepted any more; empty: they are, or it sends none.
+    std::string misunderstood(PeerId peer) const;
+    // The dialect of its states, if it is not the one that it was added with.
+    std::optional<pfsync::Dialect> other_wire(PeerId peer) const;
     std::optional<Unready> unready() const;
     const LossCounters& losses(PeerId peer) const;                // of what was sent to it
     const LegCounters& counters(PeerId peer) const;               // of a leg
@@ -112,6 +131,14 @@ class Relay {
         bool asks = false;
         sync::Instant bulk_until{}; // it sends all of its states
         sync::Instant root_due{};
+        sync::Instant name_due{}; // likewise, of a cable: of our own name
+        struct Stranger {
+            std::uint64_t session;
+            sync::Instant heard;
+        };
+        std::optional<Stranger> stranger;     // the gateway on a cable
+        std::optional<pfsync::Dialect> shown; // the dialect of its states
+        std::string refusal;                  // of a packet since the last that was accepted
     };
     using Places = std::array<std::unique_ptr<Place>, kMaxPeers>;
 
@@ -122,6 +149,7 @@ class Relay {
     bool filling() const;
 
     void receive(Place& from, const pfsync::Section& section, Bytes message);
+    bool receive_name(Place& from, const pfsync::Section& section, Bytes message);
     void receive_own(Place& from, std::uint8_t action, Bytes message);
     void receive_root(Place& from, Bytes message);
     void receive_orphan(Place& from, Bytes message);
@@ -137,7 +165,9 @@ class Relay {
     void enqueue(Place& to, std::uint8_t action, Bytes message, Slot slot = kNoSlot);
     void enqueue_kind(Place& to, pfsync::Kind kind, Bytes message);
     void enqueue_id(Place& to, pfsync::Kind kind, state::StateId id); // DEL_C, INS_ACK, UPD_REQ
+    void say_name(Place& cable);
     void request_bulk(Place& from);
+    void exchange_all(Place& cable);
     void fill_from(Place& gateway);
     void send_bulk_status(Place& to, bool end);
     void begin_walk(Place& to, bool framed, std::uint32_t changed_since = 0);

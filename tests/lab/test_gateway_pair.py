@@ -202,3 +202,57 @@ def test_with_both_on_standby_nothing_passes(fresh):
     assert (pair.donald.digest()["states"], pair.daisy.digest()["states"]) == (10, 10)
     pair.gladstone.command("role", "active")
     wait_same(pair.donald, pair.daisy, 20)
+
+
+def test_gateways_that_hear_each_other_do_not_loop(fresh):
+    """`right` of a cable names the other gateway in place of the firewall."""
+    pair = Pair(fresh, "openbsd")
+    donald, daisy, mickey, gladstone = pair.donald, pair.daisy, pair.mickey, pair.gladstone
+
+    def hears(gateway: sync.Encsync, right: str) -> None:
+        gateway.peers["donald"] = right
+        gateway.reload()
+
+    def error(gateway: sync.Encsync) -> str:
+        return gateway.peer("donald")["last_error"]
+
+    def loop(other: str) -> str:
+        return (f"a loop: on its cable is a gateway, {other}, so nothing from there is passed on; "
+                "right= must name firewalls only")
+
+    def looped(gateway: sync.Encsync) -> int:
+        return gateway.peer("donald")["relay"]["looped"]
+
+    # The twin: both speak on one segment, and each hears its firewall only.
+    gladstone.command("role", "active")
+    ours, theirs = donald.create(50), daisy.create(50)
+    wait_same(donald, daisy, 100)
+    for each in (mickey, gladstone):
+        assert (error(each), looped(each), each.ready()) == ("", 0, True)
+        assert each.refused()["not_through_tunnel_in"] > 0
+    # One hears the other. It is named, and the other goes on.
+    hears(gladstone, LEFT)
+    wait_for(lambda: error(gladstone) == loop("mickey"), 10, "the loop to be named")
+    assert gladstone.status()["why"] == "a loop: a gateway is on the cable of donald"
+    assert mickey.ready() and error(mickey) == ""
+    assert f"peer donald: {loop('mickey')}" in gladstone.log()
+    donald.update(ours)
+    daisy.remove(theirs[:10])
+    wait_same(donald, daisy, 90)
+    assert looped(gladstone) > 0
+    # Each hears the other: what comes from daisy does not come back to her.
+    hears(mickey, SECOND_LEFT)
+    for each, other in ((mickey, "gladstone"), (gladstone, "mickey")):
+        wait_for(lambda: error(each) == loop(other), 10, f"{each.name} to name the loop")
+    before, relayed = daisy.stats()["received"], looped(mickey)
+    daisy.create(50)
+    wait_for(lambda: donald.digest()["states"] == 140, 10, "daisy's states to arrive")
+    wait_for(lambda: looped(mickey) >= relayed + 50, 10, "what gladstone sends to be counted")
+    assert daisy.stats()["received"].get("ins") == before.get("ins")
+    assert looped(mickey) < relayed + 500, "no storm"
+    # And the way out.
+    for each in (mickey, gladstone):
+        hears(each, RIGHT)
+        wait_for(lambda: error(each) == "" and each.ready(), 20, f"{each.name} to be ready again")
+    donald.create(10)
+    wait_same(donald, daisy, 150)

@@ -136,8 +136,8 @@ def read(name: str, payload: bytes) -> list[tuple]:
 @pytest.mark.parametrize("name, label", goldens())
 def test_reads_golden_packets(name, label):
     wanted = expected(name, label)
-    if label == "pf-all-sizes":  # the states of FreeBSD 15 are unknown to 14
-        wanted = wanted[:4]
+    if label == "pf-all-sizes":  # the states of FreeBSD 14 are unknown to 13, those of 15 to 14
+        wanted = wanted[: 2 if name == "freebsd-1301" else 4]
     got = read(name, golden(name, label))
     if "sctp" in label or "dccp" in label:  # encsync translates their numbers of states
         assert [(*flow[:3], *flow[5:]) for flow in got] == [(*flow[:3], *flow[5:]) for flow in wanted]
@@ -280,8 +280,9 @@ def test_no_packet_is_larger_than_the_mtu(name):
     machine.sleep(1.2)
     sizes = [len(packet) + 20 for packet in machine.said]
     assert max(sizes) <= 1500
-    # Coalesced: five full states, or 17 updates, or over 100 deletes a packet.
-    assert len(sizes) == pytest.approx(500 / 5 + 500 / 17 + 500 / 120, abs=3)
+    # Coalesced: five or six full states, or 17 updates, or over 100 deletes a packet.
+    states = (1500 - 48) // machine.pf.dialect.state_size
+    assert len(sizes) == pytest.approx(500 / states + 500 / 17 + 500 / 120, abs=3)
 
 
 # ---- what it sends, and when -----------------------------------------------------------------
@@ -450,7 +451,7 @@ def test_a_no_sync_state_stays_here(name):
     machine.tell("ins", state(dialect, 7, flags=NOSYNC))
     machine.tell("upd_req", ID.pack(7, THEIRS))
     answered = any(kind == "upd" for kind, _ in machine.heard())
-    assert answered == (name == "freebsd-1400")  # which forgets the flag
+    assert answered == (name != "openbsd")  # FreeBSD forgets the flag
 
 
 @EACH

@@ -120,11 +120,13 @@ def _read_v5(layout: struct.Struct, raw: bytes, families: dict[int, int]) -> Ful
                 _key(*f[6:10], family), f[10], f[11], f[25], f[24] if old else f[23], f[16], f[17])
 
 
-def _write_v5(s: Full, age: int, left: int, flags: int, families: dict[int, int]) -> bytes:
-    return _V5_1400.pack(s.id, s.ifname.encode(), *s.wire, *s.stack, s.src, s.dst, b"", NONE, NONE,
-                         NONE, age, left, bytes(32), s.creatorid, families[s.af], s.proto,
-                         s.direction, flags, 0, s.timeout, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, b"", 0,
-                         b"")
+def _write_v5(layout: struct.Struct, s: Full, age: int, left: int, flags: int,
+              families: dict[int, int]) -> bytes:
+    front = (s.id, s.ifname.encode(), *s.wire, *s.stack, s.src, s.dst, b"", NONE, NONE, NONE, age,
+             left, bytes(32), s.creatorid, families[s.af], s.proto, s.direction)
+    if layout is _V5_1301:
+        return layout.pack(*front, 0, flags, s.timeout, 0, 0)
+    return layout.pack(*front, flags, 0, s.timeout, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, b"", 0, b"")
 
 
 # ---- dialects --------------------------------------------------------------------------------
@@ -197,20 +199,21 @@ class OpenBsd(Dialect):
             at += size * count
 
 
-class FreeBsd1400(Dialect):
-    name, version, families = "freebsd-1400", 5, {2: 4, 28: 6}
-    # FreeBSD 14 if_pfsync.c pfsync_acts: 1 and 3 have states of 13.1, 13 and 14 those of 14.0.
-    kinds = {0: "clr", 1: "ins", 2: "ins_ack", 3: "upd", 4: "upd_c", 5: "upd_req", 7: "del_c",
-             10: "bus", 11: "tdb", 12: "eof", 13: "ins", 14: "upd"}
-    # FreeBSD 14 pfsync_qs, then the requests, as pfsync_sendout() has them
+class FreeBsd1301(Dialect):
+    name, version, families = "freebsd-1301", 5, {2: 4, 28: 6}
+    # FreeBSD 13 if_pfsync.c pfsync_acts
+    kinds = {0: "clr", 1: "ins", 2: "ins_ack", 3: "upd", 4: "upd_c", 5: "upd_req", 6: "del",
+             7: "del_c", 10: "bus", 11: "tdb", 12: "eof"}
+    # pfsync_qs, then the requests, as pfsync_sendout() has them
     order = "ins", "ins_ack", "upd", "upd_c", "del_c", "upd_req"
-    last_timeout, minimum, state_size = 25, 20 + HEADER + SUBHEADER, _V5_1400.size
+    last_timeout, minimum, state_size = 20, 20 + HEADER + SUBHEADER, _V5_1301.size
+    layout = _V5_1301
 
     def write_state(self, s: Full, age: int, left: int, flags: int) -> bytes:
-        return _write_v5(s, age, left, flags, self.numbers)
+        return _write_v5(self.layout, s, age, left, flags, self.numbers)
 
     def read_state(self, action: int, raw: bytes) -> Full:
-        return _read_v5(_V5_1301 if action in (1, 3) else _V5_1400, raw, self.families)
+        return _read_v5(_V5_1301 if action in (1, 3) else self.layout, raw, self.families)
 
     def _size_of(self, action: int, kind: str) -> int:
         return {1: 242, 3: 242, 11: 48, 12: 0}.get(action) if action in (1, 3, 11, 12) \
@@ -246,4 +249,12 @@ class FreeBsd1400(Dialect):
             at += size * count
 
 
-DIALECTS = {dialect.name: dialect for dialect in (OpenBsd(), FreeBsd1400())}
+class FreeBsd1400(FreeBsd1301):
+    name, state_size, layout = "freebsd-1400", _V5_1400.size, _V5_1400
+    # FreeBSD 14: 1 and 3 have states of 13.1, 13 and 14 those of 14.0, and DEL has no handler.
+    kinds = {action: kind for action, kind in FreeBsd1301.kinds.items() if kind != "del"} | {
+        13: "ins", 14: "upd"}
+    last_timeout = 25
+
+
+DIALECTS = {dialect.name: dialect for dialect in (OpenBsd(), FreeBsd1301(), FreeBsd1400())}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "pfsync/build.hpp"
+#include "pfsync/extension.hpp"
 #include "relay/relay.hpp"
 
 #include <deque>
@@ -19,6 +20,7 @@ using Data = std::vector<std::uint8_t>;
 
 // A firewall's end of a cable: the states it has been told of, by id, and what else it received.
 struct Firewall {
+    std::size_t names = 0;                 // of gateways, which mean nothing to it
     std::map<state::StateId, Data> states; // full state messages
     std::vector<std::pair<pfsync::Kind, Data>> received;
 
@@ -56,7 +58,8 @@ class Sites {
         Data buffer;
         std::array<std::size_t, kMaxPeers> free;
         bool up = true;
-        std::size_t sent_to_cable = 0; // packets
+        std::size_t sent_to_cable = 0;     // packets
+        std::optional<std::size_t> joined; // its cable is that of this site, too
     };
 
     explicit Sites(std::size_t count, pfsync::Dialect dialect = pfsync::Dialect::openbsd)
@@ -200,6 +203,7 @@ class Sites {
 
     // From a gateway (by number), to a peer of it: whether the packet is lost.
     std::function<bool(std::size_t, PeerId)> lose = [](std::size_t, PeerId) { return false; };
+    bool nameless = false; // what a gateway says of itself gets lost on cables
     std::size_t limit = 0; // of what comes from a firewall, for relays that start
     sync::Instant now{std::chrono::hours(1)};
 
@@ -208,11 +212,29 @@ class Sites {
         if (to == kCable) {
             sites[from].sent_to_cable++;
             receive(sites[from].firewall, packet);
+            if (sites[from].joined)
+                sites[*sites[from].joined].relay->on_packet(kCable, nameless ? without_names(packet)
+                                                                             : packet);
             return;
         }
         Site& other = sites[std::size_t{to} - 1];
         if (other.up && !lose(from, to))
             other.relay->on_packet(static_cast<PeerId>(from + 1), packet);
+    }
+    static bool is_name(pfsync::Kind kind, Bytes message) {
+        return kind == pfsync::Kind::insert_ack &&
+               pfsync::read_id(message).creatorid == pfsync::extension::kGatewayName;
+    }
+    Data without_names(const Data& packet) const {
+        Data buffer(1400);
+        pfsync::Builder out(buffer, dialect_);
+        pfsync::Parser parser(packet, dialect_);
+        while (const pfsync::Section* s = parser.next())
+            for (std::uint16_t n = 0; n < s->count && s->stride != 0; n++)
+                if (!is_name(s->kind, s->message(n)))
+                    std::ranges::copy(s->message(n), out.add(s->action, s->stride));
+        buffer.resize(out.finish());
+        return buffer;
     }
     void receive(Firewall& firewall, const Data& packet) const {
         EXPECT_EQ(pfsync::check(packet, dialect_), pfsync::Fault::none);
@@ -220,6 +242,10 @@ class Sites {
         while (const pfsync::Section* s = parser.next())
             for (std::uint16_t n = 0; n < s->count && s->stride != 0; n++) {
                 const Data m(s->message(n).begin(), s->message(n).end());
+                if (is_name(s->kind, m)) {
+                    firewall.names++;
+                    continue;
+                }
                 firewall.received.emplace_back(s->kind, m);
                 const pfsync::Layout& layout = pfsync::traits(dialect_).state;
                 if (s->kind == pfsync::Kind::insert || s->kind == pfsync::Kind::update)
