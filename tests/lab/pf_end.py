@@ -2,7 +2,7 @@
 """A pf firewall's end of a cable: IP packets as they are given to it, and what protocol 240 arrives.
 
     donald = PfEnd(node, "cable", "172.16.0.2")
-    donald.send(packet)                 from the IP header on
+    donald.send(packet)                 from the IP header on; times: as often as that
     donald.received()                   from, to, ttl, flags (of IPv4), payload (hexadecimal)
 """
 
@@ -32,8 +32,10 @@ def receive():
                           "payload": packet[20:].hex()}), flush=True)
 threading.Thread(target=receive, daemon=True).start()
 for line in sys.stdin:
-    packet = bytes.fromhex(line)
-    out.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+    times, packet = line.split()
+    packet = bytes.fromhex(packet)
+    for _ in range(int(times)):
+        out.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 """
 
 
@@ -41,8 +43,9 @@ class PfEnd:
     def __init__(self, node: Node, device: str, own: str):
         self.process = node.start(PYTHON, "-c", PROGRAM, device, GROUP, own, name="pf", stdin=True)
 
-    def send(self, packet: bytes) -> None:
-        self.process.say(packet.hex())
+    def send(self, packet: bytes, times: int = 1) -> None:
+        self.process.say(f"{times} {packet.hex()}")
 
     def received(self) -> list[dict]:
-        return [json.loads(line) for line in self.process.output().splitlines()]
+        lines, _, _unfinished = self.process.output().rpartition("\n")
+        return [json.loads(line) for line in lines.splitlines()]

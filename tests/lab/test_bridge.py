@@ -17,7 +17,7 @@ import sync
 from lab import Lab, wait_for
 from pf_end import PfEnd
 from sites import LEFT, MICKEY, MINNIE, RIGHT
-from test_gateway import packet
+from test_gateway import is_name, packet
 
 pytestmark = pytest.mark.daemon
 
@@ -75,11 +75,12 @@ class Site:
         self.pf.send(packet(payload, LEFT))
 
     def arrived(self, version: int) -> list[tuple[int, bytes]]:
-        """All messages except requests; every packet has this version."""
+        """All messages except requests and the gateway's name; every packet has this version."""
         payloads = [bytes.fromhex(each["payload"]) for each in self.pf.received()]
         assert {payload[0] for payload in payloads} <= {version}
         assert all(payload[-4] == EOF for payload in payloads if version == 5)
-        return [m for payload in payloads for m in messages(payload) if m[0] not in (UPD_REQ, EOF)]
+        return [m for payload in payloads for m in messages(payload)
+                if m[0] not in (UPD_REQ, EOF) and not is_name(*m)]
 
     def relayed(self, peer: str) -> dict:
         return self.encsync.peer(peer)["relay"]

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
 import struct
 
@@ -15,7 +17,7 @@ import pytest
 import conntrack
 import mallory
 import sync
-from lab import Lab, Node, wait_for
+from lab import PYTHON, Lab, Node, wait_for
 from pair import SERVER
 from pf_end import GROUP, PfEnd
 
@@ -56,6 +58,11 @@ class Cable:
 
     def received(self) -> list[dict]:
         return self.ends[self.donald].received()
+
+    def sent(self) -> int:
+        """Packets, through donald's interface."""
+        file = "/sys/class/net/cable/statistics/tx_packets"
+        return int(self.donald.run("cat", file).stdout)
 
     def refused(self) -> int:
         return self.encsync.refused().get("not_through_tunnel_in", 0)
@@ -162,6 +169,67 @@ def test_only_from_its_mac_address(fresh, multicast):
     cable.donald.ip(f"link set cable address {other}")
     cable.send(5)
     wait_for(lambda: 5 in cable.planted(), 10, "a state from another MAC address")
+
+
+SEND_FRAME = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+    out.bind(("cable", 0))
+    out.send(bytes.fromhex(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("multicast", [False, True], ids=["unicast", "multicast"])
+def test_frames_of_a_vlan(fresh, multicast):
+    """The kernel gives them to the VLAN's interface, which is not the cable's; here there is none."""
+    cable = Cable(fresh, multicast)
+    cable.encsync.start()
+    cable.up()
+    to, source = ("01:00:5e:00:00:f0" if multicast else cable.mickey.mac("cable"),
+                  cable.donald.mac("cable"))
+
+    def send(number: int, tag: str) -> None:
+        payload = bytearray(packet(number, cable.to))
+        payload[2:4] = len(payload).to_bytes(2)
+        payload[10:12] = checksum(payload[:20])
+        frame = bytes.fromhex(f"{to}{source}".replace(":", "") + tag + "0800") + payload
+        cable.donald.run(PYTHON, "-c", SEND_FRAME, frame.hex())
+
+    def not_for_us() -> int:
+        shown = cable.mickey.run("ip", "-s", "-s", "-j", "link", "show", "cable").stdout
+        return json.loads(shown)[0]["stats64"]["rx"].get("otherhost", 0)
+
+    before = not_for_us()
+    send(1, tag="81000005")
+    wait_for(lambda: not_for_us() > before, 5, "the kernel to drop a frame of VLAN 5")
+    send(2, tag="")
+    wait_for(lambda: cable.planted() == {2}, 10, "the same without a tag, and nothing else")
+    assert cable.refused() == 0
+
+
+def checksum(header: bytes) -> bytes:
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (total ^ 0xFFFF).to_bytes(2)
+
+
+def test_a_flood_on_the_cable_is_counted_and_survived(fresh):
+    """While encsyncd is busy, more packets come than the socket has room for."""
+    cable = Cable(fresh)
+    cable.encsync.start()
+    cable.up()
+    assert "dropped_in_kernel" not in cable.encsync.refused()
+    cable.encsync.daemon.signal(signal.SIGSTOP)
+    cable.ends[cable.donald].send(packet(1, cable.to), times=60_000)
+    wait_for(lambda: cable.sent() >= 60_000, 60, "donald to have sent it")
+    cable.encsync.daemon.signal(signal.SIGCONT)
+    wait_for(lambda: cable.encsync.refused().get("dropped_in_kernel", 0) > 0, 60,
+             "what found no room to be counted")
+    received = cable.encsync.peer("donald")["rx_packets"]
+    assert received + cable.encsync.refused()["dropped_in_kernel"] <= 60_000
+    cable.send(2)
+    wait_for(lambda: cable.planted() == {1, 2}, 30, "a state after the flood")
 
 
 def test_an_interface_without_mac_addresses(fresh):
