@@ -339,9 +339,10 @@ void Relay::receive(Place& from, const pfsync::Section& section, Bytes m) {
 
 // The name of a gateway; false: it is none.
 bool Relay::receive_name(Place& from, const pfsync::Section& section, Bytes m) {
+    if (section.kind != Kind::insert_ack || m.size() < pfsync::common::kIdSize)
+        return false;
     const state::StateId id = pfsync::read_id(m);
-    if (section.kind != Kind::insert_ack || m.size() < pfsync::common::kIdSize ||
-        id.creatorid != ext::kGatewayName)
+    if (id.creatorid != ext::kGatewayName)
         return false;
     const bool answer = !from.stranger && speaks(from);
     from.stranger = {id.id, now_};
