@@ -26,11 +26,13 @@ from pair import bin_dir
 
 import engine
 import micro
+import relay
 import report
 import systems
 import tunnel
 
-LAB, TUNNEL = "lab", "tunnel"
+# RELAY is also a microbenchmark; both run.
+LAB, TUNNEL, RELAY = "lab", "tunnel", "relay"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -44,7 +46,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="the lab alone (lab), the tunnel (tunnel), or one microbenchmark (codec, esp, ...)",
+        help="the lab alone (lab), the tunnel (tunnel), the gateway (relay), or one microbenchmark"
+        " (codec, esp, ...)",
     )
     parser.add_argument(
         "--systems",
@@ -145,6 +148,9 @@ def main() -> int:
             lost = result["tunnel"]["lost"] + result["tunnel"]["lost_in_rekeys"]
             if lost:
                 raise LabError(f"the tunnel lost {lost} packets")
+        if options.only is None or options.only == RELAY:
+            say("a gateway, against a bare UDP relay")
+            result["relay"] = relay.run(lambda line: say(f"  {line}"))
         if options.only is None:
             result["micro"] = run_micro(list(micro.programs(bin_dir())))
         elif options.only not in (LAB, TUNNEL):
@@ -164,6 +170,8 @@ def main() -> int:
         print(shape(report.rows(result)))
     if "tunnel" in result:
         print(shape(tunnel.rows(result["tunnel"])))
+    if "relay" in result:
+        print(shape(relay.rows(result["relay"])))
     for name, results in result["micro"].items():
         print(f"\n{name}:" if not options.markdown else f"\n### {name}\n")
         print(shape(micro.rows(results)))
