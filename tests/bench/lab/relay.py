@@ -25,12 +25,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Callable
 
-import topology  # noqa: F401  first: it adds the lab's library to the path
+import topology  # first: it adds the lab's library to the path
 import sync
 from lab import Lab, LabError, Node
 from pair import bin_dir
@@ -45,7 +45,7 @@ VERSIONS = 1 << 20  # more than the messages of a phase that one state gets
 SETTLE_SECONDS = 5  # longer than gateways take to find and repair a difference
 
 
-@dataclass
+@dataclass(frozen=True)
 class Phase:
     kind: str
     messages: int
@@ -61,8 +61,8 @@ STEADY = {
     "single": Phase("update", 20_000, 10_000, per_packet=1),
 }
 LATENCY = Phase("update", 1500, 500, per_packet=1)
-ALL_STATES = Phase("insert", MILLION, 38_000, flows=MILLION, first=FLOWS)
-OF_ALL_STATES = Phase("update", 90_000, 36_000, flows=MILLION, first=FLOWS)
+ALL_STATES = Phase("insert", MILLION, 38_000, flows=MILLION, first=FLOWS * (ROUNDS + 1))
+OF_ALL_STATES = replace(STEADY["update"], flows=MILLION, first=ALL_STATES.first)
 
 
 def program() -> Path:
@@ -130,6 +130,12 @@ def _rss_bytes(pid: int) -> int:
     raise LabError(f"process {pid} has no memory")
 
 
+def _raw_drops(node: Node) -> int:
+    """Packets for which raw sockets there had no room: those of a cable, as no others are open."""
+    with topology.open_inside(node, "/proc/thread-self/net/raw") as table:
+        return sum(int(line.split()[-1]) for line in table.read().decode().splitlines()[1:])
+
+
 class Gateways(Taker):
     name = "encsync"
 
@@ -151,6 +157,7 @@ class Gateways(Taker):
             "received_from_gateway": legs["mickey"]["received"],
             **{key: sum(leg[key] for leg in out)
                for key in ("coalesced", "queue_full", "leg_down", "answered", "repaired")},
+            "dropped_on_cable": _raw_drops(self.sites.mickey.node),
         }
 
     def memory(self) -> list[dict[str, int]]:
@@ -207,15 +214,16 @@ def steady(taker: Taker, what: str, phase: Phase, say: Callable[[str], None]) ->
     return result
 
 
-def flood(taker: Taker, say: Callable[[str], None], top: float = TOP_RATE) -> dict:
+def flood(taker: Taker, say: Callable[[str], None], top: float = TOP_RATE, first: int = 0) -> dict:
     """The highest rate of those tried at which nothing is lost."""
     rate = top
     for attempt in range(ATTEMPTS):
-        result = taker.offer(Phase("update", int(rate * FLOOD_SECONDS), rate))
+        result = taker.offer(Phase("update", int(rate * FLOOD_SECONDS), rate, first=first))
         say(
             f"{taker.name}: {result['messages']:,} UPD_C at {result['offered_per_second']:,.0f}/s:"
             f" {result['arrived']:,} arrive, the last one {_lag(result) * 1000:,.0f} ms later,"
-            f" {result['coalesced']:,} coalesced, {result['lost']:,} lost,"
+            f" {result['coalesced']:,} coalesced, {result['lost']:,} lost"
+            f" ({result['counters'].get('dropped_on_cable', 0):,} packets on the cable),"
             f" {result['stale']:,} states stale"
         )
         if not (result["lost"] or result["stale"] or result["disordered"]):
@@ -229,11 +237,14 @@ def _lag(result: dict) -> float:
     return max(result["seconds"] - result["sent_seconds"], 0)
 
 
-def a_round(taker: Taker, say: Callable[[str], None]) -> dict:
+def a_round(taker: Taker, number: int, say: Callable[[str], None]) -> dict:
+    """Of states that no earlier round has had."""
+    first = FLOWS * (number + 1)
+    phases = {**STEADY, "latency": LATENCY}
     return {
-        **{name: steady(taker, name, phase, say) for name, phase in STEADY.items()},
-        "latency": steady(taker, "latency", LATENCY, say),
-        "flood": flood(taker, say),
+        **{name: steady(taker, name, replace(phase, first=first), say)
+           for name, phase in phases.items()},
+        "flood": flood(taker, say, first=first),
     }
 
 
@@ -274,7 +285,7 @@ def run(say: Callable[[str], None]) -> dict:
         rounds = []
         for number in range(ROUNDS):
             say(f"round {number + 1} of {ROUNDS}")
-            rounds.append({taker.name: a_round(taker, say) for taker in takers})
+            rounds.append({taker.name: a_round(taker, number, say) for taker in takers})
         return {**summary(rounds), "million": states(takers[0], say), "rounds": rounds}
 
 
