@@ -132,7 +132,8 @@ def a_round(ours: float, theirs: float) -> dict:
         steady = {"cpu_ns": [ns, 2 * ns], "latency_p50_us": ns, "latency_p99_us": ns, "pace": 40_000,
                   "pace_burst": 4000}
         return {**{name: steady for name in (*relay.STEADY, "latency")},
-                "flood": {"offered_per_second": ns, "arrived": 6, "seconds": 3, "sent_seconds": 2}}
+                "flood": {"offered_per_second": ns, "arrived": 6, "seconds": 3, "sent_seconds": 2,
+                          "cpu_ns": [ns, ns]}}
     return {relay.OURS: one(ours), relay.THEIRS: one(theirs)}
 
 
