@@ -216,8 +216,8 @@ def steady(taker: Taker, what: str, phase: Phase, say: Callable[[str], None]) ->
 
 def flood(taker: Taker, say: Callable[[str], None], top: float = TOP_RATE, first: int = 0) -> dict:
     """The highest rate of those tried at which nothing is lost."""
-    rate = top
-    for attempt in range(ATTEMPTS):
+    rate, lossy = top, []
+    for _ in range(ATTEMPTS):
         result = taker.offer(Phase("update", int(rate * FLOOD_SECONDS), rate, first=first))
         say(
             f"{taker.name}: {result['messages']:,} UPD_C at {result['offered_per_second']:,.0f}/s:"
@@ -226,19 +226,21 @@ def flood(taker: Taker, say: Callable[[str], None], top: float = TOP_RATE, first
             f"{_where(result)}, {result['stale']:,} states stale"
         )
         if not (result["lost"] or result["stale"] or result["disordered"]):
-            return {**result, "attempts": attempt + 1}
+            return {**result, "lossy_attempts": lossy}
+        lossy.append(result)
         rate = min(rate, result["offered_per_second"]) * SLOWER
     return nothing_lost(taker, "at the lowest rate tried", result)
 
 
 def _where(result: dict) -> str:
-    """Where a gateway's losses were. Those between gateways are repaired, so that no state stays
-    stale; those on the cable only by the next message of the state, as with pfsync alone."""
+    """Where a gateway's losses were. Those behind the first socket are repaired, so that no state
+    stays stale; those on the cable only by the next message of the state, as with pfsync alone."""
     counted = result["counters"]
     if not result["lost"] or not counted:
         return ""
     return (f" ({counted['dropped_on_cable']:,} packets at the first gateway's socket,"
-            f" {counted['lost_between']:,} messages between the gateways)")
+            f" {counted['lost_between']:,} messages between the gateways,"
+            f" {counted['queue_full']:,} for which a gateway had no room)")
 
 
 def _lag(result: dict) -> float:

@@ -110,7 +110,7 @@ def test_a_flood_is_offered_again_slower():
                     "seconds": 2.5, "sent_seconds": 2.0, "counters": {}}
 
     taker = Lossy(None, None)
-    assert relay.flood(taker, print, top=100_000)["attempts"] == 3
+    assert len(relay.flood(taker, print, top=100_000)["lossy_attempts"]) == 2
     assert taker.rates == pytest.approx([100_000, 70_000, 49_000])
     taker.rates.clear()
     with pytest.raises(LabError, match="7 messages are lost"):
