@@ -40,6 +40,19 @@ Result<void> check_private(int fd, const std::string& path, bool directory) {
     return {};
 }
 
+// False: errno says why.
+bool write_and_sync(int fd, Bytes content) {
+    while (!content.empty()) {
+        const ssize_t put = ::write(fd, content.data(), content.size());
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return false;
+        content = content.subspan(static_cast<std::size_t>(put));
+    }
+    return ::fsync(fd) == 0;
+}
+
 } // namespace
 
 Result<Directory> Directory::open(const std::string& path) {
@@ -120,15 +133,7 @@ Result<void> Directory::write(const char* name, Bytes content) const {
                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
         if (!fd)
             return failed("cannot write", path_of(name), errno);
-        while (!content.empty()) {
-            const ssize_t put = ::write(fd.get(), content.data(), content.size());
-            if (put < 0 && errno == EINTR)
-                continue;
-            if (put < 0)
-                return failed("cannot write", path_of(name), errno);
-            content = content.subspan(static_cast<std::size_t>(put));
-        }
-        if (::fsync(fd.get()) != 0)
+        if (!write_and_sync(fd.get(), content))
             return failed("cannot write", path_of(name), errno);
         return rename(temporary.c_str(), name);
     };
@@ -136,6 +141,28 @@ Result<void> Directory::write(const char* name, Bytes content) const {
     if (!result)
         ::unlinkat(fd_.get(), temporary.c_str(), 0);
     return result;
+}
+
+Result<void> Directory::append(const char* name, std::size_t keep, Bytes content) const {
+    Fd fd(::openat(fd_.get(), name,
+                   O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                   0600));
+    if (!fd)
+        return failed("cannot write", path_of(name), errno);
+    if (auto ok = check_private(fd.get(), path_of(name), false); !ok)
+        return ok;
+    const auto end = static_cast<off_t>(keep);
+    struct stat info {};
+    // Only if it must: the file may be one to which one can but append (chattr +a).
+    if (::fstat(fd.get(), &info) != 0 || (info.st_size > end && ::ftruncate(fd.get(), end) != 0))
+        return failed("cannot write", path_of(name), errno);
+    if (!write_and_sync(fd.get(), content)) {
+        const Error error = failed("cannot write", path_of(name), errno);
+        if (::ftruncate(fd.get(), end) != 0)
+            return Error{error.text + "; its end is cut short"};
+        return error;
+    }
+    return sync();
 }
 
 Result<void> Directory::rename(const char* from, const char* to) const {

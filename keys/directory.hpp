@@ -41,6 +41,10 @@ class Directory {
 
     // The caller must hold the lock.
     Result<void> write(const char* name, Bytes content) const;
+    // Adds to the end of a file, which is made if it is not there. What it has beyond `keep` bytes
+    // is the rest of an append that a crash interrupted, and goes. With an error it stays as it
+    // was.
+    Result<void> append(const char* name, std::size_t keep, Bytes content) const;
     Result<void> rename(const char* from, const char* to) const;
 
   private:

@@ -12,6 +12,7 @@ constexpr const char* kIdentity = "identity";
 constexpr const char* kNextIdentity = "identity.next";
 constexpr const char* kNodeSecret = "node.secret";
 constexpr const char* kTrusted = "trusted";
+constexpr const char* kLog = "log";
 
 Bytes as_bytes(std::string_view text) {
     return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
@@ -83,7 +84,9 @@ Result<void> Store::init(const std::string& name, UnixTime now) {
                 directory_.write(kNodeSecret, write_node_secret(SecretSeed::random()).bytes());
             !ok)
             return ok;
-    return directory_.write(kIdentity, write_secret(make_identity(name, now)).bytes());
+    const Identity identity = make_identity(name, now);
+    return log_and(now, KeyEvent::init, {identity},
+                   [&] { return directory_.write(kIdentity, write_secret(identity).bytes()); });
 }
 
 Result<std::optional<Identity>> Store::read_identity(const char* name) const {
@@ -137,10 +140,11 @@ Result<void> Store::rotate_identity(UnixTime now) {
     const Identity& current = all->front();
     // Even if the clock was set back, the new key must not be the older one.
     const auto identity = make_identity(current.name, std::max(now, current.created + 1));
-    return directory_.write(kNextIdentity, write_secret(identity).bytes());
+    return log_and(now, KeyEvent::rotate, {identity},
+                   [&] { return directory_.write(kNextIdentity, write_secret(identity).bytes()); });
 }
 
-Result<void> Store::retire() {
+Result<void> Store::retire(UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
@@ -150,7 +154,8 @@ Result<void> Store::retire() {
     if (all->size() < 2)
         return Error{"there is one identity only; 'encsync keys rotate --what identity' makes the "
                      "next one first"};
-    return directory_.rename(kNextIdentity, kIdentity);
+    return log_and(now, KeyEvent::retire, {all->front()},
+                   [&] { return directory_.rename(kNextIdentity, kIdentity); });
 }
 
 Result<std::vector<TrustedKey>> Store::trusted() const {
@@ -181,7 +186,7 @@ Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) 
     auto all = trusted();
     if (!all)
         return all.error();
-    std::size_t fresh = 0;
+    std::vector<PublicKey> fresh;
     for (const PublicKey& key : keys) {
         if (auto ok = check_name(key.name); !ok)
             return ok.error();
@@ -209,31 +214,36 @@ Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) 
         // order.
         added.since = all->empty() ? now : std::max(now, all->back().since);
         all->push_back(std::move(added));
-        fresh++;
+        fresh.push_back(key);
     }
-    if (fresh > 0)
-        if (auto ok = save_trusted(*all); !ok)
+    if (!fresh.empty())
+        if (auto ok = log_and(now, KeyEvent::trust, fresh, [&] { return save_trusted(*all); }); !ok)
             return ok.error();
-    return fresh;
+    return fresh.size();
 }
 
-Result<std::size_t> Store::forget(const std::string& name) {
+Result<std::size_t> Store::forget(const std::string& name, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
     auto all = trusted();
     if (!all)
         return all.error();
-    const std::size_t gone =
-        std::erase_if(*all, [&](const TrustedKey& key) { return key.name == name; });
-    if (gone == 0)
+    std::vector<PublicKey> gone;
+    std::erase_if(*all, [&](const TrustedKey& key) {
+        if (key.name != name)
+            return false;
+        gone.push_back(key);
+        return true;
+    });
+    if (gone.empty())
         return Error{fmt::format("no key of '{}' is trusted", name)};
-    if (auto ok = save_trusted(*all); !ok)
+    if (auto ok = log_and(now, KeyEvent::forget, gone, [&] { return save_trusted(*all); }); !ok)
         return ok.error();
-    return gone;
+    return gone.size();
 }
 
-Result<void> Store::retire_peer(const std::string& name) {
+Result<void> Store::retire_peer(const std::string& name, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
@@ -247,8 +257,103 @@ Result<void> Store::retire_peer(const std::string& name) {
         return Error{fmt::format("{} has one trusted key only; 'encsync keys forget {}' would drop "
                                  "it",
                                  name, name)};
-    all->erase(std::ranges::find(*all, name, &TrustedKey::name));
-    return save_trusted(*all);
+    const auto older = std::ranges::find(*all, name, &TrustedKey::name);
+    const PublicKey gone = *older;
+    all->erase(older);
+    return log_and(now, KeyEvent::forget, {gone}, [&] { return save_trusted(*all); });
+}
+
+// ---- the log -------------------------------------------------------------------------------
+
+Result<KeyLog> Store::log() const {
+    std::string text(kMaxLogText + 1, '\0');
+    auto size = directory_.read(kLog, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    if (!size)
+        return size.error();
+    if (!*size)
+        return KeyLog();
+    auto log = read_log(std::string_view(text).substr(0, **size));
+    if (!log)
+        return in_file(directory_, kLog, log.error());
+    return log;
+}
+
+// Of identities and of peers.
+Result<LoggedKeys> Store::keys() const {
+    LoggedKeys keys;
+    auto there = directory_.has(kIdentity);
+    if (!there)
+        return there.error();
+    if (*there) {
+        auto own = identities();
+        if (!own)
+            return own.error();
+        for (const Identity& identity : *own)
+            keys.emplace(identity.name, fingerprint(identity.key));
+    }
+    auto others = trusted();
+    if (!others)
+        return others.error();
+    for (const TrustedKey& key : *others)
+        keys.emplace(key.name, fingerprint(key.key));
+    return keys;
+}
+
+Result<void> Store::log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& changed,
+                            const std::function<Result<void>()>& change) const {
+    auto log = this->log();
+    if (!log)
+        return log.error();
+    std::string last = last_hash(*log);
+    std::string text;
+    const auto add = [&](KeyEvent what, const std::string& name, const std::string& print) {
+        LogEntry entry{now, what, name, print, {}};
+        text += write_entry(last, entry);
+        last = entry.hash;
+    };
+    if (log->size == 0) {
+        text = log_title();
+        auto before = keys();
+        if (!before)
+            return before.error();
+        for (const auto& [name, print] : *before)
+            add(KeyEvent::found, name, print);
+    }
+    for (const PublicKey& key : changed)
+        add(event, key.name, fingerprint(key.key));
+    const std::size_t size = log->size + text.size();
+    if (size > kMaxLogText)
+        return Error{
+            fmt::format("{}: full; move it away, and a new one begins", directory_.path_of(kLog))};
+    if (auto ok = directory_.append(kLog, log->size, as_bytes(text)); !ok)
+        return Error{ok.error().text + "; the keys have not changed"};
+    auto done = change();
+    if (!done) {
+        text.clear();
+        for (const PublicKey& key : changed)
+            add(KeyEvent::failed, key.name, fingerprint(key.key));
+        if (auto ok = directory_.append(kLog, size, as_bytes(text)); !ok)
+            return Error{
+                fmt::format("{}; nor does the log say so: {}", done.error().text, ok.error().text)};
+    }
+    return done;
+}
+
+Result<std::vector<std::string>> Store::differences(const KeyLog& log) const {
+    auto there = keys();
+    if (!there)
+        return there.error();
+    const LoggedKeys logged = log.size == 0 ? *there : keys_of(log);
+    std::vector<std::string> out;
+    for (const auto& [name, print] : *there)
+        if (!logged.contains({name, print}))
+            out.push_back(
+                fmt::format("{} of {} is there, though not according to the log", print, name));
+    for (const auto& [name, print] : logged)
+        if (!there->contains({name, print}))
+            out.push_back(
+                fmt::format("{} of {} is not there, though it is in the log", print, name));
+    return out;
 }
 
 Result<SecretSeed> Store::node_secret() const {

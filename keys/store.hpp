@@ -10,8 +10,10 @@
 //     identity.next   the next one, while an identity is being rotated
 //     node.secret     32 random bytes that stay when the identity changes
 //     trusted         the keys of others
+//     log             what has been done with all of these (keys/log.hpp)
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
-// that changes something is atomic and excludes those of other processes.
+// that changes something is atomic and excludes those of other processes; it is in the log before
+// it is done, and is not done if the log cannot be written.
 //
 // Rotating an identity, so that every peer can authenticate this node at every moment:
 //     here    rotate_identity()   two keys; the old one still signs
@@ -24,7 +26,9 @@
 
 #include "keys/directory.hpp"
 #include "keys/format.hpp"
+#include "keys/log.hpp"
 
+#include <functional>
 #include <span>
 
 namespace encsync::keys {
@@ -50,7 +54,7 @@ class Store {
     // Adds a second identity. Refuses if there are two.
     Result<void> rotate_identity(UnixTime now = unix_now());
     // Drops the first of two identities. Refuses if there is only one.
-    Result<void> retire();
+    Result<void> retire(UnixTime now = unix_now());
 
     // In the order in which they were trusted.
     Result<std::vector<TrustedKey>> trusted() const;
@@ -59,10 +63,16 @@ class Store {
     // a third key for a name. Returns the number of new keys.
     Result<std::size_t> trust(std::span<const PublicKey> keys, UnixTime now = unix_now());
     // Drops all keys of that name. Refuses if there are none. Returns how many were dropped.
-    Result<std::size_t> forget(const std::string& name);
+    Result<std::size_t> forget(const std::string& name, UnixTime now = unix_now());
     // Drops the older of a peer's two keys: the one that was trusted first. Refuses if there are
     // not two.
-    Result<void> retire_peer(const std::string& name);
+    Result<void> retire_peer(const std::string& name, UnixTime now = unix_now());
+
+    // Empty in a store of an older version, until something changes.
+    Result<KeyLog> log() const;
+    // In which keys the store and its log differ, a line for each. Something has written to one of
+    // them by another way, or a command was interrupted after it had written the log.
+    Result<std::vector<std::string>> differences(const KeyLog& log) const;
 
     // 32 bytes for one purpose, derived from the node's secret. They stay the same on this node,
     // even when its identity changes. Keyed BLAKE2b, as in libsodium's crypto_kdf, but the purpose
@@ -76,6 +86,10 @@ class Store {
     Result<std::optional<Identity>> read_identity(const char* name) const;
     Result<SecretSeed> node_secret() const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
+    Result<LoggedKeys> keys() const;
+    // Writes the events, then makes the change. The caller holds the lock.
+    Result<void> log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& keys,
+                         const std::function<Result<void>()>& change) const;
 
     Directory directory_;
 };

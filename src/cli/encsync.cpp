@@ -19,12 +19,12 @@ constexpr int kUsage = 2; // exit status of an invalid command line
 
 struct Words {
     std::vector<std::string> filter;
-    std::string file, name, peer, role, write, what = "sa";
+    std::string file, name, peer, role, write, noted, what = "sa";
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
     cli::ImportSource import_source;
     cli::ExportTarget export_target;
-    bool ready = false, pem = false, live = false, force = false;
+    bool ready = false, pem = false, live = false, force = false, verify = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -171,6 +171,10 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     add("forget", "Remove the trusted keys of a name", [&] { return cli::keys_forget(o, w.name); })
         ->add_option("NAME", w.name)
         ->required();
+    auto* log = add("log", "Show what has been done with the keys, and check it",
+                    [&] { return cli::keys_log(o, w.verify, w.noted); });
+    log->add_flag("--verify", w.verify, "Only check it");
+    log->add_option("HASH", w.noted, "Of an event; it must still be there");
 }
 
 // The error if the verb is missing or misspelt; empty: another error, which CLI11 describes.

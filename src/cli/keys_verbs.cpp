@@ -116,6 +116,17 @@ Result<json::array> describe_trusted(const keys::Store& store) {
     return list;
 }
 
+json::object describe_log(const keys::KeyLog& log) {
+    json::array entries;
+    for (const auto& entry : log.entries)
+        entries.push_back({{"time", keys::to_text(entry.time)},
+                           {"event", keys::to_string(entry.event)},
+                           {"name", entry.name},
+                           {"fingerprint", entry.fingerprint},
+                           {"hash", entry.hash}});
+    return {{"entries", std::move(entries)}, {"last", keys::last_hash(log)}};
+}
+
 // The peers as reported by encsyncd; none if it does not run.
 Result<std::optional<json::array>> ask_peers(const Options& options) {
     auto client = control::Client::connect_if_running(options.run_dir);
@@ -355,6 +366,40 @@ int keys_retire(const Options& options, const std::string& peer, bool force) {
     if (!options.json)
         std::fputs(render_identities(*shown).c_str(), stdout);
     return reload_daemon(options, std::move(*shown));
+}
+
+int keys_log(const Options& options, bool verify, const std::string& noted) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    const auto log = store->log();
+    if (!log)
+        return fail(log.error().text);
+    auto differences = store->differences(*log);
+    if (!differences)
+        return fail(differences.error().text);
+    if (!noted.empty() &&
+        std::ranges::find(log->entries, noted, &keys::LogEntry::hash) == log->entries.end())
+        differences->push_back(fmt::format("no event has the hash {}: the log was cut, or written "
+                                           "anew",
+                                           noted));
+    json::object shown = describe_log(*log);
+    if (options.json) {
+        shown["differences"] = json::value_from(*differences);
+        print_json(shown);
+        return differences->empty() ? 0 : 1;
+    }
+    if (!verify)
+        std::fputs(render_key_log(shown).c_str(), stdout);
+    if (!differences->empty())
+        return fail(fmt::format("{}: {}", store->directory(), fmt::join(*differences, "; ")));
+    if (log->entries.empty())
+        fmt::print("no log yet; it begins with the next change\n");
+    else
+        fmt::print("{} events, the last one's hash is {}; the keys that are there are those of the "
+                   "log\n",
+                   log->entries.size(), keys::last_hash(*log));
+    return 0;
 }
 
 int keys_forget(const Options& options, const std::string& name) {

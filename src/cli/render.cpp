@@ -414,4 +414,12 @@ std::string render_trusted(const json::value& keys) {
     return table(rows);
 }
 
+std::string render_key_log(const json::value& log) {
+    std::vector<std::vector<std::string>> rows{{"TIME", "EVENT", "NAME", "FINGERPRINT", "HASH"}};
+    for (const auto& entry : array_of(log.at("entries")))
+        rows.push_back({text(entry, "time"), text(entry, "event"), text(entry, "name"),
+                        text(entry, "fingerprint"), text(entry, "hash")});
+    return rows.size() == 1 ? "" : table(rows);
+}
+
 } // namespace encsync::cli

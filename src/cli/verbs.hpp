@@ -101,5 +101,8 @@ int keys_rotate_identity(const Options& options);
 // that would cut off a peer, unless forced.
 int keys_retire(const Options& options, const std::string& peer, bool force);
 int keys_forget(const Options& options, const std::string& name);
+// verify: prints no events. noted: the hash of one that must be among them; or empty. 1 also if the
+// log and the keys differ.
+int keys_log(const Options& options, bool verify, const std::string& noted);
 
 } // namespace encsync::cli

@@ -35,6 +35,18 @@ void say(const Result<void>& done) {
         log::error("charon was not updated: {}", done.error().text);
 }
 
+// The daemon goes on all the same: it would be as easy to make a log that is whole.
+std::string suspect(const keys::Store& store, const Result<keys::KeyLog>& log) {
+    if (!log)
+        return log.error().text;
+    const auto differences = store.differences(*log);
+    if (!differences)
+        return differences.error().text;
+    return differences->empty()
+               ? ""
+               : fmt::format("{}: {}", store.directory(), fmt::join(*differences, "; "));
+}
+
 } // namespace
 
 Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
@@ -53,6 +65,10 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         return trusted.error();
 
     Update update;
+    const auto log = store->log();
+    update.suspect = suspect(*store, log);
+    if (log && !log->entries.empty())
+        update.log_end = keys::last_hash(*log);
     update.identity.name = parts_.setup.node;
     for (const keys::Identity& mine : *identities) {
         channel::Ed25519Seed& seed = update.identity.seeds.emplace_back();
@@ -99,6 +115,11 @@ channel::Peer KeyRing::for_charon(PeerId id, const config::Conn& conn) const {
 
 // read() has already checked everything that is sent to charon.
 void KeyRing::take(Update update) {
+    if (!update.suspect.empty())
+        log::warning("keys: {}", update.suspect);
+    // Kept elsewhere by whoever collects logs, it shows a key log that was written anew.
+    if (!update.log_end.empty())
+        log::info("keys: the last event of their log has the hash {}", update.log_end);
     own_ = std::move(update.own);
     say(parts_.charon.set_identity(std::move(update.identity)));
     for (ForPeer& peer : update.peers)

@@ -43,6 +43,8 @@ class KeyRing {
         channel::Identity identity;
         std::vector<keys::RawKey> own; // public, oldest first
         std::vector<ForPeer> peers;
+        std::string log_end; // the hash of the key log's last event; empty: there is none
+        std::string suspect; // what is wrong with that log
     };
     // Reads everything about these peers. An error if charon would refuse any of it.
     Result<Update> read(const Directory& directory) const;

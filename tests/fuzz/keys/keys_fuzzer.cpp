@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
 // Every parser of key files. Whatever one accepts, its writer writes again unchanged.
-#include "keys/format.hpp"
+#include "keys/log.hpp"
 
 #include <cstdlib>
 
@@ -22,5 +22,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto keys = read_trusted(text))
         if (write_trusted(*keys) != text)
             std::abort();
+    if (const auto log = read_log(text)) {
+        std::string again(log->size == 0 ? "" : log_title());
+        std::string last = last_hash({});
+        for (LogEntry entry : log->entries) {
+            again += write_entry(last, entry);
+            last = entry.hash;
+        }
+        if (again != text.substr(0, log->size))
+            std::abort();
+        keys_of(*log);
+    }
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -322,17 +323,142 @@ TEST_F(KeyStore, AFailedWriteLeavesTheOldState) {
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
     const auto trust = store.trust(goofy);
     const auto rotate = store.rotate_identity();
+    const auto file =
+        Directory::open(root_ / "mickey")->write("file", std::vector<std::uint8_t>(100));
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
     std::signal(SIGXFSZ, handler);
 
     const auto dir = (root_ / "mickey").string();
-    EXPECT_EQ(why(trust), dir + "/trusted: cannot write: File too large");
-    EXPECT_EQ(why(rotate), dir + "/identity.next: cannot write: File too large");
+    // The log is what is written first.
+    const auto full = dir + "/log: cannot write: File too large; the keys have not changed";
+    EXPECT_EQ(why(trust), full);
+    EXPECT_EQ(why(rotate), full);
+    EXPECT_EQ(why(file), dir + "/file: cannot write: File too large");
     EXPECT_EQ(trusted_keys(store), trusted);
     EXPECT_EQ(public_keys(store), own);
     for (const auto& entry : fs::directory_iterator(dir))
         EXPECT_FALSE(entry.path().filename().string().starts_with(".new-")) << entry.path();
     EXPECT_TRUE(store.trust(goofy));
+}
+
+std::vector<std::string> events(const Store& store) {
+    std::vector<std::string> out;
+    const auto log = store.log();
+    EXPECT_TRUE(log) << why(log);
+    for (const LogEntry& entry : log->entries)
+        out.push_back(
+            fmt::format("{} {} {}", to_string(entry.event), entry.name, entry.fingerprint));
+    return out;
+}
+
+std::vector<std::string> differences(const Store& store) {
+    const auto log = store.log();
+    EXPECT_TRUE(log) << why(log);
+    const auto found = store.differences(*log);
+    EXPECT_TRUE(found) << why(found);
+    return *found;
+}
+
+TEST_F(KeyStore, LogsEachEvent) {
+    Store store = make("mickey");
+    const auto minnie = public_keys(make("minnie"));
+    const std::string first = fingerprint(public_keys(store)[0].key);
+    ASSERT_TRUE(store.trust(minnie, kNow));
+    ASSERT_TRUE(store.trust(minnie, kNow)); // changes nothing
+    ASSERT_TRUE(store.rotate_identity(kNow));
+    const std::string second = fingerprint(public_keys(store)[1].key);
+    ASSERT_TRUE(store.retire(kNow));
+    ASSERT_TRUE(store.forget("minnie", kNow));
+    const std::string peer = fingerprint(minnie[0].key);
+    EXPECT_EQ(events(store),
+              (std::vector<std::string>{"init mickey " + first, "trust minnie " + peer,
+                                        "rotate mickey " + second, "retire mickey " + first,
+                                        "forget minnie " + peer}));
+    EXPECT_EQ(differences(store), std::vector<std::string>{});
+    EXPECT_EQ(mode(root_ / "mickey" / "log"), 0600u);
+}
+
+TEST_F(KeyStore, LogsWhatAnOlderVersionLeft) {
+    Store store = make("mickey");
+    ASSERT_TRUE(store.trust(public_keys(make("minnie"))));
+    fs::remove(root_ / "mickey" / "log");
+    EXPECT_EQ(events(store), std::vector<std::string>{});
+    EXPECT_EQ(differences(store), std::vector<std::string>{});
+    ASSERT_TRUE(store.forget("minnie"));
+    ASSERT_EQ(events(store).size(), 3u);
+    EXPECT_TRUE(events(store)[0].starts_with("found mickey "));
+    EXPECT_TRUE(events(store)[1].starts_with("found minnie "));
+    EXPECT_EQ(differences(store), std::vector<std::string>{});
+}
+
+TEST_F(KeyStore, AKeyThatCameByAnotherWayIsNamed) {
+    Store store = make("mickey"), other = make("other");
+    ASSERT_TRUE(store.trust(public_keys(make("minnie"))));
+    const auto trusted = root_ / "mickey" / "trusted";
+    ASSERT_TRUE(other.trust(public_keys(make("goofy"))));
+    fs::copy_file(root_ / "other" / "trusted", trusted, fs::copy_options::overwrite_existing);
+    const auto found = differences(store);
+    ASSERT_EQ(found.size(), 2u);
+    EXPECT_NE(found[0].find(" of goofy is there, though not according to the log"),
+              std::string::npos);
+    EXPECT_NE(found[1].find(" of minnie is not there, though it is in the log"), std::string::npos);
+}
+
+// What is not in the log is not done, and what was not done after all is in the log.
+TEST_F(KeyStore, AnEventThatCannotBeLoggedDoesNotHappen) {
+    Store store = make("mickey");
+    const auto minnie = public_keys(make("minnie"));
+    const auto file = root_ / "mickey" / "log";
+    const std::string text = read_file(file);
+    std::ofstream(file) << "something else\n";
+    EXPECT_EQ(why(store.trust(minnie)), file.string() + ": line 1: expected 'encsync key log 1'");
+    EXPECT_TRUE(trusted_keys(store).empty());
+    // The end of an append that a crash interrupted goes.
+    std::ofstream(file) << text << "2026-01-01T00:00:0";
+    EXPECT_EQ(events(store).size(), 1u);
+    ASSERT_TRUE(store.trust(minnie));
+    EXPECT_EQ(events(store).size(), 2u);
+    EXPECT_EQ(differences(store), std::vector<std::string>{});
+}
+
+// An existing file can still be written, but no new one be made.
+TEST_F(KeyStore, AnEventThatDidNotHappenAfterAllIsLoggedAsSuch) {
+    constexpr uid_t kNobody = 65534;
+    const auto minnie = public_keys(make("minnie"));
+    {
+        Store store = make("mickey");
+        ASSERT_TRUE(store.trust(public_keys(make("goofy"))));
+    }
+    const auto dir = root_ / "mickey";
+    const bool root = ::geteuid() == 0;
+    if (root) {
+        for (const auto& path : {root_, dir, dir / "log", dir / "identity", dir / "trusted"})
+            ASSERT_EQ(::chown(path.c_str(), kNobody, kNobody), 0);
+        ASSERT_EQ(::seteuid(kNobody), 0);
+    }
+    fs::permissions(dir, fs::perms::owner_read | fs::perms::owner_exec);
+    auto store = Store::open(dir);
+    ASSERT_TRUE(store) << why(store);
+    const auto trust = store->trust(minnie);
+    const auto forget = store->forget("goofy");
+    const auto logged = events(*store);
+    const auto found = differences(*store);
+    fs::permissions(dir, fs::perms::owner_all);
+    const auto again = store->trust(minnie);
+    const auto later = differences(*store);
+    if (root) {
+        ASSERT_EQ(::seteuid(0), 0);
+    }
+    EXPECT_EQ(why(trust), dir.string() + "/trusted: cannot write: Permission denied");
+    EXPECT_FALSE(forget);
+    ASSERT_EQ(logged.size(), 6u);
+    EXPECT_TRUE(logged[2].starts_with("trust minnie "));
+    EXPECT_TRUE(logged[3].starts_with("failed minnie "));
+    EXPECT_TRUE(logged[4].starts_with("forget goofy "));
+    EXPECT_TRUE(logged[5].starts_with("failed goofy "));
+    EXPECT_EQ(found, std::vector<std::string>{});
+    EXPECT_TRUE(again) << why(again);
+    EXPECT_EQ(later, std::vector<std::string>{});
 }
 
 // Without the lock, writers that read the same old list would lose each other's keys.
