@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace encsync::daemon {
 
@@ -248,6 +249,10 @@ void Peers::look_at(PeerId peer) {
             "is one, otherwise its wire= differs from this node's",
             name);
     state.taken_for_pf = taken_for_pf;
+    if (session.counters.modulated != 0 && !std::exchange(state.modulates, true))
+        log::warning("peer {}: its pf moves TCP sequence numbers (modulate state, synproxy state), "
+                     "which Linux does not; a takeover here cuts these connections",
+                     name);
 }
 
 // What is wrong with what a firewall or another gateway sends; empty: nothing.

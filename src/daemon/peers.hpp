@@ -68,9 +68,9 @@ class Peers {
         std::string end;  // why its SAs are being removed
         // Why none of its packets is understood, or what is wrong with them; empty: nothing.
         std::string misunderstood;
-        std::optional<pfsync::Dialect> used_dialect; // shown by packets that were refused
-        bool taken_for_pf = false;                   // as last logged
-        std::set<table::Ignored> refused_states;     // kinds that were logged
+        std::optional<pfsync::Dialect> used_dialect;  // shown by packets that were refused
+        bool taken_for_pf = false, modulates = false; // as last logged
+        std::set<table::Ignored> refused_states;      // kinds that were logged
     };
 
     void failed(PeerId peer, std::string why);

@@ -126,6 +126,8 @@ struct PeerBlock {
     std::uint8_t state() const { return bytes[common::peer::state]; }
     std::uint32_t seqlo() const { return load_be<std::uint32_t>(&bytes[common::peer::seqlo]); }
     std::uint32_t seqhi() const { return load_be<std::uint32_t>(&bytes[common::peer::seqhi]); }
+    // By how much pf moves this side's sequence numbers (modulate state, synproxy state).
+    std::uint32_t seqdiff() const { return load_be<std::uint32_t>(&bytes[common::peer::seqdiff]); }
 };
 
 // A message of INS, UPD or DEL as a flow. Fills everything that is on the wire. In version 6 mark,

@@ -127,6 +127,7 @@ struct PeerCounters {
     std::uint64_t differing = 0;       // states asked for because of that
     std::uint64_t removed = 0;         // of those, the ones that the peer did not have
     std::uint64_t zone_suppressed = 0; // flows whose zone its protocol cannot carry
+    std::uint64_t modulated = 0;       // states of pf whose TCP sequence numbers it moves
     std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
 };
 
@@ -140,6 +141,9 @@ inline constexpr std::array kPeerCounters = {
     counters::value<&PeerCounters::zone_suppressed>(
         "messages", "zone_suppressed", "states",
         "States not announced because the peer's dialect cannot say their conntrack zone"),
+    counters::value<&PeerCounters::modulated>(
+        "messages", "modulated", "states",
+        "States whose TCP sequence numbers pf moves, which a takeover here cuts"),
     counters::value<&PeerCounters::rx_messages>("messages", "rx_messages", "messages",
                                                 "pfsync messages read"),
     counters::value<&PeerCounters::tx_messages>("messages", "tx_messages", "messages",

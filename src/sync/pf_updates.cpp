@@ -44,6 +44,9 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
         slot = p_.pf_flows.add_second_name(peer_, full);
         update.second_name = slot != kNoSlot;
     }
+    // To be made known; it is taken all the same, as the connection goes on while pf has it.
+    if (slot == kNoSlot && (full.src.seqdiff() != 0 || full.dst.seqdiff() != 0))
+        peer_.counters.modulated++;
     if (slot != kNoSlot && !p_.pf_flows.is_of(slot, full.flow.key))
         ctx_.refuse(Refused::id_clash);
     else if (slot != kNoSlot)

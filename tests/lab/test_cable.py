@@ -69,8 +69,10 @@ class Cable:
 
 
 def packet(number: int, to: str, source: str = DONALD, ttl: int = 255, offset: int = 0x4000,
-           options: bytes = b"") -> bytes:
-    payload = mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number, CREATOR))
+           options: bytes = b"", seqdiff: int = 0) -> bytes:
+    state = bytearray(mallory.full_state(number, CREATOR))
+    struct.pack_into("!I", state, 104 + 16, seqdiff)  # of its first peer block
+    payload = mallory.pfsync(mallory.ACTION_INS, bytes(state))
     return struct.pack("!BBHHHBBH4s4s", 0x45 + len(options) // 4, 0x10, 0, 7, offset, ttl, 240, 0,
                        socket.inet_aton(source), socket.inet_aton(to)) + options + payload
 
@@ -101,6 +103,12 @@ def test_states_go_both_ways(fresh, multicast):
     assert cable.encsync.status()["policy"]["cables"] == [f"donald on {said}"]
     assert cable.encsync.spis() == set()
     assert "taken for a pf firewall" not in cable.encsync.log()  # it is configured as one
+    # What a takeover here could not continue is said, too.
+    assert "moves TCP sequence numbers" not in cable.encsync.log()
+    cable.send(8, seqdiff=0x12345678)
+    wait_for(lambda: "donald: its pf moves TCP sequence numbers" in cable.encsync.log(), 10,
+             "mickey to name a modulated state")
+    assert cable.planted() == {7, 8}
     cable.encsync.stop()
 
 

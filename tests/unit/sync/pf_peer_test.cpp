@@ -308,5 +308,22 @@ TEST(PassingOn, TheOtherMayTakeItOver) {
     EXPECT_EQ(rig.sent_to(0), "upd_c 1 4:4 200/300");
 }
 
+// ---- what a takeover here cannot continue --------------------------------------------------
+
+TEST(PfModulate, AStateWhoseSequenceNumbersAreMovedIsCountedOnceAndTaken) {
+    for (const Dialect dialect : kAllDialects) {
+        PfRig rig({dialect});
+        Block moved = window(1000);
+        store_be<std::uint32_t>(&moved[pfsync::common::peer::seqdiff], 0x12345678);
+        rig.send(0, Kind::insert, {flow(1, kPeer), moved, window(2000)});
+        rig.send(0, Kind::update, {flow(1, kPeer), moved, window(2000)});
+        rig.send(0, Kind::insert, {flow(2, kPeer), window(1000), moved});
+        EXPECT_EQ(rig.engine->session(0).counters.modulated, 2u);
+        EXPECT_EQ(owner(rig, flow(1, kPeer)), "peer 0");
+        rig.send(0, Kind::insert, {flow(3, kPeer), window(1000), window(2000)}); // control
+        EXPECT_EQ(rig.engine->session(0).counters.modulated, 2u);
+    }
+}
+
 } // namespace
 } // namespace encsync::sync::test
