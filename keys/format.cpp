@@ -15,6 +15,7 @@ namespace encsync::keys {
 namespace {
 
 constexpr std::string_view kPublicTitle = "encsync public key 1";
+constexpr std::string_view kSuccessionTitle = "encsync key succession 1";
 constexpr std::string_view kSecretTitle = "encsync secret key 1";
 constexpr std::string_view kNodeTitle = "encsync node secret 1";
 constexpr std::string_view kTrustedTitle = "encsync trusted keys 1";
@@ -246,16 +247,35 @@ Identity make_identity(std::string name, UnixTime created) {
     return identity;
 }
 
-std::string write_public(const Identity& identity) {
-    std::string text = fmt::format("{}\nname: {}\ncreated: {}\nkey: {}\n", kPublicTitle,
-                                   identity.name, to_text(identity.created), base64(identity.key));
+namespace {
+
+std::array<std::uint8_t, crypto_sign_BYTES> sign(const Identity& identity, std::string_view text) {
     Secret<crypto_sign_SECRETKEYBYTES> secret;
     RawKey key;
     crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
     std::array<std::uint8_t, crypto_sign_BYTES> signature;
     crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
                          secret.bytes().data());
-    text += fmt::format("signature: {}\n", base64(signature));
+    return signature;
+}
+
+bool verify(const RawKey& key, std::string_view text, Bytes signature) {
+    return crypto_sign_verify_detached(signature.data(), as_bytes(text).data(), text.size(),
+                                       key.data()) == 0;
+}
+
+// What is signed of a succession.
+std::string text_of(const Succession& s) {
+    return fmt::format("{}\nname: {}\nfrom: {}\nto: {}\n", kSuccessionTitle, s.name, base64(s.from),
+                       base64(s.to));
+}
+
+} // namespace
+
+std::string write_public(const Identity& identity) {
+    std::string text = fmt::format("{}\nname: {}\ncreated: {}\nkey: {}\n", kPublicTitle,
+                                   identity.name, to_text(identity.created), base64(identity.key));
+    text += fmt::format("signature: {}\n", base64(sign(identity, text)));
     return text;
 }
 
@@ -280,6 +300,79 @@ Result<std::vector<PublicKey>> read_public(std::string_view text) {
             return Error{"the same key twice"};
     }
     return keys;
+}
+
+// ---- successions ---------------------------------------------------------------------------
+
+Succession make_succession(const Identity& from, const RawKey& to) {
+    Succession succession{from.name, from.key, to, {}};
+    succession.signature = sign(from, text_of(succession));
+    return succession;
+}
+
+std::string write_successions(const std::vector<Succession>& successions) {
+    std::string text;
+    for (const Succession& s : successions)
+        text += fmt::format("{}signature: {}\n", text_of(s), base64(s.signature));
+    return text;
+}
+
+Result<std::vector<Succession>> read_successions(std::string_view text) {
+    if (text.size() > kMaxPublicText)
+        return Error{fmt::format("longer than {} bytes", kMaxPublicText)};
+    std::vector<Succession> all;
+    for (Lines lines(text); !lines.at_end();) {
+        Succession s;
+        if (auto ok = lines.title(kSuccessionTitle); !ok)
+            return ok.error();
+        auto name = lines.field("name");
+        if (!name)
+            return name.error();
+        if (auto ok = check_name(*name); !ok)
+            return lines.error(ok.error().text);
+        s.name = *name;
+        for (const auto& [field, key] : {std::pair("from", &s.from), std::pair("to", &s.to)}) {
+            if (auto ok = lines.base64_field(field, *key); !ok)
+                return ok.error();
+            if (!is_sound(*key))
+                return lines.error("not a valid Ed25519 public key");
+        }
+        if (auto ok = lines.base64_field("signature", s.signature); !ok)
+            return ok.error();
+        if (!verify(s.from, text_of(s), s.signature))
+            return lines.error("the signature is wrong: the file is damaged or was changed");
+        if (all.size() == kMaxSuccessions)
+            return lines.error(fmt::format("more than {} successions", kMaxSuccessions));
+        if (!all.empty() && all.front().name != s.name)
+            return lines.error(
+                fmt::format("two names in one file: {} and {}", all.front().name, s.name));
+        all.push_back(std::move(s));
+    }
+    return all;
+}
+
+Result<PublicFile> read_public_file(std::string_view text) {
+    const std::size_t found = text.find(fmt::format("\n{}\n", kSuccessionTitle));
+    const std::size_t end = found == text.npos ? text.size() : found + 1;
+    auto keys = read_public(text.substr(0, end));
+    if (!keys)
+        return keys.error();
+    auto successions = read_successions(text.substr(end));
+    if (!successions)
+        return Error{fmt::format("after the keys, {}", successions.error().text)};
+    if (!successions->empty() && successions->front().name != keys->front().name)
+        return Error{fmt::format("two names in one file: {} and {}", keys->front().name,
+                                 successions->front().name)};
+    return PublicFile{std::move(*keys), std::move(*successions)};
+}
+
+bool succeeds(const std::vector<Succession>& successions, const RawKey& from, const RawKey& to) {
+    std::vector<RawKey> reached{from};
+    for (std::size_t n = 0; n < reached.size(); n++)
+        for (const Succession& s : successions)
+            if (s.from == reached[n] && std::ranges::find(reached, s.to) == reached.end())
+                reached.push_back(s.to);
+    return std::ranges::find(reached, to) != reached.end();
 }
 
 SecretText write_secret(const Identity& identity) {

@@ -11,6 +11,16 @@
 //     key: (32 bytes, base64)
 //     signature: (64 bytes, base64)
 //
+// After the keys come the successions, if this identity had others before: each says, signed by the
+// older key, that the newer one takes its place. So a peer that trusts any of them can tell a
+// rotation from somebody else's file. The signature is over the lines above it of its block.
+//
+//     encsync key succession 1
+//     name: mickey
+//     from: (the older key)
+//     to: (the newer key)
+//     signature: (by the older key)
+//
 // A secret file ends in a checksum (BLAKE2b-256 over all lines above it) instead, as do the node's
 // secret and the list of trusted keys. Every parser accepts only the exact output of its writer: no
 // extra blanks, nothing after the end. Errors name the line.
@@ -35,6 +45,7 @@ inline constexpr std::size_t kMaxSecretText = 1024;   // bytes of a secret file
 inline constexpr std::size_t kMaxTrustedText = 32768; // bytes of the list of trusted keys
 inline constexpr std::size_t kMaxTrusted = 128;       // keys
 inline constexpr std::size_t kKeysPerName = 2;        // the current and the next one
+inline constexpr std::size_t kMaxSuccessions = 8;     // that a node keeps: the last ones
 
 // Seconds since 1970, UTC; 0 to the end of the year 9999.
 using UnixTime = std::int64_t;
@@ -54,6 +65,18 @@ struct TrustedKey : PublicKey {
 
 struct Identity : PublicKey {
     SecretSeed seed;
+};
+
+struct Succession {
+    std::string name;
+    RawKey from{}, to{};
+    std::array<std::uint8_t, 64> signature{};
+    bool operator==(const Succession&) const = default;
+};
+
+struct PublicFile {
+    std::vector<PublicKey> keys;
+    std::vector<Succession> successions;
 };
 
 // A text that holds a secret. Appending more than fits is a bug and ends the process.
@@ -85,6 +108,14 @@ Identity make_identity(std::string name, UnixTime created);
 std::string write_public(const Identity& identity);
 // One block, or two with the same name and different keys.
 Result<std::vector<PublicKey>> read_public(std::string_view text);
+
+Succession make_succession(const Identity& from, const RawKey& to);
+std::string write_successions(const std::vector<Succession>& successions);
+Result<std::vector<Succession>> read_successions(std::string_view text); // of one name
+// Keys, and then successions of the same name.
+Result<PublicFile> read_public_file(std::string_view text);
+// Whether the successions lead from one key to another.
+bool succeeds(const std::vector<Succession>& successions, const RawKey& from, const RawKey& to);
 
 SecretText write_secret(const Identity& identity);
 Result<Identity> read_secret(std::string_view text);

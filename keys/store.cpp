@@ -11,6 +11,7 @@ namespace {
 constexpr const char* kIdentity = "identity";
 constexpr const char* kNextIdentity = "identity.next";
 constexpr const char* kNodeSecret = "node.secret";
+constexpr const char* kSuccessions = "successions";
 constexpr const char* kTrusted = "trusted";
 constexpr const char* kLog = "log";
 
@@ -37,6 +38,19 @@ Result<std::optional<T>> read_secret_file(const Directory& directory, const char
     if (!parsed)
         return in_file(directory, name, parsed.error());
     return std::optional<T>(std::move(*parsed));
+}
+
+// None if the file does not exist.
+Result<std::optional<std::string>> read_text(const Directory& directory, const char* name,
+                                             std::size_t most) {
+    std::string text(most + 1, '\0');
+    auto size = directory.read(name, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    if (!size)
+        return size.error();
+    if (!*size)
+        return std::optional<std::string>();
+    text.resize(**size);
+    return std::optional(std::move(text));
 }
 
 } // namespace
@@ -124,7 +138,20 @@ Result<std::string> Store::export_public() const {
     std::string text;
     for (const Identity& identity : *all)
         text += write_public(identity);
-    return text;
+    auto before = successions();
+    if (!before)
+        return before.error();
+    return text + write_successions(*before);
+}
+
+Result<std::vector<Succession>> Store::successions() const {
+    auto text = read_text(directory_, kSuccessions, kMaxPublicText);
+    if (!text)
+        return text.error();
+    auto all = read_successions(text->value_or(""));
+    if (!all)
+        return in_file(directory_, kSuccessions, all.error());
+    return all;
 }
 
 Result<void> Store::rotate_identity(UnixTime now) {
@@ -140,8 +167,17 @@ Result<void> Store::rotate_identity(UnixTime now) {
     const Identity& current = all->front();
     // Even if the clock was set back, the new key must not be the older one.
     const auto identity = make_identity(current.name, std::max(now, current.created + 1));
-    return log_and(now, KeyEvent::rotate, {identity},
-                   [&] { return directory_.write(kNextIdentity, write_secret(identity).bytes()); });
+    auto past = successions();
+    if (!past)
+        return past.error();
+    if (past->size() == kMaxSuccessions)
+        past->erase(past->begin());
+    past->push_back(make_succession(current, identity.key));
+    return log_and(now, KeyEvent::rotate, {identity}, [&]() -> Result<void> {
+        if (auto ok = directory_.write(kSuccessions, as_bytes(write_successions(*past))); !ok)
+            return ok;
+        return directory_.write(kNextIdentity, write_secret(identity).bytes());
+    });
 }
 
 Result<void> Store::retire(UnixTime now) {
@@ -159,14 +195,12 @@ Result<void> Store::retire(UnixTime now) {
 }
 
 Result<std::vector<TrustedKey>> Store::trusted() const {
-    std::string text(kMaxTrustedText + 1, '\0');
-    auto size =
-        directory_.read(kTrusted, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
-    if (!size)
-        return size.error();
-    if (!*size)
+    auto text = read_text(directory_, kTrusted, kMaxTrustedText);
+    if (!text)
+        return text.error();
+    if (!*text)
         return std::vector<TrustedKey>();
-    auto keys = read_trusted(std::string_view(text).substr(0, **size));
+    auto keys = read_trusted(**text);
     if (!keys)
         return in_file(directory_, kTrusted, keys.error());
     return keys;
@@ -180,6 +214,32 @@ Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) 
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
+    return add_trusted(keys, now);
+}
+
+Result<std::size_t> Store::trust(const PublicFile& file, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    for (const PublicKey& key : file.keys) {
+        const auto vouches = [&](const TrustedKey& older) {
+            return older.name == key.name && succeeds(file.successions, older.key, key.key);
+        };
+        const auto known = std::ranges::find(*all, key.name, &TrustedKey::name);
+        if (known != all->end() && std::ranges::none_of(*all, vouches))
+            return Error{
+                fmt::format("{0} is trusted with {1}, and {2} is not signed by that key. If "
+                            "{0} was set up anew, ask there for its fingerprint and give "
+                            "--new-identity; else this file is somebody else's",
+                            key.name, fingerprint(known->key), fingerprint(key.key))};
+    }
+    return add_trusted(file.keys, now);
+}
+
+Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime now) const {
     auto own = identities();
     if (!own)
         return own.error();
@@ -266,13 +326,10 @@ Result<void> Store::retire_peer(const std::string& name, UnixTime now) {
 // ---- the log -------------------------------------------------------------------------------
 
 Result<KeyLog> Store::log() const {
-    std::string text(kMaxLogText + 1, '\0');
-    auto size = directory_.read(kLog, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
-    if (!size)
-        return size.error();
-    if (!*size)
-        return KeyLog();
-    auto log = read_log(std::string_view(text).substr(0, **size));
+    auto text = read_text(directory_, kLog, kMaxLogText);
+    if (!text)
+        return text.error();
+    auto log = read_log(text->value_or(""));
     if (!log)
         return in_file(directory_, kLog, log.error());
     return log;

@@ -9,6 +9,7 @@
 //     identity        the Ed25519 key with which this node authenticates
 //     identity.next   the next one, while an identity is being rotated
 //     node.secret     32 random bytes that stay when the identity changes
+//     successions     what each older identity of this node has signed for the next (public)
 //     trusted         the keys of others
 //     log             what has been done with all of these (keys/log.hpp)
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
@@ -48,7 +49,7 @@ class Store {
     // One, or two while it is being rotated: the one that signs, then the next one. None is an
     // error.
     Result<std::vector<Identity>> identities() const;
-    // The public file: a block for each identity.
+    // The public file: a block for each identity, and the successions.
     Result<std::string> export_public() const;
 
     // Adds a second identity. Refuses if there are two.
@@ -61,7 +62,10 @@ class Store {
     // Trusts all of the keys or, with an error, none. Keys that are already trusted do not change.
     // Refused: a key of this node, a key that is trusted under another name, this node's own name,
     // a third key for a name. Returns the number of new keys.
+    // Whoever has made them: the caller answers for that.
     Result<std::size_t> trust(std::span<const PublicKey> keys, UnixTime now = unix_now());
+    // Likewise, but if a key of that name is trusted already, new ones must be its successors.
+    Result<std::size_t> trust(const PublicFile& file, UnixTime now = unix_now());
     // Drops all keys of that name. Refuses if there are none. Returns how many were dropped.
     Result<std::size_t> forget(const std::string& name, UnixTime now = unix_now());
     // Drops the older of a peer's two keys: the one that was trusted first. Refuses if there are
@@ -85,6 +89,9 @@ class Store {
     explicit Store(Directory directory) : directory_(std::move(directory)) {}
     Result<std::optional<Identity>> read_identity(const char* name) const;
     Result<SecretSeed> node_secret() const;
+    Result<std::vector<Succession>> successions() const;
+    // The caller holds the lock.
+    Result<std::size_t> add_trusted(std::span<const PublicKey> keys, UnixTime now) const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
     Result<LoggedKeys> keys() const;
     // Writes the events, then makes the change. The caller holds the lock.

@@ -24,7 +24,8 @@ struct Words {
     cli::VrrpSource vrrp;
     cli::ImportSource import_source;
     cli::ExportTarget export_target;
-    bool ready = false, pem = false, live = false, force = false, verify = false;
+    bool ready = false, pem = false, live = false, force = false, verify = false,
+         new_identity = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -150,9 +151,11 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
         return o.json && w.pem ? usage("--pem excludes --json") : cli::keys_export(o, w.pem);
     })->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
     auto* trust = add("trust", "Trust the public key in a file",
-                      [&] { return cli::keys_trust(o, w.file, w.name); });
+                      [&] { return cli::keys_trust(o, w.file, w.name, w.new_identity); });
     trust->add_option("FILE", w.file, "- is standard input")->required();
     trust->add_option("--name", w.name, "The name of a peer that is not encsync; the file is PEM");
+    trust->add_flag("--new-identity", w.new_identity,
+                    "Even if a key of that name is trusted that has not signed this one");
     add("list", "List the trusted keys", [&] { return cli::keys_list(o); });
     auto* rotate = add("rotate", "Negotiate new SAs, or create the next identity", [&] {
         if (w.what == "sa")

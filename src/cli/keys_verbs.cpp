@@ -209,14 +209,14 @@ Result<std::string> read_public_file(const std::string& path) {
     return text;
 }
 
-// The key of a peer that is not encsync has neither a name nor a date.
-Result<std::vector<keys::PublicKey>> read_foreign(std::string_view text, const std::string& name) {
+// The key of a peer that is not encsync has neither a name nor a date, nor successions.
+Result<keys::PublicFile> read_foreign(std::string_view text, const std::string& name) {
     if (auto good = keys::check_name(name); !good)
         return good.error();
     auto key = keys::from_pem(text);
     if (!key)
         return key.error();
-    return std::vector{keys::PublicKey{name, keys::unix_now(), *key}};
+    return keys::PublicFile{{keys::PublicKey{name, keys::unix_now(), *key}}, {}};
 }
 
 } // namespace
@@ -270,21 +270,22 @@ int keys_export(const Options& options, bool pem) {
     return 0;
 }
 
-int keys_trust(const Options& options, const std::string& file, const std::string& name) {
+int keys_trust(const Options& options, const std::string& file, const std::string& name,
+               bool new_identity) {
     auto text = read_public_file(file);
     if (!text)
         return fail(text.error().text);
-    auto public_keys = name.empty() ? keys::read_public(*text) : read_foreign(*text, name);
-    if (!public_keys)
-        return fail(fmt::format("{}: {}", file, public_keys.error().text));
+    auto content = name.empty() ? keys::read_public_file(*text) : read_foreign(*text, name);
+    if (!content)
+        return fail(fmt::format("{}: {}", file, content.error().text));
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    auto fresh = store->trust(*public_keys);
+    auto fresh = new_identity ? store->trust(content->keys) : store->trust(*content);
     if (!fresh)
         return fail(fmt::format("{}: {}", file, fresh.error().text));
     json::array trusted;
-    for (const auto& key : *public_keys) {
+    for (const auto& key : content->keys) {
         const auto print = keys::fingerprint(key.key);
         trusted.push_back({{"name", key.name}, {"fingerprint", print}});
         if (!options.json)

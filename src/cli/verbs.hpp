@@ -93,8 +93,10 @@ int keys_init(const Options& options, const std::string& name);
 int keys_show(const Options& options);
 // pem: the key that signs alone, for a certificate or a peer that is not encsync.
 int keys_export(const Options& options, bool pem);
-// "-": stdin. name: of a peer that is not encsync, whose key is PEM; else empty.
-int keys_trust(const Options& options, const std::string& file, const std::string& name);
+// "-": stdin. name: of a peer that is not encsync, whose key is PEM; else empty. new_identity: also
+// if another key of that name is trusted, which has not signed this one.
+int keys_trust(const Options& options, const std::string& file, const std::string& name,
+               bool new_identity);
 int keys_list(const Options& options);
 int keys_rotate_identity(const Options& options);
 // The older of a peer's two keys, or without a peer, of this node's two identities. Refused while

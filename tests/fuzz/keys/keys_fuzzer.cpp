@@ -13,6 +13,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (const PublicKey& key : *keys)
             if (!check_name(key.name) || !parse_time(to_text(key.created)))
                 std::abort();
+    if (const auto successions = read_successions(text))
+        if (write_successions(*successions) != text)
+            std::abort();
+    if (const auto file = read_public_file(text))
+        if (file->keys.empty())
+            std::abort();
     if (const auto identity = read_secret(text))
         if (write_secret(*identity).view() != text)
             std::abort();

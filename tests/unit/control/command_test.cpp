@@ -530,6 +530,54 @@ TEST_F(Command, MakesShowsAndTrustsKeys) {
     EXPECT_EQ(run_json({"keys", "list"}), json::array());
 }
 
+TEST_F(Command, TellsARotationFromAnotherIdentity) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+    write(dir_ / "minnie.pub", as_minnie({"keys", "export"}).out);
+    ASSERT_EQ(run({"keys", "trust", dir_ / "minnie.pub"}).status, 0);
+    const std::string anew = dir_ / "anew";
+    ASSERT_EQ(run({"keys", "--keydir", anew, "init", "--name", "minnie"}).status, 0);
+    write(dir_ / "anew.pub", run({"keys", "--keydir", anew, "export"}).out);
+    const auto refused = run({"keys", "trust", dir_ / "anew.pub"});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.err.find("is not signed by that key"), std::string::npos) << refused.err;
+    EXPECT_EQ(run_json({"keys", "list"}).as_array().size(), 1u);
+    EXPECT_EQ(run({"keys", "trust", "--new-identity", dir_ / "anew.pub"}).status, 0);
+    EXPECT_EQ(run_json({"keys", "list"}).as_array().size(), 2u);
+}
+
+TEST_F(Command, ShowsAndChecksTheLogOfKeys) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+    write(dir_ / "minnie.pub", as_minnie({"keys", "export"}).out);
+    ASSERT_EQ(run({"keys", "trust", dir_ / "minnie.pub"}).status, 0);
+    const auto log = run_json({"keys", "log"});
+    ASSERT_EQ(log.at("entries").as_array().size(), 2u);
+    EXPECT_EQ(log.at("entries").at(1).at("event"), "trust");
+    EXPECT_EQ(log.at("entries").at(1).at("name"), "minnie");
+    EXPECT_EQ(log.at("differences"), json::array());
+    const std::string last(log.at("last").as_string());
+    const auto shown = run({"keys", "log"});
+    EXPECT_EQ(shown.status, 0) << shown.err;
+    EXPECT_TRUE(shown.out.starts_with("TIME ")) << shown.out;
+    const auto verified = run({"keys", "log", "--verify", last});
+    EXPECT_EQ(verified.status, 0) << verified.err;
+    EXPECT_EQ(verified.out, "2 events, the last one's hash is " + last +
+                                "; the keys that are there are those of the log\n");
+    EXPECT_EQ(run({"keys", "log", "--verify", "AAAA"}).status, 1);
+
+    // A key that came by another way, and a log that was changed.
+    std::filesystem::remove(dir_ / "keys" / "trusted");
+    const auto differs = run({"keys", "log", "--verify"});
+    EXPECT_EQ(differs.status, 1);
+    EXPECT_NE(differs.err.find(" of minnie is not there, though it is in the log"),
+              std::string::npos);
+    EXPECT_EQ(run({"keys", "log", "--json"}).status, 1);
+    write(dir_ / "keys" / "log", "encsync key log 1\nsomething else\n");
+    EXPECT_EQ(run({"keys", "log"}).err,
+              "encsync: " + (dir_ / "keys" / "log").string() + ": line 2: a word is missing\n");
+}
+
 TEST_F(Command, RotatesAnIdentityOnBothSides) {
     ASSERT_EQ(run({"keys", "init"}).status, 0);
     ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);

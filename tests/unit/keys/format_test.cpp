@@ -284,5 +284,69 @@ TEST(Identity, DerivesThePublicKeyOfRfc8032) {
     EXPECT_EQ(short_fingerprint(key), fingerprint(key).substr(7, 12));
 }
 
+// ---- successions ---------------------------------------------------------------------------
+
+class Successions : public testing::Test {
+  protected:
+    const Identity a = make_identity("mickey", kNow), b = make_identity("mickey", kNow + 1),
+                   c = make_identity("mickey", kNow + 2);
+};
+
+TEST_F(Successions, ReadBackAsTheyWereWritten) {
+    const std::vector all{make_succession(a, b.key), make_succession(b, c.key)};
+    const std::string text = write_successions(all);
+    const auto read = read_successions(text);
+    ASSERT_TRUE(read) << why(read);
+    EXPECT_EQ(*read, all);
+    const auto file = read_public_file(write_public(b) + write_public(c) + text);
+    ASSERT_TRUE(file) << why(file);
+    EXPECT_EQ(file->keys.size(), 2u);
+    EXPECT_EQ(file->successions, all);
+    // A file of a node that has had one identity only.
+    EXPECT_TRUE(read_public_file(write_public(a))->successions.empty());
+    EXPECT_TRUE(read_successions("")->empty());
+}
+
+TEST_F(Successions, EachChangedByteIsRefused) {
+    const std::string text = write_successions({make_succession(a, b.key)});
+    for (std::size_t at = 0; at < text.size(); at++) {
+        std::string changed = text;
+        changed[at] = static_cast<char>(changed[at] ^ 1);
+        EXPECT_FALSE(read_successions(changed)) << at;
+        if (at > 0) {
+            EXPECT_FALSE(read_successions(text.substr(0, at))) << at;
+        }
+    }
+}
+
+TEST_F(Successions, RefusalsSayWhatIsWrong) {
+    // Signed by the new key, in place of the old one.
+    Succession forged = make_succession(b, b.key);
+    forged.from = a.key;
+    EXPECT_EQ(why(read_successions(write_successions({forged}))),
+              "line 5: the signature is wrong: the file is damaged or was changed");
+    const auto other = make_identity("minnie", kNow);
+    const auto ours = make_succession(a, b.key), theirs = make_succession(other, a.key);
+    EXPECT_EQ(why(read_successions(write_successions({ours, theirs}))),
+              "line 10: two names in one file: mickey and minnie");
+    EXPECT_EQ(why(read_public_file(write_public(other) + write_successions({ours}))),
+              "two names in one file: minnie and mickey");
+    EXPECT_EQ(why(read_successions(
+                  write_successions(std::vector<Succession>(kMaxSuccessions + 1, ours)))),
+              "line 45: more than 8 successions");
+    EXPECT_EQ(why(read_public_file(write_successions({ours}))),
+              "line 1: expected 'encsync public key 1'");
+}
+
+TEST_F(Successions, LeadFromOlderKeysToNewerOnes) {
+    const std::vector all{make_succession(b, c.key), make_succession(a, b.key),
+                          make_succession(b, b.key)};
+    EXPECT_TRUE(succeeds(all, a.key, c.key));
+    EXPECT_TRUE(succeeds(all, b.key, c.key));
+    EXPECT_TRUE(succeeds({}, a.key, a.key));
+    EXPECT_FALSE(succeeds(all, c.key, a.key));
+    EXPECT_FALSE(succeeds({all[1]}, a.key, c.key));
+}
+
 } // namespace
 } // namespace encsync::keys

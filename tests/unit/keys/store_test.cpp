@@ -42,9 +42,9 @@ class KeyStore : public testing::Test {
     static std::vector<PublicKey> public_keys(const Store& store) {
         auto text = store.export_public();
         EXPECT_TRUE(text) << why(text);
-        auto keys = read_public(*text);
-        EXPECT_TRUE(keys) << why(keys);
-        return *keys;
+        auto file = read_public_file(*text);
+        EXPECT_TRUE(file) << why(file);
+        return file->keys;
     }
     static std::vector<RawKey> trusted_keys(const Store& store) {
         auto trusted = store.trusted();
@@ -339,6 +339,61 @@ TEST_F(KeyStore, AFailedWriteLeavesTheOldState) {
     for (const auto& entry : fs::directory_iterator(dir))
         EXPECT_FALSE(entry.path().filename().string().starts_with(".new-")) << entry.path();
     EXPECT_TRUE(store.trust(goofy));
+}
+
+PublicFile exported(const Store& store) {
+    auto file = read_public_file(*store.export_public());
+    EXPECT_TRUE(file) << why(file);
+    return std::move(*file);
+}
+
+TEST_F(KeyStore, AKeyThatTheTrustedOneHasSignedIsTrusted) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    // Three rotations, of which mickey is told after the last one.
+    for (int n = 0; n < 3; n++) {
+        ASSERT_TRUE(minnie.rotate_identity());
+        ASSERT_TRUE(minnie.retire());
+    }
+    EXPECT_EQ(exported(minnie).keys.size(), 1u);
+    EXPECT_EQ(exported(minnie).successions.size(), 3u);
+    EXPECT_EQ(*mickey.trust(exported(minnie)), 1u);
+    EXPECT_EQ(*mickey.trust(exported(minnie)), 0u); // again
+    EXPECT_EQ(trusted_keys(mickey).back(), exported(minnie).keys[0].key);
+    // Only the last ones are kept; who has missed more needs --new-identity.
+    for (std::size_t n = 0; n < kMaxSuccessions; n++) {
+        ASSERT_TRUE(minnie.rotate_identity());
+        ASSERT_TRUE(minnie.retire());
+    }
+    EXPECT_EQ(exported(minnie).successions.size(), kMaxSuccessions);
+}
+
+TEST_F(KeyStore, AKeyOfTheSameNameThatItHasNotSignedIsNot) {
+    Store mickey = make("mickey"), minnie = make("minnie"), stolen = make("other");
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    auto stranger = Store::create(root_ / "stranger");
+    ASSERT_TRUE(stranger->init("minnie", kNow));
+    const auto trusted = trusted_keys(mickey);
+    const auto refused = why(mickey.trust(exported(*stranger)));
+    EXPECT_NE(refused.find("minnie is trusted with " + fingerprint(trusted[0]) + ", and " +
+                           fingerprint(exported(*stranger).keys[0].key) +
+                           " is not signed by that key"),
+              std::string::npos)
+        << refused;
+    EXPECT_NE(refused.find("--new-identity"), std::string::npos);
+    // Nor with successions of its own, or minnie's, or with minnie's key beside it.
+    ASSERT_TRUE(stranger->rotate_identity());
+    ASSERT_TRUE(minnie.rotate_identity());
+    PublicFile file = exported(*stranger);
+    EXPECT_FALSE(mickey.trust(file));
+    file.successions = exported(minnie).successions;
+    EXPECT_FALSE(mickey.trust(file));
+    file.keys[0] = exported(minnie).keys[0];
+    EXPECT_FALSE(mickey.trust(file));
+    EXPECT_EQ(trusted_keys(mickey), trusted);
+    // Said to be right by who has looked, it is trusted; and a key whose name is not known is.
+    EXPECT_EQ(*mickey.trust(std::vector{exported(*stranger).keys[0]}), 1u);
+    EXPECT_EQ(*mickey.trust(exported(stolen)), 1u);
 }
 
 std::vector<std::string> events(const Store& store) {
