@@ -108,6 +108,9 @@ void Outbound::retract(Peer& peer, Slot slot) {
         box.removals_.pop_front(); // its own timer must do
     }
     box.removals_.push_back({record.id, record.term});
+    if (const state::StateId second = ctx_.pf_states.second_name(slot);
+        second.creatorid != 0 && !peer.protocol->reliable())
+        box.removals_.push_back({second, record.term});
 }
 
 void Outbound::withdraw(Peer& peer, Slot slot) {

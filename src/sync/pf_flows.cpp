@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "sync/pf_flows.hpp"
 
-#include <optional>
-
 namespace encsync::sync {
 
 using state::kNoSlot;
@@ -71,31 +69,34 @@ Slot PfFlows::add_second_name(const Peer& from, const pfsync::FullState& full) {
 namespace {
 
 // Of the state of the packet that goes out, if this is that of one that came in, to be redirected.
-std::optional<state::Key> key_out(const pfsync::FullState& full) {
-    if (full.outgoing || !has_dnat(full.flow))
+std::optional<state::Key> key_out(const state::Flow& flow, bool outgoing) {
+    if (outgoing || !has_dnat(flow))
         return std::nullopt;
-    state::Key key = full.flow.key;
-    key.orig = inverse(state::Key{full.flow.reply, key.zone, key.proto, key.family});
+    state::Key key = flow.key; // what has the source translated, too, is on its way out
+    const state::Tuple redirected =
+        inverse(state::Key{flow.reply, key.zone, key.proto, key.family});
+    key.orig.dst = redirected.dst;
+    key.orig.dport = redirected.dport;
     return key;
 }
 
 } // namespace
 
-state::StateId PfFlows::take_way_out(const Peer& from, const pfsync::FullState& full,
-                                     Lifecycle& lifecycle) {
-    const auto key = key_out(full);
+std::optional<PfFlows::WayOut>
+PfFlows::take_way_out(const Peer& from, const pfsync::FullState& full, Lifecycle& lifecycle) {
+    const auto key = key_out(full.flow, full.outgoing);
     const Slot slot = key ? ctx_.index.find(*key) : kNoSlot;
     if (!is_other_state(from, slot, full) || ctx_.record(slot).owner != from.id ||
         ctx_.pf_states.has_two_names(slot))
-        return {};
-    const state::StateId id = ctx_.record(slot).id;
+        return std::nullopt;
+    const WayOut out{ctx_.record(slot).id, ctx_.index.reply(slot)};
     pass_removal_on(from, slot);
     lifecycle.erase_from_table(slot);
-    return id;
+    return out;
 }
 
-void PfFlows::note_way_out(Slot slot, const pfsync::FullState& full) {
-    if (const auto key = key_out(full))
+void PfFlows::note_way_out(Slot slot, const state::Flow& flow, bool outgoing) {
+    if (const auto key = key_out(flow, outgoing))
         ctx_.pf_states.set_key_out(slot, *key);
 }
 

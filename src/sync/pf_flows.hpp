@@ -13,6 +13,8 @@
 #include "sync/lifecycle.hpp"
 #include "sync/outbound.hpp"
 
+#include <optional>
+
 namespace encsync::sync {
 
 class PfFlows {
@@ -38,10 +40,14 @@ class PfFlows {
     // gets its id as a second name. kNoSlot: there is none.
     state::Slot add_second_name(const Peer& from, const pfsync::FullState& full);
     // The state of the packet that went out, if it was received first: the flow that was made of
-    // it is gone, and its id is left for a second name. {}: it was not.
-    state::StateId take_way_out(const Peer& from, const pfsync::FullState& full,
-                                Lifecycle& lifecycle);
-    void note_way_out(state::Slot slot, const pfsync::FullState& full);
+    // it is gone, and its id is left for a second name.
+    struct WayOut {
+        state::StateId id;
+        state::Tuple reply; // it knows of the source NAT
+    };
+    std::optional<WayOut> take_way_out(const Peer& from, const pfsync::FullState& full,
+                                       Lifecycle& lifecycle);
+    void note_way_out(state::Slot slot, const state::Flow& flow, bool outgoing);
     // One of a flow's two names has ended. True: the flow lives on under the other.
     bool drop_name(const Peer& from, state::StateId id);
 

@@ -126,6 +126,8 @@ bool PfPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
     options.outgoing =
         flow.id.creatorid != ctx_.options.creatorid && lease != nullptr && lease->outgoing;
     pfsync::write_state(peer_.dialect, m, flow, options);
+    if (flow.id.creatorid == ctx_.options.creatorid) // when its packets pass there, it has two
+        p_.pf_flows.note_way_out(slot, flow, false);
     ctx_.pf_states.sent(slot, ctx_.seconds);
     set(ctx_.flows.local(slot).known, peer_.id);
     sent({.kind = kind, .slot = slot});
@@ -150,15 +152,18 @@ state::Flow PfPeer::as_pf_has_it(Slot slot) const {
     const Record& record = ctx_.record(slot);
     state::Flow flow = ctx_.flow(slot);
     const PfStates::Lease* lease = ctx_.pf_states.lease(slot);
-    if (record.owner != kHere && lease != nullptr) {
+    const std::uint32_t whole = pfsync::default_timeout(
+        static_cast<std::uint8_t>(pfsync::timeout_index(peer_.dialect, flow)));
+    if (record.owner == kHere) {
+        // conntrack's timeouts are not pf's: its own hold, from now on. Packets without an event
+        // have started its timer anew.
+        flow.timeout = whole;
+    } else if (lease != nullptr) {
         const auto left =
             static_cast<std::int32_t>(lease->until - PfKeepalive::kGrace - ctx_.seconds);
         flow.timeout = static_cast<std::uint32_t>(std::max(left, 1));
     } else {
-        // conntrack's timeouts are not pf's: its own hold, from now on.
-        const auto index = pfsync::timeout_index(peer_.dialect, flow);
-        flow.timeout =
-            std::min(flow.timeout, pfsync::default_timeout(static_cast<std::uint8_t>(index)));
+        flow.timeout = std::min(flow.timeout, whole);
     }
     // Traffic that passed here has moved the windows on, unseen.
     if (record.owner == kHere && flow.key.proto == IPPROTO_TCP)
@@ -267,9 +272,17 @@ void PfPeer::receive_removal(state::StateId id) {
     if (p_.pf_flows.drop_name(peer_, id))
         return;
     const Slot slot = ctx_.index.find(id);
-    // pf knows no terms. 0 would be later than one above 64 (compare_terms).
-    if (slot == kNoSlot || !p_.ownership.may_remove(peer_, slot, ctx_.record(slot).term))
+    if (slot == kNoSlot)
         return;
+    // pf knows no terms. 0 would be later than one above 64 (compare_terms).
+    if (!p_.ownership.may_remove(peer_, slot, ctx_.record(slot).term)) {
+        // Those that hear the sender have removed theirs, too.
+        for (Peer& other : p_.peers.all())
+            if (ctx_.record(slot).owner == kHere && other.id != peer_.id && other.is_pf() &&
+                reach_each_other(other, peer_))
+                p_.outbound.send_full(other, slot);
+        return;
+    }
     if (ctx_.record(slot).owner == kHere)
         p_.outbound.retract(slot); // the others know it from us
     else
@@ -287,6 +300,10 @@ void PfPeer::receive_clear(Bytes message) {
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
         const std::uint8_t owner = record.owner;
+        // What is live here it gets again, as one state.
+        if (owner == kHere && what.ifname.empty() &&
+            ctx_.pf_states.second_name(slot).creatorid == what.creatorid)
+            ctx_.pf_states.take_name(slot);
         // Another pf that receives from the sender has removed its states, too, without a message.
         const bool theirs =
             owner == peer_.id || (p_.peers.is_peer(owner) && p_.peers[owner].is_pf() &&

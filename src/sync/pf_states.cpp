@@ -17,6 +17,15 @@ Windows::Block block_of(const pfsync::PeerBlock& from) {
     return out;
 }
 
+bool is_ahead(const Windows::Block& a, const Windows::Block& b) {
+    const auto seqlo = Windows::seqlo(a), other = Windows::seqlo(b);
+    return seqlo && (!other || seq_after(*seqlo, *other));
+}
+
+bool is_news(const Windows::Block& theirs, const Windows::Block& ours) {
+    return theirs != ours && (Windows::seqlo(theirs) || !Windows::seqlo(ours));
+}
+
 } // namespace
 
 Windows::Windows(const pfsync::PeerBlock& s, const pfsync::PeerBlock& d)
@@ -37,7 +46,8 @@ bool PfStates::keep(Slot slot, const Windows& theirs, bool src, bool dst) {
     if (fresh)
         return true;
     Windows& ours = it->second.windows;
-    const bool news = (src && ours.src != theirs.src) || (dst && ours.dst != theirs.dst);
+    src = src && is_news(theirs.src, ours.src);
+    dst = dst && is_news(theirs.dst, ours.dst);
     if (src)
         ours.src = theirs.src;
     if (dst) {
@@ -45,22 +55,22 @@ bool PfStates::keep(Slot slot, const Windows& theirs, bool src, bool dst) {
         ours.dst = theirs.dst;
         received_dst(slot, had);
     }
-    return news;
+    return src || dst;
 }
 
 void PfStates::received_dst(Slot slot, const Windows::Block& dst) {
     const Windows* kept = windows(slot);
-    if (kept == nullptr || !seq_after(Windows::seqlo(dst), Windows::seqlo(kept->dst)))
+    if (kept == nullptr || !is_ahead(dst, kept->dst))
         return;
     const auto [it, fresh] = ahead_.try_emplace(slot, dst);
-    if (!fresh && seq_after(Windows::seqlo(dst), Windows::seqlo(it->second)))
+    if (!fresh && is_ahead(dst, it->second))
         it->second = dst;
 }
 
 Windows PfStates::with_latest_dst(Slot slot, const Windows& kept) const {
     Windows out = kept;
     const auto it = ahead_.find(slot);
-    if (it != ahead_.end() && seq_after(Windows::seqlo(it->second), Windows::seqlo(kept.dst)))
+    if (it != ahead_.end() && is_ahead(it->second, kept.dst))
         out.dst = it->second;
     return out;
 }
@@ -113,6 +123,11 @@ void PfStates::add_name(Slot slot, state::StateId id) {
 Slot PfStates::find(state::StateId id) const {
     const auto it = second_names_.find(id);
     return it == second_names_.end() ? state::kNoSlot : it->second;
+}
+
+state::StateId PfStates::second_name(Slot slot) const {
+    const auto it = second_name_of_.find(slot);
+    return it == second_name_of_.end() ? state::StateId{} : it->second;
 }
 
 state::StateId PfStates::take_name(Slot slot) {

@@ -18,6 +18,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,8 +38,11 @@ struct Windows {
     Windows(const pfsync::PeerBlock& s, const pfsync::PeerBlock& d);
     // Zeros are what a node without sequence numbers sends.
     bool known() const;
-    static std::uint32_t seqlo(const Block& block) {
-        return load_be<std::uint32_t>(&block[pfsync::common::peer::seqlo]);
+    // Nothing if it is 0: no packet of this side has been seen (pf then learns it from the next
+    // one). It is before all others, whatever modulo 2^32 says.
+    static std::optional<std::uint32_t> seqlo(const Block& block) {
+        const auto value = load_be<std::uint32_t>(&block[pfsync::common::peer::seqlo]);
+        return value != 0 ? std::optional(value) : std::nullopt;
     }
 };
 
@@ -46,7 +50,8 @@ class PfStates {
   public:
     // ---- windows ---------------------------------------------------------------------------
     const Windows* windows(state::Slot slot) const;
-    // Takes the sides that are not stale; the first time, both. False: it knew them already.
+    // Takes the sides that are not stale; the first time, both. False: it knew them already, or
+    // knows more.
     bool keep(state::Slot slot, const Windows& theirs, bool src, bool dst);
     // A peer that copies the dst side of an update even if its own is ahead
     // (DialectTraits::copies_stale_dst) is never sent one that is older than the last one it sent.
@@ -75,6 +80,7 @@ class PfStates {
     void add_name(state::Slot slot, state::StateId id);
     state::Slot find(state::StateId id) const; // by second name; kNoSlot: none's
     bool has_two_names(state::Slot slot) const { return second_name_of_.contains(slot); }
+    state::StateId second_name(state::Slot slot) const; // {}: there is none
     // Takes the second name away. {}: there was none.
     state::StateId take_name(state::Slot slot);
     // With destination NAT, the state of the packet that went out has another key than the flow.

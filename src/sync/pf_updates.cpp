@@ -61,15 +61,18 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
 }
 
 void PfPeer::receive_new(const pfsync::FullState& full) {
-    const state::StateId way_out = p_.pf_flows.take_way_out(peer_, full, p_.lifecycle);
-    const Slot slot = p_.ownership.add_from(peer_, full.flow, peer_.id);
+    const auto way_out = p_.pf_flows.take_way_out(peer_, full, p_.lifecycle);
+    state::Flow flow = full.flow;
+    if (way_out)
+        flow.reply = way_out->reply;
+    const Slot slot = p_.ownership.add_from(peer_, flow, peer_.id);
     if (slot == kNoSlot)
         return;
     set(ctx_.flows.local(slot).known, peer_.id);
     keep_windows(slot, full);
-    p_.pf_flows.note_way_out(slot, full);
-    if (way_out.creatorid != 0)
-        ctx_.pf_states.add_name(slot, way_out);
+    p_.pf_flows.note_way_out(slot, full.flow, full.outgoing);
+    if (way_out)
+        ctx_.pf_states.add_name(slot, way_out->id);
     // A node with the role active owns what a pf peer still holds from before.
     if (peer_.bulk.arriving && ctx_.options.role == Role::active && !ctx_.record(slot).refused())
         p_.ownership.take(slot);
@@ -90,7 +93,24 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
     }
     FlowStore::Change change(ctx_.flows, slot);
     p_.pf_flows.pass_removal_on(peer_, slot);
+    // It has our state beside its own if that is bound to an interface.
+    if (const Record& record = ctx_.record(slot);
+        record.id.creatorid == ctx_.options.creatorid && has(record.known, peer_.id))
+        p_.outbound.remove(peer_, record.id, record.term);
     change.rename(full.flow.id);
+    ctx_.flows.local(slot).known = bit(peer_.id);
+    // A bulk update says nothing of where packets pass. What is live here stays so, under the name
+    // that pf has for it, perhaps from before this node's restart.
+    if (const Record& record = ctx_.record(slot); peer_.bulk.arriving && record.owner == kHere &&
+                                                  !record.is.absent &&
+                                                  ctx_.options.role != Role::standby) {
+        const state::StateId second = ctx_.pf_states.take_name(slot);
+        keep_windows(slot, full);
+        if (second.creatorid != 0)
+            ctx_.pf_states.add_name(slot, second);
+        p_.pf_flows.note_way_out(slot, full.flow, full.outgoing);
+        return p_.outbound.announce(slot, true);
+    }
     if (ctx_.index.reply(slot) != full.flow.reply)
         change.set_reply(full.flow.reply);
     state::Progress& progress = change.progress();
@@ -98,10 +118,9 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
     progress.dst_state = full.flow.dst_state;
     progress.flags = full.flow.flags;
     progress.term = 0; // pf knows none
-    ctx_.flows.local(slot).known = bit(peer_.id);
     p_.ownership.set_owner(slot, peer_.id);
     keep_windows(slot, full);
-    p_.pf_flows.note_way_out(slot, full);
+    p_.pf_flows.note_way_out(slot, full.flow, full.outgoing);
     p_.copies.put(slot);
     p_.pf_flows.pass_on(peer_, slot);
     if (p_.ownership.falls_to_us(peer_, slot))
@@ -242,7 +261,8 @@ Merge PfPeer::merge_tcp(Slot slot, const PfUpdate& update, state::Progress& ours
 bool PfPeer::claims(Slot slot, bool further, const Merge& merged) const {
     if (ctx_.record(slot).owner != kHere || further)
         return true;
-    if (merged.both_stale() || ctx_.pf_states.sent_since(slot, ctx_.seconds - kEcho))
+    // Older than what has passed here. If packets pass there now, the next one is not.
+    if (merged.any_stale() || ctx_.pf_states.sent_since(slot, ctx_.seconds - kEcho))
         return false;
     if (merged.windows_moved)
         return true;

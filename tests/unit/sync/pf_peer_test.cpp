@@ -154,6 +154,32 @@ TEST(PfOwner, AnEchoOfWhatWeSaidClaimsNothing) {
     EXPECT_EQ(owner(rig, f), "peer 0");
 }
 
+// It was on its way while the flow moved.
+TEST(PfOwner, WhatIsBehindOnOneSideClaimsNothing) {
+    PfRig rig({Dialect::openbsd});
+    rig.send(0, Kind::insert, {flow(1, kPeer, 9, 7), window(10), window(20)});
+    rig.engine->on_updated(flow(1, 0, 9, 9));
+    EXPECT_EQ(rig.owner(1), "here term 1");
+    rig.send(0, Kind::update_c, {flow(1, kPeer, 9, 7), window(11), window(21)});
+    EXPECT_EQ(rig.owner(1), "here term 1");
+    rig.send(0, Kind::update_c, {flow(1, kPeer, 9, 9), window(12), window(22)}); // control
+    EXPECT_EQ(rig.owner(1), "peer 0 term 2");
+}
+
+// Firewalls on one cable believe each other's removals.
+TEST(PfOwner, ARemovalOfWhatIsLiveHereIsAnsweredToAllWhoHeardIt) {
+    PfRig rig({Dialect::openbsd, Dialect::openbsd, Dialect::freebsd1400});
+    rig.engine->on_created(flow(1));
+    rig.flush();
+    for (const PeerId peer : {0, 1, 2})
+        rig.sent_to(peer);
+    rig.send_id(0, Kind::remove_c, rig.id(1));
+    rig.flush();
+    EXPECT_EQ(rig.sent_to(0), "ins 1 4:4 sloppy");
+    EXPECT_EQ(rig.sent_to(1), "ins 1 4:4 sloppy");
+    EXPECT_EQ(rig.sent_to(2), "");
+}
+
 TEST(PfOwner, WhatIsBehindOnBothSidesClaimsNothing) {
     PfRig rig({Dialect::openbsd});
     rig.engine->on_created(udp(1));
@@ -176,6 +202,69 @@ TEST(PfOwner, ProgressClaimsAtOnce) {
     f.id = rig.id(1);
     rig.send(0, Kind::update_c, {f});
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
+}
+
+// After a restart here, the names are new: pf's is taken, and nothing else changes.
+TEST(PfOwner, WhatIsLiveHereStaysSoInABulkUpdate) {
+    for (const bool bulk : {true, false}) {
+        PfRig rig({Dialect::openbsd});
+        rig.engine->on_created(udp(1));
+        rig.flush();
+        if (bulk)
+            rig.send_bulk(0, false);
+        rig.send(0, Kind::update, {udp(1, kPeer)});
+        if (bulk)
+            rig.send_bulk(0, true);
+        const auto& index = rig.engine->index();
+        EXPECT_EQ(index.record(index.find(udp(1).key)).id, udp(1, kPeer).id);
+        EXPECT_EQ(owner(rig, udp(1)), bulk ? "here" : "peer 0");
+    }
+}
+
+// Source NAT, so that ours is sent as one that goes out: pf's two are both names of it.
+TEST(PfOwner, AndHasBothNamesThatABulkUpdateHas) {
+    for (const bool in_first : {true, false}) {
+        PfRig rig({Dialect::openbsd});
+        state::Flow here = udp(1), in = udp(1, kPeer), out = in;
+        here.reply.dst.bytes = out.reply.dst.bytes = {203, 0, 113, 1};
+        out.id.id++;
+        rig.engine->on_created(here);
+        rig.flush();
+        rig.send_bulk(0, false);
+        for (const bool incoming : {in_first, !in_first})
+            rig.send(0, Kind::update, {.flow = incoming ? in : out, .outgoing = !incoming});
+        rig.send_bulk(0, true);
+        const auto& index = rig.engine->index();
+        const state::Slot slot = index.find(in.key);
+        for (const state::StateId id : {in.id, out.id})
+            EXPECT_TRUE(index.record(slot).id == id || rig.engine->pf_states().find(id) == slot);
+        EXPECT_EQ(index.reply(slot), here.reply);
+        EXPECT_EQ(owner(rig, in), "here");
+        rig.flush();
+        EXPECT_EQ(rig.messages(0, Kind::remove_c).size(), 1u); // ours
+    }
+}
+
+// Its packets raise no event, so that the time since the last one says nothing.
+TEST(PfTimers, WhatIsLiveHereHasPfsWholeTimeout) {
+    for (const Dialect d : kAllDialects) {
+        PfRig rig({d});
+        state::Flow f = udp(1);
+        f.timeout = 120;
+        rig.engine->on_created(f);
+        rig.flush();
+        rig.pass(100s);
+        rig.flush();
+        rig.sent_to(0);
+        rig.send_id(0, Kind::request,
+                    rig.engine->index().record(rig.engine->index().find(f.key)).id);
+        rig.flush();
+        const auto sent = rig.messages(0, Kind::update);
+        ASSERT_EQ(sent.size(), 1u) << to_string(d);
+        pfsync::FullState full;
+        ASSERT_EQ(pfsync::read(d, sent[0], full), pfsync::Fault::none);
+        EXPECT_EQ(full.flow.timeout, 60u) << to_string(d);
+    }
 }
 
 TEST(PfOwner, WhoBecomesActiveTakesAllOfIt) {

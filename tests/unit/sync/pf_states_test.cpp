@@ -107,6 +107,51 @@ TEST(Windows, WhoCopiesAStaleDstIsNeverToldAnOlderOne) {
     }
 }
 
+// A side that has sent nothing has seqlo 0, which is before all sequence numbers.
+TEST(Windows, OfASideThatHasSentNothingAreNeverTheLatest) {
+    for (const Dialect d : kAllDialects)
+        for (const std::uint32_t first : {0x10000000u, 0x90000000u}) {
+            PfRig rig({d});
+            rig.send(0, Kind::insert, {flow(1, kPeer, 2, 0), window(100), window(0)});
+            rig.send(0, Kind::update_c, {flow(1, kPeer, 4, 2), window(200), window(first)});
+            rig.engine->on_updated(flow(1, 0, 4, 4));
+            rig.flush();
+            EXPECT_EQ(rig.sent_to(0), "upd 1 4:4 200/" + std::to_string(first) + " sloppy")
+                << to_string(d);
+            // The answer to the SYN has passed here, and its number is learned too late.
+            rig.send(0, Kind::insert, {flow(2, kPeer, 2, 0), window(100), window(0)});
+            rig.engine->on_updated(flow(2, 0, 4, 4));
+            rig.flush();
+            rig.sent_to(0);
+            rig.send(0, Kind::update_c, {flow(2, kPeer, 4, 2), window(200), window(first)});
+            rig.flush();
+            const std::uint32_t dst = traits(d).copies_stale_dst ? first : 0;
+            EXPECT_EQ(rig.sent_to(0), "upd_c 2 4:4 200/" + std::to_string(dst)) << to_string(d);
+        }
+}
+
+TEST(Windows, ANumberIsNewsWhereThereWasNone) {
+    for (const Dialect d : kAllDialects)
+        for (const std::uint32_t first : {0x10000000u, 0x90000000u}) {
+            PfRig rig({d});
+            rig.send(0, Kind::insert, {flow(1, kPeer, 2, 0), window(100), window(0)});
+            rig.engine->on_updated(flow(1, 0, 4, 2)); // the answer to the SYN has passed here
+            rig.flush();
+            EXPECT_EQ(rig.sent_to(0), "upd 1 4:2 100/0 sloppy") << to_string(d);
+            // The second of them has lost it again.
+            for (const std::uint32_t dst : {first, 0u}) {
+                rig.send(0, Kind::update_c, {flow(1, kPeer, 4, 2), window(200), window(dst)});
+                rig.flush();
+                EXPECT_EQ(rig.sent_to(0), "") << to_string(d);
+                const state::Slot slot = rig.engine->index().find(rig.id(1));
+                const Windows* kept = rig.engine->pf_states().windows(slot);
+                ASSERT_NE(kept, nullptr);
+                EXPECT_EQ(Windows::seqlo(kept->dst), first) << to_string(d);
+            }
+            EXPECT_EQ(rig.engine->session(0).counters.stale, 0u);
+        }
+}
+
 TEST(Windows, OfAnotherLifeOfTheFlowAreOthers) {
     PfRig rig({Dialect::openbsd});
     rig.send(0, Kind::insert, {flow(1, kPeer, 9, 9), window(90'000), window(90'000)});
@@ -186,6 +231,35 @@ TEST(PfNames, AFlowThatPfForwardsHasTwo) {
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
+TEST(PfNames, BothEndWithTheFlow) {
+    PfRig rig({Dialect::openbsd});
+    state::Flow out = flow(1, kPeer);
+    out.id.id++;
+    rig.send(0, Kind::insert, {flow(1, kPeer)});
+    rig.send(0, Kind::insert, {.flow = out, .outgoing = true});
+    rig.engine->on_updated(flow(1, 0, 7, 4)); // its packets pass here now
+    rig.flush();
+    rig.sent_to(0);
+    rig.engine->on_destroyed(flow(1));
+    rig.flush();
+    const auto removed = rig.messages(0, Kind::remove_c);
+    ASSERT_EQ(removed.size(), 2u);
+    EXPECT_EQ(pfsync::read_id(removed[0]), flow(1, kPeer).id);
+    EXPECT_EQ(pfsync::read_id(removed[1]), out.id);
+}
+
+TEST(PfNames, TheSecondOfWhatIsLiveHereEndsWithAClear) {
+    PfRig rig({Dialect::openbsd});
+    state::Flow out = flow(1, kPeer);
+    out.id.id++;
+    rig.send(0, Kind::insert, {flow(1, kPeer)});
+    rig.send(0, Kind::insert, {.flow = out, .outgoing = true});
+    rig.engine->on_updated(flow(1, 0, 7, 4)); // its packets pass here now
+    rig.send_clear(0, out.id.creatorid);
+    EXPECT_EQ(rig.id(1), flow(1, kPeer).id);
+    EXPECT_EQ(rig.engine->pf_states().find(out.id), state::kNoSlot);
+}
+
 // rdr-to on the way in: the state on the way out has the real destination on both sides.
 struct Redirected {
     Redirected() {
@@ -232,15 +306,51 @@ TEST(PfNames, OfDestinationNatTheyAreOneFlowWhicheverComesFirst) {
 }
 
 TEST(PfNames, OfBothKindsOfNatEachStateKnowsAPart) {
-    PfRig rig({Dialect::openbsd});
-    Redirected r;
-    r.out.reply.dst.bytes = {10, 9, 9, 1}; // nat-to on the way out
-    rig.send(0, Kind::insert, r.full_in());
-    rig.send(0, Kind::insert, r.full_out());
-    rig.send(0, Kind::update, r.full_in());
-    const auto& index = rig.engine->index();
-    EXPECT_EQ(index.size(), 1u);
-    EXPECT_EQ(index.reply(index.find(r.in.key)), r.out.reply);
+    for (const bool in_first : {true, false}) {
+        PfRig rig({Dialect::openbsd});
+        Redirected r;
+        r.out.reply.dst.bytes = {10, 9, 9, 1}; // nat-to on the way out
+        rig.send(0, Kind::insert, in_first ? r.full_in() : r.full_out());
+        rig.send(0, Kind::insert, in_first ? r.full_out() : r.full_in());
+        const auto& index = rig.engine->index();
+        EXPECT_EQ(index.reply(index.find(r.in.key)), r.out.reply);
+        rig.send(0, Kind::update, r.full_in());
+        EXPECT_EQ(index.size(), 1u);
+        EXPECT_EQ(index.reply(index.find(r.in.key)), r.out.reply);
+    }
+}
+
+// Its packets pass pf by now, which makes the state on the way out by rule.
+TEST(PfNames, OfARedirectedFlowThatBeganHereTheWayOutIsAPart) {
+    for (const bool snat : {false, true}) {
+        PfRig rig({Dialect::openbsd});
+        Redirected r;
+        if (snat)
+            r.in.reply.dst.bytes = r.out.reply.dst.bytes = {10, 9, 9, 1};
+        state::Flow here = r.in;
+        here.id = {};
+        rig.engine->on_created(here);
+        rig.flush();
+        rig.send(0, Kind::insert, r.full_out());
+        EXPECT_EQ(rig.engine->index().size(), 1u);
+        EXPECT_EQ(rig.engine->index().reply(rig.engine->index().find(r.in.key)), r.in.reply);
+    }
+}
+
+// pf has both if its own is bound to an interface.
+TEST(PfNames, OursIsTakenBackIfPfHasAnother) {
+    for (const Dialect d : kAllDialects) {
+        PfRig rig({d});
+        rig.engine->on_created(flow(1));
+        rig.flush();
+        const state::StateId ours = rig.id(1);
+        rig.send(0, Kind::insert, {flow(1, kPeer)});
+        rig.flush();
+        EXPECT_EQ(rig.id(1), flow(1, kPeer).id);
+        const auto removed = rig.messages(0, Kind::remove_c);
+        ASSERT_EQ(removed.size(), 1u) << to_string(d);
+        EXPECT_EQ(pfsync::read_id(removed[0]), ours);
+    }
 }
 
 TEST(PfNames, AStateToAnotherDestinationIsAFlowOfItsOwn) { // control
