@@ -42,17 +42,24 @@ PfFirewall::~PfFirewall() {
 
 std::map<state::StateId, PfFirewall::State>::iterator PfFirewall::by_key(const state::Key& key) {
     const auto it = keys_.find(key);
-    return it == keys_.end() ? states.end() : states.find(it->second);
+    return it == keys_.end() ? states_.end() : states_.find(it->second);
 }
 
-const PfFirewall::State* PfFirewall::find(const state::Key& key) const {
+const PfState* PfFirewall::find(const state::Key& key) {
     const auto it = keys_.find(key);
-    return it == keys_.end() ? nullptr : &states.at(it->second);
+    return it == keys_.end() ? nullptr : &states_.at(it->second);
+}
+
+std::vector<PfState> PfFirewall::list() {
+    std::vector<PfState> out;
+    for (const auto& [id, state] : states_)
+        out.push_back(state);
+    return out;
 }
 
 void PfFirewall::packet(const state::Flow& flow) {
     auto it = by_key(flow.key);
-    if (it == states.end()) {
+    if (it == states_.end()) {
         State fresh;
         fresh.flow = flow;
         fresh.flow.id = {next_id_++, 0xbbbb0000u + self_};
@@ -63,7 +70,7 @@ void PfFirewall::packet(const state::Flow& flow) {
         const auto first = static_cast<std::uint32_t>(world_.random());
         store_be(&fresh.src[peer::seqlo], first);
         store_be(&fresh.dst[peer::seqlo], first ^ 0x5a5a5a5a);
-        it = states.emplace(fresh.flow.id, fresh).first;
+        it = states_.emplace(fresh.flow.id, fresh).first;
         keys_[flow.key] = fresh.flow.id;
     }
     State& s = it->second;
@@ -83,8 +90,8 @@ void PfFirewall::packet(const state::Flow& flow) {
     queue(s, false);
 }
 
-void PfFirewall::close(const state::Key& key) {
-    if (const auto it = by_key(key); it != states.end())
+void PfFirewall::close(const state::Flow& flow) {
+    if (const auto it = by_key(flow.key); it != states_.end())
         remove(it, true);
 }
 
@@ -94,7 +101,7 @@ void PfFirewall::remove(std::map<state::StateId, State>::iterator it, bool tell)
         flush_at_ = std::min(flush_at_, world_.now + 1s);
     }
     keys_.erase(it->second.flow.key);
-    states.erase(it);
+    states_.erase(it);
 }
 
 void PfFirewall::queue(State& s, bool at_once) {
@@ -115,7 +122,7 @@ void PfFirewall::send(Kind kind, Write&& write) {
 
 void PfFirewall::flush() {
     flush_at_ = Instant::max();
-    for (auto& each : states) {
+    for (auto& each : states_) {
         State& s = each.second;
         if (!s.queued)
             continue;
@@ -138,7 +145,7 @@ void PfFirewall::flush() {
 }
 
 void PfFirewall::ask() {
-    if (tries++ == 0)
+    if (status_.tries++ == 0)
         asked_ = world_.now;
     send(Kind::request, [](std::uint8_t* m) { pfsync::write_id(m, {}); });
     retry_ = world_.now + traits(dialect_).bulk.retry;
@@ -156,7 +163,7 @@ void PfFirewall::send_bulk() {
     if (bulk_began_ == world_.now && (!bulk_.empty() || dialect_ != Dialect::openbsd))
         status(false);
     for (int n = 0; n < 5 && !bulk_.empty(); bulk_.pop_front())
-        if (const auto it = states.find(bulk_.front()); it != states.end()) {
+        if (const auto it = states_.find(bulk_.front()); it != states_.end()) {
             const State& s = it->second;
             state::Flow flow = s.flow;
             const Duration left =
@@ -175,7 +182,7 @@ void PfFirewall::send_bulk() {
 // ---- receiving -----------------------------------------------------------------------------
 
 void PfFirewall::insert(const pfsync::FullState& full) {
-    if (states.contains(full.flow.id) || keys_.contains(full.flow.key))
+    if (states_.contains(full.flow.id) || keys_.contains(full.flow.key))
         return; // without an error
     State s;
     s.flow = full.flow;
@@ -188,7 +195,7 @@ void PfFirewall::insert(const pfsync::FullState& full) {
     const std::uint32_t left = full.flow.timeout == 0 ? whole : full.flow.timeout;
     s.touched = world_.now + std::chrono::seconds(left) - std::chrono::seconds(whole);
     keys_[s.flow.key] = s.flow.id;
-    states.emplace(s.flow.id, s);
+    states_.emplace(s.flow.id, s);
 }
 
 void PfFirewall::update(State& s, const pfsync::PeerBlock& src, const pfsync::PeerBlock& dst,
@@ -216,13 +223,13 @@ void PfFirewall::update(State& s, const pfsync::PeerBlock& src, const pfsync::Pe
     }
     // Packets that have passed here would be outside of the window now.
     if (s.sent_src != 0 && (after(s.sent_src, seqlo(s.src)) || after(s.sent_dst, seqlo(s.dst))))
-        rolled_back++;
+        status_.rolled_back++;
     if (!(src_behind && dst_behind)) {
         s.touched = world_.now;
         s.timeout = timeout;
     }
     if (src_behind || dst_behind) {
-        stale++;
+        status_.stale++;
         queue(s, true);
     }
 }
@@ -234,8 +241,8 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
         pfsync::FullState full;
         if (pfsync::read(section.layout, m, full) != pfsync::Fault::none)
             return;
-        const auto it = states.find(full.flow.id);
-        if (section.kind == Kind::update && it != states.end())
+        const auto it = states_.find(full.flow.id);
+        if (section.kind == Kind::update && it != states_.end())
             update(it->second, full.src, full.dst, full.timeout);
         else
             insert(full);
@@ -245,10 +252,9 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
         pfsync::CompressedUpdate said;
         if (pfsync::read(section.layout, m, said) != pfsync::Fault::none)
             return;
-        if (const auto it = states.find(said.id); it != states.end()) {
+        if (const auto it = states_.find(said.id); it != states_.end()) {
             update(it->second, said.src, said.dst, said.timeout);
         } else {
-            requests++;
             send(Kind::request, [&](std::uint8_t* out) { pfsync::write_id(out, said.id); });
         }
         return;
@@ -256,7 +262,7 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
     case Kind::request: {
         const state::StateId id = pfsync::read_id(m);
         if (id != state::StateId{}) {
-            if (const auto it = states.find(id); it != states.end())
+            if (const auto it = states_.find(id); it != states_.end())
                 send(Kind::update, [&](std::uint8_t* out) {
                     pfsync::write_state(dialect_, out, it->second.flow,
                                         {.src = it->second.src, .dst = it->second.dst});
@@ -266,14 +272,14 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
         if (bulk_next_ != Instant::max() && !traits(dialect_).bulk.restarts)
             return;
         bulk_.clear();
-        for (const auto& [known, s] : states)
+        for (const auto& [known, s] : states_)
             bulk_.push_back(known);
         bulk_began_ = world_.now;
         send_bulk();
         return;
     }
     case Kind::remove_c:
-        if (const auto it = states.find(pfsync::read_id(m)); it != states.end())
+        if (const auto it = states_.find(pfsync::read_id(m)); it != states_.end())
             remove(it, false);
         return;
     case Kind::bulk: {
@@ -289,7 +295,7 @@ void PfFirewall::message(const pfsync::Section& section, Bytes m) {
                    world_.now.time_since_epoch() / 1s - status.endtime >=
                        asked_.time_since_epoch() / 1s) {
             retry_ = Instant::max();
-            in_step = true;
+            status_.in_step = true;
         }
         return;
     }
@@ -316,7 +322,7 @@ Instant PfFirewall::deadline() const {
 void PfFirewall::advance(Instant now) {
     if (now >= tick_) {
         tick_ = now + 1s;
-        for (auto it = states.begin(); it != states.end();) {
+        for (auto it = states_.begin(); it != states_.end();) {
             const auto here = it++;
             const State& s = here->second;
             if (s.touched + std::chrono::seconds(pfsync::default_timeout(s.timeout)) <= now)
@@ -328,11 +334,11 @@ void PfFirewall::advance(Instant now) {
     if (now >= bulk_next_)
         send_bulk();
     if (now >= retry_) {
-        if (tries < 12) {
+        if (status_.tries < 12) {
             ask();
         } else {
             retry_ = Instant::max();
-            gave_up = true;
+            status_.gave_up = true;
         }
     }
 }

@@ -8,43 +8,40 @@
 //     world.run(5s);
 #pragma once
 
+#include "pf.hpp"
 #include "pfsync/build.hpp"
-#include "world.hpp"
 
 #include <deque>
 #include <set>
 
 namespace encsync::sim {
 
-class PfFirewall : public Machine {
+class PfFirewall : public Pf {
   public:
-    struct State {
-        state::Flow flow; // its id, both sides' states
-        std::array<std::uint8_t, 32> src{}, dst{};
-        std::uint8_t timeout = 0;
+    struct State : PfState {
         Instant touched, created;
         std::uint32_t sent_src = 0, sent_dst = 0; // the furthest that packets have passed here
-        bool queued = false, insert = false, sloppy = false;
+        bool queued = false, insert = false;
     };
 
     // Replaces node `self` in the world of node0, of whose peers it is one.
     PfFirewall(World& world, unsigned self, pfsync::Dialect dialect);
     ~PfFirewall() override;
 
-    void packet(const state::Flow& flow);
-    void close(const state::Key& key); // the state is removed, and announced as such
-    const State* find(const state::Key& key) const;
+    void packet(const state::Flow& flow) override;
+    void close(const state::Flow& flow) override;
+    const PfState* find(const state::Key& key) override;
+    std::vector<PfState> list() override;
+    Status status() override { return status_; }
 
     void on_packet(unsigned from, Bytes packet) override;
     void advance(Instant now) override;
     Instant deadline() const override;
 
-    std::map<state::StateId, State> states;
-    unsigned stale = 0, requests = 0, rolled_back = 0;
-    bool in_step = false, gave_up = false;
-    unsigned tries = 0; // requests for a bulk update
-
   private:
+    std::map<state::StateId, State> states_;
+    Status status_;
+
     std::map<state::StateId, State>::iterator by_key(const state::Key& key);
     void insert(const pfsync::FullState& full);
     void update(State& state, const pfsync::PeerBlock& src, const pfsync::PeerBlock& dst,

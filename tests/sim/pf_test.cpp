@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: ISC
 // Standard pfsync over bad networks: with pf firewalls, between them, and between two nodes of
 // ours. pfsync has no acknowledgements, so the tests check what it guarantees: updates reach the
-// peer while packets pass; no state is ever rolled back; live states do not time out.
+// peer while packets pass; no state is ever rolled back; live states do not time out. Each with
+// both pf firewalls (pf.hpp).
 #include "churn.hpp"
 #include "pf_firewall.hpp"
+#include "pf_process.hpp"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <ostream>
 
 namespace encsync::sim {
 namespace {
@@ -29,7 +32,7 @@ state::Flow pf_flow(std::uint32_t n) {
 // Flows whose packets pass one of the two; each step updates some, begins some and ends some.
 struct Load {
     World& world;
-    PfFirewall& pf;
+    Pf& pf;
     struct Live {
         state::Flow flow;
         bool here; // at node0
@@ -56,7 +59,7 @@ struct Load {
                 if (l.here)
                     world.nodes[0]->kernel.close(l.flow.key);
                 else
-                    pf.close(l.flow.key);
+                    pf.close(l.flow);
                 live.erase(it);
             } else {
                 if (world.chance(0.5) && (l.flow.src_state < 4 || l.flow.dst_state < 4))
@@ -77,7 +80,7 @@ struct Load {
             if (entry == world.nodes[0]->kernel.entries.end())
                 return std::string("node0 lacks ") + (l.here ? "its own " : "pf's ") +
                        to_string(l.flow);
-            const PfFirewall::State* state = pf.find(l.flow.key);
+            const PfState* state = pf.find(l.flow.key);
             if (state == nullptr)
                 return std::string("pf lacks ") + (l.here ? "node0's " : "its own ") +
                        to_string(l.flow);
@@ -90,7 +93,7 @@ struct Load {
     // States of flows that have ended and will not time out for hours.
     std::size_t left_over() const {
         std::size_t n = 0;
-        for (const auto& [id, state] : pf.states)
+        for (const PfState& state : pf.list())
             n += !is_tcp(state.flow);
         for (const auto& [key, entry] : world.nodes[0]->kernel.entries)
             n += !is_tcp(entry.flow);
@@ -100,13 +103,44 @@ struct Load {
     }
 };
 
-TEST(SimPf, WherePacketsPassThePeerKnows) {
-    for (const Dialect dialect : pfsync::kAllDialects)
+struct Model {
+    const char* name;
+    std::vector<Dialect> dialects;
+    std::unique_ptr<Pf> (*make)(World& world, unsigned self, Dialect dialect);
+};
+void PrintTo(const Model& model, std::ostream* out) {
+    *out << model.name;
+}
+template<class Kind>
+std::unique_ptr<Pf> make(World& world, unsigned self, Dialect dialect) {
+    return std::make_unique<Kind>(world, self, dialect);
+}
+const Model kModels[] = {
+    {"Model", {pfsync::kAllDialects.begin(), pfsync::kAllDialects.end()}, make<PfFirewall>},
+    {"Process", {Dialect::openbsd, Dialect::freebsd1400}, make<PfProcess>},
+};
+
+class SimPf : public testing::TestWithParam<Model> {
+  protected:
+    void SetUp() override {
+        if (GetParam().make == make<PfProcess> && !PfProcess::available())
+            GTEST_SKIP() << "there is no /usr/bin/python3";
+    }
+    static const std::vector<Dialect>& dialects() { return GetParam().dialects; }
+    static std::unique_ptr<Pf> make_pf(World& world, unsigned self, Dialect dialect) {
+        return GetParam().make(world, self, dialect);
+    }
+};
+INSTANTIATE_TEST_SUITE_P(, SimPf, testing::ValuesIn(kModels),
+                         [](const auto& model) { return model.param.name; });
+
+TEST_P(SimPf, WherePacketsPassThePeerKnows) {
+    for (const Dialect dialect : dialects())
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(dialect));
             World world(seed, 2);
-            PfFirewall pf(world, 1, dialect);
-            Load load{world, pf};
+            const auto pf = make_pf(world, 1, dialect);
+            Load load{world, *pf};
             world.quality = bad_link(world);
             world.run(20s);
             for (int n = 0; n < 40; n++) {
@@ -117,8 +151,8 @@ TEST(SimPf, WherePacketsPassThePeerKnows) {
             load.keep(6min);
             EXPECT_EQ(load.difference(), "");
             EXPECT_EQ(load.left_over(), 0u);
-            EXPECT_EQ(pf.rolled_back, 0u);
-            EXPECT_TRUE(pf.in_step || pf.gave_up);
+            EXPECT_EQ(pf->status().rolled_back, 0u);
+            EXPECT_TRUE(pf->status().in_step || pf->status().gave_up);
             EXPECT_TRUE(world.nodes[0]->engine->session(0).in_step ||
                         world.nodes[0]->engine->session(0).bulk.gave_up);
             for (const auto n : world.nodes[0]->engine->counters().faults)
@@ -127,24 +161,24 @@ TEST(SimPf, WherePacketsPassThePeerKnows) {
 }
 
 // A firewall demotes itself for carp until its request for all states has been answered.
-TEST(SimPf, OneRequestIsEnoughEvenIfThereIsNothing) {
-    for (const Dialect dialect : pfsync::kAllDialects)
+TEST_P(SimPf, OneRequestIsEnoughEvenIfThereIsNothing) {
+    for (const Dialect dialect : dialects())
         for (const bool empty : {true, false}) {
             SCOPED_TRACE(to_string(dialect));
             World world(1, 2);
             if (!empty)
                 world.nodes[0]->kernel.traffic(pf_flow(1));
-            PfFirewall pf(world, 1, dialect);
+            const auto pf = make_pf(world, 1, dialect);
             world.run(20s);
-            EXPECT_TRUE(pf.in_step);
-            EXPECT_EQ(pf.tries, 1u);
+            EXPECT_TRUE(pf->status().in_step);
+            EXPECT_EQ(pf->status().tries, 1u);
         }
 }
 
-TEST(SimPf, WithoutThePathTheyDiffer) { // control
+TEST_P(SimPf, WithoutThePathTheyDiffer) { // control
     World world(1, 2);
-    PfFirewall pf(world, 1, Dialect::openbsd);
-    Load load{world, pf};
+    const auto pf = make_pf(world, 1, Dialect::openbsd);
+    Load load{world, *pf};
     world.run(5s);
     world.connect(0, 1, false);
     load.step(100);
@@ -153,12 +187,12 @@ TEST(SimPf, WithoutThePathTheyDiffer) { // control
 }
 
 // Established flows raise no events here; pf keeps its copies only with announcements.
-TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
-    for (const Dialect dialect : pfsync::kAllDialects)
+TEST_P(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
+    for (const Dialect dialect : dialects())
         for_seeds(2, [&](std::uint64_t seed) {
             World world(seed, 2);
-            PfFirewall pf(world, 1, dialect);
-            Load load{world, pf};
+            const auto pf = make_pf(world, 1, dialect);
+            Load load{world, *pf};
             world.run(5s);
             for (std::uint32_t n = 1; n <= 30; n++) {
                 state::Flow flow = pf_flow(n);
@@ -172,17 +206,17 @@ TEST(SimPf, WhatIsLiveHereDoesNotTimeOutThere) {
             world.quality = {};
             load.keep(1min);
             EXPECT_EQ(load.difference(), "");
-            EXPECT_EQ(pf.rolled_back, 0u);
+            EXPECT_EQ(pf->status().rolled_back, 0u);
         });
 }
 
 // pf becomes silent for good, and node0 is made the active one: no flow of pf's is lost.
-TEST(SimPf, ATakeoverLosesNothing) {
-    for (const Dialect dialect : pfsync::kAllDialects)
+TEST_P(SimPf, ATakeoverLosesNothing) {
+    for (const Dialect dialect : dialects())
         for_seeds(5, [&](std::uint64_t seed) {
             World world(seed, 2);
-            PfFirewall pf(world, 1, dialect);
-            Load load{world, pf};
+            const auto pf = make_pf(world, 1, dialect);
+            Load load{world, *pf};
             world.run(5s);
             load.step(200);
             load.keep(12s);
@@ -204,13 +238,15 @@ TEST(SimPf, ATakeoverLosesNothing) {
         });
 }
 
-TEST(SimPf, TwoThatCannotHearEachOther) {
-    for (const Dialect freebsd : pfsync::dialects_of(5))
+TEST_P(SimPf, TwoThatCannotHearEachOther) {
+    for (const Dialect freebsd : dialects()) {
+        if (version_of(freebsd) != 5)
+            continue;
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(freebsd));
             World world(seed, 3);
-            PfFirewall a(world, 1, Dialect::openbsd), b(world, 2, freebsd);
-            Load load{world, a};
+            const auto a = make_pf(world, 1, Dialect::openbsd), b = make_pf(world, 2, freebsd);
+            Load load{world, *a};
             world.run(20s);
             world.quality = bad_link(world);
             for (int n = 0; n < 30; n++) {
@@ -221,7 +257,7 @@ TEST(SimPf, TwoThatCannotHearEachOther) {
             load.keep(6min);
             EXPECT_EQ(load.difference(), "");
             for (const auto& [number, l] : load.live) {
-                const PfFirewall::State *there = a.find(l.flow.key), *here = b.find(l.flow.key);
+                const PfState *there = a->find(l.flow.key), *here = b->find(l.flow.key);
                 ASSERT_NE(here, nullptr)
                     << (l.here ? "node0's " : "the other's ") << to_string(l.flow);
                 ASSERT_NE(there, nullptr);
@@ -229,15 +265,16 @@ TEST(SimPf, TwoThatCannotHearEachOther) {
                 EXPECT_EQ(here->flow.src_state, there->flow.src_state);
                 EXPECT_EQ(here->flow.dst_state, there->flow.dst_state);
             }
-            EXPECT_EQ(a.rolled_back + b.rolled_back, 0u);
+            EXPECT_EQ(a->status().rolled_back + b->status().rolled_back, 0u);
             // No loops: without changes only keepalive messages are sent.
             const std::uint64_t before = world.traffic.sent;
             world.run(20s);
             EXPECT_LT(world.traffic.sent - before, 20u * load.live.size() + 100);
         });
+    }
 }
 
-TEST(SimPf, TwoNodesOfOursInEveryDialect) {
+TEST(SimPfBetweenNodes, TwoNodesOfOursInEveryDialect) {
     for (const Dialect dialect : pfsync::kAllDialects)
         for_seeds(6, [&](std::uint64_t seed) {
             SCOPED_TRACE(to_string(dialect));

@@ -8,6 +8,7 @@ layouts and behaviour of OpenBSD (version 6) and FreeBSD 14 (version 5, states a
     pfsync.py     what is sent when, what is accepted
     commands.py   what the tests let it do
     __main__.py   sockets and the clock
+    simulated.py  instead of these two: on the clock of the simulator (tests/sim)
 
 It shares nothing with src/, nor with mallory.py. Where a rule is from is said beside it, as file,
 function and version: "openbsd" is sys/net/if_pfsync.c r1.334 (2026), "freebsd" is

@@ -27,14 +27,14 @@ class Pfsync:
 
     def __init__(self, dialect: Dialect, hostid: int, send: Callable[[bytes], None], now: float,
                  interfaces: tuple[str, ...] = ("em0", "em1"), pace: float = 5000,
-                 timeouts: dict[int, int] | None = None):
+                 timeouts: dict[int, int] | None = None, table: type[Table] = Table):
         self.dialect, self.hostid, self._send, self.now = dialect, hostid, send, now
-        self.table = Table(dialect, interfaces, self._removed, timeouts)
+        self.table = table(dialect, interfaces, self._removed, timeouts)
         self.received, self.sent = Counter(), Counter()  # messages, by kind
         self._queues: dict[str, dict[tuple[int, int], State | None]] = {
             kind: {} for kind in dialect.order}
         self._length = dialect.minimum
-        self._flush_at = self._purge_at = NEVER
+        self._flush_at = self.purge_at = NEVER
         self._deferred: dict[tuple[int, int], State] = {}
         self.acked = 0
         per_packet = (MTU - dialect.minimum - SUBHEADER) // dialect.state_size
@@ -288,13 +288,13 @@ class Pfsync:
 
     def deadline(self) -> float:
         waiting = min((s.deferred for s in self._deferred.values()), default=NEVER)
-        return min(self._flush_at, self._purge_at, waiting, self.request.deadline,
+        return min(self._flush_at, self.purge_at, waiting, self.request.deadline,
                    self.answer.deadline)
 
     def advance(self, now: float) -> None:
         self.now = now
-        if self._purge_at == NEVER or now >= self._purge_at:
-            self._purge_at = now + 1
+        if self.purge_at == NEVER or now >= self.purge_at:
+            self.purge_at = now + 1
             self.table.purge(now)
         for s in [s for s in self._deferred.values() if s.deferred <= now]:
             self._undefer(s)
