@@ -282,7 +282,9 @@ def test_no_packet_is_larger_than_the_mtu(name):
     assert max(sizes) <= 1500
     # Coalesced: five or six full states, or 17 updates, or over 100 deletes a packet.
     states = (1500 - 48) // machine.pf.dialect.state_size
-    assert len(sizes) == pytest.approx(500 / states + 500 / 17 + 500 / 120, abs=3)
+    full = 500 / states + 500 / 17 + 500 / 120
+    # A busy machine takes more than a second for each step, and some leave before they are full.
+    assert full - 3 < len(sizes) < full + 15
 
 
 # ---- what it sends, and when -----------------------------------------------------------------
