@@ -83,7 +83,7 @@ TEST(Counters, NamesAreThoseOfTheAnswers) {
     EXPECT_EQ(names("charon", false), "restarts");
     EXPECT_EQ(names("traffic", true), "rx_packets tx_packets rx_bytes tx_bytes");
     EXPECT_EQ(names("messages", true),
-              "zone_suppressed rx_messages tx_messages collapsed stale late lost");
+              "zone_suppressed modulated rx_messages tx_messages collapsed stale late lost");
     EXPECT_EQ(names("bulk", true), "sent received swept");
     EXPECT_EQ(names("check", true), "checks repairs differing removed");
     EXPECT_EQ(names("path", true), "lowered raised probes refused");
