@@ -12,7 +12,6 @@ std::string base64(Bytes data, int variant) {
     return text;
 }
 
-// Decodes exactly the size of `into`; only canonical base64 is accepted.
 bool unbase64(std::string_view text, MutableBytes into) {
     std::size_t size = 0;
     const char* end = nullptr;

@@ -134,6 +134,21 @@ bool is_sound(const RawKey& key) {
     return crypto_core_ed25519_is_valid_point(key.data()) == 1;
 }
 
+std::array<std::uint8_t, crypto_sign_BYTES> sign(const Identity& identity, std::string_view text) {
+    Secret<crypto_sign_SECRETKEYBYTES> secret;
+    RawKey key;
+    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
+    std::array<std::uint8_t, crypto_sign_BYTES> signature;
+    crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
+                         secret.bytes().data());
+    return signature;
+}
+
+bool verify(const RawKey& key, std::string_view text, Bytes signature) {
+    return crypto_sign_verify_detached(signature.data(), as_bytes(text).data(), text.size(),
+                                       key.data()) == 0;
+}
+
 Result<PublicKey> read_block(Lines& lines, std::string_view text) {
     const std::size_t begin = lines.position();
     PublicKey key;
@@ -145,12 +160,11 @@ Result<PublicKey> read_block(Lines& lines, std::string_view text) {
         return ok.error();
     if (!is_sound(key.key))
         return lines.error("not a valid Ed25519 public key");
-    const auto signed_text = as_bytes(text.substr(begin, lines.position() - begin));
+    const auto signed_text = text.substr(begin, lines.position() - begin);
     std::array<std::uint8_t, crypto_sign_BYTES> signature;
     if (auto ok = lines.base64_field("signature", signature); !ok)
         return ok.error();
-    if (crypto_sign_verify_detached(signature.data(), signed_text.data(), signed_text.size(),
-                                    key.key.data()) != 0)
+    if (!verify(key.key, signed_text, signature))
         return lines.error("the signature is wrong: the file is damaged or was changed");
     return key;
 }
@@ -247,31 +261,6 @@ Identity make_identity(std::string name, UnixTime created) {
     return identity;
 }
 
-namespace {
-
-std::array<std::uint8_t, crypto_sign_BYTES> sign(const Identity& identity, std::string_view text) {
-    Secret<crypto_sign_SECRETKEYBYTES> secret;
-    RawKey key;
-    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
-    std::array<std::uint8_t, crypto_sign_BYTES> signature;
-    crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
-                         secret.bytes().data());
-    return signature;
-}
-
-bool verify(const RawKey& key, std::string_view text, Bytes signature) {
-    return crypto_sign_verify_detached(signature.data(), as_bytes(text).data(), text.size(),
-                                       key.data()) == 0;
-}
-
-// What is signed of a succession.
-std::string text_of(const Succession& s) {
-    return fmt::format("{}\nname: {}\nfrom: {}\nto: {}\n", kSuccessionTitle, s.name, base64(s.from),
-                       base64(s.to));
-}
-
-} // namespace
-
 std::string write_public(const Identity& identity) {
     std::string text = fmt::format("{}\nname: {}\ncreated: {}\nkey: {}\n", kPublicTitle,
                                    identity.name, to_text(identity.created), base64(identity.key));
@@ -303,6 +292,16 @@ Result<std::vector<PublicKey>> read_public(std::string_view text) {
 }
 
 // ---- successions ---------------------------------------------------------------------------
+
+namespace {
+
+// What is signed of a succession.
+std::string text_of(const Succession& s) {
+    return fmt::format("{}\nname: {}\nfrom: {}\nto: {}\n", kSuccessionTitle, s.name, base64(s.from),
+                       base64(s.to));
+}
+
+} // namespace
 
 Succession make_succession(const Identity& from, const RawKey& to) {
     Succession succession{from.name, from.key, to, {}};

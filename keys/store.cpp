@@ -40,17 +40,21 @@ Result<std::optional<T>> read_secret_file(const Directory& directory, const char
     return std::optional<T>(std::move(*parsed));
 }
 
-// None if the file does not exist.
-Result<std::optional<std::string>> read_text(const Directory& directory, const char* name,
-                                             std::size_t most) {
+// Likewise, of a file without secrets; an empty T if it does not exist.
+template<class T, class Read>
+Result<T> read_text_file(const Directory& directory, const char* name, std::size_t most,
+                         Read read_text) {
     std::string text(most + 1, '\0');
     auto size = directory.read(name, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
     if (!size)
         return size.error();
     if (!*size)
-        return std::optional<std::string>();
+        return T();
     text.resize(**size);
-    return std::optional(std::move(text));
+    Result<T> parsed = read_text(text);
+    if (!parsed)
+        return in_file(directory, name, parsed.error());
+    return parsed;
 }
 
 } // namespace
@@ -145,13 +149,8 @@ Result<std::string> Store::export_public() const {
 }
 
 Result<std::vector<Succession>> Store::successions() const {
-    auto text = read_text(directory_, kSuccessions, kMaxPublicText);
-    if (!text)
-        return text.error();
-    auto all = read_successions(text->value_or(""));
-    if (!all)
-        return in_file(directory_, kSuccessions, all.error());
-    return all;
+    return read_text_file<std::vector<Succession>>(directory_, kSuccessions, kMaxPublicText,
+                                                   read_successions);
 }
 
 Result<void> Store::rotate_identity(UnixTime now) {
@@ -195,15 +194,8 @@ Result<void> Store::retire(UnixTime now) {
 }
 
 Result<std::vector<TrustedKey>> Store::trusted() const {
-    auto text = read_text(directory_, kTrusted, kMaxTrustedText);
-    if (!text)
-        return text.error();
-    if (!*text)
-        return std::vector<TrustedKey>();
-    auto keys = read_trusted(**text);
-    if (!keys)
-        return in_file(directory_, kTrusted, keys.error());
-    return keys;
+    return read_text_file<std::vector<TrustedKey>>(directory_, kTrusted, kMaxTrustedText,
+                                                   read_trusted);
 }
 
 Result<void> Store::save_trusted(const std::vector<TrustedKey>& keys) const {
@@ -326,13 +318,7 @@ Result<void> Store::retire_peer(const std::string& name, UnixTime now) {
 // ---- the log -------------------------------------------------------------------------------
 
 Result<KeyLog> Store::log() const {
-    auto text = read_text(directory_, kLog, kMaxLogText);
-    if (!text)
-        return text.error();
-    auto log = read_log(text->value_or(""));
-    if (!log)
-        return in_file(directory_, kLog, log.error());
-    return log;
+    return read_text_file<KeyLog>(directory_, kLog, kMaxLogText, read_log);
 }
 
 // Of identities and of peers.

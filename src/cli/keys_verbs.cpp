@@ -184,7 +184,7 @@ Result<void> may_retire(const Options& options, const keys::TrustedKey& older) {
 }
 
 // The whole file, or as much of it as shows that it is too long.
-Result<std::string> read_public_file(const std::string& path) {
+Result<std::string> read_public_text(const std::string& path) {
     const bool standard_input = path == "-";
     Fd opened;
     if (!standard_input) {
@@ -272,7 +272,7 @@ int keys_export(const Options& options, bool pem) {
 
 int keys_trust(const Options& options, const std::string& file, const std::string& name,
                bool new_identity) {
-    auto text = read_public_file(file);
+    auto text = read_public_text(file);
     if (!text)
         return fail(text.error().text);
     auto content = name.empty() ? keys::read_public_file(*text) : read_foreign(*text, name);
