@@ -67,6 +67,31 @@ def test_a_peer_that_is_trusted_by_nobody(fresh):
     sync.wait_in_step(mickey, minnie, timeout=25)
 
 
+def test_the_end_of_the_key_log_is_noted_and_a_changed_store_is_named(fresh):
+    pair = FirewallPair(fresh)
+    mickey, minnie = sync.equip(pair)
+    stranger = sync.Encsync(fresh.node("stranger"), {}, left="192.168.1.9")
+    stranger.init_keys()
+    mickey.start()
+
+    def last() -> str:
+        return mickey.json("keys", "log")["last"]
+
+    assert f"the last event of their log has the hash {last()}" in mickey.log()
+    first = last()
+    mickey.trust(stranger.export_key())
+    assert last() != first
+    wait_for(lambda: f"their log has the hash {last()}" in mickey.log(), 10, "it to be noted")
+    mickey.command("keys", "log", "--verify", first)
+    assert "though it is in the log" not in mickey.log()
+    # Somebody puts another list of trusted keys in the place of mickey's.
+    (mickey.key_dir / "trusted").write_bytes((minnie.key_dir / "trusted").read_bytes())
+    assert mickey.command("keys", "log", "--verify", check=False).returncode == 1
+    mickey.reload()
+    wait_for(lambda: "of stranger is not there, though it is in the log" in mickey.log(), 10,
+             "the daemon to name the key")
+
+
 def test_a_retired_key_is_cut_off_at_once(fresh):
     """The control, a key that is retired after its successor was used, is in test_rekey.py."""
     pair = FirewallPair(fresh)

@@ -348,8 +348,9 @@ PublicFile exported(const Store& store) {
 }
 
 TEST_F(KeyStore, AKeyThatTheTrustedOneHasSignedIsTrusted) {
-    Store mickey = make("mickey"), minnie = make("minnie");
+    Store mickey = make("mickey"), minnie = make("minnie"), goofy = make("goofy");
     ASSERT_TRUE(mickey.trust(exported(minnie)));
+    ASSERT_TRUE(goofy.trust(exported(minnie)));
     // Three rotations, of which mickey is told after the last one.
     for (int n = 0; n < 3; n++) {
         ASSERT_TRUE(minnie.rotate_identity());
@@ -366,6 +367,7 @@ TEST_F(KeyStore, AKeyThatTheTrustedOneHasSignedIsTrusted) {
         ASSERT_TRUE(minnie.retire());
     }
     EXPECT_EQ(exported(minnie).successions.size(), kMaxSuccessions);
+    EXPECT_NE(why(goofy.trust(exported(minnie))).find("--new-identity"), std::string::npos);
 }
 
 TEST_F(KeyStore, AKeyOfTheSameNameThatItHasNotSignedIsNot) {
