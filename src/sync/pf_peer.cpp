@@ -215,7 +215,7 @@ void PfPeer::receive_message(const Section& section, Bytes m) {
     switch (section.kind) {
     case Kind::insert:
     case Kind::update: // an unknown one is an insert (pfsync(4))
-        receive_full(section.layout, m);
+        receive_full(section, m);
         bulk.received += bulk.arriving ? 1 : 0;
         if (section.kind == Kind::update && bulk.arriving)
             bulk.retry = ctx_.now + kBulkQuiet;

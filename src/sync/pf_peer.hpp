@@ -2,8 +2,8 @@
 // A peer that uses standard pfsync and nothing else: a pf firewall. Its packets are not numbered or
 // acknowledged, so all that may be lost is sent again in time (pf_keepalive.hpp) or requested
 // again, and each side of an update is compared on its own by pfsync's rule (merge.hpp). It sends
-// updates of a flow when packets pass there, so an update makes it the owner, unless it may be an
-// answer to what was sent to it in the last two seconds.
+// compressed updates of a flow when packets pass there, so one makes it the owner, unless it may be
+// an answer to what was sent to it in the last two seconds.
 #pragma once
 
 #include "sync/merge.hpp"
@@ -71,14 +71,16 @@ class PfPeer : public PeerProtocol {
         pfsync::PeerBlock src{}, dst{}; // views into the packet
         std::uint8_t timeout = 0;       // index
         bool second_name = false;       // of the other state that pf has of the flow
+        bool answer = false;            // to a request, of whichever node that shares the cable
     };
 
     void begin();
     void receive_message(const pfsync::Section& section, Bytes message);
     void receive_extension(std::uint8_t action, Bytes message);
-    void receive_full(pfsync::Dialect layout, Bytes message);
+    void receive_full(const pfsync::Section& section, Bytes message);
     void receive_new(const pfsync::FullState& full);
-    void receive_other_name(state::Slot slot, const pfsync::FullState& full);
+    // `answer`: to a request for it or for all, and not because packets pass there.
+    void receive_other_name(state::Slot slot, const pfsync::FullState& full, bool answer);
     void receive_update(pfsync::Dialect layout, Bytes message);
     void receive_removal(state::StateId id);
     void receive_clear(Bytes message);
@@ -89,7 +91,7 @@ class PfPeer : public PeerProtocol {
     void apply(state::Slot slot, PfUpdate update);
     Merge merge(state::Slot slot, const PfUpdate& update);
     Merge merge_tcp(state::Slot slot, const PfUpdate& update, state::Progress& ours);
-    bool claims(state::Slot slot, bool further, const Merge& merged) const;
+    bool claims(state::Slot slot, const PfUpdate& update, bool further, const Merge& merged) const;
     bool settle_owner(state::Slot slot, const PfUpdate& update);
     void keep_windows(state::Slot slot, const pfsync::FullState& full);
     state::Flow as_pf_has_it(state::Slot slot) const;

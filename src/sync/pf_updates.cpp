@@ -12,6 +12,8 @@ namespace encsync::sync {
 
 using pfsync::Dialect;
 using pfsync::Fault;
+using pfsync::Kind;
+using pfsync::Section;
 using state::kNoSlot;
 using state::Slot;
 
@@ -23,7 +25,8 @@ constexpr std::uint32_t kEcho = 2; // seconds in which a peer may answer to what
 
 // ---- full states ---------------------------------------------------------------------------
 
-void PfPeer::receive_full(Dialect layout, Bytes message) {
+void PfPeer::receive_full(const Section& section, Bytes message) {
+    const Dialect layout = section.layout;
     message = message.first(state_size(layout)); // what a pf peer may append is not our tail
     pfsync::FullState full;
     if (const Fault fault = pfsync::read(layout, message, full); fault != Fault::none)
@@ -35,6 +38,7 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
     if (peer_.bulk.arriving)
         update.live.reset();
     update.layout = layout;
+    update.answer = section.kind == Kind::update;
     update.src = full.src;
     update.dst = full.dst;
     update.timeout = full.timeout;
@@ -52,7 +56,7 @@ void PfPeer::receive_full(Dialect layout, Bytes message) {
     else if (slot != kNoSlot)
         apply(slot, update);
     else if (const Slot same = ctx_.index.find(full.flow.key); same != kNoSlot)
-        receive_other_name(same, full);
+        receive_other_name(same, full, peer_.bulk.arriving || update.answer);
     else
         receive_new(full);
     const Slot by_now = p_.pf_flows.find(full.flow.id);
@@ -83,7 +87,7 @@ void PfPeer::receive_new(const pfsync::FullState& full) {
 }
 
 // Another life of the flow, or born on two nodes.
-void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
+void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full, bool answer) {
     // A node with the role active, whose table has the flow, keeps it: otherwise a peer could
     // replace it by a state of its own and delete that.
     if (const Record& record = ctx_.record(slot);
@@ -99,9 +103,9 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
         p_.outbound.remove(peer_, record.id, record.term);
     change.rename(full.flow.id);
     ctx_.flows.local(slot).known = bit(peer_.id);
-    // A bulk update says nothing of where packets pass. What is live here stays so, under the name
-    // that pf has for it, perhaps from before this node's restart.
-    if (const Record& record = ctx_.record(slot); peer_.bulk.arriving && record.owner == kHere &&
+    // An answer says nothing of where packets pass. What is live here stays so, under the name that
+    // pf has for it, perhaps from before this node's restart.
+    if (const Record& record = ctx_.record(slot); answer && record.owner == kHere &&
                                                   !record.is.absent &&
                                                   ctx_.options.role != Role::standby) {
         const state::StateId second = ctx_.pf_states.take_name(slot);
@@ -169,7 +173,7 @@ void PfPeer::apply(Slot slot, PfUpdate update) {
         before.src_state != record.src_state || before.dst_state != record.dst_state;
     if (record.owner == kUnclaimed) // its table has it, too
         update.live = true;
-    else if (!claims(slot, further, merged))
+    else if (!claims(slot, update, further, merged))
         update.live.reset();
     if (!settle_owner(slot, update))
         return;
@@ -257,10 +261,16 @@ Merge PfPeer::merge_tcp(Slot slot, const PfUpdate& update, state::Progress& ours
 
 // pf sends an update when packets pass, and as an answer to an update that was out of date. If the
 // flow moved here a moment ago, or was sent to pf just now, an update that brings the flow no
-// further is such an answer, and changes no owner.
-bool PfPeer::claims(Slot slot, bool further, const Merge& merged) const {
-    if (ctx_.record(slot).owner != kHere || further)
+// further is such an answer, and changes no owner. A full state answers a request, perhaps of
+// another firewall that has no state of the flow: it says even less of where packets pass.
+bool PfPeer::claims(Slot slot, const PfUpdate& update, bool further, const Merge& merged) const {
+    const std::uint8_t owner = ctx_.record(slot).owner;
+    if (update.answer && owner != kHere)
+        return !p_.peers.owner_alive(owner) || owner == peer_.id;
+    if (owner != kHere || further)
         return true;
+    if (update.answer)
+        return false;
     // Older than what has passed here. If packets pass there now, the next one is not.
     if (merged.any_stale() || ctx_.pf_states.sent_since(slot, ctx_.seconds - kEcho))
         return false;

@@ -84,9 +84,6 @@ TEST_P(SimPfExchange, OnAGoodLinkBothHaveTheSame) {
 TEST_P(SimPfExchange, TwoFirewallsAndANodeHaveTheSame) {
     run(3, [](std::uint64_t seed) {
         Exchange x(seed, GetParam(), {}, 2);
-        // If one has removed what passes node0 and asks for it before it has said so, the other's
-        // answer looks as if packets passed there.
-        x.closes_elsewhere = false;
         x.world.run(5s);
         for (int round = 0; round < 20; round++) {
             churn(x);

@@ -204,6 +204,44 @@ TEST(PfOwner, ProgressClaimsAtOnce) {
     EXPECT_EQ(rig.owner(1), "peer 0 term 1");
 }
 
+// Firewalls that share a cable receive each other's answers. What one has removed, it asks for as
+// soon as it receives an update of it, and the other answers with a full state.
+TEST(PfOwner, AnAnswerToAnotherFirewallClaimsNothing) {
+    for (const Kind kind : {Kind::update, Kind::update_c}) { // the second is the control
+        PfRig rig({Dialect::openbsd, Dialect::openbsd});
+        rig.send(0, Kind::insert, {flow(1, kPeer), window(10), window(20)});
+        rig.pass(3s);
+        rig.send(1, kind, {flow(1, kPeer), window(15), window(25)});
+        EXPECT_EQ(rig.owner(1), kind == Kind::update ? "peer 0 term 0" : "peer 1 term 1");
+        rig.engine->on_updated(flow(1));
+        EXPECT_EQ(rig.owner(1).substr(0, 4), "here");
+        rig.pass(18s); // nothing has been sent just now
+        rig.send(1, kind, {flow(1, kPeer), window(16), window(26)});
+        EXPECT_EQ(rig.owner(1).substr(0, 4), kind == Kind::update ? "here" : "peer");
+    }
+}
+
+TEST(PfOwner, AnAnswerWithAnotherNameClaimsNothing) {
+    for (const Kind kind : {Kind::update, Kind::insert}) { // the second is the control
+        PfRig rig({Dialect::openbsd});
+        rig.engine->on_created(udp(1));
+        rig.flush();
+        rig.pass(3s);
+        rig.send(0, kind, {udp(1, kPeer)});
+        EXPECT_EQ(owner(rig, udp(1)), kind == Kind::update ? "here" : "peer 0");
+    }
+}
+
+TEST(PfOwner, AnAnswerThatBringsTheFlowFurtherClaimsIt) {
+    PfRig rig({Dialect::openbsd});
+    rig.engine->on_created(flow(1, 0, 2, 0));
+    rig.flush();
+    state::Flow f = flow(1);
+    f.id = rig.id(1);
+    rig.send(0, Kind::update, {f});
+    EXPECT_EQ(rig.owner(1), "peer 0 term 1");
+}
+
 // After a restart here, the names are new: pf's is taken, and nothing else changes.
 TEST(PfOwner, WhatIsLiveHereStaysSoInABulkUpdate) {
     for (const bool bulk : {true, false}) {
@@ -212,7 +250,7 @@ TEST(PfOwner, WhatIsLiveHereStaysSoInABulkUpdate) {
         rig.flush();
         if (bulk)
             rig.send_bulk(0, false);
-        rig.send(0, Kind::update, {udp(1, kPeer)});
+        rig.send(0, bulk ? Kind::update : Kind::insert, {udp(1, kPeer)});
         if (bulk)
             rig.send_bulk(0, true);
         const auto& index = rig.engine->index();
