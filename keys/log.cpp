@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <ranges>
 
 namespace encsync::keys {
 
@@ -35,10 +34,13 @@ std::string line_of(const LogEntry& entry) {
 Result<LogEntry> read_entry(std::string_view line) {
     std::array<std::string_view, 5> words;
     std::size_t count = 0;
-    for (const auto word : std::views::split(line, ' ')) {
+    for (std::size_t end = 0; end != std::string_view::npos;) {
         if (count == words.size())
             return Error{"too many words"};
-        words[count++] = std::string_view(word.begin(), word.end());
+        end = line.find(' ');
+        words[count++] = line.substr(0, end);
+        if (end != std::string_view::npos)
+            line.remove_prefix(end + 1);
     }
     if (count != words.size())
         return Error{"a word is missing"};
