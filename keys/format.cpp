@@ -2,6 +2,7 @@
 #include "keys/format.hpp"
 
 #include "keys/base64.hpp"
+#include "keys/lines.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -20,97 +21,6 @@ constexpr std::string_view kSecretTitle = "encsync secret key 1";
 constexpr std::string_view kNodeTitle = "encsync node secret 1";
 constexpr std::string_view kTrustedTitle = "encsync trusted keys 1";
 constexpr UnixTime kMaxTime = 253402300799; // 9999-12-31T23:59:59Z
-constexpr std::size_t kChecksum = 32;
-
-Bytes as_bytes(std::string_view text) {
-    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-
-std::array<std::uint8_t, kChecksum> checksum(std::string_view text) {
-    std::array<std::uint8_t, kChecksum> sum;
-    crypto_generichash(sum.data(), sum.size(), as_bytes(text).data(), text.size(), nullptr, 0);
-    return sum;
-}
-
-// Splits a text into lines and counts them for error messages.
-class Lines {
-  public:
-    explicit Lines(std::string_view text) : text_(text) {}
-
-    bool at_end() const { return position_ == text_.size(); }
-    std::size_t position() const { return position_; }
-    std::size_t number() const { return number_; }
-
-    Result<std::string_view> line() {
-        number_++;
-        const std::size_t end = text_.find('\n', position_);
-        if (end == text_.npos)
-            return Error{fmt::format("line {}: truncated", number_)};
-        const auto line = text_.substr(position_, end - position_);
-        position_ = end + 1;
-        return line;
-    }
-
-    // The first line of a block. Another version of the same kind gets a different error than
-    // garbage.
-    Result<void> title(std::string_view expected) {
-        auto got = line();
-        if (!got)
-            return got.error();
-        if (*got == expected)
-            return {};
-        if (got->ends_with('\r'))
-            return error("lines end in CR LF, as Windows writes them; they must end in LF");
-        const auto kind = expected.substr(0, expected.rfind(' ') + 1);
-        if (got->starts_with(kind))
-            return error("a version that this encsync does not know");
-        return error(fmt::format("expected '{}'", expected));
-    }
-
-    // What follows "name: ".
-    Result<std::string_view> field(std::string_view name) {
-        auto got = line();
-        if (!got)
-            return got.error();
-        if (!got->starts_with(name) || !got->substr(name.size()).starts_with(": "))
-            return error(fmt::format("expected '{}: '", name));
-        return got->substr(name.size() + 2);
-    }
-
-    Result<void> base64_field(std::string_view name, MutableBytes into) {
-        auto got = field(name);
-        if (!got)
-            return got.error();
-        if (!unbase64(*got, into))
-            return error(fmt::format("{} is not {} bytes in base64", name, into.size()));
-        return {};
-    }
-
-    Result<void> end() const {
-        if (!at_end())
-            return Error{fmt::format("line {}: trailing data", number_ + 1)};
-        return {};
-    }
-
-    Error error(std::string_view text) const {
-        return Error{fmt::format("line {}: {}", number_, text)};
-    }
-
-  private:
-    std::string_view text_;
-    std::size_t position_ = 0, number_ = 0;
-};
-
-// The last line of a file that has a checksum; nothing may follow it.
-Result<void> read_checksum(Lines& lines, std::string_view text) {
-    const auto expected = checksum(text.substr(0, lines.position()));
-    std::array<std::uint8_t, kChecksum> sum;
-    if (auto ok = lines.base64_field("checksum", sum); !ok)
-        return ok;
-    if (sodium_memcmp(sum.data(), expected.data(), sum.size()) != 0)
-        return lines.error("the checksum does not match: the file is damaged");
-    return lines.end();
-}
 
 Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
     auto name = lines.field("name");
@@ -380,7 +290,7 @@ SecretText write_secret(const Identity& identity) {
                             identity.name, to_text(identity.created), base64(identity.key)));
     text.append_base64(identity.seed.bytes());
     text.append("\n");
-    text.append(fmt::format("checksum: {}\n", base64(checksum(text.view()))));
+    text.append(checksum_line(text.view()));
     return text;
 }
 
@@ -413,7 +323,7 @@ SecretText write_node_secret(const SecretSeed& secret) {
     text.append("\nsecret: ");
     text.append_base64(secret.bytes());
     text.append("\n");
-    text.append(fmt::format("checksum: {}\n", base64(checksum(text.view()))));
+    text.append(checksum_line(text.view()));
     return text;
 }
 
@@ -436,7 +346,7 @@ std::string write_trusted(const std::vector<TrustedKey>& keys) {
     for (const TrustedKey& key : keys)
         text += fmt::format("trusted: {} {} {} {}\n", to_text(key.since), to_text(key.created),
                             base64(key.key), key.name);
-    text += fmt::format("checksum: {}\n", base64(checksum(text)));
+    text += checksum_line(text);
     return text;
 }
 

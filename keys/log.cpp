@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "keys/log.hpp"
 
-#include "keys/base64.hpp"
+#include "keys/lines.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kTitle = "encsync key log 1\n";
 constexpr std::size_t kHash = 32;
 constexpr std::array<std::string_view, kKeyEvents> kEvents{"found", "init",   "rotate", "retire",
-                                                           "trust", "forget", "failed"};
+                                                           "trust", "forget", "revoke", "failed"};
 
 std::string hash_of(std::string_view before, std::string_view text) {
     std::array<std::uint8_t, kHash> hash;
@@ -32,18 +32,10 @@ std::string line_of(const LogEntry& entry) {
 }
 
 Result<LogEntry> read_entry(std::string_view line) {
-    std::array<std::string_view, 5> words;
-    std::size_t count = 0;
-    for (std::size_t end = 0; end != std::string_view::npos;) {
-        if (count == words.size())
-            return Error{"too many words"};
-        end = line.find(' ');
-        words[count++] = line.substr(0, end);
-        if (end != std::string_view::npos)
-            line.remove_prefix(end + 1);
-    }
-    if (count != words.size())
-        return Error{"a word is missing"};
+    const auto found = split<5>(line);
+    if (!found)
+        return Error{"expected a time, an event, a name, a fingerprint and a hash"};
+    const auto& words = *found;
     LogEntry entry;
     auto time = parse_time(words[0]);
     if (!time)
@@ -113,7 +105,7 @@ LoggedKeys keys_of(const KeyLog& log) {
             keys.erase({entry.name, entry.fingerprint});
     };
     const auto adds = [](KeyEvent event) {
-        return event != KeyEvent::retire && event != KeyEvent::forget;
+        return event != KeyEvent::retire && event != KeyEvent::forget && event != KeyEvent::revoke;
     };
     for (auto at = log.entries.begin(); at != log.entries.end(); ++at) {
         if (at->event != KeyEvent::failed) {

@@ -37,9 +37,10 @@ enum class KeyEvent : std::uint8_t {
     retire, // the older identity went, and the next one signs
     trust,
     forget,
+    revoke, // a peer's key, for good
     failed, // the last one was not done after all
 };
-inline constexpr std::size_t kKeyEvents = 7;
+inline constexpr std::size_t kKeyEvents = 8;
 std::string_view to_string(KeyEvent event);
 
 struct LogEntry {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "keys/store.hpp"
 
+#include "keys/lines.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -13,11 +15,8 @@ constexpr const char* kNextIdentity = "identity.next";
 constexpr const char* kNodeSecret = "node.secret";
 constexpr const char* kSuccessions = "successions";
 constexpr const char* kTrusted = "trusted";
+constexpr const char* kRevoked = "revoked";
 constexpr const char* kLog = "log";
-
-Bytes as_bytes(std::string_view text) {
-    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
 
 Error in_file(const Directory& directory, const char* name, const Error& error) {
     return Error{fmt::format("{}: {}", directory.path_of(name), error.text)};
@@ -55,6 +54,10 @@ Result<T> read_text_file(const Directory& directory, const char* name, std::size
     if (!parsed)
         return in_file(directory, name, parsed.error());
     return parsed;
+}
+
+bool is_in(const std::vector<Revocation>& revoked, const RawKey& key) {
+    return std::ranges::find(revoked, key, &Revocation::key) != revoked.end();
 }
 
 } // namespace
@@ -193,9 +196,16 @@ Result<void> Store::retire(UnixTime now) {
                    [&] { return directory_.rename(kNextIdentity, kIdentity); });
 }
 
+// A crash between the two writes of a revocation leaves the key in both files.
 Result<std::vector<TrustedKey>> Store::trusted() const {
-    return read_text_file<std::vector<TrustedKey>>(directory_, kTrusted, kMaxTrustedText,
-                                                   read_trusted);
+    auto all = read_text_file<std::vector<TrustedKey>>(directory_, kTrusted, kMaxTrustedText,
+                                                       read_trusted);
+    auto never = revoked();
+    if (!never)
+        return never.error();
+    if (all)
+        std::erase_if(*all, [&](const TrustedKey& key) { return is_in(*never, key.key); });
+    return all;
 }
 
 Result<void> Store::save_trusted(const std::vector<TrustedKey>& keys) const {
@@ -238,10 +248,17 @@ Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime
     auto all = trusted();
     if (!all)
         return all.error();
+    auto never = revoked();
+    if (!never)
+        return never.error();
     std::vector<PublicKey> fresh;
     for (const PublicKey& key : keys) {
         if (auto ok = check_name(key.name); !ok)
             return ok.error();
+        if (is_in(*never, key.key))
+            return Error{fmt::format("{} of {} was revoked, and is never trusted again; {} needs a "
+                                     "new identity",
+                                     fingerprint(key.key), key.name, key.name)};
         if (std::ranges::any_of(*own, [&](const auto& mine) { return mine.key == key.key; }))
             return Error{"this is this node's own key; trust it on the peers"};
         if (own->front().name == key.name)
@@ -313,6 +330,79 @@ Result<void> Store::retire_peer(const std::string& name, UnixTime now) {
     const PublicKey gone = *older;
     all->erase(older);
     return log_and(now, KeyEvent::forget, {gone}, [&] { return save_trusted(*all); });
+}
+
+// ---- keys that were stolen -----------------------------------------------------------------
+
+Result<std::vector<Revocation>> Store::revoked() const {
+    return read_text_file<std::vector<Revocation>>(directory_, kRevoked, kMaxRevokedText,
+                                                   read_revocations);
+}
+
+// The caller holds the lock, and has checked them.
+Result<void> Store::add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const {
+    auto never = revoked();
+    if (!never)
+        return never.error();
+    if (never->size() + fresh.size() > kMaxRevoked)
+        return Error{fmt::format("{} keys are revoked already, which is the limit", never->size())};
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    std::vector<PublicKey> gone;
+    for (const Revocation& r : fresh)
+        if (std::erase_if(*all, [&](const TrustedKey& key) { return key.key == r.key; }) != 0)
+            gone.push_back(r);
+    never->insert(never->end(), fresh.begin(), fresh.end());
+    return log_and(now, KeyEvent::revoke, gone, [&]() -> Result<void> {
+        if (auto ok = directory_.write(kRevoked, as_bytes(write_revocations(*never))); !ok)
+            return ok;
+        return gone.empty() ? Result<void>() : save_trusted(*all);
+    });
+}
+
+Result<std::size_t> Store::revoke(const std::string& name, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto own = identities();
+    if (!own)
+        return own.error();
+    auto all = trusted();
+    if (!all)
+        return all.error();
+    std::vector<Revocation> fresh;
+    for (const TrustedKey& key : *all)
+        if (key.name == name)
+            fresh.push_back({key, now, own->front().name});
+    if (fresh.empty())
+        return Error{fmt::format("no key of '{}' is trusted", name)};
+    if (auto ok = add_revoked(fresh, now); !ok)
+        return ok.error();
+    return fresh.size();
+}
+
+Result<bool> Store::revoke(const Revocation& revocation, UnixTime now) {
+    for (const std::string& name : {revocation.name, revocation.by})
+        if (auto ok = check_name(name); !ok)
+            return ok.error();
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto own = identities();
+    if (!own)
+        return own.error();
+    if (std::ranges::any_of(*own, [&](const Identity& i) { return i.key == revocation.key; }))
+        return Error{fmt::format("this node's own key {} was revoked on {}",
+                                 fingerprint(revocation.key), revocation.by)};
+    auto never = revoked();
+    if (!never)
+        return never.error();
+    if (is_in(*never, revocation.key))
+        return false;
+    if (auto ok = add_revoked({revocation}, now); !ok)
+        return ok.error();
+    return true;
 }
 
 // ---- the log -------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 //     node.secret     32 random bytes that stay when the identity changes
 //     successions     what each older identity of this node has signed for the next (public)
 //     trusted         the keys of others
+//     revoked         keys that are never to be trusted again (keys/revocation.hpp)
 //     log             what has been done with all of these (keys/log.hpp)
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
 // that changes something is atomic and excludes those of other processes; it is in the log before
@@ -28,6 +29,7 @@
 #include "keys/directory.hpp"
 #include "keys/format.hpp"
 #include "keys/log.hpp"
+#include "keys/revocation.hpp"
 
 #include <functional>
 #include <span>
@@ -72,6 +74,15 @@ class Store {
     // not two.
     Result<void> retire_peer(const std::string& name, UnixTime now = unix_now());
 
+    // ---- keys that were stolen -------------------------------------------------------------
+    Result<std::vector<Revocation>> revoked() const;
+    // Drops the keys of that name, for good: no later call trusts them. Refuses if there are none.
+    // Returns how many.
+    Result<std::size_t> revoke(const std::string& name, UnixTime now = unix_now());
+    // Likewise one key, which need not be trusted here, as a peer says. False: that was so before.
+    // Refuses a key of this node, and one more than kMaxRevoked.
+    Result<bool> revoke(const Revocation& revocation, UnixTime now = unix_now());
+
     // Empty in a store of an older version, until something changes.
     Result<KeyLog> log() const;
     // In which keys the store and its log differ, a line for each. Something has written to one of
@@ -93,6 +104,7 @@ class Store {
     // The caller holds the lock.
     Result<std::size_t> add_trusted(std::span<const PublicKey> keys, UnixTime now) const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
+    Result<void> add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const;
     Result<LoggedKeys> keys() const;
     // Writes the events, then makes the change. The caller holds the lock.
     Result<void> log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& keys,

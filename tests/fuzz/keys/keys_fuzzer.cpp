@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Every parser of key files. Whatever one accepts, its writer writes again unchanged.
 #include "keys/log.hpp"
+#include "keys/revocation.hpp"
 
 #include <cstdlib>
 
@@ -27,6 +28,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
     if (const auto keys = read_trusted(text))
         if (write_trusted(*keys) != text)
+            std::abort();
+    if (const auto revocations = read_revocations(text))
+        if (write_revocations(*revocations) != text)
             std::abort();
     if (const auto log = read_log(text)) {
         std::string again(log->size == 0 ? "" : log_title());

@@ -117,8 +117,10 @@ TEST(KeyLog, ACrashLeavesTheLinesBefore) {
 TEST(KeyLog, RefusalsNameTheLine) {
     const std::string text = text_of({kEvents[0]});
     EXPECT_EQ(why(read_log("something else\n")), "line 1: expected 'encsync key log 1'");
-    EXPECT_EQ(why(read_log(text + "a b c d\n")), "line 3: a word is missing");
-    EXPECT_EQ(why(read_log(text + "a b c d e f\n")), "line 3: too many words");
+    EXPECT_EQ(why(read_log(text + "a b c d\n")),
+              "line 3: expected a time, an event, a name, a fingerprint and a hash");
+    EXPECT_EQ(why(read_log(text + "a b c d e f\n")),
+              "line 3: expected a time, an event, a name, a fingerprint and a hash");
     EXPECT_EQ(why(read_log(text + "2026-01-01T00:00:00Z stolen minnie SHA256:b h\n")),
               "line 3: no event is called 'stolen'");
     EXPECT_EQ(why(read_log(text + "2026-01-01T00:00:00Z trust minnie SHA256:b h\n")),

@@ -416,6 +416,107 @@ std::vector<std::string> differences(const Store& store) {
     return *found;
 }
 
+TEST_F(KeyStore, ARevokedKeyIsNeverTrustedAgain) {
+    Store mickey = make("mickey"), minnie = make("minnie"), goofy = make("goofy");
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    ASSERT_TRUE(mickey.trust(exported(goofy)));
+    ASSERT_TRUE(minnie.rotate_identity());
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    EXPECT_EQ(*mickey.revoke("minnie", kNow + 5), 2u);
+    EXPECT_EQ(trusted_keys(mickey).size(), 1u); // goofy's
+    const auto revoked = *mickey.revoked();
+    ASSERT_EQ(revoked.size(), 2u);
+    EXPECT_EQ(revoked[0].name, "minnie");
+    EXPECT_EQ(revoked[0].by, "mickey");
+    EXPECT_EQ(revoked[0].when, kNow + 5);
+    EXPECT_EQ(why(mickey.revoke("minnie")), "no key of 'minnie' is trusted");
+    // Neither with its successions nor by an administrator who is sure.
+    const std::string refused = why(mickey.trust(exported(minnie)));
+    EXPECT_EQ(refused, fingerprint(exported(minnie).keys[0].key) +
+                           " of minnie was revoked, and is never trusted again; minnie needs a new "
+                           "identity");
+    EXPECT_FALSE(mickey.trust(std::vector{exported(minnie).keys[1]}));
+    EXPECT_EQ(events(mickey).back(), "revoke minnie " + fingerprint(exported(minnie).keys[1].key));
+    EXPECT_TRUE(differences(mickey).empty());
+    // With another identity it is a peer again.
+    auto stranger = Store::create(root_ / "anew");
+    ASSERT_TRUE(stranger->init("minnie", kNow));
+    EXPECT_EQ(*mickey.trust(exported(*stranger)), 1u);
+}
+
+TEST_F(KeyStore, ARevocationIsTakenFromAPeer) {
+    Store mickey = make("mickey"), minnie = make("minnie"), goofy = make("goofy");
+    ASSERT_TRUE(goofy.trust(exported(minnie)));
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    ASSERT_TRUE(mickey.revoke("minnie", kNow));
+    const Revocation r = mickey.revoked()->front();
+    EXPECT_TRUE(*goofy.revoke(r));
+    EXPECT_FALSE(*goofy.revoke(r)); // again
+    EXPECT_TRUE(trusted_keys(goofy).empty());
+    EXPECT_EQ(*goofy.revoked(), *mickey.revoked());
+    EXPECT_EQ(digest(*goofy.revoked()), digest(*mickey.revoked()));
+    EXPECT_NE(digest(*goofy.revoked()), digest({}));
+    // Of a key that is not trusted here, for the day on which somebody brings it.
+    Store daisy = make("daisy");
+    const auto before = events(daisy);
+    EXPECT_TRUE(*daisy.revoke(r));
+    EXPECT_EQ(events(daisy), before); // no key of its own has changed
+    EXPECT_FALSE(daisy.trust(exported(minnie)));
+    // Its own it keeps: the others drop it.
+    EXPECT_EQ(why(minnie.revoke(r)),
+              "this node's own key " + fingerprint(r.key) + " was revoked on mickey");
+    EXPECT_TRUE(minnie.identities());
+    for (const std::string bad : {"", "../x", "a b"}) {
+        Revocation lie = r;
+        lie.name = bad;
+        EXPECT_FALSE(daisy.revoke(lie));
+        lie.name = "minnie";
+        lie.by = bad;
+        EXPECT_FALSE(daisy.revoke(lie));
+    }
+}
+
+TEST_F(KeyStore, RevocationsHaveALimit) {
+    Store mickey = make("mickey");
+    for (std::size_t n = 0; n < kMaxRevoked; n++) {
+        Revocation r{{"x", kNow, {}}, kNow, "y"};
+        r.key[0] = static_cast<std::uint8_t>(n);
+        ASSERT_TRUE(*mickey.revoke(r));
+    }
+    Revocation r{{"x", kNow, {}}, kNow, "y"};
+    r.key[1] = 1;
+    EXPECT_EQ(why(mickey.revoke(r)), "256 keys are revoked already, which is the limit");
+}
+
+// A crash between the two writes of a revocation.
+TEST_F(KeyStore, ARevokedKeyThatIsStillInTheListIsNotTrusted) {
+    Store mickey = make("mickey"), minnie = make("minnie");
+    ASSERT_TRUE(mickey.trust(exported(minnie)));
+    const std::string list = read_file(root_ / "mickey" / "trusted");
+    ASSERT_TRUE(mickey.revoke("minnie", kNow));
+    std::ofstream(root_ / "mickey" / "trusted") << list;
+    EXPECT_TRUE(trusted_keys(mickey).empty());
+    EXPECT_TRUE(differences(mickey).empty());
+}
+
+TEST_F(KeyStore, RevocationsAreReadAsTheyAreWritten) {
+    const Revocation one{{"minnie", kNow, {1}}, kNow + 1, "mickey"},
+        two{{"goofy", kNow + 2, {2}}, kNow + 3, "daisy"};
+    const std::string text = write_revocations({one, two});
+    EXPECT_EQ(*read_revocations(text), (std::vector{one, two}));
+    EXPECT_EQ(*read_revocations(write_revocations({})), std::vector<Revocation>());
+    EXPECT_EQ(why(read_revocations(write_revocations({one, one}))), "line 3: the same key twice");
+    EXPECT_EQ(why(read_revocations("encsync revoked keys 2\n")),
+              "line 1: a version that this encsync does not know");
+    for (std::size_t n = 0; n < text.size(); n++) {
+        std::string bad = text;
+        bad[n] ^= 1;
+        EXPECT_FALSE(read_revocations(bad)) << n;
+        EXPECT_FALSE(read_revocations(text.substr(0, n))) << n;
+    }
+    EXPECT_EQ(digest({one, two}), digest({two, one}));
+}
+
 TEST_F(KeyStore, LogsEachEvent) {
     Store store = make("mickey");
     const auto minnie = public_keys(make("minnie"));

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: ISC
+#include "keys/lines.hpp"
+
+#include <sodium.h>
+
+namespace encsync::keys {
+
+namespace {
+
+constexpr std::size_t kSize = 32;
+
+std::array<std::uint8_t, kSize> checksum(std::string_view text) {
+    std::array<std::uint8_t, kSize> sum;
+    crypto_generichash(sum.data(), sum.size(), as_bytes(text).data(), text.size(), nullptr, 0);
+    return sum;
+}
+
+} // namespace
+
+std::string checksum_line(std::string_view text) {
+    return fmt::format("checksum: {}\n", base64(checksum(text)));
+}
+
+Result<void> read_checksum(Lines& lines, std::string_view text) {
+    const auto expected = checksum(text.substr(0, lines.position()));
+    std::array<std::uint8_t, kSize> sum;
+    if (auto ok = lines.base64_field("checksum", sum); !ok)
+        return ok;
+    if (sodium_memcmp(sum.data(), expected.data(), sum.size()) != 0)
+        return lines.error("the checksum does not match: the file is damaged");
+    return lines.end();
+}
+
+} // namespace encsync::keys
