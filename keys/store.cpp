@@ -151,6 +151,17 @@ Result<std::string> Store::export_public() const {
     return text + write_successions(*before);
 }
 
+Result<std::string> Store::export_newest() const {
+    auto all = identities();
+    if (!all)
+        return all.error();
+    auto past = successions();
+    if (!past)
+        return past.error();
+    std::erase_if(*past, [&](const Succession& s) { return s.to != all->back().key; });
+    return past->empty() ? std::string() : write_public(all->back()) + write_successions(*past);
+}
+
 Result<std::vector<Succession>> Store::successions() const {
     return read_text_file<std::vector<Succession>>(directory_, kSuccessions, kMaxPublicText,
                                                    read_successions);

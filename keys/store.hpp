@@ -53,6 +53,8 @@ class Store {
     Result<std::vector<Identity>> identities() const;
     // The public file: a block for each identity, and the successions.
     Result<std::string> export_public() const;
+    // Of that, the newest identity and its successions. Empty: it is the first one.
+    Result<std::string> export_newest() const;
 
     // Adds a second identity. Refuses if there are two.
     Result<void> rotate_identity(UnixTime now = unix_now());

@@ -114,6 +114,12 @@ local LIST = {
 local ABSENT = {ID[1], ID[2], {"since", 12, "u64"}}
 local RELAY_ROOT = {{"session", 0, "hex64"}, {"sum", 8, "hex64"}, {"states", 16, "u64"}}
 local ORPHAN = {{"orphan_action", 0, "u8"}, {"state", 4, "rest"}}
+local KEYS = {
+    {"own_keys", 0, "u8"}, {"trusted_keys", 2, "u8"}, {"own_key", 4, "hex64"},
+    {"next_key", 12, "hex64"}, {"trusted_key", 20, "hex64"}, {"trusted_next", 28, "hex64"},
+    {"revoked", 36, "bytes16"},
+}
+local KEY_TEXT = {{"text_length", 0, "u16"}, {"text", 2, "rest"}}
 local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
@@ -153,6 +159,7 @@ local MESSAGES = {
         [0xe5] = {"SUMS", 136, SUMS}, [0xe6] = {"LIST", 8, LIST}, [0xe7] = {"ABSENT", 20, ABSENT},
         [0xe8] = {"EXPECT", 120, EXPECT}, [0xe9] = {"RELAY_ROOT", 24, RELAY_ROOT},
         [0xea] = {"FETCH", 16, {ID[1], ID[2], {"ended", 12, "u32"}}}, [0xeb] = {"ORPHAN", 4, ORPHAN},
+        [0xec] = {"KEYS", 52, KEYS}, [0xed] = {"KEY_TEXT", 4, KEY_TEXT},
     },
     [5] = {
         [0] = {"CLR", 20, CLR}, {"INS_1301", 242, STATE1301}, {"INS_ACK", 12, ID},

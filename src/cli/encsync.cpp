@@ -174,6 +174,12 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     add("forget", "Remove the trusted keys of a name", [&] { return cli::keys_forget(o, w.name); })
         ->add_option("NAME", w.name)
         ->required();
+    add("revoke", "Never accept the keys of a name again, on any node",
+        [&] { return cli::keys_revoke(o, w.name); })
+        ->add_option("NAME", w.name)
+        ->required();
+    add("status", "Show rotations under way, who accepts which key, and what is revoked",
+        [&] { return cli::keys_status(o); });
     auto* log = add("log", "Show what has been done with the keys, and check it",
                     [&] { return cli::keys_log(o, w.verify, w.noted); });
     log->add_flag("--verify", w.verify, "Only check it");

@@ -116,6 +116,19 @@ Result<json::array> describe_trusted(const keys::Store& store) {
     return list;
 }
 
+Result<json::array> describe_revoked(const keys::Store& store) {
+    auto revoked = store.revoked();
+    if (!revoked)
+        return revoked.error();
+    json::array list;
+    for (const auto& r : *revoked)
+        list.push_back({{"name", r.name},
+                        {"fingerprint", keys::fingerprint(r.key)},
+                        {"when", keys::to_text(r.when)},
+                        {"by", r.by}});
+    return list;
+}
+
 json::object describe_log(const keys::KeyLog& log) {
     json::array entries;
     for (const auto& entry : log.entries)
@@ -367,6 +380,51 @@ int keys_retire(const Options& options, const std::string& peer, bool force) {
     if (!options.json)
         std::fputs(render_identities(*shown).c_str(), stdout);
     return reload_daemon(options, std::move(*shown));
+}
+
+int keys_revoke(const Options& options, const std::string& name) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto revoked = store->revoke(name);
+    if (!revoked)
+        return fail(revoked.error().text);
+    if (!options.json)
+        fmt::print("{} {} of {} revoked; all that {} has brought stays until 'encsync flush'\n",
+                   *revoked, *revoked == 1 ? "key" : "keys", name, name);
+    return reload_daemon(options, {{"name", name}, {"revoked", *revoked}});
+}
+
+int keys_status(const Options& options) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto own = describe_identities(*store);
+    auto trusted = describe_trusted(*store);
+    auto revoked = describe_revoked(*store);
+    auto peers = ask_peers(options);
+    if (!own || !trusted || !revoked)
+        return fail(!own       ? own.error().text
+                    : !trusted ? trusted.error().text
+                               : revoked.error().text);
+    if (!peers)
+        return fail(peers.error().text);
+    json::object status{{"own", std::move(*own)},
+                        {"trusted", std::move(*trusted)},
+                        {"revoked", std::move(*revoked)},
+                        {"running", peers->has_value()}};
+    json::array shown;
+    if (*peers)
+        for (const json::value& peer : **peers)
+            shown.push_back({{"name", control::text(peer, "name")},
+                             {"state", control::text(peer, "state")},
+                             {"key", control::text(peer, "key")},
+                             {"accepts", peer.at("accepts")}});
+    status["peers"] = std::move(shown);
+    if (options.json)
+        return print_json(status);
+    std::fputs(render_key_status(status).c_str(), stdout);
+    return 0;
 }
 
 int keys_log(const Options& options, bool verify, const std::string& noted) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <map>
 #include <optional>
 
 namespace encsync::cli {
@@ -412,6 +414,61 @@ std::string render_trusted(const json::value& keys) {
         rows.push_back({text(key, "name"), text(key, "fingerprint"),
                         number_as(duration, key, "age"), text(key, "since")});
     return table(rows);
+}
+
+namespace {
+
+// Which peers have shown that they accept this key of ours.
+std::string accepted_by(const json::value& status, std::string_view print) {
+    std::vector<std::string> yes, no;
+    for (const auto& peer : array_of(status.at("peers"))) {
+        const auto& prints = array_of(peer.at("accepts"));
+        const bool accepts = std::ranges::find(prints, json::value(print)) != prints.end();
+        (accepts ? yes : no).push_back(text(peer, "name"));
+    }
+    std::string out = yes.empty() ? "" : fmt::format("accepted by {}", fmt::join(yes, ", "));
+    if (!no.empty())
+        out += fmt::format("{}not yet by {}", yes.empty() ? "" : "; ", fmt::join(no, ", "));
+    return out;
+}
+
+// The conns of which the key is in use.
+std::string used_by(const json::value& status, std::string_view print) {
+    std::vector<std::string> conns;
+    for (const auto& peer : array_of(status.at("peers")))
+        if (text(peer, "key") == print && text(peer, "state") == "up")
+            conns.push_back(text(peer, "name"));
+    return conns.empty() ? "" : fmt::format("conn {} is up with it", fmt::join(conns, ", "));
+}
+
+} // namespace
+
+std::string render_key_status(const json::value& status) {
+    const json::value& own = status.at("own");
+    const bool running = truth(status, "running").value_or(false);
+    std::vector<std::vector<std::string>> rows{{"NAME", "FINGERPRINT", "AGE", "", ""}};
+    for (const auto& key : array_of(own.at("identities")))
+        rows.push_back({text(own, "name"), text(key, "fingerprint"),
+                        number_as(duration, key, "age"),
+                        truth(key, "signs").value_or(false) ? "in use" : "coming",
+                        accepted_by(status, text(key, "fingerprint"))});
+    std::map<std::string, std::size_t> seen;
+    for (const auto& key : array_of(status.at("trusted")))
+        seen[text(key, "name")]++;
+    std::map<std::string, std::size_t> at;
+    for (const auto& key : array_of(status.at("trusted"))) {
+        const std::string name = text(key, "name");
+        const bool first = at[name]++ == 0;
+        rows.push_back({name, text(key, "fingerprint"), number_as(duration, key, "age"),
+                        seen[name] == 1 ? "trusted"
+                        : first         ? "trusted, older"
+                                        : "trusted, newer",
+                        used_by(status, text(key, "fingerprint"))});
+    }
+    for (const auto& key : array_of(status.at("revoked")))
+        rows.push_back({text(key, "name"), text(key, "fingerprint"), "", "revoked",
+                        fmt::format("on {}, {}", text(key, "by"), text(key, "when"))});
+    return table(rows) + (running ? "" : "encsyncd is not running\n");
 }
 
 std::string render_key_log(const json::value& log) {

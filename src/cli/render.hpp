@@ -29,6 +29,7 @@ std::string render_identities(const boost::json::value& keys);
 // [{name, fingerprint, created, since, age}]
 std::string render_trusted(const boost::json::value& keys);
 // {entries:[{time, event, name, fingerprint, hash}]}
+std::string render_key_status(const boost::json::value& status);
 std::string render_key_log(const boost::json::value& log);
 
 // Columns as wide as their widest cell, two blanks apart, no blanks at the line's end.

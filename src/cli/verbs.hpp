@@ -103,6 +103,10 @@ int keys_rotate_identity(const Options& options);
 // that would cut off a peer, unless forced.
 int keys_retire(const Options& options, const std::string& peer, bool force);
 int keys_forget(const Options& options, const std::string& name);
+// Drops the keys of that name for good.
+int keys_revoke(const Options& options, const std::string& name);
+// This node's keys and who accepts them, the peers' and how they are used, and what is revoked.
+int keys_status(const Options& options);
 // verify: prints no events. noted: the hash of one that must be among them; or empty. 1 also if the
 // log and the keys differ.
 int keys_log(const Options& options, bool verify, const std::string& noted);

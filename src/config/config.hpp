@@ -65,6 +65,8 @@ struct Setup {
     std::chrono::seconds joinwait{};
     std::chrono::seconds sweep{};
     std::string charonuser; // empty: the daemon chooses
+    bool keysync = true;
+    std::chrono::seconds rotate{};
     bool sandbox = true;
     log::Level loglevel{};
     bool synclocal = false;

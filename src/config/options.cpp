@@ -148,6 +148,31 @@ constexpr std::array kOptions = {
            "The unprivileged user that charon, strongSwan's IKE daemon, runs as. No other program "
            "may run as this user: it could kill charon.",
            store<&Setup::charonuser>},
+    Option{
+        "keysync",
+        kSetup,
+        ValueType::word,
+        "yes",
+        "",
+        "no",
+        "Whether encsync nodes tell each other of new and of revoked keys inside the tunnel: the "
+        "next identity of a node (`encsync keys rotate --what identity`) is trusted by its peers "
+        "because the older one has signed it, and the older one is retired when all trust the "
+        "newer; a key that is revoked on one node (`encsync keys revoke`) is refused by all. "
+        "With `no`, keys are only what the administrator of this node makes them.",
+        store<&Setup::keysync>,
+        {},
+        kYesNo},
+    Option{"rotate",
+           kSetup,
+           ValueType::duration,
+           "0",
+           "",
+           "90d",
+           "The age at which this node rotates its identity by itself, as `encsync keys rotate "
+           "--what identity` does. `0`: never. Needs `keysync`.",
+           store<&Setup::rotate>,
+           {0, 3650 * kDay}},
     Option{"sandbox",
            kSetup,
            ValueType::word,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/key_ring.hpp"
 
+#include "config/options.hpp"
 #include "daemon/translate.hpp"
 
 #include <algorithm>
@@ -73,8 +74,17 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
     for (const keys::Identity& mine : *identities) {
         channel::Ed25519Seed& seed = update.identity.seeds.emplace_back();
         std::ranges::copy(mine.seed.bytes(), seed.begin());
-        update.own.push_back(mine.key);
+        update.own.keys.push_back(mine.key);
     }
+    update.own.created = identities->front().created;
+    auto newest = store->export_newest();
+    if (!newest)
+        return newest.error();
+    update.own.newest = std::move(*newest);
+    auto revoked = store->revoked();
+    if (!revoked)
+        return revoked.error();
+    update.own.revoked = std::move(*revoked);
     if (auto good = charon_takes(update.identity, "identity"); !good)
         return good.error();
     for (const PeerId id : directory.all()) {
@@ -85,7 +95,8 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         if (!files)
             return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
-        for (const keys::RawKey& mine : update.own)
+        peer.in_step = files->credentials.empty() && !config::dialect_of(conn.wire);
+        for (const keys::RawKey& mine : update.own.keys)
             if (vouches(*files, mine))
                 peer.vouched.push_back(mine);
         peer.for_charon.auth = std::move(*files);
@@ -120,10 +131,11 @@ void KeyRing::take(Update update) {
     // Kept elsewhere by whoever collects logs, it shows a key log that was written anew.
     if (!update.log_end.empty())
         log::info("keys: the last event of their log has the hash {}", update.log_end);
-    own_ = std::move(update.own);
+    own_ = update.own.keys;
     say(parts_.charon.set_identity(std::move(update.identity)));
     for (ForPeer& peer : update.peers)
         take(std::move(peer));
+    parts_.key_sync.set_own(std::move(update.own));
 }
 
 void KeyRing::take(ForPeer peer) {
@@ -135,6 +147,8 @@ void KeyRing::take(ForPeer peer) {
             id, fmt::format(
                     "no key of '{}' is trusted; bring its public key and run encsync keys trust",
                     peer.for_charon.rightid));
+    parts_.key_sync.set(
+        id, {peer.for_charon.rightid, peer.in_step ? peer.trusted : std::vector<keys::RawKey>()});
     std::vector<sync::KeyPrint> trusted;
     std::ranges::transform(peer.trusted, std::back_inserter(trusted), keys::key_print);
     parts_.turns.begin();
@@ -171,13 +185,22 @@ Result<void> KeyRing::reload() {
     return {};
 }
 
-std::vector<std::string> KeyRing::accepted(PeerId peer) const {
-    std::vector<std::string> out;
+void KeyRing::forget(PeerId peer) {
+    states_[peer] = {};
+    parts_.key_sync.forget(peer);
+}
+
+bool KeyRing::accepts(PeerId peer, const keys::RawKey& own) const {
     const auto& vouched = states_[peer].vouched;
     const auto& trusted = parts_.engine.session(peer).hello_tail.trusted;
+    return parts_.key_sync.trusts(peer, own) || std::ranges::find(vouched, own) != vouched.end() ||
+           std::ranges::find(trusted, keys::key_print(own)) != trusted.end();
+}
+
+std::vector<std::string> KeyRing::accepted(PeerId peer) const {
+    std::vector<std::string> out;
     for (const keys::RawKey& key : own_)
-        if (std::ranges::find(vouched, key) != vouched.end() ||
-            std::ranges::find(trusted, keys::key_print(key)) != trusted.end())
+        if (accepts(peer, key))
             out.push_back(keys::fingerprint(key));
     return out;
 }

@@ -10,6 +10,7 @@
 #include "daemon/peers.hpp"
 #include "ipsec/plugin/supervisor.hpp"
 #include "keys/store.hpp"
+#include "keysync/key_sync.hpp"
 
 #include <array>
 #include <optional>
@@ -29,6 +30,7 @@ class KeyRing {
         supervisor::Supervisor& charon;
         Peers& peers;
         Turns& turns;
+        keysync::KeySync& key_sync;
     };
     explicit KeyRing(const Parts& parts) : parts_(parts) {}
 
@@ -38,10 +40,11 @@ class KeyRing {
         std::vector<keys::RawKey> trusted;
         std::vector<keys::RawKey> vouched; // keys of ours that the peer need not trust
         FilesDigest files;                 // of its credentials in files
+        bool in_step = false;              // it is an encsync node, and its keys are in the store
     };
     struct Update {
         channel::Identity identity;
-        std::vector<keys::RawKey> own; // public, oldest first
+        keysync::Own own;
         std::vector<ForPeer> peers;
         std::string log_end; // the hash of the key log's last event; empty: there is none
         std::string suspect; // what is wrong with that log
@@ -52,8 +55,9 @@ class KeyRing {
     void take(Update update);
     Result<void> reload();
 
-    void forget(PeerId peer) { states_[peer] = {}; }
+    void forget(PeerId peer);
 
+    bool accepts(PeerId peer, const keys::RawKey& own) const;
     // Fingerprints of this node's keys that the peer is known to accept.
     std::vector<std::string> accepted(PeerId peer) const;
 
@@ -67,7 +71,7 @@ class KeyRing {
     void take(ForPeer peer);
 
     const Parts parts_;
-    std::vector<keys::RawKey> own_;
+    std::vector<keys::RawKey> own_; // the one that signs first
     std::array<State, kMaxPeers> states_;
 };
 

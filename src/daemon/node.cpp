@@ -59,9 +59,10 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
                                          const std::string& config_file,
                                          const std::string& run_dir) {
     std::unique_ptr<Node> node(new Node(io, std::move(config), config_file, run_dir));
-    for (const auto step : {&Node::launch_charon, &Node::open_control, &Node::choose_ipsec,
-                            &Node::install_policy, &Node::open_table, &Node::open_queue,
-                            &Node::open_link, &Node::make_relay, &Node::make_engine, &Node::join})
+    for (const auto step :
+         {&Node::launch_charon, &Node::open_key_writer, &Node::open_control, &Node::choose_ipsec,
+          &Node::install_policy, &Node::open_table, &Node::open_queue, &Node::open_link,
+          &Node::make_relay, &Node::make_engine, &Node::join})
         if (auto done = (node.get()->*step)(); !done)
             return done.error();
     return node;
@@ -89,6 +90,18 @@ Result<void> Node::launch_charon() {
         std::clamp<std::chrono::milliseconds>(options.charon.dpdtimeout, 5s, 30s);
     charon_ = std::make_unique<supervisor::Supervisor>(io_, std::move(options), *this);
     return charon_->prepare();
+}
+
+Result<void> Node::open_key_writer() {
+    if (!setup_.keysync)
+        return {};
+    if (auto store = keys::Store::open(setup_.keydir); !store)
+        return store.error();
+    auto writer = KeyWriter::open(io_, setup_.keydir, setup_.sandbox);
+    if (!writer)
+        return writer.error();
+    key_writer_ = std::move(*writer);
+    return {};
 }
 
 Result<void> Node::open_control() {
@@ -259,8 +272,10 @@ Result<void> Node::join() {
     const Machine* machine = machine_ ? &*machine_ : nullptr;
     relay::Relay* relay = relay_ ? &*relay_ : nullptr;
     turns_.emplace(io_, *engine_, relay);
-    peers_.emplace(directory_, *engine_, relay, *link_, *turns_);
-    keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_});
+    make_key_sync();
+    peers_.emplace(directory_, *engine_, relay, *key_sync_, *link_, *turns_);
+    keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_,
+                                 *key_sync_});
     roles_.emplace(setup_, directory_, run_dir_, *engine_, relay, *turns_, requested_role_);
     readiness_.emplace(*ruleset_, *engine_, machine, relay, directory_);
     reload_.emplace(config_file_,
@@ -277,6 +292,23 @@ Result<void> Node::join() {
                             *views_);
     administration_->offer(*control_);
     return keys_->reload();
+}
+
+void Node::make_key_sync() {
+    keysync::Hooks hooks;
+    hooks.accepts = [this](PeerId peer, const keys::RawKey& key) {
+        return keys_->accepts(peer, key);
+    };
+    hooks.proved = [this](PeerId peer) { return peers_->life(peer).key; };
+    hooks.changed = [this] {
+        if (auto done = keys_->reload(); !done)
+            log::error("keys: {}", done.error().text);
+    };
+    hooks.refused = [this](const std::string& why) {
+        if (const auto line = refused_keys_.line(why, Clock::now()))
+            log::warning("keys: {}", *line);
+    };
+    key_sync_.emplace(*link_, key_writer_.get(), std::move(hooks), setup_.rotate);
 }
 
 // ---- running -------------------------------------------------------------------------------
@@ -310,6 +342,7 @@ void Node::every_second() {
     roles_->store();
     look_at_machine();
     peers_->every_second();
+    key_sync_->advance(Clock::now(), keys::unix_now());
     readiness_->log_changes();
     roles_->log_odd();
     readiness_->log_missing_edges();

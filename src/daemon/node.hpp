@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/administration.hpp"
+#include "daemon/key_writer.hpp"
 #include "ipsec/link/enc0.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -44,6 +45,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Node(boost::asio::io_context& io, config::Config config, const std::string& config_file,
          const std::string& run_dir);
     Result<void> launch_charon();
+    Result<void> open_key_writer();
     Result<void> open_control();
     Result<void> choose_ipsec();
     Result<void> install_policy();
@@ -57,6 +59,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> make_engine();
     Result<void> join();
 
+    void make_key_sync();
     void every_second();
     void look_at_machine();
     void log_clash(const state::Flow& ended, const state::Flow& other);
@@ -111,9 +114,11 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::optional<relay::Relay> relay_;           // with table=relay; the engine is idle then
     std::unique_ptr<sync::Engine> engine_;
     std::unique_ptr<supervisor::Supervisor> charon_;
+    std::unique_ptr<KeyWriter> key_writer_; // with keysync
 
     // These connect the parts, and are given those that they use.
     std::optional<Turns> turns_;
+    std::optional<keysync::KeySync> key_sync_;
     std::optional<Peers> peers_;
     std::optional<KeyRing> keys_;
     std::optional<Roles> roles_;
@@ -125,6 +130,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
 
     boost::asio::steady_timer second_timer_;
     std::uint32_t clashes_logged_ = 0; // in this second
+    Repeats refused_keys_{16};
     bool stopping_ = false;
     bool failed_ = false;
 };

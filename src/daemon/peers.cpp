@@ -40,8 +40,9 @@ std::chrono::seconds silence(const sync::Peer& session) {
 } // namespace
 
 Peers::Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay,
-             link::Links& link, Turns& turns)
-    : directory_(directory), engine_(engine), relay_(relay), link_(link), turns_(turns) {}
+             keysync::KeySync& key_sync, link::Links& link, Turns& turns)
+    : directory_(directory), engine_(engine), relay_(relay), key_sync_(key_sync), link_(link),
+      turns_(turns) {}
 
 // ---- from the tunnel -----------------------------------------------------------------------
 
@@ -54,7 +55,9 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     const auto [verdict, payload] = policy::check(inner_packet, selectors, expected);
     guard_.add(verdict);
     if (verdict == policy::Verdict::accept) {
-        if (relay_ != nullptr)
+        if (keysync::is_about_keys(payload))
+            key_sync_.on_packet(peer, payload);
+        else if (relay_ != nullptr)
             relay_->on_packet(peer, payload);
         else
             engine_.on_packet(peer, payload);
@@ -80,6 +83,7 @@ void Peers::on_up(PeerId peer) {
         states_[peer].last_error.clear(); // where nothing else reports success
     log::notice("peer {}: up", directory_.name(peer));
     engine_.on_link_up(peer);
+    key_sync_.on_up(peer);
     if (relay_ != nullptr)
         relay_->on_up(peer);
 }
@@ -93,6 +97,7 @@ void Peers::on_down(PeerId peer) {
         why = std::move(*lost);
     log::notice("peer {}: down{}{}", directory_.name(peer), why.empty() ? "" : ": ", why);
     engine_.on_link_down(peer);
+    key_sync_.on_down(peer);
     if (relay_ != nullptr)
         relay_->on_down(peer);
     state.life.connecting = false;

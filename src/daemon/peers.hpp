@@ -12,6 +12,7 @@
 #include "daemon/turns.hpp"
 #include "ipsec/link/links.hpp"
 #include "ipsec/plugin/channel.hpp"
+#include "keysync/key_sync.hpp"
 #include "policy/guard.hpp"
 #include "sync/engine.hpp"
 
@@ -34,8 +35,8 @@ class Peers {
     };
 
     // All outlive it. With a relay, packets go there instead of to the engine; else it is null.
-    Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay, link::Links& link,
-          Turns& turns);
+    Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay,
+          keysync::KeySync& key_sync, link::Links& link, Turns& turns);
 
     // ---- from the tunnel -------------------------------------------------------------------
     void on_packet(PeerId peer, std::uint32_t spi, Bytes inner);
@@ -82,6 +83,7 @@ class Peers {
     const Directory& directory_;
     sync::Engine& engine_;
     relay::Relay* relay_;
+    keysync::KeySync& key_sync_;
     link::Links& link_;
     Turns& turns_;
     policy::GuardCounters guard_;

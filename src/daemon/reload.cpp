@@ -40,7 +40,8 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::ignore>("ignore"),     keyword<&Setup::nosync>("nosync"),
     keyword<&Setup::refuse>("refuse"),     keyword<&Setup::delay>("delay"),
     keyword<&Setup::defer>("defer"),       keyword<&Setup::deferqueue>("deferqueue"),
-    keyword<&Setup::deferack>("deferack"),
+    keyword<&Setup::deferack>("deferack"), keyword<&Setup::keysync>("keysync"),
+    keyword<&Setup::rotate>("rotate"),
 };
 
 // Whether only charon needs the changes of a conn, so that its SAs may stay.

@@ -43,7 +43,8 @@ Error failed(std::string_view what, int error = errno) {
 Result<void> drop_capabilities(const Confinement& confinement) {
     std::uint64_t kept = 0;
     for (const int cap : kCapabilities)
-        kept |= std::uint64_t{1} << cap;
+        if (confinement.network)
+            kept |= std::uint64_t{1} << cap;
     if (confinement.raw_sockets)
         kept |= std::uint64_t{1} << CAP_NET_RAW; // ipsec=kernel, when a reload brings a peer
     if constexpr (kSanitized)

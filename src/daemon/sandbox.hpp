@@ -21,6 +21,7 @@ namespace encsync::daemon {
 struct Confinement {
     std::string writable;     // the only directory in which files may still be changed
     bool raw_sockets = false; // keep CAP_NET_RAW: a reload opens more of them
+    bool network = true;      // false: no capability, and no socket
 };
 
 // Irreversible. For a process with one thread only.

@@ -76,6 +76,21 @@ constexpr Field kOrphan[] = {
     {"state", extension::orphan::size, FieldKind::rest},
 };
 
+constexpr Field kKeys[] = {
+    {"own", extension::keys::own, FieldKind::u8},
+    {"trusted", extension::keys::trusted, FieldKind::u8},
+    {"own_key", extension::keys::own_keys, FieldKind::hex64},
+    {"next_key", extension::keys::own_keys + 8, FieldKind::hex64},
+    {"trusted_key", extension::keys::trusted_keys, FieldKind::hex64},
+    {"trusted_next", extension::keys::trusted_keys + 8, FieldKind::hex64},
+    {"revoked", extension::keys::revoked, FieldKind::bytes16},
+};
+
+constexpr Field kKeyText[] = {
+    {"length", extension::key_text::length, FieldKind::u16},
+    {"text", extension::key_text::text, FieldKind::rest},
+};
+
 constexpr Field kTail[] = {
     {"mark", extension::tail::mark, FieldKind::u32},
     {"timeout", extension::tail::timeout, FieldKind::u32},
@@ -138,6 +153,8 @@ constexpr Message kMessages[] = {
     {extension::kRelayRoot, "RELAY_ROOT", Kind::unknown, extension::relay_root::size, kRelayRoot},
     {extension::kFetch, "FETCH", Kind::unknown, extension::fetch::size, kFetch},
     {extension::kOrphan, "ORPHAN", Kind::unknown, extension::orphan::size, kOrphan},
+    {extension::kKeys, "KEYS", Kind::unknown, extension::keys::size, kKeys},
+    {extension::kKeyText, "KEY_TEXT", Kind::unknown, extension::key_text::size, kKeyText},
 };
 static_assert(pfsync::fits(kMessages));
 

@@ -25,7 +25,8 @@ namespace encsync::pfsync::extension {
 
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
                               kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8,
-                              kRelayRoot = 0xe9, kFetch = 0xea, kOrphan = 0xeb;
+                              kRelayRoot = 0xe9, kFetch = 0xea, kOrphan = 0xeb, kKeys = 0xec,
+                              kKeyText = 0xed;
 // Ours alone: a relay passes on no message of these numbers.
 inline constexpr std::uint8_t kFirst = 0xe0, kLast = 0xef;
 
@@ -207,5 +208,26 @@ inline constexpr std::uint32_t kNotEnded = 0xffffffff;
 namespace orphan { // 4 bytes, and the UPD
 inline constexpr std::size_t size = 4, action = 0 /* u8: of the UPD; 3 bytes 0 */;
 }
+
+// ---- about the nodes' keys -----------------------------------------------------------------
+//
+// In packets of their own, which are of version 6, and have no SEQ: each node sends what it has
+// until the others say that they have it (keysync/key_sync.hpp).
+
+// KEYS: my keys, those of yours that I trust, and which keys are revoked. A key is its print, as in
+// HELLO; unused places are 0.
+namespace keys {                                   // 52 bytes
+inline constexpr std::size_t size = 52, most = 2;  //
+inline constexpr std::size_t own = 0, trusted = 2; // u8 each: how many; 1 byte 0 after each
+inline constexpr std::size_t own_keys = 4;         // u64 each: the one that signs first
+inline constexpr std::size_t trusted_keys = 20;    // u64 each
+inline constexpr std::size_t revoked = 36;         // 16 bytes: BLAKE2b of the revoked keys
+} // namespace keys
+
+// KEY_TEXT: a text of keys/format.hpp or keys/revocation.hpp, padded with zeroes to 4 bytes.
+namespace key_text { // 4 bytes at least
+inline constexpr std::size_t size = 4, length = 0 /* u16 */, text = 2;
+inline constexpr std::size_t most = 1024; // bytes of text
+} // namespace key_text
 
 } // namespace encsync::pfsync::extension

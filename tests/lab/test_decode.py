@@ -468,11 +468,12 @@ def test_monitor(pair, instances):
     def both_ways():
         return {p["ip"]["src_ip"] for p in packets_of(process)}
 
+    def actions():
+        return {s["action"] for p in packets_of(process) for s in p["sections"]}
+
     addresses = {sync.SYNC["mickey"], sync.SYNC["minnie"]}
-    wait_for(lambda: both_ways() >= addresses, 15, "packets of both nodes")
+    wait_for(lambda: both_ways() >= addresses and "HELLO" in actions(), 15, "packets of both nodes")
     assert process.stop() == 0
-    actions = {s["action"] for p in packets_of(process) for s in p["sections"]}
-    assert "HELLO" in actions
     assert not any("error" in p for p in packets_of(process))
 
 

@@ -96,7 +96,8 @@ def test_a_retired_key_is_cut_off_at_once(fresh):
     """The control, a key that is retired after its successor was used, is in test_rekey.py."""
     pair = FirewallPair(fresh)
     # DPD is slow, so that it cannot hide a missing DELETE.
-    mickey, minnie = sync.equip(pair, conn={"dpddelay": "60s", "dpdtimeout": "60s"})
+    mickey, minnie = sync.equip(pair, conn={"dpddelay": "60s", "dpdtimeout": "60s"},
+                                setup={"keysync": "no"})
     for instance in (mickey, minnie):
         instance.start()
     sync.wait_in_step(mickey, minnie)

@@ -55,7 +55,7 @@ def test_a_peer_that_vanishes_and_one_that_leaves(fresh):
 def test_who_is_refused_is_named_once(fresh):
     """An initiator at an unknown address, and one with minnie's address and another key."""
     pair = FirewallPair(fresh)
-    mickey, minnie = sync.equip(pair)
+    mickey, minnie = sync.equip(pair, setup={"keysync": "no"})
     stranger = sync.Encsync(fresh.node("stranger"), {"minnie": SYNC["minnie"]}, left=STRANGER)
     fresh.plug(stranger.node, "sync", pair.sync_switch, f"{STRANGER}/24")
     stranger.init_keys()

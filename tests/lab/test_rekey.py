@@ -90,7 +90,7 @@ def test_rotation_of_the_sas_under_load_loses_nothing(pair, instances):
 
 
 def test_rotation_of_the_identity_under_load_loses_nothing(pair, instances):
-    """mickey creates a second key, minnie trusts it, mickey retires the first one."""
+    """mickey creates a second key, minnie is told of it, mickey retires the first one."""
     for instance in instances:
         # With lifetimes so short that one SA is always being closed, charon postpones
         # reauthentication.
@@ -108,14 +108,11 @@ def test_rotation_of_the_identity_under_load_loses_nothing(pair, instances):
     old = fingerprints(mickey, "show")
     with ThreadPoolExecutor() as pool:
         load: Future = pool.submit(change_all_the_time, pair, mickey, 10)
-        mickey.command("keys", "rotate", "--what", "identity")
-        minnie.trust(mickey.export_key())
         shown = minnie.peer("mickey")["key"]
-        wait_for(lambda: mickey.command("keys", "retire", check=False).returncode == 0, 10,
-                 "minnie to say that she trusts the new key", 0.1)
+        mickey.command("keys", "rotate", "--what", "identity")
         # The new identity is used at once, so that no SA depends on the old one.
-        wait_for(lambda: minnie.peer("mickey")["key"] != shown, 10, "minnie to see the new key")
-        minnie.command("keys", "retire", "--peer", "mickey")
+        wait_for(lambda: minnie.peer("mickey")["key"] != shown, 15, "minnie to see the new key")
+        wait_for(lambda: len(minnie.json("keys", "list")) == 1, 10, "minnie to drop the old key")
         expected, _ = load.result()
     assert "cut off" not in minnie.log()
     same_in_the_end(pair, expected)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: ISC
+"""Keys that nodes tell each other of inside the tunnel: rotation by one command, and revocation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import conntrack
+import sync
+from lab import descendants, wait_for
+from pair import SERVER, FirewallPair
+
+pytestmark = pytest.mark.daemon
+
+
+def own(instance) -> list[str]:
+    return [i["fingerprint"] for i in instance.json("keys", "show")["identities"]]
+
+
+def trusted(instance, name: str) -> list[str]:
+    return [k["fingerprint"] for k in instance.json("keys", "list") if k["name"] == name]
+
+
+def started(fresh, donald: bool = True, **options) -> tuple[FirewallPair, list]:
+    pair = FirewallPair(fresh, donald=donald)
+    instances = list(sync.equip(pair, **options))
+    for instance in instances:
+        instance.start()
+    sync.wait_in_step(*instances)
+    return pair, instances
+
+
+def test_one_command_rotates_an_identity_on_all_nodes(fresh):
+    pair, (mickey, minnie, donald) = started(fresh)
+    old = own(mickey)
+    mickey.command("keys", "rotate", "--what", "identity")
+    end, count = time.monotonic() + 20, 0
+
+    def done() -> bool:
+        nonlocal count
+        conntrack.insert(pair.mickey, "10.0.0.40", SERVER[0], 1000 + count, 443)
+        count += 1
+        for instance in (minnie, donald):
+            assert instance.peer("mickey")["state"] == "up"
+        new = own(mickey)
+        return len(new) == 1 and new != old and all(
+            trusted(instance, "mickey") == new and instance.peer("mickey")["key"] == new[0]
+            for instance in (minnie, donald))
+
+    wait_for(done, end - time.monotonic(), "all to use the new key and drop the old one", 0.1)
+    wait_for(lambda: all(len(pair.flows(node)) == count for node in pair.firewalls), 10,
+             "every change to be everywhere")
+    for instance in (mickey, minnie, donald):
+        instance.command("keys", "log", "--verify")
+        assert "cut off" not in instance.log()
+    assert [e["event"] for e in minnie.json("keys", "log")["entries"]
+            if e["name"] == "mickey"] == ["trust", "trust", "forget"]
+    # And the new key is all that there is: a new negotiation, without any of the old SAs.
+    minnie.restart()
+    sync.wait_in_step(mickey, minnie, donald)
+
+
+def test_a_peer_that_is_away_delays_it_also_across_a_crash(fresh):
+    _, (mickey, minnie, donald) = started(fresh)
+    old = own(mickey)
+    donald.stop()
+    wait_for(lambda: mickey.peer("donald")["state"] != "up", 10, "donald to be away")
+    mickey.command("keys", "rotate", "--what", "identity")
+    both = own(mickey)
+    assert both[0] == old[0] and len(both) == 2
+    wait_for(lambda: trusted(minnie, "mickey") == both, 10, "minnie to trust the new key")
+    wait_for(lambda: "accepted by minnie; not yet by donald" in
+             mickey.command("keys", "status").stdout, 10, "the status to say so")
+    mickey.daemon.kill()
+    mickey.start()
+    sync.wait_in_step(mickey, minnie)
+    time.sleep(3)
+    assert own(mickey) == both
+    donald.start()
+    wait_for(lambda: all(trusted(i, "mickey") == own(mickey) == both[1:] for i in (minnie, donald)),
+             30, "the rotation to end", 0.2)
+    sync.wait_in_step(mickey, minnie, donald)
+
+
+def test_who_does_not_sync_keys_is_told_by_hand(fresh):
+    _, (mickey, minnie) = started(fresh, donald=False)
+    minnie.setup["keysync"] = "no"
+    minnie.write_config()
+    minnie.restart()
+    sync.wait_in_step(mickey, minnie)
+    old = own(mickey)
+    mickey.command("keys", "rotate", "--what", "identity")
+    time.sleep(4)
+    both = own(mickey)
+    assert len(both) == 2 and trusted(minnie, "mickey") == old
+    minnie.trust(mickey.export_key())
+    wait_for(lambda: own(mickey) == both[1:], 20, "mickey to learn that she trusts it")
+    wait_for(lambda: minnie.peer("mickey")["key"] == both[1], 20, "minnie to see it")
+    assert trusted(minnie, "mickey") == both  # nor does she drop the older one by herself
+    minnie.command("keys", "retire", "--peer", "mickey")
+    sync.wait_in_step(mickey, minnie)
+
+
+def test_it_rotates_by_age(fresh):
+    _, (mickey, minnie) = started(fresh, donald=False)
+    first = own(mickey)
+    time.sleep(3)
+    assert own(mickey) == first  # control: never by default
+    mickey.setup["rotate"] = "4s"
+    mickey.write_config()
+    mickey.restart()
+    seen = set(first)
+
+    def often() -> bool:
+        seen.update(own(mickey))
+        return len(seen) >= 4
+
+    wait_for(often, 40, "three rotations", 0.2)
+    mickey.setup["rotate"] = "0"
+    mickey.write_config()
+    mickey.restart()
+    sync.wait_in_step(mickey, minnie)
+    wait_for(lambda: trusted(minnie, "mickey") == own(mickey), 20, "it to come to rest")
+
+
+def test_a_revoked_key_is_dropped_by_all_and_does_not_come_back(fresh):
+    _, (mickey, minnie, donald) = started(fresh)
+    stolen = own(donald)[0]
+    file = donald.export_key()
+    conntrack.insert(donald.node, "10.0.0.40", SERVER[0], 1000, 443)
+    minnie.stop()
+    mickey.command("keys", "revoke", "donald")
+    assert not mickey.spis("donald")  # at once
+    assert trusted(mickey, "donald") == []
+    # minnie was away meanwhile, and donald may reach her first.
+    minnie.start()
+    wait_for(lambda: trusted(minnie, "donald") == [], 20, "minnie to be told", 0.1)
+    wait_for(lambda: not minnie.spis("donald"), 5, "her SAs with donald to be gone")
+    status = minnie.json("keys", "status")
+    assert [(r["fingerprint"], r["by"]) for r in status["revoked"]] == [(stolen, "mickey")]
+    assert "revoked" in minnie.command("keys", "status").stdout
+    refused = minnie.command("keys", "trust", "--new-identity", file, check=False)
+    assert refused.returncode == 1 and "never trusted again" in refused.stderr
+    time.sleep(4)
+    for instance in (mickey, minnie):
+        assert instance.peer("donald")["state"] != "up"
+        assert not instance.spis("donald")
+        instance.command("keys", "log", "--verify")
+    sync.wait_in_step(mickey, minnie)
+    # With a new identity, and new trust, it is a peer again.
+    donald.stop()
+    for secret in donald.key_dir.iterdir():
+        if secret.name not in ("trusted", "node.secret"):
+            secret.unlink()
+    donald.init_keys()
+    for instance in (mickey, minnie):
+        instance.trust(donald.export_key())
+    donald.start()
+    sync.wait_in_step(mickey, minnie, donald)
+
+
+def test_without_the_process_that_writes_keys_it_says_so(fresh):
+    _, (mickey, minnie) = started(fresh, donald=False)
+    writer = [pid for pid in descendants([mickey.daemon.pid])
+              if open(f"/proc/{pid}/comm").read() == "encsync-keys\n"]
+    assert len(writer) == 1
+    with open(f"/proc/{writer[0]}/status") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    assert int(fields["CapEff"], 16) & ~(1 << 19) == 0  # 19: a test build's LeakSanitizer
+    assert fields["Seccomp"].strip() == "2"
+    assert {os.readlink(f"/proc/{writer[0]}/fd/{fd}").split(":")[0]
+            for fd in os.listdir(f"/proc/{writer[0]}/fd") if int(fd) > 2} == {"socket"}
+    os.kill(writer[0], signal.SIGKILL)
+    wait_for(lambda: "the process that writes keys has ended" in mickey.log(), 10, "the log")
+    old = trusted(mickey, "minnie")
+    minnie.command("keys", "rotate", "--what", "identity")
+    wait_for(lambda: "does not take a request" in mickey.log(), 10, "mickey to say why not")
+    assert trusted(mickey, "minnie") == old and len(own(minnie)) == 2
+    mickey.restart()
+    wait_for(lambda: trusted(mickey, "minnie") == own(minnie) != old, 20, "it to go on")
