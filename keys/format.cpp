@@ -44,21 +44,6 @@ bool is_sound(const RawKey& key) {
     return crypto_core_ed25519_is_valid_point(key.data()) == 1;
 }
 
-std::array<std::uint8_t, crypto_sign_BYTES> sign(const Identity& identity, std::string_view text) {
-    Secret<crypto_sign_SECRETKEYBYTES> secret;
-    RawKey key;
-    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
-    std::array<std::uint8_t, crypto_sign_BYTES> signature;
-    crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
-                         secret.bytes().data());
-    return signature;
-}
-
-bool verify(const RawKey& key, std::string_view text, Bytes signature) {
-    return crypto_sign_verify_detached(signature.data(), as_bytes(text).data(), text.size(),
-                                       key.data()) == 0;
-}
-
 Result<PublicKey> read_block(Lines& lines, std::string_view text) {
     const std::size_t begin = lines.position();
     PublicKey key;
@@ -86,6 +71,21 @@ bool parse_digits(std::string_view text, Number& into) {
 }
 
 } // namespace
+
+std::array<std::uint8_t, crypto_sign_BYTES> sign(const Identity& identity, std::string_view text) {
+    Secret<crypto_sign_SECRETKEYBYTES> secret;
+    RawKey key;
+    crypto_sign_seed_keypair(key.data(), secret.bytes().data(), identity.seed.bytes().data());
+    std::array<std::uint8_t, crypto_sign_BYTES> signature;
+    crypto_sign_detached(signature.data(), nullptr, as_bytes(text).data(), text.size(),
+                         secret.bytes().data());
+    return signature;
+}
+
+bool verify(const RawKey& key, std::string_view text, Bytes signature) {
+    return crypto_sign_verify_detached(signature.data(), as_bytes(text).data(), text.size(),
+                                       key.data()) == 0;
+}
 
 UnixTime unix_now() {
     return std::time(nullptr);

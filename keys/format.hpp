@@ -105,6 +105,11 @@ Result<UnixTime> parse_time(std::string_view text);
 // A new key. The caller has checked the name.
 Identity make_identity(std::string name, UnixTime created);
 
+// Ed25519. No text may be valid as another kind of text: each kind begins with a line of its own.
+std::array<std::uint8_t, 64> sign(const Identity& identity, std::string_view text);
+// The signature has 64 bytes.
+bool verify(const RawKey& key, std::string_view text, Bytes signature);
+
 std::string write_public(const Identity& identity);
 // One block, or two with the same name and different keys.
 Result<std::vector<PublicKey>> read_public(std::string_view text);

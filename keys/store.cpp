@@ -234,6 +234,21 @@ Result<std::size_t> Store::trust(const PublicFile& file, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
+    if (auto ok = check_successors(file); !ok)
+        return ok.error();
+    return add_trusted(file.keys, now);
+}
+
+Result<void> Store::may_trust(const PublicFile& file, bool new_identity) const {
+    if (!new_identity)
+        if (auto ok = check_successors(file); !ok)
+            return ok;
+    if (auto planned = plan_trust(file.keys, unix_now()); !planned)
+        return planned.error();
+    return {};
+}
+
+Result<void> Store::check_successors(const PublicFile& file) const {
     auto all = trusted();
     if (!all)
         return all.error();
@@ -249,10 +264,22 @@ Result<std::size_t> Store::trust(const PublicFile& file, UnixTime now) {
                             "--new-identity; else this file is somebody else's",
                             key.name, fingerprint(known->key), fingerprint(key.key))};
     }
-    return add_trusted(file.keys, now);
+    return {};
 }
 
 Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime now) const {
+    auto planned = plan_trust(keys, now);
+    if (!planned)
+        return planned.error();
+    if (!planned->fresh.empty())
+        if (auto ok = log_and(now, KeyEvent::trust, planned->fresh,
+                              [&] { return save_trusted(planned->all); });
+            !ok)
+            return ok.error();
+    return planned->fresh.size();
+}
+
+Result<Store::Trust> Store::plan_trust(std::span<const PublicKey> keys, UnixTime now) const {
     auto own = identities();
     if (!own)
         return own.error();
@@ -296,10 +323,7 @@ Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime
         all->push_back(std::move(added));
         fresh.push_back(key);
     }
-    if (!fresh.empty())
-        if (auto ok = log_and(now, KeyEvent::trust, fresh, [&] { return save_trusted(*all); }); !ok)
-            return ok.error();
-    return fresh.size();
+    return Trust{std::move(*all), std::move(fresh)};
 }
 
 Result<std::size_t> Store::forget(const std::string& name, UnixTime now) {

@@ -70,6 +70,8 @@ class Store {
     Result<std::size_t> trust(std::span<const PublicKey> keys, UnixTime now = unix_now());
     // Likewise, but if a key of that name is trusted already, new ones must be its successors.
     Result<std::size_t> trust(const PublicFile& file, UnixTime now = unix_now());
+    // Whether trust() of the file, or with new_identity of its keys, would be refused now.
+    Result<void> may_trust(const PublicFile& file, bool new_identity) const;
     // Drops all keys of that name. Refuses if there are none. Returns how many were dropped.
     Result<std::size_t> forget(const std::string& name, UnixTime now = unix_now());
     // Drops the older of a peer's two keys: the one that was trusted first. Refuses if there are
@@ -103,6 +105,13 @@ class Store {
     Result<std::optional<Identity>> read_identity(const char* name) const;
     Result<SecretSeed> node_secret() const;
     Result<std::vector<Succession>> successions() const;
+    // The trusted keys with others added, and which of these are new.
+    struct Trust {
+        std::vector<TrustedKey> all;
+        std::vector<PublicKey> fresh;
+    };
+    Result<Trust> plan_trust(std::span<const PublicKey> keys, UnixTime now) const;
+    Result<void> check_successors(const PublicFile& file) const;
     // The caller holds the lock.
     Result<std::size_t> add_trusted(std::span<const PublicKey> keys, UnixTime now) const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
