@@ -24,6 +24,8 @@ struct Words {
     cli::VrrpSource vrrp;
     cli::ImportSource import_source;
     cli::ExportTarget export_target;
+    cli::PairOptions pair;
+    std::uint32_t timeout = 300;
     bool ready = false, pem = false, live = false, force = false, verify = false,
          new_identity = false;
 };
@@ -186,6 +188,23 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     log->add_option("HASH", w.noted, "Of an event; it must still be there");
 }
 
+void add_pair_verb(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* pair =
+        verb(app, "pair", "Trust a peer's key, and it this node's, by comparing a code", run, [&] {
+            w.pair.timeout = std::chrono::seconds(w.timeout);
+            return cli::pair(o, w.pair);
+        });
+    pair->add_option("CONN", w.pair.conn, "Default: the only one whose peer has a key");
+    pair->add_option("--port", w.pair.port, "TCP, the same on both nodes")
+        ->check(CLI::Range(1, 65535))
+        ->capture_default_str();
+    pair->add_option("--timeout", w.timeout, "Seconds, for the other node and for the answers")
+        ->check(CLI::Range(1, 86400))
+        ->capture_default_str();
+    pair->add_flag("--new-identity", w.pair.new_identity,
+                   "Even if a key of that name is trusted that has not signed this one");
+}
+
 // The error if the verb is missing or misspelt; empty: another error, which CLI11 describes.
 std::string wrong_verb(const CLI::App& app) {
     const CLI::App* group = &app;
@@ -229,6 +248,7 @@ int main(int argc, char** argv) try {
     add_import_verb(app, options, words, run);
     add_export_verb(app, options, words, run);
     add_packet_verbs(app, options, words, run);
+    add_pair_verb(app, options, words, run);
     add_keys_verbs(app, options, words, run);
     try {
         app.parse(argc, argv);

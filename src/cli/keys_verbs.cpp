@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: ISC
+#include "cli/changed_keys.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "config/config.hpp"
@@ -53,30 +54,6 @@ Result<keys::Store> open_store(const Options& options) {
     if (!place)
         return place.error();
     return keys::Store::open(place->keydir);
-}
-
-// Makes a running daemon reload the keys, which have been changed; `changed` describes the change
-// in JSON.
-int reload_daemon(const Options& options, json::object changed) {
-    auto client = control::Client::connect_if_running(options.run_dir);
-    if (!client)
-        return fail(fmt::format("the keys have changed, but encsyncd has not read them: {}",
-                                client.error().text));
-    const bool running = client->has_value();
-    if (running)
-        if (auto reloaded = (*client)->call({{"command", "reload-keys"}}); !reloaded)
-            return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
-                                    reloaded.error().text));
-    if (options.json) {
-        changed["reloaded"] = running;
-        return print_json(changed);
-    }
-    if (running)
-        fmt::print("encsyncd has read the keys anew\n");
-    else
-        fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",
-                   options.run_dir);
-    return 0;
 }
 
 std::uint64_t age(const keys::PublicKey& key) {
@@ -297,20 +274,7 @@ int keys_trust(const Options& options, const std::string& file, const std::strin
     auto fresh = new_identity ? store->trust(content->keys) : store->trust(*content);
     if (!fresh)
         return fail(fmt::format("{}: {}", file, fresh.error().text));
-    json::array trusted;
-    for (const auto& key : content->keys) {
-        const auto print = keys::fingerprint(key.key);
-        trusted.push_back({{"name", key.name}, {"fingerprint", print}});
-        if (!options.json)
-            fmt::print("trusting {}  {}\n", key.name, print);
-    }
-    json::object changed{{"trusted", std::move(trusted)}, {"new", *fresh}};
-    if (*fresh != 0)
-        return reload_daemon(options, std::move(changed));
-    if (options.json)
-        return print_json(changed);
-    fmt::print("that was so before; nothing has changed\n");
-    return 0;
+    return report_trusted(options, content->keys, *fresh);
 }
 
 int keys_list(const Options& options) {

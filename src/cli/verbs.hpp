@@ -4,6 +4,8 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -110,5 +112,16 @@ int keys_status(const Options& options);
 // verify: prints no events. noted: the hash of one that must be among them; or empty. 1 also if the
 // log and the keys differ.
 int keys_log(const Options& options, bool verify, const std::string& noted);
+
+// ---- pairing (pair_verb.cpp) -----------------------------------------------------------------
+
+struct PairOptions {
+    std::string conn;               // empty: the only one
+    std::uint16_t port = 4540;      // TCP; not assigned by IANA
+    std::chrono::seconds timeout{}; // to find the other node, and again for the answers
+    bool new_identity = false;      // as in keys_trust
+};
+// Two people compare a code, which is asked for on stdin; then the peer's keys are trusted.
+int pair(const Options& options, const PairOptions& words);
 
 } // namespace encsync::cli

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: ISC
+#include "cli/changed_keys.hpp"
+
+#include "control/client.hpp"
+
+#include <fmt/format.h>
+
+namespace encsync::cli {
+
+namespace json = boost::json;
+
+int reload_daemon(const Options& options, json::object changed) {
+    auto client = control::Client::connect_if_running(options.run_dir);
+    if (!client)
+        return fail(fmt::format("the keys have changed, but encsyncd has not read them: {}",
+                                client.error().text));
+    const bool running = client->has_value();
+    if (running)
+        if (auto reloaded = (*client)->call({{"command", "reload-keys"}}); !reloaded)
+            return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
+                                    reloaded.error().text));
+    if (options.json) {
+        changed["reloaded"] = running;
+        return print_json(changed);
+    }
+    if (running)
+        fmt::print("encsyncd has read the keys anew\n");
+    else
+        fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",
+                   options.run_dir);
+    return 0;
+}
+
+int report_trusted(const Options& options, std::span<const keys::PublicKey> trusted,
+                   std::size_t fresh, json::object more) {
+    json::array list;
+    for (const auto& key : trusted) {
+        const auto print = keys::fingerprint(key.key);
+        list.push_back({{"name", key.name}, {"fingerprint", print}});
+        if (!options.json)
+            fmt::print("trusting {}  {}\n", key.name, print);
+    }
+    more["trusted"] = std::move(list);
+    more["new"] = fresh;
+    if (fresh != 0)
+        return reload_daemon(options, std::move(more));
+    if (options.json)
+        return print_json(more);
+    fmt::print("that was so before; nothing has changed\n");
+    return 0;
+}
+
+} // namespace encsync::cli
