@@ -107,11 +107,11 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
 
     instances: list[sync.Encsync] = []
     if with_sync:
-        instances = sync.equip(pair, setup=setup)
+        instances = sync.equip(pair, acquaint=sync.pair_keys, setup=setup)
         for instance in instances:
             instance.start()
         sync.wait_in_step(*instances, timeout=20 * patience)
-        teller.step("encsync runs on both: each has a key, trusts the other's, and is in step.")
+        teller.step("encsync runs on both: paired by a code that was the same on both, and in step.")
         sync.promote(pair, instances)
     else:
         teller.step("encsync is off, as asked: each firewall knows only what it saw itself.")
@@ -250,6 +250,7 @@ def report(figures: Figures, teller: Teller, with_sync: bool) -> None:
     other = ", ".join(f"{count} {name}" for name, count in seen.other.items())
     saw = f"{seen.ike} IKE, {seen.esp} ESP, {seen.clear_pfsync} pfsync in clear"
     if with_sync:
+        saw += f", {seen.pairing} of the pairing"
         rows += [
             ("mallory saw", saw + (f", {other}" if other else ""), seen.only_ipsec),
             ("clear bytes of states", seen.leaks[0] if seen.leaks else "none", not seen.leaks),

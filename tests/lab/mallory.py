@@ -29,6 +29,7 @@ from lab import PYTHON, wait_for
 
 PROGRAM = Path(__file__).resolve()
 PROTO_PFSYNC = 240
+PAIRING_PORT = 4540  # TCP
 # Forged states are flows between these addresses, which are not used otherwise.
 FORGED_INSIDE, FORGED_OUTSIDE = "10.66.0.0/16", "198.51.100.66"
 
@@ -123,6 +124,7 @@ class Seen:
     ike: int = 0
     esp: int = 0
     clear_pfsync: int = 0
+    pairing: int = 0  # of encsync pair, which has no secrets
     arp: int = 0
     vrrp: int = 0
     unheard: int = 0  # ICMP errors that quote IKE or ESP: the other end is not running
@@ -133,7 +135,7 @@ class Seen:
 
     @property
     def only_ipsec(self) -> bool:
-        """Nothing but IKE, ESP and what a switch needs."""
+        """Nothing but IKE, ESP, the pairing before them and what a switch needs."""
         return not (self.clear_pfsync or self.leaks or self.other)
 
 
@@ -195,6 +197,8 @@ def _sort(frame: bytes, seen: Seen) -> bool:
         seen.vrrp += 1
     elif protocol == 58 and kind == 0x86DD:
         seen.arp += 1  # neighbour discovery, for IPv6 what ARP is for IPv4
+    elif protocol == 6 and PAIRING_PORT in struct.unpack_from("!HH", payload.ljust(4, b"\0")):
+        seen.pairing += 1
     elif protocol == 17 and len(payload) >= 8:
         ports = struct.unpack_from("!HH", payload)
         body = payload[8:]

@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
-from typing import Iterable
+from typing import Callable, Iterable
 
 from lab import LabError, Node, Process, descendants, start_time, wait_for
 from pair import SYNC, FirewallPair, bin_dir
@@ -148,6 +150,9 @@ class Encsync:
     def trust(self, file: Path) -> None:
         self.command("keys", "trust", file)
 
+    def start_pairing(self, *args: str) -> Process:
+        return self.node.start(*self.argv("pair", *args), name="pair", stdin=True)
+
     # -- the daemon --
 
     def daemon_argv(self) -> list:
@@ -213,6 +218,32 @@ def introduce(*instances: Encsync) -> None:
                 instance.trust(files[peer])
 
 
+def code_shown(process: Process, patience: float = 20) -> str:
+    """By `encsync pair`, which asks about it then."""
+    def code() -> str | None:
+        found = re.search(r"^ {4}(\d{4} \d{4})$", process.output(), re.M)
+        if not found and not process.running:
+            raise LabError(f"encsync pair ended on {process.node.name}:\n{process.last_words()}")
+        return found[1] if found else None
+
+    return wait_for(code, patience, f"{process.node.name} to show a code")
+
+
+def pair_keys(*instances: Encsync) -> None:
+    """As two people at two screens do: encsync pair on both, the codes compared, yes. Of several, each
+    with each."""
+    for a, b in itertools.combinations(instances, 2):
+        both = [a.start_pairing(b.name), b.start_pairing(a.name)]
+        codes = {code_shown(process) for process in both}
+        if len(codes) != 1:
+            raise LabError(f"{a.name} and {b.name} show different codes: {sorted(codes)}")
+        for process in both:
+            process.say("yes")
+        for process in both:
+            if process.wait() != 0:
+                raise LabError(f"not paired:\n{process.last_words()}")
+
+
 def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
     """Waits until each is ready and up with all of its peers among these."""
     names = {instance.name for instance in instances}
@@ -227,12 +258,13 @@ def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
                  f"{instance.name} to be in step with {sorted(names - {instance.name})}", 0.1)
 
 
-def equip(pair: FirewallPair, **options) -> list[Encsync]:
+def equip(pair: FirewallPair, acquaint: Callable[..., None] = introduce,
+          **options) -> list[Encsync]:
     """encsync on each firewall of a pair, each a peer of every other, keys exchanged. Not
     started."""
     instances = [Encsync(node, {o.name: SYNC[o.name] for o in pair.firewalls if o is not node},
                          left=SYNC[node.name], **options) for node in pair.firewalls]
-    introduce(*instances)
+    acquaint(*instances)
     return instances
 
 

@@ -58,6 +58,8 @@ ROWS = [
      "esp"),
     ("ESP", frame(ipv4("192.168.1.100", "192.168.1.101", b"\x55" * 40, protocol=50)), "esp"),
     ("ESP over IPv6", frame(ip6(50, b"\x55" * 40), kind=0x86DD), "esp"),
+    ("pairing", frame(ipv4("192.168.1.100", "192.168.1.101", struct.pack("!HH", 40000, 4540)
+                           + bytes(16), protocol=6)), "pairing"),
     ("clear pfsync", frame(ipv4("192.168.1.101", "192.168.1.100", CLEAR)), "clear_pfsync"),
     ("clear pfsync over IPv6", frame(ip6(240, CLEAR), kind=0x86DD), "clear_pfsync"),
     ("IKE that nobody hears", unheard(500), "unheard"),
@@ -75,7 +77,7 @@ ROWS = [
 def test_each_kind_is_counted_as_itself(packet, name):
     seen = analyse(pcap(packet), secrets([FLOW]), MAC)
     counts = {n: getattr(seen, n) for n in ("ike", "esp", "clear_pfsync", "arp", "vrrp", "own",
-                                            "echoes", "unheard")}
+                                            "echoes", "unheard", "pairing")}
     assert counts == {**dict.fromkeys(counts, 0), name: 1} and not seen.other
     assert seen.only_ipsec == (name != "clear_pfsync")
 
