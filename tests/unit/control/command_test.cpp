@@ -574,8 +574,9 @@ TEST_F(Command, ShowsAndChecksTheLogOfKeys) {
               std::string::npos);
     EXPECT_EQ(run({"keys", "log", "--json"}).status, 1);
     write(dir_ / "keys" / "log", "encsync key log 1\nsomething else\n");
-    EXPECT_EQ(run({"keys", "log"}).err,
-              "encsync: " + (dir_ / "keys" / "log").string() + ": line 2: a word is missing\n");
+    EXPECT_EQ(run({"keys", "log"}).err, "encsync: " + (dir_ / "keys" / "log").string() +
+                                            ": line 2: expected a time, an event, a "
+                                            "name, a fingerprint and a hash\n");
 }
 
 TEST_F(Command, RotatesAnIdentityOnBothSides) {
