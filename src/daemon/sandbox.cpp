@@ -190,7 +190,7 @@ class Filter {
     int error_ = 0;
 };
 
-Result<void> filter_system_calls() {
+Result<void> filter_system_calls(const Confinement& confinement) {
     Filter filter;
     for (const int call : kDeadly)
         if (!is_for_sanitizers(call))
@@ -199,8 +199,9 @@ Result<void> filter_system_calls() {
         filter.rule(SCMP_ACT_ALLOW, call);
     for (const int family : kFamilies)
         for (const int call : {SCMP_SYS(socket), SCMP_SYS(socketpair)})
-            filter.rule(SCMP_ACT_ALLOW, call,
-                        {{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family), 0}});
+            if (confinement.network)
+                filter.rule(SCMP_ACT_ALLOW, call,
+                            {{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family), 0}});
     // No memory may become executable.
     for (const int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)})
         filter.rule(SCMP_ACT_ALLOW, call, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}});
@@ -225,7 +226,7 @@ Result<void> confine(const Confinement& confinement) {
         return files.error();
     if (!*files)
         log::notice("sandbox: this kernel has no Landlock, so encsyncd may still change files");
-    return filter_system_calls();
+    return filter_system_calls(confinement);
 }
 
 } // namespace encsync::daemon

@@ -136,6 +136,25 @@ TEST(SandboxRaw, SocketsOnlyForWhoeverNeedsThem) {
     EXPECT_EQ(trial::outcome(confined(false), raw), EPERM);
 }
 
+// The process that writes keys.
+TEST(SandboxNetwork, IsGivenUpIfItIsNotNeeded) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root";
+    const auto confined = [](bool network) {
+        return [=] { return bool(confine({.writable = {}, .network = network})); };
+    };
+    for (const int family : {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}) {
+        const auto make = [=] { return ::socket(family, SOCK_DGRAM, 0) >= 0; };
+        EXPECT_EQ(trial::outcome(confined(true), make), 0) << family;
+        EXPECT_EQ(trial::outcome(confined(false), make), EPERM) << family;
+        const auto pair = [=] {
+            int ends[2];
+            return ::socketpair(family, SOCK_DGRAM, 0, ends) == 0;
+        };
+        EXPECT_EQ(trial::outcome(confined(false), pair), EPERM) << family;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rows, Sandbox, testing::ValuesIn(kRows), [](const auto& row) {
     std::string name = row.param.what;
     for (char& c : name)
