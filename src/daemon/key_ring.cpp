@@ -95,7 +95,9 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         if (!files)
             return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
-        peer.in_step = files->credentials.empty() && !config::dialect_of(conn.wire);
+        // Behind a relay's conn that is no cable is another gateway, whatever it passes on.
+        peer.in_step = files->credentials.empty() &&
+                       (parts_.setup.table == "relay" || !config::dialect_of(conn.wire));
         for (const keys::RawKey& mine : update.own.keys)
             if (vouches(*files, mine))
                 peer.vouched.push_back(mine);

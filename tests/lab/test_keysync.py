@@ -10,6 +10,7 @@ import time
 import pytest
 
 import conntrack
+import sites
 import sync
 from lab import descendants, wait_for
 from pair import SERVER, FirewallPair
@@ -161,6 +162,19 @@ def test_a_revoked_key_is_dropped_by_all_and_does_not_come_back(fresh):
         instance.trust(donald.export_key())
     donald.start()
     sync.wait_in_step(mickey, minnie, donald)
+
+
+def test_gateways_rotate_and_revoke(fresh):
+    both = sites.Sites(fresh)  # which pass on OpenBSD's pfsync
+    both.start()
+    mickey, minnie = (site.encsync for site in both.all)
+    old = own(mickey)
+    mickey.command("keys", "rotate", "--what", "identity")
+    wait_for(lambda: own(mickey) != old and trusted(minnie, "mickey") == own(mickey), 20,
+             "the rotation to end", 0.2)
+    assert minnie.peer("mickey")["state"] == "up"
+    minnie.command("keys", "revoke", "mickey")
+    assert not minnie.spis("mickey")
 
 
 def test_without_the_process_that_writes_keys_it_says_so(fresh):
