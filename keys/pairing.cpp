@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "keys/pairing.hpp"
 
+#include "keys/lines.hpp"
+
 #include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -17,10 +19,6 @@ constexpr std::string_view kTranscriptDomain = "encsync pairing 1 transcript\n";
 constexpr std::string_view kCodeDomain = "encsync pairing 1 code\n";
 constexpr std::string_view kConsentDomain = "encsync pairing 1 consent\n";
 constexpr std::uint64_t kCodes = 100'000'000;
-
-Bytes as_bytes(std::string_view text) {
-    return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
 
 std::string_view as_text(Bytes bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

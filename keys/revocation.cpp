@@ -60,13 +60,17 @@ Result<std::vector<Revocation>> read_revocations(std::string_view text) {
             return revocation.error();
         if (all.size() == kMaxRevoked)
             return lines.error(fmt::format("more than {} keys", kMaxRevoked));
-        if (std::ranges::find(all, revocation->key, &Revocation::key) != all.end())
+        if (is_revoked(all, revocation->key))
             return lines.error("the same key twice");
         all.push_back(std::move(*revocation));
     }
     if (auto ok = read_checksum(lines, text); !ok)
         return ok.error();
     return all;
+}
+
+bool is_revoked(const std::vector<Revocation>& revocations, const RawKey& key) {
+    return std::ranges::find(revocations, key, &Revocation::key) != revocations.end();
 }
 
 RevokedDigest digest(const std::vector<Revocation>& revocations) {

@@ -26,6 +26,8 @@ struct Revocation : PublicKey { // of this key
 std::string write_revocations(const std::vector<Revocation>& revocations);
 Result<std::vector<Revocation>> read_revocations(std::string_view text);
 
+bool is_revoked(const std::vector<Revocation>& revocations, const RawKey& key);
+
 // The same for all stores that hold revocations of the same keys, in whatever order: BLAKE2b-128.
 using RevokedDigest = std::array<std::uint8_t, 16>;
 RevokedDigest digest(const std::vector<Revocation>& revocations);

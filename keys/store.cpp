@@ -56,10 +56,6 @@ Result<T> read_text_file(const Directory& directory, const char* name, std::size
     return parsed;
 }
 
-bool is_in(const std::vector<Revocation>& revoked, const RawKey& key) {
-    return std::ranges::find(revoked, key, &Revocation::key) != revoked.end();
-}
-
 } // namespace
 
 Result<Store> Store::open(const std::string& directory) {
@@ -215,7 +211,7 @@ Result<std::vector<TrustedKey>> Store::trusted() const {
     if (!never)
         return never.error();
     if (all)
-        std::erase_if(*all, [&](const TrustedKey& key) { return is_in(*never, key.key); });
+        std::erase_if(*all, [&](const TrustedKey& key) { return is_revoked(*never, key.key); });
     return all;
 }
 
@@ -293,7 +289,7 @@ Result<Store::Trust> Store::plan_trust(std::span<const PublicKey> keys, UnixTime
     for (const PublicKey& key : keys) {
         if (auto ok = check_name(key.name); !ok)
             return ok.error();
-        if (is_in(*never, key.key))
+        if (is_revoked(*never, key.key))
             return Error{fmt::format("{} of {} was revoked, and is never trusted again; {} needs a "
                                      "new identity",
                                      fingerprint(key.key), key.name, key.name)};
@@ -433,7 +429,7 @@ Result<bool> Store::revoke(const Revocation& revocation, UnixTime now) {
     auto never = revoked();
     if (!never)
         return never.error();
-    if (is_in(*never, revocation.key))
+    if (is_revoked(*never, revocation.key))
         return false;
     if (auto ok = add_revoked({revocation}, now); !ok)
         return ok.error();

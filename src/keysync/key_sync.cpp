@@ -15,10 +15,6 @@ constexpr std::size_t kMostRequests = 16;
 constexpr unsigned kMostTexts = 512; // of a peer in a minute
 constexpr std::string_view kPublic = "encsync public key ", kRevoked = "encsync revoked keys ";
 
-bool has(const std::vector<keys::Revocation>& revoked, const keys::RawKey& key) {
-    return std::ranges::find(revoked, key, &keys::Revocation::key) != revoked.end();
-}
-
 std::vector<std::uint64_t> prints(const std::vector<keys::RawKey>& keys) {
     std::vector<std::uint64_t> out;
     std::ranges::transform(keys, std::back_inserter(out), keys::key_print);
@@ -135,7 +131,7 @@ void KeySync::take_revocations(PeerId peer, const std::string& text) {
             hooks_.refused(fmt::format("this node's own key was revoked on {}: its peers refuse "
                                        "it, and it needs a new identity",
                                        r.by));
-        else if (!has(own_.revoked, r.key) && !has(to_revoke_, r.key) &&
+        else if (!is_revoked(own_.revoked, r.key) && !is_revoked(to_revoke_, r.key) &&
                  to_revoke_.size() < keys::kMaxRevoked)
             to_revoke_.push_back(r);
     ask_next();

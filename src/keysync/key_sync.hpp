@@ -2,8 +2,11 @@
 // Keeps the keys of nodes in step, inside the tunnel. No I/O and no clock.
 //
 //     KeySync keys(link, &writer, hooks, rotate);
-//     keys.set(peer, {"minnie", trusted});  keys.set_own(own);        // at each change of the
-//     store keys.on_up(peer);  keys.on_packet(peer, payload);  keys.advance(now);
+//     keys.set(peer, {"minnie", trusted});    // and, at each change of the store,
+//     keys.set_own(own);
+//     keys.on_up(peer);
+//     keys.on_packet(peer, payload);
+//     keys.advance(now, wall);                // each second
 //
 // Each node tells its peers which keys it has, which of theirs it trusts, and which are revoked
 // (KEYS), and sends what a peer lacks until that peer's KEYS show that it has it. So nothing needs
@@ -40,7 +43,7 @@ using Instant = std::chrono::steady_clock::time_point;
 
 struct Own {
     std::vector<keys::RawKey> keys; // the one that signs, then the next one
-    std::string newest;         // the newest one and its succession, as text; empty: the first one
+    std::string newest; // the last one of these and its succession, as text; empty: the first one
     keys::UnixTime created = 0; // of the one that signs
     std::vector<keys::Revocation> revoked;
 };
@@ -115,9 +118,9 @@ class KeySync {
     Own own_;
     keys::RevokedDigest revoked_ = keys::digest({});
     std::array<Peer, kMaxPeers> peers_;
-    std::deque<Request> requests_;            // the first one may be under way
-    std::vector<keys::Revocation> to_revoke_; // with the next one
-    bool under_way_ = false;
+    std::deque<Request> requests_;            // that wait, behind
+    std::vector<keys::Revocation> to_revoke_; // these, which are one request
+    bool under_way_ = false;                  // a request is
     Instant now_{};
     Instant not_before_{}; // the next attempt at what has failed here
 };
