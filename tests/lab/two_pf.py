@@ -37,9 +37,21 @@ def wait_same(donald: PfFirewall, daisy: PfFirewall, states: int, timeout: float
 
     try:
         wait_for(same, timeout, "both firewalls to have the same states")
-    except Exception:
-        print("donald", donald.stats(), "daisy", daisy.stats(), sep="\n")  # for the report
+    except Exception:  # for the report
+        print("donald", donald.stats(), "daisy", daisy.stats(), *differences(donald, daisy)[:20],
+              f"expected: {states} states", sep="\n")
         raise
+
+
+def differences(donald: PfFirewall, daisy: PfFirewall) -> list[str]:
+    """What the two do not agree on; the clocks' part left out."""
+    mine, other = ({(s["id"], s["creatorid"]): s for s in pf.dump()} for pf in (donald, daisy))
+    return [f"{name}: only one has it: {mine.get(name) or other.get(name)}"
+            for name in mine.keys() ^ other.keys()] + [
+        f"{name} ({mine[name]['wire']}, proto {mine[name]['proto']}): {field}: "
+        f"{mine[name][field]} / {other[name][field]}"
+        for name in mine.keys() & other.keys() for field in mine[name]
+        if field not in ("age", "left") and mine[name][field] != other[name][field]]
 
 
 class Site(sites.Site):
