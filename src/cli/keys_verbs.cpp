@@ -301,10 +301,9 @@ int keys_rotate_identity(const Options& options) {
         return fail(shown.error().text);
     if (!options.json) {
         std::fputs(render_identities(*shown).c_str(), stdout);
-        fmt::print("Next: bring 'encsync keys export' to every peer and 'encsync keys trust' it "
-                   "there;\nthen 'encsync keys retire' here, and 'encsync keys retire --peer {}' "
-                   "there.\n",
-                   std::string_view(shown->at("name").get_string()));
+        fmt::print("encsyncd tells the peers, and retires the older key when all trust the newer: "
+                   "see 'encsync keys status'.\nPeers with keysync=no, or without encsync, need "
+                   "it by hand: 'encsync keys export', and there 'encsync keys trust'.\n");
     }
     return reload_daemon(options, std::move(*shown));
 }

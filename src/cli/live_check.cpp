@@ -153,7 +153,8 @@ class LiveCheck {
             if (conn.by_trusted_key() &&
                 std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
                     trusted->end())
-                fault("conn {}: no key of '{}' is trusted; bring its public key and run encsync "
+                fault("conn {}: no key of '{}' is trusted; run encsync pair on both, or bring its "
+                      "public key and run encsync "
                       "keys trust",
                       conn.name, conn.rightid);
         }

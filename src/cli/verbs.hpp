@@ -117,7 +117,7 @@ int keys_log(const Options& options, bool verify, const std::string& noted);
 
 struct PairOptions {
     std::string conn;               // empty: the only one
-    std::uint16_t port = 4540;      // TCP; not assigned by IANA
+    std::uint16_t port = 4540;      // TCP
     std::chrono::seconds timeout{}; // to find the other node, and again for the answers
     bool new_identity = false;      // as in keys_trust
 };

@@ -145,10 +145,10 @@ void KeyRing::take(ForPeer peer) {
     const std::string& name = parts_.directory.name(id);
     const bool nobody = !peer.for_charon.auth.admits();
     if (nobody)
-        parts_.peers.set_error(
-            id, fmt::format(
-                    "no key of '{}' is trusted; bring its public key and run encsync keys trust",
-                    peer.for_charon.rightid));
+        parts_.peers.set_error(id,
+                               fmt::format("no key of '{}' is trusted; run encsync pair on both, "
+                                           "or bring its public key and run encsync keys trust",
+                                           peer.for_charon.rightid));
     parts_.key_sync.set(
         id, {peer.for_charon.rightid, peer.in_step ? peer.trusted : std::vector<keys::RawKey>()});
     std::vector<sync::KeyPrint> trusted;

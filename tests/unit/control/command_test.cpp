@@ -470,7 +470,8 @@ TEST_F(Command, ChecksTheMachine) {
     has(found, "the identity in " + keydir.string() +
                    " is that of 'goofy', but this node is "
                    "'mickey'");
-    has(found, "conn minnie: no key of 'minnie' is trusted; bring its public key and run encsync "
+    has(found, "conn minnie: no key of 'minnie' is trusted; run encsync pair on both, or bring its "
+               "public key and run encsync "
                "keys trust");
     const auto as_json = run({"check", "--live", "--json", file});
     EXPECT_EQ(as_json.status, 1);
