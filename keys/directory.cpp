@@ -171,6 +171,12 @@ Result<void> Directory::rename(const char* from, const char* to) const {
     return sync();
 }
 
+Result<void> Directory::remove(const char* name) const {
+    if (::unlinkat(fd_.get(), name, 0) != 0)
+        return failed("cannot remove it", path_of(name), errno);
+    return sync();
+}
+
 Result<void> Directory::sync() const {
     if (::fsync(fd_.get()) != 0)
         return failed("cannot sync the key directory", path_, errno);

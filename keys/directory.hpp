@@ -46,6 +46,7 @@ class Directory {
     // was.
     Result<void> append(const char* name, std::size_t keep, Bytes content) const;
     Result<void> rename(const char* from, const char* to) const;
+    Result<void> remove(const char* name) const;
 
   private:
     Directory(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}

@@ -35,10 +35,9 @@ Error wrong(const std::string& path, std::string_view what) {
     return Error{fmt::format("{}: {}", path, what)};
 }
 
-// Reads at most one byte more than `most`, enough to see that the file is too long.
-Result<WipedBytes> read(const std::string& path, std::size_t most, bool is_private) {
+Result<Fd> open_file(const std::string& path, bool is_private) {
     const int follow = is_private ? O_NOFOLLOW : 0;
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | follow));
+    Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | follow));
     if (!fd)
         return wrong(path, errno == ELOOP ? "is a symbolic link" : std::strerror(errno));
     struct stat info {};
@@ -50,10 +49,17 @@ Result<WipedBytes> read(const std::string& path, std::size_t most, bool is_priva
     if (is_private && (info.st_mode & 07777 & ~0600U) != 0)
         return wrong(
             path, fmt::format("mode {:04o} lets others in; it must be 0600", info.st_mode & 07777));
-    WipedBytes text(most + 1);
+    return fd;
+}
+
+// Returns the size; `into` is full if there may be more.
+Result<std::size_t> read(const std::string& path, bool is_private, MutableBytes into) {
+    const auto fd = open_file(path, is_private);
+    if (!fd)
+        return fd.error();
     std::size_t size = 0;
-    while (size < text.size()) {
-        const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
+    while (size < into.size()) {
+        const ssize_t got = ::read(fd->get(), into.data() + size, into.size() - size);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -62,7 +68,16 @@ Result<WipedBytes> read(const std::string& path, std::size_t most, bool is_priva
             break;
         size += static_cast<std::size_t>(got);
     }
-    text.resize(size);
+    return size;
+}
+
+// Reads at most one byte more than `most`, enough to see that the file is too long.
+Result<WipedBytes> read(const std::string& path, std::size_t most, bool is_private) {
+    WipedBytes text(most + 1);
+    const auto size = read(path, is_private, text);
+    if (!size)
+        return size.error();
+    text.resize(*size);
     return text;
 }
 
@@ -102,6 +117,23 @@ Result<WipedBytes> read_preshared(const std::string& path) {
     if (std::ranges::find(*text, 0) != text->end())
         return wrong(path, "a NUL byte in a preshared key");
     return text;
+}
+
+Result<Passphrase> read_passphrase(const std::string& path) {
+    Passphrase passphrase;
+    const auto room = passphrase.room();
+    auto size = read(path, true, room);
+    if (!size)
+        return size.error();
+    for (const std::uint8_t end : {'\n', '\r'})
+        if (*size != 0 && room[*size - 1] == end)
+            --*size;
+    if (*size == 0)
+        return wrong(path, "no passphrase in it");
+    if (*size > kMaxPassphrase)
+        return wrong(path, fmt::format("a passphrase has {} bytes at most", kMaxPassphrase));
+    passphrase.set_size(*size);
+    return passphrase;
 }
 
 Result<std::vector<std::uint8_t>> read_certificate(const std::string& path) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// Reads preshared keys and certificates, which authenticate peers that are not encsync, from files
-// that the configuration names.
+// Reads preshared keys and certificates, which authenticate peers that are not encsync, and
+// passphrases from files that the configuration or a command names.
 //
 //     Result<WipedBytes> psk = read_preshared("/etc/encsync/minnie.psk");
 //     Result<std::vector<std::uint8_t>> ca = read_certificate("/etc/encsync/ca.pem");
@@ -9,6 +9,7 @@
 #pragma once
 
 #include "keys/format.hpp"
+#include "keys/passphrase.hpp"
 #include "util/result.hpp"
 #include "util/wiped.hpp"
 
@@ -25,6 +26,9 @@ inline constexpr std::size_t kMaxCertificate = 16384;                  // bytes 
 // The content without a trailing line end. Refused: a file that is not ours or that others can
 // read, a symbolic link, content that is too short or too long, a NUL byte.
 Result<WipedBytes> read_preshared(const std::string& path);
+
+// Likewise; one line end at its end is not part of it.
+Result<Passphrase> read_passphrase(const std::string& path);
 
 // The DER of the first certificate in the file (RFC 7468), or the whole file if it is DER. The
 // certificate itself is not checked.

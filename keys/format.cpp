@@ -22,23 +22,6 @@ constexpr std::string_view kNodeTitle = "encsync node secret 1";
 constexpr std::string_view kTrustedTitle = "encsync trusted keys 1";
 constexpr UnixTime kMaxTime = 253402300799; // 9999-12-31T23:59:59Z
 
-Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
-    auto name = lines.field("name");
-    if (!name)
-        return name.error();
-    if (auto ok = check_name(*name); !ok)
-        return lines.error(ok.error().text);
-    into.name = *name;
-    auto text = lines.field("created");
-    if (!text)
-        return text.error();
-    auto created = parse_time(*text);
-    if (!created)
-        return lines.error(created.error().text);
-    into.created = *created;
-    return {};
-}
-
 // A key that is not a point on the curve, or is of small order, cannot authenticate its holder.
 bool is_sound(const RawKey& key) {
     return crypto_core_ed25519_is_valid_point(key.data()) == 1;

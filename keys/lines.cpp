@@ -31,4 +31,21 @@ Result<void> read_checksum(Lines& lines, std::string_view text) {
     return lines.end();
 }
 
+Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
+    auto name = lines.field("name");
+    if (!name)
+        return name.error();
+    if (auto ok = check_name(*name); !ok)
+        return lines.error(ok.error().text);
+    into.name = *name;
+    auto text = lines.field("created");
+    if (!text)
+        return text.error();
+    auto created = parse_time(*text);
+    if (!created)
+        return lines.error(created.error().text);
+    into.created = *created;
+    return {};
+}
+
 } // namespace encsync::keys

@@ -4,19 +4,26 @@
 #pragma once
 
 #include "keys/base64.hpp"
+#include "keys/format.hpp"
 #include "util/bytes.hpp"
 #include "util/result.hpp"
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace encsync::keys {
 
 inline Bytes as_bytes(std::string_view text) {
     return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+inline std::string_view as_text(Bytes bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 // Splits a text into lines and counts them for error messages.
@@ -73,6 +80,29 @@ class Lines {
         return {};
     }
 
+    // Of any length up to `most` bytes.
+    Result<std::vector<std::uint8_t>> base64_field(std::string_view name, std::size_t most) {
+        auto got = field(name);
+        if (!got)
+            return got.error();
+        const std::size_t padding = got->ends_with("==") ? 2 : got->ends_with('=') ? 1 : 0;
+        const std::size_t size = got->size() < 4 ? 0 : got->size() / 4 * 3 - padding;
+        std::vector<std::uint8_t> bytes(std::min(size, most + 1));
+        if (size > most || !unbase64(*got, bytes))
+            return error(fmt::format("{} is not base64 of at most {} bytes", name, most));
+        return bytes;
+    }
+
+    // The next bytes, line ends among them.
+    Result<std::string_view> raw(std::size_t size) {
+        if (size > text_.size() - position_)
+            return Error{fmt::format("after line {}: truncated", number_)};
+        const auto raw = text_.substr(position_, size);
+        position_ += size;
+        number_ += static_cast<std::size_t>(std::ranges::count(raw, '\n'));
+        return raw;
+    }
+
     Result<void> end() const {
         if (!at_end())
             return Error{fmt::format("line {}: trailing data", number_ + 1)};
@@ -103,6 +133,9 @@ std::optional<std::array<std::string_view, N>> split(std::string_view line) {
     }
     return count == N ? std::optional(words) : std::nullopt;
 }
+
+// The lines "name: " and "created: ".
+Result<void> read_name_and_time(Lines& lines, PublicKey& into);
 
 // "checksum: ", BLAKE2b-256 over the text, in base64.
 std::string checksum_line(std::string_view text);

@@ -13,7 +13,13 @@ namespace {
 constexpr std::string_view kTitle = "encsync key log 1\n";
 constexpr std::size_t kHash = 32;
 constexpr std::array<std::string_view, kKeyEvents> kEvents{"found", "init",   "rotate", "retire",
-                                                           "trust", "forget", "revoke", "failed"};
+                                                           "trust", "forget", "revoke", "failed",
+                                                           "seal",  "unseal", "restore"};
+
+// Whether it changes which keys there are.
+bool changes_keys(KeyEvent event) {
+    return event != KeyEvent::seal && event != KeyEvent::unseal && event != KeyEvent::restore;
+}
 
 std::string hash_of(std::string_view before, std::string_view text) {
     std::array<std::uint8_t, kHash> hash;
@@ -109,7 +115,8 @@ LoggedKeys keys_of(const KeyLog& log) {
     };
     for (auto at = log.entries.begin(); at != log.entries.end(); ++at) {
         if (at->event != KeyEvent::failed) {
-            apply(*at, adds(at->event));
+            if (changes_keys(at->event))
+                apply(*at, adds(at->event));
             continue;
         }
         const auto same = [&](const LogEntry& other) {
@@ -117,7 +124,7 @@ LoggedKeys keys_of(const KeyLog& log) {
                    other.event != KeyEvent::failed;
         };
         const auto undone = std::find_if(std::make_reverse_iterator(at), log.entries.rend(), same);
-        if (undone != log.entries.rend())
+        if (undone != log.entries.rend() && changes_keys(undone->event))
             apply(*at, !adds(undone->event));
     }
     return keys;

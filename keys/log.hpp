@@ -39,8 +39,11 @@ enum class KeyEvent : std::uint8_t {
     forget,
     revoke, // a peer's key, for good
     failed, // the last one was not done after all
+    seal,   // its secret is sealed from now on (keys/seal.hpp); the key stays as it is
+    unseal,
+    restore, // this store came out of a backup
 };
-inline constexpr std::size_t kKeyEvents = 8;
+inline constexpr std::size_t kKeyEvents = 11;
 std::string_view to_string(KeyEvent event);
 
 struct LogEntry {

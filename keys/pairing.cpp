@@ -20,10 +20,6 @@ constexpr std::string_view kCodeDomain = "encsync pairing 1 code\n";
 constexpr std::string_view kConsentDomain = "encsync pairing 1 consent\n";
 constexpr std::uint64_t kCodes = 100'000'000;
 
-std::string_view as_text(Bytes bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 // BLAKE2b-256.
 class Hash {
   public:

@@ -2,6 +2,7 @@
 #include "keys/store.hpp"
 
 #include "keys/lines.hpp"
+#include "keys/store_names.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -10,30 +11,20 @@ namespace encsync::keys {
 
 namespace {
 
-constexpr const char* kIdentity = "identity";
-constexpr const char* kNextIdentity = "identity.next";
-constexpr const char* kNodeSecret = "node.secret";
-constexpr const char* kSuccessions = "successions";
-constexpr const char* kTrusted = "trusted";
-constexpr const char* kRevoked = "revoked";
-constexpr const char* kLog = "log";
-
 Error in_file(const Directory& directory, const char* name, const Error& error) {
     return Error{fmt::format("{}: {}", directory.path_of(name), error.text)};
 }
 
 // Returns none if the file does not exist. Otherwise read_text parses it, or there is an error.
 template<class T, class Read>
-Result<std::optional<T>> read_secret_file(const Directory& directory, const char* name,
-                                          Read read_text) {
-    SecretText text;
-    auto size = directory.read(name, text.room());
-    if (!size)
-        return size.error();
-    if (!*size)
+Result<std::optional<T>> read_secret_file(const SecretFiles& secrets, const Directory& directory,
+                                          const char* name, Read read_text) {
+    auto text = secrets.read(directory, name);
+    if (!text)
+        return text.error();
+    if (!*text)
         return std::optional<T>();
-    text.set_size(**size);
-    Result<T> parsed = read_text(text.view());
+    Result<T> parsed = read_text((*text)->view());
     if (!parsed)
         return in_file(directory, name, parsed.error());
     return std::optional<T>(std::move(*parsed));
@@ -58,22 +49,22 @@ Result<T> read_text_file(const Directory& directory, const char* name, std::size
 
 } // namespace
 
-Result<Store> Store::open(const std::string& directory) {
+Result<Store> Store::open(const std::string& directory, std::shared_ptr<Unlock> unlock) {
     if (sodium_init() < 0)
         return Error{"libsodium does not start"};
     auto opened = Directory::open(directory);
     if (!opened)
         return opened.error();
-    return Store(std::move(*opened));
+    return Store(std::move(*opened), std::move(unlock));
 }
 
-Result<Store> Store::create(const std::string& directory) {
+Result<Store> Store::create(const std::string& directory, std::shared_ptr<Unlock> unlock) {
     if (sodium_init() < 0)
         return Error{"libsodium does not start"};
     auto made = Directory::create(directory);
     if (!made)
         return made.error();
-    return Store(std::move(*made));
+    return Store(std::move(*made), std::move(unlock));
 }
 
 Result<void> Store::init(const std::string& name, UnixTime now) {
@@ -92,46 +83,62 @@ Result<void> Store::init(const std::string& name, UnixTime now) {
                                      directory_.path_of(file))};
     }
     // A node secret without an identity is left over from an interrupted init.
-    auto secret = read_secret_file<SecretSeed>(directory_, kNodeSecret,
+    auto secret = read_secret_file<SecretSeed>(secrets_, directory_, kNodeSecret,
                                                [](auto t) { return read_node_secret(t); });
     if (!secret)
         return secret.error();
     if (!*secret)
         if (auto ok =
-                directory_.write(kNodeSecret, write_node_secret(SecretSeed::random()).bytes());
+                secrets_.write(directory_, kNodeSecret, write_node_secret(SecretSeed::random()));
             !ok)
             return ok;
     const Identity identity = make_identity(name, now);
     return log_and(now, KeyEvent::init, {identity},
-                   [&] { return directory_.write(kIdentity, write_secret(identity).bytes()); });
+                   [&] { return secrets_.write(directory_, kIdentity, write_secret(identity)); });
 }
 
 Result<std::optional<Identity>> Store::read_identity(const char* name) const {
-    return read_secret_file<Identity>(directory_, name, [](auto t) { return read_secret(t); });
+    return read_secret_file<Identity>(secrets_, directory_, name,
+                                      [](auto t) { return read_secret(t); });
 }
 
-Result<std::vector<Identity>> Store::identities() const {
+namespace {
+
+// Key is Identity or PublicKey: both files, read by `read`.
+template<class Key, class Read>
+Result<std::vector<Key>> read_both(const Directory& directory, Read read) {
     // A retire() of another process renames the second over the first. Read in this order, we
     // may see the new key twice, but never none.
-    auto next = read_identity(kNextIdentity);
+    Result<std::optional<Key>> next = read(kNextIdentity);
     if (!next)
         return next.error();
-    auto current = read_identity(kIdentity);
+    Result<std::optional<Key>> current = read(kIdentity);
     if (!current)
         return current.error();
     if (!*current)
         return Error{
-            fmt::format("{}: no identity here; 'encsync keys init' makes it", directory_.path())};
-    std::vector<Identity> all;
+            fmt::format("{}: no identity here; 'encsync keys init' makes it", directory.path())};
+    std::vector<Key> all;
     all.push_back(std::move(**current));
     if (*next && (*next)->key != all.front().key) {
         if ((*next)->name != all.front().name)
             return Error{fmt::format("{}: is of {}, but {} is of {}",
-                                     directory_.path_of(kNextIdentity), (*next)->name, kIdentity,
+                                     directory.path_of(kNextIdentity), (*next)->name, kIdentity,
                                      all.front().name)};
         all.push_back(std::move(**next));
     }
     return all;
+}
+
+} // namespace
+
+Result<std::vector<Identity>> Store::identities() const {
+    return read_both<Identity>(directory_, [&](const char* name) { return read_identity(name); });
+}
+
+Result<std::vector<PublicKey>> Store::own_keys() const {
+    return read_both<PublicKey>(
+        directory_, [&](const char* name) { return secrets_.read_public(directory_, name); });
 }
 
 Result<std::string> Store::export_public() const {
@@ -185,7 +192,7 @@ Result<void> Store::rotate_identity(UnixTime now) {
     return log_and(now, KeyEvent::rotate, {identity}, [&]() -> Result<void> {
         if (auto ok = directory_.write(kSuccessions, as_bytes(write_successions(*past))); !ok)
             return ok;
-        return directory_.write(kNextIdentity, write_secret(identity).bytes());
+        return secrets_.write(directory_, kNextIdentity, write_secret(identity));
     });
 }
 
@@ -200,7 +207,7 @@ Result<void> Store::retire(UnixTime now) {
         return Error{"there is one identity only; 'encsync keys rotate --what identity' makes the "
                      "next one first"};
     return log_and(now, KeyEvent::retire, {all->front()},
-                   [&] { return directory_.rename(kNextIdentity, kIdentity); });
+                   [&] { return secrets_.advance(directory_); });
 }
 
 // A crash between the two writes of a revocation leaves the key in both files.
@@ -276,7 +283,7 @@ Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime
 }
 
 Result<Store::Trust> Store::plan_trust(std::span<const PublicKey> keys, UnixTime now) const {
-    auto own = identities();
+    auto own = own_keys();
     if (!own)
         return own.error();
     auto all = trusted();
@@ -396,7 +403,7 @@ Result<std::size_t> Store::revoke(const std::string& name, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
-    auto own = identities();
+    auto own = own_keys();
     if (!own)
         return own.error();
     auto all = trusted();
@@ -420,10 +427,11 @@ Result<bool> Store::revoke(const Revocation& revocation, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
-    auto own = identities();
+    auto own = own_keys();
     if (!own)
         return own.error();
-    if (std::ranges::any_of(*own, [&](const Identity& i) { return i.key == revocation.key; }))
+    if (std::ranges::any_of(*own,
+                            [&](const PublicKey& mine) { return mine.key == revocation.key; }))
         return Error{fmt::format("this node's own key {} was revoked on {}",
                                  fingerprint(revocation.key), revocation.by)};
     auto never = revoked();
@@ -449,11 +457,11 @@ Result<LoggedKeys> Store::keys() const {
     if (!there)
         return there.error();
     if (*there) {
-        auto own = identities();
+        auto own = own_keys();
         if (!own)
             return own.error();
-        for (const Identity& identity : *own)
-            keys.emplace(identity.name, fingerprint(identity.key));
+        for (const PublicKey& key : *own)
+            keys.emplace(key.name, fingerprint(key.key));
     }
     auto others = trusted();
     if (!others)
@@ -521,7 +529,7 @@ Result<std::vector<std::string>> Store::differences(const KeyLog& log) const {
 }
 
 Result<SecretSeed> Store::node_secret() const {
-    auto secret = read_secret_file<SecretSeed>(directory_, kNodeSecret,
+    auto secret = read_secret_file<SecretSeed>(secrets_, directory_, kNodeSecret,
                                                [](auto t) { return read_node_secret(t); });
     if (!secret)
         return secret.error();

@@ -13,6 +13,8 @@
 //     trusted         the keys of others
 //     revoked         keys that are never to be trusted again (keys/revocation.hpp)
 //     log             what has been done with all of these (keys/log.hpp)
+//     seal            if a passphrase protects the secret files, which are the first three
+// (keys/seal.hpp). An Unlock opens them; whatever needs no secret needs no passphrase.
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
 // that changes something is atomic and excludes those of other processes; it is in the log before
 // it is done, and is not done if the log cannot be written.
@@ -30,6 +32,7 @@
 #include "keys/format.hpp"
 #include "keys/log.hpp"
 #include "keys/revocation.hpp"
+#include "keys/secret_files.hpp"
 
 #include <functional>
 #include <span>
@@ -39,9 +42,11 @@ namespace encsync::keys {
 class Store {
   public:
     // The directory must exist. It need not contain an identity yet: see init().
-    static Result<Store> open(const std::string& directory);
+    static Result<Store> open(const std::string& directory,
+                              std::shared_ptr<Unlock> unlock = nullptr);
     // Creates the directory if it does not exist.
-    static Result<Store> create(const std::string& directory);
+    static Result<Store> create(const std::string& directory,
+                                std::shared_ptr<Unlock> unlock = nullptr);
 
     const std::string& directory() const { return directory_.path(); }
 
@@ -51,6 +56,8 @@ class Store {
     // One, or two while it is being rotated: the one that signs, then the next one. None is an
     // error.
     Result<std::vector<Identity>> identities() const;
+    // Likewise, without their secrets.
+    Result<std::vector<PublicKey>> own_keys() const;
     // The public file: a block for each identity, and the successions.
     Result<std::string> export_public() const;
     // Of that, the newest identity and its successions. Empty: it is the first one.
@@ -93,6 +100,16 @@ class Store {
     // them by another way, or a command was interrupted after it had written the log.
     Result<std::vector<std::string>> differences(const KeyLog& log) const;
 
+    // Whether a passphrase protects the secrets.
+    Result<Sealing> sealing() const { return secrets_.sealing(directory_); }
+    // Seals the secrets, or finishes that after an interruption, if this is the passphrase that it
+    // was begun with. Refuses if all are sealed.
+    Result<void> seal(const Passphrase& passphrase, KdfCost cost = kKdfCost,
+                      UnixTime now = unix_now());
+    // Back to plain files. Refuses if the store is not sealed.
+    Result<void> unseal(UnixTime now = unix_now());
+    Result<void> change_passphrase(const Passphrase& fresh, KdfCost cost = kKdfCost);
+
     // 32 bytes for one purpose, derived from the node's secret. They stay the same on this node,
     // even when its identity changes. Keyed BLAKE2b, as in libsodium's crypto_kdf, but the purpose
     // may have any length.
@@ -101,7 +118,8 @@ class Store {
     Result<std::uint32_t> creatorid() const;
 
   private:
-    explicit Store(Directory directory) : directory_(std::move(directory)) {}
+    Store(Directory directory, std::shared_ptr<Unlock> unlock)
+        : directory_(std::move(directory)), secrets_(std::move(unlock)) {}
     Result<std::optional<Identity>> read_identity(const char* name) const;
     Result<SecretSeed> node_secret() const;
     Result<std::vector<Succession>> successions() const;
@@ -122,6 +140,7 @@ class Store {
                          const std::function<Result<void>()>& change) const;
 
     Directory directory_;
+    SecretFiles secrets_;
 };
 
 } // namespace encsync::keys
