@@ -88,7 +88,7 @@ Result<Fd> Directory::lock() const {
         ;
     if (status != 0)
         return failed("cannot lock the key directory", path_, errno);
-    remove_leftovers(); // their writer is gone
+    (void)remove_all(kTemporary); // their writer is gone; if they stay, they do no harm
     return fd;
 }
 
@@ -183,19 +183,36 @@ Result<void> Directory::sync() const {
     return {};
 }
 
-void Directory::remove_leftovers() const {
+bool Directory::is_at(const std::string& path) const {
+    struct stat here {
+    }, there{};
+    return ::fstat(fd_.get(), &here) == 0 && ::lstat(path.c_str(), &there) == 0 &&
+           here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+Result<void> Directory::clear() const {
+    if (auto ok = remove_all(""); !ok)
+        return ok;
+    return sync();
+}
+
+Result<void> Directory::remove_all(std::string_view prefix) const {
     const int fd = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return;
+        return failed("cannot open the key directory", path_, errno);
     const auto close = [](DIR* d) { ::closedir(d); };
     const std::unique_ptr<DIR, decltype(close)> listing(::fdopendir(fd), close);
     if (!listing) {
         ::close(fd);
-        return;
+        return failed("cannot list the key directory", path_, errno);
     }
-    while (const dirent* entry = ::readdir(listing.get()))
-        if (std::string_view(entry->d_name).starts_with(kTemporary))
-            ::unlinkat(fd_.get(), entry->d_name, 0);
+    while (const dirent* entry = ::readdir(listing.get())) {
+        const std::string_view name = entry->d_name;
+        if (name != "." && name != ".." && name.starts_with(prefix) &&
+            ::unlinkat(fd_.get(), entry->d_name, 0) != 0)
+            return failed("cannot remove it", path_of(entry->d_name), errno);
+    }
+    return {};
 }
 
 } // namespace encsync::keys

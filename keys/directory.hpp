@@ -18,6 +18,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace encsync::keys {
 
@@ -47,11 +48,18 @@ class Directory {
     Result<void> append(const char* name, std::size_t keep, Bytes content) const;
     Result<void> rename(const char* from, const char* to) const;
     Result<void> remove(const char* name) const;
+    Result<void> clear() const; // of all files
+
+    // Whether that path still leads to this directory.
+    bool is_at(const std::string& path) const;
+    // It has been renamed.
+    void moved_to(std::string path) { path_ = std::move(path); }
 
   private:
     Directory(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
     Result<void> sync() const;
-    void remove_leftovers() const;
+    // Of all files whose names begin like this.
+    Result<void> remove_all(std::string_view prefix) const;
 
     std::string path_;
     Fd fd_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -134,6 +135,48 @@ Result<Passphrase> read_passphrase(const std::string& path) {
         return wrong(path, fmt::format("a passphrase has {} bytes at most", kMaxPassphrase));
     passphrase.set_size(*size);
     return passphrase;
+}
+
+Result<void> write_new(const std::string& path, Bytes content) {
+    const Error exists = wrong(path, "is there already, and is not overwritten");
+    if (::access(path.c_str(), F_OK) == 0)
+        return exists;
+    const std::string temporary = path + ".new";
+    const auto attempt = [&]() -> Result<void> {
+        const Fd fd(
+            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+        if (!fd || ::fchmod(fd.get(), 0600) != 0)
+            return wrong(temporary, std::strerror(errno));
+        while (!content.empty()) {
+            const ssize_t put = ::write(fd.get(), content.data(), content.size());
+            if (put < 0 && errno == EINTR)
+                continue;
+            if (put < 0)
+                return wrong(path, std::strerror(errno));
+            content = content.subspan(static_cast<std::size_t>(put));
+        }
+        if (::fsync(fd.get()) != 0)
+            return wrong(path, std::strerror(errno));
+        // Some file systems, of which memory sticks are full, cannot refuse in one step.
+        if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0)
+            return {};
+        if (errno == EEXIST || (errno == EINVAL && ::access(path.c_str(), F_OK) == 0))
+            return exists;
+        if (errno != EINVAL || ::rename(temporary.c_str(), path.c_str()) != 0)
+            return wrong(path, std::strerror(errno));
+        return {};
+    };
+    auto done = attempt();
+    if (!done) {
+        ::unlink(temporary.c_str());
+        return done;
+    }
+    const auto slash = path.rfind('/');
+    const std::string parent = slash == path.npos ? "." : path.substr(0, slash + 1);
+    const Fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory || ::fsync(directory.get()) != 0)
+        return wrong(path, fmt::format("may not survive a crash yet: {}", std::strerror(errno)));
+    return {};
 }
 
 Result<std::vector<std::uint8_t>> read_certificate(const std::string& path) {

@@ -30,6 +30,10 @@ Result<WipedBytes> read_preshared(const std::string& path);
 // Likewise; one line end at its end is not part of it.
 Result<Passphrase> read_passphrase(const std::string& path);
 
+// A new file, mode 0600. Refuses if there is one. After a crash there is all of it or, but for a
+// file NAME.new, nothing.
+Result<void> write_new(const std::string& path, Bytes content);
+
 // The DER of the first certificate in the file (RFC 7468), or the whole file if it is DER. The
 // certificate itself is not checked.
 Result<std::vector<std::uint8_t>> read_certificate(const std::string& path);

@@ -186,6 +186,8 @@ Result<void> Store::rotate_identity(UnixTime now) {
     auto past = successions();
     if (!past)
         return past.error();
+    // What an interrupted rotation left: nobody has the key that it leads to.
+    std::erase_if(*past, [&](const Succession& s) { return s.from == current.key; });
     if (past->size() == kMaxSuccessions)
         past->erase(past->begin());
     past->push_back(make_succession(current, identity.key));

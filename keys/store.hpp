@@ -28,6 +28,7 @@
 // IKEv2 carries and checks the raw public key (RFC 7670, RFC 8420).
 #pragma once
 
+#include "keys/backup.hpp"
 #include "keys/directory.hpp"
 #include "keys/format.hpp"
 #include "keys/log.hpp"
@@ -110,6 +111,16 @@ class Store {
     Result<void> unseal(UnixTime now = unix_now());
     Result<void> change_passphrase(const Passphrase& fresh, KdfCost cost = kKdfCost);
 
+    // All of the store. It needs the secrets.
+    Result<Backup> backup(const Passphrase& passphrase, KdfCost cost = kKdfCost,
+                          UnixTime now = unix_now()) const;
+    // Refuses if there is anything in the directory. With an error or after a crash there is
+    // nothing. seal: if not null, the passphrase that protects the secrets from the beginning;
+    // else they are plain.
+    static Result<Store> restore(const std::string& directory, const Backup& backup,
+                                 const Passphrase& passphrase, const Passphrase* seal,
+                                 KdfCost cost = kKdfCost, UnixTime now = unix_now());
+
     // 32 bytes for one purpose, derived from the node's secret. They stay the same on this node,
     // even when its identity changes. Keyed BLAKE2b, as in libsodium's crypto_kdf, but the purpose
     // may have any length.
@@ -135,6 +146,9 @@ class Store {
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
     Result<void> add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const;
     Result<LoggedKeys> keys() const;
+    // An empty directory, with the content of a backup.
+    Result<void> fill(const std::vector<Part>& parts, const Passphrase* seal, KdfCost cost,
+                      UnixTime now) const;
     // Writes the events, then makes the change. The caller holds the lock.
     Result<void> log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& keys,
                          const std::function<Result<void>()>& change) const;

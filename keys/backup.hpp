@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: ISC
+// A backup of a key store: one text with all of its files, encrypted with a passphrase.
+//
+//     encsync key backup 1
+//     name: mickey                                   (whose store it is)
+//     created: 2026-01-31T12:00:00Z                  (when the backup was made)
+//     kdf: ...  salt: ...  nonce: ...                (three lines, see keys/passphrase.hpp)
+//     sealed: (the content, encrypted, base64)
+//     checksum: ...
+//
+// The lines above `sealed` are authenticated with it. The content is text, too: a title, and each
+// file of the store, its plain text, after a line with its name and size in bytes:
+//
+//     encsync key store 1
+//     file: identity 287
+//     (287 bytes)
+//     file: node.secret 118
+//     ...
+//
+// in the order of kBackupFiles, without those that are not there. Every parser accepts only the
+// exact output of its writer.
+#pragma once
+
+#include "keys/log.hpp"
+#include "keys/passphrase.hpp"
+#include "keys/revocation.hpp"
+#include "keys/store_names.hpp"
+
+namespace encsync::keys {
+
+struct BackupFile {
+    const char* name;
+    std::size_t most; // bytes
+};
+inline constexpr std::array kBackupFiles = {BackupFile{kIdentity, kMaxSecretText},
+                                            BackupFile{kNextIdentity, kMaxSecretText},
+                                            BackupFile{kNodeSecret, kMaxSecretText},
+                                            BackupFile{kSuccessions, kMaxPublicText},
+                                            BackupFile{kTrusted, kMaxTrustedText},
+                                            BackupFile{kRevoked, kMaxRevokedText},
+                                            BackupFile{kLog, kMaxLogText}};
+
+inline constexpr std::size_t kMaxBackupContent = [] {
+    std::size_t most = 0;
+    for (const BackupFile& file : kBackupFiles)
+        most += file.most;
+    return most + 1024; // and the lines between them
+}();
+inline constexpr std::size_t kMaxBackupText = kMaxBackupContent / 3 * 4 + 1024;
+
+// A file and what is in it, in memory that another object owns.
+struct Part {
+    const char* name; // of kBackupFiles
+    Bytes content;
+};
+SecretBytes pack(const std::vector<Part>& parts); // in the order of kBackupFiles
+Result<std::vector<Part>> unpack(std::string_view content);
+
+struct Backup {
+    PublicKey of; // name and time; no key
+    Derivation derivation;
+    std::vector<std::uint8_t> sealed;
+};
+Result<Backup> make_backup(const std::string& name, UnixTime created, const SecretBytes& content,
+                           const Passphrase& passphrase, KdfCost cost);
+Result<SecretBytes> open_backup(const Backup& backup, const Passphrase& passphrase);
+std::string write_backup(const Backup& backup);
+Result<Backup> read_backup(std::string_view text);
+
+} // namespace encsync::keys
