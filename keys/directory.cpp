@@ -3,6 +3,7 @@
 
 #include "keys/secret.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <dirent.h>
@@ -53,6 +54,22 @@ bool write_and_sync(int fd, Bytes content) {
     return ::fsync(fd) == 0;
 }
 
+// Until the end or until it is full. None: errno says why.
+std::optional<std::size_t> read_all(int fd, MutableBytes into) {
+    std::size_t size = 0;
+    while (size < into.size()) {
+        const ssize_t got = ::read(fd, into.data() + size, into.size() - size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return std::nullopt;
+        if (got == 0)
+            break;
+        size += static_cast<std::size_t>(got);
+    }
+    return size;
+}
+
 } // namespace
 
 Result<Directory> Directory::open(const std::string& path) {
@@ -92,29 +109,54 @@ Result<Fd> Directory::lock() const {
     return fd;
 }
 
-Result<std::optional<std::size_t>> Directory::read(const char* name, MutableBytes into) const {
+Result<Fd> Directory::open_file(const char* name) const {
     // Not blocking: a FIFO in the file's place must not block us before its type is checked.
     Fd fd(::openat(fd_.get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!fd && errno == ENOENT)
-        return std::optional<std::size_t>();
+        return fd;
     if (!fd && errno == ELOOP)
         return Error{fmt::format("{}: is a symbolic link", path_of(name))};
     if (!fd)
         return failed("cannot open it", path_of(name), errno);
     if (auto ok = check_private(fd.get(), path_of(name), false); !ok)
         return ok.error();
-    std::size_t size = 0;
-    while (size < into.size()) {
-        const ssize_t got = ::read(fd.get(), into.data() + size, into.size() - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return failed("cannot read it", path_of(name), errno);
-        if (got == 0)
-            return std::optional(size);
-        size += static_cast<std::size_t>(got);
-    }
-    return Error{fmt::format("{}: longer than {} bytes", path_of(name), into.size() - 1)};
+    return fd;
+}
+
+Result<std::optional<std::size_t>> Directory::read(const char* name, MutableBytes into) const {
+    const auto fd = open_file(name);
+    if (!fd)
+        return fd.error();
+    if (!*fd)
+        return std::optional<std::size_t>();
+    const auto size = read_all(fd->get(), into);
+    if (!size)
+        return failed("cannot read it", path_of(name), errno);
+    if (*size == into.size())
+        return Error{fmt::format("{}: longer than {} bytes", path_of(name), into.size() - 1)};
+    return size;
+}
+
+Result<std::optional<std::string>> Directory::read_text(const char* name, std::size_t most) const {
+    const auto fd = open_file(name);
+    if (!fd)
+        return fd.error();
+    if (!*fd)
+        return std::optional<std::string>();
+    struct stat info {};
+    if (::fstat(fd->get(), &info) != 0)
+        return failed("cannot look at it", path_of(name), errno);
+    // One more byte shows whether it has grown meanwhile.
+    std::string text(std::min(static_cast<std::size_t>(info.st_size), most) + 1, '\0');
+    const auto size =
+        read_all(fd->get(), {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    if (!size)
+        return failed("cannot read it", path_of(name), errno);
+    if (*size > most)
+        return Error{fmt::format("{}: longer than {} bytes", path_of(name), most)};
+    // What was added since is not whole yet, or is read the next time.
+    text.resize(std::min(*size, static_cast<std::size_t>(info.st_size)));
+    return std::optional(std::move(text));
 }
 
 Result<bool> Directory::has(const char* name) const {

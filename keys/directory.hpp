@@ -38,6 +38,8 @@ class Directory {
     // Returns the number of bytes read, or none if there is no such file. A file that does not fit
     // is an error.
     Result<std::optional<std::size_t>> read(const char* name, MutableBytes into) const;
+    // Likewise, of at most that many bytes; not for secrets.
+    Result<std::optional<std::string>> read_text(const char* name, std::size_t most) const;
     Result<bool> has(const char* name) const;
 
     // The caller must hold the lock.
@@ -57,6 +59,8 @@ class Directory {
 
   private:
     Directory(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+    // None: there is no such file.
+    Result<Fd> open_file(const char* name) const;
     Result<void> sync() const;
     // Of all files whose names begin like this.
     Result<void> remove_all(std::string_view prefix) const;

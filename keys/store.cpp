@@ -34,14 +34,12 @@ Result<std::optional<T>> read_secret_file(const SecretFiles& secrets, const Dire
 template<class T, class Read>
 Result<T> read_text_file(const Directory& directory, const char* name, std::size_t most,
                          Read read_text) {
-    std::string text(most + 1, '\0');
-    auto size = directory.read(name, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
-    if (!size)
-        return size.error();
-    if (!*size)
+    const auto text = directory.read_text(name, most);
+    if (!text)
+        return text.error();
+    if (!*text)
         return T();
-    text.resize(**size);
-    Result<T> parsed = read_text(text);
+    Result<T> parsed = read_text(**text);
     if (!parsed)
         return in_file(directory, name, parsed.error());
     return parsed;

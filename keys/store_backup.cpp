@@ -72,13 +72,11 @@ Result<Backup> Store::backup(const Passphrase& passphrase, KdfCost cost, UnixTim
                 parts.push_back({file.name, secrets.emplace_back(std::move(**text)).bytes()});
             continue;
         }
-        std::string& text = texts.emplace_back(file.most + 1, '\0');
-        auto size =
-            directory_.read(file.name, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
-        if (!size)
-            return size.error();
-        if (*size)
-            parts.push_back({file.name, as_bytes(text).first(**size)});
+        auto text = directory_.read_text(file.name, file.most);
+        if (!text)
+            return text.error();
+        if (*text)
+            parts.push_back({file.name, as_bytes(texts.emplace_back(std::move(**text)))});
     }
     return make_backup(own->front().name, now, pack(parts), passphrase, cost);
 }
