@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "keys/files.hpp"
 
+#include "keys/backup.hpp"
 #include "util/fd.hpp"
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/core.h>
 #include <sodium.h>
 #include <string_view>
@@ -135,6 +137,22 @@ Result<Passphrase> read_passphrase(const std::string& path) {
         return wrong(path, fmt::format("a passphrase has {} bytes at most", kMaxPassphrase));
     passphrase.set_size(*size);
     return passphrase;
+}
+
+Result<std::string> read_backup_text(const std::string& path) {
+    std::error_code error;
+    const auto there = std::filesystem::file_size(path, error);
+    if (error)
+        return wrong(path, error.message());
+    if (there > kMaxBackupText)
+        return wrong(path, "too long for a backup");
+    std::string text(there + 1, '\0');
+    const auto size =
+        read(path, false, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    if (!size)
+        return size.error();
+    text.resize(*size);
+    return text;
 }
 
 Result<void> write_new(const std::string& path, Bytes content) {

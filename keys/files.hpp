@@ -30,6 +30,9 @@ Result<WipedBytes> read_preshared(const std::string& path);
 // Likewise; one line end at its end is not part of it.
 Result<Passphrase> read_passphrase(const std::string& path);
 
+// Of a backup (keys/backup.hpp), from wherever it was brought.
+Result<std::string> read_backup_text(const std::string& path);
+
 // A new file, mode 0600. Refuses if there is one. After a crash there is all of it or, but for a
 // file NAME.new, nothing.
 Result<void> write_new(const std::string& path, Bytes content);

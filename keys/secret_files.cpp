@@ -97,6 +97,11 @@ Result<void> write_sealed_to(const Directory& directory, const char* name, const
 
 } // namespace
 
+const char* to_string(Sealing sealing) {
+    constexpr std::array kNames = {"plain", "partly sealed", "sealed"};
+    return kNames[static_cast<std::size_t>(sealing)];
+}
+
 Result<StoreKey> SecretFiles::store_key(const Directory& directory, const Seal& seal) const {
     Unlock nothing([] { return Result(std::optional<Passphrase>()); });
     auto key = (unlock_ ? *unlock_ : nothing).key(seal);

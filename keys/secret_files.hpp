@@ -20,6 +20,7 @@ enum class Sealing {
     partly, // sealing or unsealing was interrupted
     sealed,
 };
+const char* to_string(Sealing sealing); // "plain"
 
 class SecretFiles {
   public:

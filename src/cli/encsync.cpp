@@ -20,6 +20,7 @@ constexpr int kUsage = 2; // exit status of an invalid command line
 struct Words {
     std::vector<std::string> filter;
     std::string file, name, peer, role, write, noted, what = "sa";
+    std::string new_passphrase, backup_passphrase;
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
     cli::ImportSource import_source;
@@ -27,7 +28,7 @@ struct Words {
     cli::PairOptions pair;
     std::uint32_t timeout = 300;
     bool ready = false, pem = false, live = false, force = false, verify = false,
-         new_identity = false;
+         new_identity = false, change = false, seal = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -137,6 +138,32 @@ void add_packet_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     monitor->add_option("--write", w.write, "Write a capture file instead; - is standard output");
 }
 
+void add_store_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
+    keys.add_option("--passphrase-file", o.passphrase_file,
+                    "The passphrase of sealed keys; default: keypassphrase= of the configuration, "
+                    "or the terminal")
+        ->option_text("FILE");
+    auto* seal = verb(keys, "seal", "Protect the secret keys with a passphrase", run,
+                      [&] { return cli::keys_seal(o, w.change, w.new_passphrase); });
+    auto* change = seal->add_flag("--change", w.change, "Only change the passphrase");
+    seal->add_option("--new-passphrase-file", w.new_passphrase, "Default: the terminal")
+        ->option_text("FILE")
+        ->needs(change);
+    verb(keys, "unseal", "Store the secret keys without a passphrase again", run,
+         [&] { return cli::keys_unseal(o); });
+    auto* backup = verb(keys, "backup", "Write all of the keys into one file, with a passphrase",
+                        run, [&] { return cli::keys_backup(o, w.file, w.backup_passphrase); });
+    auto* restore =
+        verb(keys, "restore", "Restore the keys from such a file, where there are none", run,
+             [&] { return cli::keys_restore(o, w.file, w.backup_passphrase, w.seal); });
+    restore->add_flag("--seal", w.seal, "Seal them, with another passphrase than the file's");
+    for (auto* each : {backup, restore}) {
+        each->add_option("FILE", w.file)->required();
+        each->add_option("--backup-passphrase-file", w.backup_passphrase, "Default: the terminal")
+            ->option_text("FILE");
+    }
+}
+
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* keys = app.add_subcommand("keys", "Manage this node's keys and the keys that it trusts");
     keys->require_subcommand(1);
@@ -186,6 +213,7 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                     [&] { return cli::keys_log(o, w.verify, w.noted); });
     log->add_flag("--verify", w.verify, "Only check it");
     log->add_option("HASH", w.noted, "Of an event; it must still be there");
+    add_store_verbs(*keys, o, w, run);
 }
 
 void add_pair_verb(CLI::App& app, Options& o, Words& w, Run& run) {

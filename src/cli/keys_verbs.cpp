@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "cli/changed_keys.hpp"
+#include "cli/key_place.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
-#include "config/config.hpp"
-#include "config/disk.hpp"
 #include "control/client.hpp"
 #include "control/request.hpp"
 #include "keys/files.hpp"
@@ -22,40 +21,6 @@ namespace json = boost::json;
 
 namespace {
 
-struct Place {
-    std::string keydir;
-    std::string node; // the configuration's, or the host's name
-};
-
-// A node that has no configuration yet may already have keys, at the default place.
-Result<Place> find_place(const Options& options, bool need_node) {
-    Place place{options.keydir, {}};
-    if (!place.keydir.empty() && !need_node)
-        return place;
-    if (!options.config_given && ::access(options.config.c_str(), F_OK) != 0) {
-        if (place.keydir.empty())
-            place.keydir = config::default_setup().keydir;
-        place.node = config::Disk().host_name();
-        return place;
-    }
-    const config::Loaded loaded = config::load(options.config);
-    if (!loaded.config)
-        return Error{fmt::format("{}: has errors; 'encsync check' lists them, and with --keydir "
-                                 "{}it is not needed",
-                                 options.config, need_node ? "and --name " : "")};
-    if (place.keydir.empty())
-        place.keydir = loaded.config->setup.keydir;
-    place.node = loaded.config->setup.node;
-    return place;
-}
-
-Result<keys::Store> open_store(const Options& options) {
-    auto place = find_place(options, false);
-    if (!place)
-        return place.error();
-    return keys::Store::open(place->keydir);
-}
-
 std::uint64_t age(const keys::PublicKey& key) {
     return static_cast<std::uint64_t>(std::max<keys::UnixTime>(0, keys::unix_now() - key.created));
 }
@@ -67,6 +32,9 @@ Result<json::object> describe_identities(const keys::Store& store) {
     auto creatorid = store.creatorid();
     if (!creatorid)
         return creatorid.error();
+    const auto sealing = store.sealing();
+    if (!sealing)
+        return sealing.error();
     json::array list;
     for (const auto& identity : *identities)
         list.push_back({{"fingerprint", keys::fingerprint(identity.key)},
@@ -76,6 +44,7 @@ Result<json::object> describe_identities(const keys::Store& store) {
     return json::object{{"name", identities->front().name},
                         {"keydir", store.directory()},
                         {"creatorid", fmt::format("{:08x}", *creatorid)},
+                        {"secrets", to_string(*sealing)},
                         {"identities", std::move(list)}};
 }
 
@@ -215,7 +184,7 @@ int keys_init(const Options& options, const std::string& name) {
     auto place = find_place(options, name.empty());
     if (!place)
         return fail(place.error().text);
-    auto store = keys::Store::create(place->keydir);
+    auto store = keys::Store::create(place->keydir, unlock_for(options, *place));
     if (!store)
         return fail(store.error().text);
     if (auto ok = store->init(name.empty() ? place->node : name); !ok)

@@ -134,10 +134,17 @@ class LiveCheck {
     }
 
     void keys() {
-        const auto store = keys::Store::open(config_.setup.keydir);
+        const auto store = keys::Store::open(
+            config_.setup.keydir,
+            std::make_shared<keys::Unlock>(keys::unattended(config_.setup.keypassphrase)));
         if (!store)
             return fault("{}", store.error().text);
-        const auto identities = store->identities();
+        // systemd gives a credential to the service alone, so that a passphrase in one is not
+        // looked for here.
+        if (!config_.setup.keypassphrase.empty())
+            if (const auto secret = store->creatorid(); !secret)
+                fault("{}", secret.error().text);
+        const auto identities = store->own_keys();
         if (!identities)
             fault("{}", identities.error().text);
         else if (identities->front().name != config_.setup.node)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "cli/changed_keys.hpp"
+#include "cli/key_place.hpp"
 #include "cli/pair_meeting.hpp"
 #include "cli/verbs.hpp"
 #include "keys/store.hpp"
@@ -45,8 +46,10 @@ Result<config::Conn> find_conn(const config::Config& config, const std::string& 
 }
 
 // With an identity of this node, which is made if there is none.
-Result<keys::Store> prepare_store(const config::Setup& setup, std::FILE* out) {
-    auto store = keys::Store::create(setup.keydir);
+Result<keys::Store> prepare_store(const Options& options, const config::Setup& setup,
+                                  std::FILE* out) {
+    const Place place{setup.keydir, setup.node, setup.keypassphrase};
+    auto store = keys::Store::create(setup.keydir, unlock_for(options, place));
     if (!store)
         return store.error();
     auto identities = store->identities();
@@ -227,7 +230,7 @@ int pair(const Options& options, const PairOptions& words) {
     auto conn = find_conn(*loaded.config, words.conn);
     if (!conn)
         return fail(conn.error().text);
-    auto store = prepare_store(loaded.config->setup, options.json ? stderr : stdout);
+    auto store = prepare_store(options, loaded.config->setup, options.json ? stderr : stdout);
     if (!store)
         return fail(store.error().text);
     auto done = Verb(options, words, std::move(*conn), std::move(*store)).run();

@@ -401,8 +401,10 @@ std::string render_identities(const json::value& keys) {
             rows.push_back({text(identity, "fingerprint"), number_as(duration, identity, "age"),
                             text(identity, "created"),
                             truth(identity, "signs").value_or(false) ? "in use" : "coming"});
-    return fmt::format("{} ({}), creatorid {}\n", text(keys, "name"), text(keys, "keydir"),
-                       text(keys, "creatorid")) +
+    const auto secrets = text(keys, "secrets");
+    return fmt::format("{} ({}), creatorid {}{}\n", text(keys, "name"), text(keys, "keydir"),
+                       text(keys, "creatorid"),
+                       secrets.ends_with("sealed") ? fmt::format(", {}", secrets) : "") +
            table(rows);
 }
 

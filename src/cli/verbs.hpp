@@ -15,7 +15,8 @@ struct Options {
     std::string config = "/etc/encsync/encsync.conf";
     bool config_given = false; // one that is named must exist
     std::string run_dir = "/run/encsync";
-    std::string keydir; // empty: the configuration's
+    std::string keydir;          // empty: the configuration's
+    std::string passphrase_file; // of the key store; empty: as of key_place.hpp
     bool json = false;
 };
 
@@ -123,5 +124,16 @@ struct PairOptions {
 };
 // Two people compare a code, which is asked for on stdin; then the peer's keys are trusted.
 int pair(const Options& options, const PairOptions& words);
+
+// ---- of the key store as a whole (store_verbs.cpp) -------------------------------------------
+
+// Files with passphrases; empty: asked for on the terminal.
+int keys_seal(const Options& options, bool change, const std::string& new_passphrase_file);
+int keys_unseal(const Options& options);
+int keys_backup(const Options& options, const std::string& file,
+                const std::string& backup_passphrase_file);
+// seal: the restored store, too.
+int keys_restore(const Options& options, const std::string& file,
+                 const std::string& backup_passphrase_file, bool seal);
 
 } // namespace encsync::cli

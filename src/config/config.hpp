@@ -60,6 +60,7 @@ struct Setup {
     std::string syncdev;
     Ipsec ipsec{};
     std::string keydir;
+    std::string keypassphrase; // a file; empty: the credential, if any
     Role role{};
     std::uint16_t ikeport = 0, natport = 0; // host order
     std::chrono::seconds joinwait{};

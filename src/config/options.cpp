@@ -87,6 +87,12 @@ constexpr std::array kOptions = {
            "The directory of this node's secret key and of the public keys that it trusts. It must "
            "belong to root, and nobody else may read it.",
            store<&Setup::keydir>},
+    Option{"keypassphrase", kSetup, ValueType::path, "",
+           "the systemd credential `encsync.passphrase`, if there is one",
+           "/etc/encsync/keys.passphrase",
+           "The file with the passphrase of a key directory that `encsync keys seal` has sealed. "
+           "It must belong to root, with mode 0600. See docs/keys.md.",
+           store<&Setup::keypassphrase>},
     Option{"role",
            kSetup,
            ValueType::word,

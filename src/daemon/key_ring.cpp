@@ -52,7 +52,7 @@ std::string suspect(const keys::Store& store, const Result<keys::KeyLog>& log) {
 
 Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
     // By its path: the directory may have been replaced by a restored one.
-    auto store = keys::Store::open(parts_.setup.keydir);
+    auto store = keys::Store::open(parts_.setup.keydir, parts_.unlock);
     if (!store)
         return store.error();
     auto identities = store->identities();

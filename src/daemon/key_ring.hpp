@@ -13,6 +13,7 @@
 #include "keysync/key_sync.hpp"
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,7 @@ class KeyRing {
         Peers& peers;
         Turns& turns;
         keysync::KeySync& key_sync;
+        std::shared_ptr<keys::Unlock> unlock;
     };
     explicit KeyRing(const Parts& parts) : parts_(parts) {}
 

@@ -42,7 +42,8 @@ void send_text(int socket, const std::string& text) {
     static_cast<void>(::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL));
 }
 
-[[noreturn]] void serve(int socket, const std::string& keydir, bool sandbox, pid_t parent) {
+[[noreturn]] void serve(int socket, const std::string& keydir, bool sandbox, pid_t parent,
+                        const std::shared_ptr<keys::Unlock>& unlock) {
     if (::dup2(socket, kSocket) < 0 || ::close_range(kSocket + 1, ~0U, 0) != 0)
         ::_exit(1);
     socket = kSocket;
@@ -53,6 +54,9 @@ void send_text(int socket, const std::string& text) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent)
         ::_exit(1);
+    // While the passphrase of a sealed store is there. What is wrong with it, encsyncd says.
+    if (auto store = keys::Store::open(keydir, unlock))
+        static_cast<void>(store->identities());
     if (sandbox)
         if (auto confined = confine({.writable = keydir, .network = false}); !confined) {
             send_text(socket, confined.error().text);
@@ -68,7 +72,7 @@ void send_text(int socket, const std::string& text) {
             ::_exit(0);
         const Request request{static_cast<Request::Kind>(buffer[0]),
                               std::string(&buffer[1], static_cast<std::size_t>(got) - 1)};
-        const auto done = carry_out(keydir, request);
+        const auto done = carry_out(keydir, request, unlock);
         send_text(socket, done ? std::string() : done.error().text);
     }
 }
@@ -104,8 +108,9 @@ Result<void> revoke(keys::Store& store, const std::string& text) {
 
 } // namespace
 
-Result<void> carry_out(const std::string& keydir, const Request& request) {
-    auto store = keys::Store::open(keydir);
+Result<void> carry_out(const std::string& keydir, const Request& request,
+                       std::shared_ptr<keys::Unlock> unlock) {
+    auto store = keys::Store::open(keydir, std::move(unlock));
     if (!store)
         return store.error();
     switch (request.kind) {
@@ -126,7 +131,8 @@ Result<void> carry_out(const std::string& keydir, const Request& request) {
 // ---- in encsyncd ---------------------------------------------------------------------------
 
 Result<std::unique_ptr<KeyWriter>> KeyWriter::open(boost::asio::io_context& io,
-                                                   const std::string& keydir, bool sandbox) {
+                                                   const std::string& keydir, bool sandbox,
+                                                   std::shared_ptr<keys::Unlock> unlock) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return failed("socketpair");
@@ -136,7 +142,7 @@ Result<std::unique_ptr<KeyWriter>> KeyWriter::open(boost::asio::io_context& io,
     if (pid < 0)
         return failed("fork");
     if (pid == 0)
-        serve(theirs.get(), keydir, sandbox, parent);
+        serve(theirs.get(), keydir, sandbox, parent, unlock);
     theirs.reset();
     std::unique_ptr<KeyWriter> writer(new KeyWriter(io, pid, ours.release()));
     if (const std::string error = writer->read_answer(0); !error.empty())

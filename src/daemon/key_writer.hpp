@@ -6,9 +6,10 @@
 //     auto writer = KeyWriter::open(io, keydir, sandbox);   // forks: before there are secrets
 //     writer->ask({Request::Kind::retire, {}}, [](const std::string& error) { ... });
 //
-// It opens the store anew for each request and keeps nothing.
+// It opens the store anew for each request, and keeps nothing but the key of a sealed store.
 #pragma once
 
+#include "keys/unlock.hpp"
 #include "keysync/writer.hpp"
 #include "util/result.hpp"
 
@@ -24,7 +25,8 @@ namespace encsync::daemon {
 class KeyWriter : public keysync::Writer {
   public:
     static Result<std::unique_ptr<KeyWriter>> open(boost::asio::io_context& io,
-                                                   const std::string& keydir, bool sandbox);
+                                                   const std::string& keydir, bool sandbox,
+                                                   std::shared_ptr<keys::Unlock> unlock = nullptr);
     KeyWriter(const KeyWriter&) = delete;
     KeyWriter& operator=(const KeyWriter&) = delete;
     ~KeyWriter() override; // the process has ended on return
@@ -45,6 +47,7 @@ class KeyWriter : public keysync::Writer {
 };
 
 // What the process does with a request.
-Result<void> carry_out(const std::string& keydir, const keysync::Request& request);
+Result<void> carry_out(const std::string& keydir, const keysync::Request& request,
+                       std::shared_ptr<keys::Unlock> unlock = nullptr);
 
 } // namespace encsync::daemon

@@ -71,7 +71,9 @@ Result<std::unique_ptr<Node>> Node::open(asio::io_context& io, config::Config co
 Node::Node(asio::io_context& io, config::Config config, const std::string& config_file,
            const std::string& run_dir)
     : io_(io), setup_(std::move(config.setup)), directory_(std::move(config.conns)),
-      config_file_(config_file), run_dir_(run_dir), second_timer_(io) {}
+      config_file_(config_file), run_dir_(run_dir),
+      unlock_(std::make_shared<keys::Unlock>(keys::unattended(setup_.keypassphrase))),
+      second_timer_(io) {}
 
 Node::~Node() = default;
 
@@ -97,7 +99,7 @@ Result<void> Node::open_key_writer() {
         return {};
     if (auto store = keys::Store::open(setup_.keydir); !store)
         return store.error();
-    auto writer = KeyWriter::open(io_, setup_.keydir, setup_.sandbox);
+    auto writer = KeyWriter::open(io_, setup_.keydir, setup_.sandbox, unlock_);
     if (!writer)
         return writer.error();
     key_writer_ = std::move(*writer);
@@ -217,7 +219,7 @@ Result<void> Node::make_relay() {
     relay::Options options;
     randombytes_buf(options.seed.data(), options.seed.size());
     options.session = random_session();
-    auto store = keys::Store::open(setup_.keydir);
+    auto store = keys::Store::open(setup_.keydir, unlock_);
     if (!store)
         return store.error();
     auto creatorid = store->creatorid();
@@ -237,7 +239,7 @@ bool Node::raw_sockets() const {
 }
 
 Result<void> Node::make_engine() {
-    auto store = keys::Store::open(setup_.keydir);
+    auto store = keys::Store::open(setup_.keydir, unlock_);
     if (!store)
         return store.error();
     auto creatorid = store->creatorid();
@@ -275,7 +277,7 @@ Result<void> Node::join() {
     make_key_sync();
     peers_.emplace(directory_, *engine_, relay, *key_sync_, *link_, *turns_);
     keys_.emplace(KeyRing::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *turns_,
-                                 *key_sync_});
+                                 *key_sync_, unlock_});
     roles_.emplace(setup_, directory_, run_dir_, *engine_, relay, *turns_, requested_role_);
     readiness_.emplace(*ruleset_, *engine_, machine, relay, directory_);
     reload_.emplace(config_file_,

@@ -98,6 +98,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Directory directory_;
     const std::string config_file_;
     RunDir run_dir_;
+    std::shared_ptr<keys::Unlock> unlock_; // of the key store
 
     // The parts.
     std::unique_ptr<control::Server> control_;

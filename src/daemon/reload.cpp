@@ -41,7 +41,7 @@ constexpr Keyword kNeedRestart[] = {
     keyword<&Setup::refuse>("refuse"),     keyword<&Setup::delay>("delay"),
     keyword<&Setup::defer>("defer"),       keyword<&Setup::deferqueue>("deferqueue"),
     keyword<&Setup::deferack>("deferack"), keyword<&Setup::keysync>("keysync"),
-    keyword<&Setup::rotate>("rotate"),
+    keyword<&Setup::rotate>("rotate"),     keyword<&Setup::keypassphrase>("keypassphrase"),
 };
 
 // Whether only charon needs the changes of a conn, so that its SAs may stay.

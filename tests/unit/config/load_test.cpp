@@ -46,7 +46,7 @@ constexpr std::string_view kRich = "# two peers\r\n"
 const std::map<std::string, std::string> kRichFiles = {
     {"setup.conf", "config setup\n\tnode=m1\n\ttable=memory\n\tsyncdev=enc1\n\trole=standby\n"
                    "\tignore=10.0.0.0/8, fd00::/8\n\tloglevel=debug\n\tsynclocal=yes\n"
-                   "\tkeydir=\"/etc/my keys # here\"\n\tikeport=1500\n\tnatport=14500\n"
+                   "\tkeydir=\"/etc/my keys # here\"\n\tkeypassphrase=/etc/pass\n\tikeport=1500\n\tnatport=14500\n"
                    "\tjoinwait=1m\n\tcharonuser=_charon\n\tsandbox=no\n\tipsec=auto\n\tdelay="
                    "1500ms\n\tdeferqueue=7\n\treserve=20\n"
                    "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"
@@ -62,6 +62,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(setup.syncdev, "enc1");
     EXPECT_EQ(setup.ipsec, Ipsec::automatic);
     EXPECT_EQ(setup.keydir, "/etc/my keys # here");
+    EXPECT_EQ(setup.keypassphrase, "/etc/pass");
     EXPECT_EQ(setup.role, Role::standby);
     EXPECT_EQ(setup.ikeport, 1500);
     EXPECT_EQ(setup.natport, 14500);

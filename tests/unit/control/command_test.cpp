@@ -9,6 +9,7 @@
 #include <array>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <csignal>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -16,8 +17,11 @@
 #include <ifaddrs.h>
 #include <map>
 #include <net/if.h>
+#include <poll.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <thread>
 
 namespace encsync {
@@ -35,6 +39,83 @@ std::string read_file(const fs::path& path) {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
 }
+
+// A command whose standard input, output and controlling terminal is a terminal of ours.
+class Terminal {
+  public:
+    explicit Terminal(std::vector<std::string> words) : ours_(::posix_openpt(O_RDWR | O_NOCTTY)) {
+        EXPECT_EQ(::grantpt(ours_.get()) + ::unlockpt(ours_.get()), 0);
+        std::array<char, 64> name{};
+        EXPECT_EQ(::ptsname_r(ours_.get(), name.data(), name.size()), 0);
+        theirs_.reset(::open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+        child_ = ::fork();
+        if (child_ != 0)
+            return;
+        std::vector<char*> argv;
+        for (auto& word : words)
+            argv.push_back(word.data());
+        argv.push_back(nullptr);
+        ::setsid();
+        ::ioctl(theirs_.get(), TIOCSCTTY, 0);
+        for (const int fd : {0, 1, 2})
+            ::dup2(theirs_.get(), fd);
+        ::execv(argv[0], argv.data());
+        ::_exit(127);
+    }
+
+    bool echoes() const {
+        termios now{};
+        return ::tcgetattr(theirs_.get(), &now) == 0 && (now.c_lflag & ECHO) != 0;
+    }
+    // Once it does not echo; what is typed before that is flushed, as by a careful program.
+    void type(const std::string& text) {
+        prompts_++;
+        EXPECT_TRUE(wait_until([&] {
+            read_more();
+            return !echoes() && std::ranges::count(shown_, ':') >= prompts_;
+        })) << shown_;
+        EXPECT_EQ(::write(ours_.get(), text.data(), text.size()),
+                  static_cast<ssize_t>(text.size()));
+    }
+    void send(int signal) const { ::kill(child_, signal); }
+    // The exit status, or the negative number of the signal.
+    int end() {
+        int status = 0;
+        EXPECT_TRUE(wait_until([&] {
+            read_more();
+            return ::waitpid(child_, &status, WNOHANG) == child_;
+        })) << shown_;
+        read_more();
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    }
+    const std::string& shown() const { return shown_; }
+
+  private:
+    template<class Condition>
+    static bool wait_until(Condition condition) {
+        for (int n = 0; n < 3000; n++) {
+            if (condition())
+                return true;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        return false;
+    }
+    void read_more() {
+        pollfd ready{ours_.get(), POLLIN, 0};
+        std::array<char, 512> buffer;
+        while (::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0) {
+            const ssize_t got = ::read(ours_.get(), buffer.data(), buffer.size());
+            if (got <= 0)
+                return;
+            shown_.append(buffer.data(), static_cast<std::size_t>(got));
+        }
+    }
+
+    Fd ours_, theirs_;
+    pid_t child_ = -1;
+    std::string shown_;
+    long prompts_ = 0;
+};
 
 class Command : public testing::Test {
   protected:
@@ -55,6 +136,11 @@ class Command : public testing::Test {
 
     static void write(const fs::path& path, const std::string& text) {
         std::ofstream(path, std::ios::binary) << text;
+    }
+
+    void write_private(const char* name, const std::string& text) const {
+        write(dir_ / name, text);
+        fs::permissions(dir_ / name, fs::perms::owner_read | fs::perms::owner_write);
     }
 
     // As mickey; a --config among the arguments takes precedence.
@@ -529,6 +615,114 @@ TEST_F(Command, MakesShowsAndTrustsKeys) {
     EXPECT_EQ(run({"keys", "forget", "minnie"}).status, 0);
     EXPECT_EQ(run({"keys", "forget", "minnie"}).status, 1);
     EXPECT_EQ(run_json({"keys", "list"}), json::array());
+}
+
+TEST_F(Command, SealsItsKeysBacksThemUpAndRestoresThem) {
+    const auto keydir = dir_ / "keys";
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    const auto shown = run_json({"keys", "show"}).as_object();
+    const auto fails = [&](const std::vector<std::string>& words, const std::string& reason) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 1) << reason;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+    };
+    write_private("passphrase", "correct horse battery\n");
+    write_private("short", "short\n");
+    write_private("wrong", "battery horse correct\n");
+    write_private("for-backup", "another passphrase\n");
+    fails({"keys", "seal"}, "standard input is no terminal: --passphrase-file names a file with");
+    fails({"keys", "seal", "--passphrase-file", dir_ / "short"}, "has 12 bytes at least");
+    fails({"keys", "seal", "--passphrase-file", dir_ / "none"}, "No such file");
+    fails({"keys", "seal", "--change"}, "the store is not sealed");
+    fails({"keys", "unseal"}, "is not sealed");
+    const auto sealed = run({"keys", "seal", "--passphrase-file", dir_ / "passphrase"});
+    EXPECT_EQ(sealed.status, 0) << sealed.err;
+    EXPECT_NE(sealed.out.find("keypassphrase= or the systemd credential encsync.passphrase"),
+              std::string::npos);
+    fails({"keys", "seal", "--passphrase-file", dir_ / "passphrase"}, "is sealed already");
+
+    fails({"keys", "show"}, "the store is sealed, and no passphrase was given");
+    fails({"keys", "rotate", "--what", "identity"}, "no passphrase was given");
+    fails({"keys", "show", "--passphrase-file", dir_ / "wrong"}, "the passphrase is wrong");
+    EXPECT_EQ(run({"keys", "list"}).status, 0);
+    EXPECT_EQ(run({"keys", "log"}).status, 0);
+    // By the configuration, as encsyncd does it.
+    write(dir_ / "encsync.conf", "config setup\n\tnode=mickey\n\tkeydir=" + keydir.string() +
+                                     "\n\tkeypassphrase=" + (dir_ / "passphrase").string() + "\n");
+    auto again = run_json({"keys", "show"}).as_object();
+    EXPECT_EQ(again.at("secrets"), "sealed");
+    EXPECT_EQ(again.at("identities").at(0).at("fingerprint"),
+              shown.at("identities").at(0).at("fingerprint"));
+    EXPECT_NE(run({"keys", "show"}).out.find(", sealed\n"), std::string::npos);
+
+    const auto file = dir_ / "mickey.backup";
+    fails({"keys", "backup", file}, "--backup-passphrase-file names a file with");
+    fails({"keys", "backup", file, "--backup-passphrase-file", dir_ / "short"}, "has 12 bytes");
+    EXPECT_FALSE(fs::exists(file));
+    ASSERT_EQ(run({"keys", "backup", file, "--backup-passphrase-file", dir_ / "for-backup"}).status,
+              0);
+    fails({"keys", "backup", file, "--backup-passphrase-file", dir_ / "for-backup"},
+          "is there already, and is not overwritten");
+    EXPECT_EQ(read_file(file).find(std::string(shown.at("creatorid").as_string())),
+              std::string::npos);
+    fails({"keys", "restore", file, "--backup-passphrase-file", dir_ / "for-backup"},
+          "there is something here already");
+
+    // The machine is lost: docs/keys.md.
+    fs::remove_all(keydir);
+    fails({"keys", "restore", file, "--backup-passphrase-file", dir_ / "wrong"},
+          "the passphrase is wrong, or somebody has changed this file");
+    EXPECT_FALSE(fs::exists(keydir));
+    const auto restored =
+        run({"keys", "restore", "--seal", file, "--backup-passphrase-file", dir_ / "for-backup"});
+    EXPECT_EQ(restored.status, 0) << restored.err;
+    again = run_json({"keys", "show"}).as_object();
+    EXPECT_EQ(again.at("secrets"), "sealed");
+    EXPECT_EQ(again.at("creatorid"), shown.at("creatorid"));
+    EXPECT_EQ(again.at("identities").at(0).at("fingerprint"),
+              shown.at("identities").at(0).at("fingerprint"));
+    EXPECT_EQ(run({"keys", "log", "--verify"}).status, 0);
+
+    EXPECT_EQ(
+        run({"keys", "seal", "--change", "--new-passphrase-file", dir_ / "for-backup"}).status, 0);
+    fails({"keys", "show"}, "the passphrase is wrong");
+    EXPECT_EQ(run({"keys", "unseal", "--passphrase-file", dir_ / "for-backup"}).status, 0);
+    EXPECT_EQ(run_json({"keys", "show"}).at("secrets"), "plain");
+}
+
+TEST_F(Command, AsksForAPassphraseWithoutEcho) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    {
+        Terminal terminal({ENCSYNC_COMMAND, "--config", dir_ / "encsync.conf", "keys", "seal"});
+        terminal.type("correct horse battery\n");
+        terminal.type("correct horse batterY\n");
+        EXPECT_EQ(terminal.end(), 1);
+        EXPECT_NE(terminal.shown().find("the two are not the same"), std::string::npos)
+            << terminal.shown();
+    }
+    Terminal terminal({ENCSYNC_COMMAND, "--config", dir_ / "encsync.conf", "keys", "seal"});
+    terminal.type("correct horse battery\n");
+    terminal.type("correct horse battery\n");
+    EXPECT_EQ(terminal.end(), 0);
+    EXPECT_TRUE(terminal.echoes());
+    EXPECT_EQ(terminal.shown().find("horse"), std::string::npos) << terminal.shown();
+    EXPECT_EQ(terminal.shown().find("New passphrase of "), 0u) << terminal.shown();
+    Terminal show({ENCSYNC_COMMAND, "--config", dir_ / "encsync.conf", "keys", "show"});
+    show.type("correct horse battery\n");
+    EXPECT_EQ(show.end(), 0);
+    EXPECT_NE(show.shown().find("mickey ("), std::string::npos) << show.shown();
+}
+
+TEST_F(Command, AnInterruptedPassphraseLeavesTheTerminalAsItWas) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        Terminal terminal({ENCSYNC_COMMAND, "--config", dir_ / "encsync.conf", "keys", "seal"});
+        terminal.type("correct");
+        terminal.send(signal);
+        EXPECT_EQ(terminal.end(), -signal);
+        EXPECT_TRUE(terminal.echoes()) << signal;
+    }
+    EXPECT_EQ(run_json({"keys", "show"}).at("secrets"), "plain");
 }
 
 TEST_F(Command, TellsARotationFromAnotherIdentity) {

@@ -174,6 +174,10 @@ struct Case {
     Strike strike;
 };
 
+void PrintTo(const Case& given, std::ostream* out) {
+    *out << given.operation.name;
+}
+
 class Struck : public testing::TestWithParam<Case> {};
 
 TEST_P(Struck, LeavesTheOldStoreOrTheNewOne) {
@@ -216,7 +220,7 @@ TEST_P(Struck, LeavesTheOldStoreOrTheNewOne) {
             EXPECT_EQ(now, after);
             break;
         }
-        EXPECT_TRUE(now == before || now == after) << now << "\nis neither\n"
+        ASSERT_TRUE(now == before || now == after) << now << "\nis neither\n"
                                                    << before << "\nnor\n"
                                                    << after;
         if (succeeded) {
