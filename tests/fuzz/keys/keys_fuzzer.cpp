@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: ISC
 // Every parser of key files. Whatever one accepts, its writer writes again unchanged.
+#include "keys/backup.hpp"
+#include "keys/lines.hpp"
 #include "keys/log.hpp"
 #include "keys/revocation.hpp"
+#include "keys/seal.hpp"
 
 #include <cstdlib>
 
@@ -31,6 +34,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
     if (const auto revocations = read_revocations(text))
         if (write_revocations(*revocations) != text)
+            std::abort();
+    if (const auto seal = read_seal(text))
+        if (write_seal(*seal) != text || seal->derivation.cost.memory > kMaxKdfCost.memory ||
+            seal->derivation.cost.passes > kMaxKdfCost.passes)
+            std::abort();
+    if (const auto file = read_sealed(text))
+        if (write_sealed(*file) != text || open_file(*file, StoreKey()))
+            std::abort();
+    if (const auto backup = read_backup(text))
+        if (write_backup(*backup) != text)
+            std::abort();
+    if (const auto parts = unpack(text))
+        if (const SecretBytes packed = pack(*parts); as_text(packed.bytes()) != text)
             std::abort();
     if (const auto log = read_log(text)) {
         std::string again(log->size == 0 ? "" : log_title());
