@@ -80,7 +80,7 @@ class Lines {
         return {};
     }
 
-    // Of any length up to `most` bytes.
+    // Of any length from 1 to `most` bytes.
     Result<std::vector<std::uint8_t>> base64_field(std::string_view name, std::size_t most) {
         auto got = field(name);
         if (!got)
@@ -88,8 +88,8 @@ class Lines {
         const std::size_t padding = got->ends_with("==") ? 2 : got->ends_with('=') ? 1 : 0;
         const std::size_t size = got->size() < 4 ? 0 : got->size() / 4 * 3 - padding;
         std::vector<std::uint8_t> bytes(std::min(size, most + 1));
-        if (size > most || !unbase64(*got, bytes))
-            return error(fmt::format("{} is not base64 of at most {} bytes", name, most));
+        if (size == 0 || size > most || !unbase64(*got, bytes))
+            return error(fmt::format("{} is not 1 to {} bytes in base64", name, most));
         return bytes;
     }
 

@@ -2,6 +2,7 @@
 // Every operation on a key store, struck at every system call with which it changes a file: by a
 // crash, by a crash in the middle of a write, by a full disk. Each time the store is the old one or
 // the new one, the log says so, and the operation can be repeated.
+#include "keys/files.hpp"
 #include "keys/lines.hpp"
 #include "scratch.hpp"
 #include "traced.hpp"
@@ -289,6 +290,28 @@ TEST(Traced, StrikesWhereItIsTold) {
     EXPECT_EQ(left(Strike::full, 0), "old");
     EXPECT_EQ(left(Strike::full, 1), "");
     EXPECT_EQ(left(Strike::full, 2), "new");
+}
+
+TEST(NewFile, IsWholeOrNotThereAfterACrash) {
+    Scratch root;
+    const std::string path = root / "backup", text(5000, 'x');
+    for (const Strike strike : {Strike::crash, Strike::torn, Strike::full})
+        for (int call = 0;; call++) {
+            SCOPED_TRACE(fmt::format("strike {}, call {}", static_cast<int>(strike), call));
+            const Traced outcome = trace(
+                [&] { return static_cast<bool>(write_new(path, as_bytes(text))); }, {strike, call});
+            if (outcome == Traced::not_permitted)
+                GTEST_SKIP() << "this process may not trace another here";
+            const std::string left = read_file(path);
+            EXPECT_TRUE(left.empty() || left == text) << left.size();
+            // What is there after all is not overwritten; else it is simply repeated.
+            EXPECT_EQ(static_cast<bool>(write_new(path, as_bytes(text))), left.empty());
+            EXPECT_EQ(read_file(path), text);
+            EXPECT_FALSE(fs::exists(path + ".new"));
+            fs::remove(path);
+            if (outcome == Traced::not_reached)
+                break;
+        }
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& given) {

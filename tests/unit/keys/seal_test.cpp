@@ -242,6 +242,12 @@ TEST_F(SealedStore, NamesWhatIsWrongWithASealedFile) {
     EXPECT_EQ(refused(), "accepted"); // control
     tamper("identity", "name: mickey", "name: goofy");
     EXPECT_EQ(refused(), identity.string() + ": was changed after it was sealed");
+    const std::string sealed = whole.substr(whole.find("sealed: ") + 8);
+    for (const char* other_text : {"", "z", "zzzz", "AAAA", "AAA="}) {
+        write_file(identity, whole);
+        tamper("identity", sealed.substr(0, sealed.find('\n')), other_text);
+        EXPECT_NE(refused().find("/identity: line 8: "), std::string::npos) << refused();
+    }
     write_file(identity, whole);
     fs::remove(fs::path(dir_) / "seal");
     EXPECT_EQ(refused(), identity.string() + ": is sealed, but the file seal is not there");
