@@ -27,7 +27,7 @@ std::string header(const SealedFile& file) {
     return text + fmt::format("nonce: {}\n", base64(file.nonce));
 }
 
-std::string with_checksum(std::string text) {
+std::string with_checksum(const std::string& text) {
     return text + checksum_line(text);
 }
 

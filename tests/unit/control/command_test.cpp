@@ -52,6 +52,7 @@ class Terminal {
         if (child_ != 0)
             return;
         std::vector<char*> argv;
+        argv.reserve(words.size() + 1);
         for (auto& word : words)
             argv.push_back(word.data());
         argv.push_back(nullptr);

@@ -150,7 +150,7 @@ TEST_F(StoreBackup, OfABadStoreMakesNothing) {
         SecretBytes bytes(text.size());
         std::ranges::copy(as_bytes(text), bytes.bytes().begin());
         auto made = make_backup("mickey", kNow, bytes, phrase("for the backup"), kMinKdfCost);
-        const auto refused = why(restore("new", *made));
+        auto refused = why(restore("new", *made));
         if (refused != "accepted")
             expect_nothing("new");
         return refused;

@@ -182,7 +182,8 @@ void PrintTo(const Case& given, std::ostream* out) {
 class Struck : public testing::TestWithParam<Case> {};
 
 TEST_P(Struck, LeavesTheOldStoreOrTheNewOne) {
-    const auto& [operation, how] = GetParam();
+    const Operation& operation = GetParam().operation;
+    const Strike how = GetParam().strike;
     Scratch root;
     const std::string origin = root / "origin", directory = root / "keys";
     std::vector<PublicKey> known;
