@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import sync
-from lab import LabError
+from lab import LabError, wait_for
 from pair import FirewallPair
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
@@ -47,9 +47,18 @@ def test_a_sealed_store_needs_its_passphrase_at_the_start_only(fresh):
     file.unlink()
     mickey.command("reload")
     sync.wait_in_step(mickey, minnie)
-    # What is made sealed is read sealed.
+
+    def prints() -> list[str]:
+        shown = mickey.json("keys", "show", "--passphrase-file", str(new))
+        return [identity["fingerprint"] for identity in shown["identities"]]
+
+    # The identity is rotated, in which encsyncd's own process writes to the store: it, too, has the
+    # store key.
+    (old,) = prints()
     mickey.command("keys", "rotate", "--what", "identity", "--passphrase-file", new)
-    assert len(mickey.json("keys", "show", "--passphrase-file", str(new))["identities"]) == 2
+    wait_for(lambda: len(prints()) == 1 and old not in prints(), 30, "the old key to be retired")
+    assert "seed: " not in (mickey.key_dir / "identity").read_text()
+    sync.wait_in_step(mickey, minnie)
     mickey.stop()
 
     # By the credential, which systemd puts into a directory of the service.
