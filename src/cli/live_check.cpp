@@ -2,6 +2,8 @@
 #include "cli/live_check.hpp"
 
 #include "control/client.hpp"
+#include "keys/age.hpp"
+#include "keys/files.hpp"
 #include "keys/store.hpp"
 #include "net/mac.hpp"
 
@@ -74,18 +76,18 @@ class LiveCheck {
     LiveCheck(const config::Config& config, const std::string& run_dir)
         : config_(config), run_dir_(run_dir), own_(own_addresses()) {}
 
-    std::vector<std::string> run() {
+    LiveFindings run() {
         machine();
         for (const config::Conn& conn : config_.conns)
             addresses(conn);
         keys();
-        return std::move(faults_);
+        return std::move(found_);
     }
 
   private:
     template<class... Parts>
     void fault(fmt::format_string<Parts...> format, Parts&&... parts) {
-        faults_.push_back(fmt::format(format, std::forward<Parts>(parts)...));
+        found_.faults.push_back(fmt::format(format, std::forward<Parts>(parts)...));
     }
 
     const Own* own(const Address& address) const {
@@ -150,13 +152,14 @@ class LiveCheck {
         else if (identities->front().name != config_.setup.node)
             fault("the identity in {} is that of '{}', but this node is '{}'", store->directory(),
                   identities->front().name, config_.setup.node);
+        else
+            add_age(keys::overdue(identities->front().created, config_.setup.rotate, now_));
         const auto trusted = store->trusted();
         if (!trusted)
             return fault("{}", trusted.error().text);
         for (const config::Conn& conn : config_.conns) {
-            for (const std::string& file : conn.files)
-                if (!file.empty() && ::access(file.c_str(), R_OK) != 0)
-                    fault("conn {}: {}: {}", conn.name, file, std::strerror(errno));
+            for (const ike::CredentialTraits& kind : ike::kCredentials)
+                credential(conn, kind);
             if (conn.by_trusted_key() &&
                 std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
                     trusted->end())
@@ -167,15 +170,43 @@ class LiveCheck {
         }
     }
 
+    void credential(const config::Conn& conn, const ike::CredentialTraits& kind) {
+        const std::string& file = conn.file(kind.kind);
+        if (file.empty())
+            return;
+        if (::access(file.c_str(), R_OK) != 0)
+            return fault("conn {}: {}: {}", conn.name, file, std::strerror(errno));
+        if (kind.form != ike::FileForm::certificate)
+            return;
+        const auto certificate = keys::read_certificate(file);
+        if (!certificate)
+            return fault("conn {}: {}", conn.name, certificate.error().text);
+        const auto validity = keys::read_validity(*certificate);
+        if (!validity)
+            return fault("conn {}: {}: {}", conn.name, file, validity.error().text);
+        std::string text =
+            keys::complaint(fmt::format("conn {}: {}", conn.name, file), *validity, now_);
+        if (keys::is_valid(*validity, now_))
+            add_age(std::move(text));
+        else
+            found_.faults.push_back(std::move(text));
+    }
+
+    void add_age(std::string text) {
+        if (!text.empty())
+            found_.ages.push_back(std::move(text));
+    }
+
     const config::Config& config_;
     const std::string& run_dir_;
     const std::vector<Own> own_;
-    std::vector<std::string> faults_;
+    const keys::UnixTime now_ = keys::unix_now();
+    LiveFindings found_;
 };
 
 } // namespace
 
-std::vector<std::string> check_live(const config::Config& config, const std::string& run_dir) {
+LiveFindings check_live(const config::Config& config, const std::string& run_dir) {
     return LiveCheck(config, run_dir).run();
 }
 

@@ -262,6 +262,10 @@ std::string render_status(const json::value& status) {
     if (const auto* machine = member(status, "machine"))
         for (const auto& complaint : array_of(*machine))
             out += fmt::format("warning: {}\n", text(complaint, "text"));
+    if (const auto* ages = member(status, "key_ages"))
+        for (const auto& age : array_of(*ages))
+            out += fmt::format("warning: {}\n",
+                               age.is_string() ? std::string_view(age.get_string()) : kUnknown);
     if (const auto* defer = member(status, "defer"))
         out += fmt::format(
             "first packets held {}: {} until all peers had the flow, {} for 20 ms; "

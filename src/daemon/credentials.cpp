@@ -3,6 +3,7 @@
 
 #include "keys/files.hpp"
 
+#include <fmt/format.h>
 #include <sodium.h>
 
 namespace encsync::daemon {
@@ -35,6 +36,19 @@ Result<ike::Authentication> read_files(const config::Conn& conn) {
         }
     }
     return files;
+}
+
+Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files) {
+    std::vector<Dated> out;
+    for (const ike::Credential& each : files.credentials) {
+        if (ike::traits(each.kind).form != ike::FileForm::certificate)
+            continue;
+        const auto validity = keys::read_validity(each.data);
+        if (!validity)
+            return Error{fmt::format("{}: {}", conn.file(each.kind), validity.error().text)};
+        out.push_back({conn.file(each.kind), *validity});
+    }
+    return out;
 }
 
 FilesDigest digest(const ike::Authentication& files) {

@@ -6,14 +6,25 @@
 
 #include "config/config.hpp"
 #include "ipsec/plugin/peer.hpp"
+#include "keys/age.hpp"
 #include "keys/format.hpp"
 
 #include <array>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace encsync::daemon {
 
 Result<ike::Authentication> read_files(const config::Conn& conn);
+
+// A certificate, by its file.
+struct Dated {
+    std::string file;
+    keys::Validity validity;
+};
+// All that the conn names, of what was read for it; an error names the one that is no certificate.
+Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files);
 
 // Shows whether the contents of the files have changed.
 using FilesDigest = std::array<std::uint8_t, 32>;

@@ -94,6 +94,10 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         auto files = read_files(conn);
         if (!files)
             return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
+        auto certificates = dates(conn, *files);
+        if (!certificates)
+            return Error{fmt::format("conn {}: {}", conn.name, certificates.error().text)};
+        std::ranges::move(*certificates, std::back_inserter(update.certificates));
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
         // Behind a relay's conn that is no cable is another gateway, whatever it passes on.
         peer.in_step = files->credentials.empty() &&
@@ -134,6 +138,9 @@ void KeyRing::take(Update update) {
     if (!update.log_end.empty())
         log::info("keys: the last event of their log has the hash {}", update.log_end);
     own_ = update.own.keys;
+    created_ = update.own.created;
+    certificates_ = std::move(update.certificates);
+    look_at_ages(keys::unix_now());
     say(parts_.charon.set_identity(std::move(update.identity)));
     for (ForPeer& peer : update.peers)
         take(std::move(peer));
@@ -185,6 +192,22 @@ Result<void> KeyRing::reload() {
         return update.error();
     take(std::move(*update));
     return {};
+}
+
+void KeyRing::look_at_ages(keys::UnixTime now) {
+    std::vector<std::string> all;
+    const auto add = [&](std::string text) {
+        if (!text.empty() && std::ranges::find(all, text) == all.end()) // a file of several conns
+            all.push_back(std::move(text));
+    };
+    for (const Dated& each : certificates_)
+        add(keys::complaint(each.file, each.validity, now));
+    add(keys::overdue(created_, parts_.setup.rotate, now));
+    // The texts count the days, so this is once a day.
+    for (const std::string& text : all)
+        if (std::ranges::find(ages_, text) == ages_.end())
+            log::warning("keys: {}", text);
+    ages_ = std::move(all);
 }
 
 void KeyRing::forget(PeerId peer) {

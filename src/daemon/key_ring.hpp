@@ -50,6 +50,7 @@ class KeyRing {
         std::vector<ForPeer> peers;
         std::string log_end; // the hash of the key log's last event; empty: there is none
         std::string suspect; // what is wrong with that log
+        std::vector<Dated> certificates;
     };
     // Reads everything about these peers. An error if charon would refuse any of it.
     Result<Update> read(const Directory& directory) const;
@@ -58,6 +59,12 @@ class KeyRing {
     Result<void> reload();
 
     void forget(PeerId peer);
+
+    // Logs what begins to be too old.
+    void look_at_ages(keys::UnixTime now);
+    // A sentence for each certificate that expires soon or has expired, and for an identity that is
+    // overdue.
+    const std::vector<std::string>& ages() const { return ages_; }
 
     bool accepts(PeerId peer, const keys::RawKey& own) const;
     // Fingerprints of this node's keys that the peer is known to accept.
@@ -74,6 +81,9 @@ class KeyRing {
 
     const Parts parts_;
     std::vector<keys::RawKey> own_; // the one that signs first
+    keys::UnixTime created_ = 0;    // that one
+    std::vector<Dated> certificates_;
+    std::vector<std::string> ages_;
     std::array<State, kMaxPeers> states_;
 };
 

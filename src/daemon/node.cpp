@@ -345,6 +345,7 @@ void Node::every_second() {
     look_at_machine();
     peers_->every_second();
     key_sync_->advance(Clock::now(), keys::unix_now());
+    keys_->look_at_ages(keys::unix_now());
     readiness_->log_changes();
     roles_->log_odd();
     readiness_->log_missing_edges();

@@ -96,6 +96,7 @@ json::value Views::status() const {
             complaints.push_back(
                 json::object{{"name", c.name}, {"text", c.text}, {"breaks_sync", c.breaks}});
     out["machine"] = std::move(complaints);
+    out["key_ages"] = json::value_from(parts_.keys.ages());
     if (parts_.queue != nullptr)
         out["defer"] = deferral();
     json::object charon{{"pid", parts_.charon.pid()}, {"up", parts_.charon.up()}};

@@ -113,11 +113,11 @@ class Meeting:
     def _ca(self, name: str) -> Path:
         key, cert = self.dir / f"{name}.key", self.dir / f"{name}.pem"
         openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", key, "-out", cert,
-                "-subj", f"/O=test/CN={name}", "-days", "2", "-addext",
+                "-subj", f"/O=test/CN={name}", "-days", "40", "-addext",
                 "keyUsage=critical,keyCertSign")
         return cert
 
-    def _certify(self, ca: Path, name: str, more: list) -> Path:
+    def _certify(self, ca: Path, name: str, more: list, days: str = "40") -> Path:
         """For a key of any kind; the key in the request is replaced if another one is given."""
         request, cert = self.dir / f"{name}.csr", self.dir / f"{name}.crt"
         extensions = self.dir / f"{name}.ext"
@@ -128,7 +128,7 @@ class Meeting:
             openssl("genpkey", "-algorithm", "ED25519", "-out", key)
         openssl("req", "-new", "-key", key, "-subj", f"/O=test/CN={name}", "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca.with_suffix(".key"),
-                "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", cert, *more)
+                "-CAcreateserial", "-days", days, "-extfile", extensions, "-out", cert, *more)
         return cert
 
     # -- meeting --
@@ -396,6 +396,31 @@ def test_a_certificate_for_another_key_is_named(fresh):
     assert "minnie.crt is not for this node's key" in meeting.mickey.log()
     wait_for(lambda: meeting.last_error(), 20, "an error")
     assert meeting.mickey.spis() == set()
+
+
+def test_certificates_that_expire_are_named(fresh):
+    meeting = Meeting(fresh, "mickey")
+    theirs = meeting.x509()
+    ca, own = meeting.dir / "ca.pem", meeting.dir / "mickey.pub.pem"
+    meeting.begin(theirs)
+    meeting.up()
+    assert meeting.mickey.status()["key_ages"] == []  # control: 40 days are enough
+
+    def renewed(days: str) -> str:
+        meeting._certify(ca, "mickey", ["-force_pubkey", own], days)
+        log = meeting.mickey.log()
+        meeting.mickey.reload()
+        (age,) = meeting.mickey.status()["key_ages"]
+        assert f"keys: {age}" in meeting.mickey.log()[len(log):]
+        assert f"warning: {age}" in meeting.mickey.command("status").stdout
+        return age
+
+    assert "mickey.crt expires in " in renewed("3")
+    meeting.up()
+    assert "mickey.crt expired 1 day ago, at " in renewed("-1")
+    (meeting.dir / "mickey.crt").write_bytes(b"0 this is none")
+    refused = meeting.mickey.command("reload", check=False)
+    assert refused.returncode == 1 and "mickey.crt: is no X.509 certificate" in refused.stderr
 
 
 def test_who_does_not_trust_our_authority_says_so(fresh):

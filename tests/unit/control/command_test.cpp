@@ -579,6 +579,29 @@ TEST_F(Command, ChecksTheMachine) {
     const auto good = run({"check", "--live", file});
     EXPECT_EQ(good.status, 0) << good.err;
     EXPECT_TRUE(good.out.ends_with(": good; node goofy, 1 peer\n")) << good.out;
+
+    // Certificates that expire: days is what openssl is told.
+    const auto certified = [&](const std::string& days) {
+        const std::string ca = dir_ / "ca.pem", key = dir_ / "ca.key", request = dir_ / "ca.csr";
+        const std::string command =
+            "openssl req -new -newkey ed25519 -nodes -subj /CN=ca -keyout " + key + " -out " +
+            request + " 2>/dev/null && openssl x509 -req -in " + request + " -signkey " + key +
+            " -days " + days + " -out " + ca + " 2>/dev/null";
+        EXPECT_EQ(std::system(command.c_str()), 0);
+        write(file, "config setup\n\tnode=goofy\n\tkeydir=" + keydir.string() +
+                        "\n\tsyncdev=encsync-none\nconn minnie\n\tleft=" + mine +
+                        "\n\tright=198.51.100.2\n\trightca=" + ca + "\n");
+        return run({"check", "--live", file});
+    };
+    EXPECT_EQ(certified("40").status, 0);
+    const auto soon = certified("20");
+    EXPECT_EQ(soon.status, 1);
+    EXPECT_NE(soon.err.find("ca.pem expires in "), std::string::npos) << soon.err;
+    EXPECT_TRUE(soon.err.ends_with(": usable, but not for long\n")) << soon.err;
+    const auto over = certified("-1");
+    EXPECT_EQ(over.status, 1);
+    EXPECT_NE(over.err.find("ca.pem expired 1 day ago, at "), std::string::npos) << over.err;
+    EXPECT_TRUE(over.err.ends_with(": not usable on this machine\n")) << over.err;
 }
 
 TEST_F(Command, MakesShowsAndTrustsKeys) {
