@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -162,6 +165,69 @@ def test_a_revoked_key_is_dropped_by_all_and_does_not_come_back(fresh):
         instance.trust(donald.export_key())
     donald.start()
     sync.wait_in_step(mickey, minnie, donald)
+
+
+class Load:
+    """New flows on a node, and the end of older ones, as many a second, until the end of a `with`;
+    then `left` says how many are left."""
+
+    SECOND, LASTS = 5_000, 2
+
+    def __init__(self, node):
+        self._node, self._over, self._pool = node, threading.Event(), ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Load:
+        self._running = self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._over.set()
+        self._pool.shutdown()
+        self.left = self._running.result()
+
+    @staticmethod
+    def flows(node) -> set:
+        return conntrack.keys({f for f in conntrack.table(node) if f.from_any("10.1.0.0/16")})
+
+    def _run(self) -> int:
+        batch = 0
+        while not self._over.is_set():
+            due = time.monotonic() + 1
+            conntrack.insert_many(self._node, self.SECOND, f"10.1.{batch}")
+            if batch >= self.LASTS:
+                self._node.run("conntrack", "-D", "-s", f"10.1.{batch - self.LASTS}.0/24")
+            batch += 1
+            self._over.wait(max(0, due - time.monotonic()))
+        return min(batch, self.LASTS) * self.SECOND
+
+
+def test_all_keys_rotate_again_and_again_under_load(fresh):
+    """On both nodes at once: no change is lost, and neither is down for a moment."""
+    pair, both = started(fresh, donald=False)
+    mickey, minnie = both
+    logs = [len(i.log()) for i in both]
+
+    def all_new(before: dict) -> bool:
+        return all(own(i) != before[i] and len(own(i)) == 1 and trusted(other, i.name) == own(i)
+                   for i, other in ((mickey, minnie), (minnie, mickey)))
+
+    with Load(pair.mickey) as load:
+        for _ in range(3):
+            before = {i: own(i) for i in both}
+            for each in both:
+                each.command("keys", "rotate", "--what", "identity")
+            wait_for(lambda: all_new(before), 60, "both identities to be new ones", 0.3)
+            spis = mickey.spis() | minnie.spis()
+            for each in both:
+                each.command("keys", "rotate", "--what", "sa")
+            wait_for(lambda: not spis & (mickey.spis() | minnie.spis()), 60,
+                     "all SAs to be new ones", 0.3)
+    flows = load.flows(pair.mickey)
+    assert len(flows) == load.left
+    wait_for(lambda: load.flows(pair.minnie) == flows, 60, "every change to have arrived", 0.5)
+    for each, log in zip(both, logs):
+        each.command("keys", "log", "--verify")
+        assert not re.search(r": down|cut off", each.log()[log:])
 
 
 def test_gateways_rotate_and_revoke(fresh):
