@@ -22,6 +22,7 @@ The lab of the firewall pair is drawn in pair.py.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import json
 import os
@@ -33,7 +34,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterable, TypeVar
+from typing import Callable, Iterable, Iterator, TypeVar
 
 from outside import Outside
 
@@ -219,6 +220,7 @@ class Node:
         self.lab, self.name = lab, name
         self.netns = f"{lab.prefix}{name}"
         self.dir = lab.dir / name
+        self.is_switch = False
         self.volatile = self.dir / "run"  # used as /run: empty after a power cut
         self.volatile.mkdir(mode=0o755, parents=True)
         self.processes: list[Process] = []
@@ -303,8 +305,23 @@ class Node:
 
     def sysctl(self, settings: dict[str, int | str]) -> None:
         """Names with slashes: {"net/ipv4/ip_forward": 1}."""
-        script = "".join(f"echo {value} > /proc/sys/{key}\n" for key, value in settings.items())
-        self.run("sh", "-ec", script)
+        with self._entered():
+            for key, value in settings.items():
+                try:
+                    Path(f"/proc/sys/{key}").write_text(f"{value}\n")
+                except OSError as error:
+                    raise LabError(f"{self.name}: {key} = {value}: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """This thread is in the node's network namespace meanwhile: a program would take longer to
+        start than what it does."""
+        with open("/proc/thread-self/ns/net") as own, open(NETNS_DIR / self.netns) as there:
+            _set_netns(there.fileno())
+            try:
+                yield
+            finally:
+                _set_netns(own.fileno())
 
     def forward(self) -> None:
         """Makes it a router."""
@@ -437,8 +454,9 @@ class Lab:
                         pass
             node.kill_all()
         _kill_and_wait(self._orphans())
-        for node in reversed(self.nodes.values()):
-            subprocess.run(["ip", "netns", "del", node.netns], check=False, capture_output=True)
+        subprocess.run(["ip", "-force", "-batch", "-"], check=False, capture_output=True, text=True,
+                       input="".join(f"netns del {node.netns}\n"
+                                     for node in reversed(self.nodes.values())))
         left = self.leftovers()
         if self._outside:
             left += self._outside.left()
@@ -528,31 +546,36 @@ class Lab:
         node = self.node(name)
         more = " ageing_time 0" if hub else ""
         node.ip(f"link add br0 type bridge mcast_snooping 0{more}", "link set br0 up")
+        node.is_switch = True
         return node
 
-    def cable(self, a: Node, a_name: str, b: Node, b_name: str) -> None:
-        """A veth pair, both ends up. At a switch, the end becomes a port of its bridge."""
-        a.ip(f"link add {a_name} type veth peer name {b_name} netns {b.netns}")
-        for node, name in ((a, a_name), (b, b_name)):
-            node.ip(f"link set {name} up")
-            if self._is_switch(node):
-                node.ip(f"link set {name} master br0")
+    def cable(self, a: Node, a_name: str, b: Node, b_name: str, *addresses: str) -> None:
+        """A veth pair, both ends up; the first with these addresses. At a switch, the end becomes a
+        port of its bridge."""
+        def end(node: Node, name: str) -> list[str]:
+            return [f"link set {name} up", *([f"link set {name} master br0"] * node.is_switch)]
+
+        a.ip(f"link add {a_name} type veth peer name {b_name} netns {b.netns}", *end(a, a_name),
+             *(f"addr add {each} dev {a_name}" + (" nodad" if ":" in each else "")
+               for each in addresses))
+        b.ip(*end(b, b_name))
 
     def plug(self, node: Node, interface: str, switch: Node, *addresses: str) -> None:
         """Node's interface to the switch (where the port gets the node's name), with addresses."""
-        self.cable(node, interface, switch, node.name)
-        if addresses:
-            node.ip(*(f"addr add {a} dev {interface}" + (" nodad" if ":" in a else "")
-                      for a in addresses))
-
-    def _is_switch(self, node: Node) -> bool:
-        return subprocess.run(["ip", "-n", node.netns, "link", "show", "br0"],
-                              capture_output=True).returncode == 0
+        self.cable(node, interface, switch, node.name, *addresses)
 
     def last_words(self) -> str:
         """The ends of all logs, for a failure report."""
         return "\n".join(p.last_words() for n in self.nodes.values() for p in n.processes
                          if p.out.exists() and (p.output() or p.errors()))
+
+
+def _set_netns(file: int) -> None:
+    """Of this thread. Python's os.setns() came later."""
+    clone_newnet = 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(file, clone_newnet) != 0:
+        raise LabError(f"setns: {os.strerror(ctypes.get_errno())}")
 
 
 def _ip(*args: str) -> None:
