@@ -131,6 +131,10 @@ Result<void> Node::install_policy() {
     if (!ruleset)
         return ruleset.error();
     ruleset_.emplace(std::move(*ruleset));
+    auto watch = policy::Watch::open(policy::kTableName);
+    if (!watch)
+        return watch.error();
+    policy_watch_.emplace(io_, std::move(*watch), [this] { readiness_->uphold_policy(); });
     return {};
 }
 

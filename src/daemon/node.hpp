@@ -11,6 +11,7 @@
 
 #include "daemon/administration.hpp"
 #include "daemon/key_writer.hpp"
+#include "daemon/policy_watch.hpp"
 #include "ipsec/link/enc0.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -103,6 +104,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     // The parts.
     std::unique_ptr<control::Server> control_;
     std::optional<policy::Ruleset> ruleset_;
+    std::optional<PolicyWatch> policy_watch_;
     std::unique_ptr<table::Table> table_;
     std::optional<Machine> machine_;            // of a table in the kernel
     std::unique_ptr<table::PacketQueue> queue_; // with defer

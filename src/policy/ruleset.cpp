@@ -16,7 +16,7 @@ namespace encsync::policy {
 
 namespace {
 
-constexpr const char* kTable = "inet encsync";
+const std::string kTable = fmt::format("inet {}", kTableName);
 // Before defragmentation (-400) and everything else.
 constexpr int kFirst = -450;
 // If other programs change rules at the same time, this many attempts are made.

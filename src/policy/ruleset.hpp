@@ -3,8 +3,8 @@
 // out of the tunnel is dropped and counted, whatever interface it comes from or goes to.
 //
 //     auto ruleset = Ruleset::install({.syncdev = "enc0"});     // no ruleset, no start
-//     each second: auto in_place = ruleset->verify(); if (in_place && !*in_place)
-//     ruleset->reinstall();
+//     each second, and when a Watch sees a change: auto in_place = ruleset->verify(); if (in_place
+//     && !*in_place) ruleset->reinstall();
 //
 // The exception are cables, whose packets pass on their interface, between their addresses.
 //
@@ -76,6 +76,9 @@ struct RulesetOptions {
     // adds one.
     bool track = false;
 };
+
+// Of the table, in the family inet.
+inline constexpr const char* kTableName = "encsync";
 
 struct RulesetStatus {
     bool installed = false;

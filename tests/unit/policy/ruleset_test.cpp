@@ -3,6 +3,7 @@
 //
 //     this namespace: v0 10.0.0.1, fd00::1 ---- eth0 10.0.0.2, fd00::2: the neighbour
 #include "policy/ruleset.hpp"
+#include "policy/watch.hpp"
 #include "util/fd.hpp"
 
 #include <arpa/inet.h>
@@ -323,6 +324,47 @@ TEST_F(RulesetTest, VerifyNoticesWhatAnAdministratorDoes) {
         EXPECT_TRUE(repaired && *repaired);
         ASSERT_TRUE(ruleset.remove());
     }
+}
+
+TEST_F(RulesetTest, AWatchSeesWhoChangesItAndNothingElse) {
+    Ruleset ruleset = install();
+    auto watch = Watch::open(kTableName);
+    ASSERT_TRUE(watch) << watch.error().text;
+    EXPECT_FALSE(watch->take()); // nothing has happened since
+    // Events are there when nft returns.
+    for (const char* other : {"add table inet other", "add chain inet other encsync",
+                              "add rule inet other encsync accept", "delete table inet other",
+                              "add table inet encsync2", "delete table inet encsync2"}) {
+        ASSERT_TRUE(run(fmt::format("nft '{}'", other)));
+        EXPECT_FALSE(watch->take()) << other;
+    }
+    for (const char* change :
+         {"insert rule inet encsync receive accept", "flush chain inet encsync receive",
+          "add chain inet encsync more", "add table inet encsync { flags dormant; }",
+          "delete table inet encsync"}) {
+        ASSERT_TRUE(run(fmt::format("nft '{}'", change)));
+        EXPECT_TRUE(watch->take()) << change;
+        EXPECT_FALSE(watch->take()) << change;
+    }
+    ASSERT_TRUE(ruleset.reinstall());
+    EXPECT_TRUE(watch->take()); // our own change, too
+    ASSERT_TRUE(run("nft flush ruleset"));
+    EXPECT_TRUE(watch->take());
+}
+
+// More events than there is room for.
+TEST_F(RulesetTest, AWatchThatMissesEventsSaysSo) {
+    auto watch = Watch::open(kTableName);
+    ASSERT_TRUE(watch) << watch.error().text;
+    std::ofstream many("/tmp/encsync-many.nft");
+    many << "add table inet other\nadd set inet other s { type ipv4_addr; }\n";
+    for (int n = 0; n < 20'000; n++)
+        many << fmt::format("add element inet other s {{ 10.1.{}.{} }}\n", n / 250, n % 250);
+    many.close();
+    ASSERT_TRUE(run("nft -f /tmp/encsync-many.nft; s=$?; rm /tmp/encsync-many.nft; exit $s"));
+    EXPECT_TRUE(watch->take());
+    EXPECT_FALSE(watch->take());
+    ASSERT_TRUE(run("nft delete table inet other"));
 }
 
 TEST_F(RulesetTest, VerifyLeavesOthersTheirChanges) {
