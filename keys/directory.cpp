@@ -238,7 +238,7 @@ Result<void> Directory::clear() const {
     return sync();
 }
 
-Result<void> Directory::remove_all(std::string_view prefix) const {
+Result<std::vector<std::string>> Directory::names(std::string_view prefix) const {
     const int fd = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return failed("cannot open the key directory", path_, errno);
@@ -248,12 +248,23 @@ Result<void> Directory::remove_all(std::string_view prefix) const {
         ::close(fd);
         return failed("cannot list the key directory", path_, errno);
     }
+    std::vector<std::string> names;
     while (const dirent* entry = ::readdir(listing.get())) {
         const std::string_view name = entry->d_name;
-        if (name != "." && name != ".." && name.starts_with(prefix) &&
-            ::unlinkat(fd_.get(), entry->d_name, 0) != 0)
-            return failed("cannot remove it", path_of(entry->d_name), errno);
+        if (name != "." && name != ".." && name.starts_with(prefix))
+            names.emplace_back(name);
     }
+    std::ranges::sort(names);
+    return names;
+}
+
+Result<void> Directory::remove_all(std::string_view prefix) const {
+    auto all = names(prefix);
+    if (!all)
+        return all.error();
+    for (const std::string& name : *all)
+        if (::unlinkat(fd_.get(), name.c_str(), 0) != 0)
+            return failed("cannot remove it", path_of(name.c_str()), errno);
     return {};
 }
 

@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace encsync::keys {
 
@@ -41,6 +42,8 @@ class Directory {
     // Likewise, of at most that many bytes; not for secrets.
     Result<std::optional<std::string>> read_text(const char* name, std::size_t most) const;
     Result<bool> has(const char* name) const;
+    // The names of all files that begin like this, sorted.
+    Result<std::vector<std::string>> names(std::string_view prefix) const;
 
     // The caller must hold the lock.
     Result<void> write(const char* name, Bytes content) const;

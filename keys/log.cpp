@@ -12,13 +12,13 @@ namespace {
 
 constexpr std::string_view kTitle = "encsync key log 1\n";
 constexpr std::size_t kHash = 32;
-constexpr std::array<std::string_view, kKeyEvents> kEvents{"found", "init",   "rotate", "retire",
-                                                           "trust", "forget", "revoke", "failed",
-                                                           "seal",  "unseal", "restore"};
+constexpr std::array<std::string_view, kKeyEvents> kEvents{
+    "found",  "init", "rotate", "retire",  "trust", "forget",  "revoke",
+    "failed", "seal", "unseal", "restore", "ppk",   "ppk-gone"};
 
-// Whether it changes which keys there are.
+// Whether it changes which identities and trusted keys there are.
 bool changes_keys(KeyEvent event) {
-    return event != KeyEvent::seal && event != KeyEvent::unseal && event != KeyEvent::restore;
+    return event < KeyEvent::failed;
 }
 
 std::string hash_of(std::string_view before, std::string_view text) {

@@ -41,16 +41,18 @@ enum class KeyEvent : std::uint8_t {
     failed, // the last one was not done after all
     seal,   // its secret is sealed from now on (keys/seal.hpp); the key stays as it is
     unseal,
-    restore, // this store came out of a backup
+    restore,  // this store came out of a backup
+    ppk,      // a preshared key with that peer (keys/ppk.hpp) is there, named by its id
+    ppk_gone, // it was erased
 };
-inline constexpr std::size_t kKeyEvents = 11;
+inline constexpr std::size_t kKeyEvents = 13;
 std::string_view to_string(KeyEvent event);
 
 struct LogEntry {
     UnixTime time = 0;
     KeyEvent event{};
     std::string name;        // of the node whose key it is
-    std::string fingerprint; // as fingerprint() of keys/format.hpp
+    std::string fingerprint; // as fingerprint() of keys/format.hpp; of a PPK, to_text() of its id
     std::string hash;        // base64
     bool operator==(const LogEntry&) const = default;
 };

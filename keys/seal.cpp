@@ -2,6 +2,7 @@
 #include "keys/seal.hpp"
 
 #include "keys/base64.hpp"
+#include "keys/store_names.hpp"
 
 #include <fmt/format.h>
 
@@ -127,7 +128,10 @@ Result<SealedFile> read_sealed(std::string_view text) {
     auto name = lines.field("file");
     if (!name)
         return name.error();
-    if (auto ok = check_name(*name); !ok)
+    // That of a peer's preshared keys is its name, and something before it.
+    if (auto ok =
+            check_name(name->starts_with(kPpkPrefix) ? name->substr(kPpkPrefix.size()) : *name);
+        !ok)
         return lines.error(ok.error().text);
     file.file = *name;
     if (auto ok = lines.base64_field("store", file.store); !ok)

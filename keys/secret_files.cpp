@@ -80,7 +80,15 @@ Result<std::optional<bool>> is_sealed_of(const Directory& directory, const char*
 }
 
 bool is_identity(const char* name) {
-    return std::string_view(name) != kNodeSecret;
+    return std::string_view(name) == kIdentity || std::string_view(name) == kNextIdentity;
+}
+
+// All that there may be.
+Result<std::vector<std::string>> secret_files(const Directory& directory) {
+    auto names = directory.names(kPpkPrefix);
+    if (names)
+        names->insert(names->begin(), kSecretFiles.begin(), kSecretFiles.end());
+    return names;
 }
 
 Result<void> write_sealed_to(const Directory& directory, const char* name, const SecretText& text,
@@ -202,7 +210,11 @@ Result<Sealing> SecretFiles::sealing(const Directory& directory) const {
         return seal.error();
     bool all = *seal;
     bool any = *seal;
-    for (const char* name : kSecretFiles) {
+    auto names = secret_files(directory);
+    if (!names)
+        return names.error();
+    for (const std::string& each : *names) {
+        const char* name = each.c_str();
         auto sealed = is_sealed_of(directory, name);
         if (!sealed)
             return sealed.error();
@@ -239,7 +251,11 @@ Result<void> SecretFiles::seal(const Directory& directory, const Passphrase& pas
         if (auto ok = directory.write(kSeal, as_bytes(write_seal(*made))); !ok)
             return ok;
     }
-    for (const char* name : kSecretFiles) {
+    auto names = secret_files(directory);
+    if (!names)
+        return names.error();
+    for (const std::string& each : *names) {
+        const char* name = each.c_str();
         auto raw = Raw::read(directory, name);
         if (!raw)
             return raw.error();
@@ -254,7 +270,11 @@ Result<void> SecretFiles::seal(const Directory& directory, const Passphrase& pas
 }
 
 Result<void> SecretFiles::unseal(const Directory& directory) const {
-    for (const char* name : kSecretFiles) {
+    auto names = secret_files(directory);
+    if (!names)
+        return names.error();
+    for (const std::string& each : *names) {
+        const char* name = each.c_str();
         auto sealed = is_sealed_of(directory, name);
         if (!sealed)
             return sealed.error();

@@ -345,7 +345,12 @@ Result<std::size_t> Store::forget(const std::string& name, UnixTime now) {
     });
     if (gone.empty())
         return Error{fmt::format("no key of '{}' is trusted", name)};
-    if (auto ok = log_and(now, KeyEvent::forget, gone, [&] { return save_trusted(*all); }); !ok)
+    const auto change = [&]() -> Result<void> {
+        if (auto ok = erase_ppks(name); !ok)
+            return ok;
+        return save_trusted(*all);
+    };
+    if (auto ok = log_and(now, KeyEvent::forget, gone, change); !ok)
         return ok.error();
     return gone.size();
 }
@@ -395,6 +400,10 @@ Result<void> Store::add_revoked(const std::vector<Revocation>& fresh, UnixTime n
     return log_and(now, KeyEvent::revoke, gone, [&]() -> Result<void> {
         if (auto ok = directory_.write(kRevoked, as_bytes(write_revocations(*never))); !ok)
             return ok;
+        for (const PublicKey& key : gone)
+            if (std::ranges::find(*all, key.name, &TrustedKey::name) == all->end())
+                if (auto ok = erase_ppks(key.name); !ok)
+                    return ok;
         return gone.empty() ? Result<void>() : save_trusted(*all);
     });
 }
@@ -473,6 +482,14 @@ Result<LoggedKeys> Store::keys() const {
 
 Result<void> Store::log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& changed,
                             const std::function<Result<void>()>& change) const {
+    std::vector<Event> events;
+    for (const PublicKey& key : changed)
+        events.push_back({event, key.name, fingerprint(key.key)});
+    return log_and(now, events, change);
+}
+
+Result<void> Store::log_and(UnixTime now, const std::vector<Event>& events,
+                            const std::function<Result<void>()>& change) const {
     auto log = this->log();
     if (!log)
         return log.error();
@@ -491,8 +508,8 @@ Result<void> Store::log_and(UnixTime now, KeyEvent event, const std::vector<Publ
         for (const auto& [name, print] : *before)
             add(KeyEvent::found, name, print);
     }
-    for (const PublicKey& key : changed)
-        add(event, key.name, fingerprint(key.key));
+    for (const Event& each : events)
+        add(each.event, each.name, each.fingerprint);
     const std::size_t size = log->size + text.size();
     if (size > kMaxLogText)
         return Error{
@@ -502,8 +519,8 @@ Result<void> Store::log_and(UnixTime now, KeyEvent event, const std::vector<Publ
     auto done = change();
     if (!done) {
         text.clear();
-        for (const PublicKey& key : changed)
-            add(KeyEvent::failed, key.name, fingerprint(key.key));
+        for (const Event& each : events)
+            add(KeyEvent::failed, each.name, each.fingerprint);
         if (auto ok = directory_.append(kLog, size, as_bytes(text)); !ok)
             return Error{
                 fmt::format("{}; nor does the log say so: {}", done.error().text, ok.error().text)};

@@ -12,8 +12,10 @@
 //     successions     what each older identity of this node has signed for the next (public)
 //     trusted         the keys of others
 //     revoked         keys that are never to be trusted again (keys/revocation.hpp)
+//     ppk.NAME        the post-quantum preshared keys with that peer (keys/ppk.hpp)
 //     log             what has been done with all of these (keys/log.hpp)
-//     seal            if a passphrase protects the secret files, which are the first three
+//     seal            if a passphrase protects the secret files, which are the first three and
+//                     those for peers
 // (keys/seal.hpp). An Unlock opens them; whatever needs no secret needs no passphrase.
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
 // that changes something is atomic and excludes those of other processes; it is in the log before
@@ -32,6 +34,7 @@
 #include "keys/directory.hpp"
 #include "keys/format.hpp"
 #include "keys/log.hpp"
+#include "keys/ppk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/secret_files.hpp"
 
@@ -95,6 +98,29 @@ class Store {
     // Refuses a key of this node, and one more than kMaxRevoked.
     Result<bool> revoke(const Revocation& revocation, UnixTime now = unix_now());
 
+    // ---- post-quantum preshared keys -------------------------------------------------------
+    // An empty ring if there is none.
+    Result<PpkRing> ppks(const std::string& peer) const;
+    // Of all peers, sorted by name.
+    Result<std::vector<PpkRing>> ppks() const;
+    // Adds the one that both nodes make in the tunnel, beside the one that it is made of (`base`,
+    // none: of nothing); any third one is erased. Not offered, if there was one before. Refused: a
+    // peer that is not trusted, a base that is not there, an epoch that is not later, and to take
+    // the place of one that was carried and has not been used yet. Without effect if it is there.
+    Result<void> mix_ppk(const std::string& peer, const std::optional<PpkId>& base,
+                         const PpkMix& mix, UnixTime now = unix_now());
+    // Offers that one: the peer has it.
+    Result<void> offer_ppk(const std::string& peer, const PpkId& id);
+    // Erases all but the one that is offered.
+    Result<void> settle_ppk(const std::string& peer, UnixTime now = unix_now());
+    // Erases all with a peer. Returns how many; refuses if there are none.
+    Result<std::size_t> forget_ppk(const std::string& peer, UnixTime now = unix_now());
+    // Makes one and returns it as the text to be carried, or takes that text. It is offered if it
+    // is the first. Refused if there are two, and a text that is not for this node and a peer that
+    // is trusted.
+    Result<SecretText> make_carried(const std::string& peer, UnixTime now = unix_now());
+    Result<std::string> take_carried(std::string_view text, UnixTime now = unix_now()); // the peer
+
     // Empty in a store of an older version, until something changes.
     Result<KeyLog> log() const;
     // In which keys the store and its log differ, a line for each. Something has written to one of
@@ -149,9 +175,21 @@ class Store {
     // An empty directory, with the content of a backup.
     Result<void> fill(const std::vector<Part>& parts, const Passphrase* seal, KdfCost cost,
                       UnixTime now) const;
+    struct Event {
+        KeyEvent event{};
+        std::string name, fingerprint;
+    };
     // Writes the events, then makes the change. The caller holds the lock.
+    Result<void> log_and(UnixTime now, const std::vector<Event>& events,
+                         const std::function<Result<void>()>& change) const;
     Result<void> log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& keys,
                          const std::function<Result<void>()>& change) const;
+    // The caller holds the lock.
+    Result<void> put_ppks(const PpkRing& before, const PpkRing& ring, UnixTime now) const;
+    Result<void> add_carried(const std::string& peer, Ppk ppk, UnixTime now) const;
+    // Which need not be opened for this. Without effect if there are none.
+    Result<void> erase_ppks(const std::string& peer) const;
+    Result<void> check_trusted(const std::string& peer) const;
 
     Directory directory_;
     SecretFiles secrets_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 
 namespace encsync::keys {
 
@@ -14,8 +15,10 @@ inline constexpr const char* kTrusted = "trusted";
 inline constexpr const char* kRevoked = "revoked";
 inline constexpr const char* kLog = "log";
 inline constexpr const char* kSeal = "seal";
+// And `ppk.NAME` for each peer with which there are preshared keys.
+inline constexpr std::string_view kPpkPrefix = "ppk.";
 
-// Which a sealed store encrypts.
+// Which a sealed store encrypts, and those for peers.
 inline constexpr std::array kSecretFiles = {kIdentity, kNextIdentity, kNodeSecret};
 
 } // namespace encsync::keys

@@ -3,6 +3,7 @@
 #include "keys/backup.hpp"
 #include "keys/lines.hpp"
 #include "keys/log.hpp"
+#include "keys/ppk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/seal.hpp"
 
@@ -28,6 +29,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
     if (const auto secret = read_node_secret(text))
         if (write_node_secret(*secret).view() != text)
+            std::abort();
+    if (const auto ring = read_ppks(text))
+        if (write_ppks(*ring).view() != text || ring->offered() == nullptr)
+            std::abort();
+    if (const auto carried = read_carried(text))
+        if (write_carried(*carried).view() != text)
             std::abort();
     if (const auto keys = read_trusted(text))
         if (write_trusted(*keys) != text)

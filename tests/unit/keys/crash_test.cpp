@@ -72,6 +72,14 @@ void nothing(Store&) {}
 void sealed(Store& store) {
     ASSERT_TRUE(store.seal(phrase(), kMinKdfCost, kNow));
 }
+// Two keys with peer1, which are not made by chance.
+void offering(Store& store) {
+    const PpkMix mix{1, {{{"mickey", {3}}, {"peer1", {4}}}}};
+    ASSERT_TRUE(store.mix_ppk("peer1", {}, mix, kNow));
+    PpkMix next = mix;
+    next.epoch = 2;
+    ASSERT_TRUE(store.mix_ppk("peer1", id_of(store.ppks("peer1")->keys[0]), next, kNow));
+}
 void rotating(Store& store) {
     ASSERT_TRUE(store.rotate_identity(kNow));
 }
@@ -129,6 +137,22 @@ std::vector<Operation> operations() {
          in([](Store& s) { return s.unseal(kNow + 1); }), "is not sealed", 0},
         {"Change", sealed, in([](Store& s) { return s.change_passphrase(phrase(), kMinKdfCost); }),
          "", 0},
+        {"MixPpk", offering, in([](Store& s) {
+             const PpkMix mix{9, {{{"mickey", {1}}, {"peer1", {2}}}}};
+             const auto ring = s.ppks("peer1");
+             if (!ring || ring->keys.empty())
+                 return Result<void>(Error{"no key"});
+             return s.mix_ppk("peer1", id_of(ring->keys[0]), mix, kNow + 1);
+         }),
+         "", 0},
+        {"OfferPpk", offering,
+         in([](Store& s) { return s.offer_ppk("peer1", id_of(s.ppks("peer1")->keys.back())); }), "",
+         0},
+        {"SettlePpk", offering, in([](Store& s) { return s.settle_ppk("peer1", kNow + 1); }), "",
+         0},
+        {"ForgetPpk", offering,
+         in([](Store& s) { return only_error(s.forget_ppk("peer1", kNow + 1)); }),
+         "there is no preshared key", 0},
         {"Restore", nothing, restore(nullptr), "there is something here already", 0, false},
         {"RestoreSealed", nothing, restore(&seal_with), "there is something here already", 0,
          false},
@@ -165,6 +189,13 @@ std::string picture(const std::string& directory, const std::vector<PublicKey>& 
     text += "without";
     for (const Revocation& key : *revoked)
         text += " " + fingerprint(key.key);
+    if (fs::exists(directory + "/ppk.peer1")) {
+        const auto ring = store->ppks("peer1");
+        if (!ring)
+            return ring.error().text;
+        for (const Ppk& ppk : ring->keys)
+            text += (&ppk == ring->offered() ? " *" : " ") + to_text(id_of(ppk));
+    }
     if (!known.empty())
         text += fmt::format(" {:08x}", *creatorid);
     return text;
