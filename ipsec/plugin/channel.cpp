@@ -212,6 +212,11 @@ void fields(Archive& a, ike::Peer& m) {
     seconds(a, m.margintime, "peer.margintime");
     seconds(a, m.dpddelay, "peer.dpddelay");
     seconds(a, m.dpdtimeout, "peer.dpdtimeout");
+    // Where there are none, none is used: `no` is the same as `optional` here.
+    bool ppk_required = m.ppk == ike::PpkUse::required;
+    flag(a, ppk_required, "peer.ppk_required");
+    if constexpr (Archive::kReading)
+        m.ppk = ppk_required ? ike::PpkUse::required : ike::PpkUse::optional;
     if (m.name.empty() || m.leftid.empty() || m.rightid.empty())
         a.refuse("peer.name", "empty name or id");
 }
@@ -312,6 +317,7 @@ void fields(Archive& a, PeerEvent& m) {
     text(a, m.ike_spi_i, "peer_event.ike_spi_i");
     text(a, m.ike_spi_r, "peer_event.ike_spi_r");
     keys(a, m.key, 1, "peer_event.key");
+    text(a, m.ppk, "peer_event.ppk");
 }
 
 template<class Archive>

@@ -114,6 +114,8 @@ struct PeerEvent {
     std::string ike_spi_i, ike_spi_r; // hex; with up and rekeyed
     // With these: the key that authenticated it. Empty: not a raw public key.
     std::vector<Ed25519Public> key{}; // one at most
+    // Likewise: the id of the post-quantum preshared key that the IKE_SA uses, in hex. Empty: none.
+    std::string ppk{};
 };
 struct LogLine {
     std::uint8_t level = 6; // syslog

@@ -29,12 +29,15 @@ namespace encsync::ike {
 
 using Ed25519Public = std::array<std::uint8_t, 32>;
 
+enum class PpkUse { optional, required, no }; // of post-quantum preshared keys (RFC 8784)
+
 // Used by charon only: existing SAs may stay when one of these changes. Members are options of the
 // same name.
 struct Terms {
     std::string ike, esp; // proposals, strongSwan's notation
     std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
     std::chrono::seconds dpddelay{}, dpdtimeout{};
+    PpkUse ppk{};
     bool operator==(const Terms&) const = default;
 };
 
@@ -44,7 +47,7 @@ struct Peer : Terms {
     bool operator==(const Peer&) const = default;
 };
 
-enum class CredentialKind : std::uint8_t { trusted = 1, psk, certificate, ca };
+enum class CredentialKind : std::uint8_t { trusted = 1, psk, certificate, ca, ppk };
 
 // The format of a credential in a file (keys/files.hpp).
 enum class FileForm { none, preshared, certificate };
@@ -69,7 +72,11 @@ inline constexpr std::array kCredentials = {
                      false, false, FileForm::certificate},
     CredentialTraits{CredentialKind::ca, "peer.ca", "authority's certificate", 1, 16384, 1, true,
                      false, FileForm::certificate},
+    // Its id (16 bytes) and the secret (32). We offer the first one, and accept all.
+    CredentialTraits{CredentialKind::ppk, "peer.ppk", "post-quantum preshared key", 48, 48, 2,
+                     false, true, FileForm::none},
 };
+inline constexpr std::size_t kPpkId = 16; // bytes of an id
 inline constexpr CredentialKind kLastCredential = kCredentials.back().kind;
 
 constexpr std::size_t index_of(CredentialKind kind) {

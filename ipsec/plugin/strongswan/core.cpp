@@ -26,8 +26,9 @@ static_assert(ENCSYNC_NO_PEER == kNoPeer && ENCSYNC_MAX_PEERS == kMaxPeers);
 static_assert(ENCSYNC_AES256GCM16 == static_cast<int>(esp::Cipher::aes256gcm16));
 static_assert(ENCSYNC_CHACHA20POLY1305 == static_cast<int>(esp::Cipher::chacha20poly1305));
 static_assert(ENCSYNC_PFSYNC == net::kPfsync);
-static_assert(ENCSYNC_CA == static_cast<int>(ike::CredentialKind::ca) &&
-              ike::kLastCredential == ike::CredentialKind::ca);
+static_assert(ENCSYNC_PPK == static_cast<int>(ike::CredentialKind::ppk) &&
+              ike::kLastCredential == ike::CredentialKind::ppk);
+static_assert(ENCSYNC_PPK_ID_SIZE == ike::kPpkId);
 static_assert(ENCSYNC_FLOODED == static_cast<int>(channel::PeerEventKind::flooded));
 
 struct Core {
@@ -140,6 +141,7 @@ void carry_out(channel::Peer& m) {
         .margintime = seconds(m.margintime),
         .dpddelay = seconds(m.dpddelay),
         .transport_mode = m.transport_mode,
+        .ppk_required = m.ppk == ike::PpkUse::required,
     };
     if (!change.old_name.empty() && change.old_name != m.name)
         core().orders.remove_peer(m.id, change.old_name.c_str());
@@ -329,6 +331,33 @@ bool encsync_core_trusts(uint8_t id, const uint8_t key[ENCSYNC_KEY_SIZE]) {
     return peer && peer->auth.has(ike::CredentialKind::trusted, {key, ENCSYNC_KEY_SIZE});
 }
 
+void encsync_core_ppk_text(const uint8_t id[ENCSYNC_PPK_ID_SIZE],
+                           char text[ENCSYNC_PPK_TEXT_SIZE]) {
+    const std::string all = ppk_text({id, ENCSYNC_PPK_ID_SIZE});
+    std::memcpy(text, all.c_str(), ENCSYNC_PPK_TEXT_SIZE);
+}
+
+bool encsync_core_ppk(uint8_t id, char text[ENCSYNC_PPK_TEXT_SIZE]) {
+    std::lock_guard lock(core().mutex);
+    const auto& ids = core().peers.ppks(id);
+    if (ids.empty())
+        return false;
+    std::memcpy(text, ids.front().c_str(), ENCSYNC_PPK_TEXT_SIZE);
+    return true;
+}
+
+bool encsync_core_has_ppk(uint8_t id, const char* text) {
+    std::lock_guard lock(core().mutex);
+    const auto& ids = core().peers.ppks(id);
+    return std::find(ids.begin(), ids.end(), text) != ids.end();
+}
+
+bool encsync_core_ppk_required(uint8_t id) {
+    std::lock_guard lock(core().mutex);
+    const channel::Peer* peer = core().peers.find(id);
+    return peer && peer->ppk == ike::PpkUse::required;
+}
+
 bool encsync_core_goes_first(uint8_t id) {
     std::lock_guard lock(core().mutex);
     return core().peers.goes_first(id);
@@ -368,6 +397,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.hold_for = hold_for;
     entry.ike_spi_i = hex(sa->ike_spi_i);
     entry.ike_spi_r = hex(sa->ike_spi_r);
+    if (sa->ppk)
+        entry.ppk = std::string_view(sa->ppk).substr(kPpkPrefix.size());
     if (sa->peer_key)
         std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
 

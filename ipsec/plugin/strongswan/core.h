@@ -26,6 +26,10 @@ extern "C" {
 /** IP protocol number of pfsync, the only thing our SAs carry */
 #define ENCSYNC_PFSYNC 240
 #define ENCSYNC_KEY_SIZE 32
+/** A post-quantum preshared key (PPK): its id, then the secret. */
+#define ENCSYNC_PPK_ID_SIZE 16
+/** The id as text: "ppk." and hex digits. */
+#define ENCSYNC_PPK_TEXT_SIZE (4 + 2 * ENCSYNC_PPK_ID_SIZE + 1)
 
 /** An address: IPv4 in the first four bytes. */
 typedef struct {
@@ -45,6 +49,7 @@ typedef enum {
 	ENCSYNC_PSK = 2,
 	ENCSYNC_CERTIFICATE = 3, /* X.509 DER: our own */
 	ENCSYNC_CA = 4,			 /* X.509 DER: the authority that issues the peer's */
+	ENCSYNC_PPK = 5,		 /* the first is offered, all are accepted */
 } encsync_credential_kind_t;
 
 typedef struct {
@@ -72,6 +77,7 @@ typedef struct {
 	uint32_t margintime;
 	uint32_t dpddelay;
 	bool transport_mode;
+	bool ppk_required;
 } encsync_peer_t;
 
 /** Orders of encsyncd. Called from the receiving thread. */
@@ -127,6 +133,7 @@ typedef struct {
 	uint64_t ike_spi_i;
 	uint64_t ike_spi_r;
 	const uint8_t *peer_key; /* raw public key that authenticated the peer; NULL: another method */
+	const char *ppk; /* id of the PPK that the IKE_SA uses, as text; NULL: none */
 } encsync_sa_t;
 
 /** As channel::PeerEventKind. */
@@ -166,6 +173,14 @@ bool encsync_core_left(uint8_t peer, encsync_address_t *left);
 /** How many credentials of a kind a peer has; secret ones are not kept, so they do not count. */
 size_t encsync_core_credentials(uint8_t peer, encsync_credential_kind_t kind);
 bool encsync_core_trusts(uint8_t peer, const uint8_t key[ENCSYNC_KEY_SIZE]);
+
+/** The id of the PPK that we offer a peer; false: none. */
+bool encsync_core_ppk(uint8_t peer, char id[ENCSYNC_PPK_TEXT_SIZE]);
+/** Whether we have that PPK with a peer. */
+bool encsync_core_has_ppk(uint8_t peer, const char *id);
+bool encsync_core_ppk_required(uint8_t peer);
+/** An id as text. */
+void encsync_core_ppk_text(const uint8_t id[ENCSYNC_PPK_ID_SIZE], char text[ENCSYNC_PPK_TEXT_SIZE]);
 
 /** Whether this end goes first where both ends may do the same; the other one waits. */
 bool encsync_core_goes_first(uint8_t peer);

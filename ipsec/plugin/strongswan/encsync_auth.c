@@ -4,6 +4,7 @@
 
 #include "encsync_auth.h"
 #include "convert.h"
+#include "encsync_ppk.h"
 
 #include <daemon.h>
 
@@ -89,8 +90,10 @@ static bool explain_refusal_trusted(ike_sa_t *ike_sa, const char *who,
 									const char *own, char *buf, size_t len)
 {
 	snprintf(buf, len, "%s refused us: is our key %s trusted "
-			 "there, and our id '%Y' its rightid?", who, own,
-			 ike_sa->get_my_id(ike_sa));
+			 "there, and our id '%Y' its rightid?%s", who, own,
+			 ike_sa->get_my_id(ike_sa),
+			 ike_sa->has_condition(ike_sa, COND_PPK) ? "" :
+			 " Or has it ppk=required? No post-quantum preshared key was used");
 	return TRUE;
 }
 
@@ -254,6 +257,7 @@ static const kind_t kinds[] = {
 	  configure_certificate, add_certificate, NULL, explain_refusal_certificate },
 	{ ENCSYNC_CA, AUTH_CLASS_ANY, load_ca, configure_ca, add_ca,
 	  explain_ca, NULL },
+	{ ENCSYNC_PPK, AUTH_CLASS_ANY, encsync_ppk_load, NULL, NULL, NULL, NULL },
 	{ ENCSYNC_TRUSTED, AUTH_CLASS_ANY, load_trusted, NULL, NULL,
 	  explain_trusted, explain_refusal_trusted },
 };
@@ -388,6 +392,10 @@ void encsync_auth_explain(ike_sa_t *ike_sa, const char *who,
 {
 	size_t i;
 
+	if (encsync_ppk_explain(ike_sa, who, buf, len))
+	{
+		return;
+	}
 	for (i = 0; i < countof(kinds); i++)
 	{
 		if (kinds[i].explain &&
@@ -406,6 +414,10 @@ void encsync_auth_explain_refusal(ike_sa_t *ike_sa, const char *who,
 {
 	size_t i;
 
+	if (encsync_ppk_explain_refusal(ike_sa, who, buf, len))
+	{
+		return;
+	}
 	for (i = 0; i < countof(kinds); i++)
 	{
 		if (kinds[i].explain_refusal &&

@@ -4,6 +4,7 @@
 
 #include "encsync_backend.h"
 #include "encsync_auth.h"
+#include "encsync_ppk.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -175,6 +176,7 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, TRUE), TRUE);
 	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, FALSE), FALSE);
 	peer_cfg->add_child_cfg(peer_cfg, child_cfg);
+	encsync_ppk_configure(peer_cfg);
 	return peer_cfg;
 }
 

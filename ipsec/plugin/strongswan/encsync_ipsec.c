@@ -4,6 +4,7 @@
 
 #include "encsync_ipsec.h"
 #include "encsync_listener.h"
+#include "encsync_ppk.h"
 #include "convert.h"
 
 #include <netinet/in.h>
@@ -213,6 +214,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.keymat_len = data->enc_key.len,
 	};
 	uint8_t peer_key[ENCSYNC_KEY_SIZE];
+	char ppk[ENCSYNC_PPK_TEXT_SIZE];
 	ike_sa_id_t *ike_id;
 	ike_sa_t *ike_sa;
 	uint32_t hold_for = 0;
@@ -251,6 +253,10 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	if (encsync_get_key(ike_sa, FALSE, peer_key))
 	{
 		sa.peer_key = peer_key;
+	}
+	if (encsync_ppk_used(ike_sa, ppk))
+	{
+		sa.ppk = ppk;
 	}
 
 	if (!data->inbound && !data->initiator && encsync_listener_answers_creation())

@@ -4,6 +4,7 @@
 
 #include "encsync_listener.h"
 #include "encsync_auth.h"
+#include "encsync_ppk.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -416,6 +417,11 @@ METHOD(listener_t, message, bool,
 	{
 		begins(ike_sa);
 	}
+	if (plain && exchange == IKE_AUTH &&
+		(incoming || message->get_request(message)))
+	{
+		encsync_ppk_message(ike_sa, message, incoming);
+	}
 	if (!incoming || !plain)
 	{
 		return TRUE;
@@ -468,6 +474,12 @@ METHOD(listener_t, authorize, bool,
 	{
 		return TRUE;
 	}
+	if (!encsync_ppk_check(ike_sa))
+	{	/* charon raises an alert, which is explained then */
+		*success = FALSE;
+		return TRUE;
+	}
+	encsync_ppk_remember(ike_sa);
 	this->creds->remember(this->creds, ike_sa);
 	/* charon searches the keys of all peers: a peer with trusted keys must not
 	 * authenticate with a certificate of another peer's authority */

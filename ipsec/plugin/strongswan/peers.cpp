@@ -23,6 +23,16 @@ bool same_address(const net::Address& a, const encsync_address_t& b) {
 
 } // namespace
 
+std::string ppk_text(Bytes id) {
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string text(kPpkPrefix);
+    for (const std::uint8_t byte : id) {
+        text += kDigits[byte >> 4];
+        text += kDigits[byte & 15];
+    }
+    return text;
+}
+
 // If both ends of a conn initiated at once, there would be two of each SA. So the end whose id
 // sorts first initiates at once, and the other only if there are no SAs after a while.
 Clock::duration Peers::head_start(const channel::Peer& peer) {
@@ -57,6 +67,10 @@ PeerChange Peers::set(const channel::Peer& peer) {
     PeerEntry& e = *entries_[peer.id];
     e.config = peer;
     e.removed = false;
+    e.ppks.clear();
+    for (const ike::Credential& each : peer.auth.credentials)
+        if (each.kind == ike::CredentialKind::ppk)
+            e.ppks.push_back(ppk_text(Bytes(each.data).first(ike::kPpkId)));
     e.config.auth.remove_secrets();
     return change;
 }
@@ -65,7 +79,13 @@ void Peers::remove(PeerId id) {
     if (PeerEntry* e = entry(id)) {
         e->removed = true;
         e->config.auth.remove(kTrusted);
+        e->ppks.clear();
     }
+}
+
+const std::vector<std::string>& Peers::ppks(PeerId id) const {
+    static const std::vector<std::string> kNone;
+    return id < entries_.size() && entries_[id] ? entries_[id]->ppks : kNone;
 }
 
 PeerId Peers::by_name(std::string_view name) const {

@@ -24,6 +24,7 @@ struct PeerChange {
 // The state of one peer. (Not nested: clang 14 refuses an optional of a nested aggregate.)
 struct PeerEntry {
     channel::Peer config;
+    std::vector<std::string> ppks; // ppk_text() of their ids, the one that is offered first
     bool removed = false;
     bool up = false;
     bool unanswered = false;
@@ -39,6 +40,10 @@ struct LastReport {
     Clock::time_point at{};
 };
 
+// How the id of a preshared key is called in IKE.
+inline constexpr std::string_view kPpkPrefix = "ppk.";
+std::string ppk_text(Bytes id);
+
 class Peers {
   public:
     // Adds the peer, without its secrets.
@@ -49,6 +54,9 @@ class Peers {
     const channel::Peer* find(PeerId id) const;
     PeerId by_name(std::string_view name) const;
     PeerId by_address(const encsync_address_t& right) const;
+
+    // Empty: none.
+    const std::vector<std::string>& ppks(PeerId id) const;
 
     // Whether this end goes first where both ends may do the same; the other one waits.
     bool goes_first(PeerId id) const;

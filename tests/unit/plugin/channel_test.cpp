@@ -45,7 +45,7 @@ TEST(Channel, FieldsArriveWhereTheyBelong) {
     EXPECT_EQ(p.right.port, 501);
     EXPECT_EQ(p.natport, 4501);
     EXPECT_EQ(p.inner_right.bytes[3], 2);
-    ASSERT_EQ(p.auth.credentials.size(), 5U);
+    ASSERT_EQ(p.auth.credentials.size(), 6U);
     EXPECT_EQ(p.auth.count(CredentialKind::trusted), 2U);
     EXPECT_TRUE(p.auth.has(CredentialKind::trusted, std::vector<std::uint8_t>(32, 8)));
     const auto& psk = p.auth.find(CredentialKind::psk)->data;
@@ -133,7 +133,7 @@ TEST(Channel, CredentialsAreRefusedByName) {
     ASSERT_EQ(packet[list], 1);
     packet[list + 1] = 0;
     EXPECT_EQ(refusal(packet), "peer.credentials: unknown value");
-    packet[list + 1] = 5;
+    packet[list + 1] = 6;
     EXPECT_EQ(refusal(packet), "peer.credentials: unknown value");
     packet[list + 1] = 1; // a raw public key
     EXPECT_EQ(refusal(packet), "peer.trusted: too short");

@@ -28,6 +28,8 @@ inline std::vector<Message> one_of_each() {
     peer.auth.add(ike::CredentialKind::psk, std::vector<std::uint8_t>(psk.begin(), psk.end()));
     peer.auth.add(ike::CredentialKind::certificate, std::vector<std::uint8_t>{0x30, 1});
     peer.auth.add(ike::CredentialKind::ca, std::vector<std::uint8_t>{0x30, 2});
+    peer.auth.add(ike::CredentialKind::ppk, std::vector<std::uint8_t>(48, 9));
+    peer.ppk = ike::PpkUse::required;
     peer.ike = "aes256gcm16-prfsha384-curve25519";
     peer.esp = "aes256gcm16-curve25519-esn";
     peer.ikelifetime = std::chrono::seconds(14400);
@@ -71,7 +73,8 @@ inline std::vector<Message> one_of_each() {
                std::vector<std::uint8_t>(3000, 9)},
         sa,
         DeleteSa{0xc0ffee00, esp::Direction::outbound, 3},
-        PeerEvent{kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233", {{9, 9}}},
+        PeerEvent{
+            kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233", {{9, 9}}, "c0ffee"},
         LogLine{4, "careful"},
         Ping{77},
         Pong{78},
