@@ -120,6 +120,12 @@ local KEYS = {
     {"revoked", 36, "bytes16"},
 }
 local KEY_TEXT = {{"text_length", 0, "u16"}, {"text", 2, "rest"}}
+local PPK = {
+    {"ppk_session", 0, "hex64"}, {"ppk_number", 8, "u64"}, {"held", 16, "u8"}, {"offer", 17, "u8"},
+    {"ppk_flags", 18, "u8"}, {"epoch", 20, "u32"}, {"later_epoch", 24, "u32"},
+    {"ppk_id", 28, "bytes16"}, {"later_id", 44, "bytes16"}, {"next_epoch", 60, "u32"},
+    {"base", 64, "bytes16"},
+}
 local STATE_TAIL = {
     {"mark", 0, "hex32"}, {"tail_timeout", 4, "u32"}, {"zone", 8, "u16"},
     {"tail_flags", 10, "u8"}, {"tail_status", 11, "u8"},
@@ -160,6 +166,7 @@ local MESSAGES = {
         [0xe8] = {"EXPECT", 120, EXPECT}, [0xe9] = {"RELAY_ROOT", 24, RELAY_ROOT},
         [0xea] = {"FETCH", 16, {ID[1], ID[2], {"ended", 12, "u32"}}}, [0xeb] = {"ORPHAN", 4, ORPHAN},
         [0xec] = {"KEYS", 52, KEYS}, [0xed] = {"KEY_TEXT", 4, KEY_TEXT},
+        [0xee] = {"PPK", 144, PPK},
     },
     [5] = {
         [0] = {"CLR", 20, CLR}, {"INS_1301", 242, STATE1301}, {"INS_ACK", 12, ID},

@@ -163,6 +163,10 @@ int rekey(const Options& options, const std::string& peer) {
     return command_peers(options, "rekey", peer, "negotiating new SAs");
 }
 
+int rotate_ppk(const Options& options, const std::string& peer) {
+    return command_peers(options, "rotate-ppk", peer, "making the next preshared key");
+}
+
 // Prints an answer of several lines: the diagnostics of a configuration.
 static void print_lines(std::string_view text, FILE* to) {
     while (!text.empty()) {

@@ -164,6 +164,24 @@ void add_store_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
     }
 }
 
+void add_ppk_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
+    auto* ppk =
+        keys.add_subcommand("ppk", "Carry a post-quantum preshared key by hand, or drop it");
+    ppk->require_subcommand(1);
+    auto* make = verb(*ppk, "make", "Make one with a peer, and write it into a file to be carried",
+                      run, [&] { return cli::keys_ppk_make(o, w.peer, w.file); });
+    make->add_option("PEER", w.peer)->required();
+    make->add_option("FILE", w.file, "It must not be there yet")->required();
+    verb(*ppk, "import", "Take the one in a file that was carried here", run,
+         [&] { return cli::keys_ppk_import(o, w.file); })
+        ->add_option("FILE", w.file)
+        ->required();
+    verb(*ppk, "forget", "Erase all with a peer", run,
+         [&] { return cli::keys_ppk_forget(o, w.peer); })
+        ->add_option("PEER", w.peer)
+        ->required();
+}
+
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* keys = app.add_subcommand("keys", "Manage this node's keys and the keys that it trusts");
     keys->require_subcommand(1);
@@ -186,15 +204,19 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     trust->add_flag("--new-identity", w.new_identity,
                     "Even if a key of that name is trusted that has not signed this one");
     add("list", "List the trusted keys", [&] { return cli::keys_list(o); });
-    auto* rotate = add("rotate", "Negotiate new SAs, or create the next identity", [&] {
-        if (w.what == "sa")
-            return cli::rekey(o, w.peer);
-        if (!w.peer.empty())
-            return cli::fail("an identity is this node's, not one peer's: leave --peer out");
-        return cli::keys_rotate_identity(o);
-    });
+    auto* rotate =
+        add("rotate", "Negotiate new SAs, or make the next preshared key or identity", [&] {
+            if (w.what == "sa")
+                return cli::rekey(o, w.peer);
+            if (w.what == "ppk")
+                return cli::rotate_ppk(o, w.peer);
+            if (!w.peer.empty())
+                return cli::fail("an identity is this node's, not one peer's: leave --peer out");
+            return cli::keys_rotate_identity(o);
+        });
     rotate->add_option("--peer", w.peer, "Default: all");
-    rotate->add_option("--what", w.what, "Default: sa")->check(CLI::IsMember({"sa", "identity"}));
+    rotate->add_option("--what", w.what, "Default: sa")
+        ->check(CLI::IsMember({"sa", "ppk", "identity"}));
     auto* retire =
         add("retire", "Remove the older of two identities, or of a peer's two trusted keys",
             [&] { return cli::keys_retire(o, w.peer, w.force); });
@@ -213,6 +235,7 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                     [&] { return cli::keys_log(o, w.verify, w.noted); });
     log->add_flag("--verify", w.verify, "Only check it");
     log->add_option("HASH", w.noted, "Of an event; it must still be there");
+    add_ppk_verbs(*keys, o, w, run);
     add_store_verbs(*keys, o, w, run);
 }
 

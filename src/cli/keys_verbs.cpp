@@ -75,6 +75,23 @@ Result<json::array> describe_revoked(const keys::Store& store) {
     return list;
 }
 
+Result<json::array> describe_ppks(const keys::Store& store) {
+    auto rings = store.ppks();
+    if (!rings)
+        return rings.error();
+    json::array list;
+    for (const keys::PpkRing& ring : *rings)
+        for (const keys::Ppk& ppk : ring.keys)
+            list.push_back({{"name", ring.peer},
+                            {"id", keys::to_text(keys::id_of(ppk))},
+                            {"epoch", ppk.epoch},
+                            {"created", keys::to_text(ppk.created)},
+                            {"age", std::max<keys::UnixTime>(0, keys::unix_now() - ppk.created)},
+                            {"origin", keys::to_string(ppk.origin)},
+                            {"offered", &ppk == ring.offered()}});
+    return list;
+}
+
 json::object describe_log(const keys::KeyLog& log) {
     json::array entries;
     for (const auto& entry : log.entries)
@@ -334,24 +351,30 @@ int keys_status(const Options& options) {
     auto own = describe_identities(*store);
     auto trusted = describe_trusted(*store);
     auto revoked = describe_revoked(*store);
+    auto ppks = describe_ppks(*store);
     auto peers = ask_peers(options);
-    if (!own || !trusted || !revoked)
+    if (!own || !trusted || !revoked || !ppks)
         return fail(!own       ? own.error().text
                     : !trusted ? trusted.error().text
-                               : revoked.error().text);
+                    : !revoked ? revoked.error().text
+                               : ppks.error().text);
     if (!peers)
         return fail(peers.error().text);
     json::object status{{"own", std::move(*own)},
                         {"trusted", std::move(*trusted)},
                         {"revoked", std::move(*revoked)},
+                        {"ppks", std::move(*ppks)},
                         {"running", peers->has_value()}};
     json::array shown;
     if (*peers)
-        for (const json::value& peer : **peers)
+        for (const json::value& peer : **peers) {
             shown.push_back({{"name", control::text(peer, "name")},
                              {"state", control::text(peer, "state")},
                              {"key", control::text(peer, "key")},
                              {"accepts", peer.at("accepts")}});
+            if (const auto* ppk = peer.as_object().if_contains("ppk"))
+                shown.back().as_object()["ppk"] = *ppk;
+        }
     status["peers"] = std::move(shown);
     if (options.json)
         return print_json(status);

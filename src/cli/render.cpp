@@ -449,6 +449,23 @@ std::string used_by(const json::value& status, std::string_view print) {
 
 } // namespace
 
+namespace {
+
+// What is done with a preshared key.
+std::string ppk_use(const json::value& status, const json::value& key) {
+    std::string out = truth(key, "offered").value_or(false) ? "offered" : "accepted";
+    for (const auto& peer : array_of(status.at("peers"))) {
+        const auto* ppk = member(peer, "ppk");
+        if (ppk != nullptr && text(*ppk, "used") == text(key, "id"))
+            out += fmt::format(", conn {} is up with it", text(peer, "name"));
+        if (ppk != nullptr && text(peer, "name") == text(key, "name"))
+            out += fmt::format("; {}", text(*ppk, "step"));
+    }
+    return out;
+}
+
+} // namespace
+
 std::string render_key_status(const json::value& status) {
     const json::value& own = status.at("own");
     const bool running = truth(status, "running").value_or(false);
@@ -471,6 +488,13 @@ std::string render_key_status(const json::value& status) {
                                         : "trusted, newer",
                         used_by(status, text(key, "fingerprint"))});
     }
+    for (const auto& key : array_of(status.at("ppks")))
+        rows.push_back({text(key, "name"), text(key, "id"), number_as(duration, key, "age"),
+                        fmt::format("epoch {}, {}", number_as(plain, key, "epoch"),
+                                    text(key, "origin") == "tunnel" ? "made in the tunnel"
+                                    : text(key, "origin") == "hand" ? "carried by hand"
+                                                                    : "of one carried by hand"),
+                        ppk_use(status, key)});
     for (const auto& key : array_of(status.at("revoked")))
         rows.push_back({text(key, "name"), text(key, "fingerprint"), "", "revoked",
                         fmt::format("on {}, {}", text(key, "by"), text(key, "when"))});

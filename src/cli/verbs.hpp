@@ -39,6 +39,7 @@ int flush(const Options& options, const std::string& peer);
 int policy_show(const Options& options);
 int policy_verify(const Options& options);
 int rekey(const Options& options, const std::string& peer);
+int rotate_ppk(const Options& options, const std::string& peer);
 int reload(const Options& options);
 
 // ---- of the role (role_verbs.cpp) ------------------------------------------------------------
@@ -113,6 +114,13 @@ int keys_status(const Options& options);
 // verify: prints no events. noted: the hash of one that must be among them; or empty. 1 also if the
 // log and the keys differ.
 int keys_log(const Options& options, bool verify, const std::string& noted);
+
+// ---- of preshared keys (ppk_verbs.cpp) --------------------------------------------------------
+
+// Makes one and writes it to a file, which must be new.
+int keys_ppk_make(const Options& options, const std::string& peer, const std::string& file);
+int keys_ppk_import(const Options& options, const std::string& file);
+int keys_ppk_forget(const Options& options, const std::string& peer);
 
 // ---- pairing (pair_verb.cpp) -----------------------------------------------------------------
 

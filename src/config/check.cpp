@@ -177,6 +177,12 @@ class Checker {
                 fail({option.name},
                      fmt::format("{} is of authby={} only", option.name, word_of(authby)));
         }
+        const bool other = dialect_of(conn_.wire) && setup_.table != "relay";
+        if (conn_.ppk == PpkUse::required && usable("ppk") && usable("wire") &&
+            (other || !conn_.by_trusted_key()))
+            fail({"ppk"}, fmt::format("ppk=required is for encsync nodes that trust each other's "
+                                      "keys, and {} is none",
+                                      conn_.name));
     }
 
     const Setup& setup_;

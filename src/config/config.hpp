@@ -44,6 +44,7 @@ enum class Auto { start, add, ignore };
 enum class KeyExchange { ikev2 };
 enum class Type { tunnel, transport, cable };
 enum class Authby { pubkey, psk };
+using ike::PpkUse;
 
 // Of the option ifmap.
 struct InterfacePair {
@@ -98,6 +99,7 @@ struct Conn : ike::Peer {
     std::vector<net::Mac> mac;        // of a cable: empty, or one for each of senders()
     std::vector<InterfacePair> ifmap; // of a cable with table=relay: no name twice on its side
     Authby authby{};
+    std::chrono::seconds ppkrotate{};                        // 0: never
     std::array<std::string, ike::kCredentials.size()> files; // of credentials: file()
     std::uint16_t mtu = 0;                                   // bytes, of the outer path
     bool operator==(const Conn&) const = default;

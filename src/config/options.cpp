@@ -28,6 +28,8 @@ constexpr std::array kLevelWords = {
     word("notice", log::Level::notice), word("info", log::Level::info),
     word("debug", log::Level::debug)};
 constexpr std::array kYesNo = {word("yes", true), word("no", false)};
+constexpr std::array kPpkWords = {word("optional", PpkUse::optional),
+                                  word("required", PpkUse::required), word("no", PpkUse::no)};
 constexpr std::array kKeyExchangeWords = {word("ikev2", KeyExchange::ikev2)};
 constexpr std::array kWireWords = {
     word("encsync", Wire::encsync),           word("openbsd", Wire::openbsd),
@@ -388,6 +390,34 @@ constexpr std::array kOptions = {
            "negotiated, with `noesn` three quarters of 2^32.",
            store<&Conn::lifepackets>,
            {0, 4'000'000'000}},
+    Option{
+        "ppk",
+        kConn,
+        ValueType::word,
+        "optional",
+        "",
+        "required",
+        "Whether a post-quantum preshared key (RFC 8784) goes into the keys of the tunnel, so that "
+        "a recording of it cannot be opened with a quantum computer. encsync nodes make one with "
+        "each other inside the tunnel, and `encsync keys ppk` carries one by hand. `optional`: it "
+        "is used whenever both have one in common; nobody on the way can prevent that. "
+        "`required`: without one in common there is no tunnel. `no`: none is used or made. See "
+        "docs/keys.md.",
+        store<&Conn::ppk>,
+        {},
+        kPpkWords},
+    Option{
+        "ppkrotate",
+        kConn,
+        ValueType::duration,
+        "1d",
+        "",
+        "1h",
+        "The age at which the two nodes make the next preshared key of the last one, as `encsync "
+        "keys rotate --what ppk` does. Each time adds two lines to the key log. `0`: never. Needs "
+        "`keysync`.",
+        store<&Conn::ppkrotate>,
+        {0, 3650 * kDay}},
     Option{"dpddelay",
            kConn,
            ValueType::duration,

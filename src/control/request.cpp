@@ -24,7 +24,8 @@ constexpr Command kCommands[] = {
     {.name = "flush", .fields = kPeer},
     {.name = "policy", .fields = {}},
     {.name = "policy-verify", .fields = {}},
-    {.name = "rekey", .fields = kPeer}, // without a peer: all
+    {.name = "rekey", .fields = kPeer},      // without a peer: all
+    {.name = "rotate-ppk", .fields = kPeer}, // without a peer: all
     {.name = "reload-keys", .fields = {}},
     {.name = "reload", .fields = {}},
 };

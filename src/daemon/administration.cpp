@@ -25,6 +25,7 @@ void Administration::offer(control::Server& server) {
     server.handle("bulk", [this](const object& fields) { return bulk(fields); });
     server.handle("flush", [this](const object& fields) { return flush(fields); });
     server.handle("rekey", [this](const object& fields) { return rekey(fields); });
+    server.handle("rotate-ppk", [this](const object& fields) { return rotate_ppk(fields); });
     server.handle("reload-keys", [this](const object&) { return reload_keys(); });
     server.handle("reload", [this](const object&) { return reload(); });
 }
@@ -94,6 +95,24 @@ Answer Administration::rekey(const object& fields) {
         const auto name = control::text(fields, "peer");
         return name.empty() ? Error{"no peer is up"}
                             : Error{fmt::format("peer {} is not up", name)};
+    }
+    return json::value{{"peers", asked}};
+}
+
+Answer Administration::rotate_ppk(const object& fields) {
+    auto peers = named(fields);
+    if (!peers)
+        return peers.error();
+    json::array asked;
+    for (const PeerId peer : *peers)
+        if (parts_.keys.rotate_ppk(peer))
+            asked.emplace_back(parts_.directory.name(peer));
+    if (asked.empty()) {
+        const auto name = control::text(fields, "peer");
+        return Error{fmt::format("{} that makes preshared keys with this node: it must be an "
+                                 "encsync node with keysync=yes, and its conn must not say ppk=no",
+                                 name.empty() ? "no peer is up"
+                                              : fmt::format("peer {} is not up as one", name))};
     }
     return json::value{{"peers", asked}};
 }

@@ -32,6 +32,7 @@ class Administration {
     Result<boost::json::value> bulk(const boost::json::object& fields);
     Result<boost::json::value> flush(const boost::json::object& fields);
     Result<boost::json::value> rekey(const boost::json::object& fields);
+    Result<boost::json::value> rotate_ppk(const boost::json::object& fields);
     Result<boost::json::value> reload_keys();
     Result<boost::json::value> reload();
 

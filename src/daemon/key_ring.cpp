@@ -24,6 +24,15 @@ std::vector<keys::RawKey> trusted_for(const config::Conn& conn,
     return out;
 }
 
+WipedBytes as_credential(const keys::Ppk& ppk) {
+    const auto id = keys::id_of(ppk);
+    WipedBytes data;
+    data.reserve(id.size() + ppk.secret.bytes().size());
+    data.insert(data.end(), id.begin(), id.end());
+    data.insert(data.end(), ppk.secret.bytes().begin(), ppk.secret.bytes().end());
+    return data;
+}
+
 Result<void> charon_takes(const channel::Message& message, const std::string& what) {
     auto encoded = channel::encode(message);
     if (!encoded)
@@ -76,6 +85,7 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         std::ranges::copy(mine.seed.bytes(), seed.begin());
         update.own.keys.push_back(mine.key);
     }
+    update.own.name = identities->front().name;
     update.own.created = identities->front().created;
     auto newest = store->export_newest();
     if (!newest)
@@ -108,11 +118,34 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         peer.for_charon.auth = std::move(*files);
         for (const keys::RawKey& key : peer.trusted)
             peer.for_charon.auth.add(CredentialKind::trusted, key);
+        if (peer.in_step && !peer.trusted.empty() && conn.ppk != config::PpkUse::no)
+            if (auto added = add_ppks(*store, conn, peer); !added)
+                return added.error();
         if (auto good = charon_takes(peer.for_charon, "conn " + conn.name); !good)
             return good.error();
         update.peers.push_back(std::move(peer));
     }
     return update;
+}
+
+Result<void> KeyRing::add_ppks(const keys::Store& store, const config::Conn& conn, ForPeer& peer) {
+    auto ring = store.ppks(conn.rightid);
+    if (!ring)
+        return ring.error();
+    peer.ppks.used = true;
+    peer.ppks.rotate = conn.ppkrotate;
+    peer.ppks.offer = ring->offer;
+    const auto add = [&](const keys::Ppk& ppk) {
+        peer.for_charon.auth.add(CredentialKind::ppk, as_credential(ppk));
+    };
+    if (const keys::Ppk* first = ring->offered())
+        add(*first);
+    for (const keys::Ppk& ppk : ring->keys) {
+        peer.ppks.held.push_back({{keys::id_of(ppk), ppk.epoch}, ppk.created, ppk.origin});
+        if (&ppk != ring->offered())
+            add(ppk);
+    }
+    return {};
 }
 
 // Without its credentials.
@@ -142,9 +175,9 @@ void KeyRing::take(Update update) {
     certificates_ = std::move(update.certificates);
     look_at_ages(keys::unix_now());
     say(parts_.charon.set_identity(std::move(update.identity)));
+    parts_.key_sync.set_own(std::move(update.own));
     for (ForPeer& peer : update.peers)
         take(std::move(peer));
-    parts_.key_sync.set_own(std::move(update.own));
 }
 
 void KeyRing::take(ForPeer peer) {
@@ -156,8 +189,9 @@ void KeyRing::take(ForPeer peer) {
                                fmt::format("no key of '{}' is trusted; run encsync pair on both, "
                                            "or bring its public key and run encsync keys trust",
                                            peer.for_charon.rightid));
-    parts_.key_sync.set(
-        id, {peer.for_charon.rightid, peer.in_step ? peer.trusted : std::vector<keys::RawKey>()});
+    parts_.key_sync.set(id, {peer.for_charon.rightid,
+                             peer.in_step ? peer.trusted : std::vector<keys::RawKey>(),
+                             std::move(peer.ppks)});
     std::vector<sync::KeyPrint> trusted;
     std::ranges::transform(peer.trusted, std::back_inserter(trusted), keys::key_print);
     parts_.turns.begin();

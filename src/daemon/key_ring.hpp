@@ -42,7 +42,8 @@ class KeyRing {
         std::vector<keys::RawKey> trusted;
         std::vector<keys::RawKey> vouched; // keys of ours that the peer need not trust
         FilesDigest files;                 // of its credentials in files
-        bool in_step = false;              // it is an encsync node, and its keys are in the store
+        keysync::OwnPpks ppks{};
+        bool in_step = false; // it is an encsync node, and its keys are in the store
     };
     struct Update {
         channel::Identity identity;
@@ -66,6 +67,10 @@ class KeyRing {
     // overdue.
     const std::vector<std::string>& ages() const { return ages_; }
 
+    keysync::PpkPhase ppk_phase(PeerId peer) const { return parts_.key_sync.ppk_phase(peer); }
+    // False: the peer takes no part in that, or is not up.
+    bool rotate_ppk(PeerId peer) { return parts_.key_sync.rotate_ppk(peer); }
+
     bool accepts(PeerId peer, const keys::RawKey& own) const;
     // Fingerprints of this node's keys that the peer is known to accept.
     std::vector<std::string> accepted(PeerId peer) const;
@@ -77,6 +82,7 @@ class KeyRing {
     };
 
     channel::Peer for_charon(PeerId peer, const config::Conn& conn) const;
+    static Result<void> add_ppks(const keys::Store& store, const config::Conn& conn, ForPeer& peer);
     void take(ForPeer peer);
 
     const Parts parts_;

@@ -3,6 +3,7 @@
 
 #include "daemon/sandbox.hpp"
 #include "keys/store.hpp"
+#include "keysync/ppk_request.hpp"
 #include "util/fd.hpp"
 #include "util/log.hpp"
 
@@ -106,6 +107,16 @@ Result<void> revoke(keys::Store& store, const std::string& text) {
     return all;
 }
 
+Result<void> mix_ppk(keys::Store& store, const std::string& text) {
+    auto request = keysync::read_mix(text);
+    return request ? store.mix_ppk(request->peer, request->base, request->mix) : request.error();
+}
+
+Result<void> offer_ppk(keys::Store& store, const std::string& text) {
+    auto request = keysync::read_offer(text);
+    return request ? store.offer_ppk(request->peer, request->id) : request.error();
+}
+
 } // namespace
 
 Result<void> carry_out(const std::string& keydir, const Request& request,
@@ -124,6 +135,12 @@ Result<void> carry_out(const std::string& keydir, const Request& request,
         return store->retire();
     case Request::Kind::retire_peer:
         return store->retire_peer(request.text);
+    case Request::Kind::mix_ppk:
+        return mix_ppk(*store, request.text);
+    case Request::Kind::offer_ppk:
+        return offer_ppk(*store, request.text);
+    case Request::Kind::settle_ppk:
+        return store->settle_ppk(request.text);
     }
     return Error{"not a request of encsyncd's"};
 }

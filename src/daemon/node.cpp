@@ -306,6 +306,8 @@ void Node::make_key_sync() {
         return keys_->accepts(peer, key);
     };
     hooks.proved = [this](PeerId peer) { return peers_->life(peer).key; };
+    hooks.ppk_in_use = [this](PeerId peer) { return peers_->life(peer).ppk; };
+    hooks.authenticate = [this](PeerId peer) { charon_->rekey(peer, true); };
     hooks.changed = [this] {
         if (auto done = keys_->reload(); !done)
             log::error("keys: {}", done.error().text);

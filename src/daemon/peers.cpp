@@ -37,6 +37,17 @@ std::chrono::seconds silence(const sync::Peer& session) {
     return std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - session.last_received);
 }
 
+// The id comes in hex.
+std::optional<keys::PpkId> ppk_of(const channel::PeerEvent& event) {
+    keys::PpkId id{};
+    std::size_t size = 0;
+    if (sodium_hex2bin(id.data(), id.size(), event.ppk.data(), event.ppk.size(), nullptr, &size,
+                       nullptr) != 0 ||
+        size != id.size())
+        return std::nullopt;
+    return id;
+}
+
 } // namespace
 
 Peers::Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay,
@@ -152,8 +163,10 @@ void Peers::on_event(const channel::PeerEvent& event) {
         state.failures.forget();
         state.end.clear();
         state.life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
-        log::info("peer {}: {} {}", directory_.name(event.peer),
-                  event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA", event.ike_spi_i);
+        state.life.ppk = ppk_of(event);
+        log::info("peer {}: {} {}{}", directory_.name(event.peer),
+                  event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA", event.ike_spi_i,
+                  state.life.ppk ? ", with " + keys::to_text(*state.life.ppk) : "");
         break;
     case Kind::auth_failed:
         failed(event.peer, "authentication failed: " + event.text);

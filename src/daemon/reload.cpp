@@ -49,6 +49,7 @@ bool concerns_charon_only(const Conn& old, const Conn& fresh) {
     Conn with = old;
     static_cast<ike::Terms&>(with) = fresh;
     with.startup = fresh.startup;
+    with.ppkrotate = fresh.ppkrotate;
     return with == fresh;
 }
 

@@ -179,6 +179,10 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
         o["speakers"] = json::value_from(describe_senders(conn));
     if (life.key)
         o["key"] = keys::fingerprint(*life.key);
+    const auto phase = parts_.keys.ppk_phase(peer);
+    if (phase != keysync::PpkPhase::off)
+        o["ppk"] = json::object{{"used", life.ppk && up ? keys::to_text(*life.ppk) : ""},
+                                {"step", keysync::to_string(phase)}};
     o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
     o["copies"] = parts_.engine.copies_of(peer);
     o["missing"] = missing(peer);

@@ -91,6 +91,20 @@ constexpr Field kKeyText[] = {
     {"text", extension::key_text::text, FieldKind::rest},
 };
 
+constexpr Field kPpk[] = {
+    {"session", extension::ppk::session, FieldKind::hex64},
+    {"number", extension::ppk::number, FieldKind::u64},
+    {"held", extension::ppk::held, FieldKind::u8},
+    {"offer", extension::ppk::offer, FieldKind::u8},
+    {"flags", extension::ppk::flags, FieldKind::u8},
+    {"epoch", extension::ppk::epochs, FieldKind::u32},
+    {"later_epoch", extension::ppk::epochs + 4, FieldKind::u32},
+    {"id", extension::ppk::ids, FieldKind::bytes16},
+    {"later_id", extension::ppk::ids + 16, FieldKind::bytes16},
+    {"next_epoch", extension::ppk::epoch, FieldKind::u32},
+    {"base", extension::ppk::base, FieldKind::bytes16},
+};
+
 constexpr Field kTail[] = {
     {"mark", extension::tail::mark, FieldKind::u32},
     {"timeout", extension::tail::timeout, FieldKind::u32},
@@ -155,6 +169,7 @@ constexpr Message kMessages[] = {
     {extension::kOrphan, "ORPHAN", Kind::unknown, extension::orphan::size, kOrphan},
     {extension::kKeys, "KEYS", Kind::unknown, extension::keys::size, kKeys},
     {extension::kKeyText, "KEY_TEXT", Kind::unknown, extension::key_text::size, kKeyText},
+    {extension::kPpk, "PPK", Kind::unknown, extension::ppk::size, kPpk},
 };
 static_assert(pfsync::fits(kMessages));
 

@@ -27,6 +27,14 @@ bool contains(const std::vector<std::uint64_t>& prints, const keys::RawKey& key)
 
 } // namespace
 
+KeySync::KeySync(sync::Link& link, Writer* writer, Hooks hooks, std::chrono::seconds rotate)
+    : link_(link), writer_(writer), hooks_(std::move(hooks)), rotate_(rotate),
+      ppks_({hooks_.ppk_in_use, hooks_.authenticate,
+             [this](Request request, std::function<void(bool)> done) {
+                 ask(std::move(request), std::move(done));
+             },
+             [](MutableBytes into) { randombytes_buf(into.data(), into.size()); }}) {}
+
 // ---- what is known -------------------------------------------------------------------------
 
 void KeySync::say_at_once(Peer& peer) {
@@ -37,6 +45,7 @@ void KeySync::say_at_once(Peer& peer) {
 void KeySync::set_own(Own own) {
     own_ = std::move(own);
     revoked_ = keys::digest(own_.revoked);
+    ppks_.set_name(own_.name);
     for (Peer& peer : peers_)
         say_at_once(peer);
 }
@@ -45,19 +54,27 @@ void KeySync::set(PeerId peer, Other other) {
     Peer& p = peers_[peer];
     p.known = true;
     p.other = std::move(other);
+    ppks_.set(peer, p.other.name, std::move(p.other.ppks));
     say_at_once(p);
+}
+
+void KeySync::forget(PeerId peer) {
+    peers_[peer] = {};
+    ppks_.forget(peer);
 }
 
 void KeySync::on_up(PeerId peer) {
     Peer& p = peers_[peer];
     p.up = true;
     p.heard.reset();
+    ppks_.on_up(peer);
     say_at_once(p);
 }
 
 void KeySync::on_down(PeerId peer) {
     peers_[peer].up = false;
     peers_[peer].heard.reset();
+    ppks_.on_down(peer);
 }
 
 bool KeySync::trusts(PeerId peer, const keys::RawKey& own) const {
@@ -79,6 +96,8 @@ void KeySync::on_packet(PeerId peer, Bytes payload) {
             return refuse(peer, "more of it than is read in a minute");
         take(peer, text);
     }
+    if (messages->ppk)
+        ppks_.on_message(peer, *messages->ppk);
     if (!messages->state)
         return;
     // Perhaps it has not received what was said before.
@@ -144,7 +163,8 @@ void KeySync::send_state(Peer& peer, PeerId id) {
     if (room.empty())
         return;
     pfsync::Builder packet(room);
-    write(packet, KeyState{prints(own_.keys), prints(peer.other.trusted), revoked_});
+    write(packet, KeyState{prints(own_.keys), prints(peer.other.trusted), revoked_,
+                           ppks_.phase(id) != PpkPhase::off});
     link_.commit(id, packet.finish());
     link_.flush();
     peer.state_due = now_ + peer.state_pause;
@@ -181,6 +201,24 @@ void KeySync::send_texts(Peer& peer, PeerId id) {
     peer.text_pause = std::min<std::chrono::seconds>(peer.text_pause * 2, kLongestPause);
 }
 
+bool KeySync::rotate_ppk(PeerId peer) {
+    const auto& heard = peers_[peer].heard;
+    return writer_ != nullptr && !(heard && !heard->reads_ppk) && ppks_.rotate(peer);
+}
+
+void KeySync::send_ppk(PeerId id) {
+    const auto message = ppks_.next_message(id, now_);
+    if (!message)
+        return;
+    const MutableBytes room = link_.acquire(id);
+    if (room.empty())
+        return; // it is said again
+    pfsync::Builder packet(room);
+    const bool fits = write(packet, *message);
+    link_.commit(id, fits ? packet.finish() : 0);
+    link_.flush();
+}
+
 // ---- acting --------------------------------------------------------------------------------
 
 void KeySync::advance(Instant now, keys::UnixTime wall) {
@@ -195,6 +233,10 @@ void KeySync::advance(Instant now, keys::UnixTime wall) {
             send_state(peer, id);
         if (peer.heard && now >= peer.text_due)
             send_texts(peer, id);
+        if (peer.heard && peer.heard->reads_ppk) {
+            ppks_.advance(id, now, wall);
+            send_ppk(id);
+        }
     }
     if (!under_way_ && now >= not_before_)
         decide(wall);
@@ -222,35 +264,44 @@ void KeySync::decide(keys::UnixTime wall) {
     }
 }
 
-void KeySync::ask(Request request) {
-    if (std::ranges::find(requests_, request) != requests_.end())
+void KeySync::ask(Request request, std::function<void(bool)> done) {
+    if (std::ranges::find(requests_, request, &Waiting::request) != requests_.end())
         return;
-    if (requests_.size() == kMostRequests)
-        return hooks_.refused("more changes of keys than can be made at once");
-    requests_.push_back(std::move(request));
+    if (requests_.size() == kMostRequests) {
+        hooks_.refused("more changes of keys than can be made at once");
+        if (done)
+            done(false);
+        return;
+    }
+    requests_.push_back({std::move(request), std::move(done)});
     ask_next();
 }
 
 void KeySync::ask_next() {
     if (under_way_ || (requests_.empty() && to_revoke_.empty()))
         return;
-    Request request{Request::Kind::revoke, {}};
+    Waiting next{{Request::Kind::revoke, {}}, nullptr};
     if (to_revoke_.empty()) {
-        request = std::move(requests_.front());
+        next = std::move(requests_.front());
         requests_.pop_front();
     } else {
-        request.text = keys::write_revocations(std::exchange(to_revoke_, {}));
+        next.request.text = keys::write_revocations(std::exchange(to_revoke_, {}));
     }
     under_way_ = true;
-    writer_->ask(request, [this, kind = request.kind](const std::string& error) {
+    writer_->ask(next.request, [this, kind = next.request.kind,
+                                done = std::move(next.done)](const std::string& error) {
         under_way_ = false;
         if (!error.empty())
             hooks_.refused(error);
         if (error.empty() || kind == Request::Kind::revoke) // some of them may have been taken
             hooks_.changed();
         // A peer that sends what cannot be done holds nothing else up.
-        if (!error.empty() && kind != Request::Kind::trust && kind != Request::Kind::revoke)
+        const bool own = kind == Request::Kind::rotate || kind == Request::Kind::retire ||
+                         kind == Request::Kind::retire_peer;
+        if (!error.empty() && own)
             not_before_ = now_ + kFailed;
+        if (done)
+            done(error.empty());
         ask_next();
     });
 }

@@ -27,6 +27,7 @@
 #pragma once
 
 #include "keysync/messages.hpp"
+#include "keysync/ppk_sync.hpp"
 #include "keysync/writer.hpp"
 #include "sync/link.hpp"
 #include "util/peer_id.hpp"
@@ -39,9 +40,8 @@
 
 namespace encsync::keysync {
 
-using Instant = std::chrono::steady_clock::time_point;
-
 struct Own {
+    std::string name;
     std::vector<keys::RawKey> keys; // the one that signs, then the next one
     std::string newest; // the last one of these and its succession, as text; empty: the first one
     keys::UnixTime created = 0; // of the one that signs
@@ -51,6 +51,7 @@ struct Own {
 struct Other {
     std::string name;                  // its IKE id
     std::vector<keys::RawKey> trusted; // the older one first; none: it takes no part
+    OwnPpks ppks{};                    // with it
 };
 
 // What KeySync asks of the daemon.
@@ -63,19 +64,21 @@ struct Hooks {
     std::function<void()> changed;
     // Something was refused.
     std::function<void(const std::string&)> refused;
+    // Of preshared keys: which one the peer's IKE_SA uses, and to authenticate anew.
+    std::function<std::optional<keys::PpkId>(PeerId)> ppk_in_use{};
+    std::function<void(PeerId)> authenticate{};
 };
 
 class KeySync {
   public:
     // Without a writer nothing is sent, taken or retired. `rotate`: the age at which the next
     // identity is made; 0: never.
-    KeySync(sync::Link& link, Writer* writer, Hooks hooks, std::chrono::seconds rotate)
-        : link_(link), writer_(writer), hooks_(std::move(hooks)), rotate_(rotate) {}
+    KeySync(sync::Link& link, Writer* writer, Hooks hooks, std::chrono::seconds rotate);
 
     void set_own(Own own);
     // A peer that is known, or whose keys have changed.
     void set(PeerId peer, Other other);
-    void forget(PeerId peer) { peers_[peer] = {}; }
+    void forget(PeerId peer);
 
     void on_up(PeerId peer);
     void on_down(PeerId peer);
@@ -84,6 +87,10 @@ class KeySync {
 
     // The peer has said that it trusts this key of ours.
     bool trusts(PeerId peer, const keys::RawKey& own) const;
+
+    // Makes the next preshared key with a peer. False: it takes no part, or is not up.
+    bool rotate_ppk(PeerId peer);
+    PpkPhase ppk_phase(PeerId peer) const { return ppks_.phase(peer); }
 
   private:
     struct Peer {
@@ -104,10 +111,12 @@ class KeySync {
     void take_revocations(PeerId peer, const std::string& text);
     void send_state(Peer& peer, PeerId id);
     void send_texts(Peer& peer, PeerId id);
+    void send_ppk(PeerId id);
     static void say_at_once(Peer& peer);
     bool all_accept_next() const;
     void decide(keys::UnixTime wall);
-    void ask(Request request);
+    // done: may be null; called with whether it was done.
+    void ask(Request request, std::function<void(bool)> done = nullptr);
     void ask_next();
     void refuse(PeerId peer, const std::string& why);
 
@@ -118,7 +127,12 @@ class KeySync {
     Own own_;
     keys::RevokedDigest revoked_ = keys::digest({});
     std::array<Peer, kMaxPeers> peers_;
-    std::deque<Request> requests_;            // that wait, behind
+    struct Waiting {
+        Request request;
+        std::function<void(bool)> done;
+    };
+    PpkSync ppks_;
+    std::deque<Waiting> requests_;            // that wait, behind
     std::vector<keys::Revocation> to_revoke_; // these, which are one request
     bool under_way_ = false;                  // a request is
     Instant now_{};

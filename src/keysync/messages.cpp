@@ -32,6 +32,7 @@ Result<KeyState> read_state(Bytes m) {
     if (!trusted)
         return trusted.error();
     KeyState state{std::move(*own), std::move(*trusted), {}};
+    state.reads_ppk = (m[ext::keys::flags] & ext::keys::kReadsPpk) != 0;
     std::copy_n(&m[ext::keys::revoked], state.revoked.size(), state.revoked.begin());
     return state;
 }
@@ -49,7 +50,8 @@ Result<std::string> read_text(Bytes m) {
 bool is_about_keys(Bytes payload) {
     pfsync::Parser parser(payload);
     const pfsync::Section* first = parser.next();
-    return first != nullptr && (first->action == ext::kKeys || first->action == ext::kKeyText);
+    return first != nullptr && (first->action == ext::kKeys || first->action == ext::kKeyText ||
+                                first->action == ext::kPpk);
 }
 
 Result<Messages> read(Bytes payload) {
@@ -57,6 +59,15 @@ Result<Messages> read(Bytes payload) {
     pfsync::Parser parser(payload);
     while (const pfsync::Section* section = parser.next()) {
         const bool state = section->action == ext::kKeys;
+        if (section->action == ext::kPpk) {
+            for (std::uint16_t n = 0; n < section->count; n++) {
+                auto got = read_ppk(section->message(n));
+                if (!got)
+                    return got.error();
+                messages.ppk = std::move(*got);
+            }
+            continue;
+        }
         if (!state && section->action != ext::kKeyText)
             return Error{fmt::format("action {} beside messages about keys", section->action)};
         if (section->stride < (state ? ext::keys::size : ext::key_text::size))
@@ -94,6 +105,8 @@ bool write(pfsync::Builder& packet, const KeyState& state) {
     };
     put(state.own, ext::keys::own, ext::keys::own_keys);
     put(state.trusted, ext::keys::trusted, ext::keys::trusted_keys);
+    if (state.reads_ppk)
+        m[ext::keys::flags] = ext::keys::kReadsPpk;
     std::ranges::copy(state.revoked, m + ext::keys::revoked);
     return true;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "keys/revocation.hpp"
+#include "keysync/ppk_message.hpp"
 #include "pfsync/build.hpp"
 #include "util/result.hpp"
 
@@ -23,11 +24,13 @@ struct KeyState {
     std::vector<std::uint64_t> own;     // one or two: the one that signs, then the next one
     std::vector<std::uint64_t> trusted; // of the receiver's: none, one or two
     keys::RevokedDigest revoked{};
+    bool reads_ppk = false; // and makes preshared keys with the receiver
     bool operator==(const KeyState&) const = default;
 };
 
 struct Messages {
     std::optional<KeyState> state; // the last one
+    std::optional<PpkMessage> ppk; // likewise
     std::vector<std::string> texts;
 };
 

@@ -15,6 +15,10 @@ struct Request {
         rotate = 'n',      // make the next identity
         retire = 'r',      // drop the older identity
         retire_peer = 'p', // drop the older of the two keys of a name
+        // Of preshared keys: ppk_request.hpp, and of settle_ppk the peer's name.
+        mix_ppk = 'x',    // make the next one
+        offer_ppk = 'o',  // offer that one in IKE
+        settle_ppk = 's', // erase all but that
     };
     Kind kind{};
     std::string text;

@@ -26,7 +26,7 @@ namespace encsync::pfsync::extension {
 inline constexpr std::uint8_t kHello = 0xe0, kSeq = 0xe1, kAck = 0xe2, kRoot = 0xe3, kAsk = 0xe4,
                               kSums = 0xe5, kList = 0xe6, kAbsent = 0xe7, kExpect = 0xe8,
                               kRelayRoot = 0xe9, kFetch = 0xea, kOrphan = 0xeb, kKeys = 0xec,
-                              kKeyText = 0xed;
+                              kKeyText = 0xed, kPpk = 0xee;
 // Ours alone: a relay passes on no message of these numbers.
 inline constexpr std::uint8_t kFirst = 0xe0, kLast = 0xef;
 
@@ -218,10 +218,12 @@ inline constexpr std::size_t size = 4, action = 0 /* u8: of the UPD; 3 bytes 0 *
 // HELLO; unused places are 0.
 namespace keys {                                   // 52 bytes
 inline constexpr std::size_t size = 52, most = 2;  //
-inline constexpr std::size_t own = 0, trusted = 2; // u8 each: how many; 1 byte 0 after each
+inline constexpr std::size_t own = 0, trusted = 2; // u8 each: how many; after trusted 1 byte 0
+inline constexpr std::size_t flags = 1;            // u8: below; rest 0
 inline constexpr std::size_t own_keys = 4;         // u64 each: the one that signs first
 inline constexpr std::size_t trusted_keys = 20;    // u64 each
 inline constexpr std::size_t revoked = 36;         // 16 bytes: BLAKE2b of the revoked keys
+inline constexpr std::uint8_t kReadsPpk = 0x01;    // I read PPK, and make keys with you
 } // namespace keys
 
 // KEY_TEXT: a text of keys/format.hpp or keys/revocation.hpp, padded with zeroes to 4 bytes.
@@ -229,5 +231,24 @@ namespace key_text { // 4 bytes at least
 inline constexpr std::size_t size = 4, length = 0 /* u16 */, text = 2;
 inline constexpr std::size_t most = 1024; // bytes of text
 } // namespace key_text
+
+// PPK: the preshared keys that I have with you, and my part in making the next one
+// (keysync/ppk_sync.hpp). Only to nodes that read it. Unused places are 0.
+namespace ppk { // 144 bytes
+inline constexpr std::size_t size = 144, most = 2;
+inline constexpr std::size_t session = 0, number = 8; // u64: ascends within a random session
+inline constexpr std::size_t held = 16, offer = 17;   // u8: how many keys; which of them IKE offers
+inline constexpr std::size_t flags = 18;              // u8: below; 1 byte 0
+inline constexpr std::size_t epochs = 20;             // u32 each
+inline constexpr std::size_t ids = 28;                // 16 bytes each: BLAKE2b of the key
+inline constexpr std::size_t epoch = 60;              // u32: of the next key
+inline constexpr std::size_t base = 64;               // 16 bytes: of which key it is made
+inline constexpr std::size_t random = 80;             // 32 bytes: my share of it
+inline constexpr std::size_t answers = 112;           // 32 bytes: your share that this answers
+inline constexpr std::uint8_t kWants = 0x01;          // the next one, now
+inline constexpr std::uint8_t kOffers = 0x02;         // the step has my share
+inline constexpr std::uint8_t kAnswers = 0x04;        // likewise, and I have the key
+inline constexpr std::uint8_t kCarried = 0x08; // my last key was carried; you have it not yet
+} // namespace ppk
 
 } // namespace encsync::pfsync::extension

@@ -616,6 +616,18 @@ const Block kBlocks[] = {
      "\trightca=ca.pem\n"
      "\t        ^\n"
      "a path begins with '/'\n"},
+    {"PresharedKeys",
+     "conn %default\n\tleft=10.0.0.1\n\tleftid=me\n\tppk=required\n"
+     "conn a\n\tright=10.0.0.2\n\tppkrotate=1h\n"
+     "conn b\n\tright=10.0.0.3\n\twire=openbsd\n"
+     "conn c\n\tright=10.0.0.4\n\tppk=maybe\n",
+     "t.conf:4:6: error: ppk=required is for encsync nodes that trust each other's keys, and b is "
+     "none\n"
+     "\tppk=required\n"
+     "\t    ^\n"
+     "t.conf:13:6: error: ppk: 'maybe' is not one of: optional, required, no\n"
+     "\tppk=maybe\n"
+     "\t    ^\n"},
     {"NoSync",
      "config setup\n"
      "\tnosync = mark 0x10/0xf0, prot udp\n"

@@ -41,6 +41,7 @@ class TestNode : public sync::Link, public Writer {
     // Reads the store, as the daemon does.
     void load() {
         Own own;
+        own.name = name;
         const auto identities = store.identities();
         for (const keys::Identity& identity : *identities)
             own.keys.push_back(identity.key);
@@ -119,6 +120,8 @@ class TestNode : public sync::Link, public Writer {
                 break;
             case Request::Kind::retire_peer:
                 take(store.retire_peer(request.text, kNow));
+                break;
+            default: // preshared keys: ppk_sync_test.cpp
                 break;
             }
             done(result ? "" : result.error().text);
@@ -464,7 +467,7 @@ TEST_F(KeySyncTest, WithoutAWriterNothingHappens) {
     introduce();
     KeySync off(mickey, nullptr, {}, 1s);
     off.set(1, {"minnie", mickey.trusted("minnie")});
-    off.set_own({mickey.keys(), {}, 0, {}});
+    off.set_own({"mickey", mickey.keys(), {}, 0, {}});
     off.on_up(1);
     std::array<std::uint8_t, 1400> room;
     pfsync::Builder packet(room);
