@@ -42,7 +42,8 @@ def wait_settled(a, b, timeout: float = 40) -> dict:
 
 def equipped(fresh, **options) -> tuple[FirewallPair, list]:
     pair = FirewallPair(fresh)
-    return pair, list(sync.equip(pair, **options))
+    conn = {"ppk": "optional", **options.pop("conn", {})}
+    return pair, list(sync.equip(pair, conn=conn, **options))
 
 
 def started(fresh, **options) -> tuple[FirewallPair, list]:
