@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <termios.h>
@@ -18,8 +19,9 @@ namespace encsync::cli {
 
 namespace {
 
-// With a handler, the signal interrupts read(2), and then the terminal is restored before the
-// signal does what it would have done.
+// With a handler, the signal interrupts ppoll(2), and then the terminal is restored before the
+// signal does what it would have done. Outside of it they are blocked, so that none comes between
+// the question and the wait for an answer.
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 volatile std::sig_atomic_t caught = 0;
 
@@ -27,6 +29,11 @@ class Silence {
   public:
     Silence() {
         caught = 0;
+        sigset_t blocked;
+        ::sigemptyset(&blocked);
+        for (const int signal : kSignals)
+            ::sigaddset(&blocked, signal);
+        ::sigprocmask(SIG_BLOCK, &blocked, &mask_);
         struct sigaction note {};
         note.sa_handler = [](int signal) { caught = signal; };
         for (std::size_t n = 0; n < kSignals.size(); n++)
@@ -43,23 +50,31 @@ class Silence {
             ;
         for (std::size_t n = 0; n < kSignals.size(); n++)
             ::sigaction(kSignals[n], &before_[n], nullptr);
+        ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
     }
+    // As it was before.
+    const sigset_t& mask() const { return mask_; }
     bool good() const { return good_; }
 
   private:
     termios loud_{};
+    sigset_t mask_{};
     std::array<struct sigaction, kSignals.size()> before_{};
     bool good_ = false;
 };
 
 // One line into `into`; the size, without the line end. None: errno, or `caught`, says why.
-std::optional<std::size_t> read_line(MutableBytes into) {
+std::optional<std::size_t> read_line(MutableBytes into, const sigset_t& mask) {
     std::size_t size = 0;
     for (;;) {
         std::uint8_t byte = 0;
+        pollfd input{STDIN_FILENO, POLLIN, 0};
+        if (::ppoll(&input, 1, nullptr, &mask) < 0) {
+            if (errno == EINTR && caught == 0)
+                continue;
+            return std::nullopt;
+        }
         const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
-        if (got < 0 && errno == EINTR && caught == 0)
-            continue;
         if (got < 0)
             return std::nullopt;
         if (got == 0 || byte == '\n')
@@ -86,7 +101,7 @@ Result<std::optional<keys::Passphrase>> ask_passphrase(const std::string& prompt
                 return Error{fmt::format("the terminal's echo cannot be switched off: {}",
                                          std::strerror(errno))};
             std::fputs(prompt.c_str(), stderr);
-            size = read_line(passphrase.room());
+            size = read_line(passphrase.room(), silence.mask());
             error = errno;
             std::fputc('\n', stderr);
         }
