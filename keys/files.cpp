@@ -139,6 +139,13 @@ Result<Passphrase> read_passphrase(const std::string& path) {
     return passphrase;
 }
 
+Result<WipedBytes> read_carried_text(const std::string& path) {
+    auto text = read(path, kMaxSecretText, true);
+    if (text && text->size() > kMaxSecretText)
+        return wrong(path, "too long for a preshared key that was carried");
+    return text;
+}
+
 Result<std::string> read_backup_text(const std::string& path) {
     std::error_code error;
     const auto there = std::filesystem::file_size(path, error);

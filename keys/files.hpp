@@ -30,6 +30,9 @@ Result<WipedBytes> read_preshared(const std::string& path);
 // Likewise; one line end at its end is not part of it.
 Result<Passphrase> read_passphrase(const std::string& path);
 
+// The text of a preshared key that somebody has carried (keys/ppk.hpp); as private as the others.
+Result<WipedBytes> read_carried_text(const std::string& path);
+
 // Of a backup (keys/backup.hpp), from wherever it was brought.
 Result<std::string> read_backup_text(const std::string& path);
 

@@ -37,7 +37,7 @@ struct Terms {
     std::string ike, esp; // proposals, strongSwan's notation
     std::chrono::seconds ikelifetime{}, lifetime{}, margintime{};
     std::chrono::seconds dpddelay{}, dpdtimeout{};
-    PpkUse ppk{};
+    PpkUse ppk = PpkUse::no;
     bool operator==(const Terms&) const = default;
 };
 

@@ -2,9 +2,12 @@
 #include "cli/changed_keys.hpp"
 #include "cli/key_place.hpp"
 #include "cli/verbs.hpp"
+#include "config/config.hpp"
 #include "keys/files.hpp"
+#include "keys/lines.hpp"
 #include "keys/store.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace encsync::cli {
@@ -17,12 +20,30 @@ std::string last_id(const keys::Store& store, const std::string& peer) {
     return ring && !ring->keys.empty() ? keys::to_text(keys::id_of(ring->keys.back())) : "";
 }
 
+// Why what is carried will not be used; empty: it will.
+std::string unused(const Options& options, const std::string& peer) {
+    const config::Loaded loaded = config::load(options.config);
+    if (!loaded.config)
+        return {};
+    const auto& conns = loaded.config->conns;
+    const auto conn = std::ranges::find(conns, peer, &config::Conn::rightid);
+    if (conn == conns.end() || conn->ppk != config::PpkUse::no)
+        return {};
+    return fmt::format("conn {} has ppk=no, so it is not used: both nodes need ppk=optional or "
+                       "ppk=required",
+                       conn->name);
+}
+
 int report(const Options& options, const keys::Store& store, const std::string& peer,
            const std::string& text) {
     const std::string id = last_id(store, peer);
-    if (!options.json)
+    const std::string why = unused(options, peer);
+    if (!options.json) {
         fmt::print("{} with {}: {}\n", id, peer, text);
-    return reload_daemon(options, {{"peer", peer}, {"ppk", id}});
+        if (!why.empty())
+            fmt::print(stderr, "{}\n", why);
+    }
+    return reload_daemon(options, {{"peer", peer}, {"ppk", id}, {"unused", why}});
 }
 
 } // namespace
@@ -50,14 +71,13 @@ int keys_ppk_make(const Options& options, const std::string& peer, const std::st
 }
 
 int keys_ppk_import(const Options& options, const std::string& file) {
-    auto text = keys::read_preshared(file);
+    const auto text = keys::read_carried_text(file);
     if (!text)
         return fail(text.error().text);
-    text->push_back('\n'); // which read_preshared() takes away
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    auto peer = store->take_carried({reinterpret_cast<const char*>(text->data()), text->size()});
+    const auto peer = store->take_carried(keys::as_text(*text));
     if (!peer)
         return fail(fmt::format("{}: {}", file, peer.error().text));
     return report(options, *store, *peer, "stored; destroy the file");
