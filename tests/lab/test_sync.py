@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -171,6 +172,17 @@ def test_a_flushed_ruleset_is_noticed(pair, clean):
     wait_for(lambda: mickey.status()["policy"]["installed"], 5, "status to say so")
     assert sum(mickey.refused().values()) >= before
     wait_for(lambda: "ruleset" in mickey.log()[log:].lower(), 5, "the log to say so")
+
+
+def test_a_ruleset_that_is_flushed_again_and_again_is_put_back_at_once(pair, clean):
+    """Looking each second alone could do that once a second."""
+    times = 10
+    began = time.monotonic()
+    for _ in range(times):
+        pair.mickey.run("nft", "delete", "table", "inet", "encsync")
+        wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
+                 "the ruleset to be put back")
+    assert time.monotonic() - began < times - 1
 
 
 def test_the_same_run_dir_twice(pair, clean):
