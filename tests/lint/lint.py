@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Looks at the sources without running them.
 
-    lint.py CHECK...        of: format, text, shell, python, folders, tidy
+    lint.py CHECK...        of: format, text, claims, shell, python, folders, tidy
 
 format, shell, python and tidy are clang-format, ShellCheck, flake8 and clang-tidy, as the repository
-configures them. text: line ends, the licence and, but in documents, the length of lines. folders:
-which folder includes which, by the table under "Folders" in docs/architecture.md.
+configures them. text: line ends, the licence and, but in documents, the length of lines. claims: the
+tests that docs/security.md names exist. folders: which folder includes which, by the table under
+"Folders" in docs/architecture.md.
 
 tidy takes ten seconds a file. So it remembers (build/tidy) which files were clean: by their text,
 that of our own headers below them, the compiler's command and the checks.
@@ -74,6 +75,23 @@ def check_text() -> list[str]:
                 wrong.append(f"{name}:{number}: longer than {WIDTH} characters")
         if text and not text.endswith("\n"):
             wrong.append(f"{name}: no newline at the end")
+    return wrong
+
+
+def check_claims() -> list[str]:
+    """docs/security.md names the test that shows each of its claims: it exists."""
+    document = "docs/security.md"
+    tests = "\n".join((ROOT / name).read_text() for name in files(".cpp", ".txt")
+                      if name.startswith("tests/"))
+    unit = {".".join(names) for names in re.findall(r"^TEST\w*\((\w+), (\w+)\)", tests, re.M)}
+    wrong = []
+    for group, name in re.findall(r"`(lab|vm|fuzz|[A-Z]\w+)\.(\w+)`",
+                                  (ROOT / document).read_text()):
+        there = {"lab": f"tests/lab/test_{name}.py", "vm": f"tests/vm/{name}.py"}.get(group)
+        if not ((ROOT / there).is_file() if there else
+                re.search(rf"\b{name}\b", tests) if group == "fuzz" else
+                f"{group}.{name}" in unit):
+            wrong.append(f"{document}: there is no test {group}.{name}")
     return wrong
 
 
@@ -173,7 +191,7 @@ def check_tidy() -> list[str]:
         return [line for said in pool.map(look, todo) for line in said]
 
 
-CHECKS = {"format": check_format, "text": check_text, "shell": check_shell,
+CHECKS = {"format": check_format, "text": check_text, "claims": check_claims, "shell": check_shell,
           "python": check_python, "folders": check_folders, "tidy": check_tidy}
 
 
