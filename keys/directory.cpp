@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "keys/directory.hpp"
 
+#include "keys/io.hpp"
 #include "keys/secret.hpp"
 
 #include <algorithm>
@@ -39,35 +40,6 @@ Result<void> check_private(int fd, const std::string& path, bool directory) {
         return Error{fmt::format("{}: mode {:04o} lets others in; it must be {:04o}", path,
                                  info.st_mode & 07777, allowed)};
     return {};
-}
-
-// False: errno says why.
-bool write_and_sync(int fd, Bytes content) {
-    while (!content.empty()) {
-        const ssize_t put = ::write(fd, content.data(), content.size());
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return false;
-        content = content.subspan(static_cast<std::size_t>(put));
-    }
-    return ::fsync(fd) == 0;
-}
-
-// Until the end or until it is full. None: errno says why.
-std::optional<std::size_t> read_all(int fd, MutableBytes into) {
-    std::size_t size = 0;
-    while (size < into.size()) {
-        const ssize_t got = ::read(fd, into.data() + size, into.size() - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return std::nullopt;
-        if (got == 0)
-            break;
-        size += static_cast<std::size_t>(got);
-    }
-    return size;
 }
 
 } // namespace

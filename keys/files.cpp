@@ -2,6 +2,7 @@
 #include "keys/files.hpp"
 
 #include "keys/backup.hpp"
+#include "keys/io.hpp"
 #include "util/fd.hpp"
 
 #include <algorithm>
@@ -60,18 +61,10 @@ Result<std::size_t> read(const std::string& path, bool is_private, MutableBytes 
     const auto fd = open_file(path, is_private);
     if (!fd)
         return fd.error();
-    std::size_t size = 0;
-    while (size < into.size()) {
-        const ssize_t got = ::read(fd->get(), into.data() + size, into.size() - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return wrong(path, std::strerror(errno));
-        if (got == 0)
-            break;
-        size += static_cast<std::size_t>(got);
-    }
-    return size;
+    const auto size = read_all(fd->get(), into);
+    if (!size)
+        return wrong(path, std::strerror(errno));
+    return *size;
 }
 
 // Reads at most one byte more than `most`, enough to see that the file is too long.
@@ -172,15 +165,7 @@ Result<void> write_new(const std::string& path, Bytes content) {
             ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
         if (!fd || ::fchmod(fd.get(), 0600) != 0)
             return wrong(temporary, std::strerror(errno));
-        while (!content.empty()) {
-            const ssize_t put = ::write(fd.get(), content.data(), content.size());
-            if (put < 0 && errno == EINTR)
-                continue;
-            if (put < 0)
-                return wrong(path, std::strerror(errno));
-            content = content.subspan(static_cast<std::size_t>(put));
-        }
-        if (::fsync(fd.get()) != 0)
+        if (!write_and_sync(fd.get(), content))
             return wrong(path, std::strerror(errno));
         // Some file systems, of which memory sticks are full, cannot refuse in one step.
         if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0)
