@@ -233,6 +233,7 @@ void fields(Archive& a, Peer& m) {
     credentials(a, m.auth.credentials);
     flag(a, m.transport_mode, "peer.transport_mode");
     flag(a, m.initiate, "peer.initiate");
+    flag(a, m.next_key, "peer.next_key");
     if (m.left.address.family != m.right.address.family)
         a.refuse("peer.right", "left and right are of different families");
     if (m.inner_left.family != m.inner_right.family)
@@ -318,6 +319,7 @@ void fields(Archive& a, PeerEvent& m) {
     text(a, m.ike_spi_r, "peer_event.ike_spi_r");
     keys(a, m.key, 1, "peer_event.key");
     text(a, m.ppk, "peer_event.ppk");
+    keys(a, m.own_key, 1, "peer_event.own_key");
 }
 
 template<class Archive>

@@ -36,7 +36,7 @@ using Ed25519Seed = WipedArray<32>; // secret
 // ---- encsyncd to plugin --------------------------------------------------------------------
 
 // First message on the channel, and again after keys changed: our identity. We sign with the first;
-// with two (an identity being rotated) the second is the next one.
+// with two (an identity being rotated) the second is the next one (Peer::next_key).
 struct Identity {
     std::string name; // IKE id of type FQDN
     std::vector<Ed25519Seed> seeds;
@@ -50,7 +50,8 @@ struct Peer : ike::Peer {
     net::Address inner_left, inner_right; // traffic selectors, protocol 240
     ike::Authentication auth;
     bool transport_mode = false;
-    bool initiate = true; // auto=start; else wait for the peer
+    bool initiate = true;  // auto=start; else wait for the peer
+    bool next_key = false; // sign with the next identity, if there is one
 };
 struct RemovePeer {
     PeerId id = kNoPeer;
@@ -116,6 +117,8 @@ struct PeerEvent {
     std::vector<Ed25519Public> key{}; // one at most
     // Likewise: the id of the post-quantum preshared key that the IKE_SA uses, in hex. Empty: none.
     std::string ppk{};
+    // Likewise: the key of ours that authenticated us.
+    std::vector<Ed25519Public> own_key{}; // one at most
 };
 struct LogLine {
     std::uint8_t level = 6; // syslog

@@ -135,11 +135,9 @@ void Supervisor::stop(std::function<void()> done) {
 // ---- messages to charon --------------------------------------------------------------------
 
 Result<void> Supervisor::set_identity(channel::Identity identity) {
-    // encsyncd knows both identities of a rotation; charon needs only the key that it signs with.
     auto check = channel::encode(identity);
     if (!check)
         return check.error();
-    identity.seeds.resize(1);
     identity_ = std::make_unique<channel::Identity>(std::move(identity));
     if (up_)
         send(*identity_);

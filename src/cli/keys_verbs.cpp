@@ -3,8 +3,10 @@
 #include "cli/key_place.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
+#include "config/config.hpp"
 #include "control/client.hpp"
 #include "control/request.hpp"
+#include "export/export.hpp"
 #include "keys/files.hpp"
 #include "keys/store.hpp"
 
@@ -195,6 +197,22 @@ Result<keys::PublicFile> read_foreign(std::string_view text, const std::string& 
     return keys::PublicFile{{keys::PublicKey{name, keys::unix_now(), *key}}, {}};
 }
 
+// What to do at each peer that is not told of the next key inside the tunnel. Without a
+// configuration there are none.
+Result<std::vector<std::string>> steps_elsewhere(const Options& options, const keys::Store& store) {
+    const auto identities = store.identities();
+    if (!identities)
+        return identities.error();
+    const std::string pem = keys::to_pem(identities->back().key);
+    std::vector<std::string> all;
+    if (const auto loaded = config::load(options.config); loaded.config)
+        for (const config::Conn& conn : loaded.config->conns)
+            if (auto steps = exporter::steps_for_next_key(loaded.config->setup, conn, pem);
+                !steps.empty())
+                all.push_back(std::move(steps));
+    return all;
+}
+
 } // namespace
 
 int keys_init(const Options& options, const std::string& name) {
@@ -285,11 +303,17 @@ int keys_rotate_identity(const Options& options) {
     auto shown = describe_identities(*store);
     if (!shown)
         return fail(shown.error().text);
+    const auto steps = steps_elsewhere(options, *store);
+    if (!steps)
+        return fail(steps.error().text);
+    (*shown)["steps"] = json::value_from(*steps);
     if (!options.json) {
         std::fputs(render_identities(*shown).c_str(), stdout);
-        fmt::print("encsyncd tells the peers, and retires the older key when all trust the newer: "
-                   "see 'encsync keys status'.\nPeers with keysync=no, or without encsync, need "
-                   "it by hand: 'encsync keys export', and there 'encsync keys trust'.\n");
+        fmt::print("encsyncd tells the peers, and retires the older key when all accept the newer: "
+                   "see 'encsync keys status'.\nNodes with keysync=no need it by hand: 'encsync "
+                   "keys export', and there 'encsync keys trust'.\n");
+        for (const std::string& each : *steps)
+            fmt::print("\n{}", each);
     }
     return reload_daemon(options, std::move(*shown));
 }

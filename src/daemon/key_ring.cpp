@@ -170,10 +170,16 @@ void KeyRing::take(Update update) {
     // Kept elsewhere by whoever collects logs, it shows a key log that was written anew.
     if (!update.log_end.empty())
         log::info("keys: the last event of their log has the hash {}", update.log_end);
+    if (own_ != update.own.keys)
+        for (State& state : states_)
+            state.next = {};
     own_ = update.own.keys;
     created_ = update.own.created;
     certificates_ = std::move(update.certificates);
     look_at_ages(keys::unix_now());
+    // Charon needs the next one only to try it.
+    if (std::ranges::none_of(update.peers, [this](const ForPeer& p) { return must_try(p); }))
+        update.identity.seeds.resize(1);
     say(parts_.charon.set_identity(std::move(update.identity)));
     parts_.key_sync.set_own(std::move(update.own));
     for (ForPeer& peer : update.peers)
@@ -202,6 +208,12 @@ void KeyRing::take(ForPeer peer) {
                             "export --pem prints",
                             parts_.directory.conn(id).file(CredentialKind::certificate)));
     State& state = states_[id];
+    state.tried.reset();
+    if (must_try(peer)) {
+        state.next.hurry();
+        peer.for_charon.next_key = state.next.in_use();
+        state.tried = peer.for_charon;
+    }
     state.vouched = std::move(peer.vouched);
     const auto& shown = parts_.peers.life(id).key;
     const bool withdrawn = shown && std::ranges::find(peer.trusted, *shown) == peer.trusted.end();
@@ -218,6 +230,51 @@ void KeyRing::take(ForPeer peer) {
     if (replaced)
         parts_.charon.remove_peer(id);
     say(parts_.charon.set_peer(std::move(peer.for_charon)));
+}
+
+bool KeyRing::must_try(const ForPeer& peer) const {
+    return own_.size() == 2 && !peer.in_step && !peer.trusted.empty() &&
+           std::ranges::find(peer.vouched, own_[1]) == peer.vouched.end();
+}
+
+void KeyRing::sign_anew(State& state) {
+    state.tried->next_key = state.next.in_use();
+    say(parts_.charon.set_peer(*state.tried));
+}
+
+bool KeyRing::on_event(const channel::PeerEvent& event) {
+    using Kind = channel::PeerEventKind;
+    if (event.peer >= kMaxPeers || !states_[event.peer].tried)
+        return false;
+    State& state = states_[event.peer];
+    const auto now = NextKey::Clock::now();
+    if (event.kind == Kind::auth_failed) {
+        const bool up = parts_.engine.session(event.peer).link_up;
+        const bool tried = up && state.next.in_use() && !state.next.accepted();
+        if (tried)
+            log::info("peer {}: does not accept this node's next key yet: {}",
+                      parts_.directory.name(event.peer), event.text);
+        if (state.next.failed(now, up))
+            sign_anew(state);
+        return tried;
+    }
+    if ((event.kind == Kind::up || event.kind == Kind::rekeyed) && !event.own_key.empty()) {
+        const bool before = state.next.accepted();
+        if (state.next.succeeded(now, event.own_key.front() == own_[1]))
+            sign_anew(state);
+        if (state.next.accepted() && !before)
+            log::notice("peer {}: accepts this node's next key", parts_.directory.name(event.peer));
+    }
+    return false;
+}
+
+void KeyRing::every_second() {
+    for (PeerId id = 0; id < kMaxPeers; id++) {
+        State& state = states_[id];
+        if (state.tried &&
+            state.next.advance(NextKey::Clock::now(), parts_.engine.session(id).link_up))
+            sign_anew(state);
+    }
 }
 
 Result<void> KeyRing::reload() {
@@ -250,9 +307,12 @@ void KeyRing::forget(PeerId peer) {
 }
 
 bool KeyRing::accepts(PeerId peer, const keys::RawKey& own) const {
-    const auto& vouched = states_[peer].vouched;
     const auto& trusted = parts_.engine.session(peer).hello_tail.trusted;
-    return parts_.key_sync.trusts(peer, own) || std::ranges::find(vouched, own) != vouched.end() ||
+    const State& state = states_[peer];
+    if (state.tried && state.next.accepted() && own == own_[1])
+        return true;
+    return parts_.key_sync.trusts(peer, own) ||
+           std::ranges::find(state.vouched, own) != state.vouched.end() ||
            std::ranges::find(trusted, keys::key_print(own)) != trusted.end();
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/credentials.hpp"
+#include "daemon/next_key.hpp"
 #include "daemon/peers.hpp"
 #include "ipsec/plugin/supervisor.hpp"
 #include "keys/store.hpp"
@@ -61,6 +62,11 @@ class KeyRing {
 
     void forget(PeerId peer);
 
+    // From charon. True: it belongs to a try of the next key, and is no error of the peer.
+    bool on_event(const channel::PeerEvent& event);
+    // Tries the next key with peers that never say which they trust.
+    void every_second();
+
     // Logs what begins to be too old.
     void look_at_ages(keys::UnixTime now);
     // A sentence for each certificate that expires soon or has expired, and for an identity that is
@@ -79,11 +85,17 @@ class KeyRing {
     struct State {
         std::optional<FilesDigest> files;
         std::vector<keys::RawKey> vouched;
+        // Of a peer with which the next key is tried; what charon knows of it.
+        std::optional<channel::Peer> tried;
+        NextKey next;
     };
 
     channel::Peer for_charon(PeerId peer, const config::Conn& conn) const;
     static Result<void> add_ppks(const keys::Store& store, const config::Conn& conn, ForPeer& peer);
     void take(ForPeer peer);
+    // Whether only a try shows that the peer accepts the next key.
+    bool must_try(const ForPeer& peer) const;
+    void sign_anew(State& state);
 
     const Parts parts_;
     std::vector<keys::RawKey> own_; // the one that signs first

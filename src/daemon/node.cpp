@@ -350,6 +350,7 @@ void Node::every_second() {
     roles_->store();
     look_at_machine();
     peers_->every_second();
+    keys_->every_second();
     key_sync_->advance(Clock::now(), keys::unix_now());
     keys_->look_at_ages(keys::unix_now());
     readiness_->log_changes();
@@ -437,7 +438,8 @@ void Node::on_delete_sa(const channel::DeleteSa& sa) {
 }
 
 void Node::on_peer_event(const channel::PeerEvent& event) {
-    peers_->on_event(event);
+    if (!keys_->on_event(event))
+        peers_->on_event(event);
 }
 
 void Node::on_log(const channel::LogLine& line) {

@@ -31,4 +31,10 @@ std::vector<std::string> system_names(); // "openbsd", ...
 Result<Exported> export_config(std::string_view system, const config::Setup& setup,
                                const config::Conn& conn, const There& there);
 
+// What to change at the other end while this node's identity is rotated, so that the tunnel stays
+// up: the peer accepts the next key beside the present one. Empty: nothing, as it is told inside
+// the tunnel, or accepts each key. pem: the next public key.
+std::string steps_for_next_key(const config::Setup& setup, const config::Conn& conn,
+                               const std::string& pem);
+
 } // namespace encsync::exporter

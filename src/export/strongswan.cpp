@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // A strongSwan at the other end of the tunnel: swanctl.conf, and of strongswan.conf what its
 // userspace ESP and other ports than the usual need. docs/ipsec.md explains both.
+#include "config/options.hpp"
 #include "export/systems.hpp"
 
 namespace encsync::exporter {
@@ -84,6 +85,27 @@ std::string charon_settings(std::string_view folder, const Request& request, boo
 }
 
 } // namespace
+
+std::string steps_for_next_key(const config::Setup& setup, const config::Conn& conn,
+                               const std::string& pem) {
+    // Behind a relay's conn that is no cable is another gateway.
+    const bool encsync = setup.table == "relay" || !config::dialect_of(conn.wire);
+    if (conn.is_cable() || conn.authby == Authby::psk || (conn.by_trusted_key() && encsync))
+        return {};
+    if (const auto& leftcert = conn.file(CredentialKind::certificate); !leftcert.empty())
+        return fmt::format("{0}, by certificate: let the authority certify this key for {1},\n"
+                           "put that into {2}, and run 'encsync keys retire --force':\n{3}",
+                           conn.name, conn.leftid, leftcert, pem);
+    return fmt::format(
+        "{0} is not told by encsync. There, with strongSwan: a file beside {1}.pem,\n"
+        "# ---- /etc/swanctl/pubkey/{1}-next.pem\n"
+        "{2}"
+        "# ---- /etc/swanctl/swanctl.conf, remote of the connection with {3}\n"
+        "            pubkeys = {1}.pem, {1}-next.pem\n"
+        "and 'swanctl --load-all'. encsyncd tries the new key each minute, beside the tunnel.\n"
+        "Once 'encsync keys status' shows that the older one is gone, remove {1}.pem there.\n",
+        conn.name, conn.leftid, pem, to_string(conn.left.ip));
+}
 
 Result<Exported> strongswan(const Request& request) {
     return strongswan_in("/etc", request);

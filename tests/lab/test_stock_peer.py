@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import signal
 import subprocess
@@ -310,6 +311,65 @@ def test_refuse_is_about_what_this_peer_tells(fresh):
     say(1, "198.51.100.100")
     say(2, "198.51.100.200")
     wait_for(lambda: there() == {1}, 10, "the new rule to hold")
+
+
+def begin_rotation(meeting: Meeting) -> dict:
+    """Up with raw public keys, and mickey has a next one: what minnie's config may become, as it
+    was printed."""
+    theirs = meeting.ed25519()
+    meeting.begin(theirs)
+    meeting.up()
+    text = meeting.mickey.command("keys", "rotate", "--what", "identity").stdout
+    pem = text[text.index("-----BEGIN"):].split("# ----")[0]
+    assert "/etc/swanctl/pubkey/mickey-next.pem" in text
+    (meeting.minnie.dir / "pubkey/mickey-next.pem").write_text(pem)
+    (line,) = [line.strip() for line in text.splitlines() if "pubkeys = " in line]
+    assert line == "pubkeys = mickey.pem, mickey-next.pem"
+    return {**theirs, "remote": f"auth = pubkey\n{line}"}
+
+
+def identities(meeting: Meeting) -> list[str]:
+    shown = json.loads(meeting.mickey.command("keys", "show", "--json").stdout)
+    return [each["fingerprint"] for each in shown["identities"]]
+
+
+def test_an_identity_is_rotated_with_a_peer_that_is_not_told(fresh):
+    meeting = Meeting(fresh, "mickey")
+    both = begin_rotation(meeting)
+    mickey = meeting.mickey
+    _, fresh_key = identities(meeting)
+    # minnie does not have it yet: nothing changes.
+    wait_for(lambda: "does not accept this node's next key yet" in mickey.log(), 20, "a try")
+    assert f"is our key {fresh_key} trusted there" in mickey.log()
+    spis = mickey.spis()
+    early = mickey.command("keys", "retire", check=False)
+    assert early.returncode == 1 and "minnie has not shown that the new key" in early.stderr
+    assert mickey.peer("minnie")["last_error"] == ""
+    # Both keys there; then it is one, without a gap.
+    meeting.minnie.configure("mickey", meeting.addresses[0], **both)
+    assert mickey.spis() == spis
+    mickey.reload()
+    wait_for(lambda: identities(meeting) == [fresh_key], 30, "the older one to be retired")
+    assert "peer minnie: accepts this node's next key" in mickey.log()
+    assert "peer minnie is down" not in mickey.log()
+    (meeting.minnie.dir / "pubkey/mickey.pem").unlink()
+    meeting.minnie.configure("mickey", meeting.addresses[0], **{
+        **both, "remote": "auth = pubkey\npubkeys = mickey-next.pem"})
+    meeting.minnie.talk(MICKEY)
+    meeting.minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(7, CREATOR)))
+    wait_for(lambda: "10.66.0.7" in mickey.states_text(), 10, "minnie's state to arrive")
+
+
+def test_a_peer_that_has_only_the_next_key_comes_back(fresh):
+    """Its administrator has replaced the key instead of adding one."""
+    meeting = Meeting(fresh, "mickey")
+    both = begin_rotation(meeting)
+    _, fresh_key = identities(meeting)
+    meeting.minnie.configure("mickey", meeting.addresses[0], **{
+        **both, "remote": "auth = pubkey\npubkeys = mickey-next.pem"})
+    meeting.minnie.swanctl("--terminate", "--ike", "mickey")
+    wait_for(lambda: identities(meeting) == [fresh_key], 60, "the next key to be used")
+    meeting.up()
 
 
 def test_the_documents_show_what_is_used_here(fresh):

@@ -106,8 +106,9 @@ std::string name_of(PeerId id) {
 }
 
 void carry_out(const channel::Identity& m) {
-    // We sign with the first. The next one is not needed yet.
-    core().orders.set_identity(m.name.c_str(), m.seeds.front().data());
+    const bool rotating = m.seeds.size() > 1;
+    core().orders.set_identity(m.name.c_str(), m.seeds.front().data(),
+                               rotating ? m.seeds[1].data() : nullptr);
 }
 
 void carry_out(channel::Peer& m) {
@@ -142,6 +143,7 @@ void carry_out(channel::Peer& m) {
         .dpddelay = seconds(m.dpddelay),
         .transport_mode = m.transport_mode,
         .ppk_required = m.ppk == ike::PpkUse::required,
+        .next_key = m.next_key,
     };
     if (!change.old_name.empty() && change.old_name != m.name)
         core().orders.remove_peer(m.id, change.old_name.c_str());
@@ -401,6 +403,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
         entry.ppk = std::string_view(sa->ppk).substr(kPpkPrefix.size());
     if (sa->peer_key)
         std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
+    if (sa->own_key)
+        std::copy_n(sa->own_key, ENCSYNC_KEY_SIZE, entry.own_key.emplace_back().begin());
 
     std::lock_guard lock(core().mutex);
     report(core().sas.add(entry, core().peers));

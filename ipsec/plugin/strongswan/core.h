@@ -78,11 +78,14 @@ typedef struct {
 	uint32_t dpddelay;
 	bool transport_mode;
 	bool ppk_required;
+	bool next_key; /* sign with the next one, if there is one */
 } encsync_peer_t;
 
 /** Orders of encsyncd. Called from the receiving thread. */
 typedef struct {
-	void (*set_identity)(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE]);
+	/** seeds of Ed25519: of our key, and of the next one; NULL: there is none */
+	void (*set_identity)(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE],
+						 const uint8_t *next);
 	/** a peer is new or has changed; its SAs are left alone */
 	void (*set_peer)(const encsync_peer_t *peer);
 	void (*remove_peer)(uint8_t id, const char *name);
@@ -133,6 +136,7 @@ typedef struct {
 	uint64_t ike_spi_i;
 	uint64_t ike_spi_r;
 	const uint8_t *peer_key; /* raw public key that authenticated the peer; NULL: another method */
+	const uint8_t *own_key; /* our raw public key that authenticated us; NULL: another method */
 	const char *ppk; /* id of the PPK that the IKE_SA uses, as text; NULL: none */
 } encsync_sa_t;
 

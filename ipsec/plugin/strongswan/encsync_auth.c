@@ -188,7 +188,7 @@ static void add_certificate(auth_cfg_t *auth, bool local,
 static bool explain_refusal_certificate(ike_sa_t *ike_sa, const char *who,
 										const char *own, char *buf, size_t len)
 {
-	if (!encsync_auth_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT))
+	if (!encsync_core_credentials(encsync_peer_of(ike_sa), ENCSYNC_CERTIFICATE))
 	{
 		return FALSE;
 	}

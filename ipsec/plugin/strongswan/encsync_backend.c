@@ -27,6 +27,11 @@ struct private_encsync_backend_t {
 	encsync_backend_t public;
 
 	/**
+	 * Our keys
+	 */
+	encsync_creds_t *creds;
+
+	/**
 	 * The peers, peer_cfg_t
 	 */
 	linked_list_t *cfgs;
@@ -108,7 +113,8 @@ static traffic_selector_t *create_ts(const encsync_address_t *address)
 /**
  * Create charon's configuration of a peer
  */
-static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
+static peer_cfg_t *create_cfg(private_encsync_backend_t *this,
+							  const encsync_peer_t *peer)
 {
 	ike_cfg_create_t ike = {
 		.version = IKEV2,
@@ -135,6 +141,7 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 	ike_cfg_t *ike_cfg;
 	child_cfg_t *child_cfg;
 	host_t *left, *right;
+	auth_cfg_t *auth;
 	char local[64], remote[64], text[256];
 	uint32_t rekey, jitter;
 
@@ -173,7 +180,9 @@ static peer_cfg_t *create_cfg(const encsync_peer_t *peer)
 									create_ts(&peer->inner_right));
 
 	peer_cfg = peer_cfg_create((char*)peer->name, ike_cfg, &cfg);
-	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, TRUE), TRUE);
+	auth = encsync_auth_create(peer, TRUE);
+	this->creds->sign_with(this->creds, peer, auth);
+	peer_cfg->add_auth_cfg(peer_cfg, auth, TRUE);
 	peer_cfg->add_auth_cfg(peer_cfg, encsync_auth_create(peer, FALSE), FALSE);
 	peer_cfg->add_child_cfg(peer_cfg, child_cfg);
 	encsync_ppk_configure(peer_cfg);
@@ -205,7 +214,7 @@ METHOD(encsync_backend_t, set_peer, void,
 {
 	peer_cfg_t *cfg;
 
-	cfg = create_cfg(peer);
+	cfg = create_cfg(this, peer);
 	this->lock->write_lock(this->lock);
 	remove_cfg(this, peer->name);
 	if (cfg)
@@ -291,7 +300,7 @@ METHOD(encsync_backend_t, destroy, void,
 /*
  * Described in header.
  */
-encsync_backend_t *encsync_backend_create()
+encsync_backend_t *encsync_backend_create(encsync_creds_t *creds)
 {
 	private_encsync_backend_t *this;
 
@@ -306,6 +315,7 @@ encsync_backend_t *encsync_backend_create()
 			.remove_peer = _remove_peer,
 			.destroy = _destroy,
 		},
+		.creds = creds,
 		.cfgs = linked_list_create(),
 		.lock = rwlock_create(RWLOCK_TYPE_DEFAULT),
 	);

@@ -12,6 +12,7 @@
 #include <config/backend.h>
 
 #include "core.h"
+#include "encsync_creds.h"
 
 typedef struct encsync_backend_t encsync_backend_t;
 
@@ -47,7 +48,9 @@ struct encsync_backend_t {
 
 /**
  * Create an encsync_backend_t instance.
+ *
+ * @param creds		our keys
  */
-encsync_backend_t *encsync_backend_create();
+encsync_backend_t *encsync_backend_create(encsync_creds_t *creds);
 
 #endif /** ENCSYNC_BACKEND_H_ */

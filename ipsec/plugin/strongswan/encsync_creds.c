@@ -27,8 +27,8 @@ struct private_encsync_creds_t {
 	encsync_creds_t public;
 
 	/**
-	 * Our private key, and a certificate that binds it to our identity; NULL
-	 * until we have one
+	 * Our private keys, and a certificate that binds the first one to our
+	 * identity; NULL until we have one
 	 */
 	mem_cred_t *own;
 
@@ -38,7 +38,7 @@ struct private_encsync_creds_t {
 	mem_cred_t *peers[ENCSYNC_MAX_PEERS];
 
 	/**
-	 * Certificates that bind our key to our identity towards a peer (leftid),
+	 * Certificates that bind our first key to our identity towards a peer (leftid),
 	 * each in a set of its own, as it is added and removed with the peer
 	 */
 	mem_cred_t *aliases[ENCSYNC_MAX_PEERS];
@@ -54,14 +54,19 @@ struct private_encsync_creds_t {
 	mutex_t *mutex;
 
 	/**
-	 * Our public key
+	 * Our public keys: the first one, and the next one while it replaces it
 	 */
-	uint8_t own_public[ENCSYNC_KEY_SIZE];
+	uint8_t publics[2][ENCSYNC_KEY_SIZE];
 
 	/**
-	 * Fingerprint of our own key
+	 * How many of these there are
 	 */
-	char own_fingerprint[64];
+	size_t count;
+
+	/**
+	 * Peers towards which we sign with the next one, if there is one
+	 */
+	bool next_key[ENCSYNC_MAX_PEERS];
 
 	/**
 	 * Fingerprints of the keys trusted for each peer
@@ -98,7 +103,7 @@ static void set_alias(private_encsync_creds_t *this, uint8_t id)
 
 	if (this->own && this->left_ids[id])
 	{
-		cert = encsync_auth_bind(encsync_auth_public(this->own_public), this->left_ids[id]);
+		cert = encsync_auth_bind(encsync_auth_public(this->publics[0]), this->left_ids[id]);
 		if (cert)
 		{
 			fresh = mem_cred_create();
@@ -108,17 +113,15 @@ static void set_alias(private_encsync_creds_t *this, uint8_t id)
 	replace_set(&this->aliases[id], fresh);
 }
 
-METHOD(encsync_creds_t, set_identity, void,
-	private_encsync_creds_t *this, const char *name,
-	const uint8_t seed[ENCSYNC_KEY_SIZE])
+/**
+ * Create a private key from its seed, and get its public part
+ */
+static private_key_t *load_private(const uint8_t seed[ENCSYNC_KEY_SIZE],
+								   uint8_t public[ENCSYNC_KEY_SIZE])
 {
-	mem_cred_t *fresh;
 	private_key_t *private;
-	certificate_t *cert;
-	public_key_t *public;
-	chunk_t wrapped, spki;
-	char fingerprint[64];
-	uint8_t id;
+	public_key_t *key;
+	chunk_t wrapped, spki = chunk_empty;
 
 	/* RFC 8410: the private key is an OCTET STRING */
 	wrapped = asn1_wrap(ASN1_OCTET_STRING, "c",
@@ -126,35 +129,61 @@ METHOD(encsync_creds_t, set_identity, void,
 	private = lib->creds->create(lib->creds, CRED_PRIVATE_KEY, KEY_ED25519,
 						BUILD_EDDSA_PRIV_ASN1_DER, wrapped, BUILD_END);
 	chunk_clear(&wrapped);
-	if (!private)
+	key = private ? private->get_public_key(private) : NULL;
+	if (!key || !key->get_encoding(key, PUBKEY_SPKI_ASN1_DER, &spki))
 	{
 		encsync_core_log(3, "our own key cannot be used: this charon has no "
 						 "Ed25519");
+		DESTROY_IF(key);
+		DESTROY_IF(private);
+		return NULL;
+	}
+	/* the raw key is at its end (RFC 8410) */
+	memcpy(public, spki.ptr + spki.len - ENCSYNC_KEY_SIZE, ENCSYNC_KEY_SIZE);
+	chunk_free(&spki);
+	key->destroy(key);
+	return private;
+}
+
+METHOD(encsync_creds_t, set_identity, void,
+	private_encsync_creds_t *this, const char *name,
+	const uint8_t seed[ENCSYNC_KEY_SIZE], const uint8_t *next)
+{
+	uint8_t publics[2][ENCSYNC_KEY_SIZE] = {}, id;
+	private_key_t *private, *private_next = NULL;
+	certificate_t *cert;
+	mem_cred_t *fresh;
+
+	private = load_private(seed, publics[0]);
+	if (private && next)
+	{
+		private_next = load_private(next, publics[1]);
+	}
+	if (!private || (next && !private_next))
+	{
+		DESTROY_IF(private);
 		return;
 	}
-	public = private->get_public_key(private);
-	if (public && public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
-	{	/* the raw key is at its end (RFC 8410) */
-		this->mutex->lock(this->mutex);
-		memcpy(this->own_public, spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
-			   ENCSYNC_KEY_SIZE);
-		encsync_fingerprint(this->own_public, fingerprint, sizeof(fingerprint));
-		snprintf(this->own_fingerprint, sizeof(this->own_fingerprint), "%s",
-				 fingerprint);
-		this->mutex->unlock(this->mutex);
-		chunk_free(&spki);
-	}
-	cert = encsync_auth_bind(public, name);
+	cert = encsync_auth_bind(encsync_auth_public(publics[0]), name);
 	if (!cert)
 	{
 		private->destroy(private);
+		DESTROY_IF(private_next);
 		encsync_core_log(3, "our own key cannot be used: this charon has no "
 						 "raw public keys");
 		return;
 	}
+	this->mutex->lock(this->mutex);
+	memcpy(this->publics, publics, sizeof(publics));
+	this->count = next ? 2 : 1;
+	this->mutex->unlock(this->mutex);
 	fresh = mem_cred_create();
 	fresh->add_cert(fresh, FALSE, cert);
 	fresh->add_key(fresh, private);
+	if (private_next)
+	{
+		fresh->add_key(fresh, private_next);
+	}
 	replace_set(&this->own, fresh);
 	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
 	{
@@ -163,22 +192,40 @@ METHOD(encsync_creds_t, set_identity, void,
 }
 
 METHOD(encsync_creds_t, get_public, bool,
-	private_encsync_creds_t *this, uint8_t key[ENCSYNC_KEY_SIZE])
+	private_encsync_creds_t *this, uint8_t id, uint8_t key[ENCSYNC_KEY_SIZE])
 {
-	bool found;
+	bool found, next;
 
 	this->mutex->lock(this->mutex);
-	memcpy(key, this->own_public, ENCSYNC_KEY_SIZE);
-	found = this->own_fingerprint[0] != '\0';
+	found = this->count > 0;
+	next = this->count > 1 && id < ENCSYNC_MAX_PEERS && this->next_key[id];
+	memcpy(key, this->publics[next ? 1 : 0], ENCSYNC_KEY_SIZE);
 	this->mutex->unlock(this->mutex);
 	return found;
+}
+
+METHOD(encsync_creds_t, sign_with, void,
+	private_encsync_creds_t *this, const encsync_peer_t *peer, auth_cfg_t *auth)
+{
+	uint8_t key[ENCSYNC_KEY_SIZE];
+	certificate_t *cert;
+
+	/* the first one is found by our identity */
+	if (peer->next_key && this->count > 1 && get_public(this, peer->id, key))
+	{
+		cert = encsync_auth_bind(encsync_auth_public(key), peer->leftid);
+		if (cert)
+		{
+			auth->add(auth, AUTH_RULE_SUBJECT_CERT, cert);
+		}
+	}
 }
 
 /**
  * Replace everything about a peer
  */
 static void replace_peer(private_encsync_creds_t *this, uint8_t id,
-						 mem_cred_t *fresh, const char *left_id,
+						 mem_cred_t *fresh, const char *left_id, bool next_key,
 						 const char *fingerprints)
 {
 	replace_set(&this->peers[id], fresh);
@@ -186,6 +233,7 @@ static void replace_peer(private_encsync_creds_t *this, uint8_t id,
 	this->left_ids[id] = left_id ? strdup(left_id) : NULL;
 	set_alias(this, id);
 	this->mutex->lock(this->mutex);
+	this->next_key[id] = next_key;
 	snprintf(this->fingerprints[id], MAX_FINGERPRINTS, "%s", fingerprints);
 	this->mutex->unlock(this->mutex);
 }
@@ -210,13 +258,13 @@ METHOD(encsync_creds_t, set_peer, void,
 			snprintf(all + len, sizeof(all) - len, "%s%s", len ? ", " : "", one);
 		}
 	}
-	replace_peer(this, peer->id, fresh, peer->leftid, all);
+	replace_peer(this, peer->id, fresh, peer->leftid, peer->next_key, all);
 }
 
 METHOD(encsync_creds_t, remove_peer, void,
 	private_encsync_creds_t *this, uint8_t id)
 {
-	replace_peer(this, id, NULL, NULL, "");
+	replace_peer(this, id, NULL, NULL, FALSE, "");
 }
 
 METHOD(encsync_creds_t, remember, void,
@@ -226,11 +274,17 @@ METHOD(encsync_creds_t, remember, void,
 	certificate_t *cert;
 	auth_cfg_t *auth;
 
-	if (!get_public(this, key))
+	/* what sign_with() has set: the peer may have another key by now */
+	cert = encsync_auth_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT);
+	if (cert && cert->get_type(cert) == CERT_TRUSTED_PUBKEY)
 	{
-		return;
+		cert = cert->get_ref(cert);
 	}
-	cert = encsync_auth_bind(encsync_auth_public(key), "");
+	else
+	{
+		cert = get_public(this, ENCSYNC_NO_PEER, key) ?
+						encsync_auth_bind(encsync_auth_public(key), "") : NULL;
+	}
 	if (cert)
 	{
 		auth = auth_cfg_create();
@@ -240,11 +294,15 @@ METHOD(encsync_creds_t, remember, void,
 }
 
 METHOD(encsync_creds_t, get_fingerprint, void,
-	private_encsync_creds_t *this, char *buf, size_t len)
+	private_encsync_creds_t *this, uint8_t id, char *buf, size_t len)
 {
-	this->mutex->lock(this->mutex);
-	snprintf(buf, len, "%s", this->own_fingerprint);
-	this->mutex->unlock(this->mutex);
+	uint8_t key[ENCSYNC_KEY_SIZE];
+
+	buf[0] = '\0';
+	if (get_public(this, id, key))
+	{
+		encsync_fingerprint(key, buf, len);
+	}
 }
 
 METHOD(encsync_creds_t, get_trusted, void,
@@ -266,7 +324,7 @@ METHOD(encsync_creds_t, destroy, void,
 
 	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
 	{
-		replace_peer(this, id, NULL, NULL, "");
+		replace_peer(this, id, NULL, NULL, FALSE, "");
 	}
 	replace_set(&this->own, NULL);
 	this->mutex->destroy(this->mutex);
@@ -284,6 +342,7 @@ encsync_creds_t *encsync_creds_create()
 		.public = {
 			.set_identity = _set_identity,
 			.get_public = _get_public,
+			.sign_with = _sign_with,
 			.remember = _remember,
 			.set_peer = _set_peer,
 			.remove_peer = _remove_peer,

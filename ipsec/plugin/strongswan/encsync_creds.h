@@ -28,17 +28,30 @@ struct encsync_creds_t {
 	 *
 	 * @param name		our IKE identity
 	 * @param seed		Ed25519 seed of the key to sign with
+	 * @param next		that of the key that is to replace it, or NULL
 	 */
 	void (*set_identity)(encsync_creds_t *this, const char *name,
-						 const uint8_t seed[ENCSYNC_KEY_SIZE]);
+						 const uint8_t seed[ENCSYNC_KEY_SIZE],
+						 const uint8_t *next);
 
 	/**
-	 * Get our public key.
+	 * Get the public key of ours with which we sign towards a peer.
 	 *
+	 * @param id		id of the peer; none: the first key
 	 * @param key		filled with it
 	 * @return			FALSE if there is none yet
 	 */
-	bool (*get_public)(encsync_creds_t *this, uint8_t key[ENCSYNC_KEY_SIZE]);
+	bool (*get_public)(encsync_creds_t *this, uint8_t id,
+					   uint8_t key[ENCSYNC_KEY_SIZE]);
+
+	/**
+	 * Choose the next key for our authentication to a peer, if that is asked for.
+	 *
+	 * @param peer		the peer, as given to set_peer()
+	 * @param auth		our authentication
+	 */
+	void (*sign_with)(encsync_creds_t *this, const encsync_peer_t *peer,
+					  auth_cfg_t *auth);
 
 	/**
 	 * Store in an IKE_SA, and in those that it is rekeyed to, which key we
@@ -63,11 +76,12 @@ struct encsync_creds_t {
 	void (*remove_peer)(encsync_creds_t *this, uint8_t id);
 
 	/**
-	 * Get the fingerprint of our own key.
+	 * Get the fingerprint of the key with which we sign towards a peer.
 	 *
+	 * @param id		id of the peer
 	 * @param buf		buffer of at least 64 bytes
 	 */
-	void (*get_fingerprint)(encsync_creds_t *this, char *buf, size_t len);
+	void (*get_fingerprint)(encsync_creds_t *this, uint8_t id, char *buf, size_t len);
 
 	/**
 	 * List the fingerprints of the keys trusted for a peer.

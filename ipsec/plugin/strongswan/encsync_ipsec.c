@@ -213,7 +213,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.keymat = data->enc_key.ptr,
 		.keymat_len = data->enc_key.len,
 	};
-	uint8_t peer_key[ENCSYNC_KEY_SIZE];
+	uint8_t peer_key[ENCSYNC_KEY_SIZE], own_key[ENCSYNC_KEY_SIZE];
 	char ppk[ENCSYNC_PPK_TEXT_SIZE];
 	ike_sa_id_t *ike_id;
 	ike_sa_t *ike_sa;
@@ -253,6 +253,10 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	if (encsync_get_key(ike_sa, FALSE, peer_key))
 	{
 		sa.peer_key = peer_key;
+	}
+	if (encsync_get_key(ike_sa, TRUE, own_key))
+	{
+		sa.own_key = own_key;
 	}
 	if (encsync_ppk_used(ike_sa, ppk))
 	{

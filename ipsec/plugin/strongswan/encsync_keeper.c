@@ -159,6 +159,24 @@ METHOD(encsync_keeper_t, initiate, void,
 }
 
 /**
+ * Let the reauthentication of an IKE_SA use the peer's current configuration:
+ * charon uses that of the IKE_SA, which may want another key of ours
+ */
+static void renew_cfg(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
+{
+	backend_t *backend = &this->backend->backend;
+	peer_cfg_t *cfg;
+
+	cfg = ike_sa->get_peer_cfg(ike_sa);
+	cfg = cfg ? backend->get_peer_cfg_by_name(backend, cfg->get_name(cfg)) : NULL;
+	if (cfg)
+	{
+		ike_sa->set_peer_cfg(ike_sa, cfg);
+		cfg->destroy(cfg);
+	}
+}
+
+/**
  * Queue rekeying of all CHILD_SAs of an IKE_SA, each in a separate exchange
  */
 static void rekey_children(ike_sa_t *ike_sa)
@@ -203,8 +221,12 @@ CALLBACK(rekey_job, job_requeue_t,
 		{
 			continue;
 		}
-		if (!order->reauth)
-		{	/* reauthentication creates new CHILD_SAs itself */
+		if (order->reauth)
+		{	/* this creates new CHILD_SAs itself */
+			renew_cfg(order->keeper, ike_sa);
+		}
+		else
+		{
 			rekey_children(ike_sa);
 		}
 		/* if there are older ones, the uniqueness policy is about to delete them */
@@ -353,14 +375,14 @@ METHOD(encsync_keeper_t, cut, void,
 }
 
 /**
- * Check if we authenticated an IKE_SA with a key that is no longer ours
+ * Check if we authenticated an IKE_SA with another key than the one to use now
  */
 static bool is_outdated(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
 {
 	uint8_t shown[ENCSYNC_KEY_SIZE], own[ENCSYNC_KEY_SIZE];
 
 	return encsync_get_key(ike_sa, TRUE, shown) &&
-		   this->creds->get_public(this->creds, own) &&
+		   this->creds->get_public(this->creds, encsync_peer_of(ike_sa), own) &&
 		   !memeq(shown, own, sizeof(own));
 }
 
@@ -409,6 +431,7 @@ CALLBACK(look_after, job_requeue_t,
 			case IKE_ESTABLISHED:
 				if (!peers[id].outdated && is_outdated(this, ike_sa))
 				{
+					renew_cfg(this, ike_sa);
 					peers[id].outdated = ike_sa->get_id(ike_sa);
 					peers[id].outdated = peers[id].outdated->clone(
 															peers[id].outdated);

@@ -154,7 +154,7 @@ static void local_auth_failed(private_encsync_listener_t *this, ike_sa_t *ike_sa
 	char name[128], key[64], text[MAX_TEXT];
 
 	get_name(ike_sa, name, sizeof(name));
-	this->creds->get_fingerprint(this->creds, key, sizeof(key));
+	this->creds->get_fingerprint(this->creds, encsync_peer_of(ike_sa), key, sizeof(key));
 	encsync_auth_explain_refusal(ike_sa, name, key, text, sizeof(text));
 	report(ike_sa, ENCSYNC_AUTH_FAILED, text);
 }

@@ -75,9 +75,10 @@ int encsync_plugin_channel()
 	return plugin->fd;
 }
 
-static void set_identity(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE])
+static void set_identity(const char *name, const uint8_t seed[ENCSYNC_KEY_SIZE],
+						 const uint8_t *next)
 {
-	plugin->creds->set_identity(plugin->creds, name, seed);
+	plugin->creds->set_identity(plugin->creds, name, seed, next);
 }
 
 static void set_peer(const encsync_peer_t *peer)
@@ -171,7 +172,7 @@ static bool set_up(private_encsync_plugin_t *this, plugin_feature_t *feature,
 	{
 		this->logger = encsync_logger_create();
 		this->creds = encsync_creds_create();
-		this->backend = encsync_backend_create();
+		this->backend = encsync_backend_create(this->creds);
 		charon->backends->add_backend(charon->backends,
 									  &this->backend->backend);
 		this->keeper = encsync_keeper_create(this->backend, this->creds);

@@ -60,6 +60,7 @@ TEST(Channel, FieldsArriveWhereTheyBelong) {
     EXPECT_EQ(p.dpdtimeout, 5s);
     EXPECT_TRUE(p.transport_mode);
     EXPECT_FALSE(p.initiate);
+    EXPECT_TRUE(p.next_key);
 
     const auto added = decode(packet_of(one_of_each()[10]));
     ASSERT_TRUE(added);
@@ -127,7 +128,7 @@ TEST(Channel, ReasonsNameTheField) {
 TEST(Channel, CredentialsAreRefusedByName) {
     Peer peer = std::get<Peer>(one_of_each()[1]);
     peer.auth = {};
-    const std::size_t list = packet_of(peer).size() - 3; // two flags follow it
+    const std::size_t list = packet_of(peer).size() - 4; // three flags follow it
     peer.auth.add(CredentialKind::psk, std::vector<std::uint8_t>(4, 1));
     auto packet = packet_of(peer);
     ASSERT_EQ(packet[list], 1);

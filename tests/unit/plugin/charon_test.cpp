@@ -396,6 +396,38 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
               0U);
 }
 
+TEST_F(Pair, TheNextKeyIsTriedBesideTheTunnel) {
+    connect();
+    const auto fresh = seed(7);
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {seed(1), fresh}}));
+    EXPECT_EQ(mickey.used(), public_key(seed(1)));
+    const auto first = spi_of(mickey.sending());
+    // minnie does not trust it: nothing changes.
+    auto tried = peer_of(mickey);
+    tried.next_key = true;
+    ASSERT_TRUE(mickey.ike.set_peer(tried));
+    ASSERT_TRUE(eventually([&] { return mickey.count(PeerEventKind::auth_failed) != 0; }));
+    ASSERT_TRUE(mickey.ike.set_peer(peer_of(mickey)));
+    go_on(std::chrono::milliseconds(1500));
+    EXPECT_EQ(spi_of(mickey.sending()), first);
+    EXPECT_EQ(mickey.count(PeerEventKind::auth_failed), 1U);
+    EXPECT_EQ(mickey.used(), public_key(seed(1)));
+    // minnie trusts both.
+    auto both = peer_of(minnie);
+    both.auth.add(CredentialKind::trusted, public_key(fresh));
+    ASSERT_TRUE(minnie.ike.set_peer(both));
+    ASSERT_TRUE(mickey.ike.set_peer(tried));
+    ASSERT_TRUE(eventually([&] { return connected() && spi_of(mickey.sending()) != first; }));
+    ASSERT_TRUE(eventually([&] { return minnie.shown() == public_key(fresh); }));
+    EXPECT_EQ(mickey.used(), public_key(fresh));
+    // The SAs stay when it is the only one.
+    const auto second = spi_of(mickey.sending());
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {fresh}}));
+    go_on(std::chrono::milliseconds(1500));
+    EXPECT_EQ(spi_of(mickey.sending()), second);
+    EXPECT_EQ(gaps(), 0U);
+}
+
 // Control: SAs do depend on it.
 TEST_F(Pair, ARetiredKeyEndsWhatRestsOnIt) {
     connect();

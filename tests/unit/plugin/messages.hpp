@@ -39,6 +39,7 @@ inline std::vector<Message> one_of_each() {
     peer.dpdtimeout = std::chrono::seconds(5);
     peer.transport_mode = true;
     peer.initiate = false;
+    peer.next_key = true;
 
     Identity identity{"mickey", {}};
     identity.seeds.resize(2);
@@ -73,8 +74,14 @@ inline std::vector<Message> one_of_each() {
                std::vector<std::uint8_t>(3000, 9)},
         sa,
         DeleteSa{0xc0ffee00, esp::Direction::outbound, 3},
-        PeerEvent{
-            kNoPeer, PeerEventKind::auth_failed, "who is that", "0011", "2233", {{9, 9}}, "c0ffee"},
+        PeerEvent{kNoPeer,
+                  PeerEventKind::auth_failed,
+                  "who is that",
+                  "0011",
+                  "2233",
+                  {{9, 9}},
+                  "c0ffee",
+                  {{7}}},
         LogLine{4, "careful"},
         Ping{77},
         Pong{78},

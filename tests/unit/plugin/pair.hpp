@@ -82,6 +82,13 @@ struct Node final : Owner {
                 return event->key.front();
         return std::nullopt;
     }
+    // The key of ours that last authenticated us.
+    std::optional<channel::Ed25519Public> used() const {
+        for (auto event = events.rbegin(); event != events.rend(); ++event)
+            if (!event->own_key.empty())
+                return event->own_key.front();
+        return std::nullopt;
+    }
     void on_log(const channel::LogLine& line) override { log.push_back(line.text); }
     void on_charon_impossible(const std::string& reason) override { impossible = reason; }
     void on_charon_up(const std::string& v) override {
