@@ -258,6 +258,19 @@ def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
                  f"{instance.name} to be in step with {sorted(names - {instance.name})}", 0.1)
 
 
+def wait_settled(*instances: Encsync, timeout: float = 40) -> None:
+    """In step, and no SA is about to be replaced: the first preshared key is in use."""
+    wait_in_step(*instances, timeout=timeout)
+    names = {instance.name for instance in instances}
+
+    def settled(instance: Encsync) -> bool:
+        return all(peer["ppk"]["step"] == "settled" and len(instance.spis(peer["name"])) == 2
+                   for peer in instance.json("peers") if peer["name"] in names)
+
+    for instance in instances:
+        wait_for(lambda: settled(instance), timeout, f"{instance.name}'s SAs to stay", 0.2)
+
+
 def equip(pair: FirewallPair, acquaint: Callable[..., None] = introduce,
           **options) -> list[Encsync]:
     """encsync on each firewall of a pair, each a peer of every other, keys exchanged. Not

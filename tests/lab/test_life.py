@@ -37,7 +37,7 @@ def instances(pair):
     both = sync.equip(pair)
     for instance in both:
         instance.start()
-    sync.wait_in_step(*both)
+    sync.wait_settled(*both)
     conntrack.insert_many(pair.mickey, len(KEPT))
     wait_for(lambda: len(pair.flows(pair.minnie)) == len(KEPT), 15, "the sessions to be on both")
     return both

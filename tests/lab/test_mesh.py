@@ -34,7 +34,7 @@ def mesh(lab):
     sync.introduce(*instances)
     for instance in instances:
         instance.start()
-    sync.wait_in_step(*instances, timeout=90)
+    sync.wait_settled(*instances, timeout=90)
     return instances
 
 

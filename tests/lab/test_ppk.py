@@ -42,8 +42,7 @@ def wait_settled(a, b, timeout: float = 40) -> dict:
 
 def equipped(fresh, **options) -> tuple[FirewallPair, list]:
     pair = FirewallPair(fresh)
-    conn = {"ppk": "optional", **options.pop("conn", {})}
-    return pair, list(sync.equip(pair, conn=conn, **options))
+    return pair, list(sync.equip(pair, **options))
 
 
 def started(fresh, **options) -> tuple[FirewallPair, list]:
@@ -110,7 +109,7 @@ def test_the_next_ones_by_age_under_load_lose_nothing(fresh):
 
 
 def test_a_crash_of_either_at_any_moment_leaves_one_in_common(fresh):
-    _, (mickey, minnie) = started(fresh, conn={"ppk": "optional", **STEP})
+    _, (mickey, minnie) = started(fresh, conn=STEP)
     wait_settled(mickey, minnie)
     # From now on they must always have one in common, or do not come up.
     for instance in (mickey, minnie):

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
 @pytest.fixture
 def settled(pair, instances):
     """Restores both, and waits until they are in step."""
+    sync.wait_settled(*instances)
     yield instances
     for instance in instances:
         instance.setup.clear()
