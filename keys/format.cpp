@@ -385,22 +385,19 @@ Result<std::vector<TrustedKey>> read_trusted(std::string_view text) {
     return keys;
 }
 
-namespace {
-
-std::array<std::uint8_t, crypto_hash_sha256_BYTES> sha256(const RawKey& key) {
-    std::array<std::uint8_t, crypto_hash_sha256_BYTES> hash;
+KeyHash key_hash(const RawKey& key) {
+    KeyHash hash;
+    static_assert(sizeof hash == crypto_hash_sha256_BYTES);
     crypto_hash_sha256(hash.data(), key.data(), key.size());
     return hash;
 }
 
-} // namespace
-
 std::string fingerprint(const RawKey& key) {
-    return "SHA256:" + base64(sha256(key), sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    return "SHA256:" + base64(key_hash(key), sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
 }
 
 std::uint64_t key_print(const RawKey& key) {
-    return load_be<std::uint64_t>(sha256(key).data());
+    return load_be<std::uint64_t>(key_hash(key).data());
 }
 
 std::string short_fingerprint(const RawKey& key) {

@@ -131,7 +131,10 @@ Result<SecretSeed> read_node_secret(std::string_view text);
 std::string write_trusted(const std::vector<TrustedKey>& keys);
 Result<std::vector<TrustedKey>> read_trusted(std::string_view text);
 
-// "SHA256:" and the base64 of the raw key's SHA-256, without padding: the form of OpenSSH.
+// The SHA-256 of the raw key.
+using KeyHash = std::array<std::uint8_t, 32>;
+KeyHash key_hash(const RawKey& key);
+// "SHA256:" and its base64, without padding: the form of OpenSSH.
 std::string fingerprint(const RawKey& key);
 // The first 8 bytes of the SHA-256, with which peers report the keys they trust.
 std::uint64_t key_print(const RawKey& key);

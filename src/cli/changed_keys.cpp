@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "cli/changed_keys.hpp"
 
+#include "cli/fingerprint.hpp"
 #include "control/client.hpp"
 
 #include <fmt/format.h>
@@ -35,10 +36,11 @@ int report_trusted(const Options& options, std::span<const keys::PublicKey> trus
                    std::size_t fresh, json::object more) {
     json::array list;
     for (const auto& key : trusted) {
-        const auto print = keys::fingerprint(key.key);
-        list.push_back({{"name", key.name}, {"fingerprint", print}});
+        json::object shown = describe_fingerprint(key.key);
+        shown["name"] = key.name;
+        list.push_back(std::move(shown));
         if (!options.json)
-            fmt::print("trusting {}  {}\n", key.name, print);
+            fmt::print("trusting {}  {}\n", key.name, keys::fingerprint(key.key));
     }
     more["trusted"] = std::move(list);
     more["new"] = fresh;

@@ -28,7 +28,7 @@ struct Words {
     cli::PairOptions pair;
     std::uint32_t timeout = 300;
     bool ready = false, pem = false, live = false, force = false, verify = false,
-         new_identity = false, change = false, seal = false;
+         new_identity = false, change = false, seal = false, words = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -192,8 +192,8 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* init =
         add("init", "Create this node's identity", [&] { return cli::keys_init(o, w.name); });
     init->add_option("--name", w.name, "Default: node= of the configuration, or the host's name");
-    add("show", "Show name, fingerprint and age of this node's key",
-        [&] { return cli::keys_show(o); });
+    auto* show = add("show", "Show name, fingerprint and age of this node's key",
+                     [&] { return cli::keys_show(o, w.words); });
     add("export", "Print the public part, for 'keys trust' on a peer", [&] {
         return o.json && w.pem ? usage("--pem excludes --json") : cli::keys_export(o, w.pem);
     })->add_flag("--pem", w.pem, "As PEM, for peers that are not encsync");
@@ -203,7 +203,10 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     trust->add_option("--name", w.name, "The name of a peer that is not encsync; the file is PEM");
     trust->add_flag("--new-identity", w.new_identity,
                     "Even if a key of that name is trusted that has not signed this one");
-    add("list", "List the trusted keys", [&] { return cli::keys_list(o); });
+    auto* list = add("list", "List the trusted keys", [&] { return cli::keys_list(o, w.words); });
+    for (auto* each : {show, list})
+        each->add_flag("--words", w.words,
+                       "Also show fingerprints in hex and as words, to compare them by telephone");
     auto* rotate =
         add("rotate", "Negotiate new SAs, or make the next preshared key or identity", [&] {
             if (w.what == "sa")

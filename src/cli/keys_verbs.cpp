@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "cli/changed_keys.hpp"
+#include "cli/fingerprint.hpp"
 #include "cli/key_place.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
@@ -23,8 +24,8 @@ namespace json = boost::json;
 
 namespace {
 
-std::uint64_t age(const keys::PublicKey& key) {
-    return static_cast<std::uint64_t>(std::max<keys::UnixTime>(0, keys::unix_now() - key.created));
+std::uint64_t age(keys::UnixTime created) {
+    return static_cast<std::uint64_t>(std::max<keys::UnixTime>(0, keys::unix_now() - created));
 }
 
 Result<json::object> describe_identities(const keys::Store& store) {
@@ -38,11 +39,13 @@ Result<json::object> describe_identities(const keys::Store& store) {
     if (!sealing)
         return sealing.error();
     json::array list;
-    for (const auto& identity : *identities)
-        list.push_back({{"fingerprint", keys::fingerprint(identity.key)},
-                        {"created", keys::to_text(identity.created)},
-                        {"age", age(identity)},
-                        {"signs", &identity == &identities->front()}});
+    for (const auto& identity : *identities) {
+        json::object shown = describe_fingerprint(identity.key);
+        shown["created"] = keys::to_text(identity.created);
+        shown["age"] = age(identity.created);
+        shown["signs"] = &identity == &identities->front();
+        list.push_back(std::move(shown));
+    }
     return json::object{{"name", identities->front().name},
                         {"keydir", store.directory()},
                         {"creatorid", fmt::format("{:08x}", *creatorid)},
@@ -55,12 +58,14 @@ Result<json::array> describe_trusted(const keys::Store& store) {
     if (!trusted)
         return trusted.error();
     json::array list;
-    for (const auto& key : *trusted)
-        list.push_back({{"name", key.name},
-                        {"fingerprint", keys::fingerprint(key.key)},
-                        {"created", keys::to_text(key.created)},
-                        {"since", keys::to_text(key.since)},
-                        {"age", age(key)}});
+    for (const auto& key : *trusted) {
+        json::object shown = describe_fingerprint(key.key);
+        shown["name"] = key.name;
+        shown["created"] = keys::to_text(key.created);
+        shown["since"] = keys::to_text(key.since);
+        shown["age"] = age(key.created);
+        list.push_back(std::move(shown));
+    }
     return list;
 }
 
@@ -88,7 +93,7 @@ Result<json::array> describe_ppks(const keys::Store& store) {
                             {"id", keys::to_text(keys::id_of(ppk))},
                             {"epoch", ppk.epoch},
                             {"created", keys::to_text(ppk.created)},
-                            {"age", std::max<keys::UnixTime>(0, keys::unix_now() - ppk.created)},
+                            {"age", age(ppk.created)},
                             {"origin", keys::to_string(ppk.origin)},
                             {"offered", &ppk == ring.offered()}});
     return list;
@@ -224,10 +229,10 @@ int keys_init(const Options& options, const std::string& name) {
         return fail(store.error().text);
     if (auto ok = store->init(name.empty() ? place->node : name); !ok)
         return fail(ok.error().text);
-    return keys_show(options);
+    return keys_show(options, false);
 }
 
-int keys_show(const Options& options) {
+int keys_show(const Options& options, bool words) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
@@ -237,6 +242,8 @@ int keys_show(const Options& options) {
     if (options.json)
         return print_json(*shown);
     std::fputs(render_identities(*shown).c_str(), stdout);
+    if (words)
+        fmt::print("\n{}", render_words(shown->at("identities")));
     return 0;
 }
 
@@ -281,7 +288,7 @@ int keys_trust(const Options& options, const std::string& file, const std::strin
     return report_trusted(options, content->keys, *fresh);
 }
 
-int keys_list(const Options& options) {
+int keys_list(const Options& options, bool words) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
@@ -291,6 +298,8 @@ int keys_list(const Options& options) {
     if (options.json)
         return print_json(*list);
     std::fputs(render_trusted(*list).c_str(), stdout);
+    if (words && !list->empty())
+        fmt::print("\n{}", render_words(*list));
     return 0;
 }
 

@@ -424,6 +424,47 @@ std::string render_trusted(const json::value& keys) {
 
 namespace {
 
+constexpr std::size_t kHexGroup = 4, kGroupsInLine = 8, kWordsInLine = 6;
+
+std::string hex_lines(std::string_view hex) {
+    std::string out;
+    for (std::size_t at = 0; at < hex.size(); at += kHexGroup) {
+        if (at % (kHexGroup * kGroupsInLine) == 0)
+            out += fmt::format("{}  {:<5}", at == 0 ? "" : "\n", at == 0 ? "hex" : "");
+        out += fmt::format(" {}", hex.substr(at, kHexGroup));
+    }
+    return out + "\n";
+}
+
+// Each line begins with the number of its first word.
+std::string word_lines(const json::array& words) {
+    std::string out;
+    for (std::size_t n = 0; n < words.size(); n++) {
+        if (n % kWordsInLine == 0)
+            out += fmt::format("{}  {:<5}", n == 0 ? "" : "\n", n + 1);
+        out += fmt::format(" {}", words[n].is_string() ? clean(words[n].get_string()) : kUnknown);
+    }
+    return out + "\n";
+}
+
+} // namespace
+
+std::string render_words(const json::value& keys) {
+    std::string out;
+    for (const auto& key : array_of(keys)) {
+        const auto* words = member(key, "words");
+        if (!out.empty())
+            out += "\n";
+        if (member(key, "name") != nullptr)
+            out += text(key, "name") + "  ";
+        out += fmt::format("{}\n{}{}", text(key, "fingerprint"), hex_lines(text(key, "hex")),
+                           word_lines(words != nullptr ? array_of(*words) : json::array()));
+    }
+    return out;
+}
+
+namespace {
+
 // Which peers have shown that they accept this key of ours.
 std::string accepted_by(const json::value& status, std::string_view print) {
     std::vector<std::string> yes, no;

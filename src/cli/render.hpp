@@ -28,6 +28,8 @@ std::string render_state(const boost::json::value& state);
 std::string render_identities(const boost::json::value& keys);
 // [{name, fingerprint, created, since, age}]
 std::string render_trusted(const boost::json::value& keys);
+// [{name, fingerprint, hex, words:[...]}], to be read aloud; the name may be missing.
+std::string render_words(const boost::json::value& keys);
 // {entries:[{time, event, name, fingerprint, hash}]}
 std::string render_key_status(const boost::json::value& status);
 std::string render_key_log(const boost::json::value& log);

@@ -94,14 +94,15 @@ int monitor(const Options& options, const std::string& write);
 // ---- of the key store (keys_verbs.cpp) -------------------------------------------------------
 
 int keys_init(const Options& options, const std::string& name);
-int keys_show(const Options& options);
+// words: also in hex and as words, to be read aloud.
+int keys_show(const Options& options, bool words);
 // pem: the key that signs alone, for a certificate or a peer that is not encsync.
 int keys_export(const Options& options, bool pem);
 // "-": stdin. name: of a peer that is not encsync, whose key is PEM; else empty. new_identity: also
 // if another key of that name is trusted, which has not signed this one.
 int keys_trust(const Options& options, const std::string& file, const std::string& name,
                bool new_identity);
-int keys_list(const Options& options);
+int keys_list(const Options& options, bool words);
 int keys_rotate_identity(const Options& options);
 // The older of a peer's two keys, or without a peer, of this node's two identities. Refused while
 // that would cut off a peer, unless forced.

@@ -115,6 +115,19 @@ TEST_F(Command, MakesShowsAndTrustsKeys) {
     EXPECT_EQ(trusted.out, "trusting minnie  " + print + "\nencsyncd is not running in " +
                                dir_.string() + "; it reads the keys when it starts\n");
     EXPECT_NE(as_minnie({"keys", "show"}).out.find(print), std::string::npos);
+    // Two people on the telephone: both screens show the same lines.
+    const auto words_in = [&](const std::string& text) {
+        const auto at = text.find(print + "\n  hex   ");
+        return at == text.npos ? "no words in " + text : text.substr(at);
+    };
+    const std::string here = words_in(run({"keys", "list", "--words"}).out);
+    EXPECT_EQ(lines(here), 7) << here;
+    EXPECT_EQ(here, words_in(as_minnie({"keys", "show", "--words"}).out));
+    EXPECT_EQ(run({"keys", "list"}).out.find("hex"), std::string::npos);
+    ASSERT_EQ(list.at(0).at("words").as_array().size(), 24u);
+    EXPECT_NE(here.find("  1     " + std::string(list.at(0).at("words").at(0).as_string()) + " "),
+              std::string::npos);
+    EXPECT_EQ(list.at(0).at("hex").as_string().size(), 64u);
 
     write(dir_ / "bad.pub", exported.out.substr(0, 60));
     const auto bad = run({"keys", "trust", dir_ / "bad.pub"});

@@ -194,5 +194,21 @@ TEST(Render, Keys) {
               "minnie  SHA256:abc   1m1s  2026-01-01T00:00:00Z\n");
 }
 
+TEST(Render, FingerprintsToBeReadAloud) {
+    EXPECT_EQ(render_words(parse("[]")), "");
+    EXPECT_EQ(render_words(parse(R"([{"name":"minnie","fingerprint":"SHA256:abc",
+        "hex":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        "words":["a","b","c","d","e","f","g","h"]},{"fingerprint":"SHA256:def"}])")),
+              "minnie  SHA256:abc\n"
+              "  hex   0011 2233 4455 6677 8899 aabb ccdd eeff\n"
+              "        0011 2233 4455 6677 8899 aabb ccdd eeff\n"
+              "  1     a b c d e f\n"
+              "  7     g h\n"
+              "\n"
+              "SHA256:def\n"
+              "  hex   -\n"
+              "\n");
+}
+
 } // namespace
 } // namespace encsync::cli
