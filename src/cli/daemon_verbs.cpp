@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <functional>
 
 namespace encsync::cli {
 
@@ -165,6 +166,36 @@ int rekey(const Options& options, const std::string& peer) {
 
 int rotate_ppk(const Options& options, const std::string& peer) {
     return command_peers(options, "rotate-ppk", peer, "making the next preshared key");
+}
+
+int rotate_all(const Options& options) {
+    // Asked first: without the daemon nothing is begun.
+    const auto peers = ask(options, {{"command", "peers"}});
+    if (!peers)
+        return fail(peers.error().text);
+    const auto* list = peers->if_array();
+    const bool ppks = list != nullptr && std::ranges::any_of(*list, [](const json::value& peer) {
+                          return peer.is_object() && peer.get_object().contains("ppk");
+                      });
+    // A step that fails keeps none of the others from being done.
+    bool failed = false;
+    const auto step = [&](const char* what, const std::function<int()>& run) {
+        if (!options.json)
+            fmt::print("{}:\n", what);
+        std::fflush(stdout); // before what a failure says on stderr
+        failed = run() != 0 || failed;
+    };
+    step("identity", [&] { return keys_rotate_identity(options); });
+    step("post-quantum preshared keys", [&] {
+        if (ppks)
+            return rotate_ppk(options, "");
+        if (options.json)
+            return print_json({{"peers", json::array()}});
+        fmt::print("no conn uses any\n");
+        return 0;
+    });
+    step("SAs", [&] { return rekey(options, ""); });
+    return failed ? 1 : 0;
 }
 
 // Prints an answer of several lines: the diagnostics of a configuration.

@@ -215,11 +215,11 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                 return cli::rotate_ppk(o, w.peer);
             if (!w.peer.empty())
                 return cli::fail("an identity is this node's, not one peer's: leave --peer out");
-            return cli::keys_rotate_identity(o);
+            return w.what == "all" ? cli::rotate_all(o) : cli::keys_rotate_identity(o);
         });
     rotate->add_option("--peer", w.peer, "Default: all");
     rotate->add_option("--what", w.what, "Default: sa")
-        ->check(CLI::IsMember({"sa", "ppk", "identity"}));
+        ->check(CLI::IsMember({"sa", "ppk", "identity", "all"}));
     auto* retire =
         add("retire", "Remove the older of two identities, or of a peer's two trusted keys",
             [&] { return cli::keys_retire(o, w.peer, w.force); });

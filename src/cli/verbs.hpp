@@ -40,6 +40,8 @@ int policy_show(const Options& options);
 int policy_verify(const Options& options);
 int rekey(const Options& options, const std::string& peer);
 int rotate_ppk(const Options& options, const std::string& peer);
+// The identity, these and the SAs. With --json an object a line for each step. 1 if one has failed.
+int rotate_all(const Options& options);
 int reload(const Options& options);
 
 // ---- of the role (role_verbs.cpp) ------------------------------------------------------------

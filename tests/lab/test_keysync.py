@@ -29,6 +29,11 @@ def trusted(instance, name: str) -> list[str]:
     return [k["fingerprint"] for k in instance.json("keys", "list") if k["name"] == name]
 
 
+def epochs(instance) -> list[int]:
+    """Of its post-quantum preshared keys."""
+    return [p["epoch"] for p in instance.json("keys", "status")["ppks"]]
+
+
 def started(fresh, donald: bool = True, **options) -> tuple[FirewallPair, list]:
     pair = FirewallPair(fresh, donald=donald)
     instances = list(sync.equip(pair, **options))
@@ -204,8 +209,9 @@ class Load:
 
 def test_all_keys_rotate_again_and_again_under_load(fresh):
     """On both nodes at once: no change is lost, and neither is down for a moment."""
-    pair, both = started(fresh, donald=False)
+    pair, both = started(fresh, donald=False, conn={"ppk": "optional", "ppkrotate": "0"})
     mickey, minnie = both
+    wait_for(lambda: epochs(mickey) == epochs(minnie) == [1], 40, "the first preshared key", 0.3)
     logs = [len(i.log()) for i in both]
 
     def all_new(before: dict) -> bool:
@@ -215,9 +221,12 @@ def test_all_keys_rotate_again_and_again_under_load(fresh):
     with Load(pair.mickey) as load:
         for _ in range(3):
             before = {i: own(i) for i in both}
+            (epoch,) = epochs(mickey)
             for each in both:
-                each.command("keys", "rotate", "--what", "identity")
+                each.command("keys", "rotate", "--what", "all")
             wait_for(lambda: all_new(before), 60, "both identities to be new ones", 0.3)
+            wait_for(lambda: len(epochs(mickey)) == 1 and epochs(mickey) == epochs(minnie) > [epoch],
+                     60, "the next preshared key", 0.3)
             spis = mickey.spis() | minnie.spis()
             for each in both:
                 each.command("keys", "rotate", "--what", "sa")

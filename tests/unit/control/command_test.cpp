@@ -13,7 +13,7 @@ TEST_F(Command, RefusesACommandLineWithoutSense) {
                                                   {"status", "--halt"},
                                                   {"role", "master"},
                                                   {"keys", "trust"},
-                                                  {"keys", "rotate", "--what", "all"},
+                                                  {"keys", "rotate", "--what", "every"},
                                                   {"status", "extra"}}) {
         const auto outcome = run(words);
         EXPECT_EQ(outcome.status, 2);

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <csignal>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -399,6 +400,58 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
     ASSERT_EQ(run({"keys", "rotate", "--what", "identity"}).status, 0);
     EXPECT_EQ(run({"keys", "retire"}).status, 1);
     EXPECT_EQ(run({"keys", "retire", "--force"}).status, 0);
+}
+
+TEST_F(Command, RotatesAll) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    const std::vector<std::string> all{"keys", "rotate", "--what", "all"};
+    const auto without = run(all);
+    EXPECT_EQ(without.status, 1);
+    EXPECT_NE(without.err.find("encsyncd is not running"), std::string::npos) << without.err;
+    EXPECT_EQ(run_json({"keys", "show"}).at("identities").as_array().size(), 1u);
+    EXPECT_EQ(run({"keys", "rotate", "--what", "all", "--peer", "minnie"}).status, 1);
+
+    const json::object minnie{{"peers", json::array{"minnie"}}};
+    const auto serve = [&](json::object peer) {
+        start({{"reload-keys", nullptr},
+               {"peers", json::array{std::move(peer)}},
+               {"rotate-ppk", minnie},
+               {"rekey", minnie}});
+    };
+    serve({{"name", "minnie"}, {"ppk", json::object{{"used", ""}}}});
+    const auto done = run(all);
+    EXPECT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ(run_json({"keys", "show"}).at("identities").as_array().size(), 2u);
+    std::size_t at = 0;
+    for (const char* says :
+         {"identity:\n", "encsyncd has read the keys anew\n",
+          "post-quantum preshared keys:\nminnie: making the next preshared key\n",
+          "SAs:\nminnie: negotiating new SAs\n"}) {
+        at = done.out.find(says, at);
+        ASSERT_NE(at, std::string::npos) << says << "\n" << done.out;
+    }
+    stop();
+    const auto asked = [&](const char* command) {
+        return std::ranges::count(asked_, fmt::format(R"({{"command":"{}"}})", command));
+    };
+    EXPECT_EQ(asked("reload-keys"), 1);
+    EXPECT_EQ(asked("rotate-ppk"), 1);
+    EXPECT_EQ(asked("rekey"), 1);
+
+    // An identity that is being rotated is an error, and the rest is done all the same.
+    serve({{"name", "minnie"}});
+    const auto again = run(all);
+    EXPECT_EQ(again.status, 1);
+    EXPECT_NE(again.err.find("there are two identities already"), std::string::npos) << again.err;
+    EXPECT_NE(again.out.find("no conn uses any\nSAs:\nminnie: negotiating"), std::string::npos)
+        << again.out;
+    ASSERT_EQ(run({"keys", "retire", "--force"}).status, 0);
+    const auto as_json = run({"keys", "rotate", "--what", "all", "--json"});
+    EXPECT_EQ(as_json.status, 0) << as_json.err;
+    EXPECT_EQ(lines(as_json.out), 3) << as_json.out;
+    stop();
+    EXPECT_EQ(asked("rotate-ppk"), 1);
+    EXPECT_EQ(asked("rekey"), 3);
 }
 
 TEST_F(Command, SaysIfTheDaemonDoesNotTakeTheKeys) {
