@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <utility>
 
 namespace encsync::keys {
 
@@ -18,6 +19,21 @@ constexpr std::string_view kContentTitle = "encsync key store 1";
 std::string header(const Backup& backup) {
     return fmt::format("{}\nname: {}\ncreated: {}\n{}", kTitle, backup.of.name,
                        to_text(backup.of.created), write_derivation(backup.derivation));
+}
+
+// The place of a file in a backup: its number, that of all preshared keys after the others, and its
+// name. None: it does not belong there.
+using Place = std::pair<std::size_t, std::string_view>;
+std::optional<Place> place_of(std::string_view name) {
+    const auto file = std::ranges::find(kBackupFiles, name, &BackupFile::name);
+    const bool psk = name.starts_with(kPskPrefix) && check_name(name.substr(kPskPrefix.size()));
+    if (file == kBackupFiles.end() && !psk)
+        return std::nullopt;
+    return Place(file - kBackupFiles.begin(), name);
+}
+
+std::size_t most_at(const Place& place) {
+    return place.first < kBackupFiles.size() ? kBackupFiles[place.first].most : kMaxSecretText;
 }
 
 std::string part_line(const Part& part) {
@@ -45,7 +61,6 @@ Result<std::vector<Part>> unpack(std::string_view content) {
     if (auto ok = lines.title(kContentTitle); !ok)
         return ok.error();
     std::vector<Part> parts;
-    auto next = kBackupFiles.begin(); // the first that may come
     while (!lines.at_end()) {
         auto line = lines.field("file");
         if (!line)
@@ -53,21 +68,21 @@ Result<std::vector<Part>> unpack(std::string_view content) {
         const auto words = split<2>(*line);
         if (!words)
             return lines.error("expected a file's name and its size");
-        const auto file = std::find_if(next, kBackupFiles.end(), [&](const BackupFile& each) {
-            return each.name == (*words)[0];
-        });
-        if (file == kBackupFiles.end())
+        const auto place = place_of((*words)[0]);
+        if (!place || (!parts.empty() && !(place_of(parts.back().name) < place)))
             return lines.error("an unknown file, or in the wrong order");
-        next = file + 1;
+        if (parts.size() == kBackupFiles.size() + kMaxPsks)
+            return lines.error("too many files");
+        const std::size_t most = most_at(*place);
         std::size_t size = 0;
         const auto [end, error] =
             std::from_chars((*words)[1].data(), (*words)[1].data() + (*words)[1].size(), size);
-        if (error != std::errc() || (*words)[1] != std::to_string(size) || size > file->most)
-            return lines.error(fmt::format("not a size up to {}", file->most));
+        if (error != std::errc() || (*words)[1] != std::to_string(size) || size > most)
+            return lines.error(fmt::format("not a size up to {}", most));
         auto raw = lines.raw(size);
         if (!raw)
             return raw.error();
-        parts.push_back({file->name, as_bytes(*raw)});
+        parts.push_back({std::string((*words)[0]), as_bytes(*raw)});
     }
     return parts;
 }

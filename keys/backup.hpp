@@ -17,12 +17,13 @@
 //     file: node.secret 118
 //     ...
 //
-// in the order of kBackupFiles, without those that are not there. Every parser accepts only the
-// exact output of its writer.
+// in the order of kBackupFiles, without those that are not there, and then the preshared keys of
+// IKE, `psk.NAME`, sorted. Every parser accepts only the exact output of its writer.
 #pragma once
 
 #include "keys/log.hpp"
 #include "keys/passphrase.hpp"
+#include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/store_names.hpp"
 
@@ -44,16 +45,16 @@ inline constexpr std::size_t kMaxBackupContent = [] {
     std::size_t most = 0;
     for (const BackupFile& file : kBackupFiles)
         most += file.most;
-    return most + 1024; // and the lines between them
+    return most + kMaxPsks * (kMaxSecretText + 128) + 1024; // with the lines between them
 }();
 inline constexpr std::size_t kMaxBackupText = kMaxBackupContent / 3 * 4 + 1024;
 
 // A file and what is in it, in memory that another object owns.
 struct Part {
-    const char* name; // of kBackupFiles
+    std::string name; // as above
     Bytes content;
 };
-SecretBytes pack(const std::vector<Part>& parts); // in the order of kBackupFiles
+SecretBytes pack(const std::vector<Part>& parts); // in that order
 Result<std::vector<Part>> unpack(std::string_view content);
 
 struct Backup {

@@ -16,6 +16,7 @@
 #include <sodium.h>
 #include <string_view>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace encsync::keys {
 
@@ -99,20 +100,34 @@ Result<std::vector<std::uint8_t>> decode_pem(std::string_view text, std::string_
 
 } // namespace
 
-Result<WipedBytes> read_preshared(const std::string& path) {
-    auto text = read(path, kMaxPreshared + 2, true);
-    if (!text)
-        return text;
+namespace {
+
+constexpr std::size_t kMaxPresharedFile = kMaxPreshared + 2; // with a line end
+
+Result<WipedBytes> without_line_end(const std::string& path, WipedBytes text) {
     for (const std::uint8_t end : {'\n', '\r'})
-        if (!text->empty() && text->back() == end)
-            text->pop_back();
-    if (text->size() < kMinPreshared)
-        return wrong(path, fmt::format("a preshared key has {} bytes at least", kMinPreshared));
-    if (text->size() > kMaxPreshared)
-        return wrong(path, fmt::format("a preshared key has {} bytes at most", kMaxPreshared));
-    if (std::ranges::find(*text, 0) != text->end())
-        return wrong(path, "a NUL byte in a preshared key");
+        if (!text.empty() && text.back() == end)
+            text.pop_back();
+    if (auto ok = check_preshared(text); !ok)
+        return wrong(path, ok.error().text);
     return text;
+}
+
+} // namespace
+
+Result<WipedBytes> read_preshared(const std::string& path) {
+    auto text = read(path, kMaxPresharedFile, true);
+    return text ? without_line_end(path, std::move(*text)) : text;
+}
+
+Result<WipedBytes> read_preshared_input() {
+    const char* const name = "standard input";
+    WipedBytes text(kMaxPresharedFile + 1);
+    const auto size = read_all(STDIN_FILENO, text);
+    if (!size)
+        return wrong(name, std::strerror(errno));
+    text.resize(*size);
+    return without_line_end(name, std::move(text));
 }
 
 Result<Passphrase> read_passphrase(const std::string& path) {

@@ -10,6 +10,7 @@
 
 #include "keys/format.hpp"
 #include "keys/passphrase.hpp"
+#include "keys/psk.hpp"
 #include "util/result.hpp"
 #include "util/wiped.hpp"
 
@@ -20,12 +21,13 @@
 
 namespace encsync::keys {
 
-inline constexpr std::size_t kMinPreshared = 16, kMaxPreshared = 1024; // bytes
-inline constexpr std::size_t kMaxCertificate = 16384;                  // bytes of DER
+inline constexpr std::size_t kMaxCertificate = 16384; // bytes of DER
 
 // The content without a trailing line end. Refused: a file that is not ours or that others can
-// read, a symbolic link, content that is too short or too long, a NUL byte.
+// read, a symbolic link, and what check_preshared() refuses.
 Result<WipedBytes> read_preshared(const std::string& path);
+// Likewise, of standard input.
+Result<WipedBytes> read_preshared_input();
 
 // Likewise; one line end at its end is not part of it.
 Result<Passphrase> read_passphrase(const std::string& path);

@@ -31,21 +31,43 @@ Result<void> read_checksum(Lines& lines, std::string_view text) {
     return lines.end();
 }
 
-Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
-    auto name = lines.field("name");
+namespace {
+
+Result<std::string> read_name(Lines& lines, std::string_view field) {
+    auto name = lines.field(field);
     if (!name)
         return name.error();
     if (auto ok = check_name(*name); !ok)
         return lines.error(ok.error().text);
-    into.name = *name;
+    return std::string(*name);
+}
+
+} // namespace
+
+Result<UnixTime> read_created(Lines& lines) {
     auto text = lines.field("created");
     if (!text)
         return text.error();
     auto created = parse_time(*text);
     if (!created)
         return lines.error(created.error().text);
+    return created;
+}
+
+Result<void> read_name_and_time(Lines& lines, PublicKey& into) {
+    auto name = read_name(lines, "name");
+    if (!name)
+        return name.error();
+    into.name = std::move(*name);
+    auto created = read_created(lines);
+    if (!created)
+        return created.error();
     into.created = *created;
     return {};
+}
+
+Result<std::string> read_peer(Lines& lines) {
+    return read_name(lines, "peer");
 }
 
 } // namespace encsync::keys

@@ -82,15 +82,22 @@ class Lines {
 
     // Of any length from 1 to `most` bytes.
     Result<std::vector<std::uint8_t>> base64_field(std::string_view name, std::size_t most) {
-        auto got = field(name);
-        if (!got)
-            return got.error();
-        const std::size_t padding = got->ends_with("==") ? 2 : got->ends_with('=') ? 1 : 0;
-        const std::size_t size = got->size() < 4 ? 0 : got->size() / 4 * 3 - padding;
-        std::vector<std::uint8_t> bytes(std::min(size, most + 1));
-        if (size == 0 || size > most || !unbase64(*got, bytes))
-            return error(fmt::format("{} is not 1 to {} bytes in base64", name, most));
-        return bytes;
+        std::vector<std::uint8_t> bytes;
+        auto ok = sized_field(name, most, [&](std::size_t size) -> MutableBytes {
+            bytes.resize(size);
+            return bytes;
+        });
+        return ok ? Result(std::move(bytes)) : ok.error();
+    }
+
+    // Likewise, into memory for secrets.
+    Result<SecretBytes> secret_field(std::string_view name, std::size_t most) {
+        SecretBytes bytes(0);
+        auto ok = sized_field(name, most, [&](std::size_t size) {
+            bytes = SecretBytes(size);
+            return bytes.bytes();
+        });
+        return ok ? Result(std::move(bytes)) : ok.error();
     }
 
     // The next bytes, line ends among them.
@@ -114,6 +121,19 @@ class Lines {
     }
 
   private:
+    // make: returns the memory for that many bytes.
+    template<class Make>
+    Result<void> sized_field(std::string_view name, std::size_t most, Make make) {
+        auto got = field(name);
+        if (!got)
+            return got.error();
+        const std::size_t padding = got->ends_with("==") ? 2 : got->ends_with('=') ? 1 : 0;
+        const std::size_t size = got->size() < 4 ? 0 : got->size() / 4 * 3 - padding;
+        if (size == 0 || size > most || !unbase64(*got, make(size)))
+            return error(fmt::format("{} is not 1 to {} bytes in base64", name, most));
+        return {};
+    }
+
     std::string_view text_;
     std::size_t position_ = 0, number_ = 0;
 };
@@ -134,8 +154,11 @@ std::optional<std::array<std::string_view, N>> split(std::string_view line) {
     return count == N ? std::optional(words) : std::nullopt;
 }
 
-// The lines "name: " and "created: ".
+// The line "created: ", and that before it.
+Result<UnixTime> read_created(Lines& lines);
 Result<void> read_name_and_time(Lines& lines, PublicKey& into);
+// The line "peer: ".
+Result<std::string> read_peer(Lines& lines);
 
 // "checksum: ", BLAKE2b-256 over the text, in base64.
 std::string checksum_line(std::string_view text);

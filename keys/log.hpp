@@ -44,15 +44,20 @@ enum class KeyEvent : std::uint8_t {
     restore,  // this store came out of a backup
     ppk,      // a preshared key with that peer (keys/ppk.hpp) is there, named by its id
     ppk_gone, // it was erased
+    psk, // a preshared key of IKE with that peer (keys/psk.hpp) is there, instead of any before
+    psk_gone, // it was erased
 };
-inline constexpr std::size_t kKeyEvents = 13;
+inline constexpr std::size_t kKeyEvents = 15;
+// In the place of a fingerprint for the last two: a peer has one such key at most.
+inline constexpr const char* kPskPrint = "PSK";
 std::string_view to_string(KeyEvent event);
 
 struct LogEntry {
     UnixTime time = 0;
     KeyEvent event{};
     std::string name;        // of the node whose key it is
-    std::string fingerprint; // as fingerprint() of keys/format.hpp; of a PPK, to_text() of its id
+    std::string fingerprint; // as fingerprint() of keys/format.hpp; of a PPK, to_text() of its id;
+                             // kPskPrint
     std::string hash;        // base64
     bool operator==(const LogEntry&) const = default;
 };

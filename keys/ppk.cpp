@@ -97,12 +97,10 @@ Result<PpkRing> read_ppks(std::string_view text) {
     PpkRing ring;
     if (auto ok = lines.title(kRingTitle); !ok)
         return ok.error();
-    auto name = lines.field("peer");
-    if (!name)
-        return name.error();
-    if (auto ok = check_name(*name); !ok)
-        return lines.error(ok.error().text);
-    ring.peer = *name;
+    auto peer = read_peer(lines);
+    if (!peer)
+        return peer.error();
+    ring.peer = std::move(*peer);
     auto offer = lines.field("offer");
     if (!offer)
         return offer.error();

@@ -85,10 +85,14 @@ bool is_identity(const char* name) {
 
 // All that there may be.
 Result<std::vector<std::string>> secret_files(const Directory& directory) {
-    auto names = directory.names(kPpkPrefix);
-    if (names)
-        names->insert(names->begin(), kSecretFiles.begin(), kSecretFiles.end());
-    return names;
+    std::vector<std::string> all(kSecretFiles.begin(), kSecretFiles.end());
+    for (const std::string_view prefix : kPeerPrefixes) {
+        auto names = directory.names(prefix);
+        if (!names)
+            return names.error();
+        std::ranges::move(*names, std::back_inserter(all));
+    }
+    return all;
 }
 
 Result<void> write_sealed_to(const Directory& directory, const char* name, const SecretText& text,

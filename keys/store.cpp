@@ -333,6 +333,10 @@ Result<std::size_t> Store::forget(const std::string& name, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
+    return drop(name, now);
+}
+
+Result<std::size_t> Store::drop(const std::string& name, UnixTime now) const {
     auto all = trusted();
     if (!all)
         return all.error();
@@ -343,16 +347,39 @@ Result<std::size_t> Store::forget(const std::string& name, UnixTime now) {
         gone.push_back(key);
         return true;
     });
-    if (gone.empty())
+    auto events = gone_events(KeyEvent::forget, gone, {name});
+    if (!events)
+        return events.error();
+    if (events->empty())
         return Error{fmt::format("no key of '{}' is trusted", name)};
     const auto change = [&]() -> Result<void> {
-        if (auto ok = erase_ppks(name); !ok)
+        if (auto ok = erase_preshared(name); !ok)
             return ok;
-        return save_trusted(*all);
+        return gone.empty() ? Result<void>() : save_trusted(*all);
     };
-    if (auto ok = log_and(now, KeyEvent::forget, gone, change); !ok)
+    if (auto ok = log_and(now, *events, change); !ok)
         return ok.error();
-    return gone.size();
+    return events->size();
+}
+
+Result<void> Store::erase_preshared(const std::string& peer) const {
+    if (auto ok = ppk_files().erase(peer); !ok)
+        return ok;
+    return psk_files().erase(peer);
+}
+
+Result<std::vector<Store::Event>> Store::gone_events(KeyEvent event,
+                                                     const std::vector<PublicKey>& gone,
+                                                     const std::set<std::string>& peers) const {
+    std::vector<Event> events = events_of(event, gone);
+    for (const std::string& peer : peers) {
+        auto there = has_psk(peer);
+        if (!there)
+            return there.error();
+        if (*there)
+            events.push_back({KeyEvent::psk_gone, peer, kPskPrint});
+    }
+    return events;
 }
 
 Result<void> Store::retire_peer(const std::string& name, UnixTime now) {
@@ -383,7 +410,7 @@ Result<std::vector<Revocation>> Store::revoked() const {
 }
 
 // The caller holds the lock, and has checked them.
-Result<void> Store::add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const {
+Result<std::size_t> Store::add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const {
     auto never = revoked();
     if (!never)
         return never.error();
@@ -397,15 +424,24 @@ Result<void> Store::add_revoked(const std::vector<Revocation>& fresh, UnixTime n
         if (std::erase_if(*all, [&](const TrustedKey& key) { return key.key == r.key; }) != 0)
             gone.push_back(r);
     never->insert(never->end(), fresh.begin(), fresh.end());
-    return log_and(now, KeyEvent::revoke, gone, [&]() -> Result<void> {
+    std::set<std::string> peers; // that have no other key
+    for (const PublicKey& key : gone)
+        if (std::ranges::find(*all, key.name, &TrustedKey::name) == all->end())
+            peers.insert(key.name);
+    auto events = gone_events(KeyEvent::revoke, gone, peers);
+    if (!events)
+        return events.error();
+    const auto change = [&]() -> Result<void> {
         if (auto ok = directory_.write(kRevoked, as_bytes(write_revocations(*never))); !ok)
             return ok;
-        for (const PublicKey& key : gone)
-            if (std::ranges::find(*all, key.name, &TrustedKey::name) == all->end())
-                if (auto ok = erase_ppks(key.name); !ok)
-                    return ok;
+        for (const std::string& peer : peers)
+            if (auto ok = erase_preshared(peer); !ok)
+                return ok;
         return gone.empty() ? Result<void>() : save_trusted(*all);
-    });
+    };
+    if (auto ok = log_and(now, *events, change); !ok)
+        return ok.error();
+    return events->size();
 }
 
 Result<std::size_t> Store::revoke(const std::string& name, UnixTime now) {
@@ -423,10 +459,8 @@ Result<std::size_t> Store::revoke(const std::string& name, UnixTime now) {
         if (key.name == name)
             fresh.push_back({key, now, own->front().name});
     if (fresh.empty())
-        return Error{fmt::format("no key of '{}' is trusted", name)};
-    if (auto ok = add_revoked(fresh, now); !ok)
-        return ok.error();
-    return fresh.size();
+        return drop(name, now); // a preshared key, if anything
+    return add_revoked(fresh, now);
 }
 
 Result<bool> Store::revoke(const Revocation& revocation, UnixTime now) {
@@ -480,12 +514,16 @@ Result<LoggedKeys> Store::keys() const {
     return keys;
 }
 
+std::vector<Store::Event> Store::events_of(KeyEvent event, const std::vector<PublicKey>& keys) {
+    std::vector<Event> events;
+    for (const PublicKey& key : keys)
+        events.push_back({event, key.name, fingerprint(key.key)});
+    return events;
+}
+
 Result<void> Store::log_and(UnixTime now, KeyEvent event, const std::vector<PublicKey>& changed,
                             const std::function<Result<void>()>& change) const {
-    std::vector<Event> events;
-    for (const PublicKey& key : changed)
-        events.push_back({event, key.name, fingerprint(key.key)});
-    return log_and(now, events, change);
+    return log_and(now, events_of(event, changed), change);
 }
 
 Result<void> Store::log_and(UnixTime now, const std::vector<Event>& events,

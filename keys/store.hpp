@@ -13,6 +13,7 @@
 //     trusted         the keys of others
 //     revoked         keys that are never to be trusted again (keys/revocation.hpp)
 //     ppk.NAME        the post-quantum preshared keys with that peer (keys/ppk.hpp)
+//     psk.NAME        the preshared key of IKE with that peer (keys/psk.hpp)
 //     log             what has been done with all of these (keys/log.hpp)
 //     seal            if a passphrase protects the secret files, which are the first three and
 //                     those for peers
@@ -34,7 +35,9 @@
 #include "keys/directory.hpp"
 #include "keys/format.hpp"
 #include "keys/log.hpp"
+#include "keys/peer_files.hpp"
 #include "keys/ppk.hpp"
+#include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/secret_files.hpp"
 
@@ -83,7 +86,8 @@ class Store {
     Result<std::size_t> trust(const PublicFile& file, UnixTime now = unix_now());
     // Whether trust() of the file, or with new_identity of its keys, would be refused now.
     Result<void> may_trust(const PublicFile& file, bool new_identity) const;
-    // Drops all keys of that name. Refuses if there are none. Returns how many were dropped.
+    // Drops all keys of that name, preshared ones, too. Refuses if there are none. Returns how many
+    // were dropped, post-quantum ones not counted.
     Result<std::size_t> forget(const std::string& name, UnixTime now = unix_now());
     // Drops the older of a peer's two keys: the one that was trusted first. Refuses if there are
     // not two.
@@ -91,8 +95,8 @@ class Store {
 
     // ---- keys that were stolen -------------------------------------------------------------
     Result<std::vector<Revocation>> revoked() const;
-    // Drops the keys of that name, for good: no later call trusts them. Refuses if there are none.
-    // Returns how many.
+    // Like forget(), but for good: no later call trusts these keys. For a preshared one, nothing
+    // prevents that it is imported again.
     Result<std::size_t> revoke(const std::string& name, UnixTime now = unix_now());
     // Likewise one key, which need not be trusted here, as a peer says. False: that was so before.
     // Refuses a key of this node, and one more than kMaxRevoked.
@@ -120,6 +124,18 @@ class Store {
     // is trusted.
     Result<SecretText> make_carried(const std::string& peer, UnixTime now = unix_now());
     Result<std::string> take_carried(std::string_view text, UnixTime now = unix_now()); // the peer
+
+    // ---- preshared keys of IKE ---------------------------------------------------------------
+    Result<std::optional<Psk>> psk(const std::string& peer) const;
+    // Of all peers, sorted by name.
+    Result<std::vector<Psk>> psks() const;
+    Result<bool> has_psk(const std::string& peer) const; // needs no secret
+    // In the place of another one; without effect if it is the same. Refused: what
+    // check_preshared() refuses, and one for more than kMaxPsks peers. The peer need not be
+    // trusted.
+    Result<void> put_psk(const std::string& peer, Bytes key, UnixTime now = unix_now());
+    // Refuses if there is none. Needs no secret.
+    Result<void> forget_psk(const std::string& peer, UnixTime now = unix_now());
 
     // Empty in a store of an older version, until something changes.
     Result<KeyLog> log() const;
@@ -170,7 +186,8 @@ class Store {
     // The caller holds the lock.
     Result<std::size_t> add_trusted(std::span<const PublicKey> keys, UnixTime now) const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
-    Result<void> add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const;
+    Result<std::size_t> drop(const std::string& name, UnixTime now) const;
+    Result<std::size_t> add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const;
     Result<LoggedKeys> keys() const;
     // An empty directory, with the content of a backup.
     Result<void> fill(const std::vector<Part>& parts, const Passphrase* seal, KdfCost cost,
@@ -179,6 +196,7 @@ class Store {
         KeyEvent event{};
         std::string name, fingerprint;
     };
+    static std::vector<Event> events_of(KeyEvent event, const std::vector<PublicKey>& keys);
     // Writes the events, then makes the change. The caller holds the lock.
     Result<void> log_and(UnixTime now, const std::vector<Event>& events,
                          const std::function<Result<void>()>& change) const;
@@ -187,9 +205,14 @@ class Store {
     // The caller holds the lock.
     Result<void> put_ppks(const PpkRing& before, const PpkRing& ring, UnixTime now) const;
     Result<void> add_carried(const std::string& peer, Ppk ppk, UnixTime now) const;
-    // Which need not be opened for this. Without effect if there are none.
-    Result<void> erase_ppks(const std::string& peer) const;
     Result<void> check_trusted(const std::string& peer) const;
+    PeerFiles ppk_files() const;
+    PeerFiles psk_files() const;
+    // Both kinds. They need not be opened for this. Without effect if there are none.
+    Result<void> erase_preshared(const std::string& peer) const;
+    // The keys that go, as events; those preshared keys of the peers' that go with them.
+    Result<std::vector<Event>> gone_events(KeyEvent event, const std::vector<PublicKey>& gone,
+                                           const std::set<std::string>& peers) const;
 
     Directory directory_;
     SecretFiles secrets_;

@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_secret(std::string_view name) {
-    return std::ranges::find(kSecretFiles, name) != kSecretFiles.end();
+    return std::ranges::find(kSecretFiles, name) != kSecretFiles.end() ||
+           name.starts_with(kPskPrefix);
 }
 
 // There may be an empty directory: a package may have made it.
@@ -58,12 +59,18 @@ Result<Backup> Store::backup(const Passphrase& passphrase, KdfCost cost, UnixTim
     auto own = own_keys();
     if (!own)
         return own.error();
+    std::vector<BackupFile> files(kBackupFiles.begin(), kBackupFiles.end());
+    auto preshared = directory_.names(kPskPrefix);
+    if (!preshared)
+        return preshared.error();
+    for (const std::string& name : *preshared)
+        files.push_back({name.c_str(), kMaxSecretText});
     std::vector<SecretText> secrets;
-    secrets.reserve(kBackupFiles.size());
+    secrets.reserve(files.size());
     std::vector<std::string> texts;
-    texts.reserve(kBackupFiles.size());
+    texts.reserve(files.size());
     std::vector<Part> parts;
-    for (const BackupFile& file : kBackupFiles) {
+    for (const BackupFile& file : files) {
         if (is_secret(file.name)) {
             auto text = secrets_.read(directory_, file.name);
             if (!text)
@@ -91,9 +98,9 @@ Result<void> Store::fill(const std::vector<Part>& parts, const Passphrase* seal,
         if (is_secret(part.name)) {
             SecretText text;
             text.append(as_text(part.content));
-            ok = secrets_.write(directory_, part.name, text);
+            ok = secrets_.write(directory_, part.name.c_str(), text);
         } else {
-            ok = directory_.write(part.name, part.content);
+            ok = directory_.write(part.name.c_str(), part.content);
         }
         if (!ok)
             return ok;
@@ -108,6 +115,8 @@ Result<void> Store::fill(const std::vector<Part>& parts, const Passphrase* seal,
         return others.error();
     if (auto before = successions(); !before)
         return before.error();
+    if (auto preshared = psks(); !preshared)
+        return preshared.error();
     return log_and(now, KeyEvent::restore, {own->begin(), own->end()},
                    [] { return Result<void>(); });
 }

@@ -15,10 +15,11 @@ inline constexpr const char* kTrusted = "trusted";
 inline constexpr const char* kRevoked = "revoked";
 inline constexpr const char* kLog = "log";
 inline constexpr const char* kSeal = "seal";
-// And `ppk.NAME` for each peer with which there are preshared keys.
-inline constexpr std::string_view kPpkPrefix = "ppk.";
+// And, with the name of a peer behind them, a file for each that has such keys. All are secret.
+inline constexpr std::string_view kPpkPrefix = "ppk.", kPskPrefix = "psk.";
+inline constexpr std::array kPeerPrefixes = {kPpkPrefix, kPskPrefix};
 
-// Which a sealed store encrypts, and those for peers.
+// Which a sealed store encrypts, besides those of peers.
 inline constexpr std::array kSecretFiles = {kIdentity, kNextIdentity, kNodeSecret};
 
 } // namespace encsync::keys

@@ -11,10 +11,6 @@ namespace encsync::keys {
 
 namespace {
 
-std::string file_of(const std::string& peer) {
-    return std::string(kPpkPrefix) + peer;
-}
-
 Ppk copy(const Ppk& from) {
     Ppk to;
     to.epoch = from.epoch;
@@ -30,38 +26,23 @@ Error none(const std::string& peer) {
 
 } // namespace
 
+PeerFiles Store::ppk_files() const {
+    return {directory_, secrets_, kPpkPrefix};
+}
+
 Result<PpkRing> Store::ppks(const std::string& peer) const {
-    if (auto ok = check_name(peer); !ok)
-        return ok.error();
-    const std::string name = file_of(peer);
-    auto text = secrets_.read(directory_, name.c_str());
-    if (!text)
-        return text.error();
-    PpkRing ring;
-    ring.peer = peer;
-    if (!*text)
-        return ring;
-    auto parsed = read_ppks((*text)->view());
-    if (parsed && parsed->peer != peer)
-        parsed = Error{fmt::format("is of {}, and somebody has put it here", parsed->peer)};
-    if (!parsed)
-        return Error{fmt::format("{}: {}", directory_.path_of(name.c_str()), parsed.error().text)};
-    return parsed;
+    auto ring = ppk_files().read(peer, read_ppks);
+    if (!ring)
+        return ring.error();
+    if (*ring)
+        return std::move(**ring);
+    PpkRing none;
+    none.peer = peer;
+    return none;
 }
 
 Result<std::vector<PpkRing>> Store::ppks() const {
-    auto names = directory_.names(kPpkPrefix);
-    if (!names)
-        return names.error();
-    std::vector<PpkRing> all;
-    for (const std::string& name : *names) {
-        auto ring = ppks(name.substr(kPpkPrefix.size()));
-        if (!ring)
-            return ring.error();
-        if (!ring->keys.empty())
-            all.push_back(std::move(*ring));
-    }
-    return all;
+    return ppk_files().read_all(read_ppks);
 }
 
 Result<void> Store::check_trusted(const std::string& peer) const {
@@ -82,8 +63,7 @@ Result<void> Store::put_ppks(const PpkRing& before, const PpkRing& ring, UnixTim
     };
     add(KeyEvent::ppk, ring, before);
     add(KeyEvent::ppk_gone, before, ring);
-    const std::string name = file_of(ring.peer);
-    const auto change = [&] { return secrets_.write(directory_, name.c_str(), write_ppks(ring)); };
+    const auto change = [&] { return ppk_files().write(ring.peer, write_ppks(ring)); };
     return events.empty() ? change() : log_and(now, events, change);
 }
 
@@ -159,14 +139,6 @@ Result<void> Store::settle_ppk(const std::string& peer, UnixTime now) {
     return put_ppks(*before, ring, now);
 }
 
-Result<void> Store::erase_ppks(const std::string& peer) const {
-    const std::string name = file_of(peer);
-    auto there = directory_.has(name.c_str());
-    if (!there)
-        return there.error();
-    return *there ? directory_.remove(name.c_str()) : Result<void>();
-}
-
 Result<std::size_t> Store::forget_ppk(const std::string& peer, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
@@ -179,7 +151,7 @@ Result<std::size_t> Store::forget_ppk(const std::string& peer, UnixTime now) {
     std::vector<Event> events;
     for (const Ppk& ppk : ring->keys)
         events.push_back({KeyEvent::ppk_gone, peer, to_text(id_of(ppk))});
-    if (auto ok = log_and(now, events, [&] { return erase_ppks(peer); }); !ok)
+    if (auto ok = log_and(now, events, [&] { return ppk_files().erase(peer); }); !ok)
         return ok.error();
     return events.size();
 }

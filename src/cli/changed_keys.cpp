@@ -4,6 +4,7 @@
 #include "cli/fingerprint.hpp"
 #include "control/client.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace encsync::cli {
@@ -30,6 +31,25 @@ int reload_daemon(const Options& options, json::object changed) {
         fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",
                    options.run_dir);
     return 0;
+}
+
+int report_preshared(const Options& options, const std::string& peer, const std::string& text,
+                     std::string (*why_not)(const std::string& peer, const config::Conn* conn),
+                     json::object changed) {
+    std::string why;
+    if (const config::Loaded loaded = config::load(options.config); loaded.config) {
+        const auto& conns = loaded.config->conns;
+        const auto conn = std::ranges::find(conns, peer, &config::Conn::rightid);
+        why = why_not(peer, conn == conns.end() ? nullptr : &*conn);
+    }
+    if (!options.json) {
+        fmt::print("{}", text);
+        if (!why.empty())
+            fmt::print(stderr, "{}\n", why);
+    }
+    changed["peer"] = peer;
+    changed["unused"] = why;
+    return reload_daemon(options, std::move(changed));
 }
 
 int report_trusted(const Options& options, std::span<const keys::PublicKey> trusted,

@@ -3,14 +3,22 @@
 #pragma once
 
 #include "cli/verbs.hpp"
+#include "config/config.hpp"
 #include "keys/format.hpp"
 
 #include <span>
+#include <string>
 
 namespace encsync::cli {
 
 // Makes a running daemon reload the keys; `changed` describes the change in JSON. The exit status.
 int reload_daemon(const Options& options, boost::json::object changed);
+
+// Prints what has become of a preshared key with a peer and, on stderr, why it is not used. Then
+// the same as above. why_not: says that of the peer's conn, null if it has none; empty: it is used.
+int report_preshared(const Options& options, const std::string& peer, const std::string& text,
+                     std::string (*why_not)(const std::string& peer, const config::Conn* conn),
+                     boost::json::object changed);
 
 // Prints the keys that are trusted now, of which `fresh` were not before, then the same as above.
 // more: further members of the JSON.

@@ -182,6 +182,21 @@ void add_ppk_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
         ->required();
 }
 
+void add_psk_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
+    auto* psk = keys.add_subcommand("psk", "The preshared keys of peers with authby=psk");
+    psk->require_subcommand(1);
+    auto* import = verb(*psk, "import", "Store the one with a peer", run,
+                        [&] { return cli::keys_psk_import(o, w.peer, w.file); });
+    auto* make = verb(*psk, "make", "Make one with a peer, and write it into a file for that", run,
+                      [&] { return cli::keys_psk_make(o, w.peer, w.file); });
+    auto* forget = verb(*psk, "forget", "Erase the one with a peer", run,
+                        [&] { return cli::keys_psk_forget(o, w.peer); });
+    for (auto* each : {import, make, forget})
+        each->add_option("PEER", w.peer, "The rightid of its conn")->required();
+    import->add_option("FILE", w.file, "- is standard input")->required();
+    make->add_option("FILE", w.file, "It must not be there yet")->required();
+}
+
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* keys = app.add_subcommand("keys", "Manage this node's keys and the keys that it trusts");
     keys->require_subcommand(1);
@@ -239,6 +254,7 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     log->add_flag("--verify", w.verify, "Only check it");
     log->add_option("HASH", w.noted, "Of an event; it must still be there");
     add_ppk_verbs(*keys, o, w, run);
+    add_psk_verbs(*keys, o, w, run);
     add_store_verbs(*keys, o, w, run);
 }
 

@@ -99,6 +99,18 @@ Result<json::array> describe_ppks(const keys::Store& store) {
     return list;
 }
 
+Result<json::array> describe_psks(const keys::Store& store) {
+    auto psks = store.psks();
+    if (!psks)
+        return psks.error();
+    json::array list;
+    for (const keys::Psk& psk : *psks)
+        list.push_back({{"name", psk.peer},
+                        {"created", keys::to_text(psk.created)},
+                        {"age", age(psk.created)}});
+    return list;
+}
+
 json::object describe_log(const keys::KeyLog& log) {
     json::array entries;
     for (const auto& entry : log.entries)
@@ -385,19 +397,19 @@ int keys_status(const Options& options) {
     auto trusted = describe_trusted(*store);
     auto revoked = describe_revoked(*store);
     auto ppks = describe_ppks(*store);
+    auto psks = describe_psks(*store);
     auto peers = ask_peers(options);
-    if (!own || !trusted || !revoked || !ppks)
+    if (!own || !trusted || !revoked || !ppks || !psks)
         return fail(!own       ? own.error().text
                     : !trusted ? trusted.error().text
                     : !revoked ? revoked.error().text
-                               : ppks.error().text);
+                    : !ppks    ? ppks.error().text
+                               : psks.error().text);
     if (!peers)
         return fail(peers.error().text);
-    json::object status{{"own", std::move(*own)},
-                        {"trusted", std::move(*trusted)},
-                        {"revoked", std::move(*revoked)},
-                        {"ppks", std::move(*ppks)},
-                        {"running", peers->has_value()}};
+    json::object status{{"own", std::move(*own)},         {"trusted", std::move(*trusted)},
+                        {"revoked", std::move(*revoked)}, {"ppks", std::move(*ppks)},
+                        {"psks", std::move(*psks)},       {"running", peers->has_value()}};
     json::array shown;
     if (*peers)
         for (const json::value& peer : **peers) {

@@ -160,6 +160,8 @@ class LiveCheck {
         for (const config::Conn& conn : config_.conns) {
             for (const ike::CredentialTraits& kind : ike::kCredentials)
                 credential(conn, kind);
+            if (conn.by_stored_psk())
+                preshared(conn, *store);
             if (conn.by_trusted_key() &&
                 std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
                     trusted->end())
@@ -168,6 +170,14 @@ class LiveCheck {
                       "keys trust",
                       conn.name, conn.rightid);
         }
+    }
+
+    void preshared(const config::Conn& conn, const keys::Store& store) {
+        const auto there = store.has_psk(conn.rightid);
+        if (!there)
+            fault("conn {}: {}", conn.name, there.error().text);
+        else if (!*there)
+            fault("conn {}: {}", conn.name, keys::no_psk(conn.rightid));
     }
 
     void credential(const config::Conn& conn, const ike::CredentialTraits& kind) {

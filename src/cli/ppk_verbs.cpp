@@ -2,12 +2,10 @@
 #include "cli/changed_keys.hpp"
 #include "cli/key_place.hpp"
 #include "cli/verbs.hpp"
-#include "config/config.hpp"
 #include "keys/files.hpp"
 #include "keys/lines.hpp"
 #include "keys/store.hpp"
 
-#include <algorithm>
 #include <fmt/format.h>
 
 namespace encsync::cli {
@@ -20,14 +18,8 @@ std::string last_id(const keys::Store& store, const std::string& peer) {
     return ring && !ring->keys.empty() ? keys::to_text(keys::id_of(ring->keys.back())) : "";
 }
 
-// Why what is carried will not be used; empty: it will.
-std::string unused(const Options& options, const std::string& peer) {
-    const config::Loaded loaded = config::load(options.config);
-    if (!loaded.config)
-        return {};
-    const auto& conns = loaded.config->conns;
-    const auto conn = std::ranges::find(conns, peer, &config::Conn::rightid);
-    if (conn == conns.end() || conn->ppk != config::PpkUse::no)
+std::string why_not_used(const std::string&, const config::Conn* conn) {
+    if (conn == nullptr || conn->ppk != config::PpkUse::no)
         return {};
     return fmt::format("conn {} has ppk=no, so it is not used: both nodes need ppk=optional or "
                        "ppk=required",
@@ -37,13 +29,8 @@ std::string unused(const Options& options, const std::string& peer) {
 int report(const Options& options, const keys::Store& store, const std::string& peer,
            const std::string& text) {
     const std::string id = last_id(store, peer);
-    const std::string why = unused(options, peer);
-    if (!options.json) {
-        fmt::print("{} with {}: {}\n", id, peer, text);
-        if (!why.empty())
-            fmt::print(stderr, "{}\n", why);
-    }
-    return reload_daemon(options, {{"peer", peer}, {"ppk", id}, {"unused", why}});
+    return report_preshared(options, peer, fmt::format("{} with {}: {}\n", id, peer, text),
+                            why_not_used, {{"ppk", id}});
 }
 
 } // namespace

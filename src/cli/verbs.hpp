@@ -118,12 +118,19 @@ int keys_status(const Options& options);
 // log and the keys differ.
 int keys_log(const Options& options, bool verify, const std::string& noted);
 
-// ---- of preshared keys (ppk_verbs.cpp) --------------------------------------------------------
+// ---- of post-quantum preshared keys (ppk_verbs.cpp) -------------------------------------------
 
 // Makes one and writes it to a file, which must be new.
 int keys_ppk_make(const Options& options, const std::string& peer, const std::string& file);
 int keys_ppk_import(const Options& options, const std::string& file);
 int keys_ppk_forget(const Options& options, const std::string& peer);
+
+// ---- of IKE's preshared keys (psk_verbs.cpp) --------------------------------------------------
+
+int keys_psk_import(const Options& options, const std::string& peer, const std::string& file);
+// Makes one, in the place of any before, and writes it to a file, which must be new.
+int keys_psk_make(const Options& options, const std::string& peer, const std::string& file);
+int keys_psk_forget(const Options& options, const std::string& peer);
 
 // ---- pairing (pair_verb.cpp) -----------------------------------------------------------------
 

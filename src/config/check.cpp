@@ -169,10 +169,7 @@ class Checker {
         for (const Option& option : options()) {
             if (!option.credential)
                 continue;
-            const auto& [kind, authby, required] = *option.credential;
-            if (conn_.authby == authby && required && !given(option.name))
-                fail({"authby"}, fmt::format("conn {} has no {}, which holds the {}", conn_.name,
-                                             option.name, ike::traits(kind).title));
+            const Authby authby = option.credential->authby;
             if (conn_.authby != authby && given(option.name))
                 fail({option.name},
                      fmt::format("{} is of authby={} only", option.name, word_of(authby)));

@@ -10,10 +10,14 @@ std::vector<Address> Conn::senders() const {
 }
 
 bool Conn::by_trusted_key() const {
-    return !is_cable() &&
+    return !is_cable() && authby == Authby::pubkey &&
            std::ranges::none_of(ike::kCredentials, [this](const ike::CredentialTraits& kind) {
                return kind.admits && !file(kind.kind).empty();
            });
+}
+
+bool Conn::by_stored_psk() const {
+    return !is_cable() && authby == Authby::psk && file(ike::CredentialKind::psk).empty();
 }
 
 } // namespace encsync::config

@@ -116,6 +116,8 @@ struct Conn : ike::Peer {
     // Whether the peer authenticates with a key of `encsync keys trust`: it is not on a cable, and
     // none of its files has credentials for that. A peer has one way to authenticate, not a choice.
     bool by_trusted_key() const;
+    // Whether it does with the preshared key of `encsync keys psk`.
+    bool by_stored_psk() const;
 };
 
 struct Config {

@@ -42,8 +42,7 @@ struct Target {
 // For an option that names the file of a credential.
 struct CredentialFile {
     ike::CredentialKind kind;
-    Authby authby;         // the only one with which it may be given
-    bool required = false; // it must be given with that
+    Authby authby; // the only one with which it may be given
 };
 
 struct Option {

@@ -10,8 +10,15 @@ namespace encsync::daemon {
 
 using ike::CredentialKind;
 
-Result<ike::Authentication> read_files(const config::Conn& conn) {
+Result<ike::Authentication> read_files(const config::Conn& conn, const keys::Store& store) {
     ike::Authentication files;
+    if (conn.by_stored_psk()) {
+        auto psk = store.psk(conn.rightid);
+        if (!psk)
+            return psk.error();
+        if (*psk)
+            files.add(CredentialKind::psk, (*psk)->key.bytes());
+    }
     for (const ike::CredentialTraits& kind : ike::kCredentials) {
         const std::string& path = conn.file(kind.kind);
         if (path.empty())
@@ -36,6 +43,14 @@ Result<ike::Authentication> read_files(const config::Conn& conn) {
         }
     }
     return files;
+}
+
+std::string what_is_missing(const config::Conn& conn) {
+    if (conn.authby == config::Authby::psk)
+        return keys::no_psk(conn.rightid);
+    return fmt::format("no key of '{}' is trusted; run encsync pair on both, or bring its public "
+                       "key and run encsync keys trust",
+                       conn.rightid);
 }
 
 Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files) {

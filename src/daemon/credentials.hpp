@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: ISC
-// The credentials of a peer, and ours towards it, that are in files named by its conn.
+// The credentials of a peer, and ours towards it, that are in files named by its conn, and the
+// preshared key that the key store has instead.
 //
-//     auto files = read_files(conn);     // the error names the file
+//     auto files = read_files(conn, store);     // the error names the file
 #pragma once
 
 #include "config/config.hpp"
 #include "ipsec/plugin/peer.hpp"
 #include "keys/age.hpp"
 #include "keys/format.hpp"
+#include "keys/store.hpp"
 
 #include <array>
 #include <cstdint>
@@ -16,7 +18,11 @@
 
 namespace encsync::daemon {
 
-Result<ike::Authentication> read_files(const config::Conn& conn);
+// Without a preshared key that is to be in the store, but is not.
+Result<ike::Authentication> read_files(const config::Conn& conn, const keys::Store& store);
+
+// What a peer lacks that has nothing that admits it, and what to do.
+std::string what_is_missing(const config::Conn& conn);
 
 // A certificate, by its file.
 struct Dated {

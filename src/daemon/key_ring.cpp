@@ -101,7 +101,7 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         const config::Conn& conn = directory.conn(id);
         if (conn.is_cable())
             continue;
-        auto files = read_files(conn);
+        auto files = read_files(conn, *store);
         if (!files)
             return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
         auto certificates = dates(conn, *files);
@@ -110,7 +110,7 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         std::ranges::move(*certificates, std::back_inserter(update.certificates));
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
         // Behind a relay's conn that is no cable is another gateway, whatever it passes on.
-        peer.in_step = files->credentials.empty() &&
+        peer.in_step = files->credentials.empty() && conn.authby == config::Authby::pubkey &&
                        (parts_.setup.table == "relay" || !config::dialect_of(conn.wire));
         for (const keys::RawKey& mine : update.own.keys)
             if (vouches(*files, mine))
@@ -191,10 +191,7 @@ void KeyRing::take(ForPeer peer) {
     const std::string& name = parts_.directory.name(id);
     const bool nobody = !peer.for_charon.auth.admits();
     if (nobody)
-        parts_.peers.set_error(id,
-                               fmt::format("no key of '{}' is trusted; run encsync pair on both, "
-                                           "or bring its public key and run encsync keys trust",
-                                           peer.for_charon.rightid));
+        parts_.peers.set_error(id, what_is_missing(parts_.directory.conn(id)));
     parts_.key_sync.set(id, {peer.for_charon.rightid,
                              peer.in_step ? peer.trusted : std::vector<keys::RawKey>(),
                              std::move(peer.ppks)});

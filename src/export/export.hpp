@@ -36,5 +36,7 @@ Result<Exported> export_config(std::string_view system, const config::Setup& set
 // the tunnel, or accepts each key. pem: the next public key.
 std::string steps_for_next_key(const config::Setup& setup, const config::Conn& conn,
                                const std::string& pem);
+// What a strongSwan at the other end needs for the preshared key with this node that is in a file.
+std::string strongswan_secret(const std::string& node, const std::string& file);
 
 } // namespace encsync::exporter

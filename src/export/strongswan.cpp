@@ -37,11 +37,16 @@ std::string ends(const Conn& conn) {
 // Files that this text cannot have.
 void credentials(std::string_view folder, const Conn& conn, Exported& out) {
     const std::string own = conn.rightid + ".pem";
-    if (conn.authby == Authby::psk) {
+    if (conn.by_stored_psk())
+        out.notes.push_back(
+            fmt::format("the secret is what encsync keys psk make {} FILE puts into "
+                        "FILE; write that for it",
+                        conn.rightid));
+    else if (conn.authby == Authby::psk)
         out.notes.push_back(
             fmt::format("write the content of {} for the secret", conn.file(CredentialKind::psk)));
+    if (conn.authby == Authby::psk)
         return;
-    }
     out.notes.push_back(fmt::format("its private key is {}/swanctl/private/{}", folder, own));
     if (!conn.file(CredentialKind::ca).empty()) {
         out.notes.push_back(fmt::format("its certificate is {0}/swanctl/x509/{1}; the authority of "
@@ -107,6 +112,15 @@ std::string steps_for_next_key(const config::Setup& setup, const config::Conn& c
         conn.name, conn.leftid, pem, to_string(conn.left.ip));
 }
 
+std::string strongswan_secret(const std::string& node, const std::string& file) {
+    return fmt::format("secrets {{\n"
+                       "    ike-{} {{\n"
+                       "        secret = \"the content of {}\"\n"
+                       "    }}\n"
+                       "}}\n",
+                       node, file);
+}
+
 Result<Exported> strongswan(const Request& request) {
     return strongswan_in("/etc", request);
 }
@@ -158,12 +172,8 @@ Result<Exported> strongswan_in(std::string_view folder, const Request& request) 
         // This end waits to be called.
         conn.startup == config::Auto::add ? "                start_action = start\n" : "");
     if (conn.authby == Authby::psk)
-        out.text += fmt::format("secrets {{\n"
-                                "    ike-{} {{\n"
-                                "        secret = \"the content of {}\"\n"
-                                "    }}\n"
-                                "}}\n",
-                                name, conn.file(CredentialKind::psk));
+        out.text +=
+            strongswan_secret(name, conn.by_stored_psk() ? "FILE" : conn.file(CredentialKind::psk));
     return out;
 }
 

@@ -71,9 +71,20 @@ class Meeting:
         file.chmod(0o600)
         self.set(authby="psk", secretfile=str(file))
         theirs = secrets.token_hex(32) if wrong else key
-        section = documented("secrets").replace("the content of secretfile", theirs)
-        return {"local": "auth = psk", "remote": "auth = psk",
-                "secrets": "\n".join(section.splitlines()[1:-1])}
+        return with_psk(documented("secrets").replace("the content of FILE", theirs))
+
+    def stored_psk(self) -> tuple[dict, Path]:
+        """In mickey's store, which a passphrase protects. minnie has what was made for her: its file,
+        and what was printed of it."""
+        passphrase, file = self.dir / "passphrase", self.dir / "made.psk"
+        passphrase.write_text("correct horse battery\n")
+        passphrase.chmod(0o600)
+        self.mickey.setup["keypassphrase"] = str(passphrase)
+        self.set(authby="psk")
+        self.mickey.command("keys", "seal")
+        printed = self.mickey.command("keys", "psk", "make", "minnie", file).stdout
+        section = printed[printed.index("secrets {"):printed.index("Then destroy")]
+        return with_psk(section.replace(f"the content of {file}", file.read_text().strip())), file
 
     def ed25519(self, wrong: bool = False) -> dict:
         """Raw public keys."""
@@ -150,6 +161,12 @@ class Meeting:
 
     def last_error(self) -> str:
         return self.mickey.peer("minnie")["last_error"]
+
+
+def with_psk(section: str) -> dict:
+    """What minnie's configuration needs: a section of secrets, without its first and last line."""
+    return {"local": "auth = psk", "remote": "auth = psk",
+            "secrets": "\n".join(section.strip().splitlines()[1:-1])}
 
 
 def openssl(*words) -> str:
@@ -521,6 +538,35 @@ def test_another_preshared_key_cuts_off_at_once(fresh):
     assert "cut off" in meeting.mickey.log()
     meeting.minnie.initiate("mickey", check=False)
     wait_for(lambda: "authentication failed" in meeting.last_error(), 20, "minnie to be refused")
+
+
+def test_a_preshared_key_of_the_sealed_store(fresh):
+    meeting = Meeting(fresh, "minnie")
+    theirs, file = meeting.stored_psk()
+    mickey, minnie = meeting.mickey, meeting.minnie
+    key = file.read_text().strip()
+    assert not any(key in f.read_text() for f in mickey.key_dir.iterdir())
+    meeting.begin(theirs)
+    meeting.up()
+    # Another one: minnie is cut off at once, and refused until it is again the one that she has.
+    spis = mickey.spis()
+    mickey.command("keys", "psk", "make", "minnie", meeting.dir / "another.psk")
+    assert not spis & mickey.spis() and "cut off" in mickey.log()
+    minnie.initiate("mickey", check=False)
+    wait_for(lambda: "its preshared key is not ours" in meeting.last_error(), 20,
+             "minnie to be refused")
+    assert mickey.spis() == set()
+    mickey.command("keys", "psk", "import", "minnie", file)
+    minnie.initiate("mickey", check=False)
+    meeting.up()
+    # None.
+    mickey.command("keys", "psk", "forget", "minnie")
+    assert mickey.spis() == set()
+    assert "there is no preshared key with 'minnie'; 'encsync keys psk make minnie FILE'" in \
+        meeting.last_error()
+    minnie.initiate("mickey", check=False)
+    assert mickey.spis() == set()
+    assert key not in mickey.log()
 
 
 def test_what_export_prints_is_what_it_needs(fresh):

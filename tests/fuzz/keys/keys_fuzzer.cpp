@@ -4,6 +4,7 @@
 #include "keys/lines.hpp"
 #include "keys/log.hpp"
 #include "keys/ppk.hpp"
+#include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/seal.hpp"
 
@@ -32,6 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             std::abort();
     if (const auto ring = read_ppks(text))
         if (write_ppks(*ring).view() != text || ring->offered() == nullptr)
+            std::abort();
+    if (const auto psk = read_psk(text))
+        if (write_psk(*psk).view() != text || !check_preshared(psk->key.bytes()))
             std::abort();
     if (const auto carried = read_carried(text))
         if (write_carried(*carried).view() != text)

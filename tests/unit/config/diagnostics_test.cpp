@@ -599,13 +599,10 @@ const Block kBlocks[] = {
      "     ^\n"},
     {"Authentication",
      "conn %default\n\tleft=10.0.0.1\n\tleftid=me\n"
-     "conn a\n\tright=10.0.0.2\n\tauthby=psk\n"
+     "conn a\n\tright=10.0.0.2\n\tauthby=psk\n" // the key store has the preshared key
      "conn b\n\tright=10.0.0.3\n\tsecretfile=/b\n"
      "conn c\n\tright=10.0.0.4\n\tauthby=secret\n\tsecretfile=/c\n\trightca=/ca\n"
      "conn d\n\tright=10.0.0.5\n\tleftcert=/d\n\trightca=ca.pem\n",
-     "t.conf:6:9: error: conn a has no secretfile, which holds the preshared key\n"
-     "\tauthby=psk\n"
-     "\t       ^\n"
      "t.conf:9:13: error: secretfile is of authby=psk only\n"
      "\tsecretfile=/b\n"
      "\t           ^\n"

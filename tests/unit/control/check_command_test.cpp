@@ -82,6 +82,18 @@ TEST_F(Command, ChecksTheMachine) {
     has(found, "conn minnie: no key of 'minnie' is trusted; run encsync pair on both, or bring its "
                "public key and run encsync "
                "keys trust");
+    const std::string conn = setup + "\nconn minnie\n\tleft=198.51.100.1\n\tright=198.51.100.2\n";
+    write(file, conn + "\tauthby=psk\n");
+    has(faults(),
+        "conn minnie: there is no preshared key with 'minnie'; 'encsync keys psk make "
+        "minnie FILE' makes one, 'encsync keys psk import minnie FILE' takes one that the "
+        "peer has");
+    write_private("psk", "sixteen and more");
+    ASSERT_EQ(run({"keys", "psk", "import", "minnie", dir_ / "psk"}).status, 0);
+    found = faults();
+    EXPECT_EQ(found.find("key with"), std::string::npos) << found; // control
+    EXPECT_EQ(found.find("is trusted"), std::string::npos) << found;
+    write(file, conn);
     const auto as_json = run({"check", "--live", "--json", file});
     EXPECT_EQ(as_json.status, 1);
     const auto report = json::parse(as_json.out);

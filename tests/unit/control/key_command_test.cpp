@@ -300,6 +300,76 @@ TEST_F(Command, TakesAPresharedKeyFromAPrivateFileOnly) {
     EXPECT_EQ(as_minnie({"keys", "ppk", "import", file}).status, 0);
 }
 
+TEST_F(Command, KeepsAPresharedKeyOfIke) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    const fs::path file = dir_ / "carried";
+    const auto refused = [&](const std::vector<std::string>& words, const std::string& reason) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 1) << reason;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+    };
+    const std::vector<std::string> make{"keys", "psk", "make", "minnie", file};
+    const auto made = run(make);
+    ASSERT_EQ(made.status, 0) << made.err;
+    EXPECT_NE(made.err.find("no conn has rightid=minnie, so it is not used"), std::string::npos);
+    const std::string key = read_file(file);
+    EXPECT_EQ(key.size(), 65u);
+    EXPECT_EQ(fs::status(file).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+    EXPECT_NE(made.out.find("'encsync keys psk import mickey " + file.string() + "'"),
+              std::string::npos);
+    EXPECT_NE(made.out.find("        secret = \"the content of " + file.string() + "\"\n"),
+              std::string::npos);
+    EXPECT_EQ(made.out.find(key.substr(0, 64)), std::string::npos);
+    refused(make, "is there already, and is not overwritten");
+    refused({"keys", "psk", "make", "no/name", dir_ / "other"}, "the name has a character");
+    EXPECT_FALSE(fs::exists(dir_ / "other"));
+
+    // It is shown, but for what it is.
+    const auto status = run_json({"keys", "status"});
+    ASSERT_EQ(status.at("psks").as_array().size(), 1u);
+    EXPECT_EQ(status.at("psks").at(0).at("name"), "minnie");
+    const auto shown = run({"keys", "status"}).out;
+    EXPECT_NE(shown.find("minnie  preshared key"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("for authby=psk"), std::string::npos) << shown;
+
+    // The other end takes it, from the file or from standard input, which is empty here.
+    ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);
+    ASSERT_EQ(as_minnie({"keys", "psk", "import", "mickey", file}).status, 0);
+    EXPECT_EQ(read_file(dir_ / "keys/psk.minnie").find("peer: minnie"),
+              read_file(dir_ / "minnie-keys/psk.mickey").find("peer: mickey"));
+    refused({"keys", "psk", "import", "minnie", "-"},
+            "standard input: a preshared key has 16 bytes at least");
+    fs::permissions(file, fs::perms::group_read, fs::perm_options::add);
+    refused({"keys", "psk", "import", "minnie", file}, "mode 0640 lets others in");
+    write_private("carried", "short\n");
+    refused({"keys", "psk", "import", "minnie", file}, "a preshared key has 16 bytes at least");
+
+    for (const auto& [more, says] :
+         {std::pair{"", "conn peer has not authby=psk, so it is not used"},
+          std::pair{"\tauthby=psk\n\tsecretfile=/k\n", "conn peer has a secretfile, so it is not"},
+          std::pair{"\tauthby=psk\n", ""}}) {
+        write(dir_ / "encsync.conf",
+              "config setup\n\tnode=mickey\n\tkeydir=" + (dir_ / "keys").string() +
+                  "\nconn peer\n\trightid=minnie\n\tleft=192.0.2.1\n\tright=192.0.2.2\n" + more);
+        write_private("carried", "another one that is long enough\n");
+        const auto outcome = run({"keys", "psk", "import", "minnie", file});
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        if (std::string_view(says).empty())
+            EXPECT_EQ(outcome.err, "");
+        else
+            EXPECT_NE(outcome.err.find(says), std::string::npos) << outcome.err;
+    }
+
+    EXPECT_EQ(run({"keys", "psk", "forget", "minnie"}).status, 0);
+    refused({"keys", "psk", "forget", "minnie"}, "there is no preshared key with 'minnie'");
+    EXPECT_EQ(run_json({"keys", "status"}).at("psks"), json::array());
+    std::vector<std::string> events;
+    const auto log = run_json({"keys", "log"});
+    for (const auto& entry : log.at("entries").as_array())
+        events.emplace_back(entry.at("event").as_string());
+    EXPECT_EQ(events, (std::vector<std::string>{"init", "psk", "psk", "psk-gone"}));
+}
+
 TEST_F(Command, TellsARotationFromAnotherIdentity) {
     ASSERT_EQ(run({"keys", "init"}).status, 0);
     ASSERT_EQ(as_minnie({"keys", "init"}).status, 0);

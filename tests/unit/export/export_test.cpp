@@ -221,6 +221,14 @@ TEST(StrongSwan, WithAPresharedKey) {
                                         "write the content of /etc/psk for the secret"}));
 }
 
+TEST(StrongSwan, WithAPresharedKeyInTheStore) {
+    const auto made = run("strongswan", kTunnel + "\tauthby=psk\n\twire=openbsd\n");
+    ASSERT_TRUE(made);
+    EXPECT_NE(made->text.find("        secret = \"the content of FILE\"\n"), std::string::npos);
+    EXPECT_EQ(made->notes.back(), "the secret is what encsync keys psk make donald FILE puts into "
+                                  "FILE; write that for it");
+}
+
 TEST(StrongSwan, SaysWhichFilesItNeeds) {
     const auto raw = run("strongswan", kTunnel + "\tesp=aes256gcm16-curve25519-noesn\n");
     ASSERT_TRUE(raw);

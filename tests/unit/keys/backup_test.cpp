@@ -192,9 +192,24 @@ TEST_F(StoreBackup, ItsContentIsInOneForm) {
     EXPECT_EQ(refused(title + "file: ../log 0\n"),
               "line 2: an unknown file, or in the wrong order");
     EXPECT_EQ(refused(title + "file: seal 0\n"), "line 2: an unknown file, or in the wrong order");
-    for (const char* size : {"1025", "01", "-1", "+1", "", "1 ", "99999999999999999999999"})
-        EXPECT_FALSE(unpack(title + "file: identity " + size + "\n" + std::string(2000, 'x')))
-            << size;
+    const std::string keys = "file: log 0\nfile: psk.chip 1\nafile: psk.donald 1\nb";
+    EXPECT_EQ(refused(title + keys), "accepted");
+    EXPECT_EQ(refused(title + keys + "file: psk.donald 0\n"),
+              "line 5: an unknown file, or in the wrong order");
+    EXPECT_EQ(refused(title + keys + "file: log 0\n"),
+              "line 5: an unknown file, or in the wrong order");
+    for (const char* name : {"psk.", "psk../log", "ppk.minnie", "psk"})
+        EXPECT_EQ(refused(title + "file: " + name + " 0\n"),
+                  "line 2: an unknown file, or in the wrong order");
+    std::string many = title;
+    for (std::size_t n = 0; n <= kMaxPsks + kBackupFiles.size(); n++)
+        many += "file: psk." + std::to_string(1000 + n) + " 0\n";
+    EXPECT_EQ(refused(many), "line 137: too many files");
+    for (const char* size : {"2049", "01", "-1", "+1", "", "1 ", "99999999999999999999999"})
+        for (const char* name : {"identity", "psk.minnie"})
+            EXPECT_FALSE(
+                unpack(title + "file: " + name + " " + size + "\n" + std::string(3000, 'x')))
+                << size;
     EXPECT_EQ(refused("encsync key store 2\n"),
               "line 1: a version that this encsync does not know");
 }

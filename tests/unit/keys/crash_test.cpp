@@ -63,6 +63,7 @@ Backup some_backup() {
     auto store = Store::create(root / "mickey");
     EXPECT_TRUE(store->init("mickey", kNow));
     EXPECT_TRUE(store->trust(std::vector{peer_key(1), peer_key(9)}, kNow));
+    EXPECT_TRUE(store->put_psk("peer5", as_bytes("sixteen and more"), kNow));
     auto made = store->backup(phrase(), kMinKdfCost, kNow);
     EXPECT_TRUE(made) << why(made);
     return std::move(*made);
@@ -83,6 +84,9 @@ void offering(Store& store) {
 void rotating(Store& store) {
     ASSERT_TRUE(store.rotate_identity(kNow));
 }
+void preshared(Store& store) {
+    ASSERT_TRUE(store.put_psk("peer5", as_bytes("sixteen and more"), kNow));
+}
 
 std::vector<Operation> operations() {
     const auto in = [](std::function<Result<void>(Store&)> action) {
@@ -94,6 +98,9 @@ std::vector<Operation> operations() {
     const auto retire = in([](Store& s) { return s.retire(kNow + 1); });
     const auto trust = in([](Store& s) {
         return only_error(s.trust(std::vector{peer_key(3), peer_key(4)}, kNow + 1));
+    });
+    const auto put_psk = in([](Store& s) {
+        return s.put_psk("peer5", as_bytes("another one that is longer"), kNow + 1);
     });
     const auto restore = [from = std::make_shared<Backup>(some_backup())](const Passphrase* seal) {
         return [from, seal](const std::string& directory) {
@@ -127,11 +134,17 @@ std::vector<Operation> operations() {
          "has one trusted key only"},
         {"Revoke", nothing, in([](Store& s) { return only_error(s.revoke("peer1", kNow + 1)); }),
          "no key of 'peer1'", 2},
-        {"Seal", rotating, in([](Store& s) { return s.seal(phrase(), kMinKdfCost, kNow + 1); }),
-         "is sealed already", 0},
+        {"Seal",
+         [](Store& s) {
+             rotating(s);
+             preshared(s);
+         },
+         in([](Store& s) { return s.seal(phrase(), kMinKdfCost, kNow + 1); }), "is sealed already",
+         0},
         {"Unseal",
          [](Store& s) {
              rotating(s);
+             preshared(s);
              sealed(s);
          },
          in([](Store& s) { return s.unseal(kNow + 1); }), "is not sealed", 0},
@@ -153,6 +166,18 @@ std::vector<Operation> operations() {
         {"ForgetPpk", offering,
          in([](Store& s) { return only_error(s.forget_ppk("peer1", kNow + 1)); }),
          "there is no preshared key", 0},
+        {"PutPsk", preshared, put_psk, "", 0},
+        {"PutPskSealed",
+         [](Store& s) {
+             preshared(s);
+             sealed(s);
+         },
+         put_psk, "", 0},
+        {"ForgetPsk", preshared, in([](Store& s) { return s.forget_psk("peer5", kNow + 1); }),
+         "there is no preshared key", 0},
+        {"ForgetWhoHasAPskOnly", preshared,
+         in([](Store& s) { return only_error(s.forget("peer5", kNow + 1)); }), "no key of 'peer5'",
+         0},
         {"Restore", nothing, restore(nullptr), "there is something here already", 0, false},
         {"RestoreSealed", nothing, restore(&seal_with), "there is something here already", 0,
          false},
@@ -196,6 +221,11 @@ std::string picture(const std::string& directory, const std::vector<PublicKey>& 
         for (const Ppk& ppk : ring->keys)
             text += (&ppk == ring->offered() ? " *" : " ") + to_text(id_of(ppk));
     }
+    const auto psks = store->psks();
+    if (!psks)
+        return psks.error().text;
+    for (const Psk& psk : *psks)
+        text += fmt::format(" {}: {}", psk.peer, as_text(psk.key.bytes()));
     if (!known.empty())
         text += fmt::format(" {:08x}", *creatorid);
     return text;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: ISC
+#include "cli/changed_keys.hpp"
+#include "cli/key_place.hpp"
+#include "cli/verbs.hpp"
+#include "export/export.hpp"
+#include "keys/files.hpp"
+#include "keys/store.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace encsync::cli {
+
+namespace {
+
+std::string why_not_used(const std::string& peer, const config::Conn* conn) {
+    if (conn == nullptr)
+        return fmt::format("no conn has rightid={}, so it is not used", peer);
+    if (conn->by_stored_psk())
+        return {};
+    return fmt::format("conn {} has {}, so it is not used", conn->name,
+                       conn->authby == config::Authby::psk ? "a secretfile" : "not authby=psk");
+}
+
+int report(const Options& options, const std::string& peer, const std::string& text) {
+    return report_preshared(options, peer, text, why_not_used, {});
+}
+
+} // namespace
+
+int keys_psk_import(const Options& options, const std::string& peer, const std::string& file) {
+    const auto key = file == "-" ? keys::read_preshared_input() : keys::read_preshared(file);
+    if (!key)
+        return fail(key.error().text);
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    if (auto ok = store->put_psk(peer, *key); !ok)
+        return fail(ok.error().text);
+    return report(
+        options, peer,
+        fmt::format("preshared key with {}: stored; destroy what it was carried in\n", peer));
+}
+
+int keys_psk_make(const Options& options, const std::string& peer, const std::string& file) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    const auto own = store->own_keys();
+    if (!own)
+        return fail(own.error().text);
+    const auto key = keys::make_preshared();
+    WipedBytes line(key.bytes().begin(), key.bytes().end());
+    line.push_back('\n');
+    // The file first: a key in the store that nobody else can get would cut the peer off.
+    if (auto written = keys::write_new(file, line); !written)
+        return fail(written.error().text);
+    if (auto ok = store->put_psk(peer, key.bytes()); !ok) {
+        ::unlink(file.c_str());
+        return fail(ok.error().text);
+    }
+    const std::string& node = own->front().name;
+    return report(options, peer,
+                  fmt::format("preshared key with {0}: stored, and {0} needs what is in {1}.\n"
+                              "If it is an encsync node, run there 'encsync keys psk import {2} "
+                              "{1}'. If it is a strongSwan:\n"
+                              "# ---- /etc/swanctl/swanctl.conf\n"
+                              "{3}"
+                              "Then destroy the file.\n",
+                              peer, file, node, exporter::strongswan_secret(node, file)));
+}
+
+int keys_psk_forget(const Options& options, const std::string& peer) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    if (auto ok = store->forget_psk(peer); !ok)
+        return fail(ok.error().text);
+    if (!options.json)
+        fmt::print("preshared key with {}: erased; do so there, too\n", peer);
+    return reload_daemon(options, {{"peer", peer}});
+}
+
+} // namespace encsync::cli
