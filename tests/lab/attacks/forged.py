@@ -2,9 +2,12 @@
 """Forged protocol 240, frame by frame: every way in which a host on the switch can wrap it so that a
 receiver's kernel delivers it. Each packet inserts one state, whose number names the trick.
 
-Programs: forged.py receive            prints the number of each packet that a raw socket gets
-          forged.py leave SOURCE TARGET  sends again and again with a raw socket; prints what left
-          forged.py flood VICTIM SOURCE  forged messages of all kinds, to the end
+Programs: forged.py receive            prints the IP version and the number of each packet that a raw socket
+                                       gets
+          forged.py leave SOURCE TARGET SOURCE6 TARGET6
+                                       sends again and again with raw sockets, also into enc0; prints the
+                                       IP version of what left
+          forged.py flood SOURCE TARGET SOURCE6 TARGET6   forged messages of all kinds, to the end
           forged.py watch              every interface: prints each clear packet that leaves
           forged.py send               frames from stdin, in hexadecimal, on eth0
 """
@@ -26,6 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mallory  # noqa: E402
 
 CREATOR = 0xDEADBEEF
+# Of hosts on the sync switch.
+SIX = {"mickey": "2001:db8:240::100", "minnie": "2001:db8:240::101", "mallory": "2001:db8:240::66",
+       "bare": "2001:db8:240::67"}
 FRAGMENT, HOP_BY_HOP, DESTINATION = 44, 0, 60
 
 
@@ -122,7 +128,7 @@ def receive() -> None:
             data = ready.recv(65536)
             if ready is sockets[0]:
                 data = data[(data[0] & 15) * 4 :]
-            print(number_of(data), flush=True)
+            print(4 if ready is sockets[0] else 6, number_of(data), flush=True)
 
 
 def send(frames: Iterable[str]) -> None:
@@ -133,27 +139,59 @@ def send(frames: Iterable[str]) -> None:
             time.sleep(0.002)  # so that none is lost to a full buffer
 
 
-def leave(source: str, target: str) -> None:
-    """As a program of the node itself would, with a tunnel or without."""
-    packet = mallory.ipv4(source, target, insert(999))
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        print("trying", flush=True)
-        while True:
+def ipv6(source: str, target: str, payload: bytes) -> bytes:
+    return (struct.pack("!IHBB", 6 << 28, len(payload), 240, 255)
+            + ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed + payload)
+
+
+class Sender:
+    """Packets of both families from these addresses, whoever has them."""
+
+    def __init__(self, source: str, target: str, source6: str, target6: str):
+        self.ways = [(4, socket.AF_INET, target, lambda data: mallory.ipv4(source, target, data)),
+                     (6, socket.AF_INET6, target6, lambda data: ipv6(source6, target6, data))]
+        self.raw = {version: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                    for version, family, *_ in self.ways}
+
+    def bind(self, device: str) -> None:
+        for raw in self.raw.values():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+
+    def send(self, payload: bytes) -> list[int]:
+        """The IP versions of those packets that the kernel took."""
+        taken = []
+        for version, _, target, packet in self.ways:
             try:
-                raw.sendto(packet, (target, 0))
-                print("left", flush=True)
-            except PermissionError:
+                self.raw[version].sendto(packet(payload), (target, 0))
+                taken.append(version)
+            except OSError:  # by the ruleset; or there is no route at the moment
                 pass
-            time.sleep(0.01)
+        return taken
 
 
-def flood(victim: str, name: str) -> None:
+def leave(*addresses: str) -> None:
+    """As a program of the node itself would, with a tunnel or without."""
+    plain, inside = Sender(*addresses), Sender(*addresses)
+    print("trying", flush=True)
+    while True:
+        for version in plain.send(insert(999)):
+            print(version, flush=True)
+        try:
+            inside.bind("enc0")  # each time, as it may be another one
+            for version in inside.send(insert(998)):
+                print("enc0", version, flush=True)
+        except OSError:
+            pass
+        time.sleep(0.01)
+
+
+def flood(*addresses: str) -> None:
     """Every kind of forged message, to the end."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        print("flooding", flush=True)
-        for number in itertools.cycle(range(1000)):
-            raw.sendto(mallory.ipv4(name, victim, mallory.forgery(number)), (victim, 0))
-            time.sleep(0.005)
+    sender = Sender(*addresses)
+    print("flooding", flush=True)
+    for number in itertools.cycle(range(1000)):
+        sender.send(mallory.forgery(number))
+        time.sleep(0.005)
 
 
 def watch() -> None:
@@ -165,7 +203,7 @@ def watch() -> None:
             if packet_type != socket.PACKET_OUTGOING or interface == "enc0":
                 continue
             if (kind == 0x0800 and data[9] == 240) or (kind == 0x86DD and data[6] == 240):
-                print(interface, flush=True)
+                print(interface, 4 if kind == 0x0800 else 6, flush=True)
 
 
 PROGRAMS = {"flood": flood, "receive": receive, "leave": leave, "watch": watch,

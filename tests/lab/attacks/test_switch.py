@@ -17,7 +17,6 @@ from pair import SERVER, SYNC
 pytestmark = pytest.mark.daemon
 
 BARE = "192.168.1.67"
-SIX = {"mickey": "2001:db8:240::100", "minnie": "2001:db8:240::101", "bare": "2001:db8:240::67"}
 
 
 def listen(node):
@@ -27,7 +26,7 @@ def listen(node):
 
 
 def taken(receiver) -> set[int]:
-    return {int(line) for line in receiver.output().split()[1:]}
+    return {int(line.split()[1]) for line in receiver.output().splitlines()[1:]}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def bare(lab, pair):
     node = lab.node("bare")
     lab.plug(node, "sync", pair.sync_switch, f"{BARE}/24")
     for each in (node, pair.mickey):
-        each.ip(f"addr add {SIX[each.name]}/64 dev sync nodad")
+        each.ip(f"addr add {forged.SIX[each.name]}/64 dev sync nodad")
     return node
 
 
@@ -52,7 +51,7 @@ def test_no_wrapping_gets_protocol_240_in(pair, instances, mallory, bare):
     addresses = {"mickey": SYNC["mickey"], "bare": BARE}
     for node in (pair.mickey, bare):
         made = forged.Forger(mallory.mac, node.mac("sync"), SYNC["minnie"], addresses[node.name],
-                             SIX["minnie"], SIX[node.name]).tricks()
+                             forged.SIX["minnie"], forged.SIX[node.name]).tricks()
         send(pair, [frame for packets in made.values() for frame in packets])
     # Control: each of them is delivered where nothing drops it.
     everything = set(range(1, len(made) + 1))
