@@ -142,20 +142,13 @@ def test_every_transition(watched):
 
 
 def test_enc0_shows_tcpdump_what_nobody_else_gets(watched):
-    """The kernel takes the copies for tcpdump as packets that arrive."""
+    """The copies for tcpdump come as packets of no known protocol."""
     pair = watched.pair
-
-    def copies() -> int:
-        counters = pair.mickey.run("nft", "list", "counters").stdout
-        return int(re.search(r"tap_copies \{\s+packets (\d+)", counters)[1])
-
-    before = copies()
     tcpdump = pair.mickey.start("tcpdump", "-i", "enc0", "-n", "-l", "--immediate-mode", "proto", "240")
     wait_for(lambda: "listening on" in tcpdump.errors(), 10, "tcpdump to listen")
     conntrack.insert(pair.minnie, "10.0.0.32", SERVER[0], 2002, 443)
     shown = f"{SYNC['minnie']} > {SYNC['mickey']}:"
     wait_for(lambda: shown in tcpdump.output(), 10, "enc0 to show minnie's states")
-    wait_for(lambda: copies() > before, 10, "the copy to be dropped")
     watched.in_step("enc0 watched")
     tcpdump.stop()
     watched.nothing_counted()
