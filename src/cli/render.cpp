@@ -310,8 +310,30 @@ std::string render_sas(const json::value& sas) {
     return table(rows);
 }
 
+namespace {
+
+// What a peer may send, and what it sent beyond.
+std::string peer_policy(const json::value& peer) {
+    std::string out = fmt::format("\n{}: {} packets accepted\n", text(peer, "name"),
+                                  number_as(count, peer, "accepted"));
+    if (const auto* rules = member(peer, "rules"))
+        for (const auto& rule : array_of(*rules))
+            if (const auto* line = rule.if_string())
+                out += fmt::format("  {}\n", clean(*line));
+    if (const auto* refusals = member(peer, "refusals"); refusals && refusals->is_object())
+        for (const auto& [reason, times] : refusals->get_object())
+            out += fmt::format("  not accepted: {} {}\n",
+                               count(number(*refusals, reason).value_or(0)), clean(reason));
+    return out;
+}
+
+} // namespace
+
 std::string render_policy(const json::value& policy) {
     std::string out = policy_lines(policy);
+    if (const auto* peers = member(policy, "peers"))
+        for (const auto& peer : array_of(*peers))
+            out += peer_policy(peer);
     if (const auto* counters = member(policy, "counters"); counters && counters->is_object())
         out += details(*counters);
     if (const auto* ruleset = member(policy, "ruleset"); ruleset && ruleset->is_string()) {

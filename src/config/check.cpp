@@ -21,9 +21,10 @@ bool same_id(const std::string& a, const std::string& b) {
 }
 
 // The options of a conn with type=cable; all others are about IKE and ESP.
-constexpr std::array<std::string_view, 15> kOfCables = {
-    "left", "right",  "type",      "syncdev", "multicast", "speakers", "mac", "ifmap",
-    "wire", "maxupd", "maxstates", "nosync",  "refuse",    "auto",     "mtu"};
+constexpr std::array<std::string_view, 22> kOfCables = {
+    "left",     "right",      "type",       "syncdev",     "multicast", "speakers", "mac", "ifmap",
+    "wire",     "maxupd",     "maxstates",  "nosync",      "refuse",    "auto",     "mtu", "accept",
+    "creators", "maxpackets", "maxinserts", "maxrequests", "maxclears", "maxshare"};
 constexpr std::array<std::string_view, 5> kOnlyOfCables = {"syncdev", "multicast", "speakers",
                                                            "mac", "ifmap"};
 
@@ -214,8 +215,9 @@ void check_unique(const std::vector<PlacedConn>& conns, std::size_t index, std::
 }
 
 // A relay passes on every state, so there is none to keep out.
-constexpr std::array<std::string_view, 5> kNotOfRelays = {"nosync", "refuse", "maxupd", "delay",
-                                                          "ignore"};
+constexpr std::array<std::string_view, 11> kNotOfRelays = {
+    "nosync",   "refuse",     "maxupd",      "delay",     "ignore",  "accept",
+    "creators", "maxinserts", "maxrequests", "maxclears", "maxshare"};
 
 void check_no_effect(const Origins& origins, Report& report) {
     for (const std::string_view name : kNotOfRelays)

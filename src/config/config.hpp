@@ -89,8 +89,13 @@ struct Conn : ike::Peer {
     std::uint32_t lifepackets = 0; // 0: limited by cipher and sequence numbers only
     std::uint8_t maxupd = 0;
     std::uint32_t maxstates = 0; // 0: no limit
+    std::uint32_t maxpackets = 0, maxinserts = 0, maxrequests = 0,
+                  maxclears = 0;         // a second; 0: any
+    std::uint8_t maxshare = 0;           // percent of the table
+    std::vector<std::uint32_t> creators; // empty: all
     Wire wire{};
     std::vector<state::NoSyncRule> nosync, refuse; // besides those of the setup
+    std::vector<state::NoSyncRule> accept;         // empty: all
     Auto startup{}; // option auto; never Auto::ignore in Config::conns
     Type type{};
     std::string syncdev;              // of a cable: its interface

@@ -52,9 +52,11 @@ std::vector<Block> grammar_blocks() {
                      "`d`: `90`, `90s`, `5m`, `4h`, `1d`. A name has at most 63 letters, digits, "
                      "`.`, `_` and `-`. Addresses are numeric; host names are not looked up."},
         {Kind::heading, "Rules for flows"},
-        {Kind::text, "`nosync` and `refuse` contain rules, separated by commas. A flow that "
-                     "matches any of them is not sent to a peer, or not accepted from one. A rule "
-                     "consists of conditions joined by `and`, all of which must match:"},
+        {Kind::text,
+         "`nosync`, `refuse` and `accept` contain rules, separated by commas. A flow "
+         "that matches any of them is not sent to a peer, or not accepted from one; with "
+         "`accept`, only those that match are accepted. A rule consists of conditions joined by "
+         "`and`, all of which must match:"},
         {Kind::code,
          "mark 0x10/0xf0       its conntrack mark, masked by 0xf0, is 0x10\n"
          "mark 16              its conntrack mark is 16 (0x10)\n"

@@ -490,6 +490,72 @@ constexpr std::array kOptions = {
            "`config setup`. The rules are checked whenever the peer sends a change. After a "
            "`reload`, existing copies that match are removed when the peer sends them again.",
            store<&Conn::refuse>},
+    Option{
+        "accept", kConn, ValueType::nosync, "", "all that `refuse` leaves",
+        "src 10.1.0.0/16 and dst 10.2.0.0/16, src 10.2.0.0/16",
+        "If it is given, the only flows that are accepted from this peer, by rules like those of "
+        "`nosync`. `refuse` still applies, and so does what no peer may ever create a state for "
+        "(docs/policy.md).",
+        store<&Conn::accept>},
+    Option{"creators", kConn, ValueType::creatorids, "", "all", "a1b2c3d4, 0badcafe",
+           "Whose states this peer may speak of, by creatorid (`encsync keys show`): its own, and "
+           "those of each node whose states it may take over, with this one. What it says of any "
+           "other creator's states is refused.",
+           store<&Conn::creators>},
+    Option{
+        "maxpackets",
+        kConn,
+        ValueType::number,
+        "0",
+        "",
+        "20000",
+        "How many packets a second are read from this peer; more are dropped, and an encsync node "
+        "sends again what was in them. With `0` there is no limit: how fast a bulk update comes "
+        "depends on the machines.",
+        store<&Conn::maxpackets>,
+        {0, 100'000'000}},
+    Option{"maxinserts",
+           kConn,
+           ValueType::number,
+           "0",
+           "",
+           "20000",
+           "How many new states a second are taken from this peer. An encsync node sends the rest "
+           "again, a pf firewall with its next update of them. With `0` there is no limit but "
+           "`maxstates`, `maxshare` and `reserve`.",
+           store<&Conn::maxinserts>,
+           {0, 100'000'000}},
+    Option{"maxrequests",
+           kConn,
+           ValueType::number,
+           "10000",
+           "",
+           "1000",
+           "How many requests for states a second are answered to this peer; `0`: any number. An "
+           "answer is larger than a request.",
+           store<&Conn::maxrequests>,
+           {0, 100'000'000}},
+    Option{"maxclears",
+           kConn,
+           ValueType::number,
+           "10",
+           "",
+           "2",
+           "How many CLR a second are taken from this peer; `0`: any number. Each of them means a "
+           "look at every state.",
+           store<&Conn::maxclears>,
+           {0, 100'000'000}},
+    Option{"maxshare",
+           kConn,
+           ValueType::number,
+           "100",
+           "",
+           "60",
+           "Percent of what the kernel's state table may hold of all peers together (all but "
+           "`reserve` and own connections) that this peer may fill. Regardless of it, a peer that "
+           "holds more than an even part makes room for one that holds less and has none.",
+           store<&Conn::maxshare>,
+           {1, 100}},
     Option{"auto",
            kConn,
            ValueType::word,
@@ -699,6 +765,8 @@ std::string describe_type(const Option& option) {
         return "prefixes, separated by commas";
     case ValueType::nosync:
         return "rules, separated by commas";
+    case ValueType::creatorids:
+        return "creatorids, separated by commas";
     case ValueType::interface_map:
         return "pairs of interfaces' names, separated by commas";
     case ValueType::name:

@@ -24,6 +24,7 @@ enum class ValueType {
     macs,
     prefixes,
     nosync,
+    creatorids,
     interface_map,
     name,
     interface,

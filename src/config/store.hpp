@@ -64,6 +64,8 @@ Verdict store_in(T Section::*member, const Option& option, std::string_view text
         return read_prefixes(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<state::NoSyncRule>>) {
         return read_nosync(text, out);
+    } else if constexpr (std::is_same_v<T, std::vector<std::uint32_t>>) {
+        return read_creatorids(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<InterfacePair>>) {
         return read_interface_map(text, out);
     } else if constexpr (std::is_same_v<T, std::string>) {

@@ -56,6 +56,8 @@ std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_prefixes(std::string_view text, std::vector<net::Prefix>& out);
 // Rules separated by commas: "mark 0x10/0xf0, proto udp and port 53".
 [[nodiscard]] Verdict read_nosync(std::string_view text, std::vector<state::NoSyncRule>& out);
+// Creatorids of 8 hexadecimal digits, none twice, separated by commas: "a1b2c3d4, 00000007".
+[[nodiscard]] Verdict read_creatorids(std::string_view text, std::vector<std::uint32_t>& out);
 // Name of a node or a conn: letters, digits, '.', '_' and '-'; 63 at most.
 [[nodiscard]] Verdict read_name(std::string_view text, std::string& out);
 // Name of a network interface: as above, 15 at most (IFNAMSIZ), not "." or "..".

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/directory.hpp"
 
-#include "daemon/translate.hpp"
+#include "config/policy.hpp"
 
 #include <algorithm>
 
@@ -9,7 +9,7 @@ namespace encsync::daemon {
 
 Directory::Directory(std::vector<config::Conn> conns) : conns_(std::move(conns)) {
     for (const config::Conn& conn : conns_)
-        selectors_.push_back(daemon::selectors(conn));
+        selectors_.push_back(config::selectors_of(conn));
     list();
 }
 
@@ -42,7 +42,7 @@ void Directory::put(PeerId peer, const config::Conn& conn) {
         selectors_.resize(peer + 1U);
     }
     conns_[peer] = conn;
-    selectors_[peer] = daemon::selectors(conn);
+    selectors_[peer] = config::selectors_of(conn);
     list();
 }
 

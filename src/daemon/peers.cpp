@@ -63,9 +63,9 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
     const sync::Peer& session = engine_.session(peer);
     const pfsync::Expected expected =
         relay_ != nullptr ? relay_->expected(peer) : session.options.dialect;
-    const auto [verdict, payload] = policy::check(inner_packet, selectors, expected);
-    guard_.add(verdict);
-    if (verdict == policy::Verdict::accept) {
+    const auto [refusal, payload] =
+        engine_.verdict(peer).packet(inner_packet, selectors, expected, engine_.now());
+    if (refusal == policy::Reason::accept) {
         if (keysync::is_about_keys(payload))
             key_sync_.on_packet(peer, payload);
         else if (relay_ != nullptr)
@@ -75,16 +75,15 @@ void Peers::on_packet(PeerId peer, std::uint32_t spi, Bytes inner_packet) {
         return;
     }
     State& state = states_[peer];
-    state.life.guard_refused++;
     const auto why = [&] {
-        return policy::explain(verdict, inner_packet, selectors, expected, state.used_dialect);
+        return policy::explain(refusal, inner_packet, selectors, expected, state.used_dialect);
     };
     if (relay_ != nullptr)
         relay_->on_packet_refused(peer, why());
     else if (!session.accepted)
         engine_.on_packet_refused(peer, why());
     log::debug("peer {}: packet of SA {:08x} refused: {}", directory_.name(peer), spi,
-               policy::to_string(verdict));
+               policy::to_string(refusal));
 }
 
 void Peers::on_up(PeerId peer) {
@@ -225,7 +224,9 @@ void Peers::every_second() {
     follow_interfaces();
     for (const PeerId peer : directory_.all()) {
         look_at(peer);
-        log_refused_states(peer);
+        for (const auto& [level, line] :
+             states_[peer].alarms.look(engine_.session(peer).verdict.counters(), Clock::now()))
+            log::write(level, fmt::format("peer {}: {}", directory_.name(peer), line));
     }
 }
 
@@ -293,20 +294,6 @@ std::string Peers::trouble_of_relay(PeerId peer) const {
                            conn.is_cable() ? "change that, and reload"
                                            : "both ends of a conn must have the same wire");
     return {};
-}
-
-// Logs the first of each kind from each peer; all are counted. Configured ones are no warning.
-void Peers::log_refused_states(PeerId peer) {
-    const auto& counts = engine_.session(peer).counters.refused_states;
-    for (std::size_t n = 0; n < counts.size(); n++) {
-        const auto why = static_cast<table::Ignored>(n);
-        if (counts[n] == 0 || !states_[peer].refused_states.insert(why).second)
-            continue;
-        const bool configured = why == table::Ignored::prefix || why == table::Ignored::refuse;
-        log::write(configured ? log::Level::info : log::Level::warning,
-                   fmt::format("peer {}: sends states that are not accepted: {}",
-                               directory_.name(peer), table::to_string(why)));
-    }
 }
 
 std::string Peers::last_error(PeerId peer) const {

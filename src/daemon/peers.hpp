@@ -13,13 +13,12 @@
 #include "ipsec/link/links.hpp"
 #include "ipsec/plugin/channel.hpp"
 #include "keysync/key_sync.hpp"
-#include "policy/guard.hpp"
+#include "policy/alarms.hpp"
 #include "sync/engine.hpp"
 
 #include <array>
 #include <chrono>
 #include <optional>
-#include <set>
 #include <string>
 
 namespace encsync::daemon {
@@ -32,7 +31,6 @@ class Peers {
         std::optional<ike::Ed25519Public> key; // the key that last authenticated it
         std::optional<keys::PpkId> ppk;        // the preshared key that its IKE SA uses
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
-        std::uint64_t guard_refused = 0; // packets
     };
 
     // All outlive it. With a relay, packets go there instead of to the engine; else it is null.
@@ -60,7 +58,6 @@ class Peers {
 
     const Life& life(PeerId peer) const { return states_[peer].life; }
     std::string last_error(PeerId peer) const; // empty: none
-    const policy::GuardCounters& guard() const { return guard_; }
 
   private:
     struct State {
@@ -72,14 +69,13 @@ class Peers {
         std::string misunderstood;
         std::optional<pfsync::Dialect> used_dialect;  // shown by packets that were refused
         bool taken_for_pf = false, modulates = false; // as last logged
-        std::set<table::Ignored> refused_states;      // kinds that were logged
+        policy::Alarms alarms;
     };
 
     void failed(PeerId peer, std::string why);
     void follow_interfaces();
     void look_at(PeerId peer);
     std::string trouble_of_relay(PeerId peer) const;
-    void log_refused_states(PeerId peer);
 
     const Directory& directory_;
     sync::Engine& engine_;
@@ -87,7 +83,6 @@ class Peers {
     keysync::KeySync& key_sync_;
     link::Links& link_;
     Turns& turns_;
-    policy::GuardCounters guard_;
     std::array<State, kMaxPeers> states_;
     Repeats strangers_{16};
 };

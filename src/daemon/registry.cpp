@@ -21,7 +21,6 @@ void add(json::object& out, std::string_view name, std::uint64_t value) {
 // From the outermost layer inwards: refusals are shown in this order.
 void Registry::each(const counters::Visit& visit) const {
     counters::each(link::kLinkCounters, parts_.link.tunnel.stats(), visit);
-    counters::each(policy::kGuardCounters, parts_.peers.guard(), visit);
     counters::each(sync::kCounters, parts_.engine.counters(), visit);
     parts_.table.each_counter(visit);
     if (parts_.queue != nullptr)
@@ -31,7 +30,9 @@ void Registry::each(const counters::Visit& visit) const {
 }
 
 void Registry::each(PeerId peer, const counters::Visit& visit) const {
-    counters::each(sync::kPeerCounters, parts_.engine.session(peer).counters, visit);
+    const sync::Peer& session = parts_.engine.session(peer);
+    counters::each(sync::kPeerCounters, session.counters, visit);
+    counters::each(policy::kVerdictCounters, session.verdict.counters(), visit);
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
     counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
     if (parts_.relay != nullptr) {

@@ -2,10 +2,10 @@
 #include "daemon/translate.hpp"
 
 #include "config/options.hpp"
+#include "config/policy.hpp"
 #include "ipsec/link/kernel.hpp"
 #include "net/asio.hpp"
 #include "net/mac.hpp"
-#include "net/pfsync_group.hpp"
 #include "table/factory.hpp"
 
 #include <algorithm>
@@ -41,25 +41,13 @@ std::vector<policy::Speaker> speakers(const config::Conn& conn) {
     return out;
 }
 
-// Whether HELLO is sent to the peer, and the dialect of messages to it; none: not known yet.
-std::pair<bool, std::optional<pfsync::Dialect>> speaks(config::Wire wire) {
-    if (const auto dialect = config::dialect_of(wire))
-        return {false, dialect};
-    if (wire == config::Wire::automatic)
-        return {true, std::nullopt};
-    return {true, pfsync::kOwnDialect};
-}
-
 } // namespace
 
 sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& conn) {
-    const auto [extended, dialect] = speaks(conn.wire);
-    std::vector<state::NoSyncRule> refuse = setup.refuse;
-    refuse.insert(refuse.end(), conn.refuse.begin(), conn.refuse.end());
-    return {conn.name,     extended,
-            dialect,       state::NoSync(conn.nosync),
-            conn.maxupd,   state::NoSync(std::move(refuse)),
-            conn.maxstates};
+    const auto [extended, dialect] = config::speech_of(conn.wire);
+    return {conn.name,   extended,
+            dialect,     state::NoSync(conn.nosync),
+            conn.maxupd, config::rules_of(setup, conn)};
 }
 
 sync::Role role_of(config::Role role) {
@@ -74,13 +62,6 @@ sync::Role role_of(config::Role role) {
     return sync::Role::automatic;
 }
 
-policy::Selectors selectors(const config::Conn& conn) {
-    policy::Selectors out;
-    std::ranges::transform(conn.senders(), std::back_inserter(out.sources), &config::Address::ip);
-    out.destination = conn.multicast ? net::pfsync_group(conn.left.ip.family) : conn.left.ip;
-    return out;
-}
-
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                        const std::vector<config::Conn>& conns, bool kernel_ipsec) {
     policy::RulesetOptions options{.syncdev = setup.syncdev, .tunnels = {}};
@@ -92,7 +73,7 @@ policy::RulesetOptions ruleset_options(const config::Setup& setup,
     for (const config::Conn& conn : conns) {
         if (conn.is_cable()) {
             options.cables.push_back({conn.syncdev, conn.left.ip, speakers(conn),
-                                      selectors(conn).destination, conn.multicast});
+                                      config::selectors_of(conn).destination, conn.multicast});
             continue;
         }
         options.tunnels.push_back({.interface = conn.left.scope,
@@ -125,7 +106,7 @@ std::vector<std::string> describe_senders(const config::Conn& conn) {
 std::string describe_cable(const config::Conn& conn) {
     return fmt::format("{}, pfsync in clear from {} to {}", conn.syncdev,
                        fmt::join(describe_senders(conn), " and "),
-                       to_string(selectors(conn).destination));
+                       to_string(config::selectors_of(conn).destination));
 }
 
 Result<void> add_to_link(link::Links& link, PeerId peer, const config::Setup& setup,

@@ -19,7 +19,6 @@ net::Endpoint endpoint(const link::Endpoint& from);
 link::Endpoint endpoint(const net::Endpoint& from);
 sync::PeerOptions peer_options(const config::Setup& setup, const config::Conn& conn);
 sync::Role role_of(config::Role role);
-policy::Selectors selectors(const config::Conn& conn);
 policy::RulesetOptions ruleset_options(const config::Setup& setup,
                                        const std::vector<config::Conn>& conns, bool kernel_ipsec);
 void add_to_relay(relay::Relay& relay, PeerId peer, const config::Conn& conn);

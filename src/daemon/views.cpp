@@ -157,7 +157,8 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
                    {"spi_in", spi_in},
                    {"spi_out", spi_out}};
     parts_.registry.show(o, "traffic", peer);
-    o["refused"] = life.guard_refused + (stats != nullptr ? stats->refused_total() : 0);
+    o["refused"] = s.verdict.refused_packets() + (stats != nullptr ? stats->refused_total() : 0);
+    o["refusals"] = refusals(peer);
     o["since"] = seconds_since(life.since);
     o["last_error"] = parts_.peers.last_error(peer);
     o["bulk"] = std::move(bulk);
@@ -283,7 +284,29 @@ json::object Views::policy() const {
             {"ruleset", parts_.ruleset.text()},
             {"counters", counters},
             {"refused", refused(ruleset)},
-            {"cables", cables()}};
+            {"cables", cables()},
+            {"peers", rules()}};
+}
+
+// What each peer may send, in words, and what it sent beyond.
+json::array Views::rules() const {
+    json::array out;
+    for (const PeerId peer : parts_.directory.all())
+        out.push_back(json::object{
+            {"name", parts_.directory.name(peer)},
+            {"rules",
+             json::value_from(policy::in_words(parts_.engine.session(peer).verdict.rules()))},
+            {"accepted", parts_.engine.session(peer).verdict.counters().accepted},
+            {"refusals", refusals(peer)}});
+    return out;
+}
+
+// All that was not accepted from a peer, by reason: packets, messages and states.
+json::object Views::refusals(PeerId peer) const {
+    json::object out;
+    parts_.registry.show(out, "refused", peer);
+    parts_.registry.show(out, "refused_states", peer);
+    return out;
 }
 
 // What is let pass in clear, and for whom.

@@ -50,6 +50,8 @@ class Views {
     boost::json::object missing(PeerId peer) const;
     boost::json::object refused(const policy::RulesetStatus& ruleset) const;
     boost::json::array cables() const;
+    boost::json::array rules() const;
+    boost::json::object refusals(PeerId peer) const;
     boost::json::object table_counters() const;
     boost::json::object deferral() const;
 

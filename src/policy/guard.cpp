@@ -42,99 +42,52 @@ net::Address destination(Bytes p) {
                            : net::Address::read(&p[16], net::Family::inet);
 }
 
-Verdict check_ip4(Bytes p) {
+Reason check_ip4(Bytes p) {
     const unsigned words = p[0] & 0x0fU;
     if (words > 5)
-        return Verdict::ip_options;
+        return Reason::ip_options;
     if (words < 5 || load_be<std::uint16_t>(&p[2]) != p.size())
-        return Verdict::bad_ip_length;
+        return Reason::bad_ip_length;
     // More fragments, or an offset. DF and the reserved bit do not matter.
     if ((load_be<std::uint16_t>(&p[6]) & 0x3fffU) != 0)
-        return Verdict::fragment;
-    return p[9] == net::kPfsync ? Verdict::accept : Verdict::not_pfsync;
+        return Reason::fragment;
+    return p[9] == net::kPfsync ? Reason::accept : Reason::not_pfsync;
 }
 
-Verdict check_ip6(Bytes p) {
+Reason check_ip6(Bytes p) {
     const std::uint8_t next_header = p[6];
     if (is_extension(next_header))
-        return Verdict::ip_options;
+        return Reason::ip_options;
     if (load_be<std::uint16_t>(&p[4]) != p.size() - kIp6Size)
-        return Verdict::bad_ip_length;
+        return Reason::bad_ip_length;
     if (next_header == kFragmentHeader)
-        return Verdict::fragment;
-    return next_header == net::kPfsync ? Verdict::accept : Verdict::not_pfsync;
-}
-
-Verdict verdict_of(pfsync::Fault fault) {
-    switch (fault) {
-    case pfsync::Fault::none:
-        return Verdict::accept;
-    case pfsync::Fault::short_header:
-        return Verdict::pfsync_short_header;
-    case pfsync::Fault::bad_version:
-        return Verdict::pfsync_bad_version;
-    case pfsync::Fault::bad_length:
-        return Verdict::pfsync_bad_length;
-    case pfsync::Fault::short_subheader:
-        return Verdict::pfsync_short_subheader;
-    case pfsync::Fault::zero_count:
-        return Verdict::pfsync_zero_count;
-    case pfsync::Fault::zero_stride:
-        return Verdict::pfsync_zero_stride;
-    case pfsync::Fault::section_overrun:
-        return Verdict::pfsync_section_overrun;
-    default:
-        return Verdict::pfsync_other;
-    }
+        return Reason::fragment;
+    return next_header == net::kPfsync ? Reason::accept : Reason::not_pfsync;
 }
 
 } // namespace
 
-const char* to_string(Verdict verdict) {
-    static constexpr std::array<const char*, kVerdicts> names{
-        "accept",
-        "short_packet",
-        "bad_ip_version",
-        "ip_options",
-        "bad_ip_length",
-        "fragment",
-        "not_pfsync",
-        "wrong_source",
-        "wrong_destination",
-        "bad_ttl",
-        "pfsync_short_header",
-        "pfsync_bad_version",
-        "pfsync_bad_length",
-        "pfsync_short_subheader",
-        "pfsync_zero_count",
-        "pfsync_zero_stride",
-        "pfsync_section_overrun",
-        "pfsync_other",
-    };
-    return names[static_cast<std::size_t>(verdict)];
-}
-
 Checked check(Bytes inner, const Selectors& selectors, pfsync::Expected dialect) {
     if (inner.empty())
-        return {Verdict::short_packet, {}};
+        return {Reason::short_packet, {}};
     const unsigned version = inner[0] >> 4U;
     if (version != 4 && version != 6)
-        return {Verdict::bad_ip_version, {}};
+        return {Reason::bad_ip_version, {}};
     const bool ipv6 = version == 6;
     const std::size_t header = ipv6 ? kIp6Size : kIp4Size;
     if (inner.size() < header)
-        return {Verdict::short_packet, {}};
-    if (const Verdict v = ipv6 ? check_ip6(inner) : check_ip4(inner); v != Verdict::accept)
-        return {v, {}};
+        return {Reason::short_packet, {}};
+    if (const Reason why = ipv6 ? check_ip6(inner) : check_ip4(inner); why != Reason::accept)
+        return {why, {}};
     if (std::ranges::find(selectors.sources, source(inner)) == selectors.sources.end())
-        return {Verdict::wrong_source, {}};
+        return {Reason::wrong_source, {}};
     if (selectors.destination != destination(inner))
-        return {Verdict::wrong_destination, {}};
+        return {Reason::wrong_destination, {}};
     if (inner[ipv6 ? 7 : 8] != pfsync::kTtl)
-        return {Verdict::bad_ttl, {}};
+        return {Reason::bad_ttl, {}};
     const Bytes payload = inner.subspan(header);
-    const Verdict v = verdict_of(pfsync::check(payload, dialect));
-    return {v, v == Verdict::accept ? payload : Bytes{}};
+    const Reason why = reason_of(pfsync::check(payload, dialect));
+    return {why, why == Reason::accept ? payload : Bytes{}};
 }
 
 namespace {
@@ -181,28 +134,30 @@ std::string any_of(const std::vector<net::Address>& addresses) {
 
 } // namespace
 
-std::string explain(Verdict verdict, Bytes inner, const Selectors& selectors,
-                    pfsync::Expected dialect, std::optional<pfsync::Dialect>& used_dialect) {
+std::string explain(Reason why, Bytes inner, const Selectors& selectors, pfsync::Expected dialect,
+                    std::optional<pfsync::Dialect>& used_dialect) {
     const bool ipv6 = !inner.empty() && inner[0] >> 4U == 6;
-    switch (verdict) {
-    case Verdict::wrong_source:
+    switch (why) {
+    case Reason::wrong_source:
         return fmt::format("its packets are from {}, and {} was expected", to_string(source(inner)),
                            any_of(selectors.sources));
-    case Verdict::wrong_destination:
+    case Reason::wrong_destination:
         return fmt::format("its packets are for {}, and {} was expected",
                            to_string(destination(inner)), to_string(selectors.destination));
-    case Verdict::bad_ttl:
+    case Reason::bad_ttl:
         return fmt::format("its packets have TTL {}, and {} was expected", inner[ipv6 ? 7 : 8],
                            pfsync::kTtl);
-    case Verdict::not_pfsync:
+    case Reason::not_pfsync:
         return fmt::format("its packets are of protocol {}, and pfsync's {} was expected",
                            inner[ipv6 ? 6 : 9], net::kPfsync);
-    case Verdict::pfsync_bad_version:
+    case Reason::pfsync_bad_version:
         return fmt::format("it speaks pfsync version {}, and {}",
                            version_used(inner.subspan(ipv6 ? kIp6Size : kIp4Size), used_dialect),
                            expected_version(dialect));
+    case Reason::packet_rate:
+        return "it sends more packets a second than maxpackets";
     default:
-        return fmt::format("its packets are malformed ({})", to_string(verdict));
+        return fmt::format("its packets are malformed ({})", to_string(why));
     }
 }
 

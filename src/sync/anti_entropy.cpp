@@ -88,7 +88,7 @@ void AntiEntropy::ask(Peer& peer, Node node) {
 void AntiEntropy::receive_sums(Peer& peer, Bytes m) {
     const auto node = load_be<std::uint32_t>(&m[ext::sums::node]);
     if (Digest::is_leaf(node) || peer.checks.asked.erase(node) == 0) {
-        ctx_.refuse(Refused::unasked);
+        peer.verdict.refuse(Reason::unasked);
         return;
     }
     for (Node n = 0; n < Digest::kFanOut; n++) {
@@ -104,7 +104,7 @@ void AntiEntropy::receive_list(Peer& peer, Bytes m) {
     const auto leaf = load_be<std::uint32_t>(&m[ext::list::leaf]);
     const unsigned part = load_be<std::uint16_t>(&m[ext::list::part]);
     if (!Digest::is_leaf(leaf) || !c.asked.contains(leaf)) {
-        ctx_.refuse(Refused::unasked);
+        peer.verdict.refuse(Reason::unasked);
         return;
     }
     if (part == 0)
@@ -112,7 +112,7 @@ void AntiEntropy::receive_list(Peer& peer, Bytes m) {
     else if (c.list.leaf != leaf || c.list.next_part != part)
         return; // a part before it was lost, and so the list will come again
     if (c.list.named.size() > kMaxLeaf) {
-        ctx_.refuse(Refused::unasked);
+        peer.verdict.refuse(Reason::unasked);
         c.asked.erase(leaf);
         return;
     }
@@ -208,7 +208,7 @@ Instant AntiEntropy::deadline(const Peer& peer) const {
 void AntiEntropy::receive_ask(Peer& peer, Bytes m) {
     const auto node = load_be<std::uint32_t>(&m[ext::ask::node]);
     if (!peer.extended || node >= Digest::kNodes || peer.checks.wanted.size() >= Checks::kMaxAsked)
-        ctx_.refuse(Refused::bad_ask);
+        peer.verdict.refuse(Reason::bad_ask);
     else
         peer.checks.wanted.insert(node);
 }

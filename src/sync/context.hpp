@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <string_view>
 #include <utility>
 
 namespace encsync::sync {
@@ -42,18 +41,6 @@ struct Context {
 
     const Record& record(state::Slot slot) const { return index.record(slot); }
     state::Flow flow(state::Slot slot) const { return index.flow(slot, seconds); }
-
-    // ---- refusals --------------------------------------------------------------------------
-    std::string_view refused; // what was refused last of the packet that is being read
-    void refuse(Refused why) {
-        counters.refused[static_cast<std::size_t>(why)]++;
-        refused = to_string(why);
-    }
-    void refuse(pfsync::Fault fault) {
-        refuse(Refused::fault);
-        counters.faults[static_cast<std::size_t>(fault)]++;
-        refused = pfsync::to_string(fault);
-    }
 };
 
 } // namespace encsync::sync

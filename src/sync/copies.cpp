@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 namespace encsync::sync {
 
@@ -70,7 +71,8 @@ void Copies::put(Slot slot) {
 // live here, needs none.
 bool Copies::take_room(Slot slot) {
     const Record& record = ctx_.record(slot);
-    if (ctx_.room > 0 || (record.owner == kHere && record.origin == 0)) {
+    const bool over_share = peers_.is_peer(record.owner) && peers_[record.owner].over_share;
+    if ((ctx_.room > 0 && !over_share) || (record.owner == kHere && record.origin == 0)) {
         ctx_.room--;
         return true;
     }
@@ -84,24 +86,70 @@ void Copies::wait_for_room(Slot slot) {
     ctx_.flows.set_expires(slot, ctx_.seconds + kRoomPause);
 }
 
-void Copies::make_room(std::size_t count) {
-    const auto held = [this](const Peer& peer) {
-        return ctx_.flows.copies(peer.id) - ctx_.flows.refused(peer.id) -
-               ctx_.flows.missing(peer.id, Missing::no_room);
-    };
+// Of its flows, those that are to be in the table and not known to be missing.
+std::size_t Copies::held(PeerId peer) const {
+    return ctx_.flows.copies(peer) - ctx_.flows.refused(peer) -
+           ctx_.flows.missing(peer, Missing::no_room);
+}
+
+PeerId Copies::largest() const {
     const auto all = peers_.all();
-    const auto largest = std::ranges::max_element(all, {}, held);
-    if (largest == all.end())
+    const auto most =
+        std::ranges::max_element(all, {}, [this](const Peer& peer) { return held(peer.id); });
+    return most == all.end() ? kNoPeer : (*most).id;
+}
+
+// A peer that has less than an even part of the room may have that, at the cost of the one that has
+// most. So none can keep the others out, and as long as there is room, each may have all of it.
+void Copies::share_out() {
+    std::size_t total = 0, present = 0;
+    for (const Peer& peer : peers_.all()) {
+        total += held(peer.id);
+        present += peer.present ? 1 : 0;
+    }
+    const bool limited = ctx_.room != std::numeric_limits<std::int64_t>::max();
+    if (ctx_.room > 0 && limited)
+        total += static_cast<std::size_t>(ctx_.room);
+    const std::size_t even = total / std::max<std::size_t>(present, 1);
+    std::size_t lacking = 0;
+    for (Peer& peer : peers_.all()) {
+        const std::size_t percent = peer.options.rules.max_share;
+        peer.verdict.set_share(limited && percent < 100 ? total * percent / 100 : SIZE_MAX);
+        const std::size_t waiting = ctx_.flows.missing(peer.id, Missing::no_room);
+        if (limited && held(peer.id) < even)
+            lacking += std::min(waiting, even - held(peer.id));
+    }
+    for (Peer& peer : peers_.all())
+        peer.over_share = lacking != 0 && held(peer.id) > even;
+    const PeerId most = largest();
+    if (lacking == 0 || most == kNoPeer || !peers_[most].over_share)
+        return;
+    const std::size_t free = static_cast<std::size_t>(std::max<std::int64_t>(ctx_.room, 0));
+    if (const std::size_t wanted = std::min(lacking, held(most) - even); wanted > free)
+        make_room(wanted - free);
+    for (const Slot slot : ctx_.index.slots()) { // those that wait need not do so any longer
+        const Record& record = ctx_.record(slot);
+        if (record.missing == Missing::no_room && peers_.is_peer(record.owner) &&
+            !peers_[record.owner].over_share)
+            ctx_.flows.set_expires(slot, ctx_.seconds);
+    }
+    hurry();
+}
+
+void Copies::make_room(std::size_t count) {
+    const PeerId most = largest();
+    if (most == kNoPeer)
         return;
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
         if (count == 0)
             break;
-        if (record.owner != (*largest).id || record.is.absent)
+        if (record.owner != most || record.is.absent)
             continue;
         ctx_.table.remove(ctx_.flow(slot));
         wait_for_room(slot);
         ctx_.counters.made_room++;
+        ctx_.room++;
         count--;
     }
 }
@@ -156,15 +204,12 @@ void Copies::remove_expectations(Slot slot, const std::vector<state::Expectation
 std::optional<Ignored> Copies::refuses(std::uint8_t owner, const state::Flow& flow) const {
     if (owner == kHere)
         return std::nullopt;
-    if (const auto why = ctx_.table.refuses(flow))
-        return why;
-    if (peers_.is_peer(owner) && peers_[owner].options.refuse.matches(flow))
-        return Ignored::refuse;
-    return std::nullopt;
+    const auto in_the_table = ctx_.table.refuses(flow);
+    return peers_.is_peer(owner) ? peers_[owner].verdict.state(flow, in_the_table) : in_the_table;
 }
 
 void Copies::count_refused(PeerId peer, Ignored why) {
-    peers_[peer].counters.refused_states[static_cast<std::size_t>(why)]++;
+    peers_[peer].verdict.refuse(policy::reason_of(why));
 }
 
 void Copies::judge(Slot slot, bool copy) {

@@ -34,6 +34,8 @@ class Copies {
     // Brings the table's entry to what is known of the flow. A copy that the table does not have is
     // made only where there is room for it (Context::room).
     void put(state::Slot slot);
+    // To be called when Context::room was set: what each peer may have of it.
+    void share_out();
     // So many copies of the peer that has most leave the table.
     void make_room(std::size_t count);
     // The table has it. As what the dump in progress names, or the last one.
@@ -74,6 +76,8 @@ class Copies {
     Instant deadline() const { return due_; }
 
   private:
+    std::size_t held(PeerId peer) const;
+    PeerId largest() const;
     bool take_room(state::Slot slot);
     void wait_for_room(state::Slot slot);
     void refresh(state::Slot slot);

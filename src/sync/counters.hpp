@@ -2,8 +2,6 @@
 // What the engine counts: for the whole node, and for each peer. The tables say what each is.
 #pragma once
 
-#include "pfsync/parse.hpp"
-#include "table/ignored.hpp"
 #include "table/table.hpp"
 #include "util/counters.hpp"
 
@@ -12,34 +10,8 @@
 
 namespace encsync::sync {
 
-// Why a message of a peer was not taken.
-enum class Refused : std::uint8_t {
-    fault,           // pfsync::Fault, counted by its own name
-    unknown_action,  // skipped by its length
-    short_message,   // likewise
-    own_creatorid,   // CLR of our own states
-    id_clash,        // an id that names another flow here
-    table_limit,     // more states than max_states
-    not_owner,       // removal or replacement of a flow that is live here or at a third node
-    no_sync,         // a state that is not to be sent: asked for, or sent all the same
-    unknown_state,   // request for a state that is not here
-    foreign_session, // SEQ or ACK of a session that is over
-    bad_ack,         // of packets that were never sent
-    bad_hello,
-    hello_version,     // of our own messages: one that we do not know
-    expectation_limit, // more expectations than a flow, or all of them, may have
-    too_often,         // more requests than a pf peer is answered
-    foreign_bulk,      // the end of a bulk update that began before we asked
-    bad_ask,           // for sums of what is no node of the tree, or for too much at a time
-    unasked,           // sums or a list that we did not ask for
-};
-inline constexpr int kRefused = 18;
-const char* to_string(Refused refused);
-
 struct Counters {
     std::uint64_t events = 0;
-    std::array<std::uint64_t, kRefused> refused{};
-    std::array<std::uint64_t, pfsync::kFaults> faults{};
     std::array<std::uint64_t, table::kRefusals> table_refused{};
     std::uint64_t refreshed = 0; // copies re-armed
     std::uint64_t put_back = 0;  // copies that had vanished
@@ -86,12 +58,6 @@ inline constexpr std::array kCounters = {
     counters::by<&Counters::table_refused, table::Refusal>(
         "table", "refused", "states", "States that the table did not take", "reason",
         counters::Shape::flat, true, 0, "refused_"),
-    counters::by<&Counters::refused, Refused>("refused", "messages_refused", "messages",
-                                              "Messages of peers that were not taken", "reason",
-                                              counters::Shape::flat, false, 1),
-    counters::by<&Counters::faults, pfsync::Fault>("refused", "faults", "messages",
-                                                   "Malformed pfsync packets and messages", "fault",
-                                                   counters::Shape::flat, false, 1),
     counters::value<&Counters::deferred>("defer", "held", "packets",
                                          "First packets that were held back"),
     counters::value<&Counters::defer_acknowledged>(
@@ -128,7 +94,6 @@ struct PeerCounters {
     std::uint64_t removed = 0;         // of those, the ones that the peer did not have
     std::uint64_t zone_suppressed = 0; // flows whose zone its protocol cannot carry
     std::uint64_t modulated = 0;       // states of pf whose TCP sequence numbers it moves
-    std::array<std::uint64_t, table::kIgnored> refused_states{}; // not taken, by reason
 };
 
 inline constexpr std::array kPeerCounters = {
@@ -170,9 +135,6 @@ inline constexpr std::array kPeerCounters = {
                                               "States asked for because the digests differed"),
     counters::value<&PeerCounters::removed>("check", "removed", "states",
                                             "Of those, states that the peer did not have"),
-    counters::by<&PeerCounters::refused_states, table::Ignored>(
-        "refused_states", "states_refused", "states", "States not taken from the peer", "reason",
-        counters::Shape::flat, false),
 };
 
 } // namespace encsync::sync

@@ -267,7 +267,7 @@ void EncsyncPeer::receive(const Section* section, pfsync::Parser& rest) {
         const bool meets = extension != 0 && section->action <= ext::kAck;
         if (!meets && !numbered && peer_.remote != 0) {
             // It has forgotten us: a node that knows us numbers its packets.
-            ctx_.refuse(Refused::foreign_session);
+            peer_.verdict.refuse(Reason::foreign_session);
             peer_.hello_now = true;
             return;
         }
@@ -275,7 +275,7 @@ void EncsyncPeer::receive(const Section* section, pfsync::Parser& rest) {
             p_.sessions.take_for_pf(peer_);
             return peer_.protocol->receive(section, rest);
         }
-        for_each_message(ctx_, peer_, *section, [&](Bytes m) {
+        for_each_message(peer_, *section, [&](Bytes m) {
             if (extension != 0)
                 receive_extension(section->action, m);
             else
@@ -288,7 +288,7 @@ void EncsyncPeer::receive(const Section* section, pfsync::Parser& rest) {
 bool EncsyncPeer::receive_number(const Section* section) {
     const Bytes m = section->message(0);
     if (peer_.remote == 0 || load_be<std::uint64_t>(&m[ext::seq::session]) != peer_.remote) {
-        ctx_.refuse(Refused::foreign_session);
+        peer_.verdict.refuse(Reason::foreign_session);
         peer_.hello_now = true;
         return false;
     }
@@ -306,7 +306,7 @@ bool EncsyncPeer::receive_number(const Section* section) {
 
 void EncsyncPeer::receive_extension(std::uint8_t action, Bytes m) {
     if (action > ext::kAck && !peer_.extended)
-        return ctx_.refuse(Refused::unknown_action);
+        return peer_.verdict.refuse(Reason::unknown_action);
     switch (action) {
     case ext::kHello:
         return p_.sessions.receive_hello(peer_, m);
@@ -341,17 +341,18 @@ void EncsyncPeer::receive_message(const Section& section, Bytes m) {
     case Kind::update_c:
         return receive_update(section.layout, m);
     case Kind::request:
-        return receive_request(pfsync::read_id(m));
+        if (state::StateId id; peer_.verdict.read_request(m, id, ctx_.now))
+            receive_request(id);
+        return;
     case Kind::remove_c: {
         const bool has_term = m.size() >= pfsync::common::kIdSize + ext::removal::size;
         const std::uint8_t term = has_term ? m[pfsync::common::kIdSize + ext::removal::term] : 0;
-        return receive_removal(pfsync::read_id(m), term & ext::tail::kTermMask);
+        if (state::StateId id; peer_.verdict.read_removal(m, id))
+            receive_removal(id, term & ext::tail::kTermMask);
+        return;
     }
     case Kind::remove: {
-        pfsync::FullState full;
-        if (const Fault fault = pfsync::read(section.layout, m, full); fault != Fault::none)
-            ctx_.refuse(fault);
-        else
+        if (pfsync::FullState full; peer_.verdict.read(section.layout, m, full))
             receive_removal(full.flow.id, full.term);
         return;
     }
@@ -368,21 +369,21 @@ void EncsyncPeer::receive_message(const Section& section, Bytes m) {
 
 void EncsyncPeer::receive_ack(Bytes m) {
     if (load_be<std::uint64_t>(&m[ext::ack::session]) != peer_.local || !peer_.extended)
-        return ctx_.refuse(Refused::foreign_session);
+        return peer_.verdict.refuse(Reason::foreign_session);
     p_.sessions.received(peer_);
     const Bytes bitmap =
         m.subspan(ext::ack::bitmap, std::min(m.size() - ext::ack::bitmap, ext::ack::max_bitmap));
     if (!outstanding_.acknowledge(load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, ctx_.now,
                                   [this](const Item& item) { send_again(item); }))
-        ctx_.refuse(Refused::bad_ack);
+        peer_.verdict.refuse(Reason::bad_ack);
     peer_.counters.lost_packets = outstanding_.lost_packets();
 }
 
 // What the peer owns and did not name in its whole bulk update, it no longer has.
 void EncsyncPeer::receive_bulk_status(Bytes message) {
     pfsync::BulkStatus status;
-    if (const Fault fault = pfsync::read(message, status); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.sound(pfsync::read(message, status)))
+        return;
     if (!status.end) {
         p_.bulk.arrives(peer_);
         peer_.bulk.epoch++;
@@ -410,7 +411,7 @@ void EncsyncPeer::receive_request(state::StateId id) {
     const Slot slot = ctx_.index.find(id);
     if (slot != kNoSlot && !has(ctx_.record(slot).suppressed, peer_.id))
         return p_.outbound.enqueue(peer_, slot, true);
-    ctx_.refuse(slot == kNoSlot ? Refused::unknown_state : Refused::no_sync);
+    peer_.verdict.refuse(slot == kNoSlot ? Reason::unknown_state : Reason::no_sync);
     p_.anti_entropy.answer_absent(peer_, id);
 }
 
@@ -428,10 +429,8 @@ void EncsyncPeer::receive_removal(state::StateId id, std::uint8_t term) {
 
 void EncsyncPeer::receive_clear(Bytes message) {
     pfsync::Clear what;
-    if (const Fault fault = pfsync::read(message, what); fault != Fault::none)
-        return ctx_.refuse(fault);
-    if (what.creatorid == ctx_.options.creatorid)
-        return ctx_.refuse(Refused::own_creatorid);
+    if (!peer_.verdict.read(message, what, ctx_.now))
+        return;
     // Our states float: they belong to no single interface.
     if (!what.ifname.empty() && what.ifname != "all")
         return;
@@ -455,21 +454,21 @@ void EncsyncPeer::begin_expectations(const pfsync::FullState& full) {
 
 void EncsyncPeer::receive_expect(Bytes message) {
     pfsync::ExpectMessage received;
-    if (const Fault fault = pfsync::read(message, received); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.sound(pfsync::read(message, received)))
+        return;
     const Slot slot = ctx_.index.find(received.master);
     if (slot == kNoSlot)
-        return ctx_.refuse(Refused::unknown_state);
+        return peer_.verdict.refuse(Reason::unknown_state);
     const Record& record = ctx_.record(slot);
     const state::Expectation expectation = of_master(ctx_.index, received.expectation, slot);
     if (received.family != expectation.master.family)
-        return ctx_.refuse(Fault::bad_family);
+        return peer_.verdict.refuse(Fault::bad_family);
     if (record.owner != peer_.id)
-        return ctx_.refuse(Refused::not_owner);
+        return peer_.verdict.refuse(Reason::not_owner);
     FlowStore::Change change(ctx_.flows, slot);
     switch (change.expect(expectation, ctx_.seconds + expectation.timeout)) {
     case ExpectationBook::Added::full:
-        ctx_.refuse(Refused::expectation_limit);
+        peer_.verdict.refuse(Reason::expectation_limit);
         break;
     case ExpectationBook::Added::fresh:
         if (!record.is.absent)

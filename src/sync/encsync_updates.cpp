@@ -7,7 +7,6 @@
 
 namespace encsync::sync {
 
-using pfsync::Fault;
 using state::kNoSlot;
 using state::Slot;
 
@@ -26,14 +25,14 @@ void add_flags(state::Progress& ours, std::uint8_t proto, std::uint8_t received)
 
 void EncsyncPeer::receive_full(pfsync::Dialect layout, Bytes message) {
     pfsync::FullState full;
-    if (const Fault fault = pfsync::read(layout, message, full); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.read(layout, message, full))
+        return;
     if ((full.flow.flags & state::kNoSync) != 0) // no node of ours sends one
-        return ctx_.refuse(Refused::no_sync);
+        return peer_.verdict.refuse(Reason::no_sync);
     p_.outbound.answered(peer_, full.flow.id);
     const Slot slot = p_.pf_flows.find(full.flow.id);
     if (slot != kNoSlot && ctx_.index.key(slot) != full.flow.key)
-        ctx_.refuse(Refused::id_clash);
+        peer_.verdict.refuse(Reason::id_clash);
     else if (slot != kNoSlot)
         apply(slot, Update(full));
     else if (const Slot same = ctx_.index.find(full.flow.key); same != kNoSlot)
@@ -115,8 +114,8 @@ void EncsyncPeer::receive_other_name(Slot slot, const pfsync::FullState& full) {
 
 void EncsyncPeer::receive_update(pfsync::Dialect layout, Bytes message) {
     pfsync::CompressedUpdate update;
-    if (const Fault fault = pfsync::read(layout, message, update); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.read(layout, message, update))
+        return;
     const Slot slot = p_.pf_flows.find(update.id);
     if (slot == kNoSlot) {
         peer_.counters.requests++;

@@ -24,14 +24,14 @@ constexpr Duration kBlocked = 10ms;           // a link that was full also repor
 constexpr unsigned kMaxPacketsPerFlush = 512; // then others get their turn
 constexpr std::uint64_t kSessionStep = std::uint64_t{1} << 32; // Sessions counts in between
 
-std::string in_words(const Peer& peer, std::string_view refused) {
-    if (refused == to_string(Refused::hello_version))
+std::string in_words(const Peer& peer, Reason refused) {
+    if (refused == Reason::hello_version)
         return "it speaks version " + std::to_string(peer.hello_version) +
                " of encsync's own messages, and version " + std::to_string(ext::hello::kVersion) +
                " was expected";
-    if (refused == to_string(Refused::unknown_action) && !peer.options.extended)
+    if (refused == Reason::unknown_action && !peer.options.extended)
         return "it sends HELLO as an encsync node does, and a pf firewall was expected";
-    return "its packets are refused (" + std::string(refused) + ")";
+    return "its packets are refused (" + std::string(to_string(refused)) + ")";
 }
 
 } // namespace
@@ -213,20 +213,20 @@ void Engine::on_link_down(PeerId peer) {
 void Engine::on_packet(PeerId number, Bytes payload) {
     Peer& peer = parts_->peers[number];
     peer.counters.rx_packets++;
-    context_.refused = {};
+    peer.verdict.begin();
     pfsync::Parser parser(payload, peer.options.dialect);
     const bool reads_no_hello = parser.version() != 0 && !traits(parser.dialect()).extensible();
     if (!peer.options.dialect && reads_no_hello && peer.remote != 0) {
-        context_.refuse(Fault::bad_version); // it has sent HELLO, in our own dialect
+        peer.verdict.refuse(Fault::bad_version); // it has sent HELLO, in our own dialect
     } else {
         if (!peer.options.dialect && reads_no_hello)
             parts_->sessions.learn_dialect(peer, parser.version(), payload);
         peer.protocol->receive(parser.next(), parser);
         if (parser.fault() != Fault::none)
-            context_.refuse(parser.fault());
+            peer.verdict.refuse(parser.fault());
     }
-    if (!peer.accepted && !context_.refused.empty())
-        on_packet_refused(number, in_words(peer, context_.refused));
+    if (!peer.accepted && peer.verdict.last() != Reason::accept)
+        on_packet_refused(number, in_words(peer, peer.verdict.last()));
 }
 
 void Engine::on_packet_refused(PeerId number, std::string why) {
@@ -270,7 +270,8 @@ bool Engine::transmit(Peer& peer) {
 // ---- the administrator's side --------------------------------------------------------------
 
 std::unique_ptr<Peer> Engine::make_peer(PeerId number, PeerOptions options, bool present) {
-    auto peer = std::make_unique<Peer>(number, std::move(options), present);
+    auto peer =
+        std::make_unique<Peer>(number, std::move(options), present, context_.options.creatorid);
     peer->encsync = std::make_unique<EncsyncPeer>(*peer, parts_->of_a_conversation);
     peer->pf = std::make_unique<PfPeer>(*peer, parts_->of_a_conversation);
     peer->protocol = peer->options.extended ? peer->encsync.get() : peer->pf.get();
@@ -353,6 +354,7 @@ std::size_t Engine::remove_states_of(PeerId peer) {
 
 void Engine::set_room(std::int64_t room) {
     context_.room = room;
+    parts_->copies.share_out();
     if (room < 0)
         parts_->copies.make_room(static_cast<std::size_t>(-room));
 }
@@ -370,6 +372,10 @@ bool Engine::ready(std::string* why) const {
 }
 
 // ---- what is to be seen --------------------------------------------------------------------
+
+policy::Verdict& Engine::verdict(PeerId peer) {
+    return parts_->peers[peer].verdict;
+}
 
 const Peer& Engine::session(PeerId peer) const {
     return parts_->peers[peer];

@@ -74,6 +74,9 @@ class Engine : public table::Listener {
     // ---- the peers' side -------------------------------------------------------------------
     void on_link_up(PeerId peer);
     void on_link_down(PeerId peer);
+    // What the peer may send; the packets that it accepts go to on_packet().
+    policy::Verdict& verdict(PeerId peer);
+    Instant now() const { return context_.now; } // of the last advance()
     // A pfsync payload that the policy has accepted, from its header on.
     void on_packet(PeerId peer, Bytes payload);
     // The policy refused a packet of the peer, for this reason. To be called at least while nothing

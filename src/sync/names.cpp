@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: ISC
 // Enumerators as status, log and metrics show them.
-#include "sync/counters.hpp"
 #include "sync/options.hpp"
 
 namespace encsync::sync {
@@ -15,15 +14,6 @@ const char* to_string(Role role) {
         break;
     }
     return "auto";
-}
-
-const char* to_string(Refused refused) {
-    static constexpr const char* kNames[kRefused] = {
-        "fault",        "unknown_action", "short_message", "own_creatorid",     "id_clash",
-        "table_limit",  "not_owner",      "no_sync",       "unknown_state",     "foreign_session",
-        "bad_ack",      "bad_hello",      "hello_version", "expectation_limit", "too_often",
-        "foreign_bulk", "bad_ask",        "unasked"};
-    return kNames[static_cast<std::size_t>(refused)];
 }
 
 } // namespace encsync::sync

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pfsync/dialect.hpp"
+#include "policy/verdict.hpp"
 #include "state/index.hpp"
 #include "state/nosync.hpp"
 #include "sync/reliability.hpp"
@@ -19,6 +20,8 @@
 
 namespace encsync::sync {
 
+using policy::Reason;
+
 enum class Role : std::uint8_t { automatic = 0, active = 1, standby = 2 };
 const char* to_string(Role role); // "auto", "active", "standby"
 
@@ -34,8 +37,7 @@ struct PeerOptions {
     std::optional<pfsync::Dialect> dialect = pfsync::kOwnDialect;
     state::NoSync nosync{};          // what this peer is not sent
     std::uint8_t maxupd = 1;         // changes of one state in one update; 0 and 1: none ever waits
-    state::NoSync refuse{};          // what is not taken from it
-    std::size_t max_states = 0;      // of its own that it may bring; 0: no limit of its own
+    policy::Rules rules{};           // what it may send
     std::vector<KeyPrint> trusted{}; // the keys with which it may authenticate
 };
 

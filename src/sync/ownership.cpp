@@ -28,9 +28,9 @@ Slot Ownership::add(const state::Flow& flow, std::uint8_t owner) {
 }
 
 Slot Ownership::add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner) {
-    if (!has_place(peer)) {
-        ctx_.refuse(Refused::table_limit);
+    if (!accept_insert(peer)) {
         peer.over_limit = ctx_.now;
+        peer.over_limit_by = peer.verdict.last();
         return kNoSlot;
     }
     const Slot slot = begin(flow, owner);
@@ -44,9 +44,16 @@ Slot Ownership::add_from(Peer& peer, const state::Flow& flow, std::uint8_t owner
 }
 
 bool Ownership::has_place(const Peer& peer) const {
-    const std::size_t most = peer.options.max_states;
     return ctx_.index.size() < ctx_.options.max_states &&
-           (most == 0 || ctx_.flows.copies(peer.id) < most);
+           peer.verdict.has_place(ctx_.flows.copies(peer.id));
+}
+
+bool Ownership::accept_insert(Peer& peer) {
+    if (ctx_.index.size() >= ctx_.options.max_states) {
+        peer.verdict.refuse(Reason::table_limit);
+        return false;
+    }
+    return peer.verdict.insert(ctx_.flows.copies(peer.id), ctx_.now);
 }
 
 Slot Ownership::begin(const state::Flow& flow, std::uint8_t owner) {
@@ -148,12 +155,12 @@ bool Ownership::may_remove(Peer& peer, Slot slot, std::uint8_t term) {
     if (owner == kHere && ctx_.options.role != Role::standby &&
         (compare_terms(term, record.term) <= 0 || keeps(peer, slot))) {
         // Its timer ran out there, but traffic passes here: it is sent again.
-        ctx_.refuse(Refused::not_owner);
+        peer.verdict.refuse(Reason::not_owner);
         outbound_.send_full(peer, slot);
         return false;
     }
     if (owner != kHere && owner != peer.id && peers_.owner_alive(owner)) {
-        ctx_.refuse(Refused::not_owner); // its owner would send it itself
+        peer.verdict.refuse(Reason::not_owner); // its owner would send it itself
         return false;
     }
     return true;

@@ -79,6 +79,7 @@ class Ownership {
     Instant deadline() const { return unclaimed_due_; }
 
   private:
+    bool accept_insert(Peer& peer);
     state::Slot begin(const state::Flow& flow, std::uint8_t owner);
     void begin_owner(state::Slot slot, std::uint8_t owner);
     void settle_unclaimed(bool waited);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pfsync/dialect.hpp"
+#include "policy/verdict.hpp"
 #include "sync/bulk_state.hpp"
 #include "sync/checks.hpp"
 #include "sync/counters.hpp"
@@ -24,13 +25,15 @@ namespace encsync::sync {
 struct Peer {
     static constexpr Duration kSilence = std::chrono::seconds(4); // four hellos missed
 
-    Peer(PeerId number, PeerOptions o, bool is_there = true)
+    Peer(PeerId number, PeerOptions o, bool is_there = true, std::uint32_t our_creatorid = 0)
         : id(number), options(std::move(o)), present(is_there),
+          verdict(options.rules, our_creatorid),
           dialect(options.dialect.value_or(pfsync::kOwnDialect)) {}
 
     const PeerId id;
     PeerOptions options;
-    bool present; // false: no peer has this number at present; its link is never up
+    bool present;            // false: no peer has this number at present; its link is never up
+    policy::Verdict verdict; // on all that it sends
     PeerCounters counters;
 
     // ---- which protocol it uses (sessions) -------------------------------------------------
@@ -76,8 +79,9 @@ struct Peer {
     Checks checks;        // anti-entropy
     bool in_step = false; // a whole bulk update of the peer has arrived since it came up
     Instant in_step_since;
-    Instant over_limit =
-        kNever; // when a state of it was refused last because of Options::max_states
+    Instant over_limit = kNever; // when a state of it was refused last for want of a place
+    Reason over_limit_by = Reason::accept; // and of which
+    bool over_share = false; // another peer lacks the room that this one has beyond an even part
 };
 
 } // namespace encsync::sync

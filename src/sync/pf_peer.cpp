@@ -11,7 +11,6 @@
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
-using pfsync::Fault;
 using pfsync::Kind;
 using pfsync::Section;
 using state::kNoSlot;
@@ -184,7 +183,7 @@ bool PfPeer::windows(Slot slot, Windows& out) const {
 void PfPeer::receive(const Section* section, pfsync::Parser& rest) {
     // A node of ours that takes this one for a former self of it.
     if (section != nullptr && peer_.options.extended && is_number(*section)) {
-        ctx_.refuse(Refused::foreign_session);
+        peer_.verdict.refuse(Reason::foreign_session);
         peer_.hello_now = true;
         return;
     }
@@ -192,7 +191,7 @@ void PfPeer::receive(const Section* section, pfsync::Parser& rest) {
         const bool extension = extension_size(*section) != 0;
         if (!extension || section->action > ext::kAck)
             p_.sessions.received(peer_);
-        for_each_message(ctx_, peer_, *section, [&](Bytes m) {
+        for_each_message(peer_, *section, [&](Bytes m) {
             if (extension)
                 receive_extension(section->action, m);
             else
@@ -207,7 +206,8 @@ void PfPeer::receive_extension(std::uint8_t action, Bytes m) {
     if (action == ext::kHello)
         p_.sessions.receive_hello(peer_, m);
     else if (action != ext::kSeq)
-        ctx_.refuse(action == ext::kAck ? Refused::foreign_session : Refused::unknown_action);
+        peer_.verdict.refuse(action == ext::kAck ? Reason::foreign_session
+                                                 : Reason::unknown_action);
 }
 
 void PfPeer::receive_message(const Section& section, Bytes m) {
@@ -223,14 +223,15 @@ void PfPeer::receive_message(const Section& section, Bytes m) {
     case Kind::update_c:
         return receive_update(section.layout, m);
     case Kind::request:
-        return receive_request(pfsync::read_id(m));
+        if (state::StateId id; peer_.verdict.read_request(m, id, ctx_.now))
+            receive_request(id);
+        return;
     case Kind::remove_c:
-        return receive_removal(pfsync::read_id(m));
+        if (state::StateId id; peer_.verdict.read_removal(m, id))
+            receive_removal(id);
+        return;
     case Kind::remove: {
-        pfsync::FullState full;
-        if (const Fault fault = pfsync::read(section.layout, m, full); fault != Fault::none)
-            ctx_.refuse(fault);
-        else
+        if (pfsync::FullState full; peer_.verdict.read(section.layout, m, full))
             receive_removal(full.flow.id);
         return;
     }
@@ -250,7 +251,7 @@ void PfPeer::receive_request(state::StateId id) {
         if (peer_.bulk.sending || peer_.bulk.start_now) // pf asks until the end arrives
             return;
         if (ctx_.now < bulk_not_before_)
-            return ctx_.refuse(Refused::too_often);
+            return peer_.verdict.refuse(Reason::too_often);
         bulk_not_before_ = ctx_.now + kBulkRest;
         peer_.bulk.began = ctx_.now;
         p_.bulk.start(peer_);
@@ -259,11 +260,9 @@ void PfPeer::receive_request(state::StateId id) {
     }
     const Slot slot = ctx_.index.find(id);
     if (slot == kNoSlot)
-        return ctx_.refuse(Refused::unknown_state);
+        return peer_.verdict.refuse(Reason::unknown_state);
     if (has(ctx_.record(slot).suppressed, peer_.id))
-        return ctx_.refuse(Refused::no_sync);
-    if (!answers_.take(ctx_.now))
-        return ctx_.refuse(Refused::too_often);
+        return peer_.verdict.refuse(Reason::no_sync);
     set(ctx_.flows.local(slot).known, peer_.id); // the answer to a request is UPD
     p_.outbound.enqueue(peer_, slot, true);
 }
@@ -293,10 +292,8 @@ void PfPeer::receive_removal(state::StateId id) {
 
 void PfPeer::receive_clear(Bytes message) {
     pfsync::Clear what;
-    if (const Fault fault = pfsync::read(message, what); fault != Fault::none)
-        return ctx_.refuse(fault);
-    if (what.creatorid == ctx_.options.creatorid)
-        return ctx_.refuse(Refused::own_creatorid);
+    if (!peer_.verdict.read(message, what, ctx_.now))
+        return;
     for (const Slot slot : ctx_.index.slots()) {
         const Record& record = ctx_.record(slot);
         const std::uint8_t owner = record.owner;
@@ -324,8 +321,8 @@ void PfPeer::receive_clear(Bytes message) {
 
 void PfPeer::receive_bulk_status(Bytes message) {
     pfsync::BulkStatus status;
-    if (const Fault fault = pfsync::read(message, status); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.sound(pfsync::read(message, status)))
+        return;
     BulkState& bulk = peer_.bulk;
     if (!status.end) {
         p_.bulk.arrives(peer_);
@@ -340,7 +337,7 @@ void PfPeer::receive_bulk_status(Bytes message) {
     }
     const Duration took = std::chrono::seconds(status.endtime);
     if (traits(peer_.dialect).bulk.endtime && took > ctx_.now - bulk.asked + 1s)
-        return ctx_.refuse(Refused::foreign_bulk);
+        return peer_.verdict.refuse(Reason::foreign_bulk);
     bulk.gave_up = false;
     p_.bulk.arrived(peer_);
 }

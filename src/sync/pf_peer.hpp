@@ -15,26 +15,6 @@
 
 namespace encsync::sync {
 
-// So many a second, all at once or one by one.
-class Allowance {
-  public:
-    explicit Allowance(std::uint32_t a_second) : a_second_(a_second), left_(a_second) {}
-    bool take(Instant now) {
-        if (now - since_ >= std::chrono::seconds(1)) {
-            since_ = now;
-            left_ = a_second_;
-        }
-        if (left_ == 0)
-            return false;
-        left_--;
-        return true;
-    }
-
-  private:
-    std::uint32_t a_second_, left_;
-    Instant since_;
-};
-
 class PfPeer : public PeerProtocol {
   public:
     PfPeer(Peer& peer, const Parts& parts) : peer_(peer), p_(parts), ctx_(parts.ctx) {}
@@ -108,7 +88,6 @@ class PfPeer : public PeerProtocol {
     Peer& peer_;
     const Parts& p_;
     Context& ctx_;
-    Allowance answers_{5000}; // states in answer to UPD_REQ
     Instant bulk_not_before_; // the next one that we send
     Instant gave_up_at_;
     std::array<std::uint32_t, 25> longest_{}; // by timeout index: its timeouts, as far as seen

@@ -11,7 +11,6 @@
 namespace encsync::sync {
 
 using pfsync::Dialect;
-using pfsync::Fault;
 using pfsync::Kind;
 using pfsync::Section;
 using state::kNoSlot;
@@ -29,8 +28,8 @@ void PfPeer::receive_full(const Section& section, Bytes message) {
     const Dialect layout = section.layout;
     message = message.first(state_size(layout)); // what a pf peer may append is not our tail
     pfsync::FullState full;
-    if (const Fault fault = pfsync::read(layout, message, full); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.read(layout, message, full))
+        return;
     p_.outbound.answered(peer_, full.flow.id);
     learn_timeout(full);
     PfUpdate update(full);
@@ -52,7 +51,7 @@ void PfPeer::receive_full(const Section& section, Bytes message) {
     if (slot == kNoSlot && (full.src.seqdiff() != 0 || full.dst.seqdiff() != 0))
         peer_.counters.modulated++;
     if (slot != kNoSlot && !p_.pf_flows.is_of(slot, full.flow.key))
-        ctx_.refuse(Refused::id_clash);
+        peer_.verdict.refuse(Reason::id_clash);
     else if (slot != kNoSlot)
         apply(slot, update);
     else if (const Slot same = ctx_.index.find(full.flow.key); same != kNoSlot)
@@ -92,7 +91,7 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full, bool a
     // replace it by a state of its own and delete that.
     if (const Record& record = ctx_.record(slot);
         record.owner == kHere && !record.is.absent && ctx_.options.role == Role::active) {
-        ctx_.refuse(Refused::not_owner);
+        peer_.verdict.refuse(Reason::not_owner);
         return p_.outbound.send_full(peer_, slot);
     }
     FlowStore::Change change(ctx_.flows, slot);
@@ -133,8 +132,8 @@ void PfPeer::receive_other_name(Slot slot, const pfsync::FullState& full, bool a
 
 void PfPeer::receive_update(Dialect layout, Bytes message) {
     pfsync::CompressedUpdate wire;
-    if (const Fault fault = pfsync::read(layout, message, wire); fault != Fault::none)
-        return ctx_.refuse(fault);
+    if (!peer_.verdict.read(layout, message, wire))
+        return;
     const Slot slot = p_.pf_flows.find(wire.id);
     if (slot == kNoSlot) {
         peer_.counters.requests++;

@@ -80,8 +80,8 @@ bool Readiness::ready(std::string* why) const {
         if (missing_.lacks(p.id))
             return not_yet("the state table does not hold " + std::to_string(missing_.count(p.id)) +
                            " states of " + p.options.name);
-        return not_yet(p.options.name + " has more states than the " +
-                       std::to_string(ctx_.options.max_states) + " that this node can keep");
+        return not_yet(p.options.name + " has more states than this node takes from it (" +
+                       to_string(p.over_limit_by) + ")");
     }
     if (const auto missing = missing_edges(); !missing.empty())
         return not_yet(describe(missing.front()));

@@ -2,32 +2,19 @@
 // The sections of a packet, as both protocols read them.
 #pragma once
 
-#include "pfsync/extension.hpp"
-#include "sync/context.hpp"
+#include "policy/sections.hpp"
 #include "sync/peer.hpp"
 
 namespace encsync::sync {
 
-// The least size of one of our own messages; 0: it is none.
-std::size_t extension_size(const pfsync::Section& section);
+using policy::extension_size;
+using policy::is_number;
 
-// SEQ, which comes first in a packet.
-inline bool is_number(const pfsync::Section& section) {
-    return section.action == pfsync::extension::kSeq && extension_size(section) != 0 &&
-           section.stride >= pfsync::extension::seq::size;
-}
-
-// Calls take(message) for each message of the section; refuses what is unknown or too short.
+// Calls take(message) for each message of the section, unless its messages are refused.
 template<class Take>
-void for_each_message(Context& ctx, Peer& peer, const pfsync::Section& section, const Take& take) {
-    const std::size_t own = extension_size(section);
-    if (own == 0 && section.kind == pfsync::Kind::eof)
+void for_each_message(Peer& peer, const pfsync::Section& section, const Take& take) {
+    if (policy::has_no_messages(section) || !peer.verdict.section(section))
         return;
-    const std::size_t least = own != 0 ? own : pfsync::message_size({section.kind, section.layout});
-    if (least == 0)
-        return ctx.refuse(Refused::unknown_action);
-    if (section.stride < least)
-        return ctx.refuse(Refused::short_message);
     peer.counters.rx_messages += section.count;
     for (std::uint16_t n = 0; n < section.count; n++)
         take(section.message(n));

@@ -94,13 +94,15 @@ void Sessions::learn_dialect(Peer& peer, std::uint8_t version, Bytes payload) {
 
 void Sessions::receive_hello(Peer& peer, Bytes message) {
     if (!peer.options.extended)
-        return ctx_.refuse(Refused::unknown_action);
+        return peer.verdict.refuse(Reason::unknown_action);
     peer.hello_version = Hello::version_of(message);
     if (peer.hello_version != ext::hello::kVersion)
-        return ctx_.refuse(Refused::hello_version);
+        return peer.verdict.refuse(Reason::hello_version);
     std::optional<Hello> hello = Hello::read(message);
     if (!hello || hello->creatorid == ctx_.options.creatorid)
-        return ctx_.refuse(Refused::bad_hello);
+        return peer.verdict.refuse(Reason::bad_hello);
+    if (!peer.verdict.speaks_for(hello->creatorid))
+        return;
     const bool fresh = hello->session != peer.remote;
     if (fresh) {
         begin(peer);

@@ -38,9 +38,11 @@ const char* to_string(Ignored why) {
     case Ignored::nosync_mark:
         return "nosync_mark";
     case Ignored::refuse:
+        return "refuse";
+    case Ignored::not_accepted:
         break;
     }
-    return "refuse";
+    return "not_accepted";
 }
 
 } // namespace encsync::table

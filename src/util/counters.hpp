@@ -45,6 +45,13 @@ struct Counter : Description {
     std::size_t first = 0, end = 1; // the range of labels
     std::uint64_t (*get)(const Struct&, std::size_t) = nullptr;
     std::string_view (*label_of)(std::size_t) = nullptr;
+
+    // Without the labels from `last` on.
+    constexpr Counter up_to(std::size_t last) const {
+        Counter out = *this;
+        out.end = last;
+        return out;
+    }
 };
 
 // Called for counters of several tables. The label is empty if there is only one value.

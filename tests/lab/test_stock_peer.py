@@ -255,7 +255,7 @@ def test_an_insider_opens_no_door(fresh, synclocal):
         refused.pop("local", None)
     assert states == {"now": sum(refused.values()), **refused}
     assert planted() == taken
-    wait_for(lambda: "sends states that are not accepted: loopback" in mickey.log(), 10,
+    wait_for(lambda: "of a loopback address (loopback)" in mickey.log(), 10,
              "the log to say so")
     # A new local address turns a forwarded flow into access to this firewall.
     node.ip(f"addr add {VIP}/32 dev sync")

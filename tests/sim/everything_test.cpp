@@ -188,7 +188,7 @@ class Everything {
         const World::Traffic& t = world_.traffic;
         EXPECT_EQ(t.sent, t.arrived + t.lost + t.corrupted + t.in_flight);
         for (const auto& node : world_.nodes) // no damaged packet was accepted
-            EXPECT_EQ(node->engine->counters().faults, decltype(sync::Counters::faults){});
+            EXPECT_EQ(faults(*node->engine), 0u);
     }
     // All flows end, and none remains or comes back.
     void end() {

@@ -230,8 +230,7 @@ TEST_P(SimPfExchange, AfterABadLinkBothHaveTheSame) {
         x.keep(14min); // copies without an owner, after a restart, live for 12 minutes
         x.settle();
         ASSERT_NO_FATAL_FAILURE(expect_same(x.difference_but_for_what_has_ended()));
-        for (const auto n : x.world.nodes[0]->engine->counters().faults)
-            EXPECT_EQ(n, 0u);
+        EXPECT_EQ(faults(*x.world.nodes[0]->engine), 0u);
         // Nor does pf refuse what it is told, or the two of them answer each other without end.
         const std::uint64_t before = x.world.traffic.sent;
         x.world.run(20s);

@@ -246,7 +246,7 @@ void Node::start() {
             options.peers.push_back({.name = "node" + std::to_string(n),
                                      .nosync = nosync[n],
                                      .maxupd = 128,
-                                     .refuse = refuse[n]});
+                                     .rules = {.refuse = refuse[n]}});
             if (wire.contains(n)) {
                 options.peers.back().extended = false;
                 options.peers.back().dialect = wire[n];

@@ -190,4 +190,14 @@ state::Flow flow_number(std::uint32_t n);
 // The next step of its life (SYN_SENT, SYN_RECEIVED, ESTABLISHED ...). False at its end.
 bool advance(state::Flow& flow);
 
+// Malformed packets and messages that the engine has refused.
+inline std::uint64_t faults(const sync::Engine& engine) {
+    std::uint64_t sum = 0;
+    for (PeerId peer = 0; engine.has_peer(peer); peer++)
+        for (int n = 1; n < pfsync::kFaults; n++)
+            sum += engine.session(peer).verdict.counters().refused[policy::index_of(
+                policy::reason_of(static_cast<pfsync::Fault>(n)))];
+    return sum;
+}
+
 } // namespace encsync::sim

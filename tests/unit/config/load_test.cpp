@@ -31,6 +31,9 @@ constexpr std::string_view kRich = "# two peers\r\n"
                                    "\tright=192.168.1.101\n"
                                    "\tmaxupd=255\n"
                                    "\tmaxstates=5000\n"
+                                   "\tcreators=a1b2c3d4, 00000007\n"
+                                   "\tmaxpackets=1\n\tmaxinserts=2\n\tmaxrequests=3\n"
+                                   "\tmaxclears=4\n\tmaxshare=60\n\taccept=proto tcp\n"
                                    "\tnosync=net 10.9.0.0/24 and zone 7\n"
                                    "\trefuse=dst 10.9.0.0/24\n"
                                    "\twire=openbsd\n"
@@ -98,6 +101,14 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(minnie.lifepackets, 0u);
     EXPECT_EQ(minnie.maxupd, 255);
     EXPECT_EQ(minnie.maxstates, 5000u);
+    EXPECT_EQ(minnie.creators, (std::vector<std::uint32_t>{0xa1b2c3d4, 7}));
+    EXPECT_EQ(minnie.maxpackets, 1u);
+    EXPECT_EQ(minnie.maxinserts, 2u);
+    EXPECT_EQ(minnie.maxrequests, 3u);
+    EXPECT_EQ(minnie.maxclears, 4u);
+    EXPECT_EQ(minnie.maxshare, 60);
+    ASSERT_EQ(minnie.accept.size(), 1u);
+    EXPECT_EQ(minnie.accept[0].proto, 6);
     ASSERT_EQ(minnie.nosync.size(), 1u);
     EXPECT_EQ(to_string(minnie.nosync[0].nets.at(0)), "10.9.0.0/24");
     EXPECT_EQ(minnie.nosync[0].zone, 7);
@@ -121,6 +132,10 @@ TEST(Load, EveryValueArrives) {
     EXPECT_EQ(goofy.maxupd, 128);
     EXPECT_TRUE(goofy.nosync.empty());
     EXPECT_TRUE(goofy.refuse.empty());
+    EXPECT_TRUE(goofy.accept.empty());
+    EXPECT_TRUE(goofy.creators.empty());
+    EXPECT_EQ(goofy.maxclears, 10u);
+    EXPECT_EQ(goofy.maxshare, 100);
 }
 
 TEST(Load, CutShortAnywhereItIsAConfigOrADiagnostic) {

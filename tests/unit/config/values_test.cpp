@@ -224,6 +224,22 @@ TEST(Macs, Lists) {
     EXPECT_EQ(at(list("52:54:00:12:34:", kMaxSpeakers + 1)), "288: 16 are the most");
 }
 
+TEST(Creatorids, Lists) {
+    std::vector<std::uint32_t> out;
+    EXPECT_FALSE(read_creatorids("a1B2c3d4,00000007", out));
+    EXPECT_EQ(out, (std::vector<std::uint32_t>{0xa1b2c3d4, 7}));
+    const auto offset = [&](std::string_view text) -> std::size_t {
+        const Verdict verdict = read_creatorids(text, out);
+        return verdict ? verdict->offset : 999;
+    };
+    EXPECT_EQ(offset("a1b2c3d4, 7"), 10u);
+    EXPECT_EQ(offset("00000000"), 0u);
+    EXPECT_EQ(offset("0x1b2c3d"), 0u);
+    EXPECT_EQ(offset("a1b2c3d4, a1b2c3d4"), 10u);
+    EXPECT_EQ(offset("a1b2c3d4,"), 8u);
+    EXPECT_EQ(out.size(), 2u); // unchanged
+}
+
 TEST(Prefixes, ListsAndMembership) {
     std::vector<net::Prefix> out;
     ASSERT_FALSE(read_prefixes("10.0.0.0/8, 192.0.2.1,2001:db8::/33", out));

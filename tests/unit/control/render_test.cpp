@@ -176,6 +176,19 @@ TEST(Render, Policy) {
               "  in_dropped     1,000\n"
               "\n"
               "table inet encsync {\n\tchain in?\n}\n");
+    const boost::json::object minnie{
+        {"name", "minnie"},
+        {"rules", boost::json::array{"at most 10 CLR a second (maxclears)"}},
+        {"accepted", 1234},
+        {"refusals", boost::json::object{{"bad_ttl", 2}}}};
+    const boost::json::object policy{{"installed", true},
+                                     {"refused", boost::json::object{}},
+                                     {"peers", boost::json::array{minnie}}};
+    EXPECT_EQ(render_policy(policy), "policy installed, refused 0\n"
+                                     "\n"
+                                     "minnie: 1,234 packets accepted\n"
+                                     "  at most 10 CLR a second (maxclears)\n"
+                                     "  not accepted: 2 bad_ttl\n");
 }
 
 TEST(Render, Keys) {

@@ -17,7 +17,6 @@ using counters::Description;
 template<class F>
 void each_of_node(F&& f) {
     counters::each(link::kLinkCounters, link::LinkStats{}, f);
-    counters::each(policy::kGuardCounters, policy::GuardCounters{}, f);
     counters::each(sync::kCounters, sync::Counters{}, f);
     counters::each(table::kConntrackCounters, table::ConntrackCounters{}, f);
     counters::each(table::kWriterCounters, table::WriterCounters{}, f);
@@ -29,6 +28,7 @@ void each_of_node(F&& f) {
 template<class F>
 void each_of_peer(F&& f) {
     counters::each(sync::kPeerCounters, sync::PeerCounters{}, f);
+    counters::each(policy::kVerdictCounters, policy::VerdictCounters{}, f);
     counters::each(link::kPeerCounters, link::PeerStats{}, f);
 }
 
@@ -141,10 +141,15 @@ TEST(Counters, RefusalsAreShownWhereThereAreAny) {
                        });
     EXPECT_EQ(json::serialize(out), R"({"esp_bad_tag":6})");
 
-    policy::GuardCounters guard;
-    guard.add(policy::Verdict::accept);
-    guard.add(policy::Verdict::bad_ttl);
-    EXPECT_EQ(json::serialize(shown(policy::kGuardCounters, guard, "refused")), R"({"bad_ttl":1})");
+    policy::Verdict verdict({}, 1);
+    verdict.refuse(policy::Reason::bad_ttl);
+    verdict.refuse(policy::Reason::not_owner);
+    verdict.refuse(policy::Reason::state_local);
+    EXPECT_EQ(json::serialize(shown(policy::kVerdictCounters, verdict.counters(), "refused")),
+              R"({"bad_ttl":1,"not_owner":1})");
+    EXPECT_EQ(
+        json::serialize(shown(policy::kVerdictCounters, verdict.counters(), "refused_states")),
+        R"({"local":1})");
 }
 
 } // namespace

@@ -302,15 +302,15 @@ TEST(Check, AnswersThatNobodyAskedForAreRefused) {
     rig.send(0, [](Packet& p) { p.sums(0, {}); });
     rig.send(0, [](Packet& p) { p.list(Digest::kFirstLeaf, 0, true, {}); });
     rig.send(0, [](Packet& p) { p.sums(Digest::kNodes + 1, {}); });
-    EXPECT_EQ(rig.refused(Refused::unasked), 3u);
+    EXPECT_EQ(rig.refused(Reason::unasked), 3u);
     rig.send(0, [](Packet& p) { p.ask(Digest::kNodes); });
-    EXPECT_EQ(rig.refused(Refused::bad_ask), 1u);
+    EXPECT_EQ(rig.refused(Reason::bad_ask), 1u);
     rig.flush();
     EXPECT_EQ(rig.sent_to(0), "");
     // Digests outside of a session are refused, too.
-    const auto before = rig.refused(Refused::foreign_session);
+    const auto before = rig.refused(Reason::foreign_session);
     rig.send_plain(0, [](Packet& p) { p.ask(0); });
-    EXPECT_EQ(rig.refused(Refused::foreign_session), before + 1);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), before + 1);
 }
 
 TEST(Check, QuestionsAreAnsweredFromWhatIsLiveHere) {

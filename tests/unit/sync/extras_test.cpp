@@ -502,20 +502,20 @@ TEST(Expectations, AreRefusedByName) {
         rig.send(peer, [&](Packet& p) { p.expect(f.id, index, 16, expectation(1, port)); });
     };
     send_one(0, 0, 1001);
-    EXPECT_EQ(rig.refused(Refused::unknown_state), 1U);
+    EXPECT_EQ(rig.refused(Reason::unknown_state), 1U);
     rig.send(0, [&](Packet& p) { p.full(f); });
     send_one(1, 0, 1001);
-    EXPECT_EQ(rig.refused(Refused::not_owner), 1U);
+    EXPECT_EQ(rig.refused(Reason::not_owner), 1U);
     for (std::uint16_t n = 0; n < state::kMaxExpectations; n++)
         send_one(0, 0, static_cast<std::uint16_t>(1001 + n));
-    EXPECT_EQ(rig.refused(Refused::expectation_limit), 0U);
+    EXPECT_EQ(rig.refused(Reason::expectation_limit), 0U);
     send_one(0, 0, 2000);
-    EXPECT_EQ(rig.refused(Refused::expectation_limit), 1U);
+    EXPECT_EQ(rig.refused(Reason::expectation_limit), 1U);
     EXPECT_EQ(rig.expected(), state::kMaxExpectations);
     // Without a packet number it could be an old one.
     Packet p;
     rig.engine->on_packet(0, p.expect(f.id, 0, 1, expectation(1, 1001)).bytes());
-    EXPECT_EQ(rig.refused(Refused::foreign_session), 1U);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), 1U);
 }
 
 } // namespace

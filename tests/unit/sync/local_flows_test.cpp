@@ -319,8 +319,8 @@ TEST(Copies, MoreStatesThanMayBeKept) {
     rig.send(0, [](Packet& p) { p.full(flow(3, kPeer)); });
     EXPECT_FALSE(rig.engine->ready(&why));
     EXPECT_EQ(why, rig.engine->session(0).options.name +
-                       " has more states than the 2 that this node can keep");
-    EXPECT_EQ(rig.refused(Refused::table_limit), 1u);
+                       " has more states than this node takes from it (table_limit)");
+    EXPECT_EQ(rig.refused(Reason::table_limit), 1u);
 }
 
 TEST(Copies, OneThatHasNoPlaceAtTakeoverIsGivenUp) {

@@ -317,7 +317,7 @@ TEST(Roles, AStandbyChangesNoFlowOfTheActiveNode) {
             }
             rig.send(0, [&](Packet& p) { p.removal(rig.id(1), 50); });
             EXPECT_EQ(rig.owner(1), kept ? "here term 10" : "unknown");
-            EXPECT_EQ(rig.refused(Refused::not_owner), kept ? 1u : 0u);
+            EXPECT_EQ(rig.refused(Reason::not_owner), kept ? 1u : 0u);
             EXPECT_TRUE(rig.engine->digests_hold());
         }
     }

@@ -347,9 +347,7 @@ TEST(PfOwner, AnotherStateOfTheSameFlowReplacesNoneOfAnActiveNode) {
             rig.engine->on_created(flow(1));
             rig.flush();
             rig.sent_to(0);
-            const auto refused = [&] {
-                return rig.engine->counters().refused[static_cast<std::size_t>(Refused::not_owner)];
-            };
+            const auto refused = [&] { return rig.refused(Reason::not_owner); };
             rig.send(0, Kind::insert, {again});
             const bool kept = role == Role::active;
             EXPECT_EQ(rig.id(1) == again.id, !kept) << to_string(d);

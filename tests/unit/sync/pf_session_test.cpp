@@ -40,7 +40,7 @@ TEST(Plain, SayingHelloDoesNotChangeThat) {
     rig.finish_bulk();
     Packet p;
     rig.engine->on_packet(0, p.hello({}).bytes());
-    EXPECT_EQ(rig.refused(Refused::unknown_action), 1u);
+    EXPECT_EQ(rig.refused(Reason::unknown_action), 1u);
     EXPECT_FALSE(rig.engine->session(0).extended);
     rig.pass(10s);
     EXPECT_EQ(rig.sent_to(0, true), "");
@@ -135,7 +135,7 @@ TEST(Plain, ANodeOfOursIsNotTakenForOne) { // even by packets of its former sess
     rig.engine->on_packet(0, late.seq(9, 12).full(flow(1, kPeer)).bytes());
     EXPECT_FALSE(rig.engine->session(0).is_pf());
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.refused(Refused::foreign_session), 1u);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), 1u);
     rig.pass(4s);
     EXPECT_FALSE(rig.engine->session(0).is_pf());
     EXPECT_EQ(rig.sent_to(0), "");

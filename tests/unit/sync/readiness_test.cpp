@@ -118,7 +118,7 @@ TEST(Neighbours, AnOlderNodesHelloTellsOfNone) {
     rig.hello_with({{kStranger, Role::active, true, "donald"}});
     rig.hello(0, {});
     EXPECT_TRUE(rig.engine->missing_edges().empty());
-    EXPECT_EQ(rig.refused(Refused::bad_hello), 0u);
+    EXPECT_EQ(rig.refused(Reason::bad_hello), 0u);
 }
 
 TEST(Neighbours, APeerIsToldWhichOfItsKeysAreTrusted) {
@@ -171,7 +171,7 @@ TEST(Neighbours, MalformedOnesAreRefused) {
     EXPECT_TRUE(refused(nobody));
     Meeting rig;
     rig.hello_with({{0, Role::active, true, "donald"}});
-    EXPECT_EQ(rig.refused(Refused::bad_hello), 1u);
+    EXPECT_EQ(rig.refused(Reason::bad_hello), 1u);
 }
 
 TEST(Neighbours, MoreThanFitAreCutAndTheImportantKept) {

@@ -20,15 +20,15 @@ struct Met : Rig {
 
 TEST(Refusal, EveryReasonHasANameOfItsOwn) {
     std::set<std::string> names;
-    for (int n = 0; n < kRefused; n++)
-        names.insert(to_string(static_cast<Refused>(n)));
-    EXPECT_EQ(names.size(), static_cast<std::size_t>(kRefused));
+    for (int n = 0; n < policy::kReasons; n++)
+        names.insert(to_string(static_cast<Reason>(n)));
+    EXPECT_EQ(names.size(), static_cast<std::size_t>(policy::kReasons));
 }
 
 TEST(Refusal, UnknownActionsAreSkippedByTheirLength) {
     Met rig;
     rig.send(0, [](Packet& p) { p.raw(99, std::vector<std::uint8_t>(8)).full(flow(1, kPeer)); });
-    EXPECT_EQ(rig.refused(Refused::unknown_action), 1u);
+    EXPECT_EQ(rig.refused(Reason::unknown_action), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }
 
@@ -36,8 +36,8 @@ TEST(Refusal, ShortMessagesToo) {
     Met rig;
     for (const std::uint8_t action : {1, 2, 3, 4, 5, 7, 10, 13, 14, 0xe0, 0xe2})
         rig.send(0, [&](Packet& p) { p.raw(action, std::vector<std::uint8_t>(4)); });
-    EXPECT_EQ(rig.refused(Refused::short_message) + rig.refused(Refused::unknown_action), 11u);
-    EXPECT_GE(rig.refused(Refused::short_message), 8u);
+    EXPECT_EQ(rig.refused(Reason::short_message) + rig.refused(Reason::unknown_action), 11u);
+    EXPECT_GE(rig.refused(Reason::short_message), 8u);
     EXPECT_EQ(rig.engine->index().size(), 0u);
 }
 
@@ -55,7 +55,7 @@ TEST(Refusal, FaultyStates) {
     EXPECT_EQ(rig.fault(Fault::bad_bus_status), 1u);
     rig.engine->on_packet(0, {});
     EXPECT_EQ(rig.fault(Fault::short_header), 1u);
-    EXPECT_EQ(rig.refused(Refused::fault), 5u);
+    EXPECT_EQ(rig.faults(), 5u);
     EXPECT_EQ(rig.engine->index().size(), 0u);
 }
 
@@ -73,7 +73,7 @@ TEST(Refusal, PacketsCutAnywhere) {
         Met rig;
         const std::vector<std::uint8_t> cut(whole.begin(), whole.begin() + static_cast<long>(size));
         rig.engine->on_packet(0, cut);
-        EXPECT_EQ(rig.refused(Refused::fault), 1u) << size; // the length field is larger
+        EXPECT_EQ(rig.faults(), 1u) << size; // the length field is larger
         EXPECT_EQ(rig.engine->index().size(), 0u) << size;
     }
     Met rig;
@@ -87,7 +87,7 @@ TEST(Refusal, AnIdThatNamesAnotherFlow) {
     state::Flow other = flow(2, kPeer);
     other.id = flow(1, kPeer).id;
     rig.send(0, [&](Packet& p) { p.full(other); });
-    EXPECT_EQ(rig.refused(Refused::id_clash), 1u);
+    EXPECT_EQ(rig.refused(Reason::id_clash), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     EXPECT_EQ(rig.owner(2), "unknown");
 }
@@ -99,13 +99,13 @@ TEST(Refusal, MoreThanWeMayHold) {
     rig.greet(0);
     for (std::uint16_t n = 1; n <= 5; n++)
         rig.send(0, [&](Packet& p) { p.full(flow(n, kPeer)); });
-    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    EXPECT_EQ(rig.refused(Reason::table_limit), 2u);
     EXPECT_EQ(rig.engine->index().size(), 3u);
     // Our own flows are never refused, nor updates of known ones.
     rig.engine->on_created(flow(9));
     EXPECT_EQ(rig.owner(9), "here term 0");
     rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 9, 9), {}, false); });
-    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    EXPECT_EQ(rig.refused(Reason::table_limit), 2u);
     // Fewer states here than at the peer do not start a search.
     rig.acknowledge(0);
     rig.sent_to(0);
@@ -123,7 +123,7 @@ TEST(Refusal, RemovalOfWhatIsLiveHere) {
     rig.acknowledge(0);
     rig.sent_to(0);
     rig.send(0, [&](Packet& p) { p.removal(rig.id(1)); });
-    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+    EXPECT_EQ(rig.refused(Reason::not_owner), 1u);
     EXPECT_EQ(rig.owner(1), "here term 0");
     rig.flush();
     EXPECT_EQ(rig.sent_to(0), "INS 1 4:4 live 0"); // it is sent again
@@ -134,12 +134,12 @@ TEST(Refusal, RemovalOfAThirdNodesFlow) {
     rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)); });
     rig.table.take();
     rig.send(1, [](Packet& p) { p.removal(flow(1, kPeer).id); });
-    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+    EXPECT_EQ(rig.refused(Reason::not_owner), 1u);
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
     rig.send(0, [](Packet& p) { p.removal(flow(1, kPeer).id); });
     EXPECT_EQ(rig.owner(1), "unknown");
     EXPECT_EQ(rig.table.take(), "remove 1");
-    EXPECT_EQ(rig.refused(Refused::not_owner), 1u);
+    EXPECT_EQ(rig.refused(Reason::not_owner), 1u);
 }
 
 TEST(Refusal, RemovalByALaterOwnerHolds) {
@@ -148,7 +148,7 @@ TEST(Refusal, RemovalByALaterOwnerHolds) {
     rig.acknowledge(0);
     rig.send(0, [&](Packet& p) { p.removal(rig.id(1), 1); });
     EXPECT_EQ(rig.owner(1), "unknown");
-    EXPECT_EQ(rig.refused(Refused::not_owner), 0u);
+    EXPECT_EQ(rig.refused(Reason::not_owner), 0u);
 }
 
 TEST(Refusal, RemovalAtAStandbyHolds) {
@@ -166,15 +166,15 @@ TEST(Refusal, RemovalAtAStandbyHolds) {
 
 TEST(Refusal, RemovalOfTheUnknownIsNothing) {
     Met rig;
-    const auto before = rig.engine->counters().refused;
+    const auto before = rig.engine->session(0).verdict.counters().refused;
     rig.send(0, [](Packet& p) { p.removal({1234, kPeer}); });
-    EXPECT_EQ(rig.engine->counters().refused, before);
+    EXPECT_EQ(rig.engine->session(0).verdict.counters().refused, before);
 }
 
 TEST(Refusal, RequestsForTheUnknownAndTheSecret) {
     Met rig;
     rig.send(0, [](Packet& p) { p.id(Kind::request, {1234, kPeer}); });
-    EXPECT_EQ(rig.refused(Refused::unknown_state), 1u);
+    EXPECT_EQ(rig.refused(Reason::unknown_state), 1u);
     state::Flow secret = flow(1);
     secret.flags |= state::kNoSync;
     rig.engine->on_created(secret);
@@ -182,11 +182,11 @@ TEST(Refusal, RequestsForTheUnknownAndTheSecret) {
     rig.flush();
     EXPECT_EQ(rig.sent_to(0), "INS 2 4:4 live 0, ABSENT ?");
     rig.send(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
-    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    EXPECT_EQ(rig.refused(Reason::no_sync), 1u);
     rig.send(0, [&](Packet& p) { p.id(Kind::request, rig.id(2)); });
     rig.flush();
     EXPECT_EQ(rig.sent_to(0), "UPD 2 4:4 live 0, ABSENT 1");
-    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    EXPECT_EQ(rig.refused(Reason::no_sync), 1u);
 }
 
 TEST(Refusal, AStateThatIsNotToBeSent) {
@@ -194,7 +194,7 @@ TEST(Refusal, AStateThatIsNotToBeSent) {
     state::Flow secret = flow(1, kPeer);
     secret.flags |= state::kNoSync;
     rig.send(0, [&](Packet& p) { p.full(secret); });
-    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    EXPECT_EQ(rig.refused(Reason::no_sync), 1u);
     EXPECT_EQ(rig.owner(1), "unknown");
 }
 
@@ -209,11 +209,67 @@ TEST(Refusal, UnknownUpdatesAreAskedAboutOnce) {
     EXPECT_EQ(rig.engine->session(0).counters.requests, 3u);
 }
 
+struct Limited : Rig {
+    explicit Limited(policy::Rules rules) {
+        options.peers[0].rules = std::move(rules);
+        start();
+        greet(0), greet(1);
+    }
+};
+
+TEST(Refusal, APeerSpeaksForItsCreators) {
+    Limited rig({.creators = {kPeer, kOurs}});
+    rig.send(0, [](Packet& p) { p.full(flow(1, kPeer)).full(flow(2, 0x7777)); });
+    EXPECT_EQ(rig.owner(1), "peer 0 term 0");
+    EXPECT_EQ(rig.owner(2), "unknown");
+    rig.send(1, [](Packet& p) { p.full(flow(3, 0x7777)); }); // another peer may
+    EXPECT_EQ(rig.owner(3), "peer 1 term 0");
+    rig.send(0, [](Packet& p) { p.removal(flow(3, 0x7777).id).update(flow(3, 0x7777)); });
+    EXPECT_EQ(rig.owner(3), "peer 1 term 0");
+    EXPECT_EQ(rig.refused(Reason::foreign_creatorid), 3u);
+    rig.send_plain(0, [](Packet& p) { p.hello({.session = 99, .creatorid = 0x7777}); });
+    EXPECT_EQ(rig.refused(Reason::foreign_creatorid), 4u); // nor is it that node
+    EXPECT_EQ(rig.engine->session(0).creatorid, kPeer);
+}
+
+TEST(Refusal, NewStatesBeyondTheRate) {
+    Limited rig({.max_inserts = 2});
+    const auto states = [&](std::uint16_t first) {
+        rig.send(0, [&](Packet& p) {
+            for (std::uint16_t n = first; n < first + 3; n++)
+                p.full(flow(n, kPeer));
+        });
+    };
+    states(1);
+    EXPECT_EQ(rig.refused(Reason::insert_rate), 1u);
+    EXPECT_EQ(rig.engine->copies_of(0), 2u);
+    states(1); // two of them are known
+    EXPECT_EQ(rig.refused(Reason::insert_rate), 2u);
+    rig.pass(1s);
+    states(1);
+    EXPECT_EQ(rig.engine->copies_of(0), 3u);
+}
+
+TEST(Refusal, RequestsAndClearsBeyondTheRate) {
+    Limited rig({.max_requests = 2, .max_clears = 1});
+    rig.engine->on_created(flow(1));
+    rig.flush();
+    rig.sent_to(0);
+    for (int n = 0; n < 3; n++)
+        rig.send(0, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
+    EXPECT_EQ(rig.refused(Reason::request_rate), 1u);
+    rig.send(0, [](Packet& p) { p.full(flow(2, kPeer)).full(flow(3, 0x7777)); });
+    rig.send(0, [](Packet& p) { p.clear(kPeer).clear(0x7777); });
+    EXPECT_EQ(rig.refused(Reason::clear_rate), 1u);
+    EXPECT_EQ(rig.owner(2), "unknown");
+    EXPECT_EQ(rig.owner(3), "peer 0 term 0");
+}
+
 TEST(Clear, OurOwnIsRefused) {
     Met rig;
     rig.engine->on_created(flow(1));
     rig.send(0, [](Packet& p) { p.clear(kOurs); });
-    EXPECT_EQ(rig.refused(Refused::own_creatorid), 1u);
+    EXPECT_EQ(rig.refused(Reason::own_creatorid), 1u);
     EXPECT_EQ(rig.owner(1), "here term 0");
 }
 

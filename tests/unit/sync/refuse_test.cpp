@@ -21,7 +21,7 @@ struct WithRule : Rig {
     explicit WithRule(Role role = Role::automatic) {
         table.local = {22};
         options.role = role;
-        options.peers[0].refuse = state::NoSync({{.mark = state::MarkMatch{0x10, 0xff}}});
+        options.peers[0].rules.refuse = state::NoSync({{.mark = state::MarkMatch{0x10, 0xff}}});
         start();
         greet(0), greet(1);
         flush();
@@ -31,7 +31,8 @@ struct WithRule : Rig {
         send(peer, [&](Packet& p) { p.full(f, tail, false); });
     }
     std::uint64_t count(Ignored why, PeerId peer = 0) const {
-        return engine->session(peer).counters.refused_states[static_cast<std::size_t>(why)];
+        return engine->session(peer).verdict.counters().refused[policy::index_of(
+            policy::reason_of(why))];
     }
     // The peer sends the digest of these flows twice, and our copies are the same.
     bool in_agreement(PeerId peer, const std::vector<state::Flow>& flows) {
@@ -49,6 +50,23 @@ struct WithRule : Rig {
                engine->session(peer).checks.differing == 0;
     }
 };
+
+TEST(Refused, WhatNoRuleOfAcceptMatches) {
+    Rig rig;
+    rig.options.peers[0].rules.accept = state::NoSync({{.mark = state::MarkMatch{0x10, 0xff}}});
+    rig.start();
+    rig.greet(0), rig.greet(1);
+    rig.table.take();
+    const auto tell = [&](PeerId peer, std::uint16_t port, std::uint32_t mark) {
+        rig.send(peer, [&](Packet& p) { p.full(peers(peer, port, mark), {}, false); });
+    };
+    tell(0, 1, 0), tell(0, 2, 0x10), tell(1, 3, 0);
+    EXPECT_EQ(rig.table.take(), "put 2 copy 4:4, put 3 copy 4:4");
+    EXPECT_EQ(rig.refused(Reason::state_not_accepted), 1u);
+    tell(0, 1, 0x10); // by its mark it is now
+    EXPECT_NE(rig.table.take(), "");
+    EXPECT_EQ(rig.engine->refused_of(0), 0u);
+}
 
 TEST(Refused, WhatIsThisMachinesOwnIsNotPutIntoTheTable) {
     WithRule rig;
@@ -191,7 +209,7 @@ TEST(Refused, ARemovedPeerTakesItWithIt) {
     // A rule added by a reload: matching flows are removed from the table when the peer names them.
     rig.table.take();
     PeerOptions options = rig.options.peers[0];
-    options.refuse = state::NoSync({{.ports = net::PortRange{443, 443}}});
+    options.rules.refuse = state::NoSync({{.ports = net::PortRange{443, 443}}});
     rig.engine->add_peer(0, options);
     rig.greet(0, {.session = 99}, {});
     rig.tell(0, peers(0, 80));

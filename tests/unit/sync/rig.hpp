@@ -174,11 +174,19 @@ class Rig {
     // Acknowledges all that was sent to this peer.
     void acknowledge(PeerId peer);
 
-    std::uint64_t refused(Refused why) const {
-        return engine->counters().refused[static_cast<std::size_t>(why)];
+    // Of all peers.
+    std::uint64_t refused(Reason why) const {
+        std::uint64_t sum = 0;
+        for (PeerId peer = 0; engine->has_peer(peer); peer++)
+            sum += engine->session(peer).verdict.counters().refused[policy::index_of(why)];
+        return sum;
     }
-    std::uint64_t fault(pfsync::Fault why) const {
-        return engine->counters().faults[static_cast<std::size_t>(why)];
+    std::uint64_t fault(pfsync::Fault why) const { return refused(policy::reason_of(why)); }
+    std::uint64_t faults() const {
+        std::uint64_t sum = 0;
+        for (int n = 1; n < pfsync::kFaults; n++)
+            sum += fault(static_cast<pfsync::Fault>(n));
+        return sum;
     }
     // "here 0", "peer 0 term 1", "unclaimed", "gone", or "unknown".
     std::string owner(std::uint16_t port) const;

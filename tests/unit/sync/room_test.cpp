@@ -11,7 +11,7 @@ constexpr std::uint8_t kStandby = 2;
 
 struct Met : Rig {
     explicit Met(std::size_t max_states = 0) {
-        options.peers[0].max_states = max_states;
+        options.peers[0].rules.max_states = max_states;
         options.peers[1].extended = true;
         start();
         greet(0);
@@ -112,6 +112,49 @@ TEST(Room, WhatIsTakenOverWaitsForIt) {
     EXPECT_NE(rig.table.take().find("refresh 2 natural 4:4"), std::string::npos);
 }
 
+TEST(Room, NoPeerKeepsAnotherOut) {
+    Met rig;
+    rig.engine->set_room(4);
+    for (std::uint16_t port = 1; port <= 6; port++)
+        rig.copy(port);
+    rig.table.take();
+    rig.engine->set_room(0); // nobody else wants any
+    EXPECT_EQ(rig.table.take(), "");
+    for (std::uint16_t port = 11; port <= 13; port++)
+        rig.copy(port, 1);
+    EXPECT_EQ(rig.table.take(), "");
+    rig.engine->set_room(0); // an even part is 2
+    EXPECT_EQ(rig.table.take(), "remove 1, remove 2");
+    rig.copy(7); // not for the one that had more
+    EXPECT_EQ(rig.table.take(), "");
+    rig.seconds(1);
+    EXPECT_EQ(rig.table.take(), "refresh 11 copy 4:4, refresh 12 copy 4:4");
+    rig.engine->set_room(0); // no further
+    EXPECT_EQ(rig.table.take(), "");
+    EXPECT_EQ(rig.engine->missing_of(1, Missing::no_room), 1u);
+    EXPECT_TRUE(rig.engine->digests_hold());
+}
+
+TEST(Room, APeerMayBeLimitedToAShare) {
+    Rig rig;
+    rig.options.peers[0].rules.max_share = 30;
+    rig.options.peers[1].extended = true;
+    rig.start();
+    rig.greet(0);
+    rig.greet(1);
+    rig.engine->set_room(1000);
+    const auto copies = [&](PeerId owner) {
+        for (std::uint16_t port = 1; port <= 400; port++)
+            rig.send(owner, [&](Packet& p) { p.full(flow(port, kPeer + owner)); });
+        return rig.engine->copies_of(owner);
+    };
+    EXPECT_EQ(copies(0), 300u);
+    EXPECT_EQ(rig.refused(Reason::share), 100u);
+    rig.engine->remove_states_of(0);
+    EXPECT_EQ(copies(1), 400u);
+    EXPECT_EQ(rig.refused(Reason::share), 100u);
+}
+
 // ---- a peer's own limit --------------------------------------------------------------------
 
 TEST(MaxStates, LimitsOnePeer) {
@@ -121,14 +164,14 @@ TEST(MaxStates, LimitsOnePeer) {
     rig.copy(11, 1);
     EXPECT_EQ(rig.engine->copies_of(0), 2u);
     EXPECT_EQ(rig.engine->copies_of(1), 1u);
-    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    EXPECT_EQ(rig.refused(Reason::peer_limit), 2u);
     EXPECT_NE(rig.why(), "ready");
     // Those that it has may change, and one that ends makes room.
     rig.send(0, [](Packet& p) { p.full(flow(1, kPeer, 5, 5), {}, false); });
     rig.send(0, [](Packet& p) { p.removal(flow(2, kPeer).id); });
     rig.copy(3);
     EXPECT_EQ(rig.owner(3), "peer 0 term 0");
-    EXPECT_EQ(rig.refused(Refused::table_limit), 2u);
+    EXPECT_EQ(rig.refused(Reason::peer_limit), 2u);
 }
 
 // ---- removing what a peer has brought ------------------------------------------------------

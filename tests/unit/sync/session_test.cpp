@@ -50,13 +50,13 @@ TEST(Hello, RefusedByName) {
     for (const Greeting& g : kBad) {
         Packet p;
         rig.engine->on_packet(0, p.hello(g).bytes());
-        EXPECT_EQ(rig.refused(Refused::bad_hello), ++count);
+        EXPECT_EQ(rig.refused(Reason::bad_hello), ++count);
         EXPECT_EQ(rig.engine->session(0).remote, 0u);
         EXPECT_FALSE(rig.engine->session(0).reachable());
     }
     Packet p;
     rig.engine->on_packet(0, p.hello({}).bytes());
-    EXPECT_EQ(rig.refused(Refused::bad_hello), count);
+    EXPECT_EQ(rig.refused(Reason::bad_hello), count);
     EXPECT_TRUE(rig.engine->session(0).reachable());
 }
 
@@ -66,7 +66,7 @@ TEST(Hello, OfAnotherVersionIsRefusedByName) {
     rig.engine->on_link_up(0);
     for (const std::uint16_t version : {0, 2, 65535})
         rig.engine->on_packet(0, Packet().hello({.version = version}).bytes());
-    EXPECT_EQ(rig.refused(Refused::hello_version), 3u);
+    EXPECT_EQ(rig.refused(Reason::hello_version), 3u);
     EXPECT_EQ(rig.engine->session(0).remote, 0u);
     EXPECT_FALSE(rig.engine->session(0).reachable());
 }
@@ -109,7 +109,7 @@ TEST(Hello, CutAnywhereChangesNothing) {
         EXPECT_EQ(rig.engine->session(0).remote, 0u) << size;
         EXPECT_FALSE(rig.engine->session(0).reachable()) << size;
         // A header alone is a valid packet without messages.
-        EXPECT_GE(rig.refused(Refused::fault), size == 20 ? 1u : size >= 4 ? 2u : 1u) << size;
+        EXPECT_GE(rig.faults(), size == 20 ? 1u : size >= 4 ? 2u : 1u) << size;
     }
 }
 
@@ -120,19 +120,19 @@ TEST(Session, OnesThatAreOverAreRefusedAndAnsweredWithHello) {
     rig.sent_to(0, true);
     Packet p;
     rig.engine->on_packet(0, p.seq(1, 4711).full(flow(1, kPeer)).bytes());
-    EXPECT_EQ(rig.refused(Refused::foreign_session), 1u);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), 1u);
     Packet unnumbered;
     rig.engine->on_packet(0, unnumbered.full(flow(1, kPeer)).bytes());
-    EXPECT_EQ(rig.refused(Refused::foreign_session), 2u);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), 2u);
     EXPECT_EQ(rig.owner(1), "unknown");
     rig.flush();
     EXPECT_EQ(rig.sent_to(0, true), "HELLO");
     Packet late_ack;
     rig.engine->on_packet(0, late_ack.ack(1, 4711).bytes());
-    EXPECT_EQ(rig.refused(Refused::foreign_session), 3u);
+    EXPECT_EQ(rig.refused(Reason::foreign_session), 3u);
     Packet lie;
     rig.engine->on_packet(0, lie.ack(1'000'000, rig.engine->session(0).local).bytes());
-    EXPECT_EQ(rig.refused(Refused::bad_ack), 1u);
+    EXPECT_EQ(rig.refused(Reason::bad_ack), 1u);
     rig.send(0, [](Packet& q) { q.full(flow(1, kPeer)); });
     EXPECT_EQ(rig.owner(1), "peer 0 term 0");
 }

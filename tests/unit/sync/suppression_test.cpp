@@ -185,7 +185,7 @@ TEST(NoSyncOfAPeer, NeitherBulkNorRequestTellsOfIt) {
     for (PeerId peer : {PeerId{0}, PeerId{1}})
         rig.send(peer, [&](Packet& p) { p.id(Kind::request, rig.id(1)); });
     rig.expect("UPD 1 4:4 live 0", "ABSENT 1");
-    EXPECT_EQ(rig.refused(Refused::no_sync), 1u);
+    EXPECT_EQ(rig.refused(Reason::no_sync), 1u);
     for (PeerId peer : {PeerId{0}, PeerId{1}})
         rig.send(peer, [&](Packet& p) { p.id(Kind::request, {}); });
     rig.expect("BUS start, UPD 1 4:4 live 0, UPD 2 4:4 live 0", "BUS start, UPD 2 4:4 live 0");

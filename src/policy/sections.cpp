@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
-#include "sync/sections.hpp"
+#include "policy/sections.hpp"
 
-namespace encsync::sync {
+namespace encsync::policy {
 
 namespace ext = pfsync::extension;
 
@@ -32,4 +32,4 @@ std::size_t extension_size(const pfsync::Section& section) {
     }
 }
 
-} // namespace encsync::sync
+} // namespace encsync::policy
