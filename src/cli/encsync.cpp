@@ -80,12 +80,17 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
         ->required();
     verb(app, "reload", "Apply the current configuration and keys", run,
          [&] { return cli::reload(o); });
-    auto* policy = app.add_subcommand("policy", "The nftables rules of encsync");
+    auto* policy = app.add_subcommand("policy", "What may come in as pfsync, and from whom");
     policy->require_subcommand(1);
-    verb(*policy, "show", "Show the rules, and what was refused", run,
+    verb(*policy, "show",
+         "Show what each peer may send and what was refused, and the nftables rules", run,
          [&] { return cli::policy_show(o); });
     verb(*policy, "verify", "Check whether the rules are in place", run,
          [&] { return cli::policy_verify(o); });
+    auto* test = verb(*policy, "test", "Say what would become of the packets in a capture file",
+                      run, [&] { return cli::policy_test(o, w.file, w.peer); });
+    test->add_option("--peer", w.peer, "The conn that they came by; default: as their sources say");
+    test->add_option("FILE", w.file, "pcap or pcapng; - is standard input")->required();
     auto* check = verb(app, "check", "Check a configuration and show its errors", run,
                        [&] { return cli::check(o, w.file, w.live); });
     check->add_option("FILE", w.file, "Default: the --config file");

@@ -38,6 +38,9 @@ int bulk(const Options& options, const std::string& peer);
 int flush(const Options& options, const std::string& peer);
 int policy_show(const Options& options);
 int policy_verify(const Options& options);
+// What would become of the packets in a capture file (policy_verb.cpp), by the configuration alone.
+// 1 if anything would be refused. peer: who sent them; empty: as their sources say.
+int policy_test(const Options& options, const std::string& file, const std::string& peer);
 int rekey(const Options& options, const std::string& peer);
 int rotate_ppk(const Options& options, const std::string& peer);
 // The identity, these and the SAs. With --json an object a line for each step. 1 if one has failed.

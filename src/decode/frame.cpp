@@ -33,6 +33,7 @@ Frame ipv4(Bytes packet) {
     Frame out;
     if (packet.size() < 20 || packet[9] != net::kPfsync)
         return out;
+    out.packet = packet;
     out.ip = {address(net::Family::inet, &packet[12]), address(net::Family::inet, &packet[16]),
               packet[8]};
     const std::size_t header = (packet[0] & 0x0fU) * 4U;
@@ -73,6 +74,7 @@ Frame ipv6(Bytes packet) {
     }
     if (next != net::kPfsync)
         return out;
+    out.packet = packet;
     out.ip = {address(net::Family::inet6, &packet[8]), address(net::Family::inet6, &packet[24]),
               packet[7]};
     out.verdict = Frame::Verdict::bad;

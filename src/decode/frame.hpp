@@ -27,6 +27,7 @@ struct Frame {
     enum class Verdict { pfsync, other, bad };
     Verdict verdict = Verdict::other;
     Bytes payload;
+    Bytes packet;           // from the IP header on; empty where there is none
     std::optional<Ip> ip;   // none where the link carries pfsync without IP
     std::string_view error; // of a bad one: "fragment"
 };

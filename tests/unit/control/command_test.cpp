@@ -33,9 +33,9 @@ TEST_F(Command, SuggestsAVerb) {
     EXPECT_EQ(said({"keys", "rotat"}), "encsync: there is no 'encsync keys rotat'; did you mean "
                                        "'rotate'?; see encsync --help\n");
     EXPECT_EQ(said({"policy"}),
-              "encsync: encsync policy what? One of: show, verify; see encsync --help\n");
+              "encsync: encsync policy what? One of: show, verify, test; see encsync --help\n");
     EXPECT_EQ(said({"policy", "xyzzy"}), "encsync: there is no 'encsync policy xyzzy'; one of: "
-                                         "show, verify; see encsync --help\n");
+                                         "show, verify, test; see encsync --help\n");
     EXPECT_NE(said({}).find("encsync what? One of: status, "), std::string::npos);
     // A known verb with one argument too many is another error.
     EXPECT_EQ(said({"status", "extra"}).find("there is no"), std::string::npos);
