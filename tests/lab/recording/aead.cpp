@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-// The functions of single blocks are deprecated in OpenSSL 3, and there are no others that are as fast:
-// hundreds of thousands of keys are tried.
+// The functions of single blocks are deprecated in OpenSSL 3, and there are no others that are as
+// fast: hundreds of thousands of keys are tried.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "tests/lab/recording/aead.hpp"
 

@@ -7,8 +7,9 @@
 //     if (auto salt = trial.opens(packet))
 //         auto text = decrypt(key, *salt, packet);
 //
-// The ICV is GHASH(packet) xor E(salt, IV, 1). So a candidate is right if the ICV xor GHASH(packet),
-// decrypted as one block, ends in IV and 1: that holds for a wrong one with a chance of 2^-96.
+// The ICV is GHASH(packet) xor E(salt, IV, 1). So a candidate is right if the ICV xor
+// GHASH(packet), decrypted as one block, ends in IV and 1: that holds for a wrong one with a chance
+// of 2^-96.
 #pragma once
 
 #include "util/bytes.hpp"
@@ -16,8 +17,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <openssl/aes.h>
+#include <optional>
 #include <vector>
 
 namespace encsync::recording {

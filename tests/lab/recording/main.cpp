@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: ISC
 // open_recording [--known FILE] PCAP [PID|PATH...]
 //
-// Says what in the memory of the processes, and in the files, opens a recording of the tunnel (IKE with
-// AES-256-GCM and PRF_HMAC_SHA2_384, ESP with AES-256-GCM and ESN): keys as they are or expanded, and
-// what keys are made of. With --known also where there are pieces of known secrets: a file of lines "name
-// hex". One line of JSON:
+// Says what in the memory of the processes, and in the files, opens a recording of the tunnel (IKE
+// with AES-256-GCM and PRF_HMAC_SHA2_384, ESP with AES-256-GCM and ESN): keys as they are or
+// expanded, and what keys are made of. With --known also where there are pieces of known secrets: a
+// file of lines "name hex". One line of JSON:
 //
 //     streams     packets by name, of each key that the recording knows
 //     openings    stream, kind, secret (hex), where, opened (packets)

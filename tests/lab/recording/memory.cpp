@@ -52,8 +52,8 @@ std::string first_line(const std::string& file) {
 
 bool read_at(int fd, std::uint64_t at, std::vector<std::uint8_t>& into) {
     for (std::size_t done = 0; done < into.size();) {
-        const ssize_t got = ::pread(fd, into.data() + done, into.size() - done,
-                                    static_cast<off_t>(at + done));
+        const ssize_t got =
+            ::pread(fd, into.data() + done, into.size() - done, static_cast<off_t>(at + done));
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)

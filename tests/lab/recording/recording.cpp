@@ -80,7 +80,8 @@ class Reader {
     void esp(Bytes data) {
         if (data.size() < kEspHeader)
             return;
-        // With ESN the whole number is authenticated (RFC 4106, 5), and encsync's IV is that number.
+        // With ESN the whole number is authenticated (RFC 4106, 5), and encsync's IV is that
+        // number.
         std::array<std::uint8_t, 12> aad;
         std::copy_n(data.begin(), 4, aad.begin());
         std::copy_n(data.begin() + 8, 8, aad.begin() + 4);

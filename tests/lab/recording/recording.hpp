@@ -24,7 +24,7 @@ struct Stream {
 
 // An IKE_SA_INIT, with which an IKE SA begins. What it is made of is in clear but for g^ir.
 struct Negotiation {
-    std::vector<std::uint8_t> nonces, spis; // the initiator's, then the responder's
+    std::vector<std::uint8_t> nonces, spis;           // the initiator's, then the responder's
     std::array<std::vector<std::uint8_t>, 2> publics; // X25519, likewise
     std::string name;                                 // "IKE SPI SPI", as of its two streams
     // The first ESP SAs that appear after it: those of its first CHILD_SA are among them.

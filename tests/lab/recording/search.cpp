@@ -84,7 +84,8 @@ void Search::add_pieces(const Secret& of, Bytes bytes) {
 void Search::look(const std::string& where, Bytes area) {
     look_at(where, area);
     for (std::size_t at = 0; at < area.size();) {
-        const auto end = std::find_if_not(area.begin() + static_cast<long>(at), area.end(), is_base64);
+        const auto end =
+            std::find_if_not(area.begin() + static_cast<long>(at), area.end(), is_base64);
         const auto size = static_cast<std::size_t>(end - area.begin()) - at;
         // It need not begin where the text before it ends.
         for (std::size_t skip = 0; skip < 4 && size >= kBase64 + skip; skip++)
@@ -152,8 +153,8 @@ void Search::try_private(const std::string& where, Bytes candidate) {
     for (const Negotiation& each : recording_.negotiations)
         for (std::size_t side = 0; side < 2; side++)
             if (std::ranges::equal(own, each.publics[side]) &&
-                crypto_scalarmult(shared.data(), candidate.data(),
-                                  each.publics[1 - side].data()) == 0)
+                crypto_scalarmult(shared.data(), candidate.data(), each.publics[1 - side].data()) ==
+                    0)
                 try_skeyseed(each, prf(each.nonces, shared), {"private key", candidate, where});
 }
 
@@ -161,10 +162,7 @@ void Search::try_long(const std::string& where, Bytes candidate) {
     for (const Negotiation& each : recording_.negotiations) {
         try_skeyseed(each, candidate, {"SKEYSEED", candidate, where});
         try_sk_d(each, candidate, {"SK_d", candidate, where});
-        for (const Secret& ppk : known_)
-            if (ppk.name.starts_with("PPK"))
-                try_sk_d(each, prf_plus<kPrf>(ppk.bytes, candidate),
-                         {"SK_d before the PPK", candidate, where});
+        try_mixed(each, candidate, {"SK_d before the PPK", candidate, where});
     }
 }
 
@@ -172,8 +170,18 @@ void Search::try_skeyseed(const Negotiation& negotiation, Bytes skeyseed, const 
     auto seed = negotiation.nonces;
     seed.insert(seed.end(), negotiation.spis.begin(), negotiation.spis.end());
     const auto keys = prf_plus<kIkeKeys>(skeyseed, seed);
-    if (try_key(negotiation.name + " initiator", &keys[kSkEi], found))
-        try_key(negotiation.name + " responder", &keys[kSkEr], found);
+    if (!try_key(negotiation.name + " initiator", &keys[kSkEi], found))
+        return;
+    try_key(negotiation.name + " responder", &keys[kSkEr], found);
+    const Bytes sk_d = Bytes(keys).first(kPrf);
+    try_sk_d(negotiation, sk_d, found);
+    try_mixed(negotiation, sk_d, found);
+}
+
+void Search::try_mixed(const Negotiation& negotiation, Bytes sk_d, const Found& found) {
+    for (const Secret& each : known_)
+        if (each.name.starts_with("PPK"))
+            try_sk_d(negotiation, prf_plus<kPrf>(each.bytes, sk_d), found);
 }
 
 void Search::try_sk_d(const Negotiation& negotiation, Bytes sk_d, const Found& found) {

@@ -25,7 +25,8 @@ struct Opening {
     std::size_t opened; // of the stream's packets, by OpenSSL's AES-256-GCM
 };
 
-// 16 bytes in a row of a known secret, or of the round keys that AES makes of it: the first in an area.
+// 16 bytes in a row of a known secret, or of the round keys that AES makes of it: the first in an
+// area.
 struct Piece {
     std::string secret;
     std::string where;
@@ -59,6 +60,8 @@ class Search {
     void try_private(const std::string& where, Bytes candidate);
     void try_skeyseed(const Negotiation& negotiation, Bytes skeyseed, const Found& found);
     void try_sk_d(const Negotiation& negotiation, Bytes sk_d, const Found& found);
+    // With each known preshared key (RFC 8784, 3).
+    void try_mixed(const Negotiation& negotiation, Bytes sk_d, const Found& found);
     bool try_key(const std::string& stream, const std::uint8_t* key, const Found& found);
     void note(const Stream& stream, const std::uint8_t* key, const Salt& salt, const Found& found);
 
