@@ -63,6 +63,21 @@ bool read_at(int fd, std::uint64_t at, std::vector<std::uint8_t>& into) {
     return true;
 }
 
+// Most of a stack was never used: pages that are zero are left out.
+void look_at_pages(const std::string& name, std::uint64_t begin, Bytes area, const Look& look) {
+    static constexpr std::array<std::uint8_t, 4096> kZero{};
+    const auto is_zero = [&](std::size_t at) {
+        return std::memcmp(&area[at], kZero.data(), kZero.size()) == 0;
+    };
+    for (std::size_t at = 0, end = 0; at < area.size(); at = end) {
+        const bool zero = is_zero(at);
+        for (end = at; end < area.size() && is_zero(end) == zero;)
+            end += kZero.size();
+        if (!zero)
+            look(fmt::format("{} {:x}", name, begin + at), area.subspan(at, end - at));
+    }
+}
+
 Result<void> look_at_file(const std::filesystem::path& file, const Look& look) {
     std::ifstream in(file, std::ios::binary);
     const std::vector<char> text{std::istreambuf_iterator<char>(in), {}};
@@ -93,9 +108,8 @@ Result<void> each_area(pid_t process, const Look& look) {
         }
         area.resize(mapping.end - mapping.begin);
         if (read_at(memory, mapping.begin, area))
-            look(fmt::format("{} {} {:x}", name, mapping.name.empty() ? "-" : mapping.name,
-                             mapping.begin),
-                 area);
+            look_at_pages(name + " " + (mapping.name.empty() ? "-" : mapping.name), mapping.begin,
+                          area, look);
         else
             done = Error{fmt::format("{}: {}: {}", name, line, std::strerror(errno))};
     }

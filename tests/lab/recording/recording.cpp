@@ -66,6 +66,7 @@ class Reader {
             into_.words.insert(load_be<std::uint64_t>(&frame[at]));
         const auto port = [&](std::size_t at) { return load_be<std::uint16_t>(&ip[header + at]); };
         const Bytes data = ip.subspan(header + kUdp, size - header - kUdp);
+        from_ = load_be<std::uint32_t>(&ip[12]);
         if (port(0) == kIkePort || port(2) == kIkePort)
             ike(data);
         else if ((port(0) == kNatPort || port(2) == kNatPort) && data.size() >= 4) {
@@ -109,19 +110,28 @@ class Reader {
     void add(const std::string& name, Packet packet, const std::string& kind) {
         const auto [place, fresh] = places_.try_emplace(name, into_.streams.size());
         if (fresh) {
-            into_.streams.push_back({name, {}, {}});
-            if (name.starts_with("ESP"))
-                for (Negotiation& each : into_.negotiations)
-                    if (each.children.size() < kChildren)
-                        each.children.push_back(name);
+            into_.streams.emplace_back().name = name;
+            if (kind == "ESP")
+                give(name);
         }
         Stream& stream = into_.streams[place->second];
+        if (packet.text.size() < (fresh ? packet : stream.packets[stream.shortest]).text.size())
+            stream.shortest = stream.packets.size();
         stream.packets.push_back(std::move(packet));
         stream.kinds[kind]++;
     }
 
+    // A new ESP SA is that of a negotiation that has none of this sender yet.
+    void give(const std::string& name) {
+        for (Negotiation& each : into_.negotiations)
+            for (std::size_t side = 0; side < 2; side++)
+                if (each.addresses[side] == from_ && each.children[side].empty())
+                    each.children[side] = name;
+    }
+
     struct Half {
         std::vector<std::uint8_t> nonce, key;
+        std::uint32_t from = 0;
     };
 
     static Half read_half(Bytes data, std::uint8_t next) {
@@ -146,6 +156,7 @@ class Reader {
         Half half = read_half(data, next);
         if (half.nonce.empty() || half.key.empty())
             return;
+        half.from = from_;
         const std::string spi = hex(data.first(8));
         if (!response) {
             requests_[spi] = std::move(half);
@@ -158,21 +169,19 @@ class Reader {
         made.nonces = request.nonce;
         made.nonces.insert(made.nonces.end(), half.nonce.begin(), half.nonce.end());
         made.publics = {request.key, half.key};
+        made.addresses = {request.from, half.from};
         if (std::ranges::find(into_.negotiations, made.name, &Negotiation::name) ==
             into_.negotiations.end())
             into_.negotiations.push_back(std::move(made));
     }
 
     Recording& into_;
+    std::uint32_t from_ = 0; // the sender of the packet that is read
     std::map<std::string, std::size_t> places_;
     std::map<std::string, Half> requests_; // by the initiator's SPI
 };
 
 } // namespace
-
-const Packet& Stream::shortest() const {
-    return *std::ranges::min_element(packets, {}, [](const Packet& p) { return p.text.size(); });
-}
 
 const Stream* Recording::find(const std::string& name) const {
     const auto found = std::ranges::find(streams, name, &Stream::name);

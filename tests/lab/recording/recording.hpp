@@ -18,19 +18,17 @@ struct Stream {
     std::string name; // "ESP 12345678" (its SPI), "IKE SPI SPI initiator"
     std::vector<Packet> packets;
     std::map<std::string, std::size_t> kinds; // of them: by exchange, or "ESP"
-
-    const Packet& shortest() const;
+    std::size_t shortest = 0;                 // which of them
 };
 
 // An IKE_SA_INIT, with which an IKE SA begins. What it is made of is in clear but for g^ir.
 struct Negotiation {
-    std::vector<std::uint8_t> nonces, spis;           // the initiator's, then the responder's
-    std::array<std::vector<std::uint8_t>, 2> publics; // X25519, likewise
-    std::string name;                                 // "IKE SPI SPI", as of its two streams
-    // The first ESP SAs that appear after it: those of its first CHILD_SA are among them.
-    std::vector<std::string> children;
+    std::string name;                       // "IKE SPI SPI", as of its two streams
+    std::vector<std::uint8_t> nonces, spis; // the initiator's, then the responder's; likewise:
+    std::array<std::vector<std::uint8_t>, 2> publics; // X25519
+    std::array<std::uint32_t, 2> addresses;
+    std::array<std::string, 2> children; // the ESP SAs of its first CHILD_SA, once they are used
 };
-inline constexpr std::size_t kChildren = 4;
 
 struct Recording {
     std::vector<Stream> streams;

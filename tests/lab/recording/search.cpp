@@ -137,7 +137,7 @@ void Search::try_short(const std::string& where, Bytes candidate) {
     const Found key{"key", candidate, where};
     const Trial trial(candidate.data());
     for (const Stream& stream : recording_.streams)
-        if (const auto salt = trial.opens(stream.shortest()))
+        if (const auto salt = trial.opens(stream.packets[stream.shortest]))
             note(stream, candidate.data(), *salt, key);
     for (const Negotiation& each : recording_.negotiations)
         try_skeyseed(each, prf(each.nonces, candidate), {"g^ir", candidate, where});
@@ -186,17 +186,15 @@ void Search::try_mixed(const Negotiation& negotiation, Bytes sk_d, const Found& 
 
 void Search::try_sk_d(const Negotiation& negotiation, Bytes sk_d, const Found& found) {
     const auto keys = prf_plus<kChildKeys>(sk_d, negotiation.nonces);
-    for (const std::string& child : negotiation.children) {
-        try_key(child, &keys[kChildI], found);
-        try_key(child, &keys[kChildR], found);
-    }
+    try_key(negotiation.children[0], &keys[kChildI], found);
+    try_key(negotiation.children[1], &keys[kChildR], found);
 }
 
 bool Search::try_key(const std::string& stream, const std::uint8_t* key, const Found& found) {
     const Stream* there = recording_.find(stream);
     if (there == nullptr)
         return false;
-    const auto salt = Trial(key).opens(there->shortest());
+    const auto salt = Trial(key).opens(there->packets[there->shortest]);
     if (salt)
         note(*there, key, *salt, found);
     return salt.has_value();
