@@ -564,7 +564,7 @@ def test_a_preshared_key_of_the_sealed_store(fresh):
     assert mickey.spis() == set()
     assert "there is no preshared key with 'minnie'; 'encsync keys psk make minnie FILE'" in \
         meeting.last_error()
-    minnie.initiate("mickey", check=False)
+    minnie.swanctl("--initiate", "--child", "mickey", "--timeout", "2", check=False)
     assert mickey.spis() == set()
     assert key not in mickey.log()
 
