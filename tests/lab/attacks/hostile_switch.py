@@ -7,12 +7,17 @@ back, doubles, delays, reorders and sends what it is told.
     switch.kept("192.168.1.100")            those of them to this address
     switch.send("mickey", frame)
     switch.play("minnie", "mickey", "double")   or "delay", "swap"; "pass" ends it
+    switch.play("mickey", "minnie", "show")     requests for an IKE_SA_INIT pass, and are among kept();
+                                            "weaken": they offer a shorter key;
+                                            "answers": likewise the answers to them
+    switch.flood("minnie", request)         begins negotiations like this one, to the end
+    switch.flooded("minnie")                how many, and how many of them were answered
 
 UDP over IPv4 goes on without its checksum, which the sender has left to the network card.
 
 Program, in the switch's namespace: hostile_switch.py PORT...
-Commands on stdin: "play FROM TO HOW", "send PORT FRAME..." (hexadecimal); an answer "done" each.
-Prints: "kept FROM TO FRAME".
+Commands on stdin: "play FROM TO HOW", "send PORT FRAME..." (hexadecimal), "flood PORT FRAME"; an answer
+"done" each. Prints: "kept FROM TO FRAME", "flooded BEGUN COOKIES ANSWERED".
 """
 
 from __future__ import annotations
@@ -30,10 +35,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import forged  # noqa: E402
+import ike  # noqa: E402
 from lab import PYTHON, wait_for  # noqa: E402
 
 UDP_AT, ESP_AT = 34, 42  # in a frame with an IPv4 header without options
-DELAY = 0.3  # seconds
+DELAY, FLOOD_EVERY, FLOOD_OF = 0.3, 0.025, 5  # seconds, and negotiations at a time
 
 
 def is_udp(frame: bytes, port: int) -> bool:
@@ -62,6 +68,30 @@ def spi_of(frame: bytes) -> str:
 # ---- the program -----------------------------------------------------------------------------
 
 
+class Flood:
+    """Negotiations that are begun, with cookies returned, and never finished."""
+
+    def __init__(self, victim: str, request: bytes):
+        self.victim, self.request = victim, request
+        self.begun: dict[bytes, bytes] = {}
+        self.cookies = self.answered = 0
+
+    def begin(self) -> list[bytes]:
+        made = [ike.another(self.request) for _ in range(FLOOD_OF)]
+        self.begun.update((ike.initiator(request), request) for request in made)
+        return made
+
+    def answer(self, response: bytes) -> list[bytes]:
+        if ike.cookie_of(response) is None:
+            self.answered += 1
+            return []
+        self.cookies += 1
+        return [ike.with_cookie(self.begun[ike.initiator(response)], response)]
+
+    def __str__(self) -> str:
+        return f"flooded {self.victim} {len(self.begun)} {self.cookies} {self.answered}"
+
+
 class Switch:
     def __init__(self, names: list[str]):
         self.ports = {}
@@ -73,13 +103,16 @@ class Switch:
         self.plays: dict[tuple[str, str], str] = {}
         self.waiting: dict[tuple[str, str], bytes] = {}  # for the next one, to be sent before it
         self.later: list = []
+        self.floods: dict[str, Flood] = {}
+        self.flood_at = float("inf")
         self.numbers = itertools.count()
         self.text = b""
 
     def run(self) -> None:
         names = {port.fileno(): name for name, port in self.ports.items()}
         while True:
-            wait = max(0, self.later[0][0] - time.monotonic()) if self.later else None
+            due = min([self.flood_at, *(at for at, *_ in self.later[:1])])
+            wait = None if due == float("inf") else max(0, due - time.monotonic())
             for ready in select.select([0, *names], [], [], wait)[0]:
                 if ready == 0:
                     self.read()
@@ -88,6 +121,11 @@ class Switch:
             while self.later and self.later[0][0] <= time.monotonic():
                 _, _, to, frame = heapq.heappop(self.later)
                 self.out(to, frame)
+            if time.monotonic() >= self.flood_at:
+                self.flood_at = time.monotonic() + FLOOD_EVERY
+                for flood in self.floods.values():
+                    self.all_out(flood.victim, flood.begin())
+                    print(flood, flush=True)
 
     def read(self) -> None:
         piece = os.read(0, 1 << 20)
@@ -99,9 +137,11 @@ class Switch:
             if command == "play":
                 start, to, how = words
                 self.plays[start, to] = how
+            elif command == "flood":
+                self.floods[words[0]] = Flood(words[0], bytes.fromhex(words[1]))
+                self.flood_at = 0
             else:
-                for frame in words[1:]:
-                    self.out(words[0], bytes.fromhex(frame))
+                self.all_out(words[0], [bytes.fromhex(frame) for frame in words[1:]])
             print("done", flush=True)
 
     def receive(self, start: str) -> None:
@@ -114,13 +154,25 @@ class Switch:
                 continue
             if frame[12:15] == b"\x08\0\x45" and frame[23] == 17:
                 frame = frame[: UDP_AT + 6] + b"\0\0" + frame[UDP_AT + 8 :]
+            flood = self.floods.get(start)
+            if flood and ike.is_init(frame) and ike.initiator(frame) in flood.begun:
+                self.all_out(start, flood.answer(frame))
+                continue
             for to in self.ports:
                 if to != start:
                     self.forward(start, to, frame)
 
     def forward(self, start: str, to: str, frame: bytes) -> None:
         way = start, to
-        how = self.plays.get(way, "pass") if is_esp(frame) else "pass"
+        how = self.plays.get(way, "pass")
+        if how in ("show", "weaken", "answers"):
+            if ike.is_init(frame) and ike.is_request(frame) == (how != "answers"):
+                print("kept", *way, frame.hex(), flush=True)
+                frame = ike.weakened(frame) if how == "weaken" else frame
+            self.out(to, frame)
+            return
+        if not is_esp(frame):
+            how = "pass"
         if how == "hold":
             print("kept", *way, frame.hex(), flush=True)
         elif how == "delay":
@@ -133,6 +185,10 @@ class Switch:
                 self.out(to, frame)
             if way in self.waiting:
                 self.out(to, self.waiting.pop(way))
+
+    def all_out(self, to: str, frames: list[bytes]) -> None:
+        for frame in frames:
+            self.out(to, frame)
 
     def out(self, to: str, frame: bytes) -> None:
         while True:
@@ -176,6 +232,16 @@ class HostileSwitch:
     def send(self, to: str, *frames: bytes) -> None:
         for at in range(0, max(1, len(frames)), 50):
             self._say(" ".join(["send", to, *(frame.hex() for frame in frames[at : at + 50])]))
+
+    def flood(self, victim: str, request: bytes) -> None:
+        self._say(f"flood {victim} {request.hex()}")
+
+    def flooded(self, victim: str) -> tuple[int, int, int]:
+        """Begun; cookies returned; answered as if they were real."""
+        lines, _, _unfinished = self.process.output().rpartition("\n")
+        found = [line.split()[2:] for line in lines.splitlines() if line.startswith(f"flooded {victim} ")]
+        begun, cookies, answered = map(int, found[-1]) if found else (0, 0, 0)
+        return begun, cookies, answered
 
     def kept(self, address: str) -> list[bytes]:
         """Those to this address."""
