@@ -2,8 +2,8 @@
 """Forged protocol 240, frame by frame: every way in which a host on the switch can wrap it so that a
 receiver's kernel delivers it. Each packet inserts one state, whose number names the trick.
 
-Programs: forged.py receive            prints the IP version and the number of each packet that a raw socket
-                                       gets
+Programs: forged.py receive            prints the IP version and the number of each packet that a
+                                       raw socket gets
           forged.py leave SOURCE TARGET SOURCE6 TARGET6
                                        sends again and again with raw sockets, also into enc0; prints the
                                        IP version of what left

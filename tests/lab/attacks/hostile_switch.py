@@ -239,7 +239,8 @@ class HostileSwitch:
     def flooded(self, victim: str) -> tuple[int, int, int]:
         """Begun; cookies returned; answered as if they were real."""
         lines, _, _unfinished = self.process.output().rpartition("\n")
-        found = [line.split()[2:] for line in lines.splitlines() if line.startswith(f"flooded {victim} ")]
+        found = [line.split()[2:] for line in lines.splitlines()
+                 if line.startswith(f"flooded {victim} ")]
         begun, cookies, answered = map(int, found[-1]) if found else (0, 0, 0)
         return begun, cookies, answered
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""ESP on a hostile switch. What is altered here was held back and so never delivered: nothing but its tag
-can refuse it. The control of each: the genuine packet is taken, whenever it comes."""
+"""ESP on a hostile switch. What is altered here was held back and so never delivered: nothing but its
+tag can refuse it. The control of each: the genuine packet is taken, whenever it comes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def test_every_altered_byte_is_refused_by_the_tag(pair, instances, switch):
     # From the low half of the sequence number on. A lower number could be one that has been seen.
     altered = [bytes(b ^ (i == at) for i, b in enumerate(esp)) for at in range(8, len(esp))]
     low = struct.unpack_from("!I", esp, 4)[0]
-    altered += [esp[:4] + struct.pack("!I", low + more) + esp[8:] for more in (1 << 10, 1 << 20, 1 << 30)]
+    altered += [esp[:4] + struct.pack("!I", low + more) + esp[8:]
+                for more in (1 << 10, 1 << 20, 1 << 30)]
     altered += [esp + bytes(4), esp[:-4]]
     switch.send("mickey", *(with_esp(frame, each) for each in altered))
     refused_exactly(mickey, before, {"esp_bad_tag": len(altered)})

@@ -12,7 +12,7 @@ from hostile_switch import HostileSwitch
 from lab import wait_for
 from mallory import full_state, pfsync
 from pf.pfsync import Pfsync
-from pf.wire import DIALECTS
+from pf.wire import DIALECTS, ID
 from stock import NEEDED
 from test_stock_peer import CREATOR, DOORS, MICKEY, MINNIE, STRANGER, Meeting
 
@@ -97,7 +97,7 @@ def test_it_removes_no_live_flow(insider):
     (mickeys,) = {creator for _, creator in states}
     before = {reason: insider.refused(reason) for reason in ("not_owner", "own_creatorid")}
     for name in states:
-        insider.say(pfsync(mallory.ACTION_DEL_C, name[0].to_bytes(8, "big") + name[1].to_bytes(4, "big")))
+        insider.say(pfsync(mallory.ACTION_DEL_C, ID.pack(*name)))
     assert len(insider.pf.table.states) == 0  # control: plain pf lost them all
     for number in range(LIVE):
         flow = INSIDE, SERVER

@@ -21,7 +21,8 @@ RATE, SECONDS, OF_EACH = 2000, 3, 200
 REASONS = "unknown_spi", "esp_bad_tag", "not_through_tunnel_in"
 RECEIVE = """
 import socket
-every = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)]
+every = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+         socket.socket(socket.AF_INET, socket.SOCK_RAW, 240)]
 every[0].bind(("", 4500))
 print("listening", flush=True)
 for each in every:
@@ -51,7 +52,8 @@ def test_noise_loses_no_flow(pair, instances):
         time.sleep(max(0, started + turn * OF_EACH / RATE - time.monotonic()))
 
     def arrived() -> set:
-        return {flow.key for flow in conntrack.table(pair.minnie) if flow.from_any("10.64.0.0/10", "10.128.0.0/10")}
+        return {flow.key for flow in conntrack.table(pair.minnie)
+                if flow.from_any("10.64.0.0/10", "10.128.0.0/10")}
 
     wait_for(lambda: len(arrived()) == RATE * SECONDS, 30, "all flows to be on minnie")
     assert process.running and sent(process) > loud + 10_000  # it went on all the time

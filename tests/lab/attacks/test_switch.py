@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""Mallory on the switch: forged protocol 240 in every wrapping. The same packets reach a raw socket on an
-unprotected host: the control."""
+"""Mallory on the switch: forged protocol 240 in every wrapping. The same packets reach a raw socket on
+an unprotected host: the control."""
 
 from __future__ import annotations
 
