@@ -4,11 +4,18 @@ active node. A plain pf firewall (the package pf) hears the same words, and obey
 
 from __future__ import annotations
 
+import itertools
+import signal
+import socket
+import struct
+
 import pytest
 
 import conntrack
+import forged
 import mallory
-from hostile_switch import HostileSwitch
+import seal
+from hostile_switch import HostileSwitch, with_esp
 from lab import wait_for
 from mallory import full_state, pfsync
 from pf.pfsync import Pfsync
@@ -173,37 +180,98 @@ def test_it_fills_its_share_and_no_more(insider):
     wait_for(lambda: not insider.flows("10.66.0.0/16"), 10, "its states to be gone")
 
 
-def test_a_packet_from_before_the_window_is_too_old(lab, insider):
+@pytest.fixture(scope="module")
+def switch(lab, insider):
+    return HostileSwitch(lab.nodes["syncsw"], *((node, "sync") for node in insider.meeting.nodes))
+
+
+def hold(switch, insider, number: int) -> bytes:
+    """The frame with this state."""
+    kept = len(switch.kept(MICKEY))
+    switch.hold("minnie", "mickey")
+    insider.insert(number)
+    (frame,) = wait_for(lambda: switch.kept(MICKEY)[kept:], 10, "the packet to be held back")
+    switch.play("minnie", "mickey", "pass")
+    return frame
+
+
+def heard(insider) -> int:
+    return insider.mickey.peer("minnie")["rx_packets"]
+
+
+def test_a_packet_from_before_the_window_is_too_old(insider, switch):
     """The switch holds one packet back, and brings it when as many others have passed as the replay
     window is wide."""
-    switch = HostileSwitch(lab.nodes["syncsw"], *((node, "sync") for node in insider.meeting.nodes))
-
-    def hold(number: int) -> bytes:
-        kept = len(switch.kept(MICKEY))
-        switch.hold("minnie", "mickey")
-        insider.insert(number)
-        (frame,) = wait_for(lambda: switch.kept(MICKEY)[kept:], 10, "the packet to be held back")
-        switch.play("minnie", "mickey", "pass")
-        return frame
-
     def others(count: int) -> None:
         """At least so many arrive; minnie's tunnel loses some of a burst."""
-        def heard() -> int:
-            return insider.mickey.peer("minnie")["rx_packets"]
-
-        before = heard()
-        while (now := heard()) < before + count:
+        before = heard(insider)
+        while (now := heard(insider)) < before + count:
             for _ in range(250):
                 insider.minnie.send(pfsync(mallory.ACTION_DEL_C, ident(9)))
-            wait_for(lambda: heard() > now, 10, "the others to arrive")
+            wait_for(lambda: heard(insider) > now, 10, "the others to arrive")
 
-    late = hold(301)
+    late = hold(switch, insider, 301)
     others(50)
     switch.send("mickey", late)  # control: late, but within the window
     wait_for(lambda: insider.flows("10.66.1.45"), 10, "the late one to be taken")
     before = insider.refused("esp_too_old")
-    too_late = hold(302)
+    too_late = hold(switch, insider, 302)
     others(WINDOW + 50)
     switch.send("mickey", too_late)
     wait_for(lambda: insider.refused("esp_too_old") == before + 1, 10, "it to be refused")
     assert not insider.flows("10.66.1.46")
+
+
+def packet(number: int, source: str = MINNIE, target: str = MICKEY, flags: int = 0x4000,
+           ttl: int = 255, protocol: int = 240, options: bytes = b"", version: int = 4,
+           more: int = 0) -> bytes:
+    """more: bytes that it says to have, and has not."""
+    payload = pfsync(mallory.ACTION_INS, full_state(number, CREATOR))
+    head = struct.pack("!BBHHHBBH4s4s", version << 4 | 5 + len(options) // 4, 0x10,
+                       20 + len(options) + len(payload) + more, 0, flags, ttl, protocol, 0,
+                       socket.inet_aton(source), socket.inet_aton(target)) + options
+    return head[:10] + struct.pack("!H", forged.checksum(head)) + head[12:] + payload
+
+
+# By the reason with which it is refused: what is inside, and how it is sealed.
+SEALED = {
+    "wrong_source": ({"source": "192.168.1.102"}, {}),  # another peer's
+    "wrong_destination": ({"target": "192.168.1.102"}, {}),
+    "bad_ttl": ({"ttl": 254}, {}),
+    "not_pfsync": ({"protocol": 17}, {}),
+    "fragment": ({"flags": 0x2000}, {}),
+    "ip_options": ({"options": b"\1\1\1\0"}, {}),
+    "bad_ip_version": ({"version": 5}, {}),
+    "bad_ip_length": ({"more": 4}, {}),
+    "esp_bad_padding": ({}, {"padding": b"\1\1"}),
+    "esp_bad_next_header": ({}, {"next_header": 41}),
+}
+
+
+def test_what_it_seals_itself_is_checked(insider, switch):
+    """It has its keys, and so may put any packet into its tunnel."""
+    minnie, conf = insider.minnie, insider.minnie.dir / "strongswan.conf"
+    conf.write_text(conf.read_text().replace("default = 1", "default = 1\nchd = 4"))
+    minnie.charon.signal(signal.SIGHUP)
+    wait_for(lambda: "SIGHUP" in minnie.charon.errors(), 10, "charon to read its settings again")
+    wait_for(lambda: minnie.rekey("child", "mickey") or seal.logged(minnie.charon.errors()), 10,
+             "charon to log its key", poll=0.5)
+
+    def agreed() -> tuple[bytes, str] | None:
+        secret, spi = seal.logged(minnie.charon.errors())
+        return (secret, spi) if spi == insider.mickey.peer("minnie")["spi_in"] else None
+
+    secret, spi = wait_for(agreed, 10, "mickey to have the new SA")
+    frame, numbers = hold(switch, insider, 400), itertools.count(100)
+
+    def send(inner: bytes, **more) -> None:
+        sealed = seal.esp(secret, spi, next(numbers), inner, **more)
+        switch.send("mickey", with_esp(frame, sealed))
+
+    for number, (reason, (inside, outside)) in enumerate(SEALED.items(), 401):
+        before = insider.refused(reason)
+        send(packet(number, **inside), **outside)
+        wait_for(lambda: insider.refused(reason) == before + 1, 10, reason)
+    assert not insider.flows("10.66.1.0/24") - insider.flows("10.66.1.45")
+    send(packet(499))  # control
+    wait_for(lambda: insider.flows("10.66.1.243"), 10, "what it may say to be taken")
