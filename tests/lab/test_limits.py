@@ -28,7 +28,7 @@ pytestmark = [
 
 ADDRESS = {"mickey": "192.168.1.100", "minnie": "192.168.1.101", "donald": "192.168.1.102"}
 CREATOR = 0x0A0B0C0D
-RATE = 1000
+RATE = 500
 LIMITS = {"maxinserts": str(RATE), "maxrequests": "20", "maxclears": "2", "maxshare": "1",
           "creators": f"{CREATOR:08x}"}
 AT_ONCE = 4  # states in a packet
@@ -109,7 +109,7 @@ def test_an_insider_keeps_to_its_limits(fresh):
             number += AT_ONCE
         return trio.refusals().get("share", 0) > 0
 
-    wait_for(flood, 60, "minnie to have its share", 0)
+    wait_for(flood, 120, "minnie to have its share", 0)
     refusals = trio.refusals()
     assert refusals["insert_rate"] > 0
     share = trio.planted()
@@ -123,7 +123,7 @@ def test_an_insider_keeps_to_its_limits(fresh):
                  f"all flows of {network} to be on {node}")
     assert trio.refusals("donald") == {}
     flood()
-    assert trio.planted() <= share + RATE // 10  # of what had ended since
+    assert trio.planted() <= share + 50  # of what had ended since
     # One line at the first of a kind, and not one for each of thousands.
     for name in ("foreign_creatorid", "request_rate", "clear_rate", "insert_rate", "share"):
         wait_for(lambda: f"({name})" in mickey.log(), 10, f"the log to name {name}")
