@@ -16,7 +16,7 @@ from pair import SYNC
 
 pytestmark = pytest.mark.daemon
 
-RATE, SECONDS, OF_EACH = 2000, 3, 200
+RATE, SECONDS, OF_EACH = 2000, 2, 200
 # What each kind but the stranger's is counted as. IKE that is none goes to charon.
 REASONS = "unknown_spi", "esp_bad_tag", "not_through_tunnel_in"
 RECEIVE = """
