@@ -178,7 +178,7 @@ def test_it_fills_its_share_and_no_more(insider):
                                                  for number in range(first, first + per_packet))))
     assert len(insider.pf.table.states) == states + count  # control
     wait_for(lambda: len(insider.flows("10.66.0.0/16")) >= SHARE - 100, 20, "its share to be full")
-    wait_for(lambda: insider.refused("table_limit") >= (count - SHARE) // 2, 20,
+    wait_for(lambda: insider.refused("peer_limit") >= (count - SHARE) // 2, 20,
              "the rest to be refused")
     assert len(insider.flows("10.66.0.0/16")) <= SHARE
     conntrack.insert(insider.node, "10.0.0.31", SERVER, 2000, 443)
