@@ -322,6 +322,110 @@ void Sums(benchmark::State& state) {
 }
 BENCHMARK(Sums)->Arg(1000)->Arg(1'000'000);
 
+// What the verdict costs of receiving new states: the same packets read with it and without, and
+// received as a whole, which has it in it. ESP comes on top of that.
+class Inserts {
+  public:
+    static constexpr std::uint32_t kStates = 5;
+
+    explicit Inserts(std::uint32_t count) : packets_(count) {
+        std::uint32_t n = 0;
+        for (auto& packet : packets_) {
+            packet.resize(1500);
+            const MutableBytes payload = MutableBytes(packet).subspan(kIp);
+            pfsync::Builder builder(payload);
+            for (std::uint32_t each = 0; each < kStates; each++, n++) {
+                state::Flow f = flow(n);
+                f.id = {n + 1, 1};
+                pfsync::write_state(pfsync::kOwnDialect, builder.add(pfsync::Kind::insert), f, {});
+            }
+            packet.resize(kIp + builder.finish());
+            packet[0] = 0x45, packet[8] = 255, packet[9] = 240, packet[15] = 1, packet[19] = 2;
+            store_be(&packet[2], static_cast<std::uint16_t>(packet.size()));
+        }
+    }
+    // Seconds that f takes for all of them.
+    template<class F>
+    double time(const F& f) const {
+        const auto began = std::chrono::steady_clock::now();
+        for (const auto& packet : packets_)
+            f(Bytes(packet));
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    }
+    static constexpr std::size_t kIp = 20;
+
+  private:
+    std::vector<std::vector<std::uint8_t>> packets_;
+};
+
+// Every state of a packet that take(section, message, full) has read.
+template<class Section, class Read>
+void read_all(Bytes payload, const Section& section, const Read& read) {
+    pfsync::FullState full;
+    pfsync::Parser parser(payload);
+    while (const pfsync::Section* s = parser.next())
+        if (section(*s))
+            for (std::uint16_t n = 0; n < s->count; n++) {
+                read(s->layout, s->message(n), full);
+                benchmark::DoNotOptimize(full);
+            }
+}
+
+void VerdictCost(benchmark::State& state) {
+    const Inserts inserts(20'000);
+    const policy::Selectors selectors{{net::Address{{0, 0, 0, 1}}}, {{0, 0, 0, 2}}};
+    const NullTable table;
+    double with = 0, without = 0, whole = 0;
+    for (auto _ : state) {
+        policy::Rules rules;
+        rules.max_packets = rules.max_inserts = 100'000'000;
+        rules.creators = {1, 2, 3};
+        rules.refuse = state::NoSync(std::vector{state::NoSyncRule{.proto = 132}});
+        policy::Verdict verdict(rules, 7);
+        const sync::Instant now{1000s};
+        with += inserts.time([&](Bytes packet) {
+            const auto checked = verdict.packet(packet, selectors, pfsync::kOwnDialect, now);
+            read_all(
+                checked.payload, [&](const auto& s) { return verdict.section(s); },
+                [&](auto layout, Bytes m, auto& full) {
+                    if (verdict.read(layout, m, full) && verdict.insert(0, now))
+                        benchmark::DoNotOptimize(
+                            verdict.state(full.flow, table.refuses(full.flow)));
+                });
+        });
+        without += inserts.time([&](Bytes packet) {
+            read_all(
+                packet.subspan(Inserts::kIp), [](const auto&) { return true; },
+                [](auto layout, Bytes m, auto& full) {
+                    benchmark::DoNotOptimize(pfsync::read(layout, m, full));
+                });
+        });
+        NullTable receiving;
+        Wire wire;
+        sync::Options options;
+        options.creatorid = options.session = 2;
+        options.peers = {{"pf", false, pfsync::kOwnDialect, {}, 1, rules}};
+        sync::Engine engine(options, receiving, wire);
+        engine.advance(now);
+        engine.on_dump_begin();
+        engine.on_dump_end();
+        engine.on_link_up(0);
+        whole += inserts.time([&](Bytes packet) {
+            const auto checked =
+                engine.verdict(0).packet(packet, selectors, pfsync::kOwnDialect, now);
+            engine.on_packet(0, checked.payload);
+        });
+        if (receiving.orders != 20'000 * Inserts::kStates)
+            return state.SkipWithError("not all were received");
+    }
+    const double states = static_cast<double>(state.iterations()) * 20'000 * Inserts::kStates;
+    state.SetItemsProcessed(static_cast<std::int64_t>(states));
+    state.counters["ns_a_state"] = (with - without) / states * 1e9;
+    state.counters["received_ns"] = whole / states * 1e9;
+    state.counters["percent"] = (with - without) / whole * 100;
+}
+BENCHMARK(VerdictCost)->Unit(benchmark::kMillisecond);
+
 } // namespace
 
 BENCHMARK_MAIN();
