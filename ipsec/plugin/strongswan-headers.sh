@@ -35,25 +35,24 @@ trap 'exit 1' HUP INT TERM
 
 # The machine's own sources, each asked for source packages; whatever else they say (mirror,
 # signing key, suites) is kept.
-mkdir -p "$work/sources" "$work/lists/partial" "$work/tar"
-found=
+mkdir -p "$work/sources" "$work/alone" "$work/lists/partial" "$work/tar"
 for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
     [ -f "$list" ] || continue
     name=$(basename "$list" .list | sed 's/^sources$/main/')
     sed -n 's/^[[:space:]]*deb\([[:space:]].*\)/deb-src\1/p' "$list" |
-        sed 's/\([[:space:][]\)arch=[^] ]*/\1/' > "$work/sources/$name.list"
-    [ -s "$work/sources/$name.list" ] && found=yes
+        sed 's/\([[:space:][]\)arch=[^] ]*/\1/' |
+        split -l 1 --additional-suffix=.list - "$work/sources/$name."
 done
 for list in /etc/apt/sources.list.d/*.sources; do
     [ -f "$list" ] || continue
     grep -v '^Architectures:' "$list" | sed 's/^Types:.*/Types: deb-src/' \
         > "$work/sources/$(basename "$list")"
-    found=yes
 done
-[ -n "$found" ] || fail "no package sources in /etc/apt"
+[ -n "$(ls "$work/sources")" ] || fail "no package sources in /etc/apt"
 
+from=$work/sources
 apt() {
-    apt-get -q -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
+    apt-get -q -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$from" \
         -o Dir::State::lists="$work/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
         -o APT::Sandbox::User=root "$@"
 }
@@ -62,9 +61,21 @@ echo "Fetching the strongSwan $upstream headers from Debian's source package (5 
 apt update > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "apt-get update failed"; }
 # This very revision first; once a newer one replaced it in the archive, any of the same upstream
 # version will do: its tarball is the same.
-(cd "$work/tar" && { apt source --download-only --tar-only "strongswan=$installed" ||
-    apt source --download-only --tar-only strongswan; }) > "$work/log" 2>&1 ||
-    { cat "$work/log" >&2; fail "apt-get source strongswan failed"; }
+download() {
+    (cd "$work/tar" && { apt source --download-only --tar-only "strongswan=$installed" ||
+        apt source --download-only --tar-only strongswan; }) >> "$work/log" 2>&1
+}
+# apt asks the first archive that lists it. If that has not got it, another may.
+download_from_any() {
+    for list in "$work"/sources/*; do
+        rm -f "$work"/alone/*
+        cp "$list" "$work/alone"
+        from=$work/alone
+        ! download || return 0
+    done
+    return 1
+}
+download || download_from_any || { cat "$work/log" >&2; fail "apt-get source strongswan failed"; }
 
 tarball=$(find "$work/tar" -name "strongswan_$upstream.orig.tar.*" ! -name '*.asc')
 [ -n "$tarball" ] || fail "charon is $installed, but the archive has $(cd "$work/tar" && ls)"

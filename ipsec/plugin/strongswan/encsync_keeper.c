@@ -3,6 +3,7 @@
  */
 
 #include "encsync_keeper.h"
+#include "compat.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -139,9 +140,7 @@ static void do_initiate(private_encsync_keeper_t *this, const char *name)
 	}
 	encsync_core_event(encsync_core_peer_by_name(name), ENCSYNC_CONNECTING,
 					   NULL, 0, 0);
-	/* adopts both */
-	charon->controller->initiate(charon->controller, peer_cfg, found, NULL,
-								 NULL, 0, FALSE);
+	encsync_compat_initiate(peer_cfg, found);
 }
 
 CALLBACK(initiate_job, job_requeue_t,

@@ -5,6 +5,7 @@
 #include "encsync_listener.h"
 #include "encsync_auth.h"
 #include "encsync_ppk.h"
+#include "compat.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -273,31 +274,6 @@ METHOD(listener_t, alert, bool,
 }
 
 /**
- * If both ends rekey a CHILD_SA at once and ours is refused, charon 5.9 forgets
- * that the peer's has already replaced it. It would then treat the DELETE of
- * the old one as the end of the connection, and never send on the new one. So
- * set the state that charon should have.
- */
-static bool is_replaced(ike_sa_t *ike_sa, child_sa_t *child_sa)
-{
-	child_sa_t *new;
-	uint32_t spi;
-
-	spi = child_sa->get_rekey_spi(child_sa);
-	if (!spi)
-	{
-		return FALSE;
-	}
-	new = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
-	if (!new || new->get_state(new) != CHILD_INSTALLED)
-	{
-		return FALSE;
-	}
-	child_sa->set_state(child_sa, CHILD_REKEYED);
-	return TRUE;
-}
-
-/**
  * Report those SAs closed by a DELETE that have not been replaced
  */
 static void closes(ike_sa_t *ike_sa, message_t *message)
@@ -337,7 +313,7 @@ static void closes(ike_sa_t *ike_sa, message_t *message)
 		{
 			child_sa = ike_sa->get_child_sa(ike_sa, PROTO_ESP, spi, FALSE);
 			if (child_sa && child_sa->get_state(child_sa) == CHILD_INSTALLED &&
-				!is_replaced(ike_sa, child_sa))
+				!encsync_compat_replaced(ike_sa, child_sa))
 			{
 				encsync_core_closed_by_peer(peer, ntohl(spi));
 			}
@@ -405,6 +381,15 @@ METHOD(listener_t, ike_state_change, bool,
 	return TRUE;
 }
 
+/**
+ * Check if an exchange is one of an IKE_SA whose ends have authenticated
+ */
+static bool is_authenticated(exchange_type_t exchange)
+{
+	return exchange != IKE_SA_INIT && exchange != IKE_INTERMEDIATE &&
+		   exchange != IKE_AUTH;
+}
+
 METHOD(listener_t, message, bool,
 	private_encsync_listener_t *this, ike_sa_t *ike_sa, message_t *message,
 	bool incoming, bool plain)
@@ -444,7 +429,7 @@ METHOD(listener_t, message, bool,
 					"both ends?");
 		}
 	}
-	if (exchange == IKE_SA_INIT || exchange == IKE_AUTH)
+	if (!is_authenticated(exchange))
 	{
 		return TRUE;
 	}
@@ -512,7 +497,8 @@ METHOD(listener_t, child_updown, bool,
  */
 bool encsync_listener_answers_creation()
 {
-	return answering == IKE_AUTH || answering == CREATE_CHILD_SA;
+	return answering == IKE_AUTH || answering == CREATE_CHILD_SA ||
+		   answering == IKE_FOLLOWUP_KE;
 }
 
 METHOD(encsync_listener_t, destroy, void,

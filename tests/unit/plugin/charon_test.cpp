@@ -49,7 +49,7 @@ std::size_t found_in(pid_t charon, Bytes wanted) {
 TEST_F(Pair, ComesUpWithMatchingSas) {
     start();
     ASSERT_TRUE(eventually([&] { return connected(); }));
-    EXPECT_EQ(mickey.version, "5.9.8");
+    EXPECT_EQ(mickey.version, ENCSYNC_CHARON_VERSION);
     const auto out = mickey.sending();
     ASSERT_TRUE(out);
     EXPECT_EQ(out->cipher, esp::Cipher::aes256gcm16);

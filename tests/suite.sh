@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# Runs a command in this checkout as on another suite of Debian: in a chroot that mmdebstrap makes from
+# the package sources of this machine, as root.
+#
+#     tests/suite.sh trixie ./run build
+#
+# The chroot is kept in /var/cache/encsync for the next time; what is built goes to build/SUITE. All
+# mounts are in a mount namespace and all processes in a pid namespace, so nothing stays when the
+# command ends, however it ends. The network is that of the caller.
+set -euo pipefail
+
+fail() {
+    echo "suite: $*" >&2
+    exit 1
+}
+
+[ $# -ge 2 ] || fail "usage: $0 SUITE COMMAND..."
+[ "$(id -u)" = 0 ] || fail "needs root"
+suite=$1
+shift
+checkout=$(readlink -f "$(dirname "$0")/..")
+root=/var/cache/encsync/$suite
+
+# Debian's own sources of this machine, each with the other suite's name.
+sources() {
+    local here site codename component
+    here=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    apt-get indextargets --format '$(ORIGIN) $(SITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+        sed -n 's/^Debian //p' | sort -u | while read -r site codename component; do
+        case $codename in "$here" | "$here"-*) echo "deb $site $suite${codename#"$here"} $component" ;; esac
+    done
+}
+
+# How this machine reaches them: proxies and the like.
+network() {
+    apt-config dump --format '%F "%v";%n' Acquire | grep -vE '^Acquire(::(IndexTargets|Changelogs).*)? "'
+}
+
+make_root() {
+    local list
+    echo "Making a chroot of Debian $suite in $root"
+    apt-get update -q >/dev/null || fail "apt-get update failed"
+    list=$(sources)
+    [ -n "$list" ] || fail "no package source of Debian in /etc/apt"
+    rm -rf "$root.new"
+    network >"$root.apt"
+    mmdebstrap --quiet --mode=root --variant=apt --aptopt="$root.apt" "$suite" "$root.new" - <<<"$list" ||
+        fail "mmdebstrap failed"
+    rm "$root.apt"
+    mkdir "$root.new/encsync"
+    mv -T "$root.new" "$root"
+}
+
+# In the namespaces.
+enter() {
+    local from
+    for from in dev sys; do
+        mount --rbind "/$from" "$root/$from"
+    done
+    mount -t proc proc "$root/proc"
+    mount -t tmpfs -o mode=0755 tmpfs "$root/run"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+    mount --bind "$checkout" "$root/encsync"
+    mount --bind "$checkout/build/$suite" "$root/encsync/build"
+    for from in resolv.conf hosts; do
+        cp -L "/etc/$from" "$root/etc/$from"
+    done
+    # No exec: as the first process of the namespace, this shell waits for all that lose their parent.
+    chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM="${TERM:-dumb}" \
+        LC_ALL=C.UTF-8 /bin/sh -c 'cd /encsync && exec "$@"' sh "$@"
+}
+
+if [ "${ENCSYNC_SUITE_ENTERED:-}" = yes ]; then
+    enter "$@"
+    exit
+fi
+mkdir -p "$(dirname "$root")" "$checkout/build/$suite"
+exec 9>"$root.lock"
+flock -n 9 || {
+    echo "Waiting for another run in $root"
+    flock 9
+}
+[ -d "$root" ] || make_root
+ENCSYNC_SUITE_ENTERED=yes unshare --mount --propagation private --pid --fork --kill-child \
+    "$0" "$suite" "$@"
