@@ -25,7 +25,8 @@ root=/var/cache/encsync/$suite
 # Debian's own sources of this machine, each with the other suite's name.
 sources() {
     local here site codename component
-    here=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    # shellcheck disable=SC2016 # the names are apt's
     apt-get indextargets --format '$(ORIGIN) $(SITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
         sed -n 's/^Debian //p' | sort -u | while read -r site codename component; do
         case $codename in "$here" | "$here"-*) echo "deb $site $suite${codename#"$here"} $component" ;; esac
@@ -55,6 +56,8 @@ make_root() {
 # In the namespaces.
 enter() {
     local from
+    # Its / must be a mount, as any other system's: charon's launcher makes it private.
+    mount --bind "$root" "$root"
     for from in dev sys; do
         mount --rbind "/$from" "$root/$from"
     done
@@ -77,10 +80,8 @@ if [ "${ENCSYNC_SUITE_ENTERED:-}" = yes ]; then
 fi
 mkdir -p "$(dirname "$root")" "$checkout/build/$suite"
 exec 9>"$root.lock"
-flock -n 9 || {
-    echo "Waiting for another run in $root"
-    flock 9
-}
+flock 9 # nobody else makes it
 [ -d "$root" ] || make_root
+flock -u 9
 ENCSYNC_SUITE_ENTERED=yes unshare --mount --propagation private --pid --fork --kill-child \
     "$0" "$suite" "$@"

@@ -2,9 +2,22 @@
 #include "ipsec/plugin/charon_launcher.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/core.h>
 
 namespace encsync::supervisor {
+
+namespace {
+
+// strongSwan's own key derivation, which its openssl plugin cannot do with Debian 12's OpenSSL. It
+// can with Debian 13's, where this plugin is in a package that nothing else here needs.
+const char* kdf(const CharonOptions& options) {
+    const auto plugins = std::filesystem::path(options.charon).parent_path() / "plugins";
+    std::error_code error;
+    return std::filesystem::exists(plugins / "libstrongswan-kdf.so", error) ? "kdf " : "";
+}
+
+} // namespace
 
 std::string charon_config(const CharonOptions& options) {
     // A request is sent at once and then every second; it times out one second after the last try,
@@ -12,7 +25,7 @@ std::string charon_config(const CharonOptions& options) {
     const auto tries = std::clamp<long>(options.dpdtimeout.count() - 2, 1, 600);
     return fmt::format(R"(charon {{
     # What is not needed is not there: no files, no other sockets, no kernel.
-    load = random nonce openssl kdf pubkey constraints encsync!
+    load = random nonce openssl {}pubkey constraints encsync!
     threads = 8
     replay_window = 4096
     # Of IKE messages, which are never cut into IP fragments on port 4500: what any path carries
@@ -62,7 +75,7 @@ std::string charon_config(const CharonOptions& options) {
     }}
 }}
 )",
-                       tries, options.debug ? 1 : -1);
+                       kdf(options), tries, options.debug ? 1 : -1);
 }
 
 } // namespace encsync::supervisor

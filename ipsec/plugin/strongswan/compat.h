@@ -24,6 +24,57 @@
 #endif
 
 /**
+ * The number of a part that a builder takes, by its name: fixes that Debian has
+ * taken over insert some (6.0.1-6+deb13u3), which the headers do not show.
+ */
+#define ENCSYNC_PART(part) encsync_compat_number(builder_part_names, #part, part)
+
+static inline int encsync_compat_number(enum_name_t *names, char *name, int number)
+{
+	enum_from_name(names, name, &number);
+	return number;
+}
+
+/**
+ * Check if the numbers of this charon are those of the headers.
+ */
+static inline bool encsync_compat_fits()
+{
+	static const struct {
+		enum_name_t **names;
+		int number;
+		char *name;
+	} known[] = {
+		{ &auth_class_names, AUTH_CLASS_PSK, "pre-shared key" },
+		{ &auth_rule_names, AUTH_RULE_IDENTITY, "RULE_IDENTITY" },
+		{ &auth_rule_names, AUTH_RULE_AUTH_CLASS, "RULE_AUTH_CLASS" },
+		{ &auth_rule_names, AUTH_RULE_AAA_IDENTITY, "RULE_AAA_IDENTITY" },
+		{ &auth_rule_names, AUTH_RULE_SUBJECT_CERT, "RULE_SUBJECT_CERT" },
+		{ &auth_rule_names, AUTH_RULE_CA_CERT, "RULE_CA_CERT" },
+		{ &auth_rule_names, AUTH_RULE_GROUP, "RULE_GROUP" },
+		{ &ike_sa_state_names, IKE_ESTABLISHED, "ESTABLISHED" },
+		{ &ike_sa_state_names, IKE_DESTROYING, "DESTROYING" },
+		{ &child_sa_state_names, CHILD_INSTALLED, "INSTALLED" },
+		{ &child_sa_state_names, CHILD_REKEYED, "REKEYED" },
+		{ &shared_key_type_names, SHARED_PPK, "PPK" },
+	};
+	char *name;
+	size_t i;
+
+	for (i = 0; i < countof(known); i++)
+	{
+		name = enum_to_name(*known[i].names, known[i].number);
+		if (!name || !streq(name, known[i].name))
+		{
+			DBG1(DBG_LIB, "encsync: built for another charon: number %d is "
+				 "%s, not %s", known[i].number, name ?: "none", known[i].name);
+			return FALSE;
+		}
+	}
+	return TRUE;
+}
+
+/**
  * Initiate an IKE_SA and its CHILD_SA, without waiting for them.
  *
  * @param peer_cfg	adopted

@@ -3,6 +3,7 @@
  */
 
 #include "encsync_auth.h"
+#include "compat.h"
 #include "convert.h"
 #include "encsync_ppk.h"
 
@@ -22,8 +23,9 @@ certificate_t *encsync_auth_bind(public_key_t *key, const char *id)
 	}
 	subject = encsync_fqdn(id);
 	cert = lib->creds->create(lib->creds, CRED_CERTIFICATE, CERT_TRUSTED_PUBKEY,
-							  BUILD_PUBLIC_KEY, key, BUILD_SUBJECT, subject,
-							  BUILD_END);
+							  ENCSYNC_PART(BUILD_PUBLIC_KEY), key,
+							  ENCSYNC_PART(BUILD_SUBJECT), subject,
+							  ENCSYNC_PART(BUILD_END));
 	subject->destroy(subject);
 	key->destroy(key);
 	return cert;
@@ -35,8 +37,9 @@ certificate_t *encsync_auth_bind(public_key_t *key, const char *id)
 public_key_t *encsync_auth_public(const uint8_t key[ENCSYNC_KEY_SIZE])
 {
 	return lib->creds->create(lib->creds, CRED_PUBLIC_KEY, KEY_ED25519,
-					BUILD_EDDSA_PUB,
-					chunk_create((u_char*)key, ENCSYNC_KEY_SIZE), BUILD_END);
+					ENCSYNC_PART(BUILD_EDDSA_PUB),
+					chunk_create((u_char*)key, ENCSYNC_KEY_SIZE),
+					ENCSYNC_PART(BUILD_END));
 }
 
 /**

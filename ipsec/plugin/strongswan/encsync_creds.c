@@ -4,6 +4,7 @@
 
 #include "encsync_creds.h"
 #include "encsync_auth.h"
+#include "compat.h"
 #include "convert.h"
 
 #include <daemon.h>
@@ -127,7 +128,8 @@ static private_key_t *load_private(const uint8_t seed[ENCSYNC_KEY_SIZE],
 	wrapped = asn1_wrap(ASN1_OCTET_STRING, "c",
 						chunk_create((u_char*)seed, ENCSYNC_KEY_SIZE));
 	private = lib->creds->create(lib->creds, CRED_PRIVATE_KEY, KEY_ED25519,
-						BUILD_EDDSA_PRIV_ASN1_DER, wrapped, BUILD_END);
+						ENCSYNC_PART(BUILD_EDDSA_PRIV_ASN1_DER), wrapped,
+						ENCSYNC_PART(BUILD_END));
 	chunk_clear(&wrapped);
 	key = private ? private->get_public_key(private) : NULL;
 	if (!key || !key->get_encoding(key, PUBKEY_SPKI_ASN1_DER, &spki))
