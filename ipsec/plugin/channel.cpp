@@ -319,6 +319,7 @@ void fields(Archive& a, PeerEvent& m) {
     text(a, m.ike_spi_r, "peer_event.ike_spi_r");
     keys(a, m.key, 1, "peer_event.key");
     text(a, m.ppk, "peer_event.ppk");
+    text(a, m.key_exchanges, "peer_event.key_exchanges");
     keys(a, m.own_key, 1, "peer_event.own_key");
 }
 

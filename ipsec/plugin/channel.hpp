@@ -117,6 +117,9 @@ struct PeerEvent {
     std::vector<Ed25519Public> key{}; // one at most
     // Likewise: the id of the post-quantum preshared key that the IKE_SA uses, in hex. Empty: none.
     std::string ppk{};
+    // Likewise: the key exchanges that made the IKE SA's keys, as in a proposal:
+    // "curve25519-ke1_mlkem768".
+    std::string key_exchanges{};
     // Likewise: the key of ours that authenticated us.
     std::vector<Ed25519Public> own_key{}; // one at most
 };

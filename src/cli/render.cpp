@@ -300,12 +300,14 @@ std::string render_sas(const json::value& sas) {
     if (array_of(sas).empty())
         return "no security associations\n";
     std::vector<std::vector<std::string>> rows{{"PEER", "DIRECTION", "SPI", "CIPHER", "ESN", "AGE",
-                                                "PACKETS", "BYTES", "REPLAYED", "FAILED", ""}};
+                                                "PACKETS", "BYTES", "REPLAYED", "FAILED",
+                                                "KEY EXCHANGE", ""}};
     for (const auto& sa : array_of(sas))
         rows.push_back({text(sa, "peer"), text(sa, "direction"), text(sa, "spi"),
                         text(sa, "cipher"), yes_no(sa, "esn"), number_as(duration, sa, "age"),
                         number_as(count, sa, "packets"), number_as(size, sa, "bytes"),
                         number_as(count, sa, "replayed"), number_as(count, sa, "failed"),
+                        text(sa, "key_exchange"),
                         truth(sa, "retiring").value_or(false) ? "retiring" : ""});
     return table(rows);
 }

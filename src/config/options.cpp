@@ -336,12 +336,17 @@ constexpr std::array kOptions = {
            store<&Conn::keyexchange>,
            {},
            kKeyExchangeWords},
-    Option{"ike", kConn, ValueType::ike_proposal, "aes256gcm16-prfsha384-curve25519", "",
+    Option{"ike", kConn, ValueType::ike_proposal, "",
+           "`aes256gcm16-prfsha384-curve25519`; where charon has ML-KEM (Debian 13), "
+           "`aes256gcm16-prfsha384-curve25519-ke1_mlkem768` before it",
            "chacha20poly1305-prfsha512-curve25519",
            "The algorithms of IKE: a cipher, a pseudo-random function and a key exchange group, in "
            "strongSwan's notation. Ciphers: `aes128gcm16`, `aes256gcm16`, `chacha20poly1305`. "
            "Functions: `prfsha256`, `prfsha384`, `prfsha512`. Groups: `curve25519`, `ecp256`, "
-           "`ecp384`, `modp3072`, `modp4096`. Alternatives are separated by commas.",
+           "`ecp384`, `modp3072`, `modp4096`. `ke1_mlkem768` after the group adds ML-KEM-768 as "
+           "another key exchange (RFC 9370), against quantum computers; it needs strongSwan 6 and "
+           "OpenSSL 3.5 (Debian 13). Alternatives are separated by commas; the peer takes its own "
+           "first that is among them.",
            store<&Conn::ike>},
     Option{"esp", kConn, ValueType::esp_proposal, "aes256gcm16-curve25519-esn", "",
            "chacha20poly1305-curve25519-esn",
@@ -794,6 +799,7 @@ Setup default_setup() {
 
 Conn default_conn() {
     Conn conn;
+    conn.ike = default_ike();
     for (const Option& option : kOptions)
         if (option.section == kConn && !option.default_value.empty())
             (void)option.store(option, option.default_value, {nullptr, &conn});

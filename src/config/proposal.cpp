@@ -10,14 +10,19 @@ namespace encsync::config {
 
 namespace {
 
-enum class Part { cipher, prf, group, esn };
+constexpr std::string_view kMlKem = "ke1_mlkem768";
+constexpr std::string_view kClassic = "aes256gcm16-prfsha384-curve25519";
+constexpr std::string_view kHybrid =
+    "aes256gcm16-prfsha384-curve25519-ke1_mlkem768,aes256gcm16-prfsha384-curve25519";
+
+enum class Part { cipher, prf, group, esn, additional };
 struct Algorithm {
     std::string_view name;
     Part part;
 };
 
 // Algorithms that both charon and our ESP support. The names are strongSwan's.
-constexpr std::array<Algorithm, 13> kAlgorithms = {{
+constexpr std::array<Algorithm, 14> kAlgorithms = {{
     {"aes128gcm16", Part::cipher},
     {"aes256gcm16", Part::cipher},
     {"chacha20poly1305", Part::cipher},
@@ -31,19 +36,20 @@ constexpr std::array<Algorithm, 13> kAlgorithms = {{
     {"modp4096", Part::group},
     {"esn", Part::esn},
     {"noesn", Part::esn},
+    {kMlKem, Part::additional},
 }};
 
 enum class For { ike, esp };
 
 bool belongs(Part part, For use) {
-    return use == For::ike ? part != Part::esn : part != Part::prf;
+    return use == For::ike ? part != Part::esn : part != Part::prf && part != Part::additional;
 }
 
 Problem unknown(std::string_view word, For use) {
     std::vector<std::string_view> known;
     std::string list;
     for (const Algorithm& algorithm : kAlgorithms)
-        if (belongs(algorithm.part, use)) {
+        if (belongs(algorithm.part, use) && (algorithm.name != kMlKem || has_mlkem())) {
             known.push_back(algorithm.name);
             list += fmt::format("{}{}", list.empty() ? "" : ", ", algorithm.name);
         }
@@ -55,7 +61,7 @@ Problem unknown(std::string_view word, For use) {
 // One alternative: words joined by '-'.
 Verdict check_alternative(std::string_view text, For use) {
     std::vector<std::string_view> seen;
-    std::array<bool, 4> has{};
+    std::array<bool, 5> has{};
     for (std::size_t start = 0; start <= text.size();) {
         const std::size_t dash = std::min(text.find('-', start), text.size());
         const std::string_view word = text.substr(start, dash - start);
@@ -74,6 +80,9 @@ Verdict check_alternative(std::string_view text, For use) {
                 fmt::format("'{}' has no place in {}=", word, use == For::ike ? "ike" : "esp"),
                 start,
                 {}};
+        if (word == kMlKem && !has_mlkem())
+            return Problem{"charon has no ML-KEM here", start,
+                           "strongSwan 6 and OpenSSL 3.5 have it (Debian 13)"};
         if (std::find(seen.begin(), seen.end(), word) != seen.end())
             return Problem{fmt::format("'{}' is named twice", word), start, {}};
         seen.push_back(word);
@@ -120,6 +129,26 @@ Verdict read_ike_proposal(std::string_view text, std::string& out) {
 
 Verdict read_esp_proposal(std::string_view text, std::string& out) {
     return read_proposal(text, For::esp, out);
+}
+
+bool has_mlkem() {
+    return ENCSYNC_MLKEM != 0;
+}
+
+std::string_view default_ike() {
+    return has_mlkem() ? kHybrid : kClassic;
+}
+
+std::string without_mlkem(std::string_view proposals) {
+    std::string out;
+    for (std::size_t start = 0; start < proposals.size();) {
+        const std::size_t comma = std::min(proposals.find(',', start), proposals.size());
+        const std::string_view each = proposals.substr(start, comma - start);
+        if (each.find(kMlKem) == each.npos)
+            out += fmt::format("{}{}", out.empty() ? "" : ",", each);
+        start = comma + 1;
+    }
+    return out.empty() ? std::string(proposals) : out;
 }
 
 } // namespace encsync::config

@@ -67,9 +67,14 @@ std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
 [[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
 // strongSwan's proposals: words joined by '-', alternatives separated by commas. IKE needs a
-// cipher, a prf and a key exchange group; ESP a cipher and a group, so that every rekeying is a
-// key exchange of its own.
+// cipher, a prf and a key exchange group, and may have an additional key exchange (RFC 9370); ESP
+// a cipher and a group, so that every rekeying is a key exchange of its own.
 [[nodiscard]] Verdict read_ike_proposal(std::string_view text, std::string& out);
 [[nodiscard]] Verdict read_esp_proposal(std::string_view text, std::string& out);
+// Whether charon has ML-KEM here: then ike= accepts ke1_mlkem768, and offers it by default.
+bool has_mlkem();
+std::string_view default_ike();
+// Those of the proposals that a charon without ML-KEM understands; all, if none is.
+std::string without_mlkem(std::string_view proposals);
 
 } // namespace encsync::config

@@ -163,8 +163,10 @@ void Peers::on_event(const channel::PeerEvent& event) {
         state.end.clear();
         state.life.key = event.key.empty() ? std::nullopt : std::optional(event.key.front());
         state.life.ppk = ppk_of(event);
-        log::info("peer {}: {} {}{}", directory_.name(event.peer),
+        state.life.key_exchanges = event.key_exchanges;
+        log::info("peer {}: {} {}, {}{}", directory_.name(event.peer),
                   event.kind == Kind::up ? "IKE SA" : "rekeyed, IKE SA", event.ike_spi_i,
+                  event.key_exchanges,
                   state.life.ppk ? ", with " + keys::to_text(*state.life.ppk) : "");
         break;
     case Kind::auth_failed:

@@ -30,6 +30,7 @@ class Peers {
         bool connecting = false;
         std::optional<ike::Ed25519Public> key; // the key that last authenticated it
         std::optional<keys::PpkId> ppk;        // the preshared key that its IKE SA uses
+        std::string key_exchanges;             // of its IKE SA, as in a proposal
         std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
     };
 

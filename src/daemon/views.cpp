@@ -58,6 +58,14 @@ std::uint64_t resident_bytes() {
     return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
+// What keeps the keys of a peer's IKE SA from whoever records it and has a quantum computer later.
+std::string post_quantum(const Peers::Life& life) {
+    const bool mlkem = life.key_exchanges.find("mlkem") != std::string::npos;
+    if (mlkem)
+        return life.ppk ? "ml-kem, ppk" : "ml-kem";
+    return life.ppk ? "ppk" : "no";
+}
+
 } // namespace
 
 json::value Views::status() const {
@@ -184,6 +192,10 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     if (phase != keysync::PpkPhase::off)
         o["ppk"] = json::object{{"used", life.ppk && up ? keys::to_text(*life.ppk) : ""},
                                 {"step", keysync::to_string(phase)}};
+    if (up && !life.key_exchanges.empty()) {
+        o["key_exchange"] = life.key_exchanges;
+        o["post_quantum"] = post_quantum(life);
+    }
     o["wire"] = s.extended ? "encsync" : pfsync::to_string(s.dialect);
     o["copies"] = parts_.engine.copies_of(peer);
     o["missing"] = missing(peer);
@@ -240,20 +252,24 @@ json::object Views::missing(PeerId peer) const {
 
 json::array Views::sas() const {
     json::array out;
-    for (const link::SaInfo& sa : parts_.link.tunnel.sas())
+    for (const link::SaInfo& sa : parts_.link.tunnel.sas()) {
+        const bool used = parts_.directory.used(sa.peer);
         out.push_back(json::object{
-            {"peer", parts_.directory.used(sa.peer) ? parts_.directory.name(sa.peer) : "?"},
+            {"peer", used ? parts_.directory.name(sa.peer) : "?"},
             {"direction", sa.direction == esp::Direction::inbound ? "in" : "out"},
             {"spi", hex(sa.spi)},
             {"cipher", cipher_name(sa.cipher)},
             {"esn", sa.esn},
             {"mode", sa.transport ? "transport" : "tunnel"},
+            // Of the IKE SA; one that is being replaced may have had others.
+            {"key_exchange", used && !sa.retiring ? parts_.peers.life(sa.peer).key_exchanges : ""},
             {"age", sa.age},
             {"packets", sa.packets},
             {"bytes", sa.bytes},
             {"replayed", sa.replayed},
             {"failed", sa.failed},
             {"retiring", sa.retiring}});
+    }
     return out;
 }
 

@@ -2,6 +2,7 @@
 // A strongSwan at the other end of the tunnel: swanctl.conf, and of strongswan.conf what its
 // userspace ESP and other ports than the usual need. docs/ipsec.md explains both.
 #include "config/options.hpp"
+#include "config/values.hpp"
 #include "export/systems.hpp"
 
 namespace encsync::exporter {
@@ -153,7 +154,7 @@ Result<Exported> strongswan_in(std::string_view folder, const Request& request) 
                             "        encap = yes\n"
                             "        mobike = no\n"
                             "        dpd_delay = {}s\n",
-                            conn.ike, conn.dpddelay.count());
+                            config::without_mlkem(conn.ike), conn.dpddelay.count());
     out.text += ends(conn);
     out.text += fmt::format(
         "        children {{\n"

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "compat.h"
 #include "convert.h"
 
 /*
@@ -71,8 +72,9 @@ identification_t *encsync_fqdn(const char *name)
 certificate_t *encsync_x509(const uint8_t *der, size_t len)
 {
 	return lib->creds->create(lib->creds, CRED_CERTIFICATE, CERT_X509,
-							  BUILD_BLOB_ASN1_DER,
-							  chunk_create((u_char*)der, len), BUILD_END);
+							  ENCSYNC_PART(BUILD_BLOB_ASN1_DER),
+							  chunk_create((u_char*)der, len),
+							  ENCSYNC_PART(BUILD_END));
 }
 
 /*
@@ -108,6 +110,37 @@ bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE])
 	}
 	enumerator->destroy(enumerator);
 	return found;
+}
+
+/*
+ * Described in header.
+ */
+void encsync_key_exchanges(ike_sa_t *ike_sa, char *buf, size_t len)
+{
+	proposal_t *proposal;
+	uint16_t method;
+	size_t used;
+	int type;
+
+	buf[0] = '\0';
+	proposal = ike_sa->get_proposal(ike_sa);
+	if (!proposal ||
+		!proposal->get_algorithm(proposal, KEY_EXCHANGE_METHOD, &method, NULL))
+	{
+		return;
+	}
+	snprintf(buf, len, "%N", key_exchange_method_names_short, method);
+	for (type = ADDITIONAL_KEY_EXCHANGE_1; type <= ADDITIONAL_KEY_EXCHANGE_7; type++)
+	{
+		if (proposal->get_algorithm(proposal, type, &method, NULL) &&
+			method != KE_NONE)
+		{
+			used = strlen(buf);
+			snprintf(buf + used, len - used, "-ke%d_%N",
+					 type - ADDITIONAL_KEY_EXCHANGE_1 + 1,
+					 key_exchange_method_names_short, method);
+		}
+	}
 }
 
 /*

@@ -29,6 +29,12 @@ certificate_t *encsync_x509(const uint8_t *der, size_t len);
 /** The raw public key with which an end of an IKE_SA authenticated; FALSE: there is none. */
 bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE]);
 
+/** room for the key exchanges of an IKE_SA, as text */
+#define ENCSYNC_KEY_EXCHANGES_SIZE 128
+
+/** The key exchanges of an IKE_SA in the notation of proposals: "curve25519-ke1_mlkem768". */
+void encsync_key_exchanges(ike_sa_t *ike_sa, char *buf, size_t len);
+
 /** The fingerprint of a public key, as "encsync keys show" prints it. Buffer of 64 bytes. */
 void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t len);
 

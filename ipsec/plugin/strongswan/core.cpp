@@ -401,6 +401,7 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.ike_spi_r = hex(sa->ike_spi_r);
     if (sa->ppk)
         entry.ppk = std::string_view(sa->ppk).substr(kPpkPrefix.size());
+    entry.key_exchanges = sa->key_exchanges;
     if (sa->peer_key)
         std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
     if (sa->own_key)

@@ -138,6 +138,7 @@ typedef struct {
 	const uint8_t *peer_key; /* raw public key that authenticated the peer; NULL: another method */
 	const uint8_t *own_key; /* our raw public key that authenticated us; NULL: another method */
 	const char *ppk; /* id of the PPK that the IKE_SA uses, as text; NULL: none */
+	const char *key_exchanges; /* of the IKE_SA, in the notation of proposals */
 } encsync_sa_t;
 
 /** As channel::PeerEventKind. */

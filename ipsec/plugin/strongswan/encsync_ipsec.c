@@ -214,7 +214,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.keymat_len = data->enc_key.len,
 	};
 	uint8_t peer_key[ENCSYNC_KEY_SIZE], own_key[ENCSYNC_KEY_SIZE];
-	char ppk[ENCSYNC_PPK_TEXT_SIZE];
+	char ppk[ENCSYNC_PPK_TEXT_SIZE], key_exchanges[ENCSYNC_KEY_EXCHANGES_SIZE];
 	ike_sa_id_t *ike_id;
 	ike_sa_t *ike_sa;
 	uint32_t hold_for = 0;
@@ -262,6 +262,8 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	{
 		sa.ppk = ppk;
 	}
+	encsync_key_exchanges(ike_sa, key_exchanges, sizeof(key_exchanges));
+	sa.key_exchanges = key_exchanges;
 
 	if (!data->inbound && !data->initiator && encsync_listener_answers_creation())
 	{	/* our response is not on its way yet. The peer may not accept it, and

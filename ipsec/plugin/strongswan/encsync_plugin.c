@@ -9,8 +9,12 @@
 #include "encsync_keeper.h"
 #include "encsync_listener.h"
 #include "encsync_logger.h"
+#ifdef ENCSYNC_MLKEM
+# include "encsync_mlkem.h"
+#endif
 #include "encsync_net.h"
 #include "encsync_socket.h"
+#include "compat.h"
 #include "core.h"
 
 #include <signal.h>
@@ -216,6 +220,10 @@ METHOD(plugin_t, get_features, int,
 		PLUGIN_CALLBACK(socket_register, encsync_socket_create),
 			PLUGIN_PROVIDE(CUSTOM, "socket"),
 				PLUGIN_DEPENDS(CUSTOM, "encsync"),
+#ifdef ENCSYNC_MLKEM
+		PLUGIN_REGISTER(KE, encsync_mlkem_create),
+			PLUGIN_PROVIDE(KE, ML_KEM_768),
+#endif
 	};
 	*features = f;
 	return countof(f);
@@ -236,6 +244,10 @@ __attribute__((visibility("default"))) plugin_t *encsync_plugin_create()
 	private_encsync_plugin_t *this;
 	int fd;
 
+	if (!encsync_compat_fits())
+	{
+		return NULL;
+	}
 	fd = encsync_core_open();
 	if (fd < 0)
 	{

@@ -43,6 +43,7 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
     event.key = sa.peer_key;
     event.own_key = sa.own_key;
     event.ppk = sa.ppk;
+    event.key_exchanges = sa.key_exchanges;
     peers.renewed(sa.params.peer);
     if (first)
         peers.up(sa.params.peer);

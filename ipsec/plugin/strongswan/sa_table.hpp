@@ -25,7 +25,7 @@ struct Sa {
     std::string ike_spi_i, ike_spi_r;
     std::vector<channel::Ed25519Public> peer_key; // as PeerEvent::key
     std::vector<channel::Ed25519Public> own_key;  // as PeerEvent::own_key
-    std::string ppk;                              // as PeerEvent::ppk
+    std::string ppk, key_exchanges;               // as in PeerEvent
 };
 
 class SaTable {

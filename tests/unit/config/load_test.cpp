@@ -170,7 +170,7 @@ TEST(Load, Defaults) {
     setup.table = "conntrack";
     EXPECT_EQ(loaded.config->setup, setup);
     Conn conn = loaded.config->conns.at(0);
-    EXPECT_EQ(conn.ike, "aes256gcm16-prfsha384-curve25519");
+    EXPECT_EQ(conn.ike, default_ike());
     EXPECT_EQ(conn.esp, "aes256gcm16-curve25519-esn");
     EXPECT_EQ(conn.ikelifetime, seconds(14400));
     EXPECT_EQ(conn.lifetime, seconds(3600));

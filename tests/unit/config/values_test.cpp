@@ -378,6 +378,31 @@ TEST(Proposals, Good) {
     EXPECT_FALSE(read_esp_proposal("aes256gcm16-curve25519-esn-noesn", out));
 }
 
+TEST(Proposals, MlKemWhereCharonHasIt) {
+    std::string out;
+    const std::string hybrid = "aes256gcm16-prfsha384-curve25519-ke1_mlkem768";
+    const Verdict ike = read_ike_proposal(hybrid, out);
+    EXPECT_EQ(ike ? ike->message : "", has_mlkem() ? "" : "charon has no ML-KEM here");
+    if (ike) {
+        EXPECT_EQ(ike->offset, 33U);
+        EXPECT_EQ(ike->hint, "strongSwan 6 and OpenSSL 3.5 have it (Debian 13)");
+    }
+    // It is additional, so not alone; and ESP's keys are made of those of IKE.
+    EXPECT_TRUE(read_ike_proposal("aes256gcm16-prfsha384-ke1_mlkem768", out));
+    EXPECT_TRUE(read_esp_proposal("aes256gcm16-curve25519-ke1_mlkem768-esn", out));
+    // The default offers what others have, too, and after it.
+    EXPECT_FALSE(read_ike_proposal(default_ike(), out));
+    EXPECT_EQ(out, has_mlkem() ? hybrid + ",aes256gcm16-prfsha384-curve25519"
+                               : "aes256gcm16-prfsha384-curve25519");
+}
+
+TEST(Proposals, WithoutMlKem) {
+    EXPECT_EQ(without_mlkem("a-curve25519-ke1_mlkem768,a-curve25519,b-ecp256"),
+              "a-curve25519,b-ecp256");
+    EXPECT_EQ(without_mlkem("a-curve25519"), "a-curve25519");
+    EXPECT_EQ(without_mlkem("a-curve25519-ke1_mlkem768"), "a-curve25519-ke1_mlkem768");
+}
+
 TEST(Proposals, Refusals) {
     std::string out = "kept";
     const auto ike = [&](const char* text) {

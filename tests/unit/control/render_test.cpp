@@ -139,11 +139,11 @@ TEST(Render, Sas) {
     EXPECT_EQ(render_sas(parse("[]")), "no security associations\n");
     EXPECT_EQ(render_sas(parse(R"([{"peer":"minnie","direction":"in","spi":"c0ffee01",
         "cipher":"aes256gcm16","esn":true,"age":61,"packets":1000,"bytes":2048,"replayed":1,
-        "failed":2,"retiring":true}])")),
+        "failed":2,"key_exchange":"curve25519","retiring":true}])")),
               "PEER    DIRECTION  SPI       CIPHER       ESN  AGE   PACKETS  BYTES    REPLAYED  "
-              "FAILED\n"
+              "FAILED  KEY EXCHANGE\n"
               "minnie  in         c0ffee01  aes256gcm16  yes  1m1s  1,000    2.0 KiB  1         2  "
-              "     retiring\n");
+              "     curve25519    retiring\n");
 }
 
 TEST(Render, States) {

@@ -81,6 +81,7 @@ inline std::vector<Message> one_of_each() {
                   "2233",
                   {{9, 9}},
                   "c0ffee",
+                  "curve25519",
                   {{7}}},
         LogLine{4, "careful"},
         Ping{77},
