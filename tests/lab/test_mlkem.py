@@ -34,6 +34,7 @@ def nodes(fresh):
 
 def begin(*instances) -> None:
     for instance in instances:
+        instance.write_config()
         instance.start()
     sync.wait_in_step(*instances)
 
@@ -69,6 +70,7 @@ def test_one_that_insists_refuses_one_without_it(nodes):
     _, (mickey, minnie) = nodes
     mickey.conn["ike"], minnie.conn["ike"] = HYBRID, CLASSIC
     for instance in (mickey, minnie):
+        instance.write_config()
         instance.start()
     wait_for(lambda: "no proposal in common" in (mickey.peer("minnie") or {}).get("last_error", ""),
              20, "the reason", 0.2)
