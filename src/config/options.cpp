@@ -399,9 +399,9 @@ constexpr std::array kOptions = {
         "ppk",
         kConn,
         ValueType::word,
-        "optional",
+        "no",
         "",
-        "required",
+        "optional",
         "Whether a post-quantum preshared key (RFC 8784) goes into the keys of the tunnel, so that "
         "a recording of it cannot be opened with a quantum computer. encsync nodes make one with "
         "each other inside the tunnel, and `encsync keys ppk` carries one by hand. `optional`: it "

@@ -259,12 +259,13 @@ def wait_in_step(*instances: Encsync, timeout: float = 20) -> None:
 
 
 def wait_settled(*instances: Encsync, timeout: float = 40) -> None:
-    """In step, and no SA is about to be replaced: the first preshared key is in use."""
+    """In step, and no SA is about to be replaced: if there are preshared keys, the first is in use."""
     wait_in_step(*instances, timeout=timeout)
     names = {instance.name for instance in instances}
 
     def settled(instance: Encsync) -> bool:
-        return all(peer["ppk"]["step"] == "settled" and len(instance.spis(peer["name"])) == 2
+        return all(peer.get("ppk", {}).get("step", "settled") == "settled"
+                   and len(instance.spis(peer["name"])) == 2
                    for peer in instance.json("peers") if peer["name"] in names)
 
     for instance in instances:

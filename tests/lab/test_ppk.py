@@ -42,7 +42,8 @@ def wait_settled(a, b, timeout: float = 40) -> dict:
 
 def equipped(fresh, **options) -> tuple[FirewallPair, list]:
     pair = FirewallPair(fresh)
-    return pair, list(sync.equip(pair, **options))
+    conn = {"ppk": "optional", **options.pop("conn", {})}
+    return pair, list(sync.equip(pair, conn=conn, **options))
 
 
 def started(fresh, **options) -> tuple[FirewallPair, list]:
@@ -109,7 +110,7 @@ def test_the_next_ones_by_age_under_load_lose_nothing(fresh):
 
 
 def test_a_crash_of_either_at_any_moment_leaves_one_in_common(fresh):
-    _, (mickey, minnie) = started(fresh, conn=STEP)
+    _, (mickey, minnie) = started(fresh, conn={"ppk": "optional", **STEP})
     wait_settled(mickey, minnie)
     # From now on they must always have one in common, or do not come up.
     for instance in (mickey, minnie):

@@ -26,6 +26,7 @@ def pair(lab):
 @pytest.fixture(scope="module")
 def switch(pair, instances):
     """The nodes are up already, and notice nothing."""
+    sync.wait_settled(*instances)
     return HostileSwitch(pair.sync_switch, *((node, "sync") for node in pair.firewalls))
 
 
