@@ -30,13 +30,16 @@ def settle(donald: PfFirewall, daisy: PfFirewall) -> None:
     wait_same(donald, daisy, 0)
 
 
-def wait_same(donald: PfFirewall, daisy: PfFirewall, states: int, timeout: float = 30) -> None:
-    def same() -> bool:
+def wait_same(donald: PfFirewall, daisy: PfFirewall, states: int, timeout: float = 30,
+              back: int = 0) -> int:
+    """Returns how many. back: so many more there may be, which a firewall has taken back."""
+    def same() -> dict | None:
         ours = donald.digest()
-        return ours["states"] == states and ours == daisy.digest()
+        agreed = states <= ours["states"] <= states + back and ours == daisy.digest()
+        return ours if agreed else None
 
     try:
-        wait_for(same, timeout, "both firewalls to have the same states")
+        return wait_for(same, timeout, "both firewalls to have the same states")["states"]
     except Exception:  # for the report
         print("donald", donald.stats(), "daisy", daisy.stats(), *differences(donald, daisy)[:20],
               f"expected: {states} states", sep="\n")
