@@ -234,7 +234,13 @@ def test_all_keys_rotate_again_and_again_under_load(fresh):
                      "all SAs to be new ones", 0.3)
     flows = load.flows(pair.mickey)
     assert len(flows) == load.left
-    wait_for(lambda: load.flows(pair.minnie) == flows, 60, "every change to have arrived", 0.5)
+    try:
+        wait_for(lambda: load.flows(pair.minnie) == flows, 120, "every change to have arrived", 0.5)
+    except Exception:  # for the report
+        here, there = load.flows(pair.mickey), load.flows(pair.minnie)
+        print(f"mickey has {len(here)} of {len(flows)}, minnie lacks {len(flows - there)} and has "
+              f"{len(there - flows)} more", minnie.json("peers"), sep="\n")
+        raise
     for each, log in zip(both, logs):
         each.command("keys", "log", "--verify")
         assert not re.search(r": down|cut off", each.log()[log:])
