@@ -164,6 +164,7 @@ def test_it_asks_in_vain_for_everything_again_and_again(insider):
         insider.say(pfsync(mallory.ACTION_UPD_REQ, bytes(12)))
         insider.pf.advance(1000.0 + turn)
     insider.settle()
+
     # While an update is being sent they are ignored, and right after it refused.
     def once_more() -> bool:
         insider.minnie.send(pfsync(mallory.ACTION_UPD_REQ, bytes(12)))
