@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "config/config.hpp"
 
+#include "config/options.hpp"
+
 #include <algorithm>
 
 namespace encsync::config {
@@ -14,6 +16,13 @@ bool Conn::by_trusted_key() const {
            std::ranges::none_of(ike::kCredentials, [this](const ike::CredentialTraits& kind) {
                return kind.admits && !file(kind.kind).empty();
            });
+}
+
+bool is_told_of_keys(const Setup& setup, const Conn& conn) {
+    const bool files =
+        std::ranges::any_of(conn.files, [](const auto& path) { return !path.empty(); });
+    // Behind a relay's conn that is no cable is another gateway, whatever it passes on.
+    return conn.by_trusted_key() && !files && (setup.table == "relay" || !dialect_of(conn.wire));
 }
 
 bool Conn::by_stored_psk() const {

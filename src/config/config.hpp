@@ -131,6 +131,10 @@ struct Config {
     bool operator==(const Config&) const = default;
 };
 
+// Whether the peer is an encsync node with a trusted key and nothing else: such nodes tell each
+// other of their keys inside the tunnel. Another peer must be told by hand.
+bool is_told_of_keys(const Setup& setup, const Conn& conn);
+
 // Defaults that follow from other values (names, left and right, margintime) are left empty.
 Setup default_setup();
 Conn default_conn();

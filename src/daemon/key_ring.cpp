@@ -109,9 +109,7 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
             return Error{fmt::format("conn {}: {}", conn.name, certificates.error().text)};
         std::ranges::move(*certificates, std::back_inserter(update.certificates));
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
-        // Behind a relay's conn that is no cable is another gateway, whatever it passes on.
-        peer.in_step = files->credentials.empty() && conn.authby == config::Authby::pubkey &&
-                       (parts_.setup.table == "relay" || !config::dialect_of(conn.wire));
+        peer.in_step = config::is_told_of_keys(parts_.setup, conn);
         for (const keys::RawKey& mine : update.own.keys)
             if (vouches(*files, mine))
                 peer.vouched.push_back(mine);

@@ -94,9 +94,7 @@ std::string charon_settings(std::string_view folder, const Request& request, boo
 
 std::string steps_for_next_key(const config::Setup& setup, const config::Conn& conn,
                                const std::string& pem) {
-    // Behind a relay's conn that is no cable is another gateway.
-    const bool encsync = setup.table == "relay" || !config::dialect_of(conn.wire);
-    if (conn.is_cable() || conn.authby == Authby::psk || (conn.by_trusted_key() && encsync))
+    if (conn.is_cable() || conn.authby == Authby::psk || config::is_told_of_keys(setup, conn))
         return {};
     if (const auto& leftcert = conn.file(CredentialKind::certificate); !leftcert.empty())
         return fmt::format("{0}, by certificate: let the authority certify this key for {1},\n"

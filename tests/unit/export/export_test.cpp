@@ -33,6 +33,45 @@ const std::string kTunnel = "\tleft=192.0.2.1\n\tright=192.0.2.2\n";
 constexpr const char* kRule = "\n# ---- /etc/pf.conf, before other rules\n"
                               "pass quick on em2 proto pfsync keep state (no-sync)\n";
 
+// For a conn with `conn` while the identity is rotated; the key as text.
+std::string steps(const std::string& conn, const std::string& setup = {}) {
+    const auto loaded =
+        config::parse_text("config setup\n\tnode=mickey\n" + setup + "conn donald\n" + conn);
+    EXPECT_TRUE(loaded.config) << config::render(loaded.diagnostics);
+    return loaded.config
+               ? steps_for_next_key(loaded.config->setup, loaded.config->conns.front(), "KEY\n")
+               : "not parsed";
+}
+
+TEST(NextKey, IsToldToAnEncsyncNodeInsideTheTunnel) {
+    EXPECT_EQ(steps(kTunnel), "");
+    // Behind a relay's conn is another gateway, whatever it passes on.
+    EXPECT_EQ(steps(kTunnel + "\twire=openbsd\n" + "conn daisy\n" + kCable + "\twire=openbsd\n",
+                    "\ttable=relay\n"),
+              "");
+}
+
+TEST(NextKey, ConcernsNoPeerThatAcceptsEachKeyOrHasNone) {
+    EXPECT_EQ(steps(kTunnel + "\twire=openbsd\n\tauthby=psk\n"), "");
+    EXPECT_EQ(steps(kCable + "\twire=openbsd\n"), "");
+}
+
+TEST(NextKey, IsAddedByHandElsewhere) {
+    const std::string text = steps(kTunnel + "\twire=openbsd\n");
+    EXPECT_NE(text.find("/etc/swanctl/pubkey/mickey-next.pem\nKEY\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("pubkeys = mickey.pem, mickey-next.pem\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("with 192.0.2.1\n"), std::string::npos) << text;
+}
+
+// Also by an encsync node, as nobody tells it inside the tunnel.
+TEST(NextKey, NeedsACertificateWhereThereIsOne) {
+    for (const char* wire : {"encsync", "openbsd"}) {
+        const std::string text =
+            steps(kTunnel + "\tleftcert=/etc/encsync/mickey.crt\n\twire=" + wire + "\n");
+        EXPECT_NE(text.find("put that into /etc/encsync/mickey.crt"), std::string::npos) << text;
+    }
+}
+
 TEST(OpenBsd, OnACable) {
     EXPECT_EQ(text(run("openbsd", kCable + "\twire=openbsd\n")),
               std::string("# ---- /etc/hostname.pfsync0\n"
