@@ -40,7 +40,7 @@ class Insider:
         self.meeting = meeting = Meeting(lab, "mickey")
         psk = meeting.psk()
         meeting.mickey.conn.update(PATIENT)
-        meeting.set(maxstates=str(SHARE))
+        meeting.set(maxstates=str(SHARE), creators=f"{CREATOR:08x}")
         meeting.begin(psk)
         meeting.up()
         self.mickey, self.node, self.minnie = meeting.mickey, meeting.nodes[0], meeting.minnie
@@ -123,17 +123,17 @@ def test_it_removes_no_live_flow(insider):
     assert insider.mickey.status()["own"] == LIVE
 
 
-@pytest.mark.xfail(strict=True, reason="whom a peer may speak for is not limited yet")
 def test_it_does_not_speak_in_mickeys_name(insider):
     (mickeys,) = {int(state["creatorid"], 16) for state in insider.mickey.json("states")
                   if state["creatorid"] != f"{CREATOR:08x}"}
-    before = len(insider.pf.table.states)
+    before, refused = len(insider.pf.table.states), insider.refused("foreign_creatorid")
     for number in range(100, 120):
         insider.insert(number, mickeys)
     insider.settle()
     assert len(insider.pf.table.states) == before + 20  # control
     assert not insider.flows("10.66.0.0/16")
     assert '"10.66.' not in insider.mickey.states_text()
+    assert insider.refused("foreign_creatorid") > refused
 
 
 def test_it_opens_no_door(insider):
