@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 namespace encsync::sync {
 
@@ -57,33 +56,36 @@ std::uint64_t mix(const std::vector<ExpectationBook::Entry>& entries) {
 } // namespace
 
 void Digest::change(Node leaf, std::uint64_t by) {
-    if (!sums_) {
-        // calloc, because it takes fresh pages and touches none of them.
-        sums_.reset(static_cast<std::uint64_t*>(std::calloc(kNodes, sizeof(std::uint64_t))));
-        if (!sums_)
-            throw std::bad_alloc();
-    }
+    if (!tree_)
+        tree_ = std::make_unique<Tree>();
+    auto& block = tree_->leaves[(leaf - kFirstLeaf) / kBlock];
+    if (!block)
+        block = std::make_unique<Leaves>();
+    (*block)[(leaf - kFirstLeaf) % kBlock] += by;
     Node node = leaf;
-    for (; node != kRoot; node = (node - 1) / kFanOut)
-        sums_[node] += by;
-    sums_[kRoot] += by;
+    while (node != kRoot) {
+        node = (node - 1) / kFanOut;
+        tree_->inner[node] += by;
+    }
 }
 
 Digest::Sums Digest::children(Node node) const {
+    static_assert(kBlock % kFanOut == 0); // so those of a node are in one block
     Sums sums{};
-    if (sums_)
-        std::memcpy(sums.data(), &sums_[first_child(node)], sizeof sums);
+    if (const std::uint64_t* first = tree_ ? tree_->find(first_child(node)) : nullptr)
+        std::memcpy(sums.data(), first, sizeof sums);
     return sums;
 }
 
 bool Digest::operator==(const Digest& other) const {
-    if (count_ != other.count_)
-        return false;
-    if (sums_ && other.sums_)
-        return std::equal(&sums_[0], &sums_[0] + kNodes, &other.sums_[0]);
-    const Digest& any = sums_ ? *this : other;
-    return !any.sums_ ||
-           std::all_of(&any.sums_[0], &any.sums_[0] + kNodes, [](auto sum) { return sum == 0; });
+    static const Tree kEmpty;
+    static constexpr Leaves kNone{};
+    const Tree &ours = tree_ ? *tree_ : kEmpty, &theirs = other.tree_ ? *other.tree_ : kEmpty;
+    const auto same = [](const auto& a, const auto& b) {
+        return a == b || (a ? *a : kNone) == (b ? *b : kNone);
+    };
+    return count_ == other.count_ && ours.inner == theirs.inner &&
+           std::ranges::equal(ours.leaves, theirs.leaves, same);
 }
 
 Digest::Node leaf_of(state::StateId id) {

@@ -7,10 +7,10 @@
 //     if (mine.sum(node) != theirs)              // then look at the children of `node`
 //
 // A tree with 16 children a node and 65,536 leaves; each node is the sum (modulo 2^64) of the
-// checks of the flows below it, kept up with every change, so that asking costs nothing. A leaf
-// follows from the id of a flow alone. Sums are linear: what is not sent to a peer is summed
-// apart and subtracted. The checks are not keyed: only nodes that trust each other compare them,
-// and what they guard against is accident.
+// checks of the flows below it, kept up with every change, so that asking costs nothing. Leaves
+// take memory from the first flow near them on. A leaf follows from the id of a flow alone. Sums
+// are linear: what is not sent to a peer is summed apart and subtracted. The checks are not keyed:
+// only nodes that trust each other compare them, and what they guard against is accident.
 #pragma once
 
 #include "state/index.hpp"
@@ -18,7 +18,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 
 namespace encsync::sync {
@@ -43,17 +42,32 @@ class Digest {
         change(leaf, -check);
     }
     std::uint64_t count() const { return count_; }
-    std::uint64_t sum(Node node) const { return sums_ ? sums_[node] : 0; }
+    std::uint64_t sum(Node node) const {
+        const std::uint64_t* sum = tree_ ? tree_->find(node) : nullptr;
+        return sum != nullptr ? *sum : 0;
+    }
     Sums children(Node node) const; // of a node that is no leaf
     bool operator==(const Digest& other) const;
 
   private:
     void change(Node leaf, std::uint64_t by);
 
-    struct Free {
-        void operator()(std::uint64_t* p) const { std::free(p); }
+    static constexpr std::size_t kBlock = 256; // leaves
+    using Leaves = std::array<std::uint64_t, kBlock>;
+    struct Tree {
+        std::array<std::uint64_t, kFirstLeaf> inner{};
+        std::array<std::unique_ptr<Leaves>, kLeaves / kBlock> leaves{};
+
+        // Null: it is 0, and so are those beside it.
+        const std::uint64_t* find(Node node) const {
+            if (!is_leaf(node))
+                return &inner[node];
+            const Node leaf = node - kFirstLeaf;
+            const Leaves* block = leaves[leaf / kBlock].get();
+            return block != nullptr ? &(*block)[leaf % kBlock] : nullptr;
+        }
     };
-    std::unique_ptr<std::uint64_t[], Free> sums_; // 559 kB, when there is something to sum
+    std::unique_ptr<Tree> tree_; // 37 kB and 2 kB a block, when there is something to sum
     std::uint64_t count_ = 0;
 };
 
