@@ -21,6 +21,13 @@
 /** interval of reauthentication while a peer still refuses our new key, in s */
 #define SHOW_AGAIN 30
 
+/** how long there may be two IKE_SAs with a peer, in s: longer than charon keeps
+ * one that was reauthenticated */
+#define TWO_IKE_SAS 12
+
+/** a time that does not come */
+#define NEVER ((time_t)INT32_MAX)
+
 typedef struct private_encsync_keeper_t private_encsync_keeper_t;
 typedef struct order_t order_t;
 
@@ -48,6 +55,12 @@ struct private_encsync_keeper_t {
 	 * When to reauthenticate again, if an IKE_SA still uses our old key
 	 */
 	time_t show_again[ENCSYNC_MAX_PEERS];
+
+	/**
+	 * When to replace two IKE_SAs by one; 0 if there is only one, NEVER if that has
+	 * been tried
+	 */
+	time_t merge[ENCSYNC_MAX_PEERS];
 };
 
 /**
@@ -385,11 +398,37 @@ static bool is_outdated(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
 		   !memeq(shown, own, sizeof(own));
 }
 
+/**
+ * Check if it is time to replace several IKE_SAs by one. If both ends initiate at
+ * once, there are two, of which charon gets rid only at a reauthentication.
+ */
+static bool merges(private_encsync_keeper_t *this, uint8_t id, u_int ike_sas)
+{
+	time_t now = time_monotonic(NULL);
+
+	if (ike_sas < 2)
+	{
+		this->merge[id] = 0;
+		return FALSE;
+	}
+	if (!this->merge[id])
+	{
+		this->merge[id] = now + TWO_IKE_SAS;
+	}
+	if (now < this->merge[id])
+	{
+		return FALSE;
+	}
+	this->merge[id] = NEVER; /* the other end may want them */
+	return encsync_core_goes_first(id);
+}
+
 CALLBACK(look_after, job_requeue_t,
 	private_encsync_keeper_t *this)
 {
 	struct {
 		char *name;
+		u_int ike_sas;
 		bool connecting;
 		bool established;
 		ike_sa_id_t *outdated;
@@ -428,6 +467,7 @@ CALLBACK(look_after, job_requeue_t,
 				peers[id].connecting = TRUE;
 				break;
 			case IKE_ESTABLISHED:
+				peers[id].ike_sas++;
 				if (!peers[id].outdated && is_outdated(this, ike_sa))
 				{
 					renew_cfg(this, ike_sa);
@@ -463,6 +503,10 @@ CALLBACK(look_after, job_requeue_t,
 		if (!peers[id].outdated)
 		{
 			this->show_again[id] = 0;
+		}
+		if (merges(this, id, peers[id].ike_sas) && peers[id].name)
+		{
+			rekey(this, peers[id].name, TRUE);
 		}
 		DESTROY_IF(peers[id].outdated);
 		free(peers[id].name);

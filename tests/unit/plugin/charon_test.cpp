@@ -100,6 +100,40 @@ TEST_F(Pair, NobodyInitiatesUntilTold) {
     EXPECT_TRUE(eventually([&] { return connected(); }));
 }
 
+// Each of the four datagrams of either negotiation arrives while the other end waits for its own.
+TEST_F(Pair, OfTwoIkeSasThatCrossedOneStays) {
+    auto one = peer_of(mickey), two = peer_of(minnie);
+    one.initiate = two.initiate = false;
+    start(mickey, one);
+    start(minnie, two);
+    ASSERT_TRUE(eventually([&] { return mickey.ups && minnie.ups; }));
+    wire = false;
+    std::vector<channel::IkeOut> from_mickey, from_minnie;
+    mickey.seen = [&](const channel::IkeOut& m) { from_mickey.push_back(m); };
+    minnie.seen = [&](const channel::IkeOut& m) { from_minnie.push_back(m); };
+    mickey.ike.initiate(0);
+    minnie.ike.initiate(0);
+    for (int exchanged = 0; exchanged < 4; exchanged++) {
+        ASSERT_TRUE(eventually([&] { return !from_mickey.empty() && !from_minnie.empty(); }));
+        const channel::IkeOut out = from_mickey.back(), back = from_minnie.back();
+        from_mickey.clear();
+        from_minnie.clear();
+        minnie.ike.ike_in(out.from, out.to, out.datagram);
+        mickey.ike.ike_in(back.from, back.to, back.datagram);
+    }
+    mickey.seen = minnie.seen = nullptr;
+    wire = true;
+    const auto each_has = [&](std::size_t sas) {
+        return connected() && mickey.sas_of(esp::Direction::inbound).size() == sas &&
+               minnie.sas_of(esp::Direction::inbound).size() == sas;
+    };
+    ASSERT_TRUE(eventually([&] { return each_has(2); }));
+    forget_gaps();
+    EXPECT_TRUE(eventually([&] { return each_has(1); }, std::chrono::seconds(60)));
+    EXPECT_EQ(gaps(), 0U);
+    EXPECT_EQ(mickey.count(PeerEventKind::down) + minnie.count(PeerEventKind::down), 0U);
+}
+
 TEST_F(Pair, OverIpv6WithChaCha20) {
     auto one = peer_of(mickey), two = peer_of(minnie);
     for (auto* p : {&one, &two}) {
