@@ -108,6 +108,19 @@ int status_ready(const Options& options) {
     return fail(fmt::format("not ready: {}", why.empty() ? "encsyncd does not say why" : why));
 }
 
+int metrics(const Options& options, const std::string& format) {
+    json::object request{{"command", "metrics"}};
+    if (!format.empty())
+        request["format"] = format;
+    auto answer = ask(options, request);
+    if (!answer)
+        return fail(answer.error().text);
+    const auto* lines = answer->if_string();
+    if (lines == nullptr)
+        return fail("encsyncd's answer is no text");
+    return std::fwrite(lines->data(), 1, lines->size(), stdout) == lines->size() ? 0 : 1;
+}
+
 int peers(const Options& options) {
     return report(options, {{"command", "peers"}}, render_peers);
 }

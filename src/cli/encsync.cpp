@@ -19,7 +19,7 @@ constexpr int kUsage = 2; // exit status of an invalid command line
 
 struct Words {
     std::vector<std::string> filter;
-    std::string file, name, peer, role, write, noted, what = "sa";
+    std::string file, name, peer, role, write, noted, format, what = "sa";
     std::string new_passphrase, backup_passphrase;
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
@@ -27,7 +27,8 @@ struct Words {
     cli::ExportTarget export_target;
     cli::PairOptions pair;
     std::uint32_t timeout = 300;
-    bool ready = false, pem = false, live = false, force = false, verify = false,
+    std::optional<std::chrono::seconds> patience;
+    bool ready = false, watch = false, pem = false, live = false, force = false, verify = false,
          new_identity = false, change = false, seal = false, words = false;
 };
 
@@ -47,9 +48,27 @@ int usage(const std::string& text) {
 }
 
 void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
-    verb(app, "status", "Show the state of this node", run, [&] {
+    auto* status = verb(app, "status", "Show the state of this node", run, [&] {
+        if (w.watch)
+            return cli::watch_status(o);
         return w.ready ? cli::status_ready(o) : cli::status(o);
-    })->add_flag("--ready", w.ready, "Print nothing; exit 0 only if this node may be promoted");
+    });
+    auto* ready = status->add_flag("--ready", w.ready,
+                                   "Print nothing; exit 0 only if this node may be promoted");
+    status->add_flag("--watch", w.watch, "Show it again each second")->excludes(ready);
+    auto* wait = verb(app, "wait", "Wait until this node may be promoted", run,
+                      [&] { return cli::wait_ready(o, w.patience); });
+    wait->add_flag("--ready", w.ready, "What to wait for; there is nothing else")->required();
+    wait->add_option_function<std::uint32_t>(
+            "--timeout", [&w](std::uint32_t n) { w.patience = std::chrono::seconds(n); },
+            "Seconds; default: as long as it takes")
+        ->check(CLI::Range(0, 86400));
+    auto* metrics = verb(app, "metrics", "Print the metrics of this node", run, [&] {
+        return o.json ? usage("metrics: --json is not for them: see --format")
+                      : cli::metrics(o, w.format);
+    });
+    metrics->add_option("--format", w.format, "Default: openmetrics")
+        ->check(CLI::IsMember({"openmetrics", "prometheus"}));
     verb(app, "peers", "Show the peers in detail", run, [&] { return cli::peers(o); });
     verb(app, "sas", "Show the security associations", run, [&] { return cli::sas(o); });
     verb(app, "states", "Show the states, or those that match a filter", run, [&] {

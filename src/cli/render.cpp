@@ -266,6 +266,9 @@ std::string render_status(const json::value& status) {
         for (const auto& age : array_of(*ages))
             out += fmt::format("warning: {}\n",
                                age.is_string() ? std::string_view(age.get_string()) : kUnknown);
+    if (const auto* metrics = member(status, "metrics"))
+        if (const auto trouble = text(*metrics, "trouble"); trouble != kUnknown)
+            out += fmt::format("warning: metrics are not served: {}\n", trouble);
     if (const auto* defer = member(status, "defer"))
         out += fmt::format(
             "first packets held {}: {} until all peers had the flow, {} for 20 ms; "

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,8 @@ int print_json(const boost::json::value& value);
 int status(const Options& options);
 // Prints nothing if the node is ready.
 int status_ready(const Options& options);
+// As text. format: of the control socket's request; empty: its default.
+int metrics(const Options& options, const std::string& format);
 int peers(const Options& options);
 int sas(const Options& options);
 int states(const Options& options, const std::string& filter);
@@ -46,6 +49,14 @@ int rotate_ppk(const Options& options, const std::string& peer);
 // The identity, these and the SAs. With --json an object a line for each step. 1 if one has failed.
 int rotate_all(const Options& options);
 int reload(const Options& options);
+
+// ---- that go on asking the daemon (wait_verb.cpp) ---------------------------------------------
+
+// Until this node may be promoted; says on stderr what it waits for. 1 if it may not in time; none:
+// as long as it takes.
+int wait_ready(const Options& options, std::optional<std::chrono::seconds> timeout);
+// The status each second, until it is interrupted; with --json one line each time.
+int watch_status(const Options& options);
 
 // ---- of the role (role_verbs.cpp) ------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 
 #include "config/diagnostic.hpp"
 #include "ipsec/plugin/peer.hpp"
+#include "net/listen.hpp"
 #include "net/mac.hpp"
 #include "net/prefix.hpp"
 #include "state/nosync.hpp"
@@ -79,6 +80,7 @@ struct Setup {
     std::uint16_t deferqueue = 0; // of NFQUEUE
     DeferAck deferack{};
     std::uint8_t reserve = 0; // percent of the table
+    net::Listen metricslisten;
     bool operator==(const Setup&) const = default;
 };
 

@@ -301,6 +301,12 @@ constexpr std::array kOptions = {
            "table, those of the peer with the most states first.",
            store<&Setup::reserve>,
            {0, 90}},
+    Option{"metricslisten", kSetup, ValueType::listen, "", "nowhere", "127.0.0.1:9240",
+           "Where encsyncd answers `GET /metrics` over HTTP, for Prometheus: on a TCP port of one "
+           "address, or at the path of a unix socket, which everyone can read who may enter its "
+           "directory. There is no encryption and no password: use an address that only the "
+           "monitoring can reach. See docs/metrics.md.",
+           store<&Setup::metricslisten>},
     // ---- conn ------------------------------------------------------------------------------
     Option{"left", kConn, ValueType::address, "", "none: it must be given", "192.168.1.100",
            "This firewall's address towards the peer. It must be on one of its interfaces, and "
@@ -780,6 +786,8 @@ std::string describe_type(const Option& option) {
         return "name of an interface";
     case ValueType::path:
         return "absolute path";
+    case ValueType::listen:
+        return "IP address and port, or absolute path";
     case ValueType::user:
         return "name of a user";
     case ValueType::ike_proposal:

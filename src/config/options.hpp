@@ -29,6 +29,7 @@ enum class ValueType {
     name,
     interface,
     path,
+    listen,
     user,
     ike_proposal,
     esp_proposal,

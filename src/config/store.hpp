@@ -68,6 +68,8 @@ Verdict store_in(T Section::*member, const Option& option, std::string_view text
         return read_creatorids(text, out);
     } else if constexpr (std::is_same_v<T, std::vector<InterfacePair>>) {
         return read_interface_map(text, out);
+    } else if constexpr (std::is_same_v<T, net::Listen>) {
+        return read_listen(text, out);
     } else if constexpr (std::is_same_v<T, std::string>) {
         return read_text(option, text, out);
     } else if constexpr (std::is_enum_v<T> || std::is_same_v<T, bool>) {

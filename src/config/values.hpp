@@ -64,6 +64,9 @@ std::string format_duration(std::chrono::seconds duration);
 [[nodiscard]] Verdict read_interface(std::string_view text, std::string& out);
 // Pairs of such names, separated by commas: "em0:wan,em1:lan". No name may be twice on one side.
 [[nodiscard]] Verdict read_interface_map(std::string_view text, std::vector<InterfacePair>& out);
+// A port of an address of this machine, or the path of a unix socket: "127.0.0.1:9240",
+// "[::1]:9240", "/run/encsync/metrics.sock".
+[[nodiscard]] Verdict read_listen(std::string_view text, net::Listen& out);
 [[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
 [[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
 // strongSwan's proposals: words joined by '-', alternatives separated by commas. IKE needs a

@@ -12,6 +12,7 @@ constexpr Field kStates[] = {{.name = "filter"}};
 constexpr Field kRole[] = {{.name = "role", .choices = "active|standby|auto"},
                            {.name = "order"}, // control/role_order.hpp; default: now
                            {.name = "reason"}};
+constexpr Field kMetrics[] = {{.name = "format", .choices = "openmetrics|prometheus"}};
 constexpr Field kPeer[] = {{.name = "peer"}};
 
 constexpr Command kCommands[] = {
@@ -22,6 +23,7 @@ constexpr Command kCommands[] = {
     {.name = "role", .fields = kRole}, // without a role: returns the current one
     {.name = "bulk", .fields = kPeer}, // without a peer: all
     {.name = "flush", .fields = kPeer},
+    {.name = "metrics", .fields = kMetrics}, // without a format: openmetrics
     {.name = "policy", .fields = {}},
     {.name = "policy-verify", .fields = {}},
     {.name = "rekey", .fields = kPeer},      // without a peer: all

@@ -20,6 +20,11 @@ void Administration::offer(control::Server& server) {
     server.handle_stream("states", [this](const object& fields) {
         return views_.states(control::text(fields, "filter"));
     });
+    server.handle("metrics", [this](const object& fields) -> Answer {
+        const bool old = control::text(fields, "format") == "prometheus";
+        return json::value(
+            metrics_.text(old ? metrics::Format::prometheus : metrics::Format::openmetrics));
+    });
     server.handle("policy-verify", [this](const object&) { return verify_policy(); });
     server.handle("role", [this](const object& fields) { return parts_.roles.set(fields); });
     server.handle("bulk", [this](const object& fields) { return bulk(fields); });

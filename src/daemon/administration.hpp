@@ -3,6 +3,7 @@
 #pragma once
 
 #include "control/server.hpp"
+#include "daemon/metrics.hpp"
 #include "daemon/reload.hpp"
 #include "daemon/views.hpp"
 
@@ -21,7 +22,8 @@ class Administration {
         Reload& reload;
         Turns& turns;
     };
-    Administration(const Parts& parts, const Views& views) : parts_(parts), views_(views) {}
+    Administration(const Parts& parts, const Views& views, const Metrics& metrics)
+        : parts_(parts), views_(views), metrics_(metrics) {}
 
     // Registers every command.
     void offer(control::Server& server);
@@ -38,6 +40,7 @@ class Administration {
 
     const Parts parts_;
     const Views& views_;
+    const Metrics& metrics_;
 };
 
 } // namespace encsync::daemon

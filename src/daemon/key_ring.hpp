@@ -73,6 +73,10 @@ class KeyRing {
     // overdue.
     const std::vector<std::string>& ages() const { return ages_; }
 
+    // Of the identity that signs first.
+    keys::UnixTime created() const { return created_; }
+    const std::vector<Dated>& certificates() const { return certificates_; }
+
     keysync::PpkPhase ppk_phase(PeerId peer) const { return parts_.key_sync.ppk_phase(peer); }
     // False: the peer takes no part in that, or is not up.
     bool rotate_ppk(PeerId peer) { return parts_.key_sync.rotate_ppk(peer); }

@@ -13,10 +13,12 @@
 #include "sync/options.hpp"
 #include "util/fd.hpp"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace encsync::daemon {
@@ -26,6 +28,15 @@ struct Complaint {
     std::string text;
     bool breaks = false; // syncing is incomplete, so the node is not ready
 };
+
+// The first words of their names; the rest is a peer.
+inline constexpr std::array<std::string_view, 7> kComplaints = {"nf_conntrack_events",
+                                                                "nf_conntrack_max",
+                                                                "nf_conntrack_buckets",
+                                                                "nf_conntrack_tcp_loose",
+                                                                "nf_conntrack_tcp_be_liberal",
+                                                                "rp_filter",
+                                                                "removed_by_others"};
 
 struct MachineOptions {
     std::string proc = "/proc";

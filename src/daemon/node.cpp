@@ -288,16 +288,29 @@ Result<void> Node::join() {
                     Reload::Parts{setup_, directory_, *engine_, relay, *link_, *ruleset_,
                                   ipsec_.kernel, raw_sockets() || !setup_.sandbox, *charon_,
                                   *peers_, *keys_, *roles_, *turns_});
+    make_metrics_server();
     registry_.emplace(Registry::Parts{directory_, *engine_, *link_, *charon_, *control_, *peers_,
-                                      *table_, queue_.get(), relay});
+                                      *table_, queue_.get(), relay, metrics_server_.get()});
     views_.emplace(Views::Parts{setup_, directory_, *engine_, *link_, *ruleset_, *charon_, *peers_,
                                 *keys_, *roles_, *registry_, *readiness_, ipsec_, machine, *table_,
-                                queue_.get(), relay});
+                                queue_.get(), relay, metrics_server_.get()});
+    metrics_.emplace(Metrics::Parts{setup_, directory_, *engine_, *link_, *charon_, *peers_, *keys_,
+                                    *roles_, *registry_, *readiness_, ipsec_, machine, *table_,
+                                    queue_.get(), relay});
     administration_.emplace(Administration::Parts{directory_, *engine_, *ruleset_, *charon_, *keys_,
                                                   *roles_, *reload_, *turns_},
-                            *views_);
+                            *views_, *metrics_);
     administration_->offer(*control_);
+    if (metrics_server_)
+        metrics_server_->open();
     return keys_->reload();
+}
+
+void Node::make_metrics_server() {
+    if (setup_.metricslisten.anywhere())
+        metrics_server_ = std::make_unique<metrics::Server>(
+            io_, setup_.metricslisten,
+            [this](metrics::Format format) { return metrics_->text(format); });
 }
 
 void Node::make_key_sync() {

@@ -61,6 +61,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> join();
 
     void make_key_sync();
+    void make_metrics_server();
     void every_second();
     void look_at_machine();
     void log_clash(const state::Flow& ended, const state::Flow& other);
@@ -127,8 +128,10 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::optional<Roles> roles_;
     std::optional<Readiness> readiness_;
     std::optional<Reload> reload_;
+    std::unique_ptr<metrics::Server> metrics_server_; // with metricslisten
     std::optional<Registry> registry_;
     std::optional<Views> views_;
+    std::optional<Metrics> metrics_;
     std::optional<Administration> administration_;
 
     boost::asio::steady_timer second_timer_;

@@ -50,6 +50,20 @@ std::optional<keys::PpkId> ppk_of(const channel::PeerEvent& event) {
 
 } // namespace
 
+const char* to_string(Failure failure) {
+    switch (failure) {
+    case Failure::authentication:
+        return "authentication";
+    case Failure::no_proposal:
+        return "no_proposal";
+    case Failure::no_answer:
+        return "no_answer";
+    case Failure::flooded:
+        break;
+    }
+    return "flooded";
+}
+
 Peers::Peers(const Directory& directory, sync::Engine& engine, relay::Relay* relay,
              keysync::KeySync& key_sync, link::Links& link, Turns& turns)
     : directory_(directory), engine_(engine), relay_(relay), key_sync_(key_sync), link_(link),
@@ -102,6 +116,7 @@ void Peers::on_down(PeerId peer) {
     turns_.begin();
     State& state = states_[peer];
     state.life.since = Clock::now();
+    state.counters.lost++;
     std::string why = std::exchange(state.end, {});
     if (auto lost = local_reason(directory_.conn(peer), link_, peer))
         why = std::move(*lost);
@@ -157,6 +172,7 @@ void Peers::on_event(const channel::PeerEvent& event) {
         break;
     case Kind::up:
     case Kind::rekeyed:
+        (event.kind == Kind::up ? state.counters.established : state.counters.rekeyed)++;
         state.life.connecting = false;
         state.last_error.clear();
         state.failures.forget();
@@ -170,19 +186,20 @@ void Peers::on_event(const channel::PeerEvent& event) {
                   state.life.ppk ? ", with " + keys::to_text(*state.life.ppk) : "");
         break;
     case Kind::auth_failed:
-        failed(event.peer, "authentication failed: " + event.text);
+        failed(event.peer, Failure::authentication, "authentication failed: " + event.text);
         break;
     case Kind::no_proposal:
-        failed(event.peer, "no proposal in common: " + event.text);
+        failed(event.peer, Failure::no_proposal, "no proposal in common: " + event.text);
         break;
     case Kind::unreachable:
         // If the peer was up, on_down() reports it.
         if (!engine_.session(event.peer).link_up)
-            failed(event.peer, local_reason(directory_.conn(event.peer), link_, event.peer)
-                                   .value_or(event.text.empty() ? "does not answer" : event.text));
+            failed(event.peer, Failure::no_answer,
+                   local_reason(directory_.conn(event.peer), link_, event.peer)
+                       .value_or(event.text.empty() ? "does not answer" : event.text));
         break;
     case Kind::flooded:
-        failed(event.peer, event.text);
+        failed(event.peer, Failure::flooded, event.text);
         break;
     case Kind::down:
         state.end = event.text;
@@ -197,6 +214,11 @@ void Peers::on_event(const channel::PeerEvent& event) {
 
 // Anybody can cause a failed negotiation, so it is only reported. The text is kept, even while the
 // peer is up, until the next negotiation with it succeeds.
+void Peers::failed(PeerId peer, Failure failure, std::string why) {
+    states_[peer].counters.failed[static_cast<std::size_t>(failure)]++;
+    failed(peer, std::move(why));
+}
+
 void Peers::failed(PeerId peer, std::string why) {
     State& state = states_[peer];
     state.life.connecting = false;
@@ -296,6 +318,21 @@ std::string Peers::trouble_of_relay(PeerId peer) const {
                            conn.is_cable() ? "change that, and reload"
                                            : "both ends of a conn must have the same wire");
     return {};
+}
+
+bool Peers::up(PeerId peer) const {
+    const sync::Peer& s = engine_.session(peer);
+    return s.link_up && (relay_ != nullptr || (s.extended ? !s.silent : s.is_pf()));
+}
+
+bool Peers::ready(PeerId peer) const {
+    const sync::Peer& s = engine_.session(peer);
+    return up(peer) && (s.extended ? s.peer_ready : s.in_step);
+}
+
+bool Peers::in_step(PeerId peer) const {
+    const sync::Peer& s = engine_.session(peer);
+    return s.in_step && s.reachable() && engine_.holds_all_of(peer);
 }
 
 std::string Peers::last_error(PeerId peer) const {

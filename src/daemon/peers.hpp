@@ -15,6 +15,7 @@
 #include "keysync/key_sync.hpp"
 #include "policy/alarms.hpp"
 #include "sync/engine.hpp"
+#include "util/counters.hpp"
 
 #include <array>
 #include <chrono>
@@ -22,6 +23,32 @@
 #include <string>
 
 namespace encsync::daemon {
+
+// Why a negotiation with a peer failed.
+enum class Failure : std::uint8_t {
+    authentication,
+    no_proposal, // none in common
+    no_answer,
+    flooded, // somebody begins negotiations from its address and does not finish them
+};
+inline constexpr std::size_t kFailures = 4;
+const char* to_string(Failure failure);
+
+struct IkeCounters {
+    std::uint64_t established = 0, rekeyed = 0, lost = 0;
+    std::array<std::uint64_t, kFailures> failed{};
+};
+inline constexpr std::array kIkeCounters = {
+    counters::value<&IkeCounters::established>("ike", "established", "times",
+                                               "Times that an IKE SA with the peer came up"),
+    counters::value<&IkeCounters::rekeyed>(
+        "ike", "rekeyed", "times", "Times that the keys with the peer were replaced by newer ones"),
+    counters::value<&IkeCounters::lost>("ike", "lost", "times",
+                                        "Times that the peer went down: the last SA, or the cable"),
+    counters::by<&IkeCounters::failed, Failure>("ike", "failed", "times",
+                                                "Negotiations with the peer that failed", "reason",
+                                                counters::Shape::object, true),
+};
 
 class Peers {
   public:
@@ -58,11 +85,21 @@ class Peers {
     void forget(PeerId peer) { states_[peer] = {}; }
 
     const Life& life(PeerId peer) const { return states_[peer].life; }
+    const IkeCounters& counters(PeerId peer) const { return states_[peer].counters; }
+    // It is reached, and its messages are read.
+    bool up(PeerId peer) const;
+    // It says so of itself; of a pf firewall, that it is in step.
+    bool ready(PeerId peer) const;
+    // It sends plain pfsync, though an encsync node was expected.
+    bool taken_for_pf(PeerId peer) const { return states_[peer].taken_for_pf; }
+    // All its states are here.
+    bool in_step(PeerId peer) const;
     std::string last_error(PeerId peer) const; // empty: none
 
   private:
     struct State {
         Life life;
+        IkeCounters counters;
         std::string last_error;
         Repeats failures; // as they are logged
         std::string end;  // why its SAs are being removed
@@ -73,6 +110,7 @@ class Peers {
         policy::Alarms alarms;
     };
 
+    void failed(PeerId peer, Failure failure, std::string why);
     void failed(PeerId peer, std::string why);
     void follow_interfaces();
     void look_at(PeerId peer);

@@ -7,42 +7,81 @@
 
 namespace encsync::daemon {
 
-bool Readiness::ready(std::string* why) const {
+namespace {
+
+using Why = relay::Relay::Unready::Why;
+
+constexpr std::string_view kRuleset = "ruleset_missing", kMachine = "machine";
+constexpr Why kOfRelay[] = {Why::cable_down, Why::loop, Why::misunderstood, Why::no_gateway,
+                            Why::filling};
+
+std::string_view to_string(Why why) {
+    switch (why) {
+    case Why::cable_down:
+        return "cable_down";
+    case Why::loop:
+        return "loop";
+    case Why::misunderstood:
+        return "not_understood";
+    case Why::no_gateway:
+        return "no_gateway";
+    case Why::filling:
+        break;
+    }
+    return "filling";
+}
+
+} // namespace
+
+std::vector<std::string_view> Readiness::reasons(bool relay) {
+    std::vector<std::string_view> out{kRuleset, kMachine};
+    if (relay)
+        for (const Why why : kOfRelay)
+            out.push_back(to_string(why));
+    else
+        for (int n = 1; n < sync::kUnready; n++)
+            out.emplace_back(sync::to_string(static_cast<sync::Unready>(n)));
+    return out;
+}
+
+std::string_view Readiness::unready(std::string* why) const {
     if (!in_place_) {
         *why = "the nftables ruleset is not in place";
-        return false;
+        return kRuleset;
     }
     if (machine_ != nullptr)
         for (const Complaint& c : machine_->complaints())
             if (c.breaks) {
                 *why = c.text;
-                return false;
+                return kMachine;
             }
-    if (relay_ == nullptr)
-        return engine_.ready(why);
+    if (relay_ == nullptr) {
+        const sync::Unready reason = engine_.unready(why);
+        return reason == sync::Unready::no ? std::string_view() : sync::to_string(reason);
+    }
     const auto unready = relay_->unready();
     if (!unready)
-        return true;
+        return {};
     switch (unready->why) {
-    case relay::Relay::Unready::Why::cable_down:
+    case Why::cable_down:
         *why = fmt::format("{} is not reached over its cable", directory_.name(unready->peer));
         break;
-    case relay::Relay::Unready::Why::loop:
+    case Why::loop:
         *why =
             fmt::format("a loop: a gateway is on the cable of {}", directory_.name(unready->peer));
         break;
-    case relay::Relay::Unready::Why::misunderstood:
+    case Why::misunderstood:
         *why = fmt::format("peer {}: its packets are not understood: {}",
                            directory_.name(unready->peer), relay_->misunderstood(unready->peer));
         break;
-    case relay::Relay::Unready::Why::no_gateway:
+    case Why::no_gateway:
         *why = "no gateway of another site is up";
         break;
-    case relay::Relay::Unready::Why::filling:
+    case Why::filling:
         *why = fmt::format("the states of {} are still arriving", directory_.name(unready->peer));
         break;
     }
-    return false;
+    return to_string(unready->why);
 }
 
 void Readiness::uphold_policy() {

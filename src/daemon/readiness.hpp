@@ -11,6 +11,8 @@
 
 #include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace encsync::daemon {
 
@@ -22,7 +24,11 @@ class Readiness {
         : ruleset_(ruleset), engine_(engine), machine_(machine), relay_(relay),
           directory_(directory) {}
 
-    bool ready(std::string* why) const;
+    bool ready(std::string* why) const { return unready(why).empty(); }
+    // Which of reasons(); empty: it may. *why is the same in words.
+    std::string_view unready(std::string* why) const;
+    // All, of a relay or of an engine.
+    static std::vector<std::string_view> reasons(bool relay);
 
     // Puts the ruleset back if it is gone.
     void uphold_policy();

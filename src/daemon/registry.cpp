@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "daemon/registry.hpp"
 
+#include "table/conntrack/conntrack.hpp"
+
 #include <string>
 
 namespace encsync::daemon {
@@ -27,18 +29,43 @@ void Registry::each(const counters::Visit& visit) const {
         counters::each(table::kPacketQueueCounters, parts_.queue->counters(), visit);
     counters::each(supervisor::kCounters, parts_.charon.counters(), visit);
     counters::each(control::kCounters, parts_.control.counters(), visit);
+    counters::each(metrics::kCounters,
+                   parts_.metrics != nullptr ? parts_.metrics->counters() : metrics::Counters{},
+                   visit);
 }
 
 void Registry::each(PeerId peer, const counters::Visit& visit) const {
     const sync::Peer& session = parts_.engine.session(peer);
     counters::each(sync::kPeerCounters, session.counters, visit);
     counters::each(policy::kVerdictCounters, session.verdict.counters(), visit);
+    counters::each(kIkeCounters, parts_.peers.counters(peer), visit);
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
     counters::each(link::kPeerCounters, stats != nullptr ? *stats : link::PeerStats{}, visit);
     if (parts_.relay != nullptr) {
         counters::each(relay::kLegCounters, parts_.relay->counters(peer), visit);
         counters::each(relay::kLossCounters, parts_.relay->losses(peer), visit);
     }
+}
+
+void Registry::each_of_node(const counters::Visit& visit) {
+    counters::each(link::kLinkCounters, link::LinkStats{}, visit);
+    counters::each(sync::kCounters, sync::Counters{}, visit);
+    counters::each(table::kConntrackCounters, table::ConntrackCounters{}, visit);
+    counters::each(table::kWriterCounters, table::WriterCounters{}, visit);
+    counters::each(table::kExpectationCounters, table::ExpectationCounters{}, visit);
+    counters::each(table::kPacketQueueCounters, table::PacketQueueCounters{}, visit);
+    counters::each(supervisor::kCounters, supervisor::Counters{}, visit);
+    counters::each(control::kCounters, control::Counters{}, visit);
+    counters::each(metrics::kCounters, metrics::Counters{}, visit);
+}
+
+void Registry::each_of_peer(const counters::Visit& visit) {
+    counters::each(sync::kPeerCounters, sync::PeerCounters{}, visit);
+    counters::each(policy::kVerdictCounters, policy::VerdictCounters{}, visit);
+    counters::each(kIkeCounters, IkeCounters{}, visit);
+    counters::each(link::kPeerCounters, link::PeerStats{}, visit);
+    counters::each(relay::kLegCounters, relay::LegCounters{}, visit);
+    counters::each(relay::kLossCounters, relay::LossCounters{}, visit);
 }
 
 void Registry::show(json::object& out, std::string_view section) const {

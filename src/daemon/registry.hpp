@@ -8,6 +8,7 @@
 #include "control/server.hpp"
 #include "daemon/peers.hpp"
 #include "ipsec/plugin/supervisor.hpp"
+#include "metrics/server.hpp"
 #include "table/conntrack/packet_queue.hpp"
 #include "table/table.hpp"
 #include "util/counters.hpp"
@@ -19,7 +20,7 @@ namespace encsync::daemon {
 
 class Registry {
   public:
-    // All outlive it; `queue` and `relay` may be null.
+    // All outlive it; `queue`, `relay` and `metrics` may be null.
     struct Parts {
         const Directory& directory;
         const sync::Engine& engine;
@@ -30,12 +31,17 @@ class Registry {
         const table::Table& table;
         const table::PacketQueue* queue;
         const relay::Relay* relay;
+        const metrics::Server* metrics;
     };
     explicit Registry(const Parts& parts) : parts_(parts) {}
 
     // Each value of each counter; of a peer, those that are kept for every peer.
     void each(const counters::Visit& visit) const;
     void each(PeerId peer, const counters::Visit& visit) const;
+
+    // Likewise, of any node and any peer: every counter that there can be, with 0.
+    static void each_of_node(const counters::Visit& visit);
+    static void each_of_peer(const counters::Visit& visit);
 
     // Adds the counters of a section. Counters of several objects with one name, for instance of
     // all peers, are summed.

@@ -3,13 +3,12 @@
 
 #include "control/describe.hpp"
 #include "control/filter.hpp"
+#include "daemon/resident.hpp"
 #include "daemon/translate.hpp"
 
 #include <cstring>
 #include <fmt/format.h>
-#include <fstream>
 #include <numeric>
-#include <unistd.h>
 
 namespace encsync::daemon {
 
@@ -49,13 +48,6 @@ const char* mtu_source(link::PathMtu::Source source) {
         return "searched";
     }
     return "configured";
-}
-
-std::uint64_t resident_bytes() {
-    std::ifstream statm("/proc/self/statm");
-    std::uint64_t size = 0, resident = 0;
-    statm >> size >> resident;
-    return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 // What keeps the keys of a peer's IKE SA from whoever records it and has a quantum computer later.
@@ -105,6 +97,9 @@ json::value Views::status() const {
                 json::object{{"name", c.name}, {"text", c.text}, {"breaks_sync", c.breaks}});
     out["machine"] = std::move(complaints);
     out["key_ages"] = json::value_from(parts_.keys.ages());
+    if (parts_.metrics != nullptr)
+        out["metrics"] = json::object{{"listen", to_string(parts_.setup.metricslisten)},
+                                      {"trouble", parts_.metrics->trouble()}};
     if (parts_.queue != nullptr)
         out["defer"] = deferral();
     json::object charon{{"pid", parts_.charon.pid()}, {"up", parts_.charon.up()}};
@@ -141,7 +136,7 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
                 spi_out = hex(sa.spi);
         }
     const link::PeerStats* stats = parts_.link.peer_stats(peer);
-    const bool up = s.link_up && (parts_.relay != nullptr || (s.extended ? !s.silent : s.is_pf()));
+    const bool up = parts_.peers.up(peer);
     const char* state = up ? "up" : s.link_up || life.connecting ? "connecting" : "down";
     json::object bulk{{"sending", s.bulk.sending}, {"arriving", s.bulk.arriving}};
     parts_.registry.show(bulk, "bulk", peer);
@@ -158,8 +153,8 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     }
     json::object o{{"name", parts_.directory.name(peer)},
                    {"state", state},
-                   {"ready", up && (s.extended ? s.peer_ready : s.in_step)},
-                   {"in_step", s.in_step && s.reachable() && parts_.engine.holds_all_of(peer)},
+                   {"ready", parts_.peers.ready(peer)},
+                   {"in_step", parts_.peers.in_step(peer)},
                    {"role", role ? sync::to_string(*role) : "unknown"},
                    {"role_warning", role && *role != sync::Role::standby ? odd : ""},
                    {"spi_in", spi_in},
@@ -175,6 +170,8 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
             o[name] = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
     };
     since("last_received", s.last_received);
+    if (const auto lag = parts_.engine.lag(peer, now); lag && parts_.relay == nullptr)
+        o["lag"] = std::chrono::duration<double>(*lag).count();
     since("checked_seconds_ago", s.checks.equal);
     since("peer_checked_seconds_ago", s.checks.peer_equal);
     if (s.extended) {
@@ -192,6 +189,11 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     if (phase != keysync::PpkPhase::off)
         o["ppk"] = json::object{{"used", life.ppk && up ? keys::to_text(*life.ppk) : ""},
                                 {"step", keysync::to_string(phase)}};
+    if (!parts_.directory.conn(peer).is_cable()) {
+        json::object ike;
+        parts_.registry.show(ike, "ike", peer);
+        o["ike"] = std::move(ike);
+    }
     if (up && !life.key_exchanges.empty()) {
         o["key_exchange"] = life.key_exchanges;
         o["post_quantum"] = post_quantum(life);

@@ -8,6 +8,7 @@
 #include "daemon/readiness.hpp"
 #include "daemon/registry.hpp"
 #include "daemon/roles.hpp"
+#include "metrics/server.hpp"
 
 #include <boost/json.hpp>
 #include <chrono>
@@ -35,6 +36,7 @@ class Views {
         const table::Table& table;
         const table::PacketQueue* queue;
         const relay::Relay* relay;
+        const metrics::Server* metrics;
     };
     explicit Views(const Parts& parts) : parts_(parts) {}
 

@@ -41,12 +41,12 @@ void EncsyncPeer::reset() {
 }
 
 void EncsyncPeer::resume() {
-    outstanding_.resume([this](const Item& item) { send_again(item); });
+    outstanding_.resume([this](const Item& item, Instant since) { send_again(item, since); });
 }
 
 void EncsyncPeer::advance() {
     if (!peer_.silent && ctx_.now >= outstanding_.deadline())
-        outstanding_.expire([this](const Item& item) { send_again(item); });
+        outstanding_.expire([this](const Item& item, Instant since) { send_again(item, since); });
     if (peer_.bulk.requested && !peer_.bulk.arriving && ctx_.now >= peer_.bulk.retry) {
         peer_.bulk.request_now = true;
         peer_.bulk.retry = ctx_.now + kBulkRetry;
@@ -124,6 +124,17 @@ void EncsyncPeer::sent(const Item& item) {
         outstanding_.note(item);
 }
 
+void EncsyncPeer::carries(Instant since) {
+    if (peer_.extended)
+        outstanding_.carries(since);
+}
+
+std::optional<Instant> EncsyncPeer::oldest_unacknowledged() const {
+    if (!peer_.extended)
+        return std::nullopt;
+    return std::min(outstanding_.oldest_change(), peer_.outbox.oldest());
+}
+
 bool EncsyncPeer::write_state(pfsync::Builder& packet, Slot slot, Item::Kind kind) {
     const Record& record = ctx_.record(slot);
     const bool begins = kind == Item::Kind::full && !has(record.known, peer_.id);
@@ -194,7 +205,7 @@ bool EncsyncPeer::write_expectations(pfsync::Builder& packet) {
 }
 
 // The link has lost items: they are sent again, with their present state.
-void EncsyncPeer::send_again(const Item& item) {
+void EncsyncPeer::send_again(const Item& item, Instant since) {
     switch (item.kind) {
     case Item::Kind::full:
         if (ctx_.index.used(item.slot)) {
@@ -207,14 +218,14 @@ void EncsyncPeer::send_again(const Item& item) {
         [[fallthrough]];
     case Item::Kind::update:
         if (ctx_.index.used(item.slot))
-            p_.outbound.enqueue(peer_, item.slot, item.kind == Item::Kind::full);
+            p_.outbound.enqueue(peer_, item.slot, item.kind == Item::Kind::full, since);
         break;
     case Item::Kind::bulk:
         if (peer_.bulk.sending && !peer_.bulk.start_now) // otherwise it comes again anyway
             peer_.bulk.again.push_back(item.slot);
         break;
     case Item::Kind::removal:
-        p_.outbound.remove(peer_, item.id, item.term);
+        p_.outbound.remove(peer_, item.id, item.term, since);
         // The same name lives again: the removal must not take the new life with it.
         if (const Slot slot = ctx_.index.find(item.id); slot != kNoSlot)
             p_.outbound.send_full(peer_, slot);
@@ -373,8 +384,9 @@ void EncsyncPeer::receive_ack(Bytes m) {
     p_.sessions.received(peer_);
     const Bytes bitmap =
         m.subspan(ext::ack::bitmap, std::min(m.size() - ext::ack::bitmap, ext::ack::max_bitmap));
-    if (!outstanding_.acknowledge(load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, ctx_.now,
-                                  [this](const Item& item) { send_again(item); }))
+    if (!outstanding_.acknowledge(
+            load_be<std::uint64_t>(&m[ext::ack::highest]), bitmap, ctx_.now,
+            [this](const Item& item, Instant since) { send_again(item, since); }))
         peer_.verdict.refuse(Reason::bad_ack);
     peer_.counters.lost_packets = outstanding_.lost_packets();
 }

@@ -44,6 +44,10 @@ class EncsyncPeer : public PeerProtocol {
     bool write_state(pfsync::Builder& packet, state::Slot slot, Item::Kind kind) override;
     bool write_update(pfsync::Builder& packet, state::Slot slot) override;
     void sent(const Item& item) override;
+    void carries(Instant since) override;
+
+    std::optional<Instant> oldest_unacknowledged() const override;
+    const Histogram* acknowledge_latency() const override { return &outstanding_.latency(); }
 
   private:
     // ---- sending ---------------------------------------------------------------------------
@@ -53,7 +57,7 @@ class EncsyncPeer : public PeerProtocol {
     void append_ack(pfsync::Builder& packet);
     std::uint8_t expectations_of(state::Slot slot) const;
     bool write_expectations(pfsync::Builder& packet);
-    void send_again(const Item& item);
+    void send_again(const Item& item, Instant since);
     void resume();
 
     // ---- hearing ---------------------------------------------------------------------------

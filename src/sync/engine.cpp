@@ -367,8 +367,19 @@ bool Engine::misunderstood(PeerId peer, std::string* why) const {
     return parts_->readiness.misunderstood(peer, why);
 }
 
-bool Engine::ready(std::string* why) const {
-    return parts_->readiness.ready(why);
+std::optional<Duration> Engine::lag(PeerId peer, Instant now) const {
+    const auto since = session(peer).protocol->oldest_unacknowledged();
+    if (!since)
+        return std::nullopt;
+    return *since == Instant::max() ? Duration(0) : std::max(now - *since, Duration(0));
+}
+
+const Histogram& Engine::acknowledge_latency(PeerId peer) const {
+    return *session(peer).encsync->acknowledge_latency();
+}
+
+Unready Engine::unready(std::string* why) const {
+    return parts_->readiness.unready(why);
 }
 
 // ---- what is to be seen --------------------------------------------------------------------

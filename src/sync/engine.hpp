@@ -108,7 +108,8 @@ class Engine : public table::Listener {
     // The peer is up, but none of its packets arrives or is understood: *why says which.
     bool misunderstood(PeerId peer, std::string* why = nullptr) const;
     // In step: may be promoted. Otherwise *why says what is missing.
-    bool ready(std::string* why = nullptr) const;
+    bool ready(std::string* why = nullptr) const { return unready(why) == Unready::no; }
+    Unready unready(std::string* why = nullptr) const; // likewise
 
     // ---- what is to be seen ----------------------------------------------------------------
     const FlowIndex& index() const { return context_.index; }
@@ -129,6 +130,12 @@ class Engine : public table::Listener {
         return context_.flows.missing(peer, why);
     }
     std::size_t missing_of(PeerId peer) const;
+    // How long the oldest change has waited that the peer has not acknowledged; 0: it has
+    // acknowledged all. None: it speaks plain pfsync, which acknowledges nothing, or has not been
+    // met.
+    std::optional<Duration> lag(PeerId peer, Instant now) const;
+    // From the oldest change in a packet until the peer has acknowledged that.
+    const Histogram& acknowledge_latency(PeerId peer) const;
     // Of its states, those that are not taken from it.
     std::size_t refused_of(PeerId peer) const { return context_.flows.refused(peer); }
     // All that the peer has sent is here, but for what is normal while flows come and go.

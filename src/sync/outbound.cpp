@@ -24,7 +24,7 @@ constexpr std::size_t kPacketful = 16; // UPD_C in 1,400 bytes
 
 // ---- queueing ------------------------------------------------------------------------------
 
-void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
+void Outbound::enqueue(Peer& peer, Slot slot, bool full, Instant since) {
     if (has(ctx_.record(slot).suppressed, peer.id))
         return;
     LocalState& local = ctx_.flows.local(slot);
@@ -32,15 +32,15 @@ void Outbound::enqueue(Peer& peer, Slot slot, bool full) {
     if (full)
         set(local.full, peer.id);
     if (has(local.queued, peer.id) && !has(local.waiting, peer.id))
-        return;
+        return box.queue_.backdate(since);
     peer.counters.collapsed += has(local.waiting, peer.id);
     clear(local.waiting, peer.id);
     set(local.queued, peer.id);
-    box.queue_.push_back(slot);
+    box.queue_.push(slot, since);
     // Flows that have gone leave their slots behind; while a peer is unreachable nothing else
     // would sweep them up.
     if (box.queue_.size() > 2 * ctx_.index.size() + 1024) {
-        std::erase_if(box.queue_, [&](Slot old) {
+        box.queue_.erase_if([&](Slot old) {
             if (!ctx_.index.used(old) || !has(ctx_.record(old).queued, peer.id))
                 return true;
             clear(ctx_.flows.local(old).queued, peer.id);
@@ -105,12 +105,12 @@ void Outbound::retract(Peer& peer, Slot slot) {
             box.overflowed_ = true;
             return;
         }
-        box.removals_.pop_front(); // its own timer must do
+        box.removals_.pop(); // its own timer must do
     }
-    box.removals_.push_back({record.id, record.term});
+    box.removals_.push({record.id, record.term}, ctx_.now);
     if (const state::StateId second = ctx_.pf_states.second_name(slot);
         second.creatorid != 0 && !peer.protocol->reliable())
-        box.removals_.push_back({second, record.term});
+        box.removals_.push({second, record.term}, ctx_.now);
 }
 
 void Outbound::withdraw(Peer& peer, Slot slot) {
@@ -123,8 +123,8 @@ void Outbound::withdraw(Peer& peer, Slot slot) {
     clear(local.waiting, peer.id);
 }
 
-void Outbound::remove(Peer& peer, state::StateId id, std::uint8_t term) {
-    peer.outbox.removals_.push_back({id, term});
+void Outbound::remove(Peer& peer, state::StateId id, std::uint8_t term, Instant since) {
+    peer.outbox.removals_.push({id, term}, since);
 }
 
 void Outbound::request(Peer& peer, state::StateId id) {
@@ -173,12 +173,12 @@ void Outbound::advance(Peer& peer) {
     Outbox& box = peer.outbox;
     while (deadline(peer) <= ctx_.now)
         for (std::size_t n = std::min(kPacketful, box.waiting_.size()); n > 0; n--) {
-            const Slot slot = box.waiting_.front().slot;
+            const auto [since, slot] = box.waiting_.front();
             box.waiting_.pop_front();
             if (!waits(peer, slot))
                 continue;
             clear(ctx_.flows.local(slot).waiting, peer.id);
-            box.queue_.push_back(slot);
+            box.queue_.push(slot, since);
         }
 }
 
@@ -212,8 +212,8 @@ bool Outbound::write_requests(Peer& peer, pfsync::Builder& packet) {
 
 bool Outbound::write_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
     auto& removals = peer.outbox.removals_;
-    for (; !removals.empty(); removals.pop_front()) {
-        const Outbox::Removal& removal = removals.front();
+    while (!removals.empty()) {
+        const Outbox::Removal removal = removals.front();
         const bool tail = terms && removal.term != 0;
         std::uint8_t* m = packet.add(Kind::remove_c, tail ? ext::removal::size : 0);
         if (m == nullptr)
@@ -222,6 +222,7 @@ bool Outbound::write_removals(Peer& peer, pfsync::Builder& packet, bool terms) {
         if (tail)
             m[pfsync::common::kIdSize + ext::removal::term] = removal.term;
         peer.protocol->sent({.kind = Item::Kind::removal, .term = removal.term, .id = removal.id});
+        peer.protocol->carries(removals.pop());
     }
     return true;
 }
@@ -243,21 +244,29 @@ bool Outbound::write_change(Peer& peer, pfsync::Builder& packet, Slot slot) {
 
 bool Outbound::write_queue(Peer& peer, pfsync::Builder& packet) {
     auto& queue = peer.outbox.queue_;
-    for (; !queue.empty(); queue.pop_front()) {
+    while (!queue.empty()) {
         const Slot slot = queue.front();
         // If not: erased since, and the slot may belong to another flow.
         const bool queued = ctx_.index.used(slot) && has(ctx_.record(slot).queued, peer.id);
         if (queued && !write_change(peer, packet, slot))
             return false;
+        const Instant since = queue.pop();
+        if (queued)
+            peer.protocol->carries(since);
     }
     return true;
 }
 
 bool Outbound::write_waiting(Peer& peer, pfsync::Builder& packet, bool all) {
     auto& waiting = peer.outbox.waiting_;
-    for (; may_ride_along(peer, all); waiting.pop_front())
-        if (waits(peer, waiting.front().slot) && !write_change(peer, packet, waiting.front().slot))
+    for (; may_ride_along(peer, all); waiting.pop_front()) {
+        const auto [since, slot] = waiting.front();
+        if (!waits(peer, slot))
+            continue;
+        if (!write_change(peer, packet, slot))
             return false;
+        peer.protocol->carries(since);
+    }
     return true;
 }
 

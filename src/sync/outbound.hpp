@@ -28,13 +28,18 @@ class Outbound {
     // ---- queueing --------------------------------------------------------------------------
     void announce(state::Slot slot, bool full);
     void announce_change(state::Slot slot); // one that may wait
-    void enqueue(Peer& peer, state::Slot slot, bool full);
+    void enqueue(Peer& peer, state::Slot slot, bool full) { enqueue(peer, slot, full, ctx_.now); }
+    // `since`: when it changed, of a message that was lost.
+    void enqueue(Peer& peer, state::Slot slot, bool full, Instant since);
     // The peer is out of date: it is sent the full state, and with it the owner.
     void send_full(Peer& peer, state::Slot slot);
     void retract(state::Slot slot); // from all that know it
     void retract(Peer& peer, state::Slot slot);
     void withdraw(Peer& peer, state::Slot slot); // likewise, and no more updates of it are sent
-    void remove(Peer& peer, state::StateId id, std::uint8_t term);
+    void remove(Peer& peer, state::StateId id, std::uint8_t term) {
+        remove(peer, id, term, ctx_.now);
+    }
+    void remove(Peer& peer, state::StateId id, std::uint8_t term, Instant since);
     // A state that is not known here. Nothing happens if it was asked for a moment ago.
     void request(Peer& peer, state::StateId id);
     void request_again(Peer& peer, state::StateId id); // whatever was asked

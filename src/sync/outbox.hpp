@@ -4,9 +4,11 @@
 #pragma once
 
 #include "state/index.hpp"
+#include "sync/aged_queue.hpp"
 #include "sync/reliability.hpp"
 #include "sync/time.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -55,6 +57,11 @@ class Outbox {
     bool empty() const { // but for changes that may wait
         return queue_.empty() && removals_.empty() && requests_.empty() && insert_acks_.empty();
     }
+    // Since when the oldest change here waits. Instant::max(): none does.
+    Instant oldest() const {
+        const Instant first = waiting_.empty() ? Instant::max() : waiting_.front().since;
+        return std::min({first, queue_.oldest(), removals_.oldest()});
+    }
     // Too many removals wait for a reliable peer: it is to request a bulk update.
     bool overflowed() const { return overflowed_; }
 
@@ -68,9 +75,9 @@ class Outbox {
         state::StateId id;
         std::uint8_t term = 0;
     };
-    std::deque<state::Slot> queue_; // with their bit set in LocalState::queued; each once at most
+    AgedQueue<state::Slot> queue_; // with their bit set in LocalState::queued; each once at most
     std::deque<Waiting> waiting_; // with their bit set in LocalState::waiting, in the order of time
-    std::deque<Removal> removals_;
+    AgedQueue<Removal> removals_;
     std::deque<state::StateId> requests_, insert_acks_;
     Asked asked_; // states that we do not know
     bool overflowed_ = false;

@@ -9,9 +9,11 @@
 #include "state/index.hpp"
 #include "sync/reliability.hpp"
 #include "sync/time.hpp"
+#include "util/histogram.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace encsync::sync {
 
@@ -64,6 +66,15 @@ class PeerProtocol {
     virtual bool write_update(pfsync::Builder& packet, state::Slot slot) = 0;
     // A message has been added to the packet that is being built.
     virtual void sent(const Item& item) = 0;
+    // With it goes a change that has waited since then.
+    virtual void carries(Instant /*since*/) {}
+
+    // ---- how far the peer is behind ----------------------------------------------------------
+    // Since when the oldest change waits that the peer has not acknowledged. Instant::max(): it
+    // has acknowledged all. None: it never acknowledges anything, or there is no session with it.
+    virtual std::optional<Instant> oldest_unacknowledged() const { return std::nullopt; }
+    // From the oldest change in a packet until that is acknowledged.
+    virtual const Histogram* acknowledge_latency() const { return nullptr; }
 };
 
 } // namespace encsync::sync

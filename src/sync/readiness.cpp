@@ -45,47 +45,51 @@ bool Readiness::misunderstood(PeerId peer, std::string* why) const {
     return true;
 }
 
-bool Readiness::ready(std::string* why) const {
-    const auto not_yet = [why](std::string reason) {
+Unready Readiness::unready(std::string* why) const {
+    const auto not_yet = [why](Unready reason, std::string in_words) {
         if (why != nullptr)
-            *why = std::move(reason);
-        return false;
+            *why = std::move(in_words);
+        return reason;
     };
     const bool active = ctx_.options.role == Role::active;
     if (!ctx_.table_known)
-        return not_yet("the state table has not been read yet");
+        return not_yet(Unready::table_unread, "the state table has not been read yet");
     if (!active) {
         std::string refusal;
         for (const Peer& p : peers_.all())
             if (p.reachable() && !p.in_step && !p.bulk.gave_up)
-                return not_yet("the bulk update of " + p.options.name + " is not complete");
+                return not_yet(Unready::bulk_incomplete,
+                               "the bulk update of " + p.options.name + " is not complete");
         for (const Peer& p : peers_.all())
             if (misunderstood(p.id, &refusal))
-                return not_yet("peer " + p.options.name + ": " + refusal);
+                return not_yet(Unready::not_understood, "peer " + p.options.name + ": " + refusal);
     }
     // One that serves, and whose process was only started again, has the table and goes on.
     if (!ctx_.ever_in_step && !ctx_.served_alone && !(active && ctx_.options.table_kept) &&
         peers_.any())
-        return not_yet("no peer has been heard yet");
+        return not_yet(Unready::no_peer_heard, "no peer has been heard yet");
     if (active)
-        return true;
+        return Unready::no;
     // Only while the peer is there: once it is gone, to serve most of its flows is better than
     // none.
     for (const Peer& p : peers_.all()) {
         if (!p.reachable() || holds_all_of(p.id))
             continue;
         if (const std::size_t n = missing_.count(p.id, Missing::no_room); n != 0)
-            return not_yet("the state table has no room for " + std::to_string(n) + " states of " +
-                           p.options.name + ": raise net.netfilter.nf_conntrack_max");
+            return not_yet(Unready::no_room,
+                           "the state table has no room for " + std::to_string(n) + " states of " +
+                               p.options.name + ": raise net.netfilter.nf_conntrack_max");
         if (missing_.lacks(p.id))
-            return not_yet("the state table does not hold " + std::to_string(missing_.count(p.id)) +
-                           " states of " + p.options.name);
-        return not_yet(p.options.name + " has more states than this node takes from it (" +
-                       to_string(p.over_limit_by) + ")");
+            return not_yet(Unready::states_missing, "the state table does not hold " +
+                                                        std::to_string(missing_.count(p.id)) +
+                                                        " states of " + p.options.name);
+        return not_yet(Unready::over_limit, p.options.name +
+                                                " has more states than this node takes from it (" +
+                                                to_string(p.over_limit_by) + ")");
     }
     if (const auto missing = missing_edges(); !missing.empty())
-        return not_yet(describe(missing.front()));
-    return true;
+        return not_yet(Unready::missing_edge, describe(missing.front()));
+    return Unready::no;
 }
 
 // ---- which node receives from which --------------------------------------------------------

@@ -9,6 +9,7 @@
 
 #include "sync/missing.hpp"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,12 +21,28 @@ struct MissingEdge {
     const Neighbour* node; // of that peer's last HELLO
 };
 
+// Why this node may not be promoted.
+enum class Unready : std::uint8_t {
+    no, // it may
+    table_unread,
+    bulk_incomplete,
+    not_understood, // a peer
+    no_peer_heard,
+    no_room,        // in the table, for states of a peer
+    states_missing, // of a peer, in the table
+    over_limit,     // more states of a peer than are taken from it
+    missing_edge,   // a peer hears a node that this one does not
+};
+inline constexpr int kUnready = 9;
+const char* to_string(Unready why);
+
 class Readiness {
   public:
     Readiness(const Context& context, const Peers& peers, const MissingCopies& missing)
         : ctx_(context), peers_(peers), missing_(missing) {}
 
-    bool ready(std::string* why) const;
+    // *why, if it is not null: the same in words.
+    Unready unready(std::string* why) const;
     // All that the peer has sent is here, but for what is normal while flows come and go.
     bool holds_all_of(PeerId peer) const;
     // The peer is up, but none of its packets arrives or is understood: *why says which.

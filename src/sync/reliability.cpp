@@ -22,7 +22,7 @@ bool in_bulk(const Item& item) {
 // ---- Outstanding ---------------------------------------------------------------------------
 
 std::uint64_t Outstanding::open(Instant now) {
-    packets_.push_back({next_number_, now, 0});
+    packets_.push_back({.number = next_number_, .sent = now, .items = 0});
     return next_number_++;
 }
 
@@ -30,6 +30,17 @@ void Outstanding::note(const Item& item) {
     items_.push_back(item);
     packets_.back().items++;
     bulk_items_ += in_bulk(item);
+}
+
+void Outstanding::carries(Instant since) {
+    packets_.back().since = std::min(packets_.back().since, since);
+}
+
+Instant Outstanding::oldest_change() const {
+    Instant oldest = Instant::max();
+    for (const Packet& packet : packets_)
+        oldest = std::min(oldest, packet.since);
+    return oldest;
 }
 
 std::uint64_t Outstanding::first_with_items() const {
@@ -46,7 +57,7 @@ void Outstanding::pop(bool arrived, const Lost& lost) {
         items_.pop_front();
         bulk_items_ -= in_bulk(item);
         if (!arrived)
-            lost(item);
+            lost(item, packet.since);
     }
     if (!arrived)
         lost_packets_++;
@@ -68,6 +79,8 @@ bool Outstanding::acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, 
             const std::uint64_t n = highest - 1 - number;
             arrived = n < bitmap.size() * 8 && (bitmap[n / 8] >> (n % 8) & 1) != 0;
         }
+        if (const Instant since = packets_.front().since; arrived && since != Instant::max())
+            latency_.observe(now - since);
         pop(arrived, lost);
         if (arrived && window_ < kMaxWindow)
             window_++;

@@ -11,6 +11,7 @@
 #include "state/index.hpp"
 #include "sync/time.hpp"
 #include "util/bytes.hpp"
+#include "util/histogram.hpp"
 
 #include <array>
 #include <cstdint>
@@ -53,6 +54,8 @@ class Outstanding {
     // Begins a packet and gives its number; notes belong to the packet opened last.
     std::uint64_t open(Instant now);
     void note(const Item& item);
+    // Of those, a change that has waited since then.
+    void carries(Instant since);
 
     bool room() const { return packets_.size() < window_; }
     bool empty() const { return packets_.empty(); }
@@ -61,7 +64,9 @@ class Outstanding {
     // arrived, or will be sent again in a later packet. If there is none: the packet opened last.
     std::uint64_t first_with_items() const;
 
-    using Lost = std::function<void(const Item&)>;
+    // `since`: the oldest change in its packet has waited since then, or it carried none:
+    // Instant::max().
+    using Lost = std::function<void(const Item&, Instant since)>;
     // An ACK: `bitmap` as on the wire. Items of lost packets go to `lost`, in the order they were
     // sent. Numbers that were never sent are ignored (false: a peer that lies).
     bool acknowledge(std::uint64_t highest, Bytes bitmap, Instant now, const Lost& lost);
@@ -77,12 +82,17 @@ class Outstanding {
     void resume(const Lost& lost);
 
     std::uint64_t lost_packets() const { return lost_packets_; }
+    // Since when the oldest change waits that is in them. Instant::max(): there is none.
+    Instant oldest_change() const;
+    // From the oldest change in a packet until that was acknowledged.
+    const Histogram& latency() const { return latency_; }
 
   private:
     struct Packet {
         std::uint64_t number;
         Instant sent;
-        std::uint32_t items; // of items_, in the same order
+        std::uint32_t items;            // of items_, in the same order
+        Instant since = Instant::max(); // the oldest change in it
     };
     void pop(bool arrived, const Lost& lost);
 
@@ -95,6 +105,7 @@ class Outstanding {
     std::uint32_t backoff_ = 0;
     std::uint64_t lost_packets_ = 0;
     std::uint64_t shrunk_at_ = 0;
+    Histogram latency_;
 };
 
 // Packets received: which to process, and how to acknowledge them.

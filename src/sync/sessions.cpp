@@ -149,7 +149,7 @@ void Sessions::write_hello(Peer& peer, pfsync::Builder& packet) {
     hello.creatorid = ctx_.options.creatorid;
     hello.version = ext::hello::kVersion;
     hello.role = ctx_.options.role;
-    hello.ready = readiness_.ready(nullptr);
+    hello.ready = readiness_.unready(nullptr) == Unready::no;
     hello.in_step = peer.in_step;
     hello.lost = !ctx_.options.table_kept && !ctx_.ever_in_step && !ctx_.served_alone;
     hello.reads_reply_zone = true;

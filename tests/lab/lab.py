@@ -305,7 +305,7 @@ class Node:
 
     def sysctl(self, settings: dict[str, int | str]) -> None:
         """Names with slashes: {"net/ipv4/ip_forward": 1}."""
-        with self._entered():
+        with self.entered():
             for key, value in settings.items():
                 try:
                     Path(f"/proc/sys/{key}").write_text(f"{value}\n")
@@ -313,7 +313,7 @@ class Node:
                     raise LabError(f"{self.name}: {key} = {value}: {error.strerror}") from None
 
     @contextlib.contextmanager
-    def _entered(self) -> Iterator[None]:
+    def entered(self) -> Iterator[None]:
         """This thread is in the node's network namespace meanwhile: a program would take longer to
         start than what it does."""
         with open("/proc/thread-self/ns/net") as own, open(NETNS_DIR / self.netns) as there:

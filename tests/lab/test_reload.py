@@ -64,7 +64,8 @@ def test_a_bad_file_changes_nothing(settled):
 
 @pytest.mark.parametrize("keyword, value", [("syncdev", "enc7"), ("natport", "4600"),
                                             ("table", "memory"), ("synclocal", "yes"),
-                                            ("ignore", "10.99.0.0/16")])
+                                            ("ignore", "10.99.0.0/16"),
+                                            ("metricslisten", "127.0.0.1:9240")])
 def test_what_needs_a_restart_is_named(settled, keyword, value):
     mickey, _ = settled
     mickey.setup[keyword] = value

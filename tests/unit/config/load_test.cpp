@@ -52,7 +52,7 @@ const std::map<std::string, std::string> kRichFiles = {
                    "\tkeydir=\"/etc/my keys # "
                    "here\"\n\tkeypassphrase=/etc/pass\n\tikeport=1500\n\tnatport=14500\n"
                    "\tjoinwait=1m\n\tcharonuser=_charon\n\tsandbox=no\n\tipsec=auto\n\tdelay="
-                   "1500ms\n\tdeferqueue=7\n\treserve=20\n"
+                   "1500ms\n\tdeferqueue=7\n\treserve=20\n\tmetricslisten=[::1]:9240\n"
                    "\tnosync=mark 0x10/0xf0, proto udp and port 53\n"
                    "\trefuse=zone 9, proto udp\n"}};
 
@@ -81,6 +81,7 @@ TEST(Load, EveryValueArrives) {
     EXPECT_FALSE(setup.defer);
     EXPECT_EQ(setup.deferqueue, 7);
     EXPECT_EQ(setup.reserve, 20);
+    EXPECT_EQ(to_string(setup.metricslisten), "[::1]:9240");
     ASSERT_EQ(setup.nosync.size(), 2u);
     EXPECT_EQ(setup.nosync[0].mark, (state::MarkMatch{0x10, 0xf0}));
     EXPECT_EQ(setup.nosync[1].proto, 17);

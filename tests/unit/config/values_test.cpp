@@ -164,6 +164,52 @@ TEST(AddressValue, WhatNoHostHas) {
     }
 }
 
+TEST(ListenValue, RoundTrip) {
+    const std::string longest = "/" + std::string(net::Listen::kMaxPath - 1, 's');
+    for (const std::string& text :
+         {std::string("127.0.0.1:9240"), std::string("0.0.0.0:1"), std::string("[::1]:65535"),
+          std::string("[::]:9240"), std::string("/run/encsync/metrics.sock"), longest}) {
+        net::Listen out;
+        EXPECT_FALSE(read_listen(text, out)) << text;
+        EXPECT_EQ(to_string(out), text);
+        EXPECT_TRUE(out.anywhere());
+    }
+    EXPECT_FALSE(net::Listen().anywhere());
+    EXPECT_EQ(to_string(net::Listen()), "");
+}
+
+TEST(ListenValue, WhatNobodyListensOn) {
+    const std::string long_path = "/" + std::string(net::Listen::kMaxPath, 's');
+    const std::pair<std::string, const char*> bad[] = {
+        {"9240", "'9240' has no port, and is no absolute path"},
+        {"127.0.0.1", "'127.0.0.1' has no port, and is no absolute path"},
+        {"metrics.sock", "'metrics.sock' has no port, and is no absolute path"},
+        {":9240", "the address is missing before the ':'"},
+        {"127.0.0.1:", "the port is missing behind the ':'"},
+        {"127.0.0.1:0", "'0' is not from 1 to 65535"},
+        {"127.0.0.1:65536", "'65536' is not from 1 to 65535"},
+        {"127.0.0.1:http", "'http' is no number"},
+        {"127.0.0.1:+1", "'+1' is no number"},
+        {"localhost:9240", "'localhost' is no IP address"},
+        {"*:9240", "'*' is no IP address"},
+        {"::1:9240", "an IPv6 address with a port is written in brackets"},
+        {"[127.0.0.1]:9240", "an IPv4 address has no brackets"},
+        {"[]:9240", "'[]' is no IP address"},
+        {"[::1:9240", "'[::1' is no IP address"},
+        {"[fe80::1]:9240", "a link-local address cannot be listened on"},
+        {"[fe80::1%eth0]:9240", "'fe80::1%eth0' is no IP address"},
+        {"[::ffff:1.2.3.4]:9240", "write an IPv4 address as such, not mapped into IPv6"},
+        {"224.0.0.1:9240", "this is a multicast address"},
+        {"/run/encsync/", "this names a directory, not a socket in it"},
+        {long_path, "the path has 108 bytes; that of a socket has 107 at most"},
+    };
+    for (const auto& [text, message] : bad) {
+        net::Listen out;
+        EXPECT_EQ(refusal(read_listen(text, out)), message) << text;
+        EXPECT_FALSE(out.anywhere()) << text;
+    }
+}
+
 TEST(RightValue, MayBeTheGroup) {
     Address out;
     EXPECT_FALSE(read_right("%multicast", out));

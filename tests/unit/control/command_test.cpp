@@ -2,6 +2,8 @@
 // The command line, and the verbs that ask the daemon or read a file.
 #include "command.hpp"
 
+#include <boost/asio/post.hpp>
+
 namespace encsync {
 namespace {
 
@@ -84,6 +86,65 @@ TEST_F(Command, SaysThatNoDaemonRuns) {
                                    (dir_ / "control.sock").string() + ")\n");
         EXPECT_EQ(outcome.out, "");
     }
+}
+
+TEST_F(Command, WaitsUntilReady) {
+    EXPECT_EQ(run({"wait"}).status, 2); // for what?
+    EXPECT_EQ(run({"wait", "--ready", "--timeout", "-1"}).status, 2);
+    const std::string down =
+        "encsyncd is not running (no " + (dir_ / "control.sock").string() + ")\n";
+    auto outcome = run({"wait", "--ready", "--timeout", "0"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.err, "encsync: not ready after 0 s: " + down);
+    // It waits for a daemon that is starting, and for one that is not ready yet.
+    std::thread starts([this] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        boost::asio::post(io_, [this] { // before anybody can ask
+            server_->handle("status", [this](const json::object&) -> Result<json::value> {
+                asked_.emplace_back("status");
+                const bool ready = asked_.size() > 2;
+                return json::value{{"ready", ready},
+                                   {"why", ready ? "" : "no peer has been heard yet"}};
+            });
+        });
+        start({});
+    });
+    outcome = run({"wait", "--ready"});
+    starts.join();
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_TRUE(outcome.err.ends_with("encsync: waiting: no peer has been heard yet\n"))
+        << outcome.err;
+    EXPECT_LE(lines(outcome.err), 2) << outcome.err; // each reason once
+    EXPECT_EQ(outcome.out, "");
+    stop();
+    start({{"status", {{"ready", false}, {"why", "the state table has not been read yet"}}}});
+    outcome = run({"wait", "--ready", "--timeout", "1", "--json"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_EQ(outcome.err,
+              "{\"error\":\"not ready after 1 s: the state table has not been read yet\"}\n");
+}
+
+TEST_F(Command, WatchesUntilNobodyReads) {
+    start({{"status", {{"node", "mickey"}}}});
+    // timeout(1) interrupts it.
+    const std::string command = "timeout -s INT 1.5 " ENCSYNC_COMMAND " --run-dir '" +
+                                dir_.string() + "' status --watch --json > '" +
+                                (dir_ / "watched").string() + "'";
+    EXPECT_NE(std::system(command.c_str()), 0);
+    const std::string once = "{\"node\":\"mickey\"}\n", shown = read_file(dir_ / "watched");
+    EXPECT_TRUE(shown.starts_with(once)) << shown;
+    EXPECT_EQ(run({"status", "--watch", "--ready"}).status, 2);
+}
+
+TEST_F(Command, PrintsMetrics) {
+    start({{"metrics", json::string("encsync_ready 1\n")}});
+    EXPECT_EQ(run({"metrics"}).out, "encsync_ready 1\n");
+    EXPECT_EQ(run({"metrics", "--format", "prometheus"}).status, 0);
+    EXPECT_EQ(run({"metrics", "--format", "xml"}).status, 2);
+    EXPECT_EQ(run({"metrics", "--json"}).status, 2);
+    stop();
+    EXPECT_EQ(asked_, (std::vector<std::string>{R"({"command":"metrics"})",
+                                                R"({"command":"metrics","format":"prometheus"})"}));
 }
 
 TEST_F(Command, ReadyIsAnExitStatus) {

@@ -13,25 +13,6 @@ namespace {
 namespace json = boost::json;
 using counters::Description;
 
-// The tables of the node, and those of a peer; f has each counter with every label.
-template<class F>
-void each_of_node(F&& f) {
-    counters::each(link::kLinkCounters, link::LinkStats{}, f);
-    counters::each(sync::kCounters, sync::Counters{}, f);
-    counters::each(table::kConntrackCounters, table::ConntrackCounters{}, f);
-    counters::each(table::kWriterCounters, table::WriterCounters{}, f);
-    counters::each(table::kExpectationCounters, table::ExpectationCounters{}, f);
-    counters::each(table::kPacketQueueCounters, table::PacketQueueCounters{}, f);
-    counters::each(supervisor::kCounters, supervisor::Counters{}, f);
-    counters::each(control::kCounters, control::Counters{}, f);
-}
-template<class F>
-void each_of_peer(F&& f) {
-    counters::each(sync::kPeerCounters, sync::PeerCounters{}, f);
-    counters::each(policy::kVerdictCounters, policy::VerdictCounters{}, f);
-    counters::each(link::kPeerCounters, link::PeerStats{}, f);
-}
-
 std::string names(std::string_view section, bool of_peer) {
     std::string out;
     const auto note = [&](const Description& what, std::string_view label, std::uint64_t) {
@@ -40,7 +21,7 @@ std::string names(std::string_view section, bool of_peer) {
         out.append(out.empty() ? "" : " ");
         out.append(label.empty() ? what.name : what.prefix).append(label);
     };
-    of_peer ? each_of_peer(note) : each_of_node(note);
+    of_peer ? Registry::each_of_peer(note) : Registry::each_of_node(note);
     return out;
 }
 
@@ -63,9 +44,9 @@ TEST(Counters, EachIsDeclaredWell) {
         EXPECT_TRUE(what.prefix.empty() || what.shape == counters::Shape::flat) << name;
     };
     scope = "node";
-    each_of_node(look);
+    Registry::each_of_node(look);
     scope = "peer";
-    each_of_peer(look);
+    Registry::each_of_peer(look);
 }
 
 // The names that scripts rely on: docs/operation.md.
@@ -87,6 +68,7 @@ TEST(Counters, NamesAreThoseOfTheAnswers) {
     EXPECT_EQ(names("bulk", true), "sent received swept");
     EXPECT_EQ(names("check", true), "checks repairs differing removed");
     EXPECT_EQ(names("path", true), "lowered raised probes refused");
+    EXPECT_EQ(names("ike", true), "established rekeyed lost");
     EXPECT_EQ(names("not_sent", true), "no_sa sequence_exhausted too_big unreachable other");
 }
 

@@ -15,6 +15,7 @@ namespace ext = pfsync::extension;
 struct Sender {
     Outstanding out;
     std::vector<std::uint64_t> lost;
+    std::vector<Instant> lost_since;
     Instant now;
 
     std::uint64_t send(Item::Kind kind = Item::Kind::removal) {
@@ -23,7 +24,10 @@ struct Sender {
         return number;
     }
     Outstanding::Lost collect() {
-        return [this](const Item& item) { lost.push_back(item.id.id); };
+        return [this](const Item& item, Instant since) {
+            lost.push_back(item.id.id);
+            lost_since.push_back(since);
+        };
     }
     bool ack(std::uint64_t highest, const std::vector<std::uint8_t>& bitmap) {
         return out.acknowledge(highest, bitmap, now, collect());
@@ -160,6 +164,50 @@ TEST(Outstanding, TheWindowShrinksOnceAWindowAndGrowsAgain) {
         room++;
     }
     EXPECT_EQ(room, 192u + 192u);
+}
+
+TEST(Outstanding, KnowsSinceWhenTheOldestChangeWaits) {
+    Sender s;
+    const Instant began = s.now;
+    EXPECT_EQ(s.out.oldest_change(), Instant::max());
+    s.send();
+    EXPECT_EQ(s.out.oldest_change(), Instant::max()); // it carries no change
+    s.send();
+    s.out.carries(began + 30ms);
+    s.out.carries(began + 10ms);
+    s.out.carries(began + 20ms);
+    s.send();
+    s.out.carries(began + 5ms);
+    EXPECT_EQ(s.out.oldest_change(), began + 5ms);
+    EXPECT_TRUE(s.ack(3, {0, 0, 0, 0})); // only the third arrived
+    EXPECT_EQ(s.out.oldest_change(), Instant::max());
+    EXPECT_EQ(s.lost_since, (std::vector<Instant>{Instant::max(), began + 10ms}));
+}
+
+TEST(Outstanding, MeasuresFromTheOldestChangeToTheAck) {
+    Sender s;
+    const Instant began = s.now;
+    const auto observed = [&](std::size_t bucket) { return s.out.latency().counts()[bucket]; };
+    s.send();
+    s.out.carries(began);
+    s.send(); // lost
+    s.out.carries(began);
+    s.send();      // without a change
+    s.now += 10ms; // a bound, which is included
+    EXPECT_TRUE(s.ack(3, {0b10, 0, 0, 0}));
+    EXPECT_EQ(observed(1), 1u);
+    EXPECT_EQ(s.out.latency().sum(), 10ms);
+    s.send();
+    s.out.carries(s.now);
+    s.now += 1min;
+    EXPECT_TRUE(s.ack(4, {0b11, 0, 0, 0}));
+    EXPECT_EQ(observed(Histogram::kBounds.size()), 1u); // above all bounds
+    EXPECT_EQ(s.out.latency().sum(), 60'010ms);
+    s.send();
+    s.out.carries(s.now);
+    s.out.forget(); // a new session: nobody will ever acknowledge it
+    EXPECT_EQ(s.out.oldest_change(), Instant::max());
+    EXPECT_EQ(s.out.latency().sum(), 60'010ms);
 }
 
 // Which packets of a sequence arrive, and the resulting ACK: the sender must learn exactly that.
