@@ -24,6 +24,8 @@ FILES = {
     "usr/local/share/man/man5/encsync.conf.5": 0o644,
     "usr/local/share/man/man8/encsync.8": 0o644,
     "usr/local/share/man/man8/encsyncd.8": 0o644,
+    "usr/local/share/encsync/grafana/encsync.json": 0o644,
+    "usr/local/share/encsync/prometheus/encsync.rules.yml": 0o644,
     "usr/local/share/encsync/wireshark/pfsync.lua": 0o644,
     "usr/local/share/doc/encsync/LICENSE": 0o644,
     "usr/local/share/doc/encsync/COPYING.libstrongswan-encsync": 0o644,
