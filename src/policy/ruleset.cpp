@@ -3,6 +3,7 @@
 
 #include "net/protocol.hpp"
 #include "policy/generation.hpp"
+#include "util/log.hpp"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,7 @@ namespace encsync::policy {
 namespace {
 
 const std::string kTable = fmt::format("inet {}", kTableName);
+const std::string kBridgeTable = fmt::format("bridge {}", kTableName);
 // Before defragmentation (-400) and everything else.
 constexpr int kFirst = -450;
 // If other programs change rules at the same time, this many attempts are made.
@@ -29,6 +31,7 @@ constexpr int kBehindNat = 101;
 constexpr std::array<const char*, 5> kCounters{"not_through_tunnel_in", "not_through_tunnel_out",
                                                "not_through_tunnel_forward", "wrong_mac",
                                                "tap_copies"};
+constexpr const char* kBridgeCounter = "not_through_tunnel_bridge";
 
 // No name from the configuration may change the meaning of nft's input.
 bool is_interface_name(const std::string& name) {
@@ -101,17 +104,19 @@ std::string pfsync_in(const net::Address& address) {
     return fmt::format("{} {}", address.is_v6() ? "ip6 nexthdr" : "ip protocol", net::kPfsync);
 }
 
+// Of its card, or of another one ("!= "); nothing if that is not known.
+std::string match_frame(const char* mac_is, const Speaker& speaker) {
+    return speaker.mac ? fmt::format("ether saddr {}{} ", mac_is, to_string(*speaker.mac)) : "";
+}
+
 std::string from_cables(const RulesetOptions& options) {
     std::string rules;
     for (const Cable& c : options.cables)
         for (const Speaker& speaker : c.speakers) {
             const net::Address& from = speaker.address;
             const auto on = [&](const char* mac_is) {
-                const std::string frame =
-                    speaker.mac ? fmt::format("ether saddr {}{} ", mac_is, to_string(*speaker.mac))
-                                : "";
-                return fmt::format("iifname \"{}\" {}{}", c.interface, frame,
-                                   match_address("saddr", from));
+                return fmt::format("iifname \"{}\" {}{}", c.interface,
+                                   match_frame(mac_is, speaker), match_address("saddr", from));
             };
             rules += fmt::format(
                 "        {}{}{}{} accept\n", on(""), match_address("daddr", c.destination),
@@ -138,6 +143,34 @@ std::string to_cables(const RulesetOptions& options) {
             std::ranges::for_each(c.speakers, send_to, &Speaker::address);
     }
     return rules;
+}
+
+// Frames that a bridge here passes on between its ports; what is for this machine itself comes to the
+// table above. What the firewalls of a cable say to each other over it is their own affair.
+std::string bridge_table(const RulesetOptions& options) {
+    if (!options.bridge)
+        return {};
+    std::string rules;
+    for (const Cable& c : options.cables)
+        for (const Speaker& speaker : c.speakers)
+            rules += fmt::format("        {}{}{} accept\n", match_frame("", speaker),
+                                 match_address("saddr", speaker.address),
+                                 pfsync_in(speaker.address));
+    return fmt::format("table {} {{\n    counter {} {{ }}\n{}}}\n", kBridgeTable, kBridgeCounter,
+                       chain("forward", "forward", kFirst, rules + drop("", kBridgeCounter)));
+}
+
+std::vector<std::string> tables(const RulesetOptions& options) {
+    return options.bridge ? std::vector{kTable, kBridgeTable} : std::vector{kTable};
+}
+
+// Commands of one transaction, which replaces all tables. Each is added first, so that deleting it
+// cannot fail.
+std::string replacement(const RulesetOptions& options) {
+    std::string commands;
+    for (const std::string& table : tables(options))
+        commands += fmt::format("add table {0}\ndelete table {0}\n", table);
+    return commands + ruleset_text(options);
 }
 
 // The queued packets have their final addresses, and are not in the conntrack table yet.
@@ -216,7 +249,8 @@ std::string ruleset_text(const RulesetOptions& options) {
                  through_tunnel(options, true) + to_cables(options) +
                      drop("", "not_through_tunnel_out")) +
            chain("own_tunnel_in", "prerouting", kRaw, in) +
-           chain("own_tunnel_out", "output", kRaw, out) + defer(options) + track(options) + "}\n";
+           chain("own_tunnel_out", "output", kRaw, out) + defer(options) + track(options) + "}\n" +
+           bridge_table(options);
 }
 
 struct Ruleset::Impl {
@@ -234,21 +268,25 @@ struct Ruleset::Impl {
     }
 
     Result<std::string> listing() {
-        return run(fmt::format("list table {}", kTable), NFT_CTX_OUTPUT_STATELESS);
+        std::string both;
+        for (const std::string& table : tables(options)) {
+            auto one = run("list table " + table, NFT_CTX_OUTPUT_STATELESS);
+            if (!one)
+                return one;
+            both += *one;
+        }
+        return both;
     }
 
     bool would_take(const RulesetOptions& other) {
         nft_ctx_set_dry_run(nft.get(), true);
-        const auto checked_only =
-            run(fmt::format("add table {0}\ndelete table {0}\n{1}", kTable, ruleset_text(other)));
+        const auto checked_only = run(replacement(other));
         nft_ctx_set_dry_run(nft.get(), false);
         return static_cast<bool>(checked_only);
     }
 
     Result<void> install() {
-        // Added first, so that deleting it cannot fail; all three in one transaction.
-        const std::string commands =
-            fmt::format("add table {0}\ndelete table {0}\n{1}", kTable, ruleset_text(options));
+        const std::string commands = replacement(options);
         // verify() compares with the kernel's listing after the change, so no other program may
         // have changed anything in between: then the generation has increased by more than one.
         for (int tries = 0; tries < kTries; tries++) {
@@ -271,14 +309,21 @@ struct Ruleset::Impl {
         return Error{"nftables: others change the rules faster than ours can be put in place"};
     }
 
-    // The counters of the current table in the kernel.
+    // The counters of the current tables in the kernel.
     Result<Counts> current() {
-        // Not `list counters`: for that, nft 1.0.6 would read every table and set, and begin again
-        // whenever another program changes one.
-        auto json = run(fmt::format("list table {}", kTable), NFT_CTX_OUTPUT_JSON);
-        if (!json)
-            return json.error();
-        return read_counters(*json);
+        Counts all;
+        for (const std::string& table : tables(options)) {
+            // Not `list counters`: for that, nft 1.0.6 would read every table and set, and begin
+            // again whenever another program changes one.
+            auto json = run("list table " + table, NFT_CTX_OUTPUT_JSON);
+            if (!json)
+                return json.error();
+            auto counts = read_counters(*json);
+            if (!counts)
+                return counts;
+            all.merge(*counts);
+        }
+        return all;
     }
 
     void carry_over() {
@@ -336,6 +381,12 @@ Result<void> Ruleset::change(RulesetOptions options) {
         return done;
     // Find out which part of it the kernel lacks.
     RulesetOptions rest = std::exchange(impl_->options, old);
+    if (std::exchange(rest.bridge, false) && impl_->would_take(rest)) {
+        log::warning("the kernel's nftables know no bridges: protocol 240 that passes one of this "
+                     "machine's is not dropped ({})",
+                     done.error().text);
+        return change(std::move(rest));
+    }
     if (rest.defer_queue) {
         rest.defer_queue.reset();
         if (impl_->would_take(rest))
@@ -382,6 +433,7 @@ Result<RulesetStatus> Ruleset::status() {
             impl_->seen[name] = std::max(impl_->seen[name], packets);
     for (const char* name : kCounters)
         out.counters[name] = impl_->before[name] + impl_->seen[name];
+    out.counters[kBridgeCounter] = impl_->before[kBridgeCounter] + impl_->seen[kBridgeCounter];
     return out;
 }
 
@@ -390,8 +442,9 @@ std::string Ruleset::text() const {
 }
 
 Result<void> Ruleset::remove() {
-    if (auto done = impl_->run(fmt::format("delete table {}", kTable)); !done)
-        return done.error();
+    for (const std::string& table : tables(impl_->options))
+        if (auto done = impl_->run("delete table " + table); !done)
+            return done.error();
     return {};
 }
 

@@ -8,18 +8,23 @@
 //
 // The exception are cables, whose packets pass on their interface, between their addresses.
 //
-// One table, `inet encsync`, replaced as a whole in one transaction. Packets that userspace ESP
-// delivers never pass it: they go to the daemon, not to the kernel's IP stack. Packets that kernel
-// ESP delivers do, on syncdev, with their state still known (nft(8), "ipsec expression"). The
-// copies for tcpdump that the daemon writes into its TUN device also do, and are dropped here, with
-// a counter of their own. Our own IKE and ESP datagrams are kept out of conntrack.
+// Two tables, `inet encsync` and `bridge encsync`, replaced as a whole in one transaction. Packets
+// that userspace ESP delivers never pass them: they go to the daemon, not to the kernel's IP stack.
+// Packets that kernel ESP delivers do, on syncdev, with their state still known (nft(8), "ipsec
+// expression"). The copies for tcpdump that the daemon writes into its TUN device also do, and are
+// dropped here, with a counter of their own. Our own IKE and ESP datagrams are kept out of
+// conntrack.
+//
+// No hook of an interface (netdev) is used: what comes out of a VLAN or a tunnel passes the hooks of
+// `inet` like everything else, and rules of the other kind name each interface, so that a new one
+// would be open until it is named.
 //
 // The hooks run before defragmentation (priority -450), so fragments are dropped one by one. A
 // rule of another table can drop more, but cannot let pass what this one drops. Programs with
 // CAP_NET_RAW that use packet sockets see and send frames below netfilter; no ruleset stops those.
 //
-// The table stays in place when the daemon stops: other programs that use protocol 240 on this
-// machine are not exposed by accident. `nft delete table inet encsync` removes it.
+// The tables stay in place when the daemon stops: other programs that use protocol 240 on this
+// machine are not exposed by accident. `nft delete table inet encsync` removes one of them.
 #pragma once
 
 #include "net/address.hpp"
@@ -75,15 +80,18 @@ struct RulesetOptions {
     // The kernel tracks flows of a network namespace only while some rule there needs conntrack:
     // adds one.
     bool track = false;
+    // Frames that are bridged between other machines, too. Left out if the kernel does not know how.
+    bool bridge = true;
 };
 
-// Of the table, in the family inet.
+// Of both tables, in the families inet and bridge.
 inline constexpr const char* kTableName = "encsync";
 
 struct RulesetStatus {
     bool installed = false;
     // Packets by counter name, over all installations of this process: not_through_tunnel_in,
-    // not_through_tunnel_out, not_through_tunnel_forward, wrong_mac (refusals), tap_copies (ours).
+    // not_through_tunnel_out, not_through_tunnel_forward, not_through_tunnel_bridge, wrong_mac
+    // (refusals), tap_copies (ours).
     std::map<std::string, std::uint64_t> counters;
 };
 

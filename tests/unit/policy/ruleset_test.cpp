@@ -178,6 +178,92 @@ TEST_F(RulesetTest, DropsWhatGoesOut) {
     }
 }
 
+// This machine is a bridge between the neighbour and a third host, 10.0.0.3.
+class BridgeTest : public RulesetTest {
+  protected:
+    void SetUp() override {
+        RulesetTest::SetUp();
+        ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+        far_ = this_namespace();
+        enter(here_);
+        ASSERT_TRUE(
+            run(fmt::format("ip link add v1 type veth peer name eth0 netns /proc/{}/fd/{} && "
+                            "ip link add br0 type bridge && ip link set v0 master br0 && "
+                            "ip link set v1 master br0 && ip link set v1 up && ip link set br0 up",
+                            ::getpid(), far_.get())));
+        // With br_netfilter these frames pass the hooks of `inet` first.
+        run("for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $f ] || echo 0 > $f; "
+            "done");
+        enter(far_);
+        ASSERT_TRUE(run("ip address add 10.0.0.3/24 dev eth0 && ip link set eth0 up && "
+                        "ip -6 address add fd00::3/64 dev eth0 nodad"));
+        enter(here_);
+    }
+    // From the neighbour to the third host.
+    bool passes(const std::string& to, std::size_t size = 64, int protocol = 240) {
+        const Host third(to);
+        const Fd listener = socket_in(far_, third.family, SOCK_RAW, protocol);
+        const Fd sender = socket_in(neighbour_, third.family, SOCK_RAW, protocol);
+        return send(sender, third, std::string(size, 'x')) && readable(listener, 30000);
+    }
+    void expect_dropped(Ruleset& ruleset, const std::string& to, std::size_t size,
+                        std::uint64_t packets) {
+        const std::uint64_t before = count(ruleset, "not_through_tunnel_bridge");
+        const Host third(to);
+        const Fd listener = socket_in(far_, third.family, SOCK_RAW, 240);
+        const Fd sender = socket_in(neighbour_, third.family, SOCK_RAW, 240);
+        ASSERT_TRUE(send(sender, third, std::string(size, 'x')));
+        ASSERT_TRUE(wait_for(ruleset, "not_through_tunnel_bridge", before + packets));
+        EXPECT_FALSE(readable(listener, 0));
+    }
+    Fd far_;
+};
+
+TEST_F(BridgeTest, DropsWhatIsBridged) {
+    for (const std::string third : {"10.0.0.3", "fd00::3"}) {
+        SCOPED_TRACE(third);
+        ASSERT_TRUE(passes(third) && passes(third, 4000)); // control
+        Ruleset ruleset = install();
+        EXPECT_TRUE(*ruleset.verify());
+        expect_dropped(ruleset, third, 64, 1);
+        expect_dropped(ruleset, third, 4000, 3);
+        EXPECT_TRUE(passes(third, 64, 241)); // another protocol
+        EXPECT_EQ(count(ruleset, "not_through_tunnel_in"), 0U);
+        ASSERT_TRUE(ruleset.remove());
+        EXPECT_TRUE(passes(third));
+    }
+}
+
+TEST_F(BridgeTest, LetsFirewallsOnACableTalk) {
+    const auto cable = [](const char* speaker) {
+        const net::Address left{{10, 0, 0, 1}};
+        return Cable{"br0", left, {{.address = *net::parse_address(speaker)}}, left};
+    };
+    Ruleset ruleset = install({.cables = {cable("10.0.0.2")}});
+    EXPECT_TRUE(*ruleset.verify());
+    EXPECT_TRUE(passes("10.0.0.3"));
+    ASSERT_TRUE(ruleset.change({.cables = {cable("10.0.0.9")}}));
+    expect_dropped(ruleset, "10.0.0.3", 64, 1);
+}
+
+// As with a kernel that has no bridges: here another program owns the table.
+TEST_F(RulesetTest, DoesWithoutTheBridgeIfItMust) {
+    FILE* nft = ::popen("nft -i >/dev/null", "w");
+    ASSERT_NE(nft, nullptr);
+    std::fputs("add table bridge encsync { flags owner; }\n", nft);
+    std::fflush(nft);
+    ASSERT_TRUE(run("for n in $(seq 300); do nft list tables | grep -q bridge && exit 0; "
+                    "sleep 0.1; done; exit 1"));
+    Ruleset ruleset = install();
+    EXPECT_EQ(ruleset.text().find("table bridge"), std::string::npos);
+    EXPECT_TRUE(*ruleset.verify());
+    EXPECT_TRUE(run("nft list table inet encsync >/dev/null"));
+    ::pclose(nft);
+    ASSERT_TRUE(ruleset.change({}));
+    EXPECT_NE(ruleset.text().find("table bridge"), std::string::npos);
+    EXPECT_TRUE(*ruleset.verify());
+}
+
 TEST_F(RulesetTest, LeavesOtherProtocolsAlone) {
     Ruleset ruleset = install();
     const Host us("10.0.0.1");
@@ -305,7 +391,8 @@ TEST_F(RulesetTest, MakesTheKernelTrackFlowsWhereItIsAsked) {
 TEST_F(RulesetTest, VerifyNoticesWhatAnAdministratorDoes) {
     for (const char* change :
          {"flush ruleset", "delete table inet encsync", "flush chain inet encsync receive",
-          "insert rule inet encsync receive accept", "add table inet encsync { flags dormant; }"}) {
+          "insert rule inet encsync receive accept", "add table inet encsync { flags dormant; }",
+          "delete table bridge encsync", "flush chain bridge encsync forward"}) {
         SCOPED_TRACE(change);
         Ruleset ruleset = install();
         auto before = ruleset.verify();
@@ -341,7 +428,7 @@ TEST_F(RulesetTest, AWatchSeesWhoChangesItAndNothingElse) {
     for (const char* change :
          {"insert rule inet encsync receive accept", "flush chain inet encsync receive",
           "add chain inet encsync more", "add table inet encsync { flags dormant; }",
-          "delete table inet encsync"}) {
+          "flush chain bridge encsync forward", "delete table inet encsync"}) {
         ASSERT_TRUE(run(fmt::format("nft '{}'", change)));
         EXPECT_TRUE(watch->take()) << change;
         EXPECT_FALSE(watch->take()) << change;
@@ -453,10 +540,11 @@ TEST(RulesetText, NothingButAnInterfaceNameIsACable) {
     EXPECT_NE(r.error().text.find("is no interface name"), std::string::npos);
 }
 
-// The rules for a cable that end so.
-std::vector<std::string> rules_of(const Cable& cable, std::string_view end = "240 accept") {
+// The rules for a cable that end so; of both tables, or of `inet` alone.
+std::vector<std::string> rules_of(const Cable& cable, std::string_view end = "240 accept",
+                                  bool bridge = false) {
     std::vector<std::string> found;
-    std::istringstream lines(ruleset_text({.cables = {cable}}));
+    std::istringstream lines(ruleset_text({.cables = {cable}, .bridge = bridge}));
     for (std::string line; std::getline(lines, line);)
         if (line.ends_with(end))
             found.push_back(line.substr(8));
@@ -500,6 +588,21 @@ TEST(RulesetText, AdmitsAFirewallOnlyFromItsMacAddress) {
     const std::string other = "iifname \"eth2\" ether saddr != 52:54:00:12:34:5f ip saddr 10.0.0.2 "
                               "meta l4proto 240 counter name \"wrong_mac\" drop";
     EXPECT_EQ(rules_of(cable, "wrong_mac\" drop"), (std::vector{other, other}));
+}
+
+// What its firewalls say to each other, over a bridge of this machine's.
+TEST(RulesetText, LetsFirewallsOnACableTalkOverABridge) {
+    const net::Address left{{10, 0, 0, 1}};
+    const Speaker one{.address = {{10, 0, 0, 2}}},
+        two{.address = {{10, 0, 0, 3}}, .mac = net::parse_mac("52:54:00:12:34:5F")};
+    const Cable cable{"br0", left, {one, two}, left};
+    auto both = rules_of(cable, "240 accept", true);
+    const auto inet = rules_of(cable);
+    ASSERT_EQ(both.size(), inet.size() + 2);
+    both.erase(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(inet.size()));
+    EXPECT_EQ(both, (std::vector<std::string>{"ip saddr 10.0.0.2 ip protocol 240 accept",
+                                              "ether saddr 52:54:00:12:34:5f ip saddr 10.0.0.3 ip "
+                                              "protocol 240 accept"}));
 }
 
 // What is sent goes once to the group; each speaker has rules of its own for what comes.
