@@ -242,6 +242,17 @@ void KernelLink::choose_sa(Peer& peer) {
         receiver_.on_down(peer.conf.id);
 }
 
+void KernelLink::keep_policies(Peer& peer) {
+    const bool sends = peer.newest(esp::Direction::outbound) != nullptr;
+    if (xfrm_.has_policy(peer.pair, false) && (!sends || xfrm_.has_policy(peer.pair, true)))
+        return;
+    log::warning("peer {}: its policies are gone from the kernel; they are made again",
+                 peer.conf.name);
+    if (auto done = xfrm_.admit(peer.pair); !done)
+        log::error("peer {}: {}", peer.conf.name, done.error().text);
+    choose_sa(peer);
+}
+
 void KernelLink::drop_sas(PeerId id) {
     Peer* peer = find(id);
     if (peer == nullptr)
@@ -331,6 +342,7 @@ Result<void> KernelLink::make_interface() {
 // Extends the lease of the state in the kernel, and reads its counters.
 void KernelLink::beat(Peer& peer) {
     peer.raw->age(Clock::now());
+    keep_policies(peer);
     for (Sa& sa : peer.sas) {
         const auto now = xfrm_.read_sa(sa.params, peer.pair);
         if (!now || !xfrm_.keep_sa(sa.params, peer.pair, *now)) {

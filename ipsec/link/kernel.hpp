@@ -9,7 +9,8 @@
 // The receiving socket identifies the sender of a packet: the kernel has checked that its state
 // belongs to this peer (by reqid) and its source is the peer's address.
 //
-// An interface that somebody deletes is made again within a second; SAs are not affected.
+// An interface that somebody deletes is made again within a second; SAs are not affected. Policies
+// that somebody flushes are made again within seconds; until then nothing passes.
 //
 // SAs end with this object. If the process is killed, the kernel deletes them within kSaLease.
 #pragma once
@@ -65,6 +66,7 @@ class KernelLink final : public Tunnel, private RawSocket::Owner {
     void on_raw_packet(PeerId peer, Bytes packet) override;
     void on_raw_writable(PeerId peer) override { receiver_.on_writable(peer); }
     void choose_sa(Peer& peer);
+    void keep_policies(Peer& peer);
     void report_expiry(Peer& peer, Sa& sa);
     void beat();
     void beat(Peer& peer);

@@ -429,15 +429,23 @@ Result<void> Xfrm::send_on(const XfrmPair& pair, std::uint32_t spi) {
     return error == 0 ? Result<void>() : failed("the outbound policy", error);
 }
 
+// A request about an existing one. 0, or errno.
+int Xfrm::ask_policy(std::uint16_t type, const XfrmPair& pair, bool outbound) const {
+    Request request(type, 0);
+    auto* id = request.body<xfrm_userpolicy_id>();
+    id->sel = outbound ? selector(pair.left, pair.right) : selector(pair.right, pair.left);
+    id->dir = outbound ? XFRM_POLICY_OUT : XFRM_POLICY_IN;
+    request.put(XFRMA_IF_ID, if_id_);
+    return transact(xfrm_.get(), request);
+}
+
+bool Xfrm::has_policy(const XfrmPair& pair, bool outbound) const {
+    return ask_policy(XFRM_MSG_GETPOLICY, pair, outbound) != ENOENT;
+}
+
 void Xfrm::remove_policies(const XfrmPair& pair) {
-    for (const bool outbound : {true, false}) {
-        Request request(XFRM_MSG_DELPOLICY, 0);
-        auto* id = request.body<xfrm_userpolicy_id>();
-        id->sel = outbound ? selector(pair.left, pair.right) : selector(pair.right, pair.left);
-        id->dir = outbound ? XFRM_POLICY_OUT : XFRM_POLICY_IN;
-        request.put(XFRMA_IF_ID, if_id_);
-        transact(xfrm_.get(), request);
-    }
+    for (const bool outbound : {true, false})
+        ask_policy(XFRM_MSG_DELPOLICY, pair, outbound);
 }
 
 // ---- states --------------------------------------------------------------------------------

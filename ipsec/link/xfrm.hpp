@@ -71,6 +71,8 @@ class Xfrm {
     Result<void> admit(const XfrmPair& pair);
     // Which outbound SA packets leave by; 0: none, they are dropped.
     Result<void> send_on(const XfrmPair& pair, std::uint32_t spi);
+    // Whether admit() or send_on() still hold: somebody may flush the kernel's policies.
+    bool has_policy(const XfrmPair& pair, bool outbound) const;
     void remove_policies(const XfrmPair& pair);
 
     Result<void> add_sa(const esp::SaParams& params, const XfrmPair& pair);
@@ -91,6 +93,7 @@ class Xfrm {
     Result<void> remove_stale_interface();
     Result<void> bring_up();
     int policy(const XfrmPair& pair, bool outbound, std::uint32_t spi);
+    int ask_policy(std::uint16_t type, const XfrmPair& pair, bool outbound) const;
     int sa(std::uint16_t type, const esp::SaParams& params, const XfrmPair& pair,
            std::uint64_t lifetime);
 
