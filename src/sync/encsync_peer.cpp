@@ -8,6 +8,7 @@
 #include "sync/sections.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace encsync::sync {
 
@@ -22,6 +23,7 @@ namespace ext = pfsync::extension;
 namespace {
 
 constexpr Duration kBulkRetry = 5s;
+constexpr Duration kBulkRest = 1s; // between two that a peer may ask for in a session
 constexpr Duration kAckDelay = 20ms;
 constexpr std::uint32_t kAckEvery = 64; // packets
 
@@ -38,6 +40,8 @@ void EncsyncPeer::reset() {
     inbox_ = {};
     ack_due_ = Instant::max();
     expecting_ = kNoSlot;
+    bulk_not_before_ = {};
+    bulk_waits_ = false;
 }
 
 void EncsyncPeer::resume() {
@@ -47,6 +51,8 @@ void EncsyncPeer::resume() {
 void EncsyncPeer::advance() {
     if (!peer_.silent && ctx_.now >= outstanding_.deadline())
         outstanding_.expire([this](const Item& item, Instant since) { send_again(item, since); });
+    if (bulk_waits_ && ctx_.now >= bulk_not_before_)
+        start_bulk();
     if (peer_.bulk.requested && !peer_.bulk.arriving && ctx_.now >= peer_.bulk.retry) {
         peer_.bulk.request_now = true;
         peer_.bulk.retry = ctx_.now + kBulkRetry;
@@ -59,6 +65,8 @@ Instant EncsyncPeer::deadline() const {
         next = std::min(next, p_.anti_entropy.deadline(peer_));
     if (peer_.extended && !peer_.silent)
         next = std::min(next, outstanding_.deadline());
+    if (bulk_waits_)
+        next = std::min(next, bulk_not_before_);
     if (peer_.bulk.requested && !peer_.bulk.arriving)
         next = std::min(next, peer_.bulk.retry);
     return next;
@@ -416,8 +424,13 @@ void EncsyncPeer::receive_bulk_status(Bytes message) {
 
 void EncsyncPeer::receive_request(state::StateId id) {
     if (id == state::StateId{}) {
-        if (!peer_.bulk.sending) // a second request while one is answered changes nothing
-            p_.bulk.start(peer_);
+        if (peer_.bulk.sending) // a second request while one is answered changes nothing
+            return;
+        if (ctx_.now >= bulk_not_before_)
+            return start_bulk();
+        // It costs this node more than it costs the peer.
+        if (std::exchange(bulk_waits_, true))
+            peer_.verdict.refuse(Reason::too_often);
         return;
     }
     const Slot slot = ctx_.index.find(id);
@@ -425,6 +438,12 @@ void EncsyncPeer::receive_request(state::StateId id) {
         return p_.outbound.enqueue(peer_, slot, true);
     peer_.verdict.refuse(slot == kNoSlot ? Reason::unknown_state : Reason::no_sync);
     p_.anti_entropy.answer_absent(peer_, id);
+}
+
+void EncsyncPeer::start_bulk() {
+    bulk_waits_ = false;
+    bulk_not_before_ = ctx_.now + kBulkRest;
+    p_.bulk.start(peer_);
 }
 
 void EncsyncPeer::receive_removal(state::StateId id, std::uint8_t term) {

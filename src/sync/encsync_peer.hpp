@@ -70,6 +70,7 @@ class EncsyncPeer : public PeerProtocol {
     void receive_other_name(state::Slot slot, const pfsync::FullState& full);
     void receive_update(pfsync::Dialect layout, Bytes message);
     void receive_request(state::StateId id);
+    void start_bulk();
     void receive_removal(state::StateId id, std::uint8_t term);
     void receive_clear(Bytes message);
     void receive_bulk_status(Bytes message);
@@ -93,6 +94,8 @@ class EncsyncPeer : public PeerProtocol {
     // The flow whose full state was sent last and whose expectations follow; so many are sent.
     state::Slot expecting_ = state::kNoSlot;
     std::uint8_t expectations_sent_ = 0;
+    Instant bulk_not_before_;  // the next one that we send
+    bool bulk_waits_ = false; // until then
 };
 
 } // namespace encsync::sync

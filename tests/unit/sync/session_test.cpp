@@ -295,6 +295,46 @@ TEST(Bulk, ARequestThatIsNotAnsweredIsRepeated) {
     EXPECT_EQ(rig.sent_to(0), "UPD_REQ all");
 }
 
+// A request is 12 bytes, an answer the whole table.
+TEST(Bulk, APeerThatAsksAgainAndAgainIsAnsweredOnceASecond) {
+    Rig rig;
+    rig.start();
+    rig.engine->on_created(flow(1));
+    rig.greet(0);
+    rig.sent_to(0);
+    const std::string all = "BUS start, UPD 1 4:4 live 0";
+    const auto answer = [&] {
+        rig.flush();
+        const std::string sent = rig.sent_to(0);
+        rig.acknowledge(0); // and so its end is sent
+        rig.sent_to(0);
+        return sent;
+    };
+    const auto ask = [&] { rig.send(0, [](Packet& p) { p.id(Kind::request, {}); }); };
+    ask();
+    EXPECT_EQ(answer(), all);
+    ask(); // too soon: it waits
+    EXPECT_EQ(answer(), "");
+    EXPECT_EQ(rig.refused(Reason::too_often), 0u);
+    ask();
+    ask();
+    EXPECT_EQ(answer(), "");
+    EXPECT_EQ(rig.refused(Reason::too_often), 2u);
+    rig.pass(1s);
+    EXPECT_EQ(answer(), all); // once, for all that waited
+    rig.pass(1s);
+    EXPECT_EQ(answer(), "");
+    ask(); // control: as honest nodes ask, now and then
+    EXPECT_EQ(answer(), all);
+    EXPECT_EQ(rig.refused(Reason::too_often), 2u);
+    // And at once in a new session: it has forgotten everything.
+    rig.greet(0, {.session = 78});
+    rig.sent_to(0);
+    Packet p;
+    rig.engine->on_packet(0, p.seq(100, 78).id(Kind::request, {}).bytes());
+    EXPECT_EQ(answer(), all);
+}
+
 TEST(Bulk, SweepsWhatItsOwnerDidNotName) {
     Rig rig;
     rig.start();
