@@ -115,8 +115,8 @@ std::string from_cables(const RulesetOptions& options) {
         for (const Speaker& speaker : c.speakers) {
             const net::Address& from = speaker.address;
             const auto on = [&](const char* mac_is) {
-                return fmt::format("iifname \"{}\" {}{}", c.interface,
-                                   match_frame(mac_is, speaker), match_address("saddr", from));
+                return fmt::format("iifname \"{}\" {}{}", c.interface, match_frame(mac_is, speaker),
+                                   match_address("saddr", from));
             };
             rules += fmt::format(
                 "        {}{}{}{} accept\n", on(""), match_address("daddr", c.destination),
@@ -145,17 +145,17 @@ std::string to_cables(const RulesetOptions& options) {
     return rules;
 }
 
-// Frames that a bridge here passes on between its ports; what is for this machine itself comes to the
-// table above. What the firewalls of a cable say to each other over it is their own affair.
+// Frames that a bridge here passes on between its ports; what is for this machine itself comes to
+// the table above. What the firewalls of a cable say to each other over it is their own affair.
 std::string bridge_table(const RulesetOptions& options) {
     if (!options.bridge)
         return {};
     std::string rules;
     for (const Cable& c : options.cables)
         for (const Speaker& speaker : c.speakers)
-            rules += fmt::format("        {}{}{} accept\n", match_frame("", speaker),
-                                 match_address("saddr", speaker.address),
-                                 pfsync_in(speaker.address));
+            rules +=
+                fmt::format("        {}{}{} accept\n", match_frame("", speaker),
+                            match_address("saddr", speaker.address), pfsync_in(speaker.address));
     return fmt::format("table {} {{\n    counter {} {{ }}\n{}}}\n", kBridgeTable, kBridgeCounter,
                        chain("forward", "forward", kFirst, rules + drop("", kBridgeCounter)));
 }

@@ -15,9 +15,9 @@
 // dropped here, with a counter of their own. Our own IKE and ESP datagrams are kept out of
 // conntrack.
 //
-// No hook of an interface (netdev) is used: what comes out of a VLAN or a tunnel passes the hooks of
-// `inet` like everything else, and rules of the other kind name each interface, so that a new one
-// would be open until it is named.
+// No hook of an interface (netdev) is used: what comes out of a VLAN or a tunnel passes the hooks
+// of `inet` like everything else, and rules of the other kind name each interface, so that a new
+// one would be open until it is named.
 //
 // The hooks run before defragmentation (priority -450), so fragments are dropped one by one. A
 // rule of another table can drop more, but cannot let pass what this one drops. Programs with
@@ -80,7 +80,8 @@ struct RulesetOptions {
     // The kernel tracks flows of a network namespace only while some rule there needs conntrack:
     // adds one.
     bool track = false;
-    // Frames that are bridged between other machines, too. Left out if the kernel does not know how.
+    // Frames that are bridged between other machines, too. Left out if the kernel does not know
+    // how.
     bool bridge = true;
 };
 

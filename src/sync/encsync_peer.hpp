@@ -94,7 +94,7 @@ class EncsyncPeer : public PeerProtocol {
     // The flow whose full state was sent last and whose expectations follow; so many are sent.
     state::Slot expecting_ = state::kNoSlot;
     std::uint8_t expectations_sent_ = 0;
-    Instant bulk_not_before_;  // the next one that we send
+    Instant bulk_not_before_; // the next one that we send
     bool bulk_waits_ = false; // until then
 };
 

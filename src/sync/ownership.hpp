@@ -61,9 +61,9 @@ class Ownership {
     // Likewise, and it was ours all the time. No traffic passes that peer, so whatever it sends of
     // the flow neither ends it nor changes more than its progress.
     bool keeps(const Peer& peer, state::Slot slot) const;
-    // Whether the peer may have seen more of this flow than this node has. Not of one that is kept: its
-    // packets pass here. But when this node has just become the only active one, some may have passed
-    // there.
+    // Whether the peer may have seen more of this flow than this node has. Not of one that is kept:
+    // its packets pass here. But when this node has just become the only active one, some may have
+    // passed there.
     bool learns_progress(const Peer& peer, state::Slot slot) const;
 
     // ---- all flows -------------------------------------------------------------------------

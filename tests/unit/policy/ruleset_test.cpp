@@ -192,7 +192,8 @@ class BridgeTest : public RulesetTest {
                             "ip link set v1 master br0 && ip link set v1 up && ip link set br0 up",
                             ::getpid(), far_.get())));
         // With br_netfilter these frames pass the hooks of `inet` first.
-        run("for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $f ] || echo 0 > $f; "
+        run("for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $f ] || echo 0 > "
+            "$f; "
             "done");
         enter(far_);
         ASSERT_TRUE(run("ip address add 10.0.0.3/24 dev eth0 && ip link set eth0 up && "
