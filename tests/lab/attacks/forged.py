@@ -4,10 +4,10 @@ receiver's kernel delivers it. Each packet inserts one state, whose number names
 
 Programs: forged.py receive            prints the IP version and the number of each packet that a
                                        raw socket gets
-          forged.py leave SOURCE TARGET SOURCE6 TARGET6
+          forged.py leave PAUSE SOURCE TARGET SOURCE6 TARGET6
                                        sends again and again with raw sockets, also into enc0; prints the
                                        IP version of what left
-          forged.py flood SOURCE TARGET SOURCE6 TARGET6   forged messages of all kinds, to the end
+          forged.py flood PAUSE SOURCE TARGET SOURCE6 TARGET6   forged messages of all kinds, to the end
           forged.py watch              every interface: prints each clear packet that leaves
           forged.py send               frames from stdin, in hexadecimal, on eth0
 """
@@ -33,6 +33,20 @@ CREATOR = 0xDEADBEEF
 SIX = {"mickey": "2001:db8:240::100", "minnie": "2001:db8:240::101", "mallory": "2001:db8:240::66",
        "bare": "2001:db8:240::67"}
 FRAGMENT, HOP_BY_HOP, DESTINATION = 44, 0, 60
+# What takes packets out of a VLAN or a tunnel: lines for ip(8). {sync} is the receiver's interface,
+# {mac} a card's address there, the others are those of both ends.
+TUNNELS = """
+link add link {sync} name vlan5 type vlan id 5
+link add link {sync} name outer6 type vlan proto 802.1ad id 6
+link add link outer6 name inner5 type vlan id 5
+link add vxlan7 address {mac} type vxlan id 7 dev {sync} local {own} remote {other} dstport 4789
+link add gre7 type gre local {own} remote {other}
+link add gretap7 address {mac} type gretap local {own} remote {other}
+link add ipip7 type ipip local {own} remote {other}
+link add sit7 type sit local {own} remote {other}
+link add six7 type ip6tnl mode any local {own6} remote {other6}
+"""
+TUNNEL_MAC = "02:00:00:00:00:07"
 
 
 def insert(number: int) -> bytes:
@@ -73,12 +87,12 @@ class Forger:
         return (struct.pack("!IHBB", 6 << 28, len(payload), following, hops) + self.pair6
                 + payload)
 
-    def tricks(self) -> dict[str, list[bytes]]:
+    def tricks(self, first: int = 1) -> dict[str, list[bytes]]:
         """The frames by the name of the trick, in the order of their numbers."""
         made: dict[str, list[bytes]] = {}
 
         def add(name: str, build) -> None:
-            made[name] = build(insert(len(made) + 1))
+            made[name] = build(insert(first + len(made)))
 
         def plain4(**more):
             return lambda data: [self.frame(0x0800, self.v4(data, **more))]
@@ -117,6 +131,37 @@ class Forger:
             lambda data: [part6(DESTINATION, 0, 1, bytes((DESTINATION, 0)) + padding),
                           part6(DESTINATION, 8, 0, chain + data)])
         return made
+
+    def tunnelled(self, first: int = 1) -> dict[str, list[bytes]]:
+        """Likewise, inside of what the receiver takes apart if it has TUNNELS."""
+        made: dict[str, list[bytes]] = {}
+        card = bytes.fromhex(TUNNEL_MAC.replace(":", "")) + self.ether[6:] + b"\x08\0"
+        vxlan = struct.pack("!II", 0x08 << 24, 7 << 8)
+
+        def udp(data: bytes) -> bytes:
+            return struct.pack("!HHHH", 4789, 4789, 8 + len(data), 0) + data
+
+        def add(name: str, kind: int, build, tag: bytes = b"") -> None:
+            data = insert(first + len(made))
+            made[name] = [self.frame(kind, build(data), tag)]
+
+        add("VLAN", 0x0800, self.v4, b"\x81\0\0\5")
+        add("VLAN, IPv6", 0x86DD, self.v6, b"\x81\0\0\5")
+        add("VLAN in a VLAN", 0x0800, self.v4, b"\x88\xa8\0\6\x81\0\0\5")
+        add("VXLAN", 0x0800, lambda data: self.v4(udp(vxlan + card + self.v4(data)), 17))
+        add("GRE", 0x0800, lambda data: self.v4(b"\0\0\x08\0" + self.v4(data), 47))
+        add("GRE, IPv6", 0x0800, lambda data: self.v4(b"\0\0\x86\xdd" + self.v6(data), 47))
+        add("frames in GRE", 0x0800,
+            lambda data: self.v4(b"\0\0\x65\x58" + card + self.v4(data), 47))
+        add("IPv4 in IPv4", 0x0800, lambda data: self.v4(self.v4(data), 4))
+        add("IPv6 in IPv4", 0x0800, lambda data: self.v4(self.v6(data), 41))
+        add("IPv4 in IPv6", 0x86DD, lambda data: self.v6(self.v4(data), 4))
+        add("IPv6 in IPv6", 0x86DD, lambda data: self.v6(self.v6(data), 41))
+        return made
+
+    @staticmethod
+    def in_vlan(frames: Iterable[bytes]) -> list[bytes]:
+        return [frame[:12] + b"\x81\0\0\5" + frame[12:] for frame in frames]
 
 
 def receive() -> None:
@@ -169,7 +214,7 @@ class Sender:
         return taken
 
 
-def leave(*addresses: str) -> None:
+def leave(pause: str, *addresses: str) -> None:
     """As a program of the node itself would, with a tunnel or without."""
     plain, inside = Sender(*addresses), Sender(*addresses)
     print("trying", flush=True)
@@ -182,16 +227,16 @@ def leave(*addresses: str) -> None:
                 print("enc0", version, flush=True)
         except OSError:
             pass
-        time.sleep(0.01)
+        time.sleep(float(pause))
 
 
-def flood(*addresses: str) -> None:
+def flood(pause: str, *addresses: str) -> None:
     """Every kind of forged message, to the end."""
     sender = Sender(*addresses)
     print("flooding", flush=True)
     for number in itertools.cycle(range(1000)):
         sender.send(mallory.forgery(number))
-        time.sleep(0.005)
+        time.sleep(float(pause))
 
 
 def watch() -> None:

@@ -38,8 +38,9 @@ class Watch:
         self.processes, self.senders = [], []
         for node, other in (pair.firewalls[:2], pair.firewalls[1::-1]):
             ends = SYNC[node.name], SYNC[other.name], forged.SIX[node.name], forged.SIX[other.name]
-            self.processes += [begin(node, "watch"), begin(node, "receive"), begin(node, "leave", *ends)]
-            self.senders.append(begin(pair.mallory, "flood", *ends))
+            self.processes += [begin(node, "watch"), begin(node, "receive"),
+                               begin(node, "leave", "0.01", *ends)]
+            self.senders.append(begin(pair.mallory, "flood", "0.005", *ends))
         self.skipped = [1] * len(self.processes)
 
     def said(self) -> list[set[str]]:

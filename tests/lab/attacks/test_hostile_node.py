@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""A node with valid keys that speaks encsync's own messages and lies in them. What it says is shown to work
-where it is no lie: at the end, by a node that is not active and so gives way to whoever claims a flow.
+"""A node with valid keys that speaks encsync's own messages and lies in them. What it says is shown to
+work where it is no lie: at the end, by a node that is not active and so gives way to whoever claims a
+flow.
 
     mickey (encsync, active) ---- switch ---- minnie (strongSwan, and the messages of hostile_node.py)
                                     |
