@@ -16,6 +16,7 @@ constexpr std::string_view kRingTitle = "encsync preshared keys 1";
 constexpr std::string_view kCarriedTitle = "encsync carried preshared key 1";
 constexpr std::string_view kIdTitle = "encsync ppk id 1\n";
 constexpr std::string_view kMixTitle = "encsync ppk mix 1\n";
+constexpr std::string_view kConfirmed = "confirmed: yes\n";
 constexpr std::array<std::string_view, 3> kOrigins{"tunnel", "hand", "mixed"};
 
 // Only what std::to_string() would write.
@@ -83,7 +84,8 @@ const Ppk* PpkRing::find(const PpkId& id) const {
 
 SecretText write_ppks(const PpkRing& ring) {
     SecretText text;
-    text.append(fmt::format("{}\npeer: {}\noffer: {}\n", kRingTitle, ring.peer, ring.offer + 1));
+    text.append(fmt::format("{}\npeer: {}\noffer: {}\n{}", kRingTitle, ring.peer, ring.offer + 1,
+                            ring.confirmed ? kConfirmed : ""));
     for (const Ppk& ppk : ring.keys)
         append_ppk(text, ppk);
     text.append(checksum_line(text.view()));
@@ -107,6 +109,10 @@ Result<PpkRing> read_ppks(std::string_view text) {
     if (!read_number(*offer, ring.offer) || ring.offer == 0)
         return lines.error("not a number from 1");
     ring.offer--;
+    if (text.substr(lines.position()).starts_with(kConfirmed)) {
+        ring.confirmed = true;
+        static_cast<void>(lines.line());
+    }
     do {
         auto ppk = read_ppk(lines);
         if (!ppk)

@@ -10,6 +10,7 @@
 //     encsync preshared keys 1
 //     peer: minnie
 //     offer: 1                                     (which of the following this node offers)
+//     confirmed: yes                               (IKE has used one with the peer; else no line)
 //     ppk: 7 2026-01-31T12:00:00Z tunnel (the secret: 32 bytes, base64)
 //     ppk: 8 ...                                   (if there are two; the older one is first)
 //     checksum: ...
@@ -59,6 +60,9 @@ struct PpkRing {
     std::string peer;
     std::vector<Ppk> keys; // the older one first; none: there is no such file
     std::size_t offer = 0; // which of them IKE offers, as it must know the peer to have it
+    // IKE has used one of these, or of those of which they were made, with the peer: so the peer
+    // has not been without since, and whoever is, is somebody else or has lost it.
+    bool confirmed = false;
 
     const Ppk* find(const PpkId& id) const;
     const Ppk* offered() const { return keys.empty() ? nullptr : &keys[offer]; }

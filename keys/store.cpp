@@ -230,7 +230,7 @@ Result<std::size_t> Store::trust(std::span<const PublicKey> keys, UnixTime now) 
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
-    return add_trusted(keys, now);
+    return add_trusted(keys, true, now);
 }
 
 Result<std::size_t> Store::trust(const PublicFile& file, UnixTime now) {
@@ -239,7 +239,7 @@ Result<std::size_t> Store::trust(const PublicFile& file, UnixTime now) {
         return lock.error();
     if (auto ok = check_successors(file); !ok)
         return ok.error();
-    return add_trusted(file.keys, now);
+    return add_trusted(file.keys, false, now);
 }
 
 Result<void> Store::may_trust(const PublicFile& file, bool new_identity) const {
@@ -270,14 +270,21 @@ Result<void> Store::check_successors(const PublicFile& file) const {
     return {};
 }
 
-Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, UnixTime now) const {
+Result<std::size_t> Store::add_trusted(std::span<const PublicKey> keys, bool anew,
+                                       UnixTime now) const {
     auto planned = plan_trust(keys, now);
     if (!planned)
         return planned.error();
+    const auto change = [&]() -> Result<void> {
+        // A machine that was set up anew has not got them, and would be refused for that.
+        if (anew)
+            for (const PublicKey& key : planned->fresh)
+                if (auto ok = ppk_files().erase(key.name); !ok)
+                    return ok;
+        return save_trusted(planned->all);
+    };
     if (!planned->fresh.empty())
-        if (auto ok = log_and(now, KeyEvent::trust, planned->fresh,
-                              [&] { return save_trusted(planned->all); });
-            !ok)
+        if (auto ok = log_and(now, KeyEvent::trust, planned->fresh, change); !ok)
             return ok.error();
     return planned->fresh.size();
 }

@@ -80,7 +80,8 @@ class Store {
     // Trusts all of the keys or, with an error, none. Keys that are already trusted do not change.
     // Refused: a key of this node, a key that is trusted under another name, this node's own name,
     // a third key for a name. Returns the number of new keys.
-    // Whoever has made them: the caller answers for that.
+    // Whoever has made them: the caller answers for that. Post-quantum preshared keys with the
+    // owner of a new key are erased.
     Result<std::size_t> trust(std::span<const PublicKey> keys, UnixTime now = unix_now());
     // Likewise, but if a key of that name is trusted already, new ones must be its successors.
     Result<std::size_t> trust(const PublicFile& file, UnixTime now = unix_now());
@@ -115,8 +116,10 @@ class Store {
                          const PpkMix& mix, UnixTime now = unix_now());
     // Offers that one: the peer has it.
     Result<void> offer_ppk(const std::string& peer, const PpkId& id);
-    // Erases all but the one that is offered.
+    // Erases all but the one that is offered, which IKE has used with the peer.
     Result<void> settle_ppk(const std::string& peer, UnixTime now = unix_now());
+    // Likewise, without a word on whether it was used.
+    Result<void> drop_unoffered_ppk(const std::string& peer, UnixTime now = unix_now());
     // Erases all with a peer. Returns how many; refuses if there are none.
     Result<std::size_t> forget_ppk(const std::string& peer, UnixTime now = unix_now());
     // Makes one and returns it as the text to be carried, or takes that text. It is offered if it
@@ -184,7 +187,7 @@ class Store {
     Result<Trust> plan_trust(std::span<const PublicKey> keys, UnixTime now) const;
     Result<void> check_successors(const PublicFile& file) const;
     // The caller holds the lock.
-    Result<std::size_t> add_trusted(std::span<const PublicKey> keys, UnixTime now) const;
+    Result<std::size_t> add_trusted(std::span<const PublicKey> keys, bool anew, UnixTime now) const;
     Result<void> save_trusted(const std::vector<TrustedKey>& keys) const;
     Result<std::size_t> drop(const std::string& name, UnixTime now) const;
     Result<std::size_t> add_revoked(const std::vector<Revocation>& fresh, UnixTime now) const;
@@ -204,6 +207,7 @@ class Store {
                          const std::function<Result<void>()>& change) const;
     // The caller holds the lock.
     Result<void> put_ppks(const PpkRing& before, const PpkRing& ring, UnixTime now) const;
+    Result<void> keep_offered(const std::string& peer, bool confirm, UnixTime now) const;
     Result<void> add_carried(const std::string& peer, Ppk ppk, UnixTime now) const;
     Result<void> check_trusted(const std::string& peer) const;
     PeerFiles ppk_files() const;

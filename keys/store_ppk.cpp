@@ -96,6 +96,7 @@ Result<void> Store::mix_ppk(const std::string& peer, const std::optional<PpkId>&
                                  peer, from->epoch)};
     PpkRing ring;
     ring.peer = peer;
+    ring.confirmed = before->confirmed;
     for (const Ppk& each : before->keys)
         if (&each == from && (base || each.origin != PpkOrigin::hand))
             ring.keys.push_back(copy(each));
@@ -125,16 +126,25 @@ Result<void> Store::offer_ppk(const std::string& peer, const PpkId& id) {
 }
 
 Result<void> Store::settle_ppk(const std::string& peer, UnixTime now) {
+    return keep_offered(peer, true, now);
+}
+
+Result<void> Store::drop_unoffered_ppk(const std::string& peer, UnixTime now) {
+    return keep_offered(peer, false, now);
+}
+
+Result<void> Store::keep_offered(const std::string& peer, bool confirm, UnixTime now) const {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
     auto before = ppks(peer);
     if (!before)
         return before.error();
-    if (before->keys.size() < 2)
-        return {};
     PpkRing ring;
     ring.peer = peer;
+    ring.confirmed = before->confirmed || confirm;
+    if (before->keys.empty() || (before->keys.size() == 1 && ring.confirmed == before->confirmed))
+        return {};
     ring.keys.push_back(copy(*before->offered()));
     return put_ppks(*before, ring, now);
 }
@@ -171,6 +181,7 @@ Result<void> Store::add_carried(const std::string& peer, Ppk ppk, UnixTime now) 
                                  peer)};
     PpkRing ring;
     ring.peer = peer;
+    ring.confirmed = before->confirmed;
     for (const Ppk& each : before->keys) {
         if (each.epoch >= ppk.epoch)
             return Error{fmt::format("its epoch {} is not later than {}, which is that of the one "

@@ -212,7 +212,7 @@ void fields(Archive& a, ike::Peer& m) {
     seconds(a, m.margintime, "peer.margintime");
     seconds(a, m.dpddelay, "peer.dpddelay");
     seconds(a, m.dpdtimeout, "peer.dpdtimeout");
-    // Where there are none, none is used: `no` is the same as `optional` here.
+    // Where there are none, none is used: all others are the same here.
     bool ppk_required = m.ppk == ike::PpkUse::required;
     flag(a, ppk_required, "peer.ppk_required");
     if constexpr (Archive::kReading)

@@ -29,7 +29,8 @@ namespace encsync::ike {
 
 using Ed25519Public = std::array<std::uint8_t, 32>;
 
-enum class PpkUse { optional, required, no }; // of post-quantum preshared keys (RFC 8784)
+// Of post-quantum preshared keys (RFC 8784). charon knows whether they are required, and no more.
+enum class PpkUse { automatic, optional, required, no };
 
 // Used by charon only: existing SAs may stay when one of these changes. Members are options of the
 // same name.

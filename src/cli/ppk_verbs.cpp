@@ -21,9 +21,7 @@ std::string last_id(const keys::Store& store, const std::string& peer) {
 std::string why_not_used(const std::string&, const config::Conn* conn) {
     if (conn == nullptr || conn->ppk != config::PpkUse::no)
         return {};
-    return fmt::format("conn {} has ppk=no, so it is not used: both nodes need ppk=optional or "
-                       "ppk=required",
-                       conn->name);
+    return fmt::format("conn {} has ppk=no, so it is not used", conn->name);
 }
 
 int report(const Options& options, const keys::Store& store, const std::string& peer,
@@ -46,7 +44,7 @@ int keys_ppk_make(const Options& options, const std::string& peer, const std::st
         // Nobody will ever have it.
         const auto ring = store->ppks(peer);
         if (ring && ring->keys.size() > 1)
-            static_cast<void>(store->settle_ppk(peer));
+            static_cast<void>(store->drop_unoffered_ppk(peer));
         else
             static_cast<void>(store->forget_ppk(peer));
         return fail(written.error().text);

@@ -527,7 +527,8 @@ std::string ppk_use(const json::value& status, const json::value& key) {
         if (ppk != nullptr && text(*ppk, "used") == text(key, "id"))
             out += fmt::format(", conn {} is up with it", text(peer, "name"));
         if (ppk != nullptr && text(peer, "name") == text(key, "name"))
-            out += fmt::format("; {}", text(*ppk, "step"));
+            out += fmt::format("; {}{}", text(*ppk, "step"),
+                               truth(*ppk, "required").value_or(false) ? ", required" : "");
     }
     return out;
 }

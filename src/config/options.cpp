@@ -28,7 +28,8 @@ constexpr std::array kLevelWords = {
     word("notice", log::Level::notice), word("info", log::Level::info),
     word("debug", log::Level::debug)};
 constexpr std::array kYesNo = {word("yes", true), word("no", false)};
-constexpr std::array kPpkWords = {word("optional", PpkUse::optional),
+constexpr std::array kPpkWords = {word("auto", PpkUse::automatic),
+                                  word("optional", PpkUse::optional),
                                   word("required", PpkUse::required), word("no", PpkUse::no)};
 constexpr std::array kKeyExchangeWords = {word("ikev2", KeyExchange::ikev2)};
 constexpr std::array kWireWords = {
@@ -405,15 +406,16 @@ constexpr std::array kOptions = {
         "ppk",
         kConn,
         ValueType::word,
-        "no",
+        "auto",
         "",
-        "optional",
+        "required",
         "Whether a post-quantum preshared key (RFC 8784) goes into the keys of the tunnel, so that "
         "a recording of it cannot be opened with a quantum computer. encsync nodes make one with "
-        "each other inside the tunnel, and `encsync keys ppk` carries one by hand. `optional`: it "
-        "is used whenever both have one in common; nobody on the way can prevent that. "
-        "`required`: without one in common there is no tunnel. `no`: none is used or made. See "
-        "docs/keys.md.",
+        "each other inside the tunnel, and `encsync keys ppk` carries one by hand. `auto`: as soon "
+        "as the two have used one, there is no tunnel without; a peer that makes none, or has "
+        "ppk=no, never gets that far. `optional`: it is used whenever both have one in common. "
+        "`required`: not even the first tunnel comes up without, so one must be carried. `no`: "
+        "none is used or made. See docs/keys.md.",
         store<&Conn::ppk>,
         {},
         kPpkWords},

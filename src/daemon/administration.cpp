@@ -114,11 +114,11 @@ Answer Administration::rotate_ppk(const object& fields) {
             asked.emplace_back(parts_.directory.name(peer));
     if (asked.empty()) {
         const auto name = control::text(fields, "peer");
-        return Error{fmt::format(
-            "{} that makes preshared keys with this node: it must be an "
-            "encsync node with keysync=yes, and its conn must say ppk=optional or "
-            "ppk=required, there as here",
-            name.empty() ? "no peer is up" : fmt::format("peer {} is not up as one", name))};
+        return Error{fmt::format("{} that makes preshared keys with this node: it must be an "
+                                 "encsync node with keysync=yes, and its conn must not say ppk=no, "
+                                 "there as here",
+                                 name.empty() ? "no peer is up"
+                                              : fmt::format("peer {} is not up as one", name))};
     }
     return json::value{{"peers", asked}};
 }

@@ -133,6 +133,9 @@ Result<void> KeyRing::add_ppks(const keys::Store& store, const config::Conn& con
     peer.ppks.used = true;
     peer.ppks.rotate = conn.ppkrotate;
     peer.ppks.offer = ring->offer;
+    peer.ppks.confirmed = ring->confirmed;
+    if (conn.ppk == config::PpkUse::automatic && ring->confirmed)
+        peer.for_charon.ppk = config::PpkUse::required;
     const auto add = [&](const keys::Ppk& ppk) {
         peer.for_charon.auth.add(CredentialKind::ppk, as_credential(ppk));
     };
@@ -203,6 +206,7 @@ void KeyRing::take(ForPeer peer) {
                             "export --pem prints",
                             parts_.directory.conn(id).file(CredentialKind::certificate)));
     State& state = states_[id];
+    state.requires_ppk = peer.for_charon.ppk == config::PpkUse::required;
     state.tried.reset();
     if (must_try(peer)) {
         state.next.hurry();

@@ -78,6 +78,8 @@ class KeyRing {
     const std::vector<Dated>& certificates() const { return certificates_; }
 
     keysync::PpkPhase ppk_phase(PeerId peer) const { return parts_.key_sync.ppk_phase(peer); }
+    // Whether charon refuses the peer without one.
+    bool requires_ppk(PeerId peer) const { return states_[peer].requires_ppk; }
     // False: the peer takes no part in that, or is not up.
     bool rotate_ppk(PeerId peer) { return parts_.key_sync.rotate_ppk(peer); }
 
@@ -89,6 +91,7 @@ class KeyRing {
     struct State {
         std::optional<FilesDigest> files;
         std::vector<keys::RawKey> vouched;
+        bool requires_ppk = false;
         // Of a peer with which the next key is tried; what charon knows of it.
         std::optional<channel::Peer> tried;
         NextKey next;

@@ -188,7 +188,8 @@ json::object Views::peer(PeerId peer, const std::vector<link::SaInfo>& sas) cons
     const auto phase = parts_.keys.ppk_phase(peer);
     if (phase != keysync::PpkPhase::off)
         o["ppk"] = json::object{{"used", life.ppk && up ? keys::to_text(*life.ppk) : ""},
-                                {"step", keysync::to_string(phase)}};
+                                {"step", keysync::to_string(phase)},
+                                {"required", parts_.keys.requires_ppk(peer)}};
     if (!parts_.directory.conn(peer).is_cable()) {
         json::object ike;
         parts_.registry.show(ike, "ike", peer);

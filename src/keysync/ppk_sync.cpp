@@ -270,7 +270,7 @@ void PpkSync::decide(Peer& peer, PeerId id, keys::UnixTime wall) {
         return;
     }
     peer.authenticated = {};
-    if (peer.own.held.size() > 1 && shared->id == peer.own.held.back().id)
+    if (shared->id == peer.own.held.back().id && (peer.own.held.size() > 1 || !peer.own.confirmed))
         ask(peer, id, {Request::Kind::settle_ppk, peer.name}, {});
 }
 

@@ -9,7 +9,9 @@
 //     3. The leader stores the next key, too.
 //     4. Who sees that the peer holds it as well offers it in IKE from then on, and stores that.
 //     5. When both say so, the leader authenticates anew, make before break.
-//     6. Who has seen IKE use it, and that the peer offers it, erases the older one.
+//     6. Who has seen IKE use it, and that the peer offers it, erases the older one, and stores
+//     that
+//        one was used: from then on a tunnel without may be refused (ppk=auto).
 // The store is the only memory, written before it is spoken of. A node erases a key only if the
 // peer does not hold it (2, 3: one that was stored in a step that was not finished) or will never
 // offer it again (6), and offers one only if the peer holds it. So whatever is lost, whenever a
@@ -41,6 +43,7 @@ struct OwnPpks {
     bool used = false; // else nothing is said or made
     std::vector<OwnPpk> held;
     std::size_t offer = 0;
+    bool confirmed = false;        // the store has it that IKE has used one with the peer
     std::chrono::seconds rotate{}; // the age at which the next one is made; 0: never
 };
 

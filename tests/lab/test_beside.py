@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
@@ -76,20 +75,6 @@ def encsync_carries(pair, port: int) -> None:
              f"the flow from port {port} to arrive")
 
 
-def settled(instance) -> set:
-    """Its SAs, once they stay the same for 3 s: both sides may have called at once."""
-    seen, since = instance.spis(), time.monotonic()
-
-    def same() -> bool:
-        nonlocal seen, since
-        if (now := instance.spis()) != seen:
-            seen, since = now, time.monotonic()
-        return time.monotonic() - since > 3
-
-    wait_for(same, 30, "the SAs to stay the same", 0.2)
-    return seen
-
-
 def test_two_tunnels_side_by_side(town):
     pair, office = town
     instances = mickey, minnie = sync.equip(pair, setup=PORTS)
@@ -98,7 +83,7 @@ def test_two_tunnels_side_by_side(town):
     assert theirs.carries()
     for instance in instances:
         instance.start()
-    sync.wait_in_step(*instances)
+    sync.wait_settled(*instances)
     encsync_carries(pair, 1)
     assert theirs.carries()
 
@@ -124,8 +109,8 @@ def test_two_tunnels_side_by_side(town):
     mickey.stop()
     assert theirs.carries()
     mickey.start()
-    sync.wait_in_step(*instances)
-    kept = settled(mickey)
+    sync.wait_settled(*instances)
+    kept = mickey.spis()
     theirs.charon.stop()
     with pytest.raises(LabError):
         theirs.spis()

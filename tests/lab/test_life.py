@@ -278,6 +278,7 @@ def test_a_short_cut(pair, instances, measure):
     def sending() -> set:
         return {sa for i in instances for sa in i.spis() if sa[1] == "out"}
 
+    sync.wait_settled(*instances)
     spis, logs = sending(), [i.log() for i in instances]
     with measure("the network is cut for 2 s"):
         pair.minnie.ip("link set sync down")

@@ -41,6 +41,7 @@ def begin(*instances) -> None:
 
 def test_both_use_it_by_default_and_keep_it(nodes):
     pair, (mickey, minnie) = nodes
+    mickey.conn["ppk"] = "no"
     begin(mickey, minnie)
     for instance, peer in ((mickey, "minnie"), (minnie, "mickey")):
         assert exchanges(instance) == {"curve25519-ke1_mlkem768"}
@@ -59,7 +60,7 @@ def test_both_use_it_by_default_and_keep_it(nodes):
 
 def test_one_without_it_is_told_apart(nodes):
     _, (mickey, minnie) = nodes
-    minnie.conn["ike"] = CLASSIC
+    minnie.conn.update(ike=CLASSIC, ppk="no")
     begin(mickey, minnie)
     for instance, peer in ((mickey, "minnie"), (minnie, "mickey")):
         assert exchanges(instance) == {"curve25519"}
@@ -79,7 +80,5 @@ def test_one_that_insists_refuses_one_without_it(nodes):
 
 def test_beside_a_preshared_key(nodes):
     _, (mickey, minnie) = nodes
-    for instance in (mickey, minnie):
-        instance.conn["ppk"] = "optional"
     begin(mickey, minnie)
     wait_for(lambda: post_quantum(mickey, "minnie") == "ml-kem, ppk", 40, "both", 0.3)

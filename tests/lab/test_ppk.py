@@ -42,8 +42,7 @@ def wait_settled(a, b, timeout: float = 40) -> dict:
 
 def equipped(fresh, **options) -> tuple[FirewallPair, list]:
     pair = FirewallPair(fresh)
-    conn = {"ppk": "optional", **options.pop("conn", {})}
-    return pair, list(sync.equip(pair, conn=conn, **options))
+    return pair, list(sync.equip(pair, **options))
 
 
 def started(fresh, **options) -> tuple[FirewallPair, list]:
@@ -62,6 +61,10 @@ def carry(maker, taker) -> None:
 
 def up(instance, other) -> bool:
     return (instance.peer(other.name) or {}).get("state") == "up"
+
+
+def required(instance, other) -> bool:
+    return instance.peer(other.name)["ppk"]["required"]
 
 
 def test_two_nodes_make_one_and_the_next_by_command(fresh):
@@ -110,12 +113,10 @@ def test_the_next_ones_by_age_under_load_lose_nothing(fresh):
 
 
 def test_a_crash_of_either_at_any_moment_leaves_one_in_common(fresh):
-    _, (mickey, minnie) = started(fresh, conn={"ppk": "optional", **STEP})
+    _, (mickey, minnie) = started(fresh, conn=STEP)
     wait_settled(mickey, minnie)
     # From now on they must always have one in common, or do not come up.
-    for instance in (mickey, minnie):
-        instance.conn["ppk"] = "required"
-        instance.reload()
+    wait_for(lambda: required(mickey, minnie) and required(minnie, mickey), 10, "both to require it")
     chance = random.Random(1)
     for number in range(6):
         crashed = (mickey, minnie)[number % 2]
@@ -134,10 +135,10 @@ def test_one_that_is_required_is_carried_by_hand(fresh):
     for instance in (mickey, minnie):
         instance.start()
     for instance, peer in ((mickey, "minnie"), (minnie, "mickey")):
-        wait_for(lambda: "ppk=required" in (instance.peer(peer) or {}).get("last_error", ""), 20,
+        wait_for(lambda: "one is required" in (instance.peer(peer) or {}).get("last_error", ""), 20,
                  "the reason", 0.2)
     assert "there is no post-quantum preshared key with it here" in mickey.log()
-    assert "it uses no post-quantum preshared key, and here is ppk=required" in minnie.log()
+    assert "it uses no post-quantum preshared key, and one is required here" in minnie.log()
     carry(mickey, minnie)
     sync.wait_in_step(mickey, minnie)
     assert wait_settled(mickey, minnie)["origin"] == "hand"
@@ -153,7 +154,7 @@ def test_different_ones_are_refused_by_name(fresh):
         instance.command("keys", "ppk", "make", peer, instance.node.dir / "lost.ppk")
         instance.start()
     wait_for(lambda: "its post-quantum preshared key (ppk." in mickey.log() + minnie.log()
-             and "is not here, and here is ppk=required" in mickey.log() + minnie.log(), 20,
+             and "is not here, and one is required here" in mickey.log() + minnie.log(), 20,
              "who is called to refuse it")
     wait_for(lambda: "refused us: has it our post-quantum preshared key" in
              mickey.log() + minnie.log(), 20, "the caller to be told")
@@ -173,10 +174,11 @@ def test_required_against_a_peer_without_is_refused_on_both(fresh):
     mickey.command("keys", "ppk", "make", "minnie", mickey.node.dir / "lost.ppk")
     for instance in (mickey, minnie):
         instance.start()
-    wait_for(lambda: "it uses no post-quantum preshared key, and here is ppk=required"
+    wait_for(lambda: "it uses no post-quantum preshared key, and one is required here"
              in mickey.log() or "it has not got our post-quantum preshared key" in mickey.log(), 20,
              "mickey to say why")
-    wait_for(lambda: "has it ppk=required?" in minnie.log(), 20, "minnie to say why")
+    wait_for(lambda: "does it require a post-quantum preshared key?" in minnie.log(), 20,
+             "minnie to say why")
     assert not up(mickey, minnie) and not up(minnie, mickey)
     mickey.conn["ppk"] = "optional"
     mickey.reload()
@@ -187,14 +189,50 @@ def test_required_against_a_peer_without_is_refused_on_both(fresh):
     assert refused.returncode == 1 and "makes preshared keys with this node" in refused.stderr
 
 
+def test_who_has_used_one_is_not_accepted_without(fresh):
+    """Also by default. Whoever left it out on the way would look like a node that has lost it."""
+    _, (mickey, minnie) = started(fresh)
+    wait_settled(mickey, minnie)
+    wait_for(lambda: required(mickey, minnie), 10, "mickey to require it")
+    assert "settled, required" in mickey.command("keys", "status").stdout
+    minnie.stop()
+    minnie.command("keys", "ppk", "forget", "mickey")
+    minnie.start()
+    wait_for(lambda: "one is required here" in (mickey.peer("minnie") or {}).get("last_error", ""),
+             20, "mickey to say why", 0.2)
+    wait_for(lambda: "does it require a post-quantum preshared key?" in minnie.log(), 20,
+             "minnie to say why")
+    assert not up(mickey, minnie) and not up(minnie, mickey)
+    # Nor is it forgotten with a restart.
+    mickey.restart()
+    wait_for(lambda: "one is required here" in (mickey.peer("minnie") or {}).get("last_error", ""),
+             20, "mickey to say so again", 0.2)
+    mickey.command("keys", "ppk", "forget", "minnie")
+    sync.wait_in_step(mickey, minnie)
+    wait_settled(mickey, minnie)
+
+
+def test_optional_it_may_be_lost(fresh):
+    """Control: the next one is made without a word."""
+    _, (mickey, minnie) = started(fresh, conn={"ppk": "optional"})
+    first = wait_settled(mickey, minnie)
+    minnie.stop()
+    minnie.command("keys", "ppk", "forget", "mickey")
+    minnie.start()
+    sync.wait_in_step(mickey, minnie)
+    assert not required(mickey, minnie)
+    assert wait_settled(mickey, minnie)["epoch"] > first["epoch"]
+
+
 def test_it_goes_with_the_peer(fresh):
     _, (mickey, minnie) = started(fresh)
     wait_settled(mickey, minnie)
     mickey.command("keys", "forget", "minnie")
     assert not ppks(mickey, "minnie")
+    minnie.command("keys", "ppk", "forget", "mickey")
     mickey.trust(minnie.export_key())
     sync.wait_in_step(mickey, minnie)
-    assert wait_settled(mickey, minnie)["epoch"] == 2
+    assert wait_settled(mickey, minnie)["epoch"] == 1
 
 
 def test_without_keysync_none_is_made(fresh):

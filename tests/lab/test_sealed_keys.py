@@ -79,7 +79,8 @@ def test_a_lost_machine_comes_back_with_its_keys(fresh):
     mickey, minnie = sync.equip(pair)
     for instance in (mickey, minnie):
         instance.start()
-    sync.wait_in_step(mickey, minnie)
+    sync.wait_settled(mickey, minnie)
+    wait_for(lambda: minnie.peer("mickey")["ppk"]["required"], 10, "minnie to require hers")
     before = mickey.json("keys", "show")
     backup = pair.mickey.dir / "mickey.backup"
     phrase = passphrase(pair.mickey.dir / "backup.passphrase", "the backup's passphrase")
@@ -99,4 +100,7 @@ def test_a_lost_machine_comes_back_with_its_keys(fresh):
             == [i["fingerprint"] for i in before["identities"]])
     mickey.command("check", "--live")
     mickey.start()
-    sync.wait_in_step(mickey, minnie)  # minnie was told nothing
+    wait_for(lambda: "one is required here" in minnie.peer("mickey")["last_error"], 20,
+             "minnie to miss the preshared key, which is in no backup")
+    minnie.command("keys", "ppk", "forget", "mickey")
+    sync.wait_in_step(mickey, minnie)  # minnie was told nothing else

@@ -22,10 +22,11 @@ DAY = 86400
 @pytest.fixture(scope="module")
 def instances(lab):
     pair = FirewallPair(lab)
-    both = sync.equip(pair)
+    # A preshared key is replaced at an age, and then the SAs are.
+    both = sync.equip(pair, conn={"ppkrotate": "0"})
     for instance in both:
         instance.start()
-    sync.wait_in_step(*both, timeout=PATIENCE)
+    sync.wait_settled(*both, timeout=PATIENCE)
     conntrack.insert_many(pair.mickey, len(KEPT))
     wait_for(lambda: len(pair.flows(pair.minnie)) == len(KEPT), PATIENCE, "the sessions", 0.5)
     return both

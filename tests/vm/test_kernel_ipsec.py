@@ -62,7 +62,7 @@ def instances(pair):
     both = sync.equip(pair, setup={"ipsec": "kernel"})
     for instance in both:
         instance.start()
-    sync.wait_in_step(*both, timeout=PATIENCE)
+    sync.wait_settled(*both, timeout=PATIENCE)
     return both
 
 

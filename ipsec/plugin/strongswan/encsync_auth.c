@@ -96,7 +96,7 @@ static bool explain_refusal_trusted(ike_sa_t *ike_sa, const char *who,
 			 "there, and our id '%Y' its rightid?%s", who, own,
 			 ike_sa->get_my_id(ike_sa),
 			 ike_sa->has_condition(ike_sa, COND_PPK) ? "" :
-			 " Or has it ppk=required? No post-quantum preshared key was used");
+			 " Or does it require a post-quantum preshared key? None was used");
 	return TRUE;
 }
 

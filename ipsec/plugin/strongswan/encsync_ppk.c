@@ -224,24 +224,24 @@ bool encsync_ppk_explain(ike_sa_t *ike_sa, const char *who, char *buf, size_t le
 		}
 		if (encsync_core_ppk(peer, id))
 		{
-			snprintf(buf, len, "%s: ppk=required, but it has not got our "
-					 "post-quantum preshared key (%s)", who, id);
+			snprintf(buf, len, "%s: it has not got our post-quantum preshared key "
+					 "(%s), and one is required here (encsync keys ppk)", who, id);
 			return TRUE;
 		}
-		snprintf(buf, len, "%s: ppk=required, but there is no post-quantum "
-				 "preshared key with it here (encsync keys ppk)", who);
+		snprintf(buf, len, "%s: there is no post-quantum preshared key with it "
+				 "here, and one is required here (encsync keys ppk)", who);
 		return TRUE;
 	}
 	if (!ike_sa->supports_extension(ike_sa, EXT_PPK) || !named[0])
 	{
-		snprintf(buf, len, "%s: it uses no post-quantum preshared key, and here "
-				 "is ppk=required (encsync keys ppk)", who);
+		snprintf(buf, len, "%s: it uses no post-quantum preshared key, and one "
+				 "is required here (encsync keys ppk)", who);
 		return TRUE;
 	}
 	if (!encsync_core_has_ppk(peer, named))
 	{
 		snprintf(buf, len, "%s: its post-quantum preshared key (%s) is not here, "
-				 "and here is ppk=required (encsync keys ppk)", who, named);
+				 "and one is required here (encsync keys ppk)", who, named);
 		return TRUE;
 	}
 	return FALSE;
@@ -263,7 +263,7 @@ bool encsync_ppk_explain_refusal(ike_sa_t *ike_sa, const char *who, char *buf,
 	if (!encsync_core_ppk(peer, id))
 	{
 		snprintf(buf, len, "%s refused us: there is no post-quantum preshared key "
-				 "with it here, though ppk=required (encsync keys ppk)", who);
+				 "with it here, though one is required (encsync keys ppk)", who);
 		return TRUE;
 	}
 	snprintf(buf, len, "%s refused us: has it our post-quantum preshared key (%s), "

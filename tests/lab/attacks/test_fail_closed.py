@@ -71,7 +71,7 @@ def watched(lab):
     wait_for(watch.all_see, 15, "clear packets to leave and arrive everywhere")  # control
     for instance in instances:
         instance.start()
-    sync.wait_in_step(*instances)
+    sync.wait_settled(*instances)
     return Transitions(pair, instances, watch)
 
 
@@ -118,6 +118,7 @@ def test_every_transition(watched):
     wait_for(lambda: mickey.peer("minnie")["state"] != "up", 30, "the peer to be cut off")
     conntrack.insert(pair.mickey, "10.0.0.31", SERVER[0], 2001, 443)  # which wants to be sent
     closed("a key forgotten")
+    minnie.command("keys", "ppk", "forget", "mickey")  # mickey has forgotten it with the key
     mickey.trust(minnie.node.dir / "minnie.pub")
     in_step("trusted again")
     (charon,) = mickey.charons()

@@ -622,7 +622,7 @@ const Block kBlocks[] = {
      "none\n"
      "\tppk=required\n"
      "\t    ^\n"
-     "t.conf:13:6: error: ppk: 'maybe' is not one of: optional, required, no\n"
+     "t.conf:13:6: error: ppk: 'maybe' is not one of: auto, optional, required, no\n"
      "\tppk=maybe\n"
      "\t    ^\n"},
     {"NoSync",

@@ -53,6 +53,12 @@ TEST(Ppk, IsWrittenAsItIsRead) {
     const auto refused = [&](const std::string& from, const std::string& to) {
         return why(read_ppks(changed(text, from, to)));
     };
+    EXPECT_FALSE(read->confirmed);
+    const std::string confirmed = changed(text, "offer: 2\n", "offer: 2\nconfirmed: yes\n");
+    ASSERT_TRUE(read_ppks(confirmed));
+    EXPECT_TRUE(read_ppks(confirmed)->confirmed);
+    EXPECT_EQ(write_ppks(*read_ppks(confirmed)).view(), confirmed);
+    EXPECT_EQ(refused("offer: 2\n", "offer: 2\nconfirmed: no\n"), "line 4: expected 'ppk: '");
     EXPECT_EQ(refused("offer: 2", "offer: 3"), "line 3: it offers one that is not there");
     EXPECT_EQ(refused("offer: 2", "offer: 0"), "line 3: not a number from 1");
     EXPECT_EQ(refused("ppk: 7", "ppk: 0"), "line 4: not an epoch from 1");
@@ -220,6 +226,40 @@ TEST_F(PpkStore, TheOnlyOneThatWasCarriedIsNotReplacedByAPeer) {
     ASSERT_TRUE(mickey_.make_carried("minnie", kNow));
     EXPECT_NE(why(mickey_.mix_ppk("minnie", {}, some_mix(9))).find("waits to be taken"),
               std::string::npos);
+}
+
+// Once one was used, that is known of all that follow, until the peer is another machine.
+TEST_F(PpkStore, ThatWasUsedIsConfirmed) {
+    const auto confirmed = [&] { return mickey_.ppks("minnie")->confirmed; };
+    ASSERT_TRUE(mickey_.mix_ppk("minnie", {}, some_mix(1), kNow));
+    ASSERT_TRUE(mickey_.make_carried("minnie", kNow));
+    ASSERT_TRUE(mickey_.drop_unoffered_ppk("minnie", kNow));
+    EXPECT_EQ(ids(mickey_, "minnie").size(), 1u);
+    EXPECT_FALSE(confirmed());
+    ASSERT_TRUE(mickey_.settle_ppk("minnie", kNow));
+    EXPECT_TRUE(confirmed());
+    ASSERT_TRUE(mickey_.mix_ppk("minnie", offered(mickey_, "minnie"), some_mix(2), kNow));
+    EXPECT_TRUE(confirmed());
+    ASSERT_TRUE(mickey_.offer_ppk("minnie", id_of(mickey_.ppks("minnie")->keys[1])));
+    EXPECT_TRUE(confirmed());
+    ASSERT_TRUE(mickey_.settle_ppk("minnie", kNow));
+    ASSERT_TRUE(mickey_.make_carried("minnie", kNow));
+    EXPECT_TRUE(confirmed());
+    ASSERT_TRUE(mickey_.trust(std::vector{public_part(minnie_)}, kNow)); // the same one
+    EXPECT_TRUE(confirmed());
+    auto anew = Store::create(root_ / "anew");
+    ASSERT_TRUE(anew->init("minnie", kNow));
+    ASSERT_TRUE(mickey_.trust(std::vector{public_part(*anew)}, kNow));
+    EXPECT_TRUE(mickey_.ppks("minnie")->keys.empty());
+    ASSERT_TRUE(mickey_.mix_ppk("minnie", {}, some_mix(1), kNow));
+    EXPECT_FALSE(confirmed());
+}
+
+TEST_F(PpkStore, StaysWithTheSuccessorOfAnIdentity) {
+    ASSERT_TRUE(mickey_.mix_ppk("minnie", {}, some_mix(1), kNow));
+    ASSERT_TRUE(minnie_.rotate_identity(kNow));
+    ASSERT_EQ(*mickey_.trust(*read_public_file(*minnie_.export_public()), kNow), 1u);
+    EXPECT_EQ(ids(mickey_, "minnie").size(), 1u);
 }
 
 TEST_F(PpkStore, GoesWithThePeer) {

@@ -32,6 +32,7 @@ class Node {
         OwnPpks own{true, {}, 0, rotate};
         const auto ring = store.ppks(peer);
         own.offer = ring->offer;
+        own.confirmed = ring->confirmed;
         for (const keys::Ppk& ppk : ring->keys)
             own.held.push_back({{keys::id_of(ppk), ppk.epoch}, ppk.created, ppk.origin});
         sync->set_name(name);
@@ -48,6 +49,7 @@ class Node {
         const auto ring = store.ppks(peer);
         return ring->keys.empty() ? std::nullopt : std::optional(keys::id_of(*ring->offered()));
     }
+    bool confirmed() const { return store.ppks(peer)->confirmed; }
     bool holds(const keys::PpkId& id) const { return std::ranges::count(ids(), id) != 0; }
     Result<void> carry_out(const Request& request) {
         switch (request.kind) {
@@ -197,6 +199,8 @@ TEST_F(PpkExchange, MakesTheFirstKeyAndUsesIt) {
     ASSERT_TRUE(settle(15));
     EXPECT_EQ(epoch(), 1u);
     EXPECT_EQ(authentications, 2); // the first, and one with the key
+    second();
+    EXPECT_TRUE(mickey->confirmed() && minnie->confirmed());
     for (int n = 0; n < 500; n++)
         second();
     EXPECT_TRUE(settled());
@@ -264,6 +268,27 @@ TEST_F(PpkExchange, SurvivesWhateverHappens) {
         minnie->errors.clear();
     }
     EXPECT_GT(last, 15u);
+}
+
+// A node that requires one from then on must find it at the other, whatever happens to the first.
+TEST_F(PpkExchange, IsConfirmedOnlyWhenBothKeepIt) {
+    for (int round = 0; round < 60; round++) {
+        SCOPED_TRACE(round);
+        for (Node* node : {&*mickey, &*minnie})
+            static_cast<void>(node->store.forget_ppk(node->peer, kNow));
+        crash(*mickey, *minnie);
+        crash(*minnie, *minnie);
+        ASSERT_FALSE(mickey->confirmed() || minnie->confirmed());
+        for (int n = 0; n < 25; n++) {
+            second(0.3);
+            if (random() % 8 == 0)
+                crash(random() % 2 == 0 ? *mickey : *minnie, random() % 2 == 0 ? *mickey : *minnie);
+            if (mickey->confirmed() || minnie->confirmed())
+                ASSERT_TRUE(mickey->offered() && minnie->offered() && accepted()) << n;
+        }
+        now += 1h;
+        ASSERT_TRUE(settle());
+    }
 }
 
 TEST_F(PpkExchange, AStoreThatIsLostGetsANewOne) {

@@ -130,8 +130,8 @@ TEST_F(PpkPair, ThatIsRequiredAndNotInCommonIsRefusedByName) {
 TEST_F(PpkPair, ThatIsRequiredAndNotThereIsRefusedByName) {
     start(mickey, with(mickey, {1}, PpkUse::required));
     start(minnie, with(minnie, {}));
-    refused(mickey, "ppk=required, but it has not got our post-quantum preshared key (ppk.01");
-    refused(minnie, "has it ppk=required? No post-quantum preshared key was used");
+    refused(mickey, "it has not got our post-quantum preshared key (ppk.01");
+    refused(minnie, "does it require a post-quantum preshared key? None was used");
 }
 
 // The one that calls needs none.
@@ -139,28 +139,28 @@ TEST_F(PpkPair, ThatIsRequiredOfACallerIsRefusedByName) {
     start(mickey, with(mickey, {2}));
     start(minnie, with(minnie, {1}, PpkUse::required));
     refused(minnie, "'mickey': its post-quantum preshared key (ppk." + id(2) + ") is not here");
-    refused(mickey, "has it ppk=required? No post-quantum preshared key was used");
+    refused(mickey, "does it require a post-quantum preshared key? None was used");
 }
 
 TEST_F(PpkPair, ThatIsRequiredOfACallerWithoutIsRefusedByName) {
     start(mickey, with(mickey, {}));
     start(minnie, with(minnie, {1}, PpkUse::required));
-    refused(minnie, "'mickey': it uses no post-quantum preshared key, and here is ppk=required");
-    refused(mickey, "has it ppk=required? No post-quantum preshared key was used");
+    refused(minnie, "'mickey': it uses no post-quantum preshared key, and one is required here");
+    refused(mickey, "does it require a post-quantum preshared key? None was used");
 }
 
 TEST_F(PpkPair, ThatIsRequiredAndNotHereIsNamed) {
     start(mickey, with(mickey, {}, PpkUse::required));
     start(minnie, with(minnie, {}));
-    refused(mickey, "ppk=required, but there is no post-quantum preshared key with it here");
-    refused(minnie, "has it ppk=required?");
+    refused(mickey, "there is no post-quantum preshared key with it here, and one is required");
+    refused(minnie, "does it require a post-quantum preshared key?");
 }
 
 // Control: it is refused as long as it must be.
 TEST_F(PpkPair, ComesUpAsSoonAsItIsThere) {
     start(mickey, with(mickey, {1}, PpkUse::required));
     start(minnie, with(minnie, {}));
-    refused(mickey, "ppk=required");
+    refused(mickey, "one is required");
     ASSERT_TRUE(minnie.ike.set_peer(with(minnie, {1})));
     ASSERT_TRUE(eventually([&] { return connected(); }));
     EXPECT_TRUE(eventually([&] { return used(mickey) == id(1) && used(minnie) == id(1); }));
