@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::chrono::seconds kFirstPause = 1s, kLongestPause = 60s;
-constexpr std::chrono::seconds kFirstRetry = 30s, kLongestRetry = 3600s;
+constexpr std::chrono::seconds kFirstRetry = 5s, kLongestRetry = 3600s;
 constexpr std::chrono::seconds kFailed = 60s;
 constexpr double kMostTokens = 16;
 

@@ -99,7 +99,7 @@ class PpkSync {
         Instant due{};
         std::chrono::seconds pause{1};
         Instant authenticated{}; // the last attempt
-        std::chrono::seconds retry{30};
+        std::chrono::seconds retry{};
         // Steps of a peer that are stored: each writes to the disk, and to the log for good.
         double tokens = 16;
         Instant filled{};

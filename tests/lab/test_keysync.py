@@ -239,9 +239,7 @@ def test_all_keys_rotate_again_and_again_under_load(fresh, capsys):
         while time.monotonic() - began < MINUTE or rounds < 3:
             rotate()
             rounds += 1
-    with capsys.disabled():
-        print(f"\n{rounds} rotations of everything in {time.monotonic() - began:.0f} s, "
-              f"{load.made} flows", flush=True)
+    ended = time.monotonic()
     flows = load.flows(pair.mickey)
     assert len(flows) == load.left
     try:
@@ -249,8 +247,11 @@ def test_all_keys_rotate_again_and_again_under_load(fresh, capsys):
     except Exception:  # for the report
         here, there = load.flows(pair.mickey), load.flows(pair.minnie)
         print(f"mickey has {len(here)} of {len(flows)}, minnie lacks {len(flows - there)} and has "
-              f"{len(there - flows)} more", minnie.json("peers"), sep="\n")
+              f"{len(there - flows)} more", *(i.json("status") for i in both), sep="\n")
         raise
+    with capsys.disabled():
+        print(f"\n{rounds} rotations of everything in {ended - began:.0f} s, {load.made} flows made, "
+              f"all there {time.monotonic() - ended:.1f} s later", flush=True)
     for each, log in zip(both, logs):
         each.command("keys", "log", "--verify")
         assert not re.search(r": down|cut off", each.log()[log:])
