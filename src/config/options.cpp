@@ -412,8 +412,8 @@ constexpr std::array kOptions = {
         "Whether a post-quantum preshared key (RFC 8784) goes into the keys of the tunnel, so that "
         "a recording of it cannot be opened with a quantum computer. encsync nodes make one with "
         "each other inside the tunnel, and `encsync keys ppk` carries one by hand. `auto`: as soon "
-        "as the two have used one, there is no tunnel without; a peer that makes none, or has "
-        "ppk=no, never gets that far. `optional`: it is used whenever both have one in common. "
+        "as the two have used one, there is no tunnel without; a peer that makes none never gets "
+        "that far. `optional`: it is used whenever both have one in common. "
         "`required`: not even the first tunnel comes up without, so one must be carried. `no`: "
         "none is used or made. See docs/keys.md.",
         store<&Conn::ppk>,

@@ -43,8 +43,8 @@ struct OwnPpks {
     bool used = false; // else nothing is said or made
     std::vector<OwnPpk> held;
     std::size_t offer = 0;
-    bool confirmed = false;        // the store has it that IKE has used one with the peer
     std::chrono::seconds rotate{}; // the age at which the next one is made; 0: never
+    bool confirmed = false;        // the store says that IKE has used one with the peer
 };
 
 struct PpkHooks {
