@@ -283,8 +283,9 @@ TEST_F(PpkExchange, IsConfirmedOnlyWhenBothKeepIt) {
             second(0.3);
             if (random() % 8 == 0)
                 crash(random() % 2 == 0 ? *mickey : *minnie, random() % 2 == 0 ? *mickey : *minnie);
-            if (mickey->confirmed() || minnie->confirmed())
+            if (mickey->confirmed() || minnie->confirmed()) {
                 ASSERT_TRUE(mickey->offered() && minnie->offered() && accepted()) << n;
+            }
         }
         now += 1h;
         ASSERT_TRUE(settle());
