@@ -232,7 +232,10 @@ METHOD(listener_t, alert, bool,
 	switch (alert)
 	{
 		case ALERT_PEER_AUTH_FAILED:
-			peer_auth_failed(this, ike_sa);
+			if (!proposals_refused)
+			{	/* charon 6.0 also raises it if the peer takes no CHILD_SA */
+				peer_auth_failed(this, ike_sa);
+			}
 			break;
 		case ALERT_LOCAL_AUTH_FAILED:
 			local_auth_failed(this, ike_sa);
