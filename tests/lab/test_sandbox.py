@@ -86,7 +86,7 @@ def test_little_is_left_to_each_process(fresh, programs):
     mickey.command("role", "active")
     assert mickey.command("policy", "verify").returncode == 0
     pair.mickey.run("nft", "delete", "table", "inet", "encsync")
-    wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
+    wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
              "the ruleset to be put back")
     pair.mickey.ip("link del enc0")
     wait_for(lambda: "enc0 is gone; it is made again" in mickey.log(), 10, "enc0 to be made again")

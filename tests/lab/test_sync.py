@@ -167,7 +167,7 @@ def test_a_flushed_ruleset_is_noticed(pair, clean):
     before = sum(mickey.refused().values())
     log = len(mickey.log())
     pair.mickey.run("nft", "delete", "table", "inet", "encsync")
-    wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
+    wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
              "the ruleset to be put back")
     wait_for(lambda: mickey.status()["policy"]["installed"], 5, "status to say so")
     assert sum(mickey.refused().values()) >= before
@@ -180,7 +180,7 @@ def test_a_ruleset_that_is_flushed_again_and_again_is_put_back_at_once(pair, cle
     began = time.monotonic()
     for _ in range(times):
         pair.mickey.run("nft", "delete", "table", "inet", "encsync")
-        wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
+        wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
                  "the ruleset to be put back")
     assert time.monotonic() - began < times - 1
 
@@ -202,4 +202,4 @@ def test_a_clean_stop_leaves_no_process(pair, clean):
     wait_for(lambda: minnie.peer("mickey")["state"] != "up", 15, "minnie to notice")
     assert mickey.command("status", "--ready", check=False).returncode != 0
     # Fail closed: without the daemon no protocol 240 is received either.
-    assert "encsync" in pair.mickey.run("nft", "list", "tables").stdout
+    assert "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout

@@ -161,7 +161,7 @@ def test_a_ruleset_that_is_flushed(watched):
     nothing by it: it has no socket for clear packets."""
     pair, mickey = watched.pair, watched.instances[0]
     pair.mickey.run("nft", "flush", "ruleset")
-    wait_for(lambda: "encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
+    wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
              "the ruleset to be put back")
     watched.wait_counted()
     watched.watch.skip()
