@@ -177,7 +177,7 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
     const std::uint8_t owner = record.owner;
     if (!p_.ownership.claim_holds(peer_, record, update.term)) {
         if (owner == kHere) {
-            if (update.term == record.term && p_.ownership.learns_progress(peer_, slot))
+            if (update.term == record.term)
                 merge_progress(slot, update);
             p_.outbound.send_full(peer_, slot);
         }
@@ -187,8 +187,7 @@ bool EncsyncPeer::apply_from_owner(Slot slot, const Update& update) {
     LocalState& local = ctx_.flows.local(slot);
     change.progress().term = update.term;
     if (p_.ownership.keeps(peer_, slot)) {
-        if (p_.ownership.learns_progress(peer_, slot))
-            merge_progress(slot, update);
+        merge_progress(slot, update);
         return p_.ownership.claim(slot);
     }
     local.is.handed_over = false;
@@ -221,8 +220,7 @@ bool EncsyncPeer::apply_from_non_owner(Slot slot, const Update& update) {
         return true;
     }
     const bool in_time = owner == kHere ? update.term == record.term : !p_.peers.owner_alive(owner);
-    const bool learns = p_.ownership.learns_progress(peer_, slot);
-    if (in_time && (!learns || merge_progress(slot, update)))
+    if (in_time && merge_progress(slot, update))
         p_.outbound.enqueue(peer_, slot, true);
     return true;
 }

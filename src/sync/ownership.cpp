@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: ISC
 #include "sync/ownership.hpp"
 
-#include <algorithm>
-
 namespace encsync::sync {
 
 using namespace std::chrono_literals;
@@ -173,10 +171,6 @@ bool Ownership::keeps(const Peer& peer, Slot slot) const {
     return record.owner == kHere && !record.is.absent && falls_to_us(peer, slot);
 }
 
-bool Ownership::learns_progress(const Peer& peer, Slot slot) const {
-    return !keeps(peer, slot) || ctx_.now - sole_since_ < kRolesSettle;
-}
-
 bool Ownership::falls_to_us(const Peer& peer, Slot slot) const {
     return peers_.sole_active() == kHere && peers_.gives_way(peer.id) &&
            !ctx_.record(slot).refused();
@@ -191,7 +185,6 @@ bool Ownership::settled() const {
 void Ownership::reconcile() {
     reconciled_ = ctx_.now;
     const std::uint8_t taker = peers_.sole_active();
-    sole_since_ = taker == kHere ? std::min(sole_since_, ctx_.now) : Instant::max();
     if (taker == kUnclaimed)
         return;
     bool hurry = false;

@@ -61,10 +61,6 @@ class Ownership {
     // Likewise, and it was ours all the time. No traffic passes that peer, so whatever it sends of
     // the flow neither ends it nor changes more than its progress.
     bool keeps(const Peer& peer, state::Slot slot) const;
-    // Whether the peer may have seen more of this flow than this node has. Not of one that is kept:
-    // its packets pass here. But when this node has just become the only active one, some may have
-    // passed there.
-    bool learns_progress(const Peer& peer, state::Slot slot) const;
 
     // ---- all flows -------------------------------------------------------------------------
     // To be called when a role has changed, or who is within reach.
@@ -95,7 +91,6 @@ class Ownership {
     Copies& copies_;
     Suppression& suppression_;
     Instant reconciled_;
-    Instant sole_since_ = Instant::max(); // this node is the only active one
     Instant unclaimed_due_ = Instant::max();
 };
 

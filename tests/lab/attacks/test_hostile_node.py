@@ -33,7 +33,6 @@ pytestmark = [
 ]
 
 DONALD, LIVE, INSIDE = "192.168.1.102", 50, "10.0.0.0/24"
-TIME_WAIT = 10  # in tcp_fsm.h
 
 
 class Trio:
@@ -123,24 +122,20 @@ def altered(state: bytes, at: int, value: bytes) -> bytes:
 
 
 def claims(name: bytes, state: bytes, mark: int) -> list[bytes]:
-    """Everything that could take one flow from its owner, or end it; each in a later term than the owner
-    can be in by then."""
+    """Everything that could take one flow from its owner, or remove it, but for its progress; each in a
+    later term than the owner can be in by then."""
     terms = itertools.count(wire.term_of(state) + 1, 2)
     whole = state[: wire.STATE]
-    over = whole
-    for peer in (104, 136):
-        over = altered(over, peer + 24, bytes([TIME_WAIT]))
     hers = altered(altered(whole, 0, b"\x77" + name[1:8]), 236, struct.pack("!I", CREATOR))
-    short = (name[:8] + over[104:168] + name[8:] + bytes(12))[:84]
+    short = (name[:8] + whole[104:168] + name[8:] + bytes(12))[:84]
     term = next(terms)
-    return [*(section(wire.UPD, over + wire.tail(n, live=False, mark=mark)) for n in range(term + 1)),
-            section(wire.UPD, over + wire.tail(next(terms), mark=mark)),
+    return [*(section(wire.UPD, whole + wire.tail(n, live=False, mark=mark)) for n in range(term + 1)),
             section(wire.UPD, whole + wire.tail(next(terms), mark=mark)),
             section(wire.INS, hers + wire.tail(next(terms), mark=mark)),
             section(wire.DEL, whole + wire.tail(next(terms))),
             section(wire.DEL_C, name + bytes([next(terms) % 128, 0, 0, 0])),
             section(wire.UPD_C, short), section(wire.DEL_C, name),
-            section(wire.UPD, over + wire.tail(next(terms) + 50, mark=mark)),  # far in the future
+            section(wire.UPD, whole + wire.tail(next(terms) + 50, mark=mark)),  # far in the future
             section(wire.ABSENT, name + wire.SINCE), section(wire.DEL_C, hers[:8] + hers[236:240])]
 
 
