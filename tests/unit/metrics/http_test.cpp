@@ -75,8 +75,8 @@ TEST(Http, RefusesWhatIsNoRequest) {
           "No colon\r\n", ": no name\r\n", "A b: c\r\n", "A : c\r\n", " folded: c\r\n",
           "A: b\r\n continued\r\n", "A: \x01\r\n", "A: b\nc: d\r\n", "A: b\rc\r\n"})
         EXPECT_EQ(verdict(with(fields)), "bad_request") << fields;
-    EXPECT_EQ(verdict(std::string("GET /metrics HTTP/1.1\r\nHost: a\0b\r\n\r\n", 39)),
-              "bad_request");
+    using namespace std::string_literals;
+    EXPECT_EQ(verdict("GET /metrics HTTP/1.1\r\nHost: a\0b\r\n\r\n"s), "bad_request");
 }
 
 TEST(Http, FindsTheEnd) {
