@@ -159,9 +159,18 @@ struct Conntrack::Impl {
     }
 
     void wait_for_events() {
-        when_readable(events_ready, [](Impl& i) {
+        const auto turn = [](Impl& i) {
             i.read_events();
             i.wait_for_events();
+        };
+        if (!events_lost) {
+            when_readable(events_ready, turn);
+            return;
+        }
+        // What was read may have been the last event.
+        asio::post(io_context, [this, turn, watch = std::weak_ptr<int>(alive)] {
+            if (!watch.expired())
+                turn(*this);
         });
     }
     void wait_for_dump() {
@@ -207,8 +216,11 @@ struct Conntrack::Impl {
                 on_overrun();
                 continue;
             }
-            if (n <= 0)
+            if (n <= 0) {
+                if (std::exchange(events_lost, false))
+                    request_dump();
                 break;
+            }
             addresses_current = false;
             for (std::size_t i = 0; i < static_cast<std::size_t>(n); i++) {
                 if ((buffers.headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
@@ -219,7 +231,7 @@ struct Conntrack::Impl {
                 on_event_datagram(
                     Bytes(buffers.bytes).subspan(i * kEventSize, buffers.headers[i].msg_len));
             }
-            if (static_cast<std::size_t>(n) < kEventsPerCall)
+            if (static_cast<std::size_t>(n) < kEventsPerCall && !events_lost)
                 break;
         }
         if (asked)
@@ -227,10 +239,13 @@ struct Conntrack::Impl {
         asked = false;
     }
 
+    // From the first lost event on, until the socket's queue was empty once, the kernel drops all
+    // others as well, and doesn't say so again. A dump before that moment would be older than the
+    // last of them.
     void on_overrun() {
         counters.overruns++;
         hints.forget_all();
-        request_dump();
+        events_lost = true;
     }
 
     void on_event_datagram(Bytes datagram) {
@@ -458,7 +473,8 @@ struct Conntrack::Impl {
     std::vector<std::uint8_t> dump_buffer = std::vector<std::uint8_t>(kDumpSize);
     bool addresses_current = false; // all address messages before the current events were read
     std::uint64_t addresses_reported = 0;
-    bool asked = false; // queries are queued until the end of the turn
+    bool asked = false;       // queries are queued until the end of the turn
+    bool events_lost = false; // a dump follows when all that are queued were read
     bool dump_running = false, dump_again = false, dump_failed = false;
     std::uint32_t dump_seq = 0;
     Clock::time_point dump_began, dumped = Clock::now(); // of the last one

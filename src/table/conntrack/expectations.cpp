@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -72,13 +73,16 @@ struct Expectations::Impl {
     ~Impl() { ready.release(); } // the socket closes its descriptor itself
 
     void wait() {
-        ready.async_wait(asio::posix::stream_descriptor::wait_read,
-                         [this, watch = std::weak_ptr<int>(alive)](auto error) {
-                             if (error || watch.expired())
-                                 return;
-                             read();
-                             wait();
-                         });
+        const auto turn = [this, watch = std::weak_ptr<int>(alive)](auto error) {
+            if (error || watch.expired())
+                return;
+            read();
+            wait();
+        };
+        if (events_lost) // what was read may have been the last event
+            asio::post(ready.get_executor(), [turn] { turn(boost::system::error_code()); });
+        else
+            ready.async_wait(asio::posix::stream_descriptor::wait_read, turn);
     }
 
     // ---- events and dumps ------------------------------------------------------------------
@@ -90,14 +94,18 @@ struct Expectations::Impl {
             if (size < 0 && errno == EINTR)
                 continue;
             if (size < 0 && errno == ENOBUFS) {
-                // A running dump loses nothing, because the kernel waits with it. Until it has
-                // ended the kernel refuses another one, in an answer that does not fit either.
+                // A running dump loses nothing, because the kernel waits with it. Events are
+                // lost until the queue was empty once (see Conntrack), and a dump before that
+                // moment would not show all that they hid.
                 counters.overruns++;
-                request_dump();
+                events_lost = true;
                 continue;
             }
-            if (size <= 0)
+            if (size <= 0) {
+                if (std::exchange(events_lost, false))
+                    request_dump();
                 return;
+            }
             read_datagram(
                 Bytes(buffer).first(std::min(static_cast<std::size_t>(size), buffer.size())));
         }
@@ -323,6 +331,7 @@ struct Expectations::Impl {
     std::map<Id, Known> known;
     std::vector<Operation> pending;
     bool dumping = false, dump_again = false;
+    bool events_lost = false; // a dump follows when all that are queued were read
     std::uint32_t dump_seq = 0, first_seq = 1;
 };
 

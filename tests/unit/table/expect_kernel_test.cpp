@@ -214,6 +214,40 @@ TEST_F(ExpectKernelTest, WhatAnOverrunHidDuringADumpIsShownByTheNext) {
     EXPECT_GE(other_->expectation_counters().overruns, 1U);
 }
 
+TEST_F(ExpectKernelTest, WhatAnOverrunHidesUntilItsQueueIsReadIsShownByTheDump) {
+    constexpr std::uint16_t all = 200; // more than the turns in which the queue is read
+    std::vector<state::Expectation> removed;
+    for (std::uint16_t i = 0; i < all; i++) {
+        state::Flow master =
+            tcp(static_cast<std::uint16_t>(5000 + i), "10.1.0.2", "192.0.2.80", 21);
+        master.extras.helper = kFtp;
+        removed.push_back(expectation(master, static_cast<std::uint16_t>(2001 + i)));
+        make(master, {removed.back()});
+    }
+    const state::Expectation changing = expectation(control(), 1001);
+    make(control(), {changing});
+    ASSERT_TRUE(run_until([&] { return others_.expected.size() > all; }));
+    for (int n = 0; n < 100; n++) {
+        for (int of_batch = 0; of_batch < 100; of_batch++) {
+            ours_->unexpect(changing);
+            ours_->expect(changing, kFtp);
+        }
+        ours_->flush();
+    }
+    ASSERT_TRUE(run_until([&] { return other_->expectation_counters().overruns > 0; }));
+    for (const state::Expectation& e : removed) { // while what came before the overrun is read
+        ours_->unexpect(e);
+        ours_->flush();
+        io_.poll_one();
+    }
+    EXPECT_TRUE(run_until([&] {
+        return std::ranges::all_of(removed, [&](const auto& gone) {
+            return std::ranges::any_of(others_.unexpected,
+                                       [&](const auto& e) { return e.name() == gone.name(); });
+        });
+    }));
+}
+
 // ---- reading ---------------------------------------------------------------------------------
 
 TEST(Expect, IsNotFooledByACutAtAnyByte) {

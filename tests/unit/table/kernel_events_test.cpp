@@ -312,6 +312,34 @@ TEST_F(KernelEventsTest, AnOverrunIsAnsweredByADumpAndNothingIsLost) {
     EXPECT_EQ(recorder.dump.size(), flows);
 }
 
+TEST_F(KernelEventsTest, WhatAnOverrunHidesUntilItsQueueIsReadIsShownByTheDump) {
+    const state::Flow flow = udp(9999), other = udp(9998);
+    put(flow);
+    Recorder recorder;
+    ConntrackOptions options;
+    options.event_buffer = 1 << 20; // for more events than are read in a turn
+    auto slow = open(io_, options);
+    ASSERT_TRUE(slow);
+    slow->start(recorder);
+    ASSERT_TRUE(run_until([&] { return recorder.dumps_ended == 1; }));
+    for (int batch = 0; batch < 100; batch++) {
+        for (int n = 0; n < 100; n++) {
+            ours_->put(other, Lifetime::copy);
+            ours_->remove(other);
+        }
+        ours_->flush();
+    }
+    // A dump of so few flows is all in the answer's first datagram, which exists when it has begun.
+    ASSERT_TRUE(run_until([&] { return recorder.dumps_begun == 2; }));
+    ours_->remove(flow);
+    ours_->flush();
+    EXPECT_TRUE(run_until([&] {
+        return std::any_of(recorder.destroyed.begin(), recorder.destroyed.end(),
+                           [&](const auto& f) { return f.key == flow.key; });
+    }));
+    EXPECT_GE(slow->event_counters().overruns, 1U);
+}
+
 TEST_F(KernelEventsTest, FiftyThousandFlowsGoThroughTheBatch) {
     constexpr std::uint32_t flows = 50000;
     const auto nth = [](std::uint32_t i) {
