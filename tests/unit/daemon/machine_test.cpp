@@ -2,6 +2,7 @@
 // With a /proc of the test. tests/lab/test_machine.py uses the real one.
 #include "daemon/machine.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -48,13 +49,16 @@ class MachineTest : public testing::Test {
         write("sys/net/ipv4/conf/" + interface + "/rp_filter", std::to_string(mode));
     }
     void open() { machine_.emplace(MachineOptions{.proc = proc_}); }
-    // The names of its complaints; with a "!" if it breaks syncing.
+    // The names of its complaints; with a "!" if it breaks syncing. Each is one that metrics count.
     std::string complaints(std::chrono::seconds later = 1s) {
         known_.now += later;
         machine_->look(known_);
         std::string names;
-        for (const Complaint& c : machine_->complaints())
+        for (const Complaint& c : machine_->complaints()) {
             names += (names.empty() ? "" : ", ") + c.name + (c.breaks ? "!" : "");
+            EXPECT_TRUE(std::ranges::count(kComplaints, c.name.substr(0, c.name.find(' '))) == 1)
+                << c.name;
+        }
         return names;
     }
     const std::string& text() { return machine_->complaints().at(0).text; }
