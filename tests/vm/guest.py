@@ -36,7 +36,8 @@ PARAMETERS = [
     "console=ttyS0", "quiet", "loglevel=4",
     "panic=-1", "oops=panic",   # with -no-reboot: a panic ends QEMU
     "tsc=reliable",             # each reading of another clock would leave the emulated code
-    "no_timer_check",           # a busy host may not run the guest in time for that check
+    "no_timer_check",           # a busy host may not run the guest in time for that check,
+    "nosoftlockup",             # or for seconds
     "norandmaps",               # fork and exec take a third of the time under emulation
     "cryptomgr.notests=1",      # 0.7 s of boot
     "random.trust_cpu=on",
