@@ -18,6 +18,9 @@
 /** how long to wait for the other end if it goes first, in ms */
 #define HEAD_START 1000
 
+/** the same at a change of our key, in s */
+#define KEY_HEAD_START 2
+
 /** interval of reauthentication while a peer still refuses our new key, in s */
 #define SHOW_AGAIN 30
 
@@ -491,6 +494,12 @@ CALLBACK(look_after, job_requeue_t,
 			encsync_core_due(id, peers[id].connecting, peers[id].established))
 		{
 			do_initiate(this, peers[id].name);
+		}
+		if (peers[id].outdated && !this->show_again[id] &&
+			!encsync_core_goes_first(id))
+		{	/* if the peer has a new key as well, its reauthentication shows both; two
+			 * that cross would leave two IKE_SAs */
+			this->show_again[id] = time_monotonic(NULL) + KEY_HEAD_START;
 		}
 		if (peers[id].outdated && !peers[id].connecting &&
 			time_monotonic(NULL) >= this->show_again[id])

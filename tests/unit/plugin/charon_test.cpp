@@ -430,6 +430,26 @@ TEST_F(Pair, IdentityIsRotatedWithoutAGap) {
               0U);
 }
 
+TEST_F(Pair, OneReauthenticationShowsTheNewKeysOfBoth) {
+    connect();
+    const auto his = seed(7), hers = seed(8);
+    auto to_mickey = peer_of(minnie), to_minnie = peer_of(mickey);
+    to_mickey.auth.add(CredentialKind::trusted, public_key(his));
+    to_minnie.auth.add(CredentialKind::trusted, public_key(hers));
+    ASSERT_TRUE(minnie.ike.set_peer(to_mickey));
+    ASSERT_TRUE(mickey.ike.set_peer(to_minnie));
+    const std::size_t before = mickey.outbound_added;
+    ASSERT_TRUE(mickey.ike.set_identity({"mickey", {his}}));
+    ASSERT_TRUE(minnie.ike.set_identity({"minnie", {hers}}));
+    ASSERT_TRUE(eventually([&] {
+        return connected() && mickey.shown() == public_key(hers) &&
+               minnie.shown() == public_key(his);
+    }));
+    go_on(std::chrono::seconds(4)); // the turn of the one that lets the other go first
+    EXPECT_EQ(mickey.outbound_added, before + 1);
+    EXPECT_EQ(gaps(), 0U);
+}
+
 TEST_F(Pair, TheNextKeyIsTriedBesideTheTunnel) {
     connect();
     const auto fresh = seed(7);
