@@ -11,21 +11,28 @@ namespace encsync::cli {
 
 namespace json = boost::json;
 
-int reload_daemon(const Options& options, json::object changed) {
+Result<bool> reload_daemon(const Options& options) {
     auto client = control::Client::connect_if_running(options.run_dir);
     if (!client)
-        return fail(fmt::format("the keys have changed, but encsyncd has not read them: {}",
-                                client.error().text));
-    const bool running = client->has_value();
-    if (running)
-        if (auto reloaded = (*client)->call({{"command", "reload-keys"}}); !reloaded)
-            return fail(fmt::format("the keys have changed, but encsyncd did not take them: {}",
-                                    reloaded.error().text));
+        return Error{fmt::format("the keys have changed, but encsyncd has not read them: {}",
+                                 client.error().text)};
+    if (!client->has_value())
+        return false;
+    if (auto reloaded = (*client)->call({{"command", "reload-keys"}}); !reloaded)
+        return Error{fmt::format("the keys have changed, but encsyncd did not take them: {}",
+                                 reloaded.error().text)};
+    return true;
+}
+
+int reload_daemon(const Options& options, json::object changed) {
+    const auto running = reload_daemon(options);
+    if (!running)
+        return fail(running.error().text);
     if (options.json) {
-        changed["reloaded"] = running;
+        changed["reloaded"] = *running;
         return print_json(changed);
     }
-    if (running)
+    if (*running)
         fmt::print("encsyncd has read the keys anew\n");
     else
         fmt::print("encsyncd is not running in {}; it reads the keys when it starts\n",

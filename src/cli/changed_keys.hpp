@@ -11,7 +11,9 @@
 
 namespace encsync::cli {
 
-// Makes a running daemon reload the keys; `changed` describes the change in JSON. The exit status.
+// Makes a running daemon reload the keys. False: none runs.
+Result<bool> reload_daemon(const Options& options);
+// The same, and says so; `changed` describes the change in JSON. The exit status.
 int reload_daemon(const Options& options, boost::json::object changed);
 
 // Prints what has become of a preshared key with a peer and, on stderr, why it is not used. Then

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 // The command: which verbs and options there are. What they do is in verbs.hpp; encsync(8).
+#include "cli/completion.hpp"
 #include "cli/verbs.hpp"
 #include "config/text.hpp"
 #include "export/export.hpp"
@@ -15,11 +16,12 @@ namespace {
 using encsync::cli::Options;
 namespace cli = encsync::cli;
 
-constexpr int kUsage = 2; // exit status of an invalid command line
+constexpr int kUsage = 2;                     // exit status of an invalid command line
+constexpr std::chrono::seconds kPatience{60}; // for peers to accept a key
 
 struct Words {
-    std::vector<std::string> filter;
-    std::string file, name, peer, role, write, noted, format, what = "sa";
+    std::vector<std::string> filter, without;
+    std::string file, name, peer, role, write, noted, format, shell, what = "sa";
     std::string new_passphrase, backup_passphrase;
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
@@ -115,6 +117,8 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     check->add_option("FILE", w.file, "Default: the --config file");
     check->add_flag("--live", w.live,
                     "Also check whether this machine can run it: addresses, keys");
+    verb(app, "doctor", "Look at all that may keep encsync from working here", run,
+         [&] { return cli::doctor(o); });
 }
 
 void add_import_verb(CLI::App& app, Options& o, Words& w, Run& run) {
@@ -248,21 +252,29 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                        "Also show fingerprints in hex and as words, to compare them by telephone");
     auto* rotate =
         add("rotate", "Negotiate new SAs, or make the next preshared key or identity", [&] {
+            if (!w.without.empty() && w.what != "identity")
+                return usage("keys rotate: --without is for --what identity");
             if (w.what == "sa")
                 return cli::rekey(o, w.peer);
             if (w.what == "ppk")
                 return cli::rotate_ppk(o, w.peer);
             if (!w.peer.empty())
                 return cli::fail("an identity is this node's, not one peer's: leave --peer out");
-            return w.what == "all" ? cli::rotate_all(o) : cli::keys_rotate_identity(o);
+            if (w.what == "all")
+                return cli::rotate_all(o);
+            return w.without.empty() ? cli::keys_rotate_identity(o)
+                                     : cli::keys_rotate_without(o, w.without, kPatience);
         });
     rotate->add_option("--peer", w.peer, "Default: all");
     rotate->add_option("--what", w.what, "Default: sa")
         ->check(CLI::IsMember({"sa", "ppk", "identity", "all"}));
+    rotate->add_option("--without", w.without,
+                       "A peer that will not come back: all others have to accept the identity");
     auto* retire =
         add("retire", "Remove the older of two identities, or of a peer's two trusted keys",
-            [&] { return cli::keys_retire(o, w.peer, w.force); });
-    retire->add_option("--peer", w.peer);
+            [&] { return cli::keys_retire(o, w.peer, w.without, w.force); });
+    auto* of_peer = retire->add_option("--peer", w.peer);
+    retire->add_option("--without", w.without, "Not waiting for this peer")->excludes(of_peer);
     retire->add_flag("--force", w.force, "Even if that cuts a peer off");
     add("forget", "Remove the trusted keys of a name", [&] { return cli::keys_forget(o, w.name); })
         ->add_option("NAME", w.name)
@@ -297,6 +309,17 @@ void add_pair_verb(CLI::App& app, Options& o, Words& w, Run& run) {
         ->capture_default_str();
     pair->add_flag("--new-identity", w.pair.new_identity,
                    "Even if a key of that name is trusted that has not signed this one");
+}
+
+void add_completion_verb(CLI::App& app, Words& w, Run& run) {
+    verb(app, "completion", "Print the completion of this command for a shell", run,
+         [&] {
+             const auto shell = w.shell == "zsh" ? cli::Shell::zsh : cli::Shell::bash;
+             return std::fputs(cli::completion(app, shell).c_str(), stdout) < 0;
+         })
+        ->add_option("SHELL", w.shell)
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh"}));
 }
 
 // The error if the verb is missing or misspelt; empty: another error, which CLI11 describes.
@@ -344,6 +367,7 @@ int main(int argc, char** argv) try {
     add_packet_verbs(app, options, words, run);
     add_pair_verb(app, options, words, run);
     add_keys_verbs(app, options, words, run);
+    add_completion_verb(app, words, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

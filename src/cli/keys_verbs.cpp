@@ -13,10 +13,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <thread>
 
 namespace encsync::cli {
 
@@ -138,9 +140,10 @@ Result<std::optional<json::array>> ask_peers(const Options& options) {
     return std::optional(std::move(*list));
 }
 
-// Without the older identity every peer must accept the newer one. The error names the peers that
-// have not shown that.
-Result<void> may_retire(const Options& options, const keys::Identity& newer) {
+// The peers that have not shown that they trust the newer identity, but for those that are done
+// without.
+Result<std::vector<std::string>> who_lacks(const Options& options, const keys::Identity& newer,
+                                           const std::vector<std::string>& without) {
     auto peers = ask_peers(options);
     if (!peers)
         return peers.error();
@@ -148,19 +151,37 @@ Result<void> may_retire(const Options& options, const keys::Identity& newer) {
         return Error{"encsyncd does not run, so it is not known whether the peers trust the new "
                      "key"};
     const json::value print(keys::fingerprint(newer.key));
-    std::vector<std::string> missing;
+    std::vector<std::string> lacking, names;
     for (const json::value& peer : **peers) {
+        names.emplace_back(control::text(peer, "name"));
         const auto* fields = peer.if_object();
         const auto* accepts = fields ? fields->if_contains("accepts") : nullptr;
         const auto* prints = accepts != nullptr ? accepts->if_array() : nullptr;
-        if (prints == nullptr || std::ranges::find(*prints, print) == prints->end())
-            missing.emplace_back(control::text(peer, "name"));
+        const bool told = prints != nullptr && std::ranges::find(*prints, print) != prints->end();
+        if (!told && std::ranges::find(without, names.back()) == without.end())
+            lacking.push_back(names.back());
     }
-    if (missing.empty())
+    for (const std::string& name : without)
+        if (std::ranges::find(names, name) == names.end())
+            return Error{fmt::format("no peer '{}'", name)};
+    return lacking;
+}
+
+std::string have_not_shown(const std::vector<std::string>& lacking) {
+    return fmt::format("{} {} not shown that the new key is trusted there",
+                       fmt::join(lacking, ", "), lacking.size() == 1 ? "has" : "have");
+}
+
+// Without the older identity every peer must accept the newer one.
+Result<void> may_retire(const Options& options, const keys::Identity& newer,
+                        const std::vector<std::string>& without) {
+    const auto lacking = who_lacks(options, newer, without);
+    if (!lacking)
+        return lacking.error();
+    if (lacking->empty())
         return {};
-    return Error{fmt::format("{} {} not shown that the new key is trusted there: take it to the "
-                             "peer (encsync keys export) and run encsync keys trust",
-                             fmt::join(missing, ", "), missing.size() == 1 ? "has" : "have")};
+    return Error{have_not_shown(*lacking) +
+                 ": take it to the peer (encsync keys export) and run encsync keys trust"};
 }
 
 // No peer may be connected with its older key, because that would cut it off.
@@ -339,7 +360,47 @@ int keys_rotate_identity(const Options& options) {
     return reload_daemon(options, std::move(*shown));
 }
 
-int keys_retire(const Options& options, const std::string& peer, bool force) {
+int keys_rotate_without(const Options& options, const std::vector<std::string>& without,
+                        std::chrono::seconds patience) {
+    auto store = open_store(options);
+    if (!store)
+        return fail(store.error().text);
+    auto identities = store->identities();
+    if (!identities)
+        return fail(identities.error().text);
+    // Before anything is changed.
+    if (const auto known = who_lacks(options, identities->back(), without); !known)
+        return fail(known.error().text);
+    if (identities->size() == 1) {
+        if (auto ok = store->rotate_identity(); !ok)
+            return fail(ok.error().text);
+        if (const auto told = reload_daemon(options); !told)
+            return fail(told.error().text);
+        if (identities = store->identities(); !identities)
+            return fail(identities.error().text);
+    }
+    const auto steps = steps_elsewhere(options, *store);
+    if (!steps)
+        return fail(steps.error().text);
+    if (!options.json)
+        for (const std::string& each : *steps)
+            fmt::print("{}\n", each);
+    for (const auto end = std::chrono::steady_clock::now() + patience;;) {
+        const auto lacking = who_lacks(options, identities->back(), without);
+        if (!lacking)
+            return fail(lacking.error().text);
+        if (lacking->empty())
+            break;
+        if (std::chrono::steady_clock::now() >= end)
+            return fail(fmt::format("{}; both keys stay until it is: the same command goes on",
+                                    have_not_shown(*lacking)));
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return keys_retire(options, "", without, false);
+}
+
+int keys_retire(const Options& options, const std::string& peer,
+                const std::vector<std::string>& without, bool force) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
@@ -364,7 +425,7 @@ int keys_retire(const Options& options, const std::string& peer, bool force) {
     if (!identities)
         return fail(identities.error().text);
     if (identities->size() == 2 && !force)
-        if (auto ok = may_retire(options, identities->back()); !ok)
+        if (auto ok = may_retire(options, identities->back(), without); !ok)
             return fail(ok.error().text + "; --force retires the old key all the same");
     if (auto ok = store->retire(); !ok)
         return fail(ok.error().text);

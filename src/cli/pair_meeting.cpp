@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: ISC
 #include "cli/pair_meeting.hpp"
 
+#include "cli/socket_address.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <optional>
 #include <poll.h>
@@ -23,31 +24,6 @@ constexpr auto kRetry = 300ms;       // after a connection that could not be mad
 constexpr auto kConnecting = 3s;     // a SYN that was lost is sent again after one second
 constexpr auto kPatience = 5s;       // with a connection that says nothing
 constexpr std::size_t kWaiting = 16; // connections at once; another one displaces the oldest
-
-struct Socket {
-    sockaddr_storage storage{};
-    socklen_t size = 0;
-    const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-Socket socket_address(const config::Address& address, std::uint16_t port) {
-    Socket out;
-    if (address.ip.is_v6()) {
-        auto& in6 = reinterpret_cast<sockaddr_in6&>(out.storage);
-        in6.sin6_family = AF_INET6;
-        in6.sin6_port = htons(port);
-        std::ranges::copy(address.ip.bytes, in6.sin6_addr.s6_addr);
-        in6.sin6_scope_id = address.scope.empty() ? 0 : ::if_nametoindex(address.scope.c_str());
-        out.size = sizeof in6;
-    } else {
-        auto& in = reinterpret_cast<sockaddr_in&>(out.storage);
-        in.sin_family = AF_INET;
-        in.sin_port = htons(port);
-        std::memcpy(&in.sin_addr, address.ip.bytes.data(), sizeof in.sin_addr);
-        out.size = sizeof in;
-    }
-    return out;
-}
 
 net::Address sender(const sockaddr_storage& from) {
     if (from.ss_family == AF_INET6)
@@ -75,7 +51,7 @@ Error in_use(const MeetingPlace& place) {
 }
 
 Result<Fd> bound_socket(const MeetingPlace& place, std::uint16_t port) {
-    const Socket left = socket_address(place.left, port);
+    const SocketAddress left = socket_address(place.left, port);
     Fd fd(::socket(left.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd)
         return Error{fmt::format("cannot make a socket: {}", std::strerror(errno))};
@@ -99,7 +75,7 @@ Result<std::optional<Fd>> connect_once(const MeetingPlace& place, std::string& w
     auto fd = bound_socket(place, 0);
     if (!fd)
         return fd.error();
-    const Socket right = socket_address(place.right, place.port);
+    const SocketAddress right = socket_address(place.right, place.port);
     int error = ::connect(fd->get(), right.get(), right.size) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
         std::vector<pollfd> polled{{fd->get(), POLLOUT, 0}};

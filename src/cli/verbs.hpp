@@ -107,6 +107,11 @@ int decode(const Options& options, const DecodeSource& source);
 // The daemon's own traffic, as its syncdev shows it; into a capture file if `write` names one.
 int monitor(const Options& options, const std::string& write);
 
+// ---- of the machine (doctor.cpp) -------------------------------------------------------------
+
+// Everything that may keep encsync from working here, and what to do. 1: something does.
+int doctor(const Options& options);
+
 // ---- of the key store (keys_verbs.cpp) -------------------------------------------------------
 
 int keys_init(const Options& options, const std::string& name);
@@ -120,9 +125,14 @@ int keys_trust(const Options& options, const std::string& file, const std::strin
                bool new_identity);
 int keys_list(const Options& options, bool words);
 int keys_rotate_identity(const Options& options);
+// Begins such a rotation, or goes on with one, waits until all other peers accept the next
+// identity, and retires the older one.
+int keys_rotate_without(const Options& options, const std::vector<std::string>& without,
+                        std::chrono::seconds patience);
 // The older of a peer's two keys, or without a peer, of this node's two identities. Refused while
-// that would cut off a peer, unless forced.
-int keys_retire(const Options& options, const std::string& peer, bool force);
+// that would cut off a peer, unless it is done without that one, or forced.
+int keys_retire(const Options& options, const std::string& peer,
+                const std::vector<std::string>& without, bool force);
 int keys_forget(const Options& options, const std::string& name);
 // Drops the keys of that name for good.
 int keys_revoke(const Options& options, const std::string& name);

@@ -21,6 +21,8 @@ FILES = {
     "usr/local/lib/systemd/system/encsync.service": 0o644,
     "usr/local/lib/sysusers.d/encsync.conf": 0o644,
     "usr/local/lib/modules-load.d/encsync.conf": 0o644,
+    "usr/local/share/bash-completion/completions/encsync": 0o644,
+    "usr/local/share/zsh/site-functions/_encsync": 0o644,
     "usr/local/share/man/man5/encsync.conf.5": 0o644,
     "usr/local/share/man/man8/encsync.8": 0o644,
     "usr/local/share/man/man8/encsyncd.8": 0o644,

@@ -98,6 +98,26 @@ def test_a_peer_that_is_away_delays_it_also_across_a_crash(fresh):
     sync.wait_in_step(mickey, minnie, donald)
 
 
+def test_it_is_done_without_a_peer_that_will_not_come_back(fresh):
+    _, (mickey, minnie, donald) = started(fresh)
+    old = own(mickey)
+    donald.stop()
+    wait_for(lambda: mickey.peer("donald")["state"] != "up", 10, "donald to be away")
+    mickey.command("keys", "rotate", "--what", "identity", "--without", "donald")
+    new = own(mickey)
+    assert len(new) == 1 and new != old
+    wait_for(lambda: trusted(minnie, "mickey") == new and minnie.peer("mickey")["key"] == new[0], 20,
+             "minnie to know the new key only")
+    # It does come back: the new key is not the one that it knows, until it is carried there.
+    donald.start()
+    sync.wait_in_step(minnie, donald)
+    time.sleep(3)
+    assert mickey.peer("donald")["state"] != "up" and trusted(donald, "mickey") == old
+    donald.trust(mickey.export_key())
+    sync.wait_in_step(mickey, minnie, donald)
+    wait_for(lambda: trusted(donald, "mickey") == new, 20, "donald to know the new key only")
+
+
 def test_who_does_not_sync_keys_is_told_by_hand(fresh):
     _, (mickey, minnie) = started(fresh, donald=False)
     minnie.setup["keysync"] = "no"

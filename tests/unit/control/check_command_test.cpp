@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
-// encsync check: of a file alone, and whether this machine can run it.
+// encsync check, of a file alone and whether this machine can run it, and encsync doctor.
+#include "cli/doctor.hpp"
 #include "command.hpp"
 #include "keys/store.hpp"
 
@@ -153,6 +154,77 @@ TEST_F(Command, ChecksTheMachine) {
     EXPECT_EQ(over.status, 1);
     EXPECT_NE(over.err.find("ca.pem expired 1 day ago, at "), std::string::npos) << over.err;
     EXPECT_TRUE(over.err.ends_with(": not usable on this machine\n")) << over.err;
+}
+
+// With a /proc of the test; tests/lab/test_doctor.py uses the real one.
+TEST_F(Command, TheDoctorLooksAtTheStateTable) {
+    const auto netfilter = dir_ / "proc/sys/net/netfilter";
+    std::filesystem::create_directories(netfilter);
+    const auto set = [&](const char* name, int value) {
+        write(netfilter / name, std::to_string(value) + "\n");
+    };
+    cli::Options options;
+    options.config = dir_ / "encsync.conf";
+    options.run_dir = dir_;
+    const auto about_table = [&] {
+        std::string text;
+        for (const cli::Finding& found : cli::examine(options, dir_ / "proc"))
+            if (found.about == "conntrack")
+                text += (found.grade == cli::Finding::Grade::good   ? "ok: "
+                         : found.grade == cli::Finding::Grade::note ? "note: "
+                                                                    : "bad: ") +
+                        found.text + "\n";
+        return text;
+    };
+    EXPECT_EQ(about_table(), "bad: the kernel has no state table here: modprobe nf_conntrack\n");
+    set("nf_conntrack_max", 1000);
+    set("nf_conntrack_count", 899);
+    set("nf_conntrack_buckets", 200);
+    set("nf_conntrack_events", 2);
+    EXPECT_EQ(about_table(), "ok: 899 of 1000 entries are in use\n");
+    set("nf_conntrack_count", 900);
+    EXPECT_TRUE(about_table().starts_with("note: 900 of 1000 entries are in use: raise"));
+    set("nf_conntrack_count", 0);
+    EXPECT_TRUE(about_table().starts_with("note: the state table is empty"));
+    set("nf_conntrack_count", 10);
+    set("nf_conntrack_buckets", 125);
+    EXPECT_TRUE(about_table().starts_with("note: 125 buckets for up to 1000 entries"));
+}
+
+TEST_F(Command, TheDoctorSaysWhatEncsyncdSays) {
+    const auto lines = [&](const std::string& about) {
+        std::string text;
+        const json::value said = json::parse(run({"doctor", "--json"}).out);
+        for (const json::value& each : said.at("findings").as_array())
+            if (each.at("about") == about.c_str())
+                text += std::string(each.at("grade").as_string()) + ": " +
+                        std::string(each.at("text").as_string());
+        return text;
+    };
+    EXPECT_TRUE(lines("encsyncd").starts_with("bad: does not run in " + dir_.string()));
+    start({{"status",
+            {{"ready", false},
+             {"why", "no ruleset"},
+             {"version", "0.0.1"},
+             {"machine", json::array{{{"name", "rp_filter"}, {"text", "packets were dropped"}}}},
+             {"peers",
+              json::array{
+                  {{"name", "minnie"}, {"state", "up"}, {"in_step", true}},
+                  {{"name", "goofy"}, {"state", "up"}, {"in_step", false}},
+                  {{"name", "donald"}, {"state", "down"}, {"last_error", "no \x1b key"}}}}}}});
+    EXPECT_TRUE(
+        lines("encsyncd").starts_with("bad: not ready: no rulesetnote: it is release 0.0.1"));
+    EXPECT_EQ(lines("kernel"), "note: packets were dropped");
+    EXPECT_EQ(lines("peer minnie"), "ok: up and in step");
+    EXPECT_EQ(lines("peer goofy"), "note: up, but not in step yet");
+    EXPECT_EQ(lines("peer donald"), "bad: not up: no \x1b key");
+    const auto plain = run({"doctor"});
+    EXPECT_EQ(plain.status, 1);
+    EXPECT_EQ(plain.out.find('\x1b'), std::string::npos); // nothing that a terminal would obey
+    stop();
+    start({{"status", "nonsense"}});
+    EXPECT_TRUE(lines("encsyncd").starts_with("bad: encsyncd has answered with something else"));
+    stop();
 }
 
 } // namespace

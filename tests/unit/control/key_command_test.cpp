@@ -472,6 +472,47 @@ TEST_F(Command, RotatesAnIdentityOnBothSides) {
     EXPECT_EQ(run({"keys", "retire", "--force"}).status, 0);
 }
 
+TEST_F(Command, RotatesWithoutAPeerThatWillNotComeBack) {
+    ASSERT_EQ(run({"keys", "init"}).status, 0);
+    const auto fingerprints = [&] {
+        json::array all;
+        const json::value shown = run_json({"keys", "show"});
+        for (const auto& identity : shown.at("identities").as_array())
+            all.push_back(identity.at("fingerprint"));
+        return all;
+    };
+    const json::array first = fingerprints();
+    const auto peers_accept = [&](json::array minnie) {
+        start({{"reload-keys", nullptr},
+               {"peers", json::array{{{"name", "minnie"}, {"accepts", std::move(minnie)}},
+                                     {{"name", "goofy"}, {"accepts", first}}}}});
+    };
+    const auto rotate = [&](const std::string& without) {
+        return run({"keys", "rotate", "--what", "identity", "--without", without});
+    };
+    EXPECT_NE(rotate("goofy").err.find("encsyncd does not run"), std::string::npos);
+    peers_accept(first);
+    EXPECT_EQ(rotate("nobody").err, "encsync: no peer 'nobody'\n");
+    EXPECT_EQ(run({"keys", "rotate", "--without", "goofy"}).status, 2);
+    EXPECT_EQ(run({"keys", "retire", "--peer", "minnie", "--without", "goofy"}).status, 2);
+    EXPECT_EQ(fingerprints(), first);
+    ASSERT_EQ(run({"keys", "rotate", "--what", "identity"}).status, 0);
+    const json::array both = fingerprints();
+    ASSERT_EQ(both.size(), 2U);
+    // It is for one peer, not for all that have not shown that they trust it.
+    const auto refused = run({"keys", "retire", "--without", "goofy"});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.err.find("minnie has not shown"), std::string::npos);
+    EXPECT_EQ(fingerprints(), both);
+    stop();
+    peers_accept(both);
+    EXPECT_EQ(run({"keys", "retire"}).status, 1);
+    const auto done = rotate("goofy"); // goes on with what was begun
+    EXPECT_EQ(done.status, 0) << done.err;
+    EXPECT_EQ(fingerprints(), json::array{both.at(1)});
+    stop();
+}
+
 TEST_F(Command, RotatesAll) {
     ASSERT_EQ(run({"keys", "init"}).status, 0);
     const std::vector<std::string> all{"keys", "rotate", "--what", "all"};
