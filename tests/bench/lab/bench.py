@@ -26,13 +26,14 @@ from pair import bin_dir
 
 import engine
 import micro
+import noisy
 import relay
 import report
 import systems
 import tunnel
 
 # RELAY is also a microbenchmark; both run.
-LAB, TUNNEL, RELAY = "lab", "tunnel", "relay"
+LAB, TUNNEL, NOISE, RELAY = "lab", "tunnel", "noise", "relay"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -46,8 +47,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         metavar="NAME",
-        help="the lab alone (lab), the tunnel (tunnel), the gateway (relay), or one microbenchmark"
-        " (codec, esp, ...)",
+        help="the lab alone (lab), the tunnel (tunnel), noise on the sync network (noise), the gateway"
+        " (relay), or one microbenchmark (codec, esp, ...)",
     )
     parser.add_argument(
         "--systems",
@@ -148,12 +149,15 @@ def main() -> int:
             lost = result["tunnel"]["lost"] + result["tunnel"]["lost_in_rekeys"]
             if lost:
                 raise LabError(f"the tunnel lost {lost} packets")
+        if options.only is None or options.only == NOISE:
+            say("noise on the sync network")
+            result["noise"] = noisy.run(lambda line: say(f"  {line}"))
         if options.only is None or options.only == RELAY:
             say("a gateway, against a bare UDP relay")
             result["relay"] = relay.run(lambda line: say(f"  {line}"))
         if options.only is None:
             result["micro"] = run_micro(list(micro.programs(bin_dir())))
-        elif options.only not in (LAB, TUNNEL):
+        elif options.only not in (LAB, TUNNEL, NOISE):
             result["micro"] = run_micro([options.only])
         if "sync" in result["micro"]:
             result["sync"] = engine.figures(result["micro"]["sync"])
@@ -170,6 +174,8 @@ def main() -> int:
         print(shape(report.rows(result)))
     if "tunnel" in result:
         print(shape(tunnel.rows(result["tunnel"])))
+    if "noise" in result:
+        print(shape(noisy.rows(result["noise"])))
     if "relay" in result:
         print(shape(relay.rows(result["relay"])))
     for name, results in result["micro"].items():

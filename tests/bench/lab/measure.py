@@ -38,7 +38,8 @@ AFTERMATH_SECONDS = 0.3
 
 @dataclass
 class Tools:
-    """The programs next to this file, as built (flood.cpp, entries.cpp, tables.cpp)."""
+    """The programs next to this file, as built (flood.cpp, entries.cpp, tables.cpp,
+    noise.cpp)."""
 
     bin_dir: Path
 
@@ -53,6 +54,10 @@ class Tools:
     @property
     def tables(self) -> Path:
         return self.bin_dir / "lab_tables"
+
+    @property
+    def noise(self) -> Path:
+        return self.bin_dir / "lab_noise"
 
 
 class Load:
@@ -113,7 +118,7 @@ class Bench:
             burst, lost_at_higher_pace = self._burst_without_loss(system, flows)
             bulk = self._bulk(system)
         finally:
-            self._stop(system)
+            self.stop(system)
         return {
             "flows_per_second": round(burst["flows_per_second"]),
             "cpu_seconds_per_million_flows": burst["cpu_seconds_per_million_flows"],
@@ -135,15 +140,15 @@ class Bench:
 
     def offer_without_watching(self, system: System, flows: int) -> dict:
         """The load alone, with a system that need not sync anything."""
-        self._start_empty(system)
+        self.start_empty(system)
         try:
             load = self._load.offer(flows, senders=SENDERS)
             return {"offered_per_second": load["per_second"], **self._compare(load["first_ns"])}
         finally:
-            self._stop(system)
+            self.stop(system)
 
     def _latency(self, system: System) -> dict:
-        self._start_empty(system)
+        self.start_empty(system)
         load = self._load.offer(LATENCY_FLOWS, rate=LATENCY_RATE)
         self._settle()
         seen = self._compare(load["first_ns"])
@@ -161,8 +166,8 @@ class Bench:
         rate = 0.0
         for _ in range(ATTEMPTS):
             # A new start each time, so that the memory of an empty system is known.
-            self._start_empty(system)
-            burst = self._burst(system, flows, rate)
+            self.start_empty(system)
+            burst = self.burst(system, flows, rate)
             if burst["lost"] == 0:
                 return burst, lost_before
             lost_before += burst["lost"]
@@ -170,7 +175,7 @@ class Bench:
         # Even at that rate: the losses of the last attempt are in `burst`.
         return burst, lost_before - burst["lost"]
 
-    def _burst(self, system: System, flows: int, rate: float) -> dict:
+    def burst(self, system: System, flows: int, rate: float) -> dict:
         rss = system.rss_bytes("mickey")
         cpu = {name: system.cpu_seconds(name) for name in FIREWALLS}
         wire = device_bytes(self._mickey, SYNC_DEVICE)
@@ -193,6 +198,7 @@ class Bench:
             },
             "wire_bytes_per_flow": round(wire / flows, 1),
             "rss_bytes_per_flow": round(rss / flows, 1),
+            "latency_us": seen["latency_us"],
             "lost": seen["lost"],
             "offered_per_second": load["per_second"],
         }
@@ -222,15 +228,15 @@ class Bench:
         )
         return figures
 
-    def _start_empty(self, system: System) -> None:
-        self._stop(system)
+    def start_empty(self, system: System) -> None:
+        self.stop(system)
         for name in FIREWALLS:
             self._lab.nodes[name].run("conntrack", "-F")
         for name in FIREWALLS:
             system.start(name)
         system.wait_ready()
 
-    def _stop(self, system: System) -> None:
+    def stop(self, system: System) -> None:
         for name in list(system.processes):
             system.stop(name)
 

@@ -196,6 +196,11 @@ class Encsync(System):
     def ready(self, name: str) -> bool:
         return self._instances[name].ready()
 
+    def spi(self, name: str) -> str:
+        """Of its inbound SA, in hex."""
+        ((*_, spi),) = [sa for sa in self._instances[name].spis() if sa[1] == "in"]
+        return spi.removeprefix("0x")
+
     def _launch(self, node: Node) -> Process:
         if not self._instances:
             for name in FIREWALLS:

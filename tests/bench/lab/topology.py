@@ -142,12 +142,17 @@ class Limits:
         self._before.clear()
 
 
-def build(lab: Lab) -> None:
-    """Makes the nodes clients, mickey, minnie and servers as drawn above."""
+def build(lab: Lab, switch: Node | None = None) -> None:
+    """Makes the nodes clients, mickey, minnie and servers as drawn above; with the switch in the place
+    of the cable, if there is one."""
     clients, mickey, minnie, servers = map(lab.node, ("clients", *FIREWALLS, "servers"))
     lab.cable(clients, "net", mickey, "inside")
     lab.cable(mickey, "outside", servers, "net")
-    lab.cable(mickey, SYNC_DEVICE, minnie, SYNC_DEVICE)
+    if switch is None:
+        lab.cable(mickey, SYNC_DEVICE, minnie, SYNC_DEVICE)
+    else:
+        for firewall in (mickey, minnie):
+            lab.plug(firewall, SYNC_DEVICE, switch)
 
     # A static neighbour entry: the load must not wait for address resolution.
     mickey.ip(
