@@ -97,7 +97,7 @@ class Doctor {
 
     void way(const config::Conn& conn) {
         const std::string about = "conn " + conn.name;
-        if (!daemon_)
+        if (!daemon_ && trouble_.empty())
             for (const std::uint16_t port : {config_->setup.ikeport, config_->setup.natport})
                 if (is_taken(conn.left, port))
                     return add(Grade::bad, about,
