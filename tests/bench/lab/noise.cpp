@@ -2,12 +2,13 @@
 // lab_noise: what a host on the sync network can send to a firewall, as fast as it can, until it is
 // told to end (SIGTERM).
 //
-//     lab_noise --interface DEV --to MAC --victim ADDRESS --peer ADDRESS --spi HEX
+//     lab_noise --interface DEV --to MAC --victim ADDRESS --peer ADDRESS --spi HEX [--kind NAME]
 //
-// All in the peer's name, in turns: ESP of unknown SAs, in UDP and bare; ESP with the SPI and a
-// near number of an SA that is there, which it takes its key to refuse; what is too short; IKE that
-// is none; and protocol 240 in clear. --to is where the frames go: the firewall, or a host that
-// throws them away, to measure what sending costs. Prints one JSON object: sent, seconds.
+// All in the peer's name; of one kind, or of all in turns: ESP of unknown SAs, in UDP and bare; ESP
+// with the SPI and a near number of an SA that is there, which it takes its key to refuse; what is
+// too short; IKE that is none; and protocol 240 in clear. --to is where the frames go: the
+// firewall, or a host that throws them away, to measure what sending costs. Prints one JSON object:
+// sent, seconds.
 #include "frames.hpp"
 #include "load.hpp"
 #include "util/bytes.hpp"
@@ -19,7 +20,7 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <netinet/udp.h>
-#include <string>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -41,12 +42,17 @@ struct Options {
     in_addr victim{}, peer{};
     std::uint32_t spi = 0;
     unsigned given = 0;
+    std::string_view kind; // empty: all
 };
 
 bool parse_options(int argc, char** argv, Options& options) {
     for (int i = 1; i + 1 < argc; i += 2) {
         const std::string_view name = argv[i], value = argv[i + 1];
         bool good = false;
+        if (name == "--kind") {
+            options.kind = value;
+            continue;
+        }
         if (name == "--interface") {
             options.interface = argv[i + 1];
             good = true;
@@ -69,7 +75,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (argc % 2 == 0 || options.given != 5 || options.interface == nullptr) {
         fmt::print(stderr, "usage: lab_noise --interface DEV --to MAC --victim ADDRESS --peer "
-                           "ADDRESS --spi HEX\n");
+                           "ADDRESS --spi HEX [--kind NAME]\n");
         return false;
     }
     return true;
@@ -78,17 +84,17 @@ bool parse_options(int argc, char** argv, Options& options) {
 class Kinds {
   public:
     Kinds(const Options& options, const Mac& own) : options_(options), own_(own) {
-        const Buffer text(kText, 0x5a);
-        udp(kIkeNatT, join({0xde, 0xad, 0xbe, 0xef}, text));
-        ip(IPPROTO_ESP, join({0xde, 0xad, 0xbe, 0xef}, text));
+        const Buffer text(kText, 0x5a), unknown{0xde, 0xad, 0xbe, 0xef};
         Buffer known(8); // SPI and sequence number
         store_be(known.data(), options.spi);
         store_be(&known[4], std::uint32_t{0x007f0000});
-        udp(kIkeNatT, join(known, text));
-        udp(kIkeNatT, {1, 2, 3});
-        udp(kIkeNatT, join(Buffer(4), text)); // the mark of IKE
-        udp(kIke, text);
-        ip(kPfsync, text);
+        add("unknown_spi", IPPROTO_UDP, udp(kIkeNatT, join(unknown, text)));
+        add("bare_esp", IPPROTO_ESP, join(unknown, text));
+        add("forged_esp", IPPROTO_UDP, udp(kIkeNatT, join(known, text)));
+        add("short", IPPROTO_UDP, udp(kIkeNatT, {1, 2, 3}));
+        add("ike_nat", IPPROTO_UDP, udp(kIkeNatT, join(Buffer(4), text))); // after its mark
+        add("ike", IPPROTO_UDP, udp(kIke, text));
+        add("pfsync", kPfsync, text);
     }
     std::vector<Buffer>& frames() { return frames_; }
 
@@ -97,15 +103,17 @@ class Kinds {
         first.insert(first.end(), second.begin(), second.end());
         return first;
     }
-    void udp(std::uint16_t port, const Buffer& body) {
+    static Buffer udp(std::uint16_t port, const Buffer& body) {
         udphdr header{};
         header.source = header.dest = htons(port);
         header.len = htons(static_cast<std::uint16_t>(sizeof(header) + body.size()));
         Buffer payload(sizeof(header));
         std::memcpy(payload.data(), &header, sizeof(header));
-        ip(IPPROTO_UDP, join(std::move(payload), body));
+        return join(std::move(payload), body);
     }
-    void ip(std::uint8_t protocol, const Buffer& payload) {
+    void add(std::string_view kind, std::uint8_t protocol, const Buffer& payload) {
+        if (!options_.kind.empty() && options_.kind != kind)
+            return;
         ether_header ethernet{};
         std::memcpy(ethernet.ether_dhost, options_.to.data(), options_.to.size());
         std::memcpy(ethernet.ether_shost, own_.data(), own_.size());
@@ -145,6 +153,10 @@ int main(int argc, char** argv) {
     sigaction(SIGTERM, &action, nullptr);
 
     Kinds kinds(options, own);
+    if (kinds.frames().empty()) {
+        fmt::print(stderr, "lab_noise: there is no kind '{}'\n", options.kind);
+        return 2;
+    }
     std::vector<iovec> parts;
     for (Buffer& frame : kinds.frames())
         parts.insert(parts.end(), kOfEach, {frame.data(), frame.size()});

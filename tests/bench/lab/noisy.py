@@ -9,7 +9,8 @@
 
 Rounds take turns: in one the noise goes to minnie, who receives the states, in the other the same
 frames go to `sink`, which throws them away. So what it costs to send them, on the same processors, is
-not counted. In each, flows arrive at a given rate, and as fast as the load can make them.
+not counted. In each, flows arrive at a given rate, and as fast as the load can make them. At last,
+noise of each kind alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from systems import Encsync
 ROUNDS, FLOWS = 3, 100_000
 RATE, SECONDS = 5_000, 4
 TARGETS = "sink", "minnie"
-LEAST = 0.8  # of the rate
+KINDS = "unknown_spi", "bare_esp", "forged_esp", "short", "ike_nat", "ike", "pfsync"
 
 
 class Noise:
@@ -43,10 +44,11 @@ class Noise:
         self.per_second = 0.0
 
     @contextmanager
-    def to(self, target: str, spi: str) -> Iterator[None]:
+    def to(self, target: str, spi: str, kind: str | None = None) -> Iterator[None]:
         process = self._mallory.start(
             self._tools.noise, "--interface", "net", "--to", self._macs[target],
             "--victim", SYNC["minnie"], "--peer", SYNC["mickey"], "--spi", spi,
+            *(("--kind", kind) if kind else ()),
         )  # fmt: skip
         try:
             yield
@@ -75,7 +77,16 @@ def run(say: Callable[[str], None], rounds: int = ROUNDS, flows: int = FLOWS,
             for target in TARGETS:
                 say(f"round {number + 1} of {rounds}, noise to {target}")
                 made[target].append(one(bench, system, noise, target, flows, rate))
+        usual = median(each["flows_per_second"] for each in made["sink"])
+        kinds = {}
+        for kind in KINDS:
+            say(f"noise to minnie, of the kind {kind}")
+            fast = burst(bench, system, noise, "minnie", flows, 0, kind)
+            kinds[kind] = {"flows_per_second": fast["flows_per_second"],
+                           "noise_per_second": noise.per_second,
+                           "ratio": round(fast["flows_per_second"] / usual, 3)}
     return {
+        "kinds": kinds,
         "rounds": made,
         "noise_per_second": round(median(each["noise_per_second"] for each in made["minnie"])),
         "ratio": round(median(b["flows_per_second"] / a["flows_per_second"]
@@ -86,16 +97,19 @@ def run(say: Callable[[str], None], rounds: int = ROUNDS, flows: int = FLOWS,
     }  # fmt: skip
 
 
-def one(bench: Bench, system: Encsync, noise: Noise, target: str, flows: int, rate: int) -> dict:
+def burst(bench: Bench, system: Encsync, noise: Noise, target: str, flows: int, rate: float,
+          kind: str | None = None) -> dict:
     try:
         bench.start_empty(system)
-        with noise.to(target, system.spi("minnie")):
-            paced = bench.burst(system, rate * SECONDS, rate)
-        bench.start_empty(system)
-        with noise.to(target, system.spi("minnie")):
-            fast = bench.burst(system, flows, 0)
+        with noise.to(target, system.spi("minnie"), kind):
+            return bench.burst(system, flows, rate)
     finally:
         bench.stop(system)
+
+
+def one(bench: Bench, system: Encsync, noise: Noise, target: str, flows: int, rate: int) -> dict:
+    paced = burst(bench, system, noise, target, rate * SECONDS, rate)
+    fast = burst(bench, system, noise, target, flows, 0)
     return {
         "flows_per_second": fast["flows_per_second"],
         "paced_per_second": paced["flows_per_second"],
@@ -120,4 +134,6 @@ def rows(result: dict) -> list[list[str]]:
         row(f"at {RATE:,} new flows a second: p50 (us)", "latency_p50_us"),
         row("p99 (us)", "latency_p99_us"),
         row("flows lost", "lost"),
+        *([f"new flows a second under {kind} alone", "", f"{figure['flows_per_second']:,.0f}",
+           f"{figure['ratio']:.2f}x"] for kind, figure in result["kinds"].items()),
     ]
