@@ -197,9 +197,9 @@ class Encsync(System):
         return self._instances[name].ready()
 
     def spi(self, name: str) -> str:
-        """Of its inbound SA, in hex."""
-        ((*_, spi),) = [sa for sa in self._instances[name].spis() if sa[1] == "in"]
-        return spi.removeprefix("0x")
+        """Of an inbound SA of it, in hex; there are two for a while if both have initiated."""
+        return min(spi for _, way, spi in self._instances[name].spis() if way == "in"
+                   ).removeprefix("0x")
 
     def _launch(self, node: Node) -> Process:
         if not self._instances:

@@ -145,10 +145,10 @@ class Lossy(Bench):
         self.keeps_up_to = keeps_up_to
         self.paces = []
 
-    def _start_empty(self, system):
+    def start_empty(self, system):
         pass
 
-    def _burst(self, system, flows, rate):
+    def burst(self, system, flows, rate):
         offered = rate or 100_000.0
         self.paces.append(offered)
         lost = 0 if offered <= self.keeps_up_to else 7
