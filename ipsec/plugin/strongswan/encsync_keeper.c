@@ -18,8 +18,8 @@
 /** how long to wait for the other end if it goes first, in ms */
 #define HEAD_START 1000
 
-/** the same at a change of our key, in s */
-#define KEY_HEAD_START 2
+/** the same at a change of our key, in s; up to one less, as clocks are read in s */
+#define KEY_HEAD_START 3
 
 /** interval of reauthentication while a peer still refuses our new key, in s */
 #define SHOW_AGAIN 30

@@ -439,8 +439,27 @@ TEST_F(Pair, OneReauthenticationShowsTheNewKeysOfBoth) {
     ASSERT_TRUE(minnie.ike.set_peer(to_mickey));
     ASSERT_TRUE(mickey.ike.set_peer(to_minnie));
     const std::size_t before = mickey.outbound_added;
+    // Nothing arrives at first, so that either would begin if it did not let the other go first.
+    wire = false;
+    std::vector<channel::IkeOut> from_mickey, from_minnie;
+    const auto begins = [](std::vector<channel::IkeOut>& all) {
+        return [&all](const channel::IkeOut& m) {
+            if (m.datagram.size() > 18 && m.datagram[18] == 34) // IKE_SA_INIT
+                all.push_back(m);
+        };
+    };
+    mickey.seen = begins(from_mickey);
+    minnie.seen = begins(from_minnie);
     ASSERT_TRUE(mickey.ike.set_identity({"mickey", {his}}));
     ASSERT_TRUE(minnie.ike.set_identity({"minnie", {hers}}));
+    go_on(std::chrono::milliseconds(1500));
+    EXPECT_NE(from_mickey.empty(), from_minnie.empty());
+    mickey.seen = minnie.seen = nullptr;
+    wire = true;
+    for (const channel::IkeOut& m : from_mickey)
+        minnie.ike.ike_in(m.from, m.to, m.datagram);
+    for (const channel::IkeOut& m : from_minnie)
+        mickey.ike.ike_in(m.from, m.to, m.datagram);
     ASSERT_TRUE(eventually([&] {
         return connected() && mickey.shown() == public_key(hers) &&
                minnie.shown() == public_key(his);
