@@ -96,7 +96,7 @@ std::string printed_values(const CLI::Option& option) {
 
 struct Script {
     std::string verbs;  // a pattern of all paths
-    std::string values; // by the path and the option before; inner verbs first
+    std::string values; // by the path and the option before
     std::string words;  // by the path
 };
 

@@ -159,7 +159,7 @@ class Doctor {
             add(Grade::note, about,
                 "the state table is empty: without a rule that asks for a state (ct state in "
                 "nftables) the kernel tracks nothing in this network namespace");
-        if (*max != 0 && *count >= *max / 100 * kFull)
+        if (*max != 0 && *count * 100 >= *max * kFull)
             add(Grade::note, about,
                 fmt::format("{} of {} entries are in use: raise net.netfilter.nf_conntrack_max, on "
                             "all nodes alike",

@@ -184,6 +184,10 @@ TEST_F(Command, TheDoctorLooksAtTheStateTable) {
     EXPECT_EQ(about_table(), "ok: 899 of 1000 entries are in use\n");
     set("nf_conntrack_count", 900);
     EXPECT_TRUE(about_table().starts_with("note: 900 of 1000 entries are in use: raise"));
+    set("nf_conntrack_max", 60); // of so few, too
+    set("nf_conntrack_count", 53);
+    EXPECT_TRUE(about_table().starts_with("ok: "));
+    set("nf_conntrack_max", 1000);
     set("nf_conntrack_count", 0);
     EXPECT_TRUE(about_table().starts_with("note: the state table is empty"));
     set("nf_conntrack_count", 10);
