@@ -28,6 +28,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ import time
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, TypeVar
 
+import netlink
 from outside import Outside
 
 PYTHON = "/usr/bin/python3"
@@ -228,9 +230,6 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.netns}>"
 
-    def _argv(self, args: tuple) -> list[str]:
-        return ["ip", "netns", "exec", self.netns, *map(str, args)]
-
     def _env(self, more: dict[str, str] | None) -> dict[str, str]:
         # It identifies orphans of this lab: their environment has its folder.
         return {**os.environ, "ENCSYNC_LAB_DIR": str(self.lab.dir), **(more or {})}
@@ -245,18 +244,21 @@ class Node:
     ) -> subprocess.CompletedProcess:
         """Runs a command to its end. check: a failure is a LabError with its output."""
         try:
-            done = subprocess.run(
-                self._argv(args),
-                input=input,
-                stdin=None if input is not None else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                env=self._env(env),
-            )
+            with self.entered():
+                done = subprocess.run(
+                    [*map(str, args)],
+                    input=input,
+                    stdin=None if input is not None else subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=timeout,
+                    env=self._env(env),
+                )
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name}: no end after {timeout:g} s: {_join(args)}") from None
+        except OSError as error:
+            raise LabError(f"{self.name}: {_join(args)}: {error.strerror}") from None
         if check and done.returncode != 0:
             said = (done.stderr or done.stdout).strip()
             raise LabError(f"{self.name}: {_join(args)}: status {done.returncode}: {said}")
@@ -274,9 +276,9 @@ class Node:
         count = sum(p.name == name for p in self.processes)
         stem = name if count == 0 else f"{name}.{count + 1}"
         out, err = self.dir / f"{stem}.out", self.dir / f"{stem}.err"
-        with open(out, "wb") as out_file, open(err, "wb") as err_file:
+        with open(out, "wb") as out_file, open(err, "wb") as err_file, self.entered():
             popen = subprocess.Popen(
-                self._argv(args),
+                [*map(str, args)],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=out_file,
                 stderr=err_file,
@@ -314,8 +316,9 @@ class Node:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread is in the node's network namespace meanwhile: a program would take longer to
-        start than what it does."""
+        """This thread is in the node's network namespace meanwhile, and what it starts. So there is
+        no `ip netns exec` before each program, which takes longer to start than most of them; but
+        /sys is the caller's."""
         with open("/proc/thread-self/ns/net") as own, open(NETNS_DIR / self.netns) as there:
             _set_netns(there.fileno())
             try:
@@ -329,15 +332,18 @@ class Node:
 
     def addresses(self, interface: str) -> set[str]:
         """The addresses of an interface, without prefix lengths; none if it does not exist."""
-        command = ["ip", "-n", self.netns, "-j", "addr", "show", "dev", interface]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            return set()
-        found = json.loads(done.stdout)
-        return {a["local"] for link in found for a in link.get("addr_info", []) if "local" in a}
+        with self.entered():
+            try:
+                return netlink.addresses(socket.if_nametoindex(interface))
+            except OSError:
+                return set()
+
+    def link(self, interface: str) -> dict:
+        """What ip(8) shows of an interface, with its counters."""
+        return json.loads(self.run("ip", "-j", "-s", "link", "show", "dev", interface).stdout)[0]
 
     def mac(self, interface: str) -> str:
-        return self.run("cat", f"/sys/class/net/{interface}/address").stdout.strip()
+        return self.link(interface)["address"]
 
     def tree(self) -> list[int]:
         """All processes of this node: those started in it, their children (also those that entered

@@ -61,8 +61,7 @@ class Cable:
 
     def sent(self) -> int:
         """Packets, through donald's interface."""
-        file = "/sys/class/net/cable/statistics/tx_packets"
-        return int(self.donald.run("cat", file).stdout)
+        return self.donald.link("cable")["stats64"]["tx"]["packets"]
 
     def refused(self) -> int:
         return self.encsync.refused().get("not_through_tunnel_in", 0)

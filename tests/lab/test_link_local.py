@@ -62,7 +62,7 @@ def test_keys_are_renewed(pair, instances):
 def test_an_interface_that_comes_back_is_followed(pair, instances):
     mickey, minnie = instances
     node = pair.mickey
-    before = node.run("cat", "/sys/class/net/sync/ifindex").stdout
+    before = node.link("sync")["ifindex"]
     node.ip("link del sync")
     wait_for(lambda: "interface sync of left fe80::1%sync is gone" in mickey.log(), PATIENCE,
              "the log to say so", 0.2)
@@ -70,7 +70,7 @@ def test_an_interface_that_comes_back_is_followed(pair, instances):
     node.ip("link add filler type veth peer name filler2")
     pair.lab.plug(node, "sync", pair.sync_switch, f"{ADDRESS['mickey']}/64")
     node.ip("link del filler")
-    assert node.run("cat", "/sys/class/net/sync/ifindex").stdout != before
+    assert node.link("sync")["ifindex"] != before
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
     assert "interface sync is back" in mickey.log()
     equal(pair, 301)
