@@ -73,7 +73,10 @@ def test_another_key_gets_nowhere(fresh):
         instance.start()
     wait_for(lambda: "refused us" in (mickey.peer("minnie") or {}).get("last_error", ""), PATIENCE,
              "mickey to hear that minnie refuses it", 0.5)
-    assert pair.mickey.run("ip", "xfrm", "state").stdout == ""
+    assert pair.minnie.run("ip", "xfrm", "state").stdout == ""
+    # minnie calls, too, and mickey accepts her until she refuses.
+    wait_for(lambda: pair.mickey.run("ip", "xfrm", "state").stdout == "", PATIENCE,
+             "mickey to drop what it has negotiated", 0.1)
     assert mickey.peer("minnie")["rx_packets"] == 0
 
 
