@@ -22,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr std::uint32_t kClashesLogged = 10; // a second
+constexpr auto kSoon = std::chrono::milliseconds(20);
 
 // Of an engine that is to say nothing.
 class NoLink final : public sync::Link {
@@ -73,7 +74,7 @@ Node::Node(asio::io_context& io, config::Config config, const std::string& confi
     : io_(io), setup_(std::move(config.setup)), directory_(std::move(config.conns)),
       config_file_(config_file), run_dir_(run_dir),
       unlock_(std::make_shared<keys::Unlock>(keys::unattended(setup_.keypassphrase))),
-      second_timer_(io) {}
+      second_timer_(io), key_timer_(io) {}
 
 Node::~Node() = default;
 
@@ -329,7 +330,21 @@ void Node::make_key_sync() {
         if (const auto line = refused_keys_.line(why, Clock::now()))
             log::warning("keys: {}", *line);
     };
+    hooks.wake = [this] { wake_key_sync(); };
     key_sync_.emplace(*link_, key_writer_.get(), std::move(hooks), setup_.rotate);
+}
+
+// Once for all that comes within a moment: a peer decides how often it sends.
+void Node::wake_key_sync() {
+    if (std::exchange(key_sync_woken_, true))
+        return;
+    key_timer_.expires_after(kSoon);
+    key_timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error)
+            return;
+        key_sync_woken_ = false;
+        key_sync_->advance(Clock::now(), keys::unix_now());
+    });
 }
 
 // ---- running -------------------------------------------------------------------------------
@@ -453,6 +468,7 @@ void Node::on_delete_sa(const channel::DeleteSa& sa) {
 void Node::on_peer_event(const channel::PeerEvent& event) {
     if (!keys_->on_event(event))
         peers_->on_event(event);
+    wake_key_sync(); // what the peer proved itself with, and which PPK is in use, may be new
 }
 
 void Node::on_log(const channel::LogLine& line) {

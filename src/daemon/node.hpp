@@ -61,6 +61,7 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     Result<void> join();
 
     void make_key_sync();
+    void wake_key_sync();
     void make_metrics_server();
     void every_second();
     void look_at_machine();
@@ -134,7 +135,8 @@ class Node final : public link::Receiver, public supervisor::Owner, public table
     std::optional<Metrics> metrics_;
     std::optional<Administration> administration_;
 
-    boost::asio::steady_timer second_timer_;
+    boost::asio::steady_timer second_timer_, key_timer_;
+    bool key_sync_woken_ = false;
     std::uint32_t clashes_logged_ = 0; // in this second
     Repeats refused_keys_{16};
     bool stopping_ = false;

@@ -37,9 +37,15 @@ KeySync::KeySync(sync::Link& link, Writer* writer, Hooks hooks, std::chrono::sec
 
 // ---- what is known -------------------------------------------------------------------------
 
-void KeySync::say_at_once(Peer& peer) {
+void KeySync::wake() const {
+    if (hooks_.wake)
+        hooks_.wake();
+}
+
+void KeySync::say_at_once(Peer& peer) const {
     peer.state_due = peer.text_due = {};
     peer.state_pause = peer.text_pause = kFirstPause;
+    wake();
 }
 
 void KeySync::set_own(Own own) {
@@ -98,6 +104,7 @@ void KeySync::on_packet(PeerId peer, Bytes payload) {
     }
     if (messages->ppk)
         ppks_.on_message(peer, *messages->ppk);
+    wake();
     if (!messages->state)
         return;
     // Perhaps it has not received what was said before.
@@ -201,6 +208,12 @@ void KeySync::send_texts(Peer& peer, PeerId id) {
     peer.text_pause = std::min<std::chrono::seconds>(peer.text_pause * 2, kLongestPause);
 }
 
+void KeySync::retire_psk(PeerId peer, const keys::PskId& shown) {
+    if (writer_ != nullptr && !under_way_ && now_ >= not_before_)
+        ask({Request::Kind::retire_psk,
+             fmt::format("{} {:02x}", peers_[peer].other.name, fmt::join(shown, ""))});
+}
+
 bool KeySync::rotate_ppk(PeerId peer) {
     const auto& heard = peers_[peer].heard;
     return writer_ != nullptr && !(heard && !heard->reads_ppk) && ppks_.rotate(peer);
@@ -297,12 +310,13 @@ void KeySync::ask_next() {
             hooks_.changed();
         // A peer that sends what cannot be done holds nothing else up.
         const bool own = kind == Request::Kind::rotate || kind == Request::Kind::retire ||
-                         kind == Request::Kind::retire_peer;
+                         kind == Request::Kind::retire_peer || kind == Request::Kind::retire_psk;
         if (!error.empty() && own)
             not_before_ = now_ + kFailed;
         if (done)
             done(error.empty());
         ask_next();
+        wake();
     });
 }
 

@@ -6,7 +6,7 @@
 //     keys.set_own(own);
 //     keys.on_up(peer);
 //     keys.on_packet(peer, payload);
-//     keys.advance(now, wall);                // each second
+//     keys.advance(now, wall);                // each second, and after Hooks::wake
 //
 // Each node tells its peers which keys it has, which of theirs it trusts, and which are revoked
 // (KEYS), and sends what a peer lacks until that peer's KEYS show that it has it. So nothing needs
@@ -26,6 +26,7 @@
 // has not signed, and only one of its own name.
 #pragma once
 
+#include "keys/psk.hpp"
 #include "keysync/messages.hpp"
 #include "keysync/ppk_sync.hpp"
 #include "keysync/writer.hpp"
@@ -67,6 +68,9 @@ struct Hooks {
     // Of preshared keys: which one the peer's IKE_SA uses, and to authenticate anew.
     std::function<std::optional<keys::PpkId>(PeerId)> ppk_in_use{};
     std::function<void(PeerId)> authenticate{};
+    // There may be something to do at once: advance() is to be called soon, but not from within
+    // this call. Without it, the next second is soon enough.
+    std::function<void()> wake{};
 };
 
 class KeySync {
@@ -88,7 +92,10 @@ class KeySync {
     // The peer has said that it trusts this key of ours.
     bool trusts(PeerId peer, const keys::RawKey& own) const;
 
-    // Makes the next preshared key with a peer. False: it takes no part, or is not up.
+    // The peer has shown its next preshared key of IKE: the store drops the older one.
+    void retire_psk(PeerId peer, const keys::PskId& shown);
+
+    // Makes the next post-quantum preshared key with a peer. False: it takes no part, or is not up.
     bool rotate_ppk(PeerId peer);
     PpkPhase ppk_phase(PeerId peer) const { return ppks_.phase(peer); }
 
@@ -112,7 +119,8 @@ class KeySync {
     void send_state(Peer& peer, PeerId id);
     void send_texts(Peer& peer, PeerId id);
     void send_ppk(PeerId id);
-    static void say_at_once(Peer& peer);
+    void say_at_once(Peer& peer) const;
+    void wake() const;
     bool all_accept_next() const;
     void decide(keys::UnixTime wall);
     // done: may be null; called with whether it was done.

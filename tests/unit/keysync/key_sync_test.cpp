@@ -31,8 +31,12 @@ class TestNode : public sync::Link, public Writer {
         : name(std::move(node)), store(std::move(*keys::Store::create(root / name))),
           sync(*this, this,
                {[this](PeerId peer, const keys::RawKey& key) { return sync.trusts(peer, key); },
-                [this](PeerId peer) { return proof(peer); }, [this] { load(); },
-                [this](const std::string& why) { refused.push_back(why); }},
+                [this](PeerId peer) { return proof(peer); },
+                [this] { load(); },
+                [this](const std::string& why) { refused.push_back(why); },
+                {},
+                {},
+                [this] { woken = true; }},
                rotate) {
         EXPECT_TRUE(store.init(name, kNow));
         load();
@@ -134,6 +138,7 @@ class TestNode : public sync::Link, public Writer {
     std::map<PeerId, TestNode*> peers;
     bool wired = true;
     bool blind = false; // it goes on with SAs of before
+    bool woken = false;
     std::size_t room = 1200;
     std::vector<std::pair<PeerId, std::vector<std::uint8_t>>> sent;
     std::vector<std::pair<Request, std::function<void(const std::string&)>>> pending;
@@ -193,6 +198,19 @@ class KeySyncTest : public testing::Test {
             }
         }
     }
+    // At one instant: each node does something only if it is woken.
+    void settle() {
+        const auto woken = [](const auto& node) { return std::exchange(node->woken, false); };
+        for (int turns = 0; std::ranges::count_if(nodes_, woken) != 0; turns++) {
+            ASSERT_LT(turns, 100);
+            for (auto& a : nodes_) {
+                follow_links();
+                a->sync.advance(now_, wall_);
+                deliver(*a);
+                a->write();
+            }
+        }
+    }
     void deliver(TestNode& from) {
         for (auto& [to, packet] : std::exchange(from.sent, {})) {
             TestNode& receiver = *from.peers.at(to);
@@ -222,6 +240,22 @@ class KeySyncTest : public testing::Test {
     bool lose = false, replay = false;
     std::mt19937 random_{1};
 };
+
+TEST_F(KeySyncTest, ARotationTakesNoTimeIfNothingIsLost) {
+    TestNode &mickey = add("mickey"), &minnie = add("minnie");
+    introduce();
+    settle();
+    const auto before = mickey.keys();
+    ASSERT_TRUE(mickey.store.rotate_identity(kNow));
+    mickey.load();
+    const auto both = mickey.keys();
+    settle();
+    EXPECT_EQ(mickey.keys(), std::vector{both[1]});
+    EXPECT_EQ(minnie.trusted("mickey"), mickey.keys());
+    EXPECT_EQ(before, std::vector{both[0]});
+    // And then there is nothing to do.
+    EXPECT_FALSE(mickey.woken || minnie.woken);
+}
 
 TEST_F(KeySyncTest, ARotationEndsOnAllNodes) {
     for (const bool bad_wire : {false, true}) {
