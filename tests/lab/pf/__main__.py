@@ -7,6 +7,7 @@ On its cable it is a pf firewall. Commands on stdin (commands.py), answers on st
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import select
@@ -14,7 +15,6 @@ import socket
 import struct
 import sys
 import time
-from pathlib import Path
 
 from .bulk import NEVER
 from .commands import PAUSE, Commands
@@ -22,6 +22,7 @@ from .pfsync import Pfsync
 from .wire import DIALECTS, GROUP, PROTOCOL, TTL
 
 SO_RCVBUFFORCE = 33
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
 
 
 class Cable:
@@ -59,10 +60,9 @@ class Cable:
             return None
 
     def linked(self) -> bool:
-        try:
-            return Path(f"/sys/class/net/{self._device}/carrier").read_text().strip() == "1"
-        except OSError:  # down
-            return False
+        request = struct.pack("16sh22x", self._device.encode(), 0)  # an ifreq (netdevice(7))
+        (flags,) = struct.unpack_from("16xH", fcntl.ioctl(self.out, SIOCGIFFLAGS, request))
+        return bool(flags & IFF_RUNNING)
 
 
 class Program:
