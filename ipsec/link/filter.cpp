@@ -15,7 +15,9 @@ using namespace net::bpf;
 // The filter of a UDP socket sees a datagram from its UDP header on; the IP header is behind
 // SKF_NET_OFF. With GRO it sees a series of datagrams as one, and only the headers of the first.
 constexpr std::uint32_t kUdpHeader = 8;
-constexpr std::uint32_t kResponderSpi = 8; // of an IKE header
+constexpr std::uint32_t kResponderSpi = 8, kVersion = 17, kExchange = 18; // of an IKE header
+constexpr std::uint32_t kMajorVersion = 2;
+constexpr std::uint32_t kFirstExchange = 34, kLastExchange = 44; // IKE_SA_INIT, IKE_FOLLOWUP_KE
 constexpr std::uint32_t kIpv4Source = 12, kIpv6Source = 8;
 constexpr auto kFromIpHeader = static_cast<std::uint32_t>(SKF_NET_OFF);
 
@@ -35,9 +37,39 @@ void at_least(Program& p, std::size_t least) {
     p.ret(kDrop);
 }
 
-void shape(Program& p, bool nat) {
-    if (!nat)
-        return at_least(p, kIkeHeaderSize);
+// At this offset from the UDP header on.
+void ike(Program& p, std::uint32_t at, bool strict) {
+    if (strict) {
+        Label no_ike;
+        p.fetch_length();
+        p.need(BPF_JGE, at + static_cast<std::uint32_t>(kIkeHeaderSize), no_ike);
+        p.fetch_at(BPF_B, at + kVersion);
+        p.op(BPF_ALU | BPF_RSH | BPF_K, 4);
+        p.need(BPF_JEQ, kMajorVersion, no_ike);
+        p.fetch_at(BPF_B, at + kExchange);
+        p.need(BPF_JGE, kFirstExchange, no_ike);
+        p.refuse(BPF_JGT, kLastExchange, no_ike);
+        p.ret(kPass);
+        place(p, no_ike);
+        return p.ret(kDrop);
+    }
+    at_least(p, at - kUdpHeader + kIkeHeaderSize);
+}
+
+// A is the SPI.
+void esp_packet(Program& p, const FilterOptions& options) {
+    for (const std::uint32_t spi : options.spis) {
+        Label another;
+        p.need(BPF_JEQ, spi, another);
+        at_least(p, esp::sealed_size(0));
+        place(p, another);
+    }
+    p.ret(kDrop);
+}
+
+void shape(Program& p, const FilterOptions& options) {
+    if (!options.nat)
+        return ike(p, kUdpHeader, options.strict);
     Label longer, other, packet;
     p.fetch_length();
     p.need(BPF_JEQ, kUdpHeader + 1, longer); // one byte: a keepalive or nothing
@@ -49,8 +81,10 @@ void shape(Program& p, bool nat) {
     place(p, longer);
     p.fetch_at(BPF_W, kUdpHeader);
     p.need(BPF_JEQ, 0, packet);
-    at_least(p, kMarkerSize + kIkeHeaderSize);
+    ike(p, kUdpHeader + kMarkerSize, options.strict);
     place(p, packet);
+    if (options.strict)
+        return esp_packet(p, options);
     at_least(p, esp::sealed_size(0));
 }
 
@@ -72,8 +106,9 @@ void strangers(Program& p, bool callers) {
 
 } // namespace
 
-std::vector<sock_filter> filter_program(std::span<const Address> sources, bool ipv6, bool nat,
-                                        bool callers) {
+std::vector<sock_filter> filter_program(std::span<const Address> sources,
+                                        const FilterOptions& options) {
+    const bool ipv6 = options.ipv6;
     Program p;
     Label known;
     for (const Address& source : sources) {
@@ -88,9 +123,9 @@ std::vector<sock_filter> filter_program(std::span<const Address> sources, bool i
         p.go(known);
         place(p, another);
     }
-    strangers(p, callers && !nat);
+    strangers(p, options.callers && !options.nat);
     place(p, known);
-    shape(p, nat);
+    shape(p, options);
     return p.code();
 }
 

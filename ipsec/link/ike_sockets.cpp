@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kQueueDrains = std::chrono::milliseconds(1);
 constexpr int kErrorsPerTurn = 64;
+constexpr auto kFloodLogged = std::chrono::minutes(1); // at most one line
 
 } // namespace
 
@@ -47,7 +48,8 @@ Result<std::unique_ptr<IkeSockets>> IkeSockets::open(boost::asio::io_context& io
 
 IkeSockets::IkeSockets(boost::asio::io_context& io, IkeOptions options, LinkHooks hooks,
                        EspHandler* esp)
-    : io_(io), options_(options), hooks_(std::move(hooks)), esp_(esp), deaf_timer_(io) {}
+    : io_(io), options_(options), hooks_(std::move(hooks)), esp_(esp), deaf_timer_(io),
+      flood_timer_(io) {}
 
 IkeSockets::~IkeSockets() {
     for (auto& socket : sockets_)
@@ -141,7 +143,8 @@ Result<void> IkeSockets::open_socket(const Endpoint& local, bool nat) {
         options.gro = false;
     }
     // Nothing passes before collect_sources().
-    auto udp = UdpSocket::open(local, options, filter_program({}, local.address().is_v6(), nat));
+    auto udp = UdpSocket::open(local, options,
+                               filter_program({}, {.ipv6 = local.address().is_v6(), .nat = nat}));
     if (!udp)
         return udp.error();
     sockets_.push_back(std::make_shared<Socket>(*this, std::move(*udp), nat));
@@ -167,6 +170,8 @@ Result<void> IkeSockets::collect_sources() {
     for (const auto& peer : peers_)
         if (peer)
             esp_sources_.push_back(peer->endpoint);
+    const auto spis =
+        guard_.flooded() && esp_ != nullptr ? esp_->spis() : std::vector<std::uint32_t>();
     for (const auto& socket : sockets_) {
         const Address& local = socket->udp.local().address();
         std::vector<Address> admitted;
@@ -175,9 +180,12 @@ Result<void> IkeSockets::collect_sources() {
                 for (const Address& address : {peer->right, peer->endpoint.address()})
                     if (std::find(admitted.begin(), admitted.end(), address) == admitted.end())
                         admitted.push_back(address);
-        if (auto ok = socket->udp.set_filter(
-                filter_program(admitted, local.is_v6(), socket->nat, hooks_.on_stranger && !deaf_));
-            !ok)
+        const FilterOptions options{.ipv6 = local.is_v6(),
+                                    .nat = socket->nat,
+                                    .callers = hooks_.on_stranger && !deaf_,
+                                    .strict = guard_.flooded(),
+                                    .spis = spis};
+        if (auto ok = socket->udp.set_filter(filter_program(admitted, options)); !ok)
             return ok;
         sources_.insert(sources_.end(), admitted.begin(), admitted.end());
     }
@@ -211,6 +219,7 @@ bool IkeSockets::send_ike(const Endpoint& from, const Endpoint& to, Bytes datagr
         return false;
     }
     stats_.ike_out++;
+    guard_.on_sent(datagram);
     return true;
 }
 
@@ -317,13 +326,11 @@ void IkeSockets::on_datagram(Socket& socket, const Endpoint& from, MutableBytes 
             return;
         }
         if (load_be<std::uint32_t>(datagram.data()) != 0) {
-            if (esp_ == nullptr)
-                stats_.unknown_spi++; // the kernel takes all that it has a state for
-            else if (std::ranges::find(esp_sources_, from) == esp_sources_.end())
-                stats_.wrong_port++;
-            else
-                esp_->on_esp(datagram);
-            return;
+            if (esp_ != nullptr && std::ranges::find(esp_sources_, from) != esp_sources_.end())
+                return esp_->on_esp(datagram);
+            // The kernel takes all that it has a state for.
+            esp_ == nullptr ? stats_.unknown_spi++ : stats_.wrong_port++;
+            return on_refused();
         }
         datagram = datagram.subspan(kMarkerSize);
     }
@@ -332,8 +339,53 @@ void IkeSockets::on_datagram(Socket& socket, const Endpoint& from, MutableBytes 
         return;
     }
     stats_.ike_in++;
+    if (const auto now = Clock::now(); !guard_.admits(datagram, now)) {
+        stats_.ike_flood++;
+        return on_refused(now);
+    }
     if (hooks_.on_ike)
         hooks_.on_ike(from, socket.udp.local(), datagram);
+}
+
+// ---- floods --------------------------------------------------------------------------------
+
+void IkeSockets::on_refused(Clock::time_point now) {
+    if (!guard_.on_refused(now))
+        return;
+    if (!flood_logged_ || now - *flood_logged_ >= kFloodLogged) {
+        flood_logged_ = now;
+        log::warning("a flood of UDP datagrams in the name of a peer: the kernel drops those that "
+                     "belong to no SA");
+    }
+    set_strict(true);
+    static_cast<void>(guard_.is_over(kernel_drops()));
+    check_flood();
+}
+
+void IkeSockets::set_strict(bool strict) {
+    for (const auto& socket : sockets_)
+        if (socket->nat && esp_ != nullptr && options_.socket.gro)
+            socket->udp.set_gro(!strict);
+    if (auto ok = collect_sources(); !ok)
+        log::warning("{}", ok.error().text);
+}
+
+void IkeSockets::on_spis_changed() {
+    if (guard_.flooded())
+        set_strict(true);
+}
+
+void IkeSockets::check_flood() {
+    flood_timer_.expires_after(FloodGuard::kCheck);
+    flood_timer_.async_wait(
+        [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+            if (error || alive.expired())
+                return;
+            if (guard_.is_over(kernel_drops()))
+                set_strict(false);
+            else
+                check_flood();
+        });
 }
 
 } // namespace encsync::link

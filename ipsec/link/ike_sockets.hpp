@@ -7,10 +7,11 @@
 //     (*sockets)->send_ike(from, to, datagram);
 //
 // Datagrams are refused by the cheapest check first: in the kernel, those that no peer can have
-// sent (filter.hpp); then those from unknown sources or too short. Hooks and handler may change
-// peers.
+// sent (filter.hpp); then those from unknown sources or too short, and more IKE than charon is to
+// see (flood_guard.hpp). Hooks and handler may change peers.
 #pragma once
 
+#include "ipsec/link/flood_guard.hpp"
 #include "ipsec/link/tunnel.hpp"
 
 #include <array>
@@ -38,6 +39,8 @@ class EspHandler {
     virtual void on_path_error(const UdpSocket& socket, const PathError& error) = 0;
     // After wait_for_room().
     virtual void on_room(const UdpSocket& socket) = 0;
+    // The SPIs that on_esp() knows. At each change: IkeSockets::on_spis_changed().
+    virtual std::vector<std::uint32_t> spis() const = 0;
 };
 
 class IkeSockets {
@@ -65,6 +68,9 @@ class IkeSockets {
     void wait_for_room(const UdpSocket& socket, bool queue_full);
     // Delivers queued errors, a bounded number.
     void read_errors(UdpSocket& socket);
+    void on_spis_changed();
+    // on_esp() had no use for a packet.
+    void on_refused() { on_refused(Clock::now()); }
 
     LinkStats& stats() { return stats_; }
     const LinkStats& stats() const { return stats_; }
@@ -92,6 +98,10 @@ class IkeSockets {
     void on_stranger(Socket& socket, const Endpoint& from, MutableBytes datagram);
     void on_datagram(Socket& socket, const Endpoint& from, MutableBytes datagram);
 
+    void on_refused(Clock::time_point now);
+    void set_strict(bool strict);
+    void check_flood();
+
     boost::asio::io_context& io_;
     const IkeOptions options_;
     const LinkHooks hooks_;
@@ -105,6 +115,9 @@ class IkeSockets {
     std::uint64_t closed_drops_ = 0;    // of sockets that are closed
     boost::asio::steady_timer deaf_timer_;
     bool deaf_ = false; // no unknown source passes
+    FloodGuard guard_;
+    boost::asio::steady_timer flood_timer_;
+    std::optional<Clock::time_point> flood_logged_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -21,7 +21,7 @@ void UserspaceLink::on_esp(MutableBytes packet) {
     InboundEntry* entry = sas_.inbound(spi);
     if (entry == nullptr) {
         sockets_->stats().unknown_spi++;
-        return;
+        return sockets_->on_refused();
     }
     const PeerId id = entry->info.peer;
     PeerStats& stats = peers_[id]->stats; // SAs do not outlive their peer

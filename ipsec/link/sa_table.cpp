@@ -105,6 +105,13 @@ std::uint32_t SaTable::newest_inbound(PeerId peer) const {
     return newest == nullptr ? 0 : newest->info.spi;
 }
 
+std::vector<std::uint32_t> SaTable::inbound_spis() const {
+    std::vector<std::uint32_t> spis;
+    for (const auto& [spi, entry] : inbound_)
+        spis.push_back(spi);
+    return spis;
+}
+
 std::optional<Clock::time_point> SaTable::expire(Clock::time_point now) {
     std::erase_if(inbound_,
                   [&](const auto& item) { return item.second.dies && *item.second.dies <= now; });

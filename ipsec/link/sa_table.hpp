@@ -53,6 +53,7 @@ class SaTable {
     OutboundEntry* outbound(PeerId peer); // the newest: the one to send with
     OutboundEntry* outbound(PeerId peer, std::uint32_t spi);
     std::uint32_t newest_inbound(PeerId peer) const; // SPI of one not deleted; 0: none
+    std::vector<std::uint32_t> inbound_spis() const;
 
     // Removes inbound SAs whose grace period is over; returns when the next one's will be.
     std::optional<Clock::time_point> expire(Clock::time_point now);

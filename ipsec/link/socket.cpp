@@ -167,7 +167,7 @@ Result<UdpSocket> UdpSocket::open(const Endpoint& local, const SocketOptions& op
                                  std::strerror(errno))};
     // The kernel would treat joined datagrams as one ESP packet.
     if (options.gro && !options.kernel_esp)
-        set(fd, SOL_UDP, UDP_GRO, 1); // without: one datagram a message, which is right, too
+        socket.set_gro(true); // without: one datagram a message, which is right, too
     socket.gso_ = options.gso;
     return socket;
 }
@@ -179,6 +179,10 @@ Result<void> UdpSocket::set_filter(std::span<const sock_filter> filter) {
         return Error{
             fmt::format("UDP {}: its filter: {}", to_string(local_), std::strerror(errno))};
     return {};
+}
+
+void UdpSocket::set_gro(bool joined) {
+    set(fd_.get(), SOL_UDP, UDP_GRO, joined ? 1 : 0);
 }
 
 std::uint64_t UdpSocket::kernel_drops() const {

@@ -86,6 +86,9 @@ class UdpSocket {
                                   std::span<const sock_filter> filter);
     // Replaces the filter; on error the one before stays.
     Result<void> set_filter(std::span<const sock_filter> filter);
+    // Whether the kernel may join datagrams of one length. Without effect on those that are queued,
+    // and where it cannot.
+    void set_gro(bool joined);
     // Datagrams that the kernel dropped: by the filter or because the receive buffer was full. The
     // kernel does not distinguish the two.
     std::uint64_t kernel_drops() const;

@@ -109,8 +109,10 @@ Result<void> UserspaceLink::add_sa(const esp::SaParams& params) {
                                  peer->conf.name)};
     if (auto ok = sas_.add(params, Clock::now()); !ok)
         return ok;
-    if (params.direction == esp::Direction::inbound)
+    if (params.direction == esp::Direction::inbound) {
+        sockets_->on_spis_changed();
         return {};
+    }
     if (options_.soft_limit != 0)
         sas_.outbound(params.peer)->sa.set_soft_limit(options_.soft_limit);
     if (peer->conf.lifepackets != 0)

@@ -77,6 +77,7 @@ class UserspaceLink final : public Tunnel, private EspHandler {
     void on_esp(MutableBytes packet) override;
     void on_path_error(const UdpSocket& socket, const PathError& error) override;
     void on_room(const UdpSocket& socket) override;
+    std::vector<std::uint32_t> spis() const override { return sas_.inbound_spis(); }
     Bytes with_header(const net::Address& src, const net::Address& dst, Bytes payload);
 
     void flush(Peer& peer);

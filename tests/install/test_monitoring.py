@@ -48,6 +48,7 @@ def complaint(name: str):
 
 # Series with which the alert fires, and some like them with which it does not. A value without
 # an expansion stays for an hour.
+DROPPED = f'encsync_refused_total{{{NODE}, reason="dropped_in_kernel"}}'
 CASES = {
     "EncsyncDown": ([f"up{{{NODE}}} 0"], [f"up{{{NODE}}} 1", 'up{job="other"} 0']),
     "EncsyncNotReady": gauge("unready", f'{NODE}, reason="no_room"'),
@@ -79,6 +80,7 @@ CASES = {
     "EncsyncNoProposal": failed("no_proposal"),
     "EncsyncPeerDoesNotAnswer": failed("no_answer"),
     "EncsyncFlooded": counter("peer_ike_failed", f'{PEER}, reason="flooded"'),
+    "EncsyncUdpFlood": ([f'{DROPPED} 0+120000x60'], [f'{DROPPED} 0+600x60']),
     "EncsyncPeerSilent": ([DOWN, f'encsync_peer_sa_age_seconds{{{PEER}, direction="out"}} 60+60x60'],
                           [DOWN, f'encsync_peer_sa_age_seconds{{{PEER}, direction="out"}} 1']),
     "EncsyncPeerNotUnderstood": gauge("peer_not_understood", PEER),

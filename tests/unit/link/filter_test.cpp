@@ -16,7 +16,9 @@ class Filter : public testing::Test {
                           bool callers = false) {
         const Endpoint local = endpoint(address, 4500);
         auto socket = UdpSocket::open(
-            local, {}, filter_program(sources, local.address().is_v6(), nat, callers));
+            local, {},
+            filter_program(sources,
+                           {.ipv6 = local.address().is_v6(), .nat = nat, .callers = callers}));
         EXPECT_TRUE(socket) << socket.error().text;
         return std::move(*socket);
     }
@@ -40,10 +42,10 @@ TEST_F(Filter, PassesThePeersAndNobodyElse) {
     EXPECT_TRUE(passes(socket, PlainSocket(endpoint("127.0.0.4", 0)), text(100)));
     EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.5", 0)), text(100)));
     EXPECT_EQ(2u, socket.kernel_drops());
-    ASSERT_TRUE(socket.set_filter(filter_program(addresses({"127.0.0.3"}), false, true)));
+    ASSERT_TRUE(socket.set_filter(filter_program(addresses({"127.0.0.3"}), {.nat = true})));
     EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.2", 0)), text(100)));
     EXPECT_TRUE(passes(socket, PlainSocket(endpoint("127.0.0.3", 0)), text(100)));
-    ASSERT_TRUE(socket.set_filter(filter_program({}, false, true)));
+    ASSERT_TRUE(socket.set_filter(filter_program({}, {.nat = true})));
     EXPECT_FALSE(passes(socket, PlainSocket(endpoint("127.0.0.3", 0)), text(100)));
 }
 
@@ -89,6 +91,54 @@ Buffer ike_init(std::size_t size = 300) {
     std::fill_n(datagram.begin() + 8, 8, std::uint8_t{0}); // the responder's SPI
     datagram[17] = 0x20;
     return datagram;
+}
+
+TEST_F(Filter, IfStrictPassesOnlyWhatAPeerMayHaveSent) {
+    const auto peers = addresses({"127.0.0.2"});
+    const std::vector<std::uint32_t> spis{0xa0000001, 0x00000001};
+    UdpSocket nat = open("127.0.0.1", peers), ike = open("127.0.0.7", peers, false);
+    const PlainSocket peer(endpoint("127.0.0.2", 0)), stranger(endpoint("127.0.0.3", 0));
+    const auto behind_marker = [](const Buffer& datagram) {
+        Buffer bytes(kMarkerSize);
+        bytes.insert(bytes.end(), datagram.begin(), datagram.end());
+        return bytes;
+    };
+    const auto with = [](std::size_t at, std::uint8_t value, std::size_t size = 300) {
+        Buffer datagram = ike_init(size);
+        datagram[18] = 37; // INFORMATIONAL
+        datagram[at] = value;
+        return datagram;
+    };
+    const auto esp = [](std::uint32_t spi, std::size_t size = esp::sealed_size(0)) {
+        Buffer packet = text(size);
+        store_be(packet.data(), spi);
+        return packet;
+    };
+    for (const bool strict : {false, true}) {
+        SCOPED_TRACE(strict);
+        ASSERT_TRUE(
+            nat.set_filter(filter_program(peers, {.nat = true, .strict = strict, .spis = spis})));
+        ASSERT_TRUE(ike.set_filter(filter_program(peers, {.strict = strict})));
+        for (const std::uint8_t exchange : {34, 35, 36, 37, 43, 44})
+            EXPECT_TRUE(passes(ike, peer, with(18, exchange)));
+        EXPECT_TRUE(passes(ike, peer, with(17, 0x20, kIkeHeaderSize)));
+        EXPECT_TRUE(passes(nat, peer, behind_marker(with(17, 0x21))));
+        for (const Buffer& bad : {with(17, 0x10), with(17, 0x30), with(18, 33), with(18, 45)}) {
+            EXPECT_EQ(!strict, passes(ike, peer, bad));
+            EXPECT_EQ(!strict, passes(nat, peer, behind_marker(bad)));
+        }
+        for (const std::uint32_t spi : spis)
+            EXPECT_TRUE(passes(nat, peer, esp(spi)));
+        EXPECT_EQ(!strict, passes(nat, peer, esp(0xa0000002)));
+        EXPECT_TRUE(passes(nat, peer, {kNatKeepalive}));
+        // Never.
+        EXPECT_FALSE(passes(nat, peer, esp(spis[0], esp::sealed_size(0) - 1)));
+        EXPECT_FALSE(passes(ike, peer, with(17, 0x20, kIkeHeaderSize - 1)));
+        EXPECT_FALSE(passes(nat, stranger, esp(spis[0])));
+        EXPECT_FALSE(passes(ike, stranger, with(18, 35)));
+    }
+    ASSERT_TRUE(nat.set_filter(filter_program(peers, {.nat = true, .strict = true})));
+    EXPECT_FALSE(passes(nat, peer, esp(spis[0]))) << "there is no SA";
 }
 
 TEST_F(Filter, WhoBeginsANegotiationPassesCutShort) {

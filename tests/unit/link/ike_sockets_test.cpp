@@ -23,7 +23,17 @@ struct Handler final : EspHandler {
     }
     void on_path_error(const UdpSocket&, const PathError&) override {}
     void on_room(const UdpSocket& socket) override { rooms.push_back(&socket); }
+    std::vector<std::uint32_t> spis() const override { return {kMickeyIn}; }
 };
+
+// A message of this IKE SA, which its SPIs begin with this byte.
+Buffer message_of(std::uint8_t spis, std::uint8_t exchange, std::uint8_t next_payload) {
+    Buffer message = text(300, spis);
+    message[16] = next_payload;
+    message[17] = 0x20;
+    message[18] = exchange;
+    return message;
+}
 
 class IkeSocketsTest : public testing::Test {
   protected:
@@ -99,6 +109,82 @@ TEST_F(IkeSocketsTest, PartIkeFromEsp) {
         EXPECT_EQ(1U, handler.packets.size()); // never without it
         EXPECT_EQ(packet, handler.packets.at(0));
     }
+}
+
+// In a peer's name: charon sees a part of it, and all that is of an SA which both have
+// authenticated.
+TEST_F(IkeSocketsTest, HandOnAPartOfAFlood) {
+    Handler handler;
+    const auto sockets = open(&handler);
+    ASSERT_TRUE(sockets->add_peer(peer(0, "127.0.0.1", "127.0.0.2")));
+    const PlainSocket minnie(endpoint("127.0.0.2", 4500));
+    const auto on_sa = [&](const Buffer& message) {
+        return sockets->send_ike(endpoint("127.0.0.1", 4500), endpoint("127.0.0.2", 4500), message);
+    };
+    constexpr std::uint8_t kAuth = 35, kInformational = 37, kEncrypted = 46, kNotify = 41;
+    ASSERT_TRUE(on_sa(message_of(1, kInformational, kEncrypted)));
+    ASSERT_TRUE(on_sa(message_of(2, kAuth, kEncrypted)));       // not authenticated yet
+    ASSERT_TRUE(on_sa(message_of(3, kInformational, kNotify))); // nor ever
+    const auto flood = [&](const Buffer& bytes, int count) {
+        for (int n = 0; n < count; n++) {
+            minnie.send(bytes, endpoint("127.0.0.1", 4500));
+            if (n % 100 == 99)
+                settle();
+        }
+        settle();
+    };
+    flood(behind_marker(message_of(9, kAuth, kEncrypted)), 5000);
+    EXPECT_LT(ike.size(), 5000U);
+    EXPECT_GE(ike.size(), 1000U);
+    EXPECT_EQ(5000U, ike.size() + sockets->stats().ike_flood);
+    ike.clear();
+    flood(behind_marker(message_of(1, kInformational, kEncrypted)), 2000);
+    EXPECT_EQ(2000U, ike.size());
+    for (const std::uint8_t spis : {2, 3}) {
+        const auto kept = sockets->stats().ike_flood;
+        flood(behind_marker(message_of(spis, kInformational, kEncrypted)), 5000);
+        EXPECT_GT(sockets->stats().ike_flood, kept);
+    }
+    // By now the kernel drops what is of no SA.
+    const auto drops = sockets->kernel_drops();
+    flood(text(300, 1), 100);
+    Buffer malformed = message_of(1, kInformational, kEncrypted);
+    malformed[17] = 0x10;
+    flood(behind_marker(malformed), 100);
+    EXPECT_EQ(drops + 200, sockets->kernel_drops());
+    EXPECT_TRUE(handler.packets.empty());
+    Buffer packet = text(300);
+    store_be(packet.data(), kMickeyIn);
+    flood(packet, 100);
+    EXPECT_EQ(100U, handler.packets.size());
+}
+
+TEST(FloodGuardTest, AFloodIsOverWhenTheKernelDropsLittleForAWhile) {
+    FloodGuard guard;
+    Clock::time_point now{std::chrono::hours(1)};
+    const auto refuse = [&](unsigned count) {
+        bool begun = false;
+        while (count-- != 0)
+            begun |= guard.on_refused(now);
+        return begun;
+    };
+    // Single ones are none, in however long a time.
+    for (int window = 0; window < 100; window++, now += FloodGuard::kWindow)
+        EXPECT_FALSE(refuse(FloodGuard::kMany - 1));
+    EXPECT_TRUE(refuse(FloodGuard::kMany));
+    EXPECT_TRUE(guard.flooded());
+    EXPECT_FALSE(refuse(FloodGuard::kMany)) << "it has begun already";
+    std::uint64_t dropped = 123456;
+    EXPECT_FALSE(guard.is_over(dropped));
+    for (unsigned check = 1; check < FloodGuard::kQuiet; check++)
+        EXPECT_FALSE(guard.is_over(dropped += FloodGuard::kManyDropped - 1));
+    EXPECT_FALSE(guard.is_over(dropped += FloodGuard::kManyDropped)); // it goes on
+    for (unsigned check = 1; check < FloodGuard::kQuiet; check++)
+        EXPECT_FALSE(guard.is_over(dropped));
+    EXPECT_TRUE(guard.is_over(dropped));
+    EXPECT_FALSE(guard.flooded());
+    now += FloodGuard::kWindow;
+    EXPECT_TRUE(refuse(FloodGuard::kMany));
 }
 
 TEST_F(IkeSocketsTest, SendBehindTheMarkerFromNatport) {
