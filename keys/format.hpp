@@ -41,7 +41,7 @@ using RawKey = std::array<std::uint8_t, 32>; // an Ed25519 public key (RFC 8032)
 
 inline constexpr std::size_t kMaxName = 63;
 inline constexpr std::size_t kMaxPublicText = 4096;   // bytes of a public file
-inline constexpr std::size_t kMaxSecretText = 2048;   // bytes of a secret file
+inline constexpr std::size_t kMaxSecretText = 4096;   // bytes of a secret file
 inline constexpr std::size_t kMaxTrustedText = 32768; // bytes of the list of trusted keys
 inline constexpr std::size_t kMaxTrusted = 128;       // keys
 inline constexpr std::size_t kKeysPerName = 2;        // the current and the next one

@@ -46,9 +46,10 @@ enum class KeyEvent : std::uint8_t {
     ppk_gone, // it was erased
     psk, // a preshared key of IKE with that peer (keys/psk.hpp) is there, instead of any before
     psk_gone, // it was erased
+    psk_next, // the next one is there, too
 };
-inline constexpr std::size_t kKeyEvents = 15;
-// In the place of a fingerprint for the last two: a peer has one such key at most.
+inline constexpr std::size_t kKeyEvents = 16;
+// In the place of a fingerprint for the last three: nothing is shown of such a key.
 inline constexpr const char* kPskPrint = "PSK";
 std::string_view to_string(KeyEvent event);
 

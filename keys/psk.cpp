@@ -12,6 +12,18 @@ namespace {
 
 constexpr std::string_view kTitle = "encsync ike preshared key 1";
 
+Result<Psk> read_psk(Lines& lines) {
+    auto created = read_created(lines);
+    if (!created)
+        return created.error();
+    auto key = lines.secret_field("key", kMaxPreshared);
+    if (!key)
+        return key.error();
+    if (auto ok = check_preshared(key->bytes()); !ok)
+        return lines.error(ok.error().text);
+    return Psk{*created, std::move(*key)};
+}
+
 } // namespace
 
 Result<void> check_preshared(Bytes key) {
@@ -41,17 +53,30 @@ std::string no_psk(const std::string& peer) {
         peer);
 }
 
-SecretText write_psk(const Psk& psk) {
+bool same(const Psk& psk, Bytes key) {
+    return psk.key.bytes().size() == key.size() &&
+           sodium_memcmp(psk.key.bytes().data(), key.data(), key.size()) == 0;
+}
+
+PskId id_of(const Psk& psk) {
+    PskId id;
+    crypto_hash_sha256(id.data(), psk.key.bytes().data(), psk.key.bytes().size());
+    return id;
+}
+
+SecretText write_psks(const PskPair& psks) {
     SecretText text;
-    text.append(
-        fmt::format("{}\npeer: {}\ncreated: {}\nkey: ", kTitle, psk.peer, to_text(psk.created)));
-    text.append_base64(psk.key.bytes());
-    text.append("\n");
+    text.append(fmt::format("{}\npeer: {}\n", kTitle, psks.peer));
+    for (const Psk& psk : psks.keys) {
+        text.append(fmt::format("created: {}\nkey: ", to_text(psk.created)));
+        text.append_base64(psk.key.bytes());
+        text.append("\n");
+    }
     text.append(checksum_line(text.view()));
     return text;
 }
 
-Result<Psk> read_psk(std::string_view text) {
+Result<PskPair> read_psks(std::string_view text) {
     if (text.size() > kMaxSecretText)
         return Error{fmt::format("longer than {} bytes", kMaxSecretText)};
     Lines lines(text);
@@ -60,17 +85,20 @@ Result<Psk> read_psk(std::string_view text) {
     auto peer = read_peer(lines);
     if (!peer)
         return peer.error();
-    auto created = read_created(lines);
-    if (!created)
-        return created.error();
-    auto key = lines.secret_field("key", kMaxPreshared);
-    if (!key)
-        return key.error();
-    if (auto ok = check_preshared(key->bytes()); !ok)
-        return lines.error(ok.error().text);
+    PskPair psks{std::move(*peer), {}};
+    do {
+        auto psk = read_psk(lines);
+        if (!psk)
+            return psk.error();
+        if (psks.keys.size() == kPsksPerPeer)
+            return lines.error(fmt::format("more than {} keys", kPsksPerPeer));
+        if (!psks.keys.empty() && same(psks.keys.front(), psk->key.bytes()))
+            return lines.error("the same key twice");
+        psks.keys.push_back(std::move(*psk));
+    } while (text.substr(lines.position()).starts_with("created: "));
     if (auto ok = read_checksum(lines, text); !ok)
         return ok.error();
-    return Psk{std::move(*peer), *created, std::move(*key)};
+    return psks;
 }
 
 } // namespace encsync::keys

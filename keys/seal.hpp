@@ -32,7 +32,7 @@
 
 namespace encsync::keys {
 
-inline constexpr std::size_t kMaxSealedText = 4096; // bytes, of either file
+inline constexpr std::size_t kMaxSealedText = 8192; // bytes, of either file
 
 using StoreKey = BoxKey;
 using StoreId = std::array<std::uint8_t, 16>;

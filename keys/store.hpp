@@ -129,14 +129,20 @@ class Store {
     Result<std::string> take_carried(std::string_view text, UnixTime now = unix_now()); // the peer
 
     // ---- preshared keys of IKE ---------------------------------------------------------------
-    Result<std::optional<Psk>> psk(const std::string& peer) const;
+    Result<std::optional<PskPair>> psks(const std::string& peer) const;
     // Of all peers, sorted by name.
-    Result<std::vector<Psk>> psks() const;
+    Result<std::vector<PskPair>> psks() const;
     Result<bool> has_psk(const std::string& peer) const; // needs no secret
-    // In the place of another one; without effect if it is the same. Refused: what
+    // The first one with the peer, or the next one, in the place of a next one; with `replace`, the
+    // only one. Without effect if it is there. Returns how many there are. Refused: what
     // check_preshared() refuses, and one for more than kMaxPsks peers. The peer need not be
     // trusted.
-    Result<void> put_psk(const std::string& peer, Bytes key, UnixTime now = unix_now());
+    Result<std::size_t> put_psk(const std::string& peer, Bytes key, bool replace = false,
+                                UnixTime now = unix_now());
+    // Drops the older one of two. Refuses if there are not two, or if `shown` is not null and not
+    // the next one's.
+    Result<void> retire_psk(const std::string& peer, const PskId* shown = nullptr,
+                            UnixTime now = unix_now());
     // Refuses if there is none. Needs no secret.
     Result<void> forget_psk(const std::string& peer, UnixTime now = unix_now());
 

@@ -320,7 +320,7 @@ void fields(Archive& a, PeerEvent& m) {
     keys(a, m.key, 1, "peer_event.key");
     text(a, m.ppk, "peer_event.ppk");
     text(a, m.key_exchanges, "peer_event.key_exchanges");
-    keys(a, m.own_key, 1, "peer_event.own_key");
+    keys(a, m.shown, 1, "peer_event.shown");
 }
 
 template<class Archive>

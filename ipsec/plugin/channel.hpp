@@ -31,6 +31,7 @@ inline constexpr std::size_t kMaxText = 1024;      // of one string
 inline constexpr std::size_t kMaxSeeds = 2;        // an identity, and the one to come
 
 using ike::Ed25519Public;
+using ike::Shown;
 using Ed25519Seed = WipedArray<32>; // secret
 
 // ---- encsyncd to plugin --------------------------------------------------------------------
@@ -120,8 +121,8 @@ struct PeerEvent {
     // Likewise: the key exchanges that made the IKE SA's keys, as in a proposal:
     // "curve25519-ke1_mlkem768".
     std::string key_exchanges{};
-    // Likewise: the key of ours that authenticated us.
-    std::vector<Ed25519Public> own_key{}; // one at most
+    // Likewise: what authenticated us.
+    std::vector<Shown> shown{}; // one at most
 };
 struct LogLine {
     std::uint8_t level = 6; // syslog

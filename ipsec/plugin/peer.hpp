@@ -28,6 +28,9 @@
 namespace encsync::ike {
 
 using Ed25519Public = std::array<std::uint8_t, 32>;
+// What a node authenticates itself with, as it is told to this node only: its raw public key, or
+// the SHA-256 of its certificate (DER) or of the preshared key.
+using Shown = std::array<std::uint8_t, 32>;
 
 // Of post-quantum preshared keys (RFC 8784). charon knows whether they are required, and no more.
 enum class PpkUse { automatic, optional, required, no };
@@ -66,7 +69,8 @@ struct CredentialTraits {
 inline constexpr std::array kCredentials = {
     CredentialTraits{CredentialKind::trusted, "peer.trusted", "trusted raw public key", 32, 32, 8,
                      true, false, FileForm::none},
-    CredentialTraits{CredentialKind::psk, "peer.psk", "preshared key", 1, 1024, 1, true, true,
+    // The first one authenticates us where we begin, any of them the peer.
+    CredentialTraits{CredentialKind::psk, "peer.psk", "preshared key", 1, 1024, 2, true, true,
                      FileForm::preshared},
     // X.509, DER: our certificate towards the peer, and the authority that issues the peer's.
     CredentialTraits{CredentialKind::certificate, "peer.certificate", "certificate", 1, 16384, 1,

@@ -30,8 +30,8 @@ struct Words {
     cli::PairOptions pair;
     std::uint32_t timeout = 300;
     std::optional<std::chrono::seconds> patience;
-    bool ready = false, watch = false, pem = false, live = false, force = false, verify = false,
-         new_identity = false, change = false, seal = false, words = false;
+    bool ready = false, watch = false, pem = false, live = false, force = false, replace = false,
+         verify = false, new_identity = false, change = false, seal = false, words = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -214,12 +214,16 @@ void add_psk_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
     auto* psk = keys.add_subcommand("psk", "The preshared keys of peers with authby=psk");
     psk->require_subcommand(1);
     auto* import = verb(*psk, "import", "Store the one with a peer", run,
-                        [&] { return cli::keys_psk_import(o, w.peer, w.file); });
+                        [&] { return cli::keys_psk_import(o, w.peer, w.file, w.replace); });
     auto* make = verb(*psk, "make", "Make one with a peer, and write it into a file for that", run,
-                      [&] { return cli::keys_psk_make(o, w.peer, w.file); });
-    auto* forget = verb(*psk, "forget", "Erase the one with a peer", run,
+                      [&] { return cli::keys_psk_make(o, w.peer, w.file, w.replace); });
+    auto* retire = verb(*psk, "retire", "Drop the older one of two with a peer", run,
+                        [&] { return cli::keys_psk_retire(o, w.peer); });
+    auto* forget = verb(*psk, "forget", "Erase all with a peer", run,
                         [&] { return cli::keys_psk_forget(o, w.peer); });
-    for (auto* each : {import, make, forget})
+    for (auto* each : {import, make})
+        each->add_flag("--replace", w.replace, "Drop the one before at once");
+    for (auto* each : {import, make, retire, forget})
         each->add_option("PEER", w.peer, "The rightid of its conn")->required();
     import->add_option("FILE", w.file, "- is standard input")->required();
     make->add_option("FILE", w.file, "It must not be there yet")->required();

@@ -106,10 +106,12 @@ Result<json::array> describe_psks(const keys::Store& store) {
     if (!psks)
         return psks.error();
     json::array list;
-    for (const keys::Psk& psk : *psks)
-        list.push_back({{"name", psk.peer},
-                        {"created", keys::to_text(psk.created)},
-                        {"age", age(psk.created)}});
+    for (const keys::PskPair& of : *psks)
+        for (const keys::Psk& psk : of.keys)
+            list.push_back({{"name", of.peer},
+                            {"created", keys::to_text(psk.created)},
+                            {"age", age(psk.created)},
+                            {"next", &psk != &of.keys.front()}});
     return list;
 }
 

@@ -566,7 +566,10 @@ std::string render_key_status(const json::value& status) {
                         ppk_use(status, key)});
     for (const auto& key : array_of(status.at("psks")))
         rows.push_back({text(key, "name"), "preshared key", number_as(duration, key, "age"),
-                        "for authby=psk", ""});
+                        key.as_object().contains("next") && key.at("next").as_bool()
+                            ? "for authby=psk, next"
+                            : "for authby=psk",
+                        ""});
     for (const auto& key : array_of(status.at("revoked")))
         rows.push_back({text(key, "name"), text(key, "fingerprint"), "", "revoked",
                         fmt::format("on {}, {}", text(key, "by"), text(key, "when"))});

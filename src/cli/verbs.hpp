@@ -151,9 +151,13 @@ int keys_ppk_forget(const Options& options, const std::string& peer);
 
 // ---- of IKE's preshared keys (psk_verbs.cpp) --------------------------------------------------
 
-int keys_psk_import(const Options& options, const std::string& peer, const std::string& file);
-// Makes one, in the place of any before, and writes it to a file, which must be new.
-int keys_psk_make(const Options& options, const std::string& peer, const std::string& file);
+// replace: the one before goes at once, else when the peer has shown that it has this one.
+int keys_psk_import(const Options& options, const std::string& peer, const std::string& file,
+                    bool replace);
+// Makes one, likewise, and writes it to a file, which must be new.
+int keys_psk_make(const Options& options, const std::string& peer, const std::string& file,
+                  bool replace);
+int keys_psk_retire(const Options& options, const std::string& peer);
 int keys_psk_forget(const Options& options, const std::string& peer);
 
 // ---- pairing (pair_verb.cpp) -----------------------------------------------------------------

@@ -13,11 +13,12 @@ using ike::CredentialKind;
 Result<ike::Authentication> read_files(const config::Conn& conn, const keys::Store& store) {
     ike::Authentication files;
     if (conn.by_stored_psk()) {
-        auto psk = store.psk(conn.rightid);
-        if (!psk)
-            return psk.error();
-        if (*psk)
-            files.add(CredentialKind::psk, (*psk)->key.bytes());
+        auto psks = store.psks(conn.rightid);
+        if (!psks)
+            return psks.error();
+        if (*psks)
+            for (const keys::Psk& psk : (*psks)->keys)
+                files.add(CredentialKind::psk, psk.key.bytes());
     }
     for (const ike::CredentialTraits& kind : ike::kCredentials) {
         const std::string& path = conn.file(kind.kind);
@@ -66,21 +67,10 @@ Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentica
     return out;
 }
 
-FilesDigest digest(const ike::Authentication& files) {
-    FilesDigest digest{};
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, nullptr, 0, digest.size());
-    for (const ike::Credential& each : files.credentials) {
-        const auto kind = static_cast<std::uint8_t>(each.kind);
-        const std::uint64_t size = each.data.size();
-        crypto_generichash_update(&state, &kind, sizeof kind);
-        crypto_generichash_update(&state, reinterpret_cast<const unsigned char*>(&size),
-                                  sizeof size);
-        crypto_generichash_update(&state, each.data.data(), each.data.size());
-    }
-    crypto_generichash_final(&state, digest.data(), digest.size());
-    sodium_memzero(&state, sizeof state);
-    return digest;
+ike::Shown shown_by(const ike::Credential& credential) {
+    ike::Shown id;
+    crypto_hash_sha256(id.data(), credential.data.data(), credential.data.size());
+    return id;
 }
 
 bool vouches(const ike::Authentication& files, const keys::RawKey& key) {

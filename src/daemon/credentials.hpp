@@ -11,8 +11,6 @@
 #include "keys/format.hpp"
 #include "keys/store.hpp"
 
-#include <array>
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -32,9 +30,8 @@ struct Dated {
 // All that the conn names, of what was read for it; an error names the one that is no certificate.
 Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files);
 
-// Shows whether the contents of the files have changed.
-using FilesDigest = std::array<std::uint8_t, 32>;
-FilesDigest digest(const ike::Authentication& files);
+// Of a preshared key or a certificate.
+ike::Shown shown_by(const ike::Credential& credential);
 
 // Whether the peer accepts this key of ours without trusting the key itself: it uses a preshared
 // key, or our certificate is for this key.

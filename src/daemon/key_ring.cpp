@@ -3,6 +3,7 @@
 
 #include "config/options.hpp"
 #include "daemon/translate.hpp"
+#include "keys/files.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -108,7 +109,7 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         if (!certificates)
             return Error{fmt::format("conn {}: {}", conn.name, certificates.error().text)};
         std::ranges::move(*certificates, std::back_inserter(update.certificates));
-        ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}, digest(*files)};
+        ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}};
         peer.in_step = config::is_told_of_keys(parts_.setup, conn);
         for (const keys::RawKey& mine : update.own.keys)
             if (vouches(*files, mine))
@@ -171,15 +172,11 @@ void KeyRing::take(Update update) {
     // Kept elsewhere by whoever collects logs, it shows a key log that was written anew.
     if (!update.log_end.empty())
         log::info("keys: the last event of their log has the hash {}", update.log_end);
-    if (own_ != update.own.keys)
-        for (State& state : states_)
-            state.next = {};
     own_ = update.own.keys;
     created_ = update.own.created;
     certificates_ = std::move(update.certificates);
     look_at_ages(keys::unix_now());
-    // Charon needs the next one only to try it.
-    if (std::ranges::none_of(update.peers, [this](const ForPeer& p) { return must_try(p); }))
+    if (std::ranges::none_of(update.peers, [this](const ForPeer& p) { return needs_next(p); }))
         update.identity.seeds.resize(1);
     say(parts_.charon.set_identity(std::move(update.identity)));
     parts_.key_sync.set_own(std::move(update.own));
@@ -207,17 +204,14 @@ void KeyRing::take(ForPeer peer) {
                             parts_.directory.conn(id).file(CredentialKind::certificate)));
     State& state = states_[id];
     state.requires_ppk = peer.for_charon.ppk == config::PpkUse::required;
-    state.tried.reset();
-    if (must_try(peer)) {
-        state.next.hurry();
-        peer.for_charon.next_key = state.next.in_use();
-        state.tried = peer.for_charon;
-    }
+    auto trial = trial_with(peer, state);
+    if (trial != state.trial)
+        state.next = {};
+    state.trial = std::move(trial);
     state.vouched = std::move(peer.vouched);
     const auto& shown = parts_.peers.life(id).key;
     const bool withdrawn = shown && std::ranges::find(peer.trusted, *shown) == peer.trusted.end();
-    const bool replaced = state.files && *state.files != peer.files;
-    state.files = peer.files;
+    const bool replaced = is_replaced(peer.for_charon.auth, state);
     if ((withdrawn || replaced) && parts_.engine.session(id).link_up)
         log::notice("peer {}: cut off, as {} is no longer trusted; it may come back with another",
                     name,
@@ -228,7 +222,10 @@ void KeyRing::take(ForPeer peer) {
         parts_.link.tunnel.drop_sas(id);
     if (replaced)
         parts_.charon.remove_peer(id);
-    say(parts_.charon.set_peer(std::move(peer.for_charon)));
+    if (!state.trial)
+        return say(parts_.charon.set_peer(std::move(peer.for_charon)));
+    state.next.hurry();
+    use_chosen(state);
 }
 
 bool KeyRing::must_try(const ForPeer& peer) const {
@@ -236,33 +233,112 @@ bool KeyRing::must_try(const ForPeer& peer) const {
            std::ranges::find(peer.vouched, own_[1]) == peer.vouched.end();
 }
 
-void KeyRing::sign_anew(State& state) {
-    state.tried->next_key = state.next.in_use();
-    say(parts_.charon.set_peer(*state.tried));
+bool KeyRing::needs_next(const ForPeer& peer) const {
+    const ike::Credential* certificate = peer.for_charon.auth.find(CredentialKind::certificate);
+    return must_try(peer) || (own_.size() == 2 && certificate != nullptr &&
+                              keys::certifies(certificate->data, own_[1]));
+}
+
+std::optional<KeyRing::Trial> KeyRing::trial_with(const ForPeer& peer, State& state) const {
+    Trial trial{"key", {}, peer.for_charon, peer.for_charon};
+    if (must_try(peer)) {
+        trial.newer.next_key = true;
+        trial.shown = own_[1];
+        return trial;
+    }
+    if (peer.for_charon.auth.count(CredentialKind::psk) == 2) {
+        std::vector<ike::Credential>& all = trial.newer.auth.credentials;
+        const auto first = std::ranges::find(all, CredentialKind::psk, &ike::Credential::kind);
+        std::iter_swap(first, std::find_if(first + 1, all.end(), [](const ike::Credential& each) {
+                           return each.kind == CredentialKind::psk;
+                       }));
+        trial.what = "preshared key";
+        trial.shown = shown_by(*first);
+        return trial;
+    }
+    const ike::Credential* certificate = peer.for_charon.auth.find(CredentialKind::certificate);
+    if (certificate == nullptr) {
+        state.certificate.reset();
+        state.older_certificate.reset();
+        return {};
+    }
+    if (state.certificate && !state.certificate->is(certificate->kind, certificate->data) &&
+        !state.older_certificate)
+        state.older_certificate = std::move(state.certificate);
+    state.certificate = *certificate;
+    if (!state.older_certificate ||
+        state.older_certificate->is(certificate->kind, certificate->data) ||
+        std::ranges::none_of(own_, [&](const keys::RawKey& own) {
+            return keys::certifies(state.older_certificate->data, own);
+        })) {
+        state.older_certificate.reset();
+        return {};
+    }
+    trial.what = "certificate";
+    trial.shown = shown_by(*certificate);
+    trial.older.auth.remove(CredentialKind::certificate);
+    trial.older.auth.add(CredentialKind::certificate, state.older_certificate->data);
+    return trial;
+}
+
+bool KeyRing::is_replaced(const ike::Authentication& files, State& state) {
+    std::vector<ike::Shown> psks, authorities;
+    for (const ike::Credential& each : files.credentials)
+        if (each.kind == CredentialKind::psk)
+            psks.push_back(shown_by(each));
+        else if (each.kind == CredentialKind::ca)
+            authorities.push_back(shown_by(each));
+    const bool other = authorities != state.authorities && !state.authorities.empty();
+    // Of two preshared keys, the one that is not in use may go.
+    const auto has = [](const std::vector<ike::Shown>& all, const ike::Shown& one) {
+        return std::ranges::find(all, one) != all.end();
+    };
+    const bool gone = state.shown && has(state.psks, *state.shown)
+                          ? !has(psks, *state.shown)
+                          : !state.psks.empty() && psks != state.psks;
+    state.psks = std::move(psks);
+    state.authorities = std::move(authorities);
+    return other || gone;
+}
+
+void KeyRing::use_chosen(State& state) {
+    say(parts_.charon.set_peer(state.next.in_use() ? state.trial->newer : state.trial->older));
 }
 
 bool KeyRing::on_event(const channel::PeerEvent& event) {
     using Kind = channel::PeerEventKind;
-    if (event.peer >= kMaxPeers || !states_[event.peer].tried)
+    if (event.peer >= kMaxPeers)
         return false;
     State& state = states_[event.peer];
+    const bool authenticated =
+        (event.kind == Kind::up || event.kind == Kind::rekeyed) && !event.shown.empty();
+    if (authenticated)
+        state.shown = event.shown.front();
+    if (!state.trial)
+        return false;
     const auto now = NextKey::Clock::now();
     if (event.kind == Kind::auth_failed) {
         const bool up = parts_.engine.session(event.peer).link_up;
         const bool tried = up && state.next.in_use() && !state.next.accepted();
         if (tried)
-            log::info("peer {}: does not accept this node's next key yet: {}",
-                      parts_.directory.name(event.peer), event.text);
+            log::info("peer {}: does not accept this node's next {} yet: {}",
+                      parts_.directory.name(event.peer), state.trial->what, event.text);
         if (state.next.failed(now, up))
-            sign_anew(state);
+            use_chosen(state);
         return tried;
     }
-    if ((event.kind == Kind::up || event.kind == Kind::rekeyed) && !event.own_key.empty()) {
+    if (authenticated) {
         const bool before = state.next.accepted();
-        if (state.next.succeeded(now, event.own_key.front() == own_[1]))
-            sign_anew(state);
+        if (state.next.succeeded(now, *state.shown == state.trial->shown))
+            use_chosen(state);
         if (state.next.accepted() && !before)
-            log::notice("peer {}: accepts this node's next key", parts_.directory.name(event.peer));
+            log::notice("peer {}: accepts this node's next {}", parts_.directory.name(event.peer),
+                        state.trial->what);
+        if (state.next.accepted() && state.older_certificate) { // charon has the newer one only
+            state.older_certificate.reset();
+            state.trial.reset();
+            state.next = {};
+        }
     }
     return false;
 }
@@ -270,9 +346,12 @@ bool KeyRing::on_event(const channel::PeerEvent& event) {
 void KeyRing::every_second() {
     for (PeerId id = 0; id < kMaxPeers; id++) {
         State& state = states_[id];
-        if (state.tried &&
-            state.next.advance(NextKey::Clock::now(), parts_.engine.session(id).link_up))
-            sign_anew(state);
+        if (!state.trial)
+            continue;
+        if (state.next.advance(NextKey::Clock::now(), parts_.engine.session(id).link_up))
+            use_chosen(state);
+        if (state.next.accepted() && state.psks.size() == 2)
+            parts_.key_sync.retire_psk(id, state.trial->shown);
     }
 }
 
@@ -308,10 +387,12 @@ void KeyRing::forget(PeerId peer) {
 bool KeyRing::accepts(PeerId peer, const keys::RawKey& own) const {
     const auto& trusted = parts_.engine.session(peer).hello_tail.trusted;
     const State& state = states_[peer];
-    if (state.tried && state.next.accepted() && own == own_[1])
+    if (state.trial && state.next.accepted() && own == state.trial->shown)
         return true;
+    if (std::ranges::find(state.vouched, own) != state.vouched.end())
+        // Of a certificate for the next key, only its use shows that the peer accepts it.
+        return !state.certificate || own == own_[0] || state.shown == shown_by(*state.certificate);
     return parts_.key_sync.trusts(peer, own) ||
-           std::ranges::find(state.vouched, own) != state.vouched.end() ||
            std::ranges::find(trusted, keys::key_print(own)) != trusted.end();
 }
 

@@ -42,7 +42,6 @@ class KeyRing {
         channel::Peer for_charon;
         std::vector<keys::RawKey> trusted;
         std::vector<keys::RawKey> vouched; // keys of ours that the peer need not trust
-        FilesDigest files;                 // of its credentials in files
         keysync::OwnPpks ppks{};
         bool in_step = false; // it is an encsync node, and its keys are in the store
     };
@@ -56,7 +55,8 @@ class KeyRing {
     };
     // Reads everything about these peers. An error if charon would refuse any of it.
     Result<Update> read(const Directory& directory) const;
-    // For the current peers. A peer whose key or files are no longer trusted is cut off.
+    // For the current peers. A peer is cut off if what it has proved itself with is no longer
+    // trusted.
     void take(Update update);
     Result<void> reload();
 
@@ -88,12 +88,23 @@ class KeyRing {
     std::vector<std::string> accepted(PeerId peer) const;
 
   private:
+    // A peer with which we authenticate by something new, of which only a try shows that the peer
+    // accepts it.
+    struct Trial {
+        std::string_view what;      // "key", "preshared key", "certificate"
+        ike::Shown shown;           // with the next one
+        channel::Peer older, newer; // for charon
+        bool operator==(const Trial& other) const {
+            return what == other.what && shown == other.shown;
+        }
+    };
     struct State {
-        std::optional<FilesDigest> files;
+        std::vector<ike::Shown> psks, authorities; // that admit the peer
+        std::optional<ike::Shown> shown;           // what last authenticated us
+        std::optional<ike::Credential> certificate, older_certificate;
         std::vector<keys::RawKey> vouched;
         bool requires_ppk = false;
-        // Of a peer with which the next key is tried; what charon knows of it.
-        std::optional<channel::Peer> tried;
+        std::optional<Trial> trial;
         NextKey next;
     };
 
@@ -102,7 +113,12 @@ class KeyRing {
     void take(ForPeer peer);
     // Whether only a try shows that the peer accepts the next key.
     bool must_try(const ForPeer& peer) const;
-    void sign_anew(State& state);
+    // Whether charon needs the next key for this peer.
+    bool needs_next(const ForPeer& peer) const;
+    std::optional<Trial> trial_with(const ForPeer& peer, State& state) const;
+    // Whether what the peer has proved itself with is gone from its files.
+    static bool is_replaced(const ike::Authentication& files, State& state);
+    void use_chosen(State& state);
 
     const Parts parts_;
     std::vector<keys::RawKey> own_; // the one that signs first

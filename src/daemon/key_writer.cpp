@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstring>
 #include <fmt/format.h>
+#include <sodium.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -112,6 +113,19 @@ Result<void> mix_ppk(keys::Store& store, const std::string& text) {
     return request ? store.mix_ppk(request->peer, request->base, request->mix) : request.error();
 }
 
+Result<void> retire_psk(keys::Store& store, std::string_view text) {
+    const std::size_t blank = text.find(' ');
+    keys::PskId shown;
+    std::size_t size = 0;
+    const char* end = nullptr;
+    if (blank == text.npos ||
+        sodium_hex2bin(shown.data(), shown.size(), text.data() + blank + 1, text.size() - blank - 1,
+                       nullptr, &size, &end) != 0 ||
+        size != shown.size() || end != text.data() + text.size())
+        return Error{"not a peer and the hash of its next preshared key"};
+    return store.retire_psk(std::string(text.substr(0, blank)), &shown);
+}
+
 Result<void> offer_ppk(keys::Store& store, const std::string& text) {
     auto request = keysync::read_offer(text);
     return request ? store.offer_ppk(request->peer, request->id) : request.error();
@@ -141,6 +155,8 @@ Result<void> carry_out(const std::string& keydir, const Request& request,
         return offer_ppk(*store, request.text);
     case Request::Kind::settle_ppk:
         return store->settle_ppk(request.text);
+    case Request::Kind::retire_psk:
+        return retire_psk(*store, request.text);
     }
     return Error{"not a request of encsyncd's"};
 }

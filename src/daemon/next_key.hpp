@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: ISC
-// The rotation of an identity with a peer that never says which keys it trusts: another program
-// than encsync, to which the administrator brings the next key. So that key is tried, each
-// minute, beside the tunnel that the older one has made; once it was accepted, it stays in use.
+// The rotation of a key with a peer that never says which keys it trusts: another program than
+// encsync, to which the administrator brings the next one. That may be an identity, a preshared key
+// of IKE, or our certificate. So the next one is tried, each minute, beside the tunnel that the
+// older one has made; once it was accepted, it stays in use.
 //
 //     NextKey next;
 //     if (next.advance(now, up))          // each second

@@ -97,9 +97,12 @@ std::string steps_for_next_key(const config::Setup& setup, const config::Conn& c
     if (conn.is_cable() || conn.authby == Authby::psk || config::is_told_of_keys(setup, conn))
         return {};
     if (const auto& leftcert = conn.file(CredentialKind::certificate); !leftcert.empty())
-        return fmt::format("{0}, by certificate: let the authority certify this key for {1},\n"
-                           "put that into {2}, and run 'encsync keys retire --force':\n{3}",
-                           conn.name, conn.leftid, leftcert, pem);
+        return fmt::format(
+            "{0}, by certificate: let the authority certify this key for {1},\n"
+            "put that into {2}, and run 'encsync reload'. encsyncd tries it each minute,\n"
+            "beside the tunnel; 'encsync keys status' shows when {0} has accepted it.\n"
+            "{3}",
+            conn.name, conn.leftid, leftcert, pem);
     return fmt::format(
         "{0} is not told by encsync. There, with strongSwan: a file beside {1}.pem,\n"
         "# ---- /etc/swanctl/pubkey/{1}-next.pem\n"

@@ -19,6 +19,8 @@ struct Request {
         mix_ppk = 'x',    // make the next one
         offer_ppk = 'o',  // offer that one in IKE
         settle_ppk = 's', // erase all but that
+        // Of IKE's preshared keys: drop the older one. Peer, blank, SHA-256 of the next one in hex.
+        retire_psk = 'k',
     };
     Kind kind{};
     std::string text;

@@ -368,7 +368,7 @@ def test_an_identity_is_rotated_with_a_peer_that_is_not_told(fresh):
     mickey.reload()
     wait_for(lambda: identities(meeting) == [fresh_key], 30, "the older one to be retired")
     assert "peer minnie: accepts this node's next key" in mickey.log()
-    assert "peer minnie is down" not in mickey.log()
+    assert "peer minnie: down" not in mickey.log()
     (meeting.minnie.dir / "pubkey/mickey.pem").unlink()
     meeting.minnie.configure("mickey", meeting.addresses[0], **{
         **both, "remote": "auth = pubkey\npubkeys = mickey-next.pem"})
@@ -550,13 +550,13 @@ def test_a_preshared_key_of_the_sealed_store(fresh):
     meeting.up()
     # Another one: minnie is cut off at once, and refused until it is again the one that she has.
     spis = mickey.spis()
-    mickey.command("keys", "psk", "make", "minnie", meeting.dir / "another.psk")
+    mickey.command("keys", "psk", "make", "--replace", "minnie", meeting.dir / "another.psk")
     assert not spis & mickey.spis() and "cut off" in mickey.log()
     minnie.initiate("mickey", check=False)
     wait_for(lambda: "its preshared key is not ours" in meeting.last_error(), 20,
              "minnie to be refused")
     assert mickey.spis() == set()
-    mickey.command("keys", "psk", "import", "minnie", file)
+    mickey.command("keys", "psk", "import", "--replace", "minnie", file)
     minnie.initiate("mickey", check=False)
     meeting.up()
     # None.
@@ -567,6 +567,92 @@ def test_a_preshared_key_of_the_sealed_store(fresh):
     minnie.swanctl("--initiate", "--child", "mickey", "--timeout", "2", check=False)
     assert mickey.spis() == set()
     assert key not in mickey.log()
+
+
+def preshared_keys(meeting: Meeting) -> list[bool]:
+    """Of each that mickey has with minnie: whether it is the next one."""
+    status = json.loads(meeting.mickey.command("keys", "status", "--json").stdout)
+    return [key["next"] for key in status["psks"]]
+
+
+def test_a_preshared_key_is_rotated_with_a_peer_that_is_not_told(fresh):
+    meeting = Meeting(fresh, "mickey")
+    theirs, file = meeting.stored_psk()
+    mickey, minnie = meeting.mickey, meeting.minnie
+    meeting.begin(theirs)
+    meeting.up()
+    spis, next_file = mickey.spis(), meeting.dir / "next.psk"
+    printed = mickey.command("keys", "psk", "make", "minnie", next_file).stdout
+    # minnie does not have it yet: nothing changes.
+    wait_for(lambda: "does not accept this node's next preshared key yet" in mickey.log(), 20,
+             "a try")
+    assert mickey.spis() == spis and preshared_keys(meeting) == [False, True]
+    assert mickey.peer("minnie")["last_error"] == ""
+    # Both there, as was printed; then it is one, without a gap.
+    secret = with_psk(printed[printed.index("secrets {"):printed.index("Then destroy")].replace(
+        f"the content of {next_file}", next_file.read_text().strip()))["secrets"]
+    assert "ike-mickey-next {" in secret
+    minnie.configure("mickey", meeting.addresses[0],
+                     **{**theirs, "secrets": theirs["secrets"] + "\n" + secret})
+    assert mickey.spis() == spis
+    mickey.reload()
+    wait_for(lambda: preshared_keys(meeting) == [False], 30, "the older one to be dropped")
+    assert "peer minnie: accepts this node's next preshared key" in mickey.log()
+    assert "peer minnie: down" not in mickey.log() and "cut off" not in mickey.log()
+    events = [line.split()[1] for line in mickey.command("keys", "log").stdout.splitlines()
+              if " PSK" in line]
+    assert events[-3:] == ["psk", "psk-next", "psk"]
+    # minnie needs the older one no more.
+    only = with_psk(documented("secrets").replace("the content of FILE",
+                                                  next_file.read_text().strip()))
+    minnie.configure("mickey", meeting.addresses[0], **only)
+    mickey.command("keys", "rotate", "--what", "sa")
+    wait_for(lambda: not spis & mickey.spis() and len(mickey.spis()) == 2, 20, "new SAs")
+    minnie.talk(MICKEY)
+    minnie.send(mallory.pfsync(mallory.ACTION_INS, mallory.full_state(7, CREATOR)))
+    wait_for(lambda: "10.66.0.7" in mickey.states_text(), 10, "minnie's state to arrive")
+
+
+def test_a_peer_that_has_only_the_next_preshared_key_comes_back(fresh):
+    """Its administrator has replaced the key instead of adding one, and it calls."""
+    meeting = Meeting(fresh, "minnie")
+    theirs, _ = meeting.stored_psk()
+    meeting.begin(theirs)
+    meeting.up()
+    next_file = meeting.dir / "next.psk"
+    meeting.mickey.command("keys", "psk", "make", "minnie", next_file)
+    only = with_psk(documented("secrets").replace("the content of FILE",
+                                                  next_file.read_text().strip()))
+    meeting.minnie.configure("mickey", meeting.addresses[0], **only)
+    meeting.minnie.swanctl("--terminate", "--ike", "mickey")
+    meeting.minnie.initiate("mickey")
+    wait_for(lambda: preshared_keys(meeting) == [False], 30, "the older one to be dropped")
+    meeting.up()
+
+
+def test_an_identity_is_rotated_with_a_peer_that_knows_a_certificate(fresh):
+    meeting = Meeting(fresh, "mickey")
+    meeting.begin(meeting.x509())
+    meeting.up()
+    mickey, ca = meeting.mickey, meeting.dir / "ca.pem"
+    printed = mickey.command("keys", "rotate", "--what", "identity").stdout
+    assert f"put that into {meeting.dir / 'mickey.crt'}, and run 'encsync reload'" in printed
+    _, fresh_key = identities(meeting)
+    key = meeting.dir / "mickey-next.pem"
+    key.write_text(printed[printed.index("-----BEGIN"):])
+    spis = mickey.spis()
+    # By an authority that minnie does not know: nothing changes.
+    meeting._certify(meeting._ca("another"), "mickey", ["-force_pubkey", key])
+    mickey.reload()
+    wait_for(lambda: "does not accept this node's next certificate yet" in mickey.log(), 20, "a try")
+    assert mickey.spis() == spis and len(identities(meeting)) == 2
+    # By hers: then the next identity is the only one, without a gap.
+    meeting._certify(ca, "mickey", ["-force_pubkey", key])
+    mickey.reload()
+    wait_for(lambda: identities(meeting) == [fresh_key], 30, "the older one to be retired")
+    assert "peer minnie: accepts this node's next certificate" in mickey.log()
+    assert "peer minnie: down" not in mickey.log() and "cut off" not in mickey.log()
+    meeting.up()
 
 
 def test_what_export_prints_is_what_it_needs(fresh):

@@ -49,6 +49,7 @@ static inline bool encsync_compat_fits()
 		{ &auth_rule_names, AUTH_RULE_IDENTITY, "RULE_IDENTITY" },
 		{ &auth_rule_names, AUTH_RULE_AUTH_CLASS, "RULE_AUTH_CLASS" },
 		{ &auth_rule_names, AUTH_RULE_AAA_IDENTITY, "RULE_AAA_IDENTITY" },
+		{ &auth_rule_names, AUTH_RULE_XAUTH_IDENTITY, "RULE_XAUTH_IDENTITY" },
 		{ &auth_rule_names, AUTH_RULE_SUBJECT_CERT, "RULE_SUBJECT_CERT" },
 		{ &auth_rule_names, AUTH_RULE_CA_CERT, "RULE_CA_CERT" },
 		{ &auth_rule_names, AUTH_RULE_GROUP, "RULE_GROUP" },

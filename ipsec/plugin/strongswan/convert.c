@@ -80,36 +80,60 @@ certificate_t *encsync_x509(const uint8_t *der, size_t len)
 /*
  * Described in header.
  */
-bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE])
+bool encsync_key_of(certificate_t *cert, uint8_t key[ENCSYNC_KEY_SIZE])
 {
-	enumerator_t *enumerator;
-	certificate_t *cert;
 	public_key_t *public;
-	auth_cfg_t *auth;
 	chunk_t spki;
 	bool found = FALSE;
 
-	enumerator = ike_sa->create_auth_cfg_enumerator(ike_sa, ours);
+	if (cert->get_type(cert) != CERT_TRUSTED_PUBKEY)
+	{
+		return FALSE;
+	}
+	public = cert->get_public_key(cert);
+	if (public && public->get_type(public) == KEY_ED25519 &&
+		public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
+	{	/* the raw key is at its end (RFC 8410) */
+		memcpy(key, spki.ptr + spki.len - ENCSYNC_KEY_SIZE, ENCSYNC_KEY_SIZE);
+		chunk_free(&spki);
+		found = TRUE;
+	}
+	DESTROY_IF(public);
+	return found;
+}
+
+/*
+ * Described in header.
+ */
+bool encsync_get_key(ike_sa_t *ike_sa, uint8_t key[ENCSYNC_KEY_SIZE])
+{
+	enumerator_t *enumerator;
+	certificate_t *cert;
+	auth_cfg_t *auth;
+	bool found = FALSE;
+
+	enumerator = ike_sa->create_auth_cfg_enumerator(ike_sa, FALSE);
 	while (!found && enumerator->enumerate(enumerator, &auth))
 	{
 		cert = auth->get(auth, AUTH_RULE_SUBJECT_CERT);
-		if (!cert || cert->get_type(cert) != CERT_TRUSTED_PUBKEY)
-		{
-			continue;
-		}
-		public = cert->get_public_key(cert);
-		if (public && public->get_type(public) == KEY_ED25519 &&
-			public->get_encoding(public, PUBKEY_SPKI_ASN1_DER, &spki))
-		{	/* the raw key is at its end (RFC 8410) */
-			memcpy(key, spki.ptr + spki.len - ENCSYNC_KEY_SIZE,
-				   ENCSYNC_KEY_SIZE);
-			chunk_free(&spki);
-			found = TRUE;
-		}
-		DESTROY_IF(public);
+		found = cert && encsync_key_of(cert, key);
 	}
 	enumerator->destroy(enumerator);
 	return found;
+}
+
+/*
+ * Described in header.
+ */
+bool encsync_digest(chunk_t data, uint8_t digest[HASH_SIZE_SHA256])
+{
+	hasher_t *hasher;
+	bool done;
+
+	hasher = lib->crypto->create_hasher(lib->crypto, HASH_SHA256);
+	done = hasher && hasher->get_hash(hasher, data, digest);
+	DESTROY_IF(hasher);
+	return done;
 }
 
 /*
@@ -150,23 +174,16 @@ void encsync_fingerprint(const uint8_t key[ENCSYNC_KEY_SIZE], char *buf, size_t 
 {
 	char base64[(HASH_SIZE_SHA256 + 2) / 3 * 4 + 1];
 	uint8_t hash[HASH_SIZE_SHA256];
-	hasher_t *hasher;
 	chunk_t encoded;
 
 	snprintf(buf, len, "unknown fingerprint");
-	hasher = lib->crypto->create_hasher(lib->crypto, HASH_SHA256);
-	if (hasher)
+	if (encsync_digest(chunk_create((u_char*)key, ENCSYNC_KEY_SIZE), hash))
 	{
-		if (hasher->get_hash(hasher, chunk_create((u_char*)key, ENCSYNC_KEY_SIZE),
-							 hash))
+		encoded = chunk_to_base64(chunk_from_thing(hash), base64);
+		while (encoded.len && base64[encoded.len - 1] == '=')
 		{
-			encoded = chunk_to_base64(chunk_from_thing(hash), base64);
-			while (encoded.len && base64[encoded.len - 1] == '=')
-			{
-				base64[--encoded.len] = '\0';
-			}
-			snprintf(buf, len, "SHA256:%s", base64);
+			base64[--encoded.len] = '\0';
 		}
-		hasher->destroy(hasher);
+		snprintf(buf, len, "SHA256:%s", base64);
 	}
 }

@@ -26,8 +26,14 @@ identification_t *encsync_fqdn(const char *name);
 /** A certificate from its DER; NULL if it is none. */
 certificate_t *encsync_x509(const uint8_t *der, size_t len);
 
-/** The raw public key with which an end of an IKE_SA authenticated; FALSE: there is none. */
-bool encsync_get_key(ike_sa_t *ike_sa, bool ours, uint8_t key[ENCSYNC_KEY_SIZE]);
+/** The raw public key with which the peer of an IKE_SA authenticated; FALSE: there is none. */
+bool encsync_get_key(ike_sa_t *ike_sa, uint8_t key[ENCSYNC_KEY_SIZE]);
+
+/** The raw public key in a certificate; FALSE: it is of another kind. */
+bool encsync_key_of(certificate_t *cert, uint8_t key[ENCSYNC_KEY_SIZE]);
+
+/** SHA-256. */
+bool encsync_digest(chunk_t data, uint8_t digest[HASH_SIZE_SHA256]);
 
 /** room for the key exchanges of an IKE_SA, as text */
 #define ENCSYNC_KEY_EXCHANGES_SIZE 128

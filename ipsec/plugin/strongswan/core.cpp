@@ -404,8 +404,8 @@ void encsync_core_add_sa(const encsync_sa_t* sa, uint32_t hold_for) {
     entry.key_exchanges = sa->key_exchanges;
     if (sa->peer_key)
         std::copy_n(sa->peer_key, ENCSYNC_KEY_SIZE, entry.peer_key.emplace_back().begin());
-    if (sa->own_key)
-        std::copy_n(sa->own_key, ENCSYNC_KEY_SIZE, entry.own_key.emplace_back().begin());
+    if (sa->shown)
+        std::copy_n(sa->shown, ENCSYNC_KEY_SIZE, entry.shown.emplace_back().begin());
 
     std::lock_guard lock(core().mutex);
     report(core().sas.add(entry, core().peers));

@@ -136,7 +136,7 @@ typedef struct {
 	uint64_t ike_spi_i;
 	uint64_t ike_spi_r;
 	const uint8_t *peer_key; /* raw public key that authenticated the peer; NULL: another method */
-	const uint8_t *own_key; /* our raw public key that authenticated us; NULL: another method */
+	const uint8_t *shown; /* what authenticated us, as channel::Shown; NULL: unknown */
 	const char *ppk; /* id of the PPK that the IKE_SA uses, as text; NULL: none */
 	const char *key_exchanges; /* of the IKE_SA, in the notation of proposals */
 } encsync_sa_t;

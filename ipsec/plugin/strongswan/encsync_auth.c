@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "convert.h"
 #include "encsync_ppk.h"
+#include "encsync_psk.h"
 
 #include <daemon.h>
 
@@ -74,7 +75,7 @@ static bool explain_trusted(ike_sa_t *ike_sa, const char *who,
 		snprintf(buf, len, "%s: no key of it is trusted here "
 				 "(encsync keys trust FILE)", who);
 	}
-	else if (encsync_get_key(ike_sa, FALSE, key))
+	else if (encsync_get_key(ike_sa, key))
 	{
 		encsync_fingerprint(key, shown, sizeof(shown));
 		snprintf(buf, len, "%s: it proved itself with the key %s, "
@@ -98,17 +99,6 @@ static bool explain_refusal_trusted(ike_sa_t *ike_sa, const char *who,
 			 ike_sa->has_condition(ike_sa, COND_PPK) ? "" :
 			 " Or does it require a post-quantum preshared key? None was used");
 	return TRUE;
-}
-
-static void load_psk(mem_cred_t *set, const encsync_peer_t *peer,
-					 const encsync_credential_t *psk)
-{
-	shared_key_t *shared;
-
-	shared = shared_key_create(SHARED_IKE,
-				chunk_clone(chunk_create((u_char*)psk->data, psk->len)));
-	set->add_shared(set, shared, encsync_fqdn(peer->leftid),
-					encsync_fqdn(peer->rightid), NULL);
 }
 
 static bool explain_psk(ike_sa_t *ike_sa, const char *who, const char *trusted,
@@ -254,7 +244,7 @@ typedef struct {
 } kind_t;
 
 static const kind_t kinds[] = {
-	{ ENCSYNC_PSK, AUTH_CLASS_PSK, load_psk, NULL, NULL,
+	{ ENCSYNC_PSK, AUTH_CLASS_PSK, encsync_psk_load, NULL, NULL,
 	  explain_psk, explain_refusal_psk },
 	{ ENCSYNC_CERTIFICATE, AUTH_CLASS_ANY, load_certificate,
 	  configure_certificate, add_certificate, NULL, explain_refusal_certificate },
@@ -290,7 +280,9 @@ void encsync_auth_load(mem_cred_t *set, const encsync_peer_t *peer)
 	const kind_t *kind;
 	size_t i;
 
-	for (i = 0; i < peer->credential_count; i++)
+	encsync_psk_choose(set);
+	/* a mem_cred_t enumerates what was added last first */
+	for (i = peer->credential_count; i-- > 0;)
 	{
 		kind = find_kind(&peer->credentials[i]);
 		if (kind && kind->load)
@@ -429,4 +421,127 @@ void encsync_auth_explain_refusal(ike_sa_t *ike_sa, const char *who,
 			return;
 		}
 	}
+}
+
+/**
+ * What identifies a certificate: that of a raw public key only binds the key
+ */
+static bool get_id(certificate_t *cert, uint8_t id[ENCSYNC_KEY_SIZE])
+{
+	chunk_t der;
+	bool done;
+
+	if (encsync_key_of(cert, id))
+	{
+		return TRUE;
+	}
+	if (!cert->get_encoding(cert, CERT_ASN1_DER, &der))
+	{
+		return FALSE;
+	}
+	done = encsync_digest(der, id);
+	chunk_free(&der);
+	return done;
+}
+
+/*
+ * Described in header.
+ */
+bool encsync_auth_to_show(const encsync_peer_t *peer, uint8_t id[ENCSYNC_KEY_SIZE])
+{
+	const encsync_credential_t *each;
+	size_t i;
+
+	for (i = 0; i < peer->credential_count; i++)
+	{
+		each = &peer->credentials[i];
+		if (each->kind == ENCSYNC_PSK || each->kind == ENCSYNC_CERTIFICATE)
+		{
+			return encsync_digest(chunk_create((u_char*)each->data, each->len), id);
+		}
+	}
+	return FALSE;
+}
+
+/**
+ * Put what authenticates us into a configuration; charon itself does not use this rule
+ */
+static void add_id(auth_cfg_t *auth, const uint8_t id[ENCSYNC_KEY_SIZE])
+{
+	auth->add(auth, AUTH_RULE_XAUTH_IDENTITY, identification_create_from_encoding(
+						ID_KEY_ID, chunk_create((u_char*)id, ENCSYNC_KEY_SIZE)));
+}
+
+/**
+ * Get it
+ */
+static bool read_id(auth_cfg_t *auth, uint8_t id[ENCSYNC_KEY_SIZE])
+{
+	identification_t *shown;
+	chunk_t data;
+
+	shown = auth->get(auth, AUTH_RULE_XAUTH_IDENTITY);
+	data = shown ? shown->get_encoding(shown) : chunk_empty;
+	if (data.len != ENCSYNC_KEY_SIZE)
+	{
+		return FALSE;
+	}
+	memcpy(id, data.ptr, data.len);
+	return TRUE;
+}
+
+/*
+ * Described in header.
+ */
+void encsync_auth_note(ike_sa_t *ike_sa, const uint8_t *key)
+{
+	uint8_t id[ENCSYNC_KEY_SIZE];
+	certificate_t *cert;
+	auth_cfg_t *auth;
+
+	auth = ike_sa->get_auth_cfg(ike_sa, TRUE);
+	/* what was set for this IKE_SA: the peer may have another configuration by now */
+	cert = encsync_auth_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT);
+	if (cert && get_id(cert, id))
+	{
+		add_id(auth, id);
+	}
+	else if (key)
+	{
+		add_id(auth, key);
+	}
+}
+
+/*
+ * Described in header.
+ */
+void encsync_auth_remember(ike_sa_t *ike_sa)
+{
+	uint8_t id[ENCSYNC_KEY_SIZE];
+	auth_cfg_t *auth;
+
+	if (read_id(ike_sa->get_auth_cfg(ike_sa, TRUE), id))
+	{
+		auth = auth_cfg_create();
+		add_id(auth, id);
+		ike_sa->add_auth_cfg(ike_sa, TRUE, auth);
+	}
+}
+
+/*
+ * Described in header.
+ */
+bool encsync_auth_shown(ike_sa_t *ike_sa, uint8_t id[ENCSYNC_KEY_SIZE])
+{
+	enumerator_t *enumerator;
+	auth_cfg_t *auth;
+	bool found = FALSE;
+
+	enumerator = ike_sa->create_auth_cfg_enumerator(ike_sa, TRUE);
+	while (!found && enumerator->enumerate(enumerator, &auth))
+	{
+		found = read_id(auth, id);
+	}
+	enumerator->destroy(enumerator);
+	return found;
 }

@@ -53,6 +53,33 @@ auth_cfg_t *encsync_auth_create(const encsync_peer_t *peer, bool local);
 void *encsync_auth_rule(ike_sa_t *ike_sa, bool local, auth_rule_t rule);
 
 /**
+ * What authenticates us to a peer by its configuration: its preshared key or our certificate for it,
+ * as their SHA-256.
+ *
+ * @return			FALSE: our own key does
+ */
+bool encsync_auth_to_show(const encsync_peer_t *peer, uint8_t id[ENCSYNC_KEY_SIZE]);
+
+/**
+ * Note in an IKE_SA that is being negotiated what authenticates us: when our AUTH payload is made, as
+ * all that may be another by the time that the peer answers.
+ *
+ * @param key		if it is not a certificate: our raw public key, or the SHA-256 of a preshared
+ *					key; NULL: we have none
+ */
+void encsync_auth_note(ike_sa_t *ike_sa, const uint8_t *key);
+
+/**
+ * Store it in an IKE_SA, and in those that it is rekeyed to. For the final authorize() hook.
+ */
+void encsync_auth_remember(ike_sa_t *ike_sa);
+
+/**
+ * What was stored; FALSE: nothing.
+ */
+bool encsync_auth_shown(ike_sa_t *ike_sa, uint8_t id[ENCSYNC_KEY_SIZE]);
+
+/**
  * Explain why we did not accept a peer's authentication, although its identity
  * is the expected one.
  *

@@ -70,6 +70,14 @@ struct private_encsync_creds_t {
 	bool next_key[ENCSYNC_MAX_PEERS];
 
 	/**
+	 * What authenticates us to each peer, if it is not one of our keys
+	 */
+	struct {
+		bool set;
+		uint8_t id[ENCSYNC_KEY_SIZE];
+	} others[ENCSYNC_MAX_PEERS];
+
+	/**
 	 * Fingerprints of the keys trusted for each peer
 	 */
 	char fingerprints[ENCSYNC_MAX_PEERS][MAX_FINGERPRINTS];
@@ -206,6 +214,21 @@ METHOD(encsync_creds_t, get_public, bool,
 	return found;
 }
 
+METHOD(encsync_creds_t, to_show, bool,
+	private_encsync_creds_t *this, uint8_t id, uint8_t shown[ENCSYNC_KEY_SIZE])
+{
+	bool other = FALSE;
+
+	if (id < ENCSYNC_MAX_PEERS)
+	{
+		this->mutex->lock(this->mutex);
+		other = this->others[id].set;
+		memcpy(shown, this->others[id].id, ENCSYNC_KEY_SIZE);
+		this->mutex->unlock(this->mutex);
+	}
+	return other || get_public(this, id, shown);
+}
+
 METHOD(encsync_creds_t, sign_with, void,
 	private_encsync_creds_t *this, const encsync_peer_t *peer, auth_cfg_t *auth)
 {
@@ -227,15 +250,16 @@ METHOD(encsync_creds_t, sign_with, void,
  * Replace everything about a peer
  */
 static void replace_peer(private_encsync_creds_t *this, uint8_t id,
-						 mem_cred_t *fresh, const char *left_id, bool next_key,
+						 mem_cred_t *fresh, const encsync_peer_t *peer,
 						 const char *fingerprints)
 {
 	replace_set(&this->peers[id], fresh);
 	free(this->left_ids[id]);
-	this->left_ids[id] = left_id ? strdup(left_id) : NULL;
+	this->left_ids[id] = peer ? strdup(peer->leftid) : NULL;
 	set_alias(this, id);
 	this->mutex->lock(this->mutex);
-	this->next_key[id] = next_key;
+	this->next_key[id] = peer && peer->next_key;
+	this->others[id].set = peer && encsync_auth_to_show(peer, this->others[id].id);
 	snprintf(this->fingerprints[id], MAX_FINGERPRINTS, "%s", fingerprints);
 	this->mutex->unlock(this->mutex);
 }
@@ -260,38 +284,26 @@ METHOD(encsync_creds_t, set_peer, void,
 			snprintf(all + len, sizeof(all) - len, "%s%s", len ? ", " : "", one);
 		}
 	}
-	replace_peer(this, peer->id, fresh, peer->leftid, peer->next_key, all);
+	replace_peer(this, peer->id, fresh, peer, all);
 }
 
 METHOD(encsync_creds_t, remove_peer, void,
 	private_encsync_creds_t *this, uint8_t id)
 {
-	replace_peer(this, id, NULL, NULL, FALSE, "");
+	replace_peer(this, id, NULL, NULL, "");
 }
 
-METHOD(encsync_creds_t, remember, void,
+METHOD(encsync_creds_t, note, void,
 	private_encsync_creds_t *this, ike_sa_t *ike_sa)
 {
 	uint8_t key[ENCSYNC_KEY_SIZE];
-	certificate_t *cert;
-	auth_cfg_t *auth;
 
-	/* what sign_with() has set: the peer may have another key by now */
-	cert = encsync_auth_rule(ike_sa, TRUE, AUTH_RULE_SUBJECT_CERT);
-	if (cert && cert->get_type(cert) == CERT_TRUSTED_PUBKEY)
+	/* a preshared key has been noted when it was used */
+	if ((uintptr_t)encsync_auth_rule(ike_sa, TRUE, AUTH_RULE_AUTH_CLASS) !=
+		AUTH_CLASS_PSK)
 	{
-		cert = cert->get_ref(cert);
-	}
-	else
-	{
-		cert = get_public(this, ENCSYNC_NO_PEER, key) ?
-						encsync_auth_bind(encsync_auth_public(key), "") : NULL;
-	}
-	if (cert)
-	{
-		auth = auth_cfg_create();
-		auth->add(auth, AUTH_RULE_SUBJECT_CERT, cert);
-		ike_sa->add_auth_cfg(ike_sa, TRUE, auth);
+		encsync_auth_note(ike_sa,
+						  get_public(this, ENCSYNC_NO_PEER, key) ? key : NULL);
 	}
 }
 
@@ -326,7 +338,7 @@ METHOD(encsync_creds_t, destroy, void,
 
 	for (id = 0; id < ENCSYNC_MAX_PEERS; id++)
 	{
-		replace_peer(this, id, NULL, NULL, FALSE, "");
+		replace_peer(this, id, NULL, NULL, "");
 	}
 	replace_set(&this->own, NULL);
 	this->mutex->destroy(this->mutex);
@@ -344,8 +356,9 @@ encsync_creds_t *encsync_creds_create()
 		.public = {
 			.set_identity = _set_identity,
 			.get_public = _get_public,
+			.to_show = _to_show,
 			.sign_with = _sign_with,
-			.remember = _remember,
+			.note = _note,
 			.set_peer = _set_peer,
 			.remove_peer = _remove_peer,
 			.get_fingerprint = _get_fingerprint,

@@ -45,6 +45,14 @@ struct encsync_creds_t {
 					   uint8_t key[ENCSYNC_KEY_SIZE]);
 
 	/**
+	 * Get what is to authenticate us to a peer, as encsync_auth_shown() returns it.
+	 *
+	 * @return			FALSE if there is nothing yet
+	 */
+	bool (*to_show)(encsync_creds_t *this, uint8_t id,
+					uint8_t shown[ENCSYNC_KEY_SIZE]);
+
+	/**
 	 * Choose the next key for our authentication to a peer, if that is asked for.
 	 *
 	 * @param peer		the peer, as given to set_peer()
@@ -54,12 +62,12 @@ struct encsync_creds_t {
 					  auth_cfg_t *auth);
 
 	/**
-	 * Store in an IKE_SA, and in those that it is rekeyed to, which key we
-	 * authenticated with. charon does so for the peer's key only.
+	 * Note in an IKE_SA what we authenticate with; charon does so for the peer's
+	 * key only.
 	 *
-	 * @param ike_sa	IKE_SA that has just been authenticated
+	 * @param ike_sa	IKE_SA for which our AUTH payload has just been made
 	 */
-	void (*remember)(encsync_creds_t *this, ike_sa_t *ike_sa);
+	void (*note)(encsync_creds_t *this, ike_sa_t *ike_sa);
 
 	/**
 	 * Replace the credentials that are trusted for a peer.

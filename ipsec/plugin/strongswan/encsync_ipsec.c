@@ -3,6 +3,7 @@
  */
 
 #include "encsync_ipsec.h"
+#include "encsync_auth.h"
 #include "encsync_listener.h"
 #include "encsync_ppk.h"
 #include "convert.h"
@@ -213,7 +214,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 		.keymat = data->enc_key.ptr,
 		.keymat_len = data->enc_key.len,
 	};
-	uint8_t peer_key[ENCSYNC_KEY_SIZE], own_key[ENCSYNC_KEY_SIZE];
+	uint8_t peer_key[ENCSYNC_KEY_SIZE], shown[ENCSYNC_KEY_SIZE];
 	char ppk[ENCSYNC_PPK_TEXT_SIZE], key_exchanges[ENCSYNC_KEY_EXCHANGES_SIZE];
 	ike_sa_id_t *ike_id;
 	ike_sa_t *ike_sa;
@@ -250,13 +251,13 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	ike_id = ike_sa->get_id(ike_sa);
 	sa.ike_spi_i = be64toh(ike_id->get_initiator_spi(ike_id));
 	sa.ike_spi_r = be64toh(ike_id->get_responder_spi(ike_id));
-	if (encsync_get_key(ike_sa, FALSE, peer_key))
+	if (encsync_get_key(ike_sa, peer_key))
 	{
 		sa.peer_key = peer_key;
 	}
-	if (encsync_get_key(ike_sa, TRUE, own_key))
+	if (encsync_auth_shown(ike_sa, shown))
 	{
-		sa.own_key = own_key;
+		sa.shown = shown;
 	}
 	if (encsync_ppk_used(ike_sa, ppk))
 	{

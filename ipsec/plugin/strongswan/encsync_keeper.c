@@ -3,6 +3,7 @@
  */
 
 #include "encsync_keeper.h"
+#include "encsync_auth.h"
 #include "compat.h"
 #include "convert.h"
 
@@ -55,7 +56,12 @@ struct private_encsync_keeper_t {
 	encsync_creds_t *creds;
 
 	/**
-	 * When to reauthenticate again, if an IKE_SA still uses our old key
+	 * The IKE_SA that still uses our old key, by its unique id; 0 if there is none
+	 */
+	uint32_t outdated[ENCSYNC_MAX_PEERS];
+
+	/**
+	 * When to reauthenticate it, or to try that again
 	 */
 	time_t show_again[ENCSYNC_MAX_PEERS];
 
@@ -287,7 +293,7 @@ static bool is_withdrawn(ike_sa_t *ike_sa)
 {
 	uint8_t key[ENCSYNC_KEY_SIZE];
 
-	return encsync_get_key(ike_sa, FALSE, key) &&
+	return encsync_get_key(ike_sa, key) &&
 		   !encsync_core_trusts(encsync_peer_of(ike_sa), key);
 }
 
@@ -390,14 +396,14 @@ METHOD(encsync_keeper_t, cut, void,
 }
 
 /**
- * Check if we authenticated an IKE_SA with another key than the one to use now
+ * Check if we authenticated an IKE_SA with something else than what is to be used now
  */
 static bool is_outdated(private_encsync_keeper_t *this, ike_sa_t *ike_sa)
 {
 	uint8_t shown[ENCSYNC_KEY_SIZE], own[ENCSYNC_KEY_SIZE];
 
-	return encsync_get_key(ike_sa, TRUE, shown) &&
-		   this->creds->get_public(this->creds, encsync_peer_of(ike_sa), own) &&
+	return encsync_auth_shown(ike_sa, shown) &&
+		   this->creds->to_show(this->creds, encsync_peer_of(ike_sa), own) &&
 		   !memeq(shown, own, sizeof(own));
 }
 
@@ -435,6 +441,7 @@ CALLBACK(look_after, job_requeue_t,
 		bool connecting;
 		bool established;
 		ike_sa_id_t *outdated;
+		uint32_t unique_id;
 	} peers[ENCSYNC_MAX_PEERS] = {};
 	backend_t *backend = &this->backend->backend;
 	enumerator_t *enumerator;
@@ -477,6 +484,7 @@ CALLBACK(look_after, job_requeue_t,
 					peers[id].outdated = ike_sa->get_id(ike_sa);
 					peers[id].outdated = peers[id].outdated->clone(
 															peers[id].outdated);
+					peers[id].unique_id = ike_sa->get_unique_id(ike_sa);
 				}
 				/* fall-through */
 			case IKE_REKEYING:
@@ -495,11 +503,13 @@ CALLBACK(look_after, job_requeue_t,
 		{
 			do_initiate(this, peers[id].name);
 		}
-		if (peers[id].outdated && !this->show_again[id] &&
-			!encsync_core_goes_first(id))
-		{	/* if the peer has a new key as well, its reauthentication shows both; two
-			 * that cross would leave two IKE_SAs */
-			this->show_again[id] = time_monotonic(NULL) + KEY_HEAD_START;
+		if (peers[id].unique_id != this->outdated[id])
+		{	/* or another one: that was negotiated while our key changed. If the peer
+			 * has a new key as well, its reauthentication shows both; two that cross
+			 * would leave two IKE_SAs */
+			this->outdated[id] = peers[id].unique_id;
+			this->show_again[id] = encsync_core_goes_first(id) ? 0 :
+									time_monotonic(NULL) + KEY_HEAD_START;
 		}
 		if (peers[id].outdated && !peers[id].connecting &&
 			time_monotonic(NULL) >= this->show_again[id])
@@ -508,10 +518,6 @@ CALLBACK(look_after, job_requeue_t,
 			this->show_again[id] = time_monotonic(NULL) + SHOW_AGAIN;
 			lib->processor->queue_job(lib->processor, (job_t*)
 						rekey_ike_sa_job_create(peers[id].outdated, TRUE));
-		}
-		if (!peers[id].outdated)
-		{
-			this->show_again[id] = 0;
 		}
 		if (merges(this, id, peers[id].ike_sas) && peers[id].name)
 		{

@@ -410,6 +410,11 @@ METHOD(listener_t, message, bool,
 	{
 		encsync_ppk_message(ike_sa, message, incoming);
 	}
+	if (!incoming && plain && exchange == IKE_AUTH &&
+		message->get_request(message))
+	{
+		this->creds->note(this->creds, ike_sa);
+	}
 	if (!incoming || !plain)
 	{
 		return TRUE;
@@ -468,12 +473,16 @@ METHOD(listener_t, authorize, bool,
 		return TRUE;
 	}
 	encsync_ppk_remember(ike_sa);
-	this->creds->remember(this->creds, ike_sa);
+	if (!ike_sa->get_id(ike_sa)->is_initiator(ike_sa->get_id(ike_sa)))
+	{	/* our AUTH payload has just been made */
+		this->creds->note(this->creds, ike_sa);
+	}
+	encsync_auth_remember(ike_sa);
 	/* charon searches the keys of all peers: a peer with trusted keys must not
 	 * authenticate with a certificate of another peer's authority */
 	peer = encsync_peer_of(ike_sa);
 	if (encsync_core_credentials(peer, ENCSYNC_TRUSTED) &&
-		!(encsync_get_key(ike_sa, FALSE, key) && encsync_core_trusts(peer, key)))
+		!(encsync_get_key(ike_sa, key) && encsync_core_trusts(peer, key)))
 	{
 		peer_auth_failed(this, ike_sa);
 		*success = FALSE;

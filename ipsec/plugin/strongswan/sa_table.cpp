@@ -41,7 +41,7 @@ void SaTable::put_to_use(Sa& sa, Peers& peers, std::vector<Report>& reports) {
     event.ike_spi_i = sa.ike_spi_i;
     event.ike_spi_r = sa.ike_spi_r;
     event.key = sa.peer_key;
-    event.own_key = sa.own_key;
+    event.shown = sa.shown;
     event.ppk = sa.ppk;
     event.key_exchanges = sa.key_exchanges;
     peers.renewed(sa.params.peer);

@@ -24,7 +24,7 @@ struct Sa {
     bool closed_by_peer = false; // an outbound SA: the peer has sent a DELETE for it
     std::string ike_spi_i, ike_spi_r;
     std::vector<channel::Ed25519Public> peer_key; // as PeerEvent::key
-    std::vector<channel::Ed25519Public> own_key;  // as PeerEvent::own_key
+    std::vector<channel::Shown> shown;            // as PeerEvent::shown
     std::string ppk, key_exchanges;               // as in PeerEvent
 };
 

@@ -34,8 +34,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto ring = read_ppks(text))
         if (write_ppks(*ring).view() != text || ring->offered() == nullptr)
             std::abort();
-    if (const auto psk = read_psk(text))
-        if (write_psk(*psk).view() != text || !check_preshared(psk->key.bytes()))
+    if (const auto psks = read_psks(text))
+        if (write_psks(*psks).view() != text ||
+            !std::ranges::all_of(psks->keys, [](const Psk& psk) {
+                return static_cast<bool>(check_preshared(psk.key.bytes()));
+            }))
             std::abort();
     if (const auto carried = read_carried(text))
         if (write_carried(*carried).view() != text)

@@ -360,6 +360,24 @@ TEST_F(Command, KeepsAPresharedKeyOfIke) {
             EXPECT_NE(outcome.err.find(says), std::string::npos) << outcome.err;
     }
 
+    // The next one is beside it, until either is dropped.
+    const auto both = run_json({"keys", "status"}).at("psks").as_array();
+    ASSERT_EQ(both.size(), 2u);
+    EXPECT_FALSE(both[0].at("next").as_bool());
+    EXPECT_TRUE(both[1].at("next").as_bool());
+    EXPECT_NE(run({"keys", "status"}).out.find("for authby=psk, next"), std::string::npos);
+    fs::remove(file);
+    const auto next = run(make);
+    EXPECT_NE(next.out.find("beside the secret that is there"), std::string::npos) << next.out;
+    EXPECT_NE(next.out.find("    ike-mickey-next {\n"), std::string::npos) << next.out;
+    EXPECT_NE(next.out.find("The one before goes on working"), std::string::npos) << next.out;
+    EXPECT_EQ(run({"keys", "psk", "retire", "minnie"}).status, 0);
+    refused({"keys", "psk", "retire", "minnie"}, "there is only one preshared key with minnie");
+    fs::remove(file);
+    const auto only = run({"keys", "psk", "make", "--replace", "minnie", file});
+    EXPECT_NE(only.out.find("    ike-mickey {\n"), std::string::npos) << only.out;
+    EXPECT_EQ(run_json({"keys", "status"}).at("psks").as_array().size(), 1u);
+
     EXPECT_EQ(run({"keys", "psk", "forget", "minnie"}).status, 0);
     refused({"keys", "psk", "forget", "minnie"}, "there is no preshared key with 'minnie'");
     EXPECT_EQ(run_json({"keys", "status"}).at("psks"), json::array());
@@ -367,7 +385,8 @@ TEST_F(Command, KeepsAPresharedKeyOfIke) {
     const auto log = run_json({"keys", "log"});
     for (const auto& entry : log.at("entries").as_array())
         events.emplace_back(entry.at("event").as_string());
-    EXPECT_EQ(events, (std::vector<std::string>{"init", "psk", "psk", "psk-gone"}));
+    EXPECT_EQ(events, (std::vector<std::string>{"init", "psk", "psk-next", "psk-next", "psk", "psk",
+                                                "psk-gone"}));
 }
 
 TEST_F(Command, TellsARotationFromAnotherIdentity) {

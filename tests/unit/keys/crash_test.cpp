@@ -63,7 +63,7 @@ Backup some_backup() {
     auto store = Store::create(root / "mickey");
     EXPECT_TRUE(store->init("mickey", kNow));
     EXPECT_TRUE(store->trust(std::vector{peer_key(1), peer_key(9)}, kNow));
-    EXPECT_TRUE(store->put_psk("peer5", as_bytes("sixteen and more"), kNow));
+    EXPECT_TRUE(store->put_psk("peer5", as_bytes("sixteen and more"), false, kNow));
     auto made = store->backup(phrase(), kMinKdfCost, kNow);
     EXPECT_TRUE(made) << why(made);
     return std::move(*made);
@@ -85,7 +85,7 @@ void rotating(Store& store) {
     ASSERT_TRUE(store.rotate_identity(kNow));
 }
 void preshared(Store& store) {
-    ASSERT_TRUE(store.put_psk("peer5", as_bytes("sixteen and more"), kNow));
+    ASSERT_TRUE(store.put_psk("peer5", as_bytes("sixteen and more"), false, kNow));
 }
 
 std::vector<Operation> operations() {
@@ -100,7 +100,8 @@ std::vector<Operation> operations() {
         return only_error(s.trust(std::vector{peer_key(3), peer_key(4)}, kNow + 1));
     });
     const auto put_psk = in([](Store& s) {
-        return s.put_psk("peer5", as_bytes("another one that is longer"), kNow + 1);
+        return only_error(
+            s.put_psk("peer5", as_bytes("another one that is longer"), false, kNow + 1));
     });
     const auto restore = [from = std::make_shared<Backup>(some_backup())](const Passphrase* seal) {
         return [from, seal](const std::string& directory) {
@@ -173,6 +174,13 @@ std::vector<Operation> operations() {
              sealed(s);
          },
          put_psk, "", 0},
+        {"RetirePsk",
+         [](Store& s) {
+             preshared(s);
+             ASSERT_TRUE(s.put_psk("peer5", as_bytes("another one that is longer"), false, kNow));
+         },
+         in([](Store& s) { return s.retire_psk("peer5", nullptr, kNow + 1); }),
+         "there is only one preshared key", 0},
         {"ForgetPsk", preshared, in([](Store& s) { return s.forget_psk("peer5", kNow + 1); }),
          "there is no preshared key", 0},
         {"ForgetWhoHasAPskOnly", preshared,
@@ -224,8 +232,9 @@ std::string picture(const std::string& directory, const std::vector<PublicKey>& 
     const auto psks = store->psks();
     if (!psks)
         return psks.error().text;
-    for (const Psk& psk : *psks)
-        text += fmt::format(" {}: {}", psk.peer, as_text(psk.key.bytes()));
+    for (const PskPair& of : *psks)
+        for (const Psk& psk : of.keys)
+            text += fmt::format(" {}: {}", of.peer, as_text(psk.key.bytes()));
     if (!known.empty())
         text += fmt::format(" {:08x}", *creatorid);
     return text;

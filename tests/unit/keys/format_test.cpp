@@ -166,7 +166,7 @@ TEST(SecretFile, RefusesEveryTruncationAndEveryChangedByte) {
         EXPECT_FALSE(read_secret(changed)) << i;
     }
     EXPECT_EQ(why(read_secret(text + "\n")), "line 7: trailing data");
-    EXPECT_EQ(why(read_secret(text + std::string(kMaxSecretText, 'x'))), "longer than 2048 bytes");
+    EXPECT_EQ(why(read_secret(text + std::string(kMaxSecretText, 'x'))), "longer than 4096 bytes");
     EXPECT_EQ(why(read_secret(replaced(text, "mickey", "mikkey"))),
               "line 6: the checksum does not match: the file is damaged");
 }

@@ -21,18 +21,24 @@ SecretBytes secret(std::string_view text) {
     return bytes;
 }
 
-std::string written(std::string_view key) {
-    return std::string(write_psk({"minnie", kNow, secret(key)}).view());
+std::string written(std::string_view key, std::string_view next = {}) {
+    PskPair psks{"minnie", {}};
+    psks.keys.push_back({kNow, secret(key)});
+    if (!next.empty())
+        psks.keys.push_back({kNow + 60, secret(next)});
+    return std::string(write_psks(psks).view());
 }
 
 std::string with_checksum(std::string text) {
     return text + checksum_line(text);
 }
 
-std::string encoded(const std::string& key) {
-    return with_checksum("encsync ike preshared key 1\npeer: minnie\ncreated: "
-                         "2026-01-01T00:00:00Z\nkey: " +
-                         base64(as_bytes(key)) + "\n");
+std::string block(const std::string& key, const std::string& minute = "00") {
+    return "created: 2026-01-01T00:" + minute + ":00Z\nkey: " + base64(as_bytes(key)) + "\n";
+}
+
+std::string encoded(const std::string& key, const std::string& more = "") {
+    return with_checksum("encsync ike preshared key 1\npeer: minnie\n" + block(key) + more);
 }
 
 TEST(Psk, IsWrittenAsItIsRead) {
@@ -40,23 +46,33 @@ TEST(Psk, IsWrittenAsItIsRead) {
         const std::string text = written(key);
         EXPECT_EQ(text, encoded(key));
         EXPECT_LE(text.size(), kMaxSecretText);
-        const auto read = read_psk(text);
+        const auto read = read_psks(text);
         ASSERT_TRUE(read) << why(read);
         EXPECT_EQ(read->peer, "minnie");
-        EXPECT_EQ(read->created, kNow);
-        EXPECT_EQ(as_text(read->key.bytes()), key);
+        ASSERT_EQ(read->keys.size(), 1u);
+        EXPECT_EQ(read->keys[0].created, kNow);
+        EXPECT_EQ(as_text(read->keys[0].key.bytes()), key);
     }
-    const std::string text = written(kKey);
-    for (std::size_t at = 0; at < text.size(); at++) {
-        EXPECT_FALSE(read_psk(text.substr(0, at))) << at;
-        std::string damaged = text;
-        damaged[at] ^= 1;
-        EXPECT_FALSE(read_psk(damaged)) << at;
-    }
+    const std::string longest(kMaxPreshared, 'k');
+    const std::string two = written(longest, kOther);
+    EXPECT_EQ(two, encoded(longest, block(kOther, "01")));
+    EXPECT_LE(written(longest, std::string(kMaxPreshared, 'l')).size(), kMaxSecretText);
+    const auto read = read_psks(two);
+    ASSERT_TRUE(read) << why(read);
+    ASSERT_EQ(read->keys.size(), 2u);
+    EXPECT_EQ(read->keys[1].created, kNow + 60);
+    EXPECT_EQ(as_text(read->keys[1].key.bytes()), kOther);
+    for (const std::string& text : {written(kKey), written(kKey, kOther)})
+        for (std::size_t at = 0; at < text.size(); at++) {
+            EXPECT_FALSE(read_psks(text.substr(0, at))) << at;
+            std::string damaged = text;
+            damaged[at] ^= 1;
+            EXPECT_FALSE(read_psks(damaged)) << at;
+        }
 }
 
 TEST(Psk, ThatNoWriterWritesIsRefused) {
-    const auto refused = [](const std::string& text) { return why(read_psk(text)); };
+    const auto refused = [](const std::string& text) { return why(read_psks(text)); };
     EXPECT_EQ(refused(encoded("fifteen and no ")), "line 4: a preshared key has 16 bytes at least");
     EXPECT_EQ(refused(encoded(std::string(1025, 'k'))),
               "line 4: key is not 1 to 1024 bytes in base64");
@@ -66,7 +82,10 @@ TEST(Psk, ThatNoWriterWritesIsRefused) {
     EXPECT_EQ(refused(with_checksum("encsync ike preshared key 2\n")),
               "line 1: a version that this encsync does not know");
     EXPECT_EQ(refused(encoded(kKey) + "\n"), "line 6: trailing data");
-    EXPECT_EQ(refused(std::string(kMaxSecretText + 1, 'x')), "longer than 2048 bytes");
+    EXPECT_EQ(refused(encoded(kKey, block(kKey, "01"))), "line 6: the same key twice");
+    EXPECT_EQ(refused(encoded(kKey, block(kOther) + block(kOther + "!"))),
+              "line 8: more than 2 keys");
+    EXPECT_EQ(refused(std::string(kMaxSecretText + 1, 'x')), "longer than 4096 bytes");
 }
 
 TEST(Psk, ThatIsMadeIsRandomAndFitsIntoAnyConfiguration) {
@@ -87,13 +106,17 @@ class PskStore : public testing::Test {
     }
     static Passphrase phrase() { return Passphrase(as_bytes("correct horse battery")); }
     static std::string held(const Store& store, const std::string& peer) {
-        const auto psk = store.psk(peer);
-        if (!psk)
-            return psk.error().text;
-        return *psk ? std::string(as_text((*psk)->key.bytes())) : "none";
+        const auto psks = store.psks(peer);
+        if (!psks)
+            return psks.error().text;
+        std::string all;
+        if (*psks)
+            for (const Psk& psk : (*psks)->keys)
+                all += (all.empty() ? "" : ", ") + std::string(as_text(psk.key.bytes()));
+        return *psks ? all : "none";
     }
-    Result<void> put(const std::string& peer, const std::string& key) {
-        return store_->put_psk(peer, as_bytes(key), kNow);
+    Result<std::size_t> put(const std::string& peer, const std::string& key, bool replace = false) {
+        return store_->put_psk(peer, as_bytes(key), replace, kNow);
     }
     std::vector<std::string> events() const {
         std::vector<std::string> out;
@@ -130,9 +153,9 @@ TEST_F(PskStore, IsStoredReplacedAndErased) {
     EXPECT_EQ(held(*store_, "donald"), kKey);
     EXPECT_EQ(held(*store_, "minnie"), "none");
     const std::string text = read_file(file);
-    ASSERT_TRUE(store_->put_psk("donald", as_bytes(kKey), kNow + 9)); // the same
+    ASSERT_TRUE(store_->put_psk("donald", as_bytes(kKey), false, kNow + 9)); // the same
     EXPECT_EQ(read_file(file), text);
-    ASSERT_TRUE(put("donald", kOther));
+    EXPECT_EQ(*put("donald", kOther, true), 1u);
     EXPECT_EQ(held(*store_, "donald"), kOther);
     ASSERT_TRUE(put("chip", kKey));
     ASSERT_EQ(store_->psks()->size(), 2u);
@@ -144,6 +167,33 @@ TEST_F(PskStore, IsStoredReplacedAndErased) {
                                                   "psk-gone donald"}));
     EXPECT_TRUE(store_->differences(*store_->log())->empty());
     EXPECT_EQ(read_file(root_ / "mickey/log").find(kKey), std::string::npos);
+}
+
+TEST_F(PskStore, TheNextOneIsBesideItUntilTheOlderOneIsRetired) {
+    EXPECT_EQ(*put("donald", kKey), 1u);
+    EXPECT_EQ(why(store_->retire_psk("donald")), "there is only one preshared key with donald");
+    EXPECT_EQ(*put("donald", kOther), 2u);
+    EXPECT_EQ(held(*store_, "donald"), kKey + ", " + kOther);
+    for (const std::string& again : {kKey, kOther})
+        EXPECT_EQ(*put("donald", again), 2u);
+    EXPECT_EQ(*put("donald", "the next one once more"), 2u);
+    EXPECT_EQ(held(*store_, "donald"), kKey + ", the next one once more");
+    // What the peer has shown is not the one that is next by now.
+    const PskId other = id_of({kNow, secret(kOther)}),
+                next = id_of({kNow, secret("the next one once more")});
+    EXPECT_EQ(why(store_->retire_psk("donald", &other)),
+              "donald has shown another preshared key than the next one");
+    EXPECT_EQ(held(*store_, "donald"), kKey + ", the next one once more");
+    ASSERT_TRUE(store_->retire_psk("donald", &next, kNow));
+    EXPECT_EQ(held(*store_, "donald"), "the next one once more");
+    ASSERT_TRUE(put("donald", kOther));
+    EXPECT_EQ(*put("donald", kOther, true), 1u); // the older one is known to somebody
+    EXPECT_EQ(held(*store_, "donald"), kOther);
+    EXPECT_FALSE(store_->retire_psk("minnie"));
+    EXPECT_EQ(events(),
+              (std::vector<std::string>{"psk donald", "psk-next donald", "psk-next donald",
+                                        "psk donald", "psk-next donald", "psk donald"}));
+    EXPECT_TRUE(store_->differences(*store_->log())->empty());
 }
 
 TEST_F(PskStore, RefusesWhatAFileMayNotHave) {
@@ -201,8 +251,11 @@ TEST_F(PskStore, IsSealedWithTheStore) {
     store_.emplace(std::move(*Store::open(root_ / "mickey", unlock)));
     EXPECT_EQ(held(*store_, "donald"), kKey);
     EXPECT_EQ(held(*store_, "chip"), longest);
-    ASSERT_TRUE(put("donald", kOther));
+    ASSERT_TRUE(put("donald", kOther, true));
     EXPECT_FALSE(is_in_clear(kOther));
+    ASSERT_TRUE(put("chip", std::string(kMaxPreshared, 'l')));
+    ASSERT_TRUE(store_->retire_psk("chip", nullptr, kNow));
+    ASSERT_TRUE(put("chip", longest, true));
     // Nor does it need the passphrase to be erased.
     auto closed = Store::open(root_ / "mickey");
     EXPECT_TRUE(*closed->has_psk("donald"));

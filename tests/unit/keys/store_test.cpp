@@ -175,10 +175,10 @@ TEST_F(KeyStore, NamesADamagedFile) {
     const std::string whole = read_file(identity);
     fs::resize_file(identity, whole.size() - 1);
     EXPECT_EQ(why(store.identities()), identity.string() + ": line 6: truncated");
-    fs::resize_file(identity, 2049);
-    EXPECT_EQ(why(store.identities()), identity.string() + ": longer than 2048 bytes");
-    fs::resize_file(identity, 5000); // too long for a sealed one, too
+    fs::resize_file(identity, 4097);
     EXPECT_EQ(why(store.identities()), identity.string() + ": longer than 4096 bytes");
+    fs::resize_file(identity, 9000); // too long for a sealed one, too
+    EXPECT_EQ(why(store.identities()), identity.string() + ": longer than 8192 bytes");
 }
 
 TEST_F(KeyStore, RotatesAnIdentity) {

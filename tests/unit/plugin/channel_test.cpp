@@ -171,7 +171,7 @@ TEST(Channel, WhatWouldBeRefusedIsNotSent) {
     EXPECT_EQ(reason(with(CredentialKind::trusted, 33)), "peer.trusted: too long");
     EXPECT_EQ(reason(with(CredentialKind::psk, 1024)), "sent");
     EXPECT_EQ(reason(with(CredentialKind::psk, 1025)), "peer.psk: too long");
-    EXPECT_EQ(reason(with(CredentialKind::psk, 16, 2)), "peer.psk: too many");
+    EXPECT_EQ(reason(with(CredentialKind::psk, 16, 3)), "peer.psk: too many");
     EXPECT_EQ(reason(with(CredentialKind::ca, 0)), "peer.ca: too short");
     EXPECT_EQ(reason(with(CredentialKind::trusted, 32, 300)), "peer.trusted: too many");
     peer.right.address.family = net::Family::inet6;

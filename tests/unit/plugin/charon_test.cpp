@@ -270,6 +270,43 @@ TEST_F(Pair, PresharedKeysThatDiffer) {
     EXPECT_EQ(mickey.outbound_added + minnie.outbound_added, 0U);
 }
 
+// As a raw public key is rotated (TheNextKeyIsTriedBesideTheTunnel).
+TEST_F(Pair, TheNextPresharedKeyIsTriedBesideTheTunnel) {
+    const auto with = [](channel::Peer peer, const std::vector<std::string>& keys) {
+        peer.auth.remove(CredentialKind::trusted);
+        for (const std::string& key : keys)
+            peer.auth.add(CredentialKind::psk, bytes_of(key));
+        return peer;
+    };
+    const std::string older = "the older one", next = "the next one";
+    start(mickey, with(peer_of(mickey), {older}));
+    start(minnie, with(peer_of(minnie), {older}));
+    ASSERT_TRUE(eventually([&] { return connected(); }));
+    forget_gaps();
+    const auto first = mickey.used();
+    // minnie does not have it: nothing changes.
+    ASSERT_TRUE(mickey.ike.set_peer(with(peer_of(mickey), {next, older})));
+    ASSERT_TRUE(eventually([&] { return mickey.count(PeerEventKind::auth_failed) != 0; }));
+    ASSERT_TRUE(mickey.ike.set_peer(with(peer_of(mickey), {older, next})));
+    go_on(milliseconds(1500));
+    EXPECT_EQ(mickey.count(PeerEventKind::auth_failed), 1U);
+    EXPECT_EQ(mickey.used(), first);
+    // minnie has both, and answers with the next one.
+    ASSERT_TRUE(minnie.ike.set_peer(with(peer_of(minnie), {older, next})));
+    ASSERT_TRUE(mickey.ike.set_peer(with(peer_of(mickey), {next, older})));
+    ASSERT_TRUE(eventually([&] { return mickey.used() != first; }));
+    const auto second = mickey.used();
+    ASSERT_TRUE(eventually([&] { return minnie.used() == second; }));
+    // A caller that has the next one only is answered with that, by one who would call with the
+    // older one.
+    ASSERT_TRUE(mickey.ike.set_peer(with(peer_of(mickey), {older, next})));
+    ASSERT_TRUE(eventually([&] { return minnie.used() == first; }));
+    ASSERT_TRUE(minnie.ike.set_peer(with(peer_of(minnie), {next})));
+    minnie.ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return minnie.used() == second; }));
+    EXPECT_EQ(gaps(), 0U);
+}
+
 TEST_F(Pair, UnknownIdIsRefused) {
     auto stranger = peer_of(mickey);
     stranger.leftid = "goofy";
@@ -498,6 +535,29 @@ TEST_F(Pair, TheNextKeyIsTriedBesideTheTunnel) {
     ASSERT_TRUE(mickey.ike.set_identity({"mickey", {fresh}}));
     go_on(std::chrono::milliseconds(1500));
     EXPECT_EQ(spi_of(mickey.sending()), second);
+    EXPECT_EQ(gaps(), 0U);
+}
+
+// What is being negotiated at that moment has been signed with the older one.
+TEST_F(Pair, AKeyThatChangesDuringAReauthenticationIsShownSoon) {
+    connect();
+    auto both = peer_of(minnie);
+    both.auth.add(CredentialKind::trusted, public_key(seed(7)));
+    ASSERT_TRUE(minnie.ike.set_peer(both));
+    constexpr std::size_t kExchange = 18;
+    constexpr std::uint8_t kAuth = 35;
+    bool changed = false;
+    mickey.seen = [&](const channel::IkeOut& out) {
+        if (out.datagram[kExchange] == kAuth && !std::exchange(changed, true)) {
+            EXPECT_TRUE(mickey.ike.set_identity({"mickey", {seed(7)}}));
+        }
+    };
+    const auto first = spi_of(mickey.sending());
+    mickey.ike.rekey(0, true);
+    ASSERT_TRUE(eventually([&] { return changed && spi_of(mickey.sending()) != first; }));
+    const auto began = std::chrono::steady_clock::now();
+    ASSERT_TRUE(eventually([&] { return minnie.shown() == public_key(seed(7)); }));
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(15));
     EXPECT_EQ(gaps(), 0U);
 }
 

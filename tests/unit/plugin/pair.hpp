@@ -85,8 +85,8 @@ struct Node final : Owner {
     // The key of ours that last authenticated us.
     std::optional<channel::Ed25519Public> used() const {
         for (auto event = events.rbegin(); event != events.rend(); ++event)
-            if (!event->own_key.empty())
-                return event->own_key.front();
+            if (!event->shown.empty())
+                return event->shown.front();
         return std::nullopt;
     }
     void on_log(const channel::LogLine& line) override { log.push_back(line.text); }
