@@ -293,7 +293,7 @@ TEST_F(Command, TakesAPresharedKeyFromAPrivateFileOnly) {
         EXPECT_NE(all.find(what), std::string::npos) << all;
     };
     says(refused(text, fs::perms::group_read), "mode 0640 lets others in");
-    says(refused(text + std::string(2000, ' '), fs::perms::none), "too long");
+    says(refused(text + std::string(4000, ' '), fs::perms::none), "too long");
     says(refused(text + "\n", fs::perms::none), "carried: ");
     says(refused(text.substr(0, text.size() - 1), fs::perms::none), "carried: ");
     write_private("carried", text);
