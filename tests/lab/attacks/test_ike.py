@@ -74,6 +74,7 @@ def test_offers_made_weaker_are_refused_by_name(path):
 
 def test_negotiations_that_are_not_finished_keep_nobody_out(path):
     mickey, minnie, switch = path.mickey, path.minnie, path.switch
+    sync.wait_settled(mickey, minnie)  # mickey may have been started by the test before
     spi = minnie.peer("mickey")["spi_out"]
     switch.flood("minnie", path.request)
     wait_for(lambda: switch.flooded("minnie")[2] > 200, 60, "200 negotiations to be open")
