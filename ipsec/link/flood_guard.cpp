@@ -40,16 +40,21 @@ bool FloodGuard::is_over(std::uint64_t dropped) {
     return !flooded_;
 }
 
-bool FloodGuard::admits(Bytes datagram, Clock::time_point now) {
-    if (std::ranges::find(known_, spis_of(datagram)) != known_.end())
-        return true;
-    tokens_ =
-        std::min(kBurst, tokens_ + kRate * std::chrono::duration<double>(now - filled_).count());
-    filled_ = now;
-    if (tokens_ < 1)
+bool FloodGuard::Budget::take(Clock::time_point now) {
+    tokens = std::min(kBurst, tokens + kRate * std::chrono::duration<double>(now - filled).count());
+    filled = now;
+    if (tokens < 1)
         return false;
-    tokens_ -= 1;
+    tokens -= 1;
     return true;
+}
+
+bool FloodGuard::knows(const IkeSpis& spis) const {
+    return std::ranges::find(known_, spis) != known_.end();
+}
+
+bool FloodGuard::admits(Bytes datagram, Clock::time_point now) {
+    return (knows(spis_of(datagram)) ? of_known_ : of_others_).take(now);
 }
 
 void FloodGuard::on_sent(Bytes datagram) {
@@ -60,10 +65,12 @@ void FloodGuard::on_sent(Bytes datagram) {
         (exchange != kCreateChildSa && exchange != kInformational))
         return;
     const IkeSpis spis = spis_of(datagram);
-    if (std::ranges::find(known_, spis) != known_.end())
+    if (knows(spis))
         return;
-    known_[next_] = spis;
-    next_ = (next_ + 1) % known_.size();
+    if (known_.size() < kKnown)
+        return known_.push_back(spis);
+    known_[oldest_] = spis;
+    oldest_ = (oldest_ + 1) % kKnown;
 }
 
 } // namespace encsync::link

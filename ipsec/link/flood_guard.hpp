@@ -17,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
 namespace encsync::link {
 
@@ -30,7 +31,7 @@ class FloodGuard {
     static constexpr std::chrono::seconds kCheck{1};
     static constexpr std::uint64_t kManyDropped = 1000;  // by the kernel, between two checks
     static constexpr unsigned kQuiet = 5;                // checks after which it is over
-    static constexpr double kRate = 1000, kBurst = 1000; // IKE datagrams a second of unknown SAs
+    static constexpr double kRate = 1000, kBurst = 1000; // IKE datagrams a second
     static constexpr std::size_t kKnown = 64;            // IKE SAs
 
     bool flooded() const { return flooded_; }
@@ -40,22 +41,28 @@ class FloodGuard {
     bool is_over(std::uint64_t dropped);
 
     // Whether an IKE datagram (without the marker, kIkeHeaderSize at least) is to be handed on.
-    // Those of known SAs always are, so that no flood keeps a peer from rekeying and from being
-    // alive.
+    // Those of known SAs do not count among the others, so that no flood by somebody who does not
+    // see their SPIs keeps a peer from rekeying and from being alive.
     bool admits(Bytes datagram, Clock::time_point now);
     // One that charon sends. Only an SA whose ends have authenticated has encrypted messages other
     // than IKE_AUTH: it is known from then on.
     void on_sent(Bytes datagram);
 
   private:
+    struct Budget {
+        bool take(Clock::time_point now);
+        double tokens = kBurst;
+        Clock::time_point filled{};
+    };
+    bool knows(const IkeSpis& spis) const;
+
     bool flooded_ = false;
     Clock::time_point window_{};
     unsigned refused_ = 0, quiet_ = 0;
     std::uint64_t dropped_ = 0;
-    double tokens_ = kBurst;
-    Clock::time_point filled_{};
-    std::array<IkeSpis, kKnown> known_{};
-    std::size_t next_ = 0;
+    Budget of_known_, of_others_;
+    std::vector<IkeSpis> known_; // kKnown at most
+    std::size_t oldest_ = 0;     // of these, once there are as many
 };
 
 } // namespace encsync::link

@@ -39,7 +39,7 @@ class EspHandler {
     virtual void on_path_error(const UdpSocket& socket, const PathError& error) = 0;
     // After wait_for_room().
     virtual void on_room(const UdpSocket& socket) = 0;
-    // The SPIs that on_esp() knows. At each change: IkeSockets::on_spis_changed().
+    // The SPIs that on_esp() knows. When one is added: IkeSockets::on_spis_changed().
     virtual std::vector<std::uint32_t> spis() const = 0;
 };
 

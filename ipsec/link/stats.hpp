@@ -20,7 +20,7 @@ struct LinkStats {
     std::uint64_t unknown_source = 0;      // queued before the socket's filter excluded it
     std::uint64_t unknown_spi = 0;         // ESP for an SA that we don't have (any more)
     std::uint64_t wrong_port = 0;          // ESP from another port of a peer's address
-    std::uint64_t ike_flood = 0;           // IKE of unknown SAs beyond what charon is to see
+    std::uint64_t ike_flood = 0;           // IKE beyond what charon is to see
     std::uint64_t runt = 0;                // neither IKE nor ESP nor a keepalive: too short
     std::uint64_t keepalive = 0;           // RFC 3948 section 2.3
     std::uint64_t receive_error = 0;       // of the socket, or an ICMP error other than "too big"
@@ -49,7 +49,8 @@ inline constexpr std::array kLinkCounters = {
                                             "ESP packets from another port than the peer's", false),
     counters::value<&LinkStats::ike_flood>(
         "refused", "ike_flood", "datagrams",
-        "IKE datagrams in a peer's name, of no known IKE SA, beyond 1000 a second", false),
+        "IKE datagrams in a peer's name beyond 1000 a second: of known IKE SAs, and of all others",
+        false),
     counters::value<&LinkStats::runt>("refused", "runt", "datagrams",
                                       "Datagrams too short to be IKE, ESP or a keepalive", false),
 };

@@ -138,11 +138,16 @@ TEST_F(IkeSocketsTest, HandOnAPartOfAFlood) {
     EXPECT_GE(ike.size(), 1000U);
     EXPECT_EQ(5000U, ike.size() + sockets->stats().ike_flood);
     ike.clear();
-    flood(behind_marker(message_of(1, kInformational, kEncrypted)), 2000);
-    EXPECT_EQ(2000U, ike.size());
-    for (const std::uint8_t spis : {2, 3}) {
+    flood(behind_marker(message_of(1, kInformational, kEncrypted)), 1000);
+    EXPECT_EQ(1000U, ike.size());
+    // Of that one, too, there is a limit; no SPIs are those of none.
+    Buffer without = message_of(4, kInformational, kEncrypted);
+    std::fill_n(without.begin(), 16, std::uint8_t{0});
+    for (const Buffer& message :
+         {message_of(1, kInformational, kEncrypted), message_of(2, kInformational, kEncrypted),
+          message_of(3, kInformational, kEncrypted), without}) {
         const auto kept = sockets->stats().ike_flood;
-        flood(behind_marker(message_of(spis, kInformational, kEncrypted)), 5000);
+        flood(behind_marker(message), 5000);
         EXPECT_GT(sockets->stats().ike_flood, kept);
     }
     // By now the kernel drops what is of no SA.
