@@ -623,6 +623,9 @@ def test_a_peer_that_has_only_the_next_preshared_key_comes_back(fresh):
     meeting.up()
     next_file = meeting.dir / "next.psk"
     meeting.mickey.command("keys", "psk", "make", "minnie", next_file)
+    # So that it is minnie who comes next: mickey tries it again only after a minute.
+    wait_for(lambda: "does not accept this node's next preshared key yet" in meeting.mickey.log(),
+             20, "a try")
     only = with_psk(documented("secrets").replace("the content of FILE",
                                                   next_file.read_text().strip()))
     meeting.minnie.configure("mickey", meeting.addresses[0], **only)
