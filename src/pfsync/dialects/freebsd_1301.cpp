@@ -51,7 +51,9 @@ constexpr auto kMessages = with_small(std::array{
 });
 static_assert(fits(kMessages));
 
-constexpr Layout kLayout = [] {
+} // namespace
+
+inline constexpr Layout kFreebsd1301Layout = [] {
     Layout l = kFront;
     l.size = kStateSize;
     l.wire_af = l.stack_af = own::af;
@@ -68,10 +70,8 @@ constexpr Layout kLayout = [] {
     return l;
 }();
 
-} // namespace
-
 extern constexpr DialectTraits kFreebsd1301 = [] {
-    DialectTraits t = traits_with<kLayout>(kMessages);
+    DialectTraits t = traits_with<kFreebsd1301Layout>(kMessages);
     t.name = "freebsd-1301";
     t.releases = "FreeBSD before 14";
     t.ipv6 = false;

@@ -63,7 +63,9 @@ constexpr auto kMessages = with_small(std::array{
 });
 static_assert(fits(kMessages));
 
-constexpr Layout kLayout = [] {
+} // namespace
+
+inline constexpr Layout kFreebsd1400Layout = [] {
     Layout l = kFront;
     l.size = kStateSize;
     l.wire_af = l.stack_af = own::af;
@@ -88,10 +90,8 @@ constexpr Layout kLayout = [] {
     return l;
 }();
 
-} // namespace
-
 extern constexpr DialectTraits kFreebsd1400 = [] {
-    DialectTraits t = traits_with<kLayout>(kMessages);
+    DialectTraits t = traits_with<kFreebsd1400Layout>(kMessages);
     t.name = "freebsd-1400";
     t.releases = "FreeBSD 14";
     return t;

@@ -71,7 +71,9 @@ constexpr auto kMessages = with_small(std::array{
 });
 static_assert(fits(kMessages));
 
-constexpr Layout kLayout = [] {
+} // namespace
+
+inline constexpr Layout kFreebsd1500Layout = [] {
     Layout l = kFront;
     l.size = kStateSize;
     l.wire_af = own::wire_af;
@@ -103,10 +105,8 @@ constexpr Layout kLayout = [] {
     return l;
 }();
 
-} // namespace
-
 extern constexpr DialectTraits kFreebsd1500 = [] {
-    DialectTraits t = traits_with<kLayout>(kMessages);
+    DialectTraits t = traits_with<kFreebsd1500Layout>(kMessages);
     t.name = "freebsd-1500";
     t.releases = "FreeBSD 15";
     return t;

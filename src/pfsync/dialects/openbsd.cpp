@@ -104,7 +104,9 @@ constexpr Message kMessages[] = {
 };
 static_assert(fits(kMessages));
 
-constexpr Layout kLayout{
+} // namespace
+
+inline constexpr Layout kOpenbsdLayout{
     .size = kStateSize,
     .id = full::id,
     .ifname = full::ifname,
@@ -152,8 +154,6 @@ constexpr Layout kLayout{
     .key_rdomain = key::rdomain,
 };
 
-} // namespace
-
 extern constexpr DialectTraits kOpenbsd{
     .name = "openbsd",
     .system = "OpenBSD",
@@ -163,7 +163,7 @@ extern constexpr DialectTraits kOpenbsd{
     .ipv6 = false,
     .messages = kMessages,
     .actions = Actions(kMessages),
-    .state = kLayout,
+    .state = kOpenbsdLayout,
     .tdb = {.size = kTdbSize,
             .rpl = tdb::rpl,
             .wide_rpl = true,
@@ -178,8 +178,8 @@ extern constexpr DialectTraits kOpenbsd{
              // pfsync_bulk_req_evt()): it would ask 12 times and stay demoted meanwhile.
              .empty_start = true,
              .restarts = false},
-    .read_state = detail::read_state<kLayout>,
-    .write_state = detail::write_state<kLayout>,
+    .read_state = detail::read_state<kOpenbsdLayout>,
+    .write_state = detail::write_state<kOpenbsdLayout>,
 };
 
 } // namespace encsync::pfsync

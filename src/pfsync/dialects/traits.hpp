@@ -34,7 +34,8 @@ enum class Numbering : std::uint8_t {
 };
 
 // A full state. Offsets and sizes in bytes. One template reads and one writes all layouts, with
-// these numbers as constants.
+// these numbers as constants. Each has a name of its own outside of unnamed namespaces: for layouts
+// of the same name there, gcc 14 makes one function.
 struct Layout {
     struct Name { // NUL-terminated within its bytes; size 0: none
         std::size_t at = 0, size = 0;

@@ -80,6 +80,16 @@ TEST(Dialects, HaveActionsOfTheirOwnForStates) {
                 }
 }
 
+// Of layouts with the same name in unnamed namespaces, gcc 14 makes one function.
+TEST(Dialects, ReadAndWriteEachLayoutByFunctionsOfItsOwn) {
+    for (const Dialect one : kAllDialects)
+        for (const Dialect other : kAllDialects)
+            if (one != other) {
+                EXPECT_NE(traits(one).read_state, traits(other).read_state) << to_string(one);
+                EXPECT_NE(traits(one).write_state, traits(other).write_state) << to_string(one);
+            }
+}
+
 TEST(Dialects, NameEachMessageOnce) {
     for (const Dialect d : kAllDialects) {
         const auto messages = traits(d).messages;
