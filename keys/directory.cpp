@@ -68,13 +68,23 @@ Result<Directory> Directory::create(const std::string& path) {
 }
 
 Result<Fd> Directory::lock() const {
+    return lock(LOCK_EX);
+}
+
+Result<Fd> Directory::lock_unless_held() const {
+    return lock(LOCK_EX | LOCK_NB);
+}
+
+Result<Fd> Directory::lock(int operation) const {
     // A description of its own: flock(2) belongs to the description, not to the descriptor.
     Fd fd(::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd)
         return failed("cannot open the key directory", path_, errno);
     int status;
-    while ((status = ::flock(fd.get(), LOCK_EX)) != 0 && errno == EINTR)
+    while ((status = ::flock(fd.get(), operation)) != 0 && errno == EINTR)
         ;
+    if (status != 0 && errno == EWOULDBLOCK)
+        return Fd();
     if (status != 0)
         return failed("cannot lock the key directory", path_, errno);
     (void)remove_all(kTemporary); // their writer is gone; if they stay, they do no harm

@@ -35,6 +35,8 @@ class Directory {
     // Held until the object is destroyed; waits while another process holds it. All writers take
     // it, so two commands never start from the same old state.
     Result<Fd> lock() const;
+    // The same, but empty if another process holds it.
+    Result<Fd> lock_unless_held() const;
 
     // Returns the number of bytes read, or none if there is no such file. A file that does not fit
     // is an error.
@@ -62,6 +64,7 @@ class Directory {
 
   private:
     Directory(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+    Result<Fd> lock(int operation) const; // of flock(2)
     // None: there is no such file.
     Result<Fd> open_file(const char* name) const;
     Result<void> sync() const;

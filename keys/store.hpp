@@ -149,8 +149,13 @@ class Store {
     // Empty in a store of an older version, until something changes.
     Result<KeyLog> log() const;
     // In which keys the store and its log differ, a line for each. Something has written to one of
-    // them by another way, or a command was interrupted after it had written the log.
+    // them by another way, or a command was interrupted after it had written the log. Or it is just
+    // at it: hold the lock while log and keys are read.
     Result<std::vector<std::string>> differences(const KeyLog& log) const;
+    // Until it is destroyed, nobody else changes the store. The first waits for who does just now,
+    // the second is empty then.
+    Result<Fd> lock() const { return directory_.lock(); }
+    Result<Fd> lock_unless_held() const { return directory_.lock_unless_held(); }
 
     // Whether a passphrase protects the secrets.
     Result<Sealing> sealing() const { return secrets_.sealing(directory_); }

@@ -494,6 +494,9 @@ int keys_log(const Options& options, bool verify, const std::string& noted) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
+    const auto lock = store->lock();
+    if (!lock)
+        return fail(lock.error().text);
     const auto log = store->log();
     if (!log)
         return fail(log.error().text);

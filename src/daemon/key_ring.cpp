@@ -76,8 +76,11 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         return trusted.error();
 
     Update update;
+    // Without the lock the log may be ahead of the keys; who holds it lets us read again.
+    const auto lock = store->lock_unless_held();
     const auto log = store->log();
-    update.suspect = suspect(*store, log);
+    if (!lock || *lock)
+        update.suspect = lock ? suspect(*store, log) : lock.error().text;
     if (log && !log->entries.empty())
         update.log_end = keys::last_hash(*log);
     update.identity.name = parts_.setup.node;

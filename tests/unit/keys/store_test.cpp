@@ -2,6 +2,8 @@
 // The key store on a real file system.
 #include "keys/store.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
@@ -562,6 +564,42 @@ TEST_F(KeyStore, AKeyThatCameByAnotherWayIsNamed) {
     EXPECT_NE(found[0].find(" of goofy is there, though not according to the log"),
               std::string::npos);
     EXPECT_NE(found[1].find(" of minnie is not there, though it is in the log"), std::string::npos);
+}
+
+// Who finds it so waits, or looks again later.
+TEST_F(KeyStore, ItsLogIsAheadOfItsKeysOnlyUnderTheLock) {
+    const Store store = make("mickey");
+    auto another = Store::open(root_ / "mickey");
+    ASSERT_TRUE(another) << why(another);
+    {
+        const auto held = store.lock_unless_held();
+        ASSERT_TRUE(held && *held);
+        const auto refused = another->lock_unless_held();
+        ASSERT_TRUE(refused) << why(refused);
+        EXPECT_FALSE(*refused);
+    }
+    constexpr std::chrono::milliseconds kPause(1); // so that each gets the lock
+    std::atomic<bool> over = false;
+    std::jthread writer([&] {
+        const auto minnie = public_keys(make("minnie"));
+        for (int i = 0; i < 20; i++) {
+            EXPECT_TRUE(another->trust(minnie));
+            std::this_thread::sleep_for(kPause);
+            EXPECT_TRUE(another->forget("minnie"));
+            std::this_thread::sleep_for(kPause);
+        }
+        over = true;
+    });
+    unsigned looks = 0;
+    for (; !over; std::this_thread::sleep_for(kPause)) {
+        const auto lock = store.lock_unless_held();
+        ASSERT_TRUE(lock) << why(lock);
+        if (!*lock)
+            continue;
+        looks++;
+        ASSERT_EQ(differences(store), std::vector<std::string>{});
+    }
+    EXPECT_GT(looks, 0u);
 }
 
 // What is not in the log is not done, and what was not done after all is in the log.
