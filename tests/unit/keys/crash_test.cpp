@@ -321,7 +321,7 @@ TEST_P(Struck, LeavesTheOldStoreOrTheNewOne) {
         for (const auto& entry : fs::directory_iterator(root.path()))
             EXPECT_TRUE(entry.path() == origin || entry.path() == directory) << entry.path();
     }
-    EXPECT_GE(calls, 3); // it was struck at all
+    EXPECT_GE(calls, how == Strike::torn ? 1 : 3); // it was struck at all
 }
 
 std::vector<Case> cases() {
@@ -355,9 +355,8 @@ TEST(Traced, StrikesWhereItIsTold) {
     EXPECT_EQ(left(Strike::crash, 1), "");
     EXPECT_EQ(left(Strike::crash, 2), "new");
     EXPECT_EQ(left(Strike::crash, 3), "new done not reached");
-    EXPECT_EQ(left(Strike::torn, 0), "");
-    EXPECT_EQ(left(Strike::torn, 1), "ne");
-    EXPECT_EQ(left(Strike::torn, 2), "new");
+    EXPECT_EQ(left(Strike::torn, 0), "ne");
+    EXPECT_EQ(left(Strike::torn, 1), "new done not reached");
     EXPECT_EQ(left(Strike::full, 0), "old");
     EXPECT_EQ(left(Strike::full, 1), "");
     EXPECT_EQ(left(Strike::full, 2), "new");

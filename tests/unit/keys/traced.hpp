@@ -14,7 +14,7 @@ namespace encsync::keys {
 
 enum class Strike {
     crash, // killed before the call
-    torn,  // killed after half of a write; other calls: after the whole
+    torn,  // killed after half of a write: only these are counted
     full,  // the call fails, with ENOSPC, and the operation goes on
 };
 struct Where {
