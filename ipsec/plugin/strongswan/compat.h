@@ -57,6 +57,7 @@ static inline bool encsync_compat_fits()
 		{ &ike_sa_state_names, IKE_DESTROYING, "DESTROYING" },
 		{ &child_sa_state_names, CHILD_INSTALLED, "INSTALLED" },
 		{ &child_sa_state_names, CHILD_REKEYED, "REKEYED" },
+		{ &child_sa_state_names, CHILD_DELETED, "DELETED" },
 		{ &shared_key_type_names, SHARED_PPK, "PPK" },
 	};
 	char *name;

@@ -220,6 +220,75 @@ static void rekey_children(ike_sa_t *ike_sa)
 	enumerator->destroy(enumerator);
 }
 
+/**
+ * Check if an IKE_SA is being negotiated
+ */
+static bool is_connecting(ike_sa_t *ike_sa)
+{
+	return ike_sa->get_state(ike_sa) == IKE_CREATED ||
+		   ike_sa->get_state(ike_sa) == IKE_CONNECTING;
+}
+
+/**
+ * Check if an IKE_SA can be reauthenticated now
+ */
+static bool can_reauth(ike_sa_t *ike_sa)
+{
+	enumerator_t *enumerator;
+	child_sa_t *child_sa;
+	bool can = ike_sa->get_state(ike_sa) == IKE_ESTABLISHED;
+
+	enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
+	while (can && enumerator->enumerate(enumerator, &child_sa))
+	{
+		switch (child_sa->get_state(child_sa))
+		{
+			case CHILD_INSTALLED:
+			case CHILD_REKEYED:
+			case CHILD_DELETED:
+				break;
+			default:
+				can = FALSE;
+				break;
+		}
+	}
+	enumerator->destroy(enumerator);
+	return can;
+}
+
+/**
+ * Reauthenticate an IKE_SA, make before break. charon's own job would put that off
+ * by up to 15 s if a CHILD_SA was rekeyed lately and is kept to receive, though
+ * make-before-break leaves those out.
+ *
+ * @return			FALSE if that is not possible now, but may be later
+ */
+static bool reauthenticate(uint32_t unique_id)
+{
+	ike_sa_manager_t *manager = charon->ike_sa_manager;
+	ike_sa_t *ike_sa;
+
+	ike_sa = manager->checkout_by_id(manager, unique_id);
+	if (!ike_sa)
+	{
+		return TRUE;
+	}
+	if (!can_reauth(ike_sa))
+	{
+		manager->checkin(manager, ike_sa);
+		return FALSE;
+	}
+	if (ike_sa->reauth(ike_sa) == DESTROY_ME)
+	{
+		manager->checkin_and_destroy(manager, ike_sa);
+	}
+	else
+	{
+		manager->checkin(manager, ike_sa);
+	}
+	return TRUE;
+}
+
 CALLBACK(rekey_job, job_requeue_t,
 	order_t *order)
 {
@@ -227,6 +296,7 @@ CALLBACK(rekey_job, job_requeue_t,
 	ike_sa_id_t *newest = NULL;
 	ike_sa_t *ike_sa;
 	uint32_t unique_id = 0;
+	bool busy = FALSE;
 
 	if (!order->reauth && order->renewals !=
 				encsync_core_renewals(encsync_core_peer_by_name(order->name)))
@@ -237,8 +307,13 @@ CALLBACK(rekey_job, job_requeue_t,
 												charon->controller, TRUE);
 	while (enumerator->enumerate(enumerator, &ike_sa))
 	{
-		if (!is_with(ike_sa, order->name) ||
-			ike_sa->get_state(ike_sa) != IKE_ESTABLISHED)
+		if (!is_with(ike_sa, order->name))
+		{
+			continue;
+		}
+		busy |= is_connecting(ike_sa) ||
+				ike_sa->get_state(ike_sa) == IKE_REKEYING;
+		if (ike_sa->get_state(ike_sa) != IKE_ESTABLISHED)
 		{
 			continue;
 		}
@@ -260,12 +335,19 @@ CALLBACK(rekey_job, job_requeue_t,
 		}
 	}
 	enumerator->destroy(enumerator);
-	if (newest)
+	if (order->reauth)
+	{	/* one at a time, as each would leave an IKE_SA */
+		if (busy || !reauthenticate(unique_id))
+		{
+			return JOB_RESCHEDULE_MS(INTERVAL);
+		}
+	}
+	else if (newest)
 	{
 		lib->processor->queue_job(lib->processor, (job_t*)
-						rekey_ike_sa_job_create(newest, order->reauth));
-		newest->destroy(newest);
+								  rekey_ike_sa_job_create(newest, FALSE));
 	}
+	DESTROY_IF(newest);
 	return JOB_REQUEUE_NONE;
 }
 
@@ -440,8 +522,7 @@ CALLBACK(look_after, job_requeue_t,
 		u_int ike_sas;
 		bool connecting;
 		bool established;
-		ike_sa_id_t *outdated;
-		uint32_t unique_id;
+		uint32_t outdated;
 	} peers[ENCSYNC_MAX_PEERS] = {};
 	backend_t *backend = &this->backend->backend;
 	enumerator_t *enumerator;
@@ -470,21 +551,15 @@ CALLBACK(look_after, job_requeue_t,
 		{
 			continue;
 		}
+		peers[id].connecting |= is_connecting(ike_sa);
 		switch (ike_sa->get_state(ike_sa))
 		{
-			case IKE_CREATED:
-			case IKE_CONNECTING:
-				peers[id].connecting = TRUE;
-				break;
 			case IKE_ESTABLISHED:
 				peers[id].ike_sas++;
 				if (!peers[id].outdated && is_outdated(this, ike_sa))
 				{
 					renew_cfg(this, ike_sa);
-					peers[id].outdated = ike_sa->get_id(ike_sa);
-					peers[id].outdated = peers[id].outdated->clone(
-															peers[id].outdated);
-					peers[id].unique_id = ike_sa->get_unique_id(ike_sa);
+					peers[id].outdated = ike_sa->get_unique_id(ike_sa);
 				}
 				/* fall-through */
 			case IKE_REKEYING:
@@ -503,27 +578,25 @@ CALLBACK(look_after, job_requeue_t,
 		{
 			do_initiate(this, peers[id].name);
 		}
-		if (peers[id].unique_id != this->outdated[id])
+		if (peers[id].outdated != this->outdated[id])
 		{	/* or another one: that was negotiated while our key changed. If the peer
 			 * has a new key as well, its reauthentication shows both; two that cross
 			 * would leave two IKE_SAs */
-			this->outdated[id] = peers[id].unique_id;
+			this->outdated[id] = peers[id].outdated;
 			this->show_again[id] = encsync_core_goes_first(id) ? 0 :
 									time_monotonic(NULL) + KEY_HEAD_START;
 		}
 		if (peers[id].outdated && !peers[id].connecting &&
-			time_monotonic(NULL) >= this->show_again[id])
+			time_monotonic(NULL) >= this->show_again[id] &&
+			reauthenticate(peers[id].outdated))
 		{	/* peers are shown our new key at once, so that they can stop
 			 * trusting the old one */
 			this->show_again[id] = time_monotonic(NULL) + SHOW_AGAIN;
-			lib->processor->queue_job(lib->processor, (job_t*)
-						rekey_ike_sa_job_create(peers[id].outdated, TRUE));
 		}
 		if (merges(this, id, peers[id].ike_sas) && peers[id].name)
 		{
 			rekey(this, peers[id].name, TRUE);
 		}
-		DESTROY_IF(peers[id].outdated);
 		free(peers[id].name);
 	}
 	return JOB_RESCHEDULE_MS(INTERVAL);
