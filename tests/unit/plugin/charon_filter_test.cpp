@@ -52,7 +52,10 @@ TEST_P(CharonFilter, RefusesWhatWouldGetItMore) {
         return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && filter_charon();
     };
     EXPECT_EQ(trial::outcome(confine, GetParam().action), GetParam().confined);
-    EXPECT_EQ(trial::outcome([] { return true; }, GetParam().action), GetParam().free);
+    const int free = trial::outcome([] { return true; }, GetParam().action);
+    if (free == EPERM && std::string(GetParam().what).starts_with("UserNamespace"))
+        GTEST_SKIP() << "nobody makes user namespaces here: a chroot";
+    EXPECT_EQ(free, GetParam().free);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, CharonFilter, testing::ValuesIn(kRows),
