@@ -119,6 +119,9 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
                     "Also check whether this machine can run it: addresses, keys");
     verb(app, "doctor", "Look at all that may keep encsync from working here", run,
          [&] { return cli::doctor(o); });
+    verb(app, "report", "Write an archive for a bug report, without a secret in it", run, [&] {
+        return cli::report(o, w.file);
+    })->add_option("FILE", w.file, "A new file; default: one in this folder");
 }
 
 void add_import_verb(CLI::App& app, Options& o, Words& w, Run& run) {

@@ -111,6 +111,9 @@ int monitor(const Options& options, const std::string& write);
 
 // Everything that may keep encsync from working here, and what to do. 1: something does.
 int doctor(const Options& options);
+// An archive for a bug report, without a secret in it (report_verb.cpp). file: a new one; empty: in
+// this folder, by the time.
+int report(const Options& options, const std::string& file);
 
 // ---- of the key store (keys_verbs.cpp) -------------------------------------------------------
 
