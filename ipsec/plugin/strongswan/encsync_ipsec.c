@@ -188,17 +188,17 @@ static bool get_inner(linked_list_t *list, encsync_address_t *address)
 	return TRUE;
 }
 
-/*
- * Described in header
+/**
+ * Report that the ends do not agree on the mode
  */
-void encsync_refuse_mode(ike_sa_t *ike_sa, bool transport)
+static void refuse_mode(ike_sa_t *ike_sa, const encsync_sa_t *sa)
 {
 	char text[256];
 
 	snprintf(text, sizeof(text), "%s: it takes type=%s, we have type=%s",
-			 ike_sa->get_name(ike_sa), transport ? "transport" : "tunnel",
-			 transport ? "tunnel" : "transport");
-	encsync_core_event(encsync_peer_of(ike_sa), ENCSYNC_NO_PROPOSAL, text, 0, 0);
+			 ike_sa->get_name(ike_sa), sa->transport ? "transport" : "tunnel",
+			 sa->transport ? "tunnel" : "transport");
+	encsync_core_event(sa->peer, ENCSYNC_NO_PROPOSAL, text, 0, 0);
 }
 
 METHOD(kernel_ipsec_t, add_sa, status_t,
@@ -237,7 +237,7 @@ METHOD(kernel_ipsec_t, add_sa, status_t,
 	}
 	if (sa.transport != encsync_core_transport(sa.peer))
 	{
-		encsync_refuse_mode(ike_sa, sa.transport);
+		refuse_mode(ike_sa, &sa);
 		return FAILED;
 	}
 	if (!get_inner(data->src_ts, &sa.inner_src) ||

@@ -10,7 +10,6 @@
 #define ENCSYNC_IPSEC_H_
 
 #include <kernel/kernel_ipsec.h>
-#include <sa/ike_sa.h>
 
 typedef struct encsync_ipsec_t encsync_ipsec_t;
 
@@ -29,13 +28,5 @@ struct encsync_ipsec_t {
  * Create an encsync_ipsec_t instance (kernel_ipsec_constructor_t).
  */
 encsync_ipsec_t *encsync_ipsec_create();
-
-/**
- * Report that the ends do not agree on the mode.
- *
- * @param ike_sa	IKE_SA with the peer
- * @param transport	TRUE if the peer takes transport mode
- */
-void encsync_refuse_mode(ike_sa_t *ike_sa, bool transport);
 
 #endif /** ENCSYNC_IPSEC_H_ */

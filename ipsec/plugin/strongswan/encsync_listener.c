@@ -4,7 +4,6 @@
 
 #include "encsync_listener.h"
 #include "encsync_auth.h"
-#include "encsync_ipsec.h"
 #include "encsync_ppk.h"
 #include "compat.h"
 #include "convert.h"
@@ -35,11 +34,6 @@ static __thread exchange_type_t answering = EXCHANGE_TYPE_UNDEFINED;
  * charon then raises an alert with these, as if they were the peer's
  */
 static __thread bool proposals_refused = FALSE;
-
-/**
- * The request that the calling thread is answering is for a CHILD_SA in transport mode
- */
-static __thread bool wants_transport = FALSE;
 
 typedef struct private_encsync_listener_t private_encsync_listener_t;
 
@@ -404,7 +398,6 @@ METHOD(listener_t, message, bool,
 	bool incoming, bool plain)
 {
 	exchange_type_t exchange;
-	uint8_t peer;
 
 	exchange = message->get_exchange_type(message);
 	if (!incoming && plain && exchange == IKE_SA_INIT &&
@@ -422,21 +415,10 @@ METHOD(listener_t, message, bool,
 	{
 		this->creds->note(this->creds, ike_sa);
 	}
-	if (!incoming && plain && wants_transport && !message->get_request(message) &&
-		message->get_notify(message, NO_PROPOSAL_CHOSEN))
-	{	/* charon 5 offers tunnel mode instead, charon 6 refuses without an alert */
-		peer = encsync_peer_of(ike_sa);
-		if (peer != ENCSYNC_NO_PEER && !encsync_core_transport(peer))
-		{
-			encsync_refuse_mode(ike_sa, TRUE);
-		}
-	}
 	if (!incoming || !plain)
 	{
 		return TRUE;
 	}
-	wants_transport = message->get_request(message) &&
-					  message->get_notify(message, USE_TRANSPORT_MODE);
 	answering = message->get_request(message) ? exchange
 											  : EXCHANGE_TYPE_UNDEFINED;
 	proposals_refused = FALSE;
