@@ -494,7 +494,7 @@ int keys_log(const Options& options, bool verify, const std::string& noted) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    const auto lock = store->lock();
+    auto lock = store->lock();
     if (!lock)
         return fail(lock.error().text);
     const auto log = store->log();
@@ -503,6 +503,7 @@ int keys_log(const Options& options, bool verify, const std::string& noted) {
     auto differences = store->differences(*log);
     if (!differences)
         return fail(differences.error().text);
+    lock->reset(); // a pager that is given the log may stay for hours
     if (!noted.empty() &&
         std::ranges::find(log->entries, noted, &keys::LogEntry::hash) == log->entries.end())
         differences->push_back(fmt::format("no event has the hash {}: the log was cut, or written "
