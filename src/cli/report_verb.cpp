@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace encsync::cli {
@@ -89,8 +90,8 @@ class Scratch {
     std::string path_;
 };
 
-// Runs a program without input, `out` as its output, and a limit of time. Returns how it ended.
-std::string run(const std::string& program, const Words& words, int out) {
+// Runs a program without input and with a limit of time. Returns how it ended.
+std::string run(const std::string& program, const Words& words, int out, int errors) {
     std::vector<char*> argv;
     for (const std::string& word : words)
         argv.push_back(const_cast<char*>(word.c_str()));
@@ -101,7 +102,7 @@ std::string run(const std::string& program, const Words& words, int out) {
     if (child == 0) {
         const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (::dup2(nothing, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||
-            ::dup2(out, STDERR_FILENO) < 0)
+            ::dup2(errors, STDERR_FILENO) < 0)
             ::_exit(127);
         ::alarm(kPatience); // exec keeps it
         ::execvp(program.c_str(), argv.data());
@@ -120,7 +121,9 @@ std::string run(const std::string& program, const Words& words, int out) {
 
 // Of this very command, also if another one is the first in the PATH.
 Words own_words(const Options& options, const Words& verb) {
-    Words words{"encsync", "--config", options.config, "--run-dir", options.run_dir};
+    Words words{"encsync", "--run-dir", options.run_dir};
+    if (options.config_given) // the default need not exist
+        words.insert(words.end(), {"--config", options.config});
     words.insert(words.end(), verb.begin() + 1, verb.end());
     if (!options.keydir.empty() && verb[1] == "keys")
         words.insert(words.end(), {"--keydir", options.keydir});
@@ -136,7 +139,8 @@ Result<void> collect(const Options& options, const fs::path& folder) {
             ::open((folder / part.file).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
         if (!out)
             return failed(folder / part.file);
-        const std::string end = run(own ? "/proc/self/exe" : words.front(), words, out.get());
+        const std::string end =
+            run(own ? "/proc/self/exe" : words.front(), words, out.get(), out.get());
         contents << fmt::format("{}: {}: {}\n", part.file, fmt::join(words, " "), end);
     }
     for (const std::string& file : {options.config, std::string("/etc/os-release")}) {
@@ -155,7 +159,8 @@ Result<void> pack(const Scratch& scratch, const std::string& name, const std::st
     if (!out)
         return failed(file);
     const std::string end =
-        run("tar", {"tar", "--create", "--gzip", "--directory", scratch.path(), name}, out.get());
+        run("tar", {"tar", "--create", "--gzip", "--directory", scratch.path(), name}, out.get(),
+            STDERR_FILENO);
     struct stat made {};
     if (end == "status 0" && ::fstat(out.get(), &made) == 0 && made.st_size > 0)
         return {};
