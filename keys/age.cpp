@@ -2,10 +2,7 @@
 #include "keys/age.hpp"
 
 #include <algorithm>
-#include <ctime>
 #include <fmt/format.h>
-#include <memory>
-#include <openssl/x509.h>
 
 namespace encsync::keys {
 
@@ -22,26 +19,7 @@ std::string days(UnixTime seconds) {
     return n == 0 ? "less than a day" : n == 1 ? "1 day" : fmt::format("{} days", n);
 }
 
-bool read_time(const ASN1_TIME* from, UnixTime& into) {
-    std::tm parts{};
-    if (from == nullptr || ASN1_TIME_to_tm(from, &parts) != 1)
-        return false;
-    into = ::timegm(&parts);
-    return true;
-}
-
 } // namespace
-
-Result<Validity> read_validity(Bytes certificate) {
-    const unsigned char* at = certificate.data();
-    const std::unique_ptr<X509, decltype(&X509_free)> parsed(
-        d2i_X509(nullptr, &at, static_cast<long>(certificate.size())), X509_free);
-    Validity out;
-    if (!parsed || !read_time(X509_get0_notBefore(parsed.get()), out.from) ||
-        !read_time(X509_get0_notAfter(parsed.get()), out.until))
-        return Error{"is no X.509 certificate"};
-    return out;
-}
 
 bool is_valid(const Validity& validity, UnixTime now) {
     return validity.from <= now && now <= validity.until;

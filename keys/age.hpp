@@ -8,8 +8,7 @@
 #pragma once
 
 #include "keys/format.hpp"
-#include "util/bytes.hpp"
-#include "util/result.hpp"
+#include "keys/x509.hpp"
 
 #include <chrono>
 #include <string>
@@ -18,12 +17,6 @@ namespace encsync::keys {
 
 // So long before a certificate expires, it is time to renew it.
 inline constexpr std::chrono::days kExpiryNotice{30};
-
-struct Validity { // RFC 5280, section 4.1.2.5
-    UnixTime from = 0, until = 0;
-};
-// Of a certificate in DER.
-Result<Validity> read_validity(Bytes certificate);
 
 // what: the certificate, for the text.
 std::string complaint(const std::string& what, const Validity& validity, UnixTime now);

@@ -21,20 +21,33 @@ std::string header(const Backup& backup) {
                        to_text(backup.of.created), write_derivation(backup.derivation));
 }
 
-// The place of a file in a backup: its number, that of all preshared keys after the others, and its
+// The place of a file in a backup: its number, or after all of these that of its prefix, and its
 // name. None: it does not belong there.
 using Place = std::pair<std::size_t, std::string_view>;
 std::optional<Place> place_of(std::string_view name) {
     const auto file = std::ranges::find(kBackupFiles, name, &BackupFile::name);
-    const bool psk = name.starts_with(kPskPrefix) && check_name(name.substr(kPskPrefix.size()));
-    if (file == kBackupFiles.end() && !psk)
+    if (file != kBackupFiles.end())
+        return Place(file - kBackupFiles.begin(), name);
+    const auto files = std::ranges::find_if(kBackupPrefixes, [&](const BackupPrefix& each) {
+        return name.starts_with(each.prefix) && check_name(name.substr(each.prefix.size()));
+    });
+    if (files == kBackupPrefixes.end())
         return std::nullopt;
-    return Place(file - kBackupFiles.begin(), name);
+    return Place(kBackupFiles.size() + (files - kBackupPrefixes.begin()), name);
 }
 
 std::size_t most_at(const Place& place) {
-    return place.first < kBackupFiles.size() ? kBackupFiles[place.first].most : kMaxSecretText;
+    return place.first < kBackupFiles.size()
+               ? kBackupFiles[place.first].most
+               : kBackupPrefixes[place.first - kBackupFiles.size()].most;
 }
+
+constexpr std::size_t kMaxParts = [] {
+    std::size_t most = kBackupFiles.size();
+    for (const BackupPrefix& files : kBackupPrefixes)
+        most += files.count;
+    return most;
+}();
 
 std::string part_line(const Part& part) {
     return fmt::format("file: {} {}\n", part.name, part.content.size());
@@ -71,7 +84,7 @@ Result<std::vector<Part>> unpack(std::string_view content) {
         const auto place = place_of((*words)[0]);
         if (!place || (!parts.empty() && !(place_of(parts.back().name) < place)))
             return lines.error("an unknown file, or in the wrong order");
-        if (parts.size() == kBackupFiles.size() + kMaxPsks)
+        if (parts.size() == kMaxParts)
             return lines.error("too many files");
         const std::size_t most = most_at(*place);
         std::size_t size = 0;

@@ -17,8 +17,8 @@
 //     file: node.secret 118
 //     ...
 //
-// in the order of kBackupFiles, without those that are not there, and then the preshared keys of
-// IKE, `psk.NAME`, sorted. Every parser accepts only the exact output of its writer.
+// in the order of kBackupFiles, without those that are not there, and then those of peers, in the
+// order of kBackupPrefixes, sorted. Every parser accepts only the exact output of its writer.
 #pragma once
 
 #include "keys/log.hpp"
@@ -26,6 +26,7 @@
 #include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/store_names.hpp"
+#include "keys/x509.hpp"
 
 namespace encsync::keys {
 
@@ -41,11 +42,23 @@ inline constexpr std::array kBackupFiles = {BackupFile{kIdentity, kMaxSecretText
                                             BackupFile{kRevoked, kMaxRevokedText},
                                             BackupFile{kLog, kMaxLogText}};
 
+// Files of peers. Not those of post-quantum preshared keys: an old one is of no use.
+struct BackupPrefix {
+    std::string_view prefix;
+    std::size_t most;  // bytes of a file
+    std::size_t count; // files
+};
+inline constexpr std::array kBackupPrefixes = {
+    BackupPrefix{kPskPrefix, kMaxSecretText, kMaxPsks},
+    BackupPrefix{kX509Prefix, kMaxCertificatesText, kMaxCertified}};
+
 inline constexpr std::size_t kMaxBackupContent = [] {
     std::size_t most = 0;
     for (const BackupFile& file : kBackupFiles)
         most += file.most;
-    return most + kMaxPsks * (kMaxSecretText + 128) + 1024; // with the lines between them
+    for (const BackupPrefix& files : kBackupPrefixes)
+        most += files.count * (files.most + 128); // with the line before it
+    return most + 1024;                           // with the lines between the others
 }();
 inline constexpr std::size_t kMaxBackupText = kMaxBackupContent / 3 * 4 + 1024;
 

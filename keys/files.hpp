@@ -11,6 +11,7 @@
 #include "keys/format.hpp"
 #include "keys/passphrase.hpp"
 #include "keys/psk.hpp"
+#include "keys/x509.hpp"
 #include "util/result.hpp"
 #include "util/wiped.hpp"
 
@@ -20,8 +21,6 @@
 #include <vector>
 
 namespace encsync::keys {
-
-inline constexpr std::size_t kMaxCertificate = 16384; // bytes of DER
 
 // The content without a trailing line end. Refused: a file that is not ours or that others can
 // read, a symbolic link, and what check_preshared() refuses.

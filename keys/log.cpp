@@ -13,8 +13,9 @@ namespace {
 constexpr std::string_view kTitle = "encsync key log 1\n";
 constexpr std::size_t kHash = 32;
 constexpr std::array<std::string_view, kKeyEvents> kEvents{
-    "found", "init",   "rotate",  "retire", "trust",    "forget", "revoke",   "failed",
-    "seal",  "unseal", "restore", "ppk",    "ppk-gone", "psk",    "psk-gone", "psk-next"};
+    "found",    "init",     "rotate", "retire",    "trust", "forget",   "revoke",
+    "failed",   "seal",     "unseal", "restore",   "ppk",   "ppk-gone", "psk",
+    "psk-gone", "psk-next", "cert",   "cert-gone", "ca",    "ca-gone"};
 
 // Whether it changes which identities and trusted keys there are.
 bool changes_keys(KeyEvent event) {

@@ -47,9 +47,13 @@ enum class KeyEvent : std::uint8_t {
     psk, // a preshared key of IKE with that peer (keys/psk.hpp) is there, instead of any before
     psk_gone, // it was erased
     psk_next, // the next one is there, too
+    cert,     // a certificate for that peer (keys/x509.hpp), or the next one
+    cert_gone,
+    ca, // the peer's authority, or the next one
+    ca_gone,
 };
-inline constexpr std::size_t kKeyEvents = 16;
-// In the place of a fingerprint for the last three: nothing is shown of such a key.
+inline constexpr std::size_t kKeyEvents = 20;
+// In the place of a fingerprint for the events of a psk: nothing is shown of such a key.
 inline constexpr const char* kPskPrint = "PSK";
 std::string_view to_string(KeyEvent event);
 
@@ -58,7 +62,7 @@ struct LogEntry {
     KeyEvent event{};
     std::string name;        // of the node whose key it is
     std::string fingerprint; // as fingerprint() of keys/format.hpp; of a PPK, to_text() of its id;
-                             // kPskPrint
+                             // kPskPrint; of a certificate, its own
     std::string hash;        // base64
     bool operator==(const LogEntry&) const = default;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "keys/peer_files.hpp"
 
+#include "keys/lines.hpp"
+
 namespace encsync::keys {
 
 Result<std::size_t> PeerFiles::count() const {
@@ -17,7 +19,11 @@ Result<bool> PeerFiles::has(const std::string& peer) const {
 }
 
 Result<void> PeerFiles::write(const std::string& peer, const SecretText& text) const {
-    return secrets_.write(directory_, file_of(peer).c_str(), text);
+    return secrets_->write(directory_, file_of(peer).c_str(), text);
+}
+
+Result<void> PeerFiles::write(const std::string& peer, std::string_view text) const {
+    return directory_.write(file_of(peer).c_str(), as_bytes(text));
 }
 
 Result<void> PeerFiles::erase(const std::string& peer) const {

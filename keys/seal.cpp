@@ -130,8 +130,9 @@ Result<SealedFile> read_sealed(std::string_view text) {
         return name.error();
     // That of a peer's preshared keys is its name, and something before it.
     const auto prefix = std::ranges::find_if(
-        kPeerPrefixes, [&](std::string_view each) { return name->starts_with(each); });
-    if (auto ok = check_name(name->substr(prefix == kPeerPrefixes.end() ? 0 : prefix->size())); !ok)
+        kSecretPrefixes, [&](std::string_view each) { return name->starts_with(each); });
+    if (auto ok = check_name(name->substr(prefix == kSecretPrefixes.end() ? 0 : prefix->size()));
+        !ok)
         return lines.error(ok.error().text);
     file.file = *name;
     if (auto ok = lines.base64_field("store", file.store); !ok)

@@ -86,7 +86,7 @@ bool is_identity(const char* name) {
 // All that there may be.
 Result<std::vector<std::string>> secret_files(const Directory& directory) {
     std::vector<std::string> all(kSecretFiles.begin(), kSecretFiles.end());
-    for (const std::string_view prefix : kPeerPrefixes) {
+    for (const std::string_view prefix : kSecretPrefixes) {
         auto names = directory.names(prefix);
         if (!names)
             return names.error();

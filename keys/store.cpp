@@ -360,7 +360,7 @@ Result<std::size_t> Store::drop(const std::string& name, UnixTime now) const {
     if (events->empty())
         return Error{fmt::format("no key of '{}' is trusted", name)};
     const auto change = [&]() -> Result<void> {
-        if (auto ok = erase_preshared(name); !ok)
+        if (auto ok = erase_files_of(name); !ok)
             return ok;
         return gone.empty() ? Result<void>() : save_trusted(*all);
     };
@@ -369,10 +369,12 @@ Result<std::size_t> Store::drop(const std::string& name, UnixTime now) const {
     return events->size();
 }
 
-Result<void> Store::erase_preshared(const std::string& peer) const {
+Result<void> Store::erase_files_of(const std::string& peer) const {
     if (auto ok = ppk_files().erase(peer); !ok)
         return ok;
-    return psk_files().erase(peer);
+    if (auto ok = psk_files().erase(peer); !ok)
+        return ok;
+    return certificate_files().erase(peer);
 }
 
 Result<std::vector<Store::Event>> Store::gone_events(KeyEvent event,
@@ -385,6 +387,12 @@ Result<std::vector<Store::Event>> Store::gone_events(KeyEvent event,
             return there.error();
         if (*there)
             events.push_back({KeyEvent::psk_gone, peer, kPskPrint});
+        auto held = certificates(peer);
+        if (!held)
+            return held.error();
+        if (*held)
+            for (const CertificateUse use : kCertificateUses)
+                std::ranges::move(gone_of(**held, use), std::back_inserter(events));
     }
     return events;
 }

@@ -14,9 +14,10 @@
 //     revoked         keys that are never to be trusted again (keys/revocation.hpp)
 //     ppk.NAME        the post-quantum preshared keys with that peer (keys/ppk.hpp)
 //     psk.NAME        the preshared key of IKE with that peer (keys/psk.hpp)
+//     x509.NAME       certificates with that peer (keys/x509.hpp)
 //     log             what has been done with all of these (keys/log.hpp)
 //     seal            if a passphrase protects the secret files, which are the first three and
-//                     those for peers
+//                     the preshared keys
 // (keys/seal.hpp). An Unlock opens them; whatever needs no secret needs no passphrase.
 // A Store caches nothing: every call reads the files, so a daemon calls again on reload. Each call
 // that changes something is atomic and excludes those of other processes; it is in the log before
@@ -40,6 +41,7 @@
 #include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/secret_files.hpp"
+#include "keys/x509.hpp"
 
 #include <functional>
 #include <span>
@@ -157,6 +159,22 @@ class Store {
     Result<Fd> lock() const { return directory_.lock(); }
     Result<Fd> lock_unless_held() const { return directory_.lock_unless_held(); }
 
+    // ---- certificates (X.509) ----------------------------------------------------------------
+    Result<std::optional<PeerCertificates>> certificates(const std::string& peer) const;
+    // Of all peers, sorted by name.
+    Result<std::vector<PeerCertificates>> certificates() const;
+    // As put_psk(): the first one of that use, or the next one, or the only one. Refused: what
+    // check_certificate() refuses, and one for more than kMaxCertified peers.
+    Result<std::size_t> put_certificate(const std::string& peer, CertificateUse use, Bytes der,
+                                        bool replace = false, UnixTime now = unix_now());
+    // As retire_psk().
+    Result<void> retire_certificate(const std::string& peer, CertificateUse use,
+                                    const CertificateId* shown = nullptr,
+                                    UnixTime now = unix_now());
+    // All of that use. Refuses if there is none.
+    Result<void> forget_certificates(const std::string& peer, CertificateUse use,
+                                     UnixTime now = unix_now());
+
     // Whether a passphrase protects the secrets.
     Result<Sealing> sealing() const { return secrets_.sealing(directory_); }
     // Seals the secrets, or finishes that after an interruption, if this is the passphrase that it
@@ -211,6 +229,8 @@ class Store {
         std::string name, fingerprint;
     };
     static std::vector<Event> events_of(KeyEvent event, const std::vector<PublicKey>& keys);
+    // That all certificates of that use go.
+    static std::vector<Event> gone_of(const PeerCertificates& held, CertificateUse use);
     // Writes the events, then makes the change. The caller holds the lock.
     Result<void> log_and(UnixTime now, const std::vector<Event>& events,
                          const std::function<Result<void>()>& change) const;
@@ -223,9 +243,16 @@ class Store {
     Result<void> check_trusted(const std::string& peer) const;
     PeerFiles ppk_files() const;
     PeerFiles psk_files() const;
-    // Both kinds. They need not be opened for this. Without effect if there are none.
-    Result<void> erase_preshared(const std::string& peer) const;
-    // The keys that go, as events; those preshared keys of the peers' that go with them.
+    PeerFiles certificate_files() const;
+    // Writes them, or erases the file if there is none; first, the events. The caller holds the
+    // lock.
+    Result<void> put_certificates(const PeerCertificates& held, const std::vector<Event>& events,
+                                  UnixTime now) const;
+    // Each preshared key and certificate. Secrets need not be opened for this. Without effect if
+    // there are none.
+    Result<void> erase_files_of(const std::string& peer) const;
+    // The keys that go, as events; those preshared keys and certificates of the peers' that go with
+    // them.
     Result<std::vector<Event>> gone_events(KeyEvent event, const std::vector<PublicKey>& gone,
                                            const std::set<std::string>& peers) const;
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -60,11 +61,14 @@ Result<Backup> Store::backup(const Passphrase& passphrase, KdfCost cost, UnixTim
     if (!own)
         return own.error();
     std::vector<BackupFile> files(kBackupFiles.begin(), kBackupFiles.end());
-    auto preshared = directory_.names(kPskPrefix);
-    if (!preshared)
-        return preshared.error();
-    for (const std::string& name : *preshared)
-        files.push_back({name.c_str(), kMaxSecretText});
+    std::deque<std::string> of_peers; // whose elements stay where they are
+    for (const BackupPrefix& each : kBackupPrefixes) {
+        auto names = directory_.names(each.prefix);
+        if (!names)
+            return names.error();
+        for (std::string& name : *names)
+            files.push_back({of_peers.emplace_back(std::move(name)).c_str(), each.most});
+    }
     std::vector<SecretText> secrets;
     secrets.reserve(files.size());
     std::vector<std::string> texts;
@@ -117,6 +121,8 @@ Result<void> Store::fill(const std::vector<Part>& parts, const Passphrase* seal,
         return before.error();
     if (auto preshared = psks(); !preshared)
         return preshared.error();
+    if (auto held = certificates(); !held)
+        return held.error();
     return log_and(now, KeyEvent::restore, {own->begin(), own->end()},
                    [] { return Result<void>(); });
 }

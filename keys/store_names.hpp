@@ -15,9 +15,10 @@ inline constexpr const char* kTrusted = "trusted";
 inline constexpr const char* kRevoked = "revoked";
 inline constexpr const char* kLog = "log";
 inline constexpr const char* kSeal = "seal";
-// And, with the name of a peer behind them, a file for each that has such keys. All are secret.
-inline constexpr std::string_view kPpkPrefix = "ppk.", kPskPrefix = "psk.";
-inline constexpr std::array kPeerPrefixes = {kPpkPrefix, kPskPrefix};
+// And, with the name of a peer behind them, a file for each that has such keys, which are secret,
+// or certificates, which are not.
+inline constexpr std::string_view kPpkPrefix = "ppk.", kPskPrefix = "psk.", kX509Prefix = "x509.";
+inline constexpr std::array kSecretPrefixes = {kPpkPrefix, kPskPrefix};
 
 // Which a sealed store encrypts, besides those of peers.
 inline constexpr std::array kSecretFiles = {kIdentity, kNextIdentity, kNodeSecret};

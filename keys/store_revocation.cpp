@@ -34,7 +34,7 @@ Result<std::size_t> Store::add_revoked(const std::vector<Revocation>& fresh, Uni
         if (auto ok = directory_.write(kRevoked, as_bytes(write_revocations(*never))); !ok)
             return ok;
         for (const std::string& peer : peers)
-            if (auto ok = erase_preshared(peer); !ok)
+            if (auto ok = erase_files_of(peer); !ok)
                 return ok;
         return gone.empty() ? Result<void>() : save_trusted(*all);
     };

@@ -7,8 +7,10 @@
 #include "keys/psk.hpp"
 #include "keys/revocation.hpp"
 #include "keys/seal.hpp"
+#include "keys/x509.hpp"
 
 #include <cstdlib>
+#include <tuple>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace encsync::keys;
@@ -40,6 +42,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 return static_cast<bool>(check_preshared(psk.key.bytes()));
             }))
             std::abort();
+    if (const auto held = read_certificates(text)) {
+        if (write_certificates(*held) != text)
+            std::abort();
+        for (const CertificateUse use : kCertificateUses)
+            for (const HeldCertificate& one : held->of(use))
+                std::ignore = check_certificate(use, one.der, {}, 0);
+    }
     if (const auto carried = read_carried(text))
         if (write_carried(*carried).view() != text)
             std::abort();

@@ -198,13 +198,16 @@ TEST_F(StoreBackup, ItsContentIsInOneForm) {
               "line 5: an unknown file, or in the wrong order");
     EXPECT_EQ(refused(title + keys + "file: log 0\n"),
               "line 5: an unknown file, or in the wrong order");
-    for (const char* name : {"psk.", "psk../log", "ppk.minnie", "psk"})
+    EXPECT_EQ(refused(title + keys + "file: x509.chip 1\nc"), "accepted");
+    EXPECT_EQ(refused(title + "file: x509.chip 1\ncfile: psk.donald 1\nb"),
+              "line 3: an unknown file, or in the wrong order");
+    for (const char* name : {"psk.", "psk../log", "ppk.minnie", "psk", "x509."})
         EXPECT_EQ(refused(title + "file: " + name + " 0\n"),
                   "line 2: an unknown file, or in the wrong order");
     std::string many = title;
-    for (std::size_t n = 0; n <= kMaxPsks + kBackupFiles.size(); n++)
+    for (std::size_t n = 0; n <= kMaxPsks + kMaxCertified + kBackupFiles.size(); n++)
         many += "file: psk." + std::to_string(1000 + n) + " 0\n";
-    EXPECT_EQ(refused(many), "line 137: too many files");
+    EXPECT_EQ(refused(many), "line 265: too many files");
     for (const char* size : {"2049", "01", "-1", "+1", "", "1 ", "99999999999999999999999"})
         for (const char* name : {"identity", "psk.minnie"})
             EXPECT_FALSE(

@@ -2,6 +2,7 @@
 // Every operation on a key store, struck at every system call with which it changes a file: by a
 // crash, by a crash in the middle of a write, by a full disk. Each time the store is the old one or
 // the new one, the log says so, and the operation can be repeated.
+#include "certificates.hpp"
 #include "keys/files.hpp"
 #include "keys/lines.hpp"
 #include "scratch.hpp"
@@ -88,6 +89,17 @@ void preshared(Store& store) {
     ASSERT_TRUE(store.put_psk("peer5", as_bytes("sixteen and more"), false, kNow));
 }
 
+// The same ones in each process of a test.
+const std::vector<std::uint8_t>& authority(std::size_t which) {
+    static const auto make = [] { return make_certificate({kNow, kNow + 86400, nullptr, true}); };
+    static const std::array made = {make(), make()};
+    return made[which - 1];
+}
+void certified(Store& store) {
+    ASSERT_TRUE(
+        store.put_certificate("peer5", CertificateUse::authority, authority(1), false, kNow));
+}
+
 std::vector<Operation> operations() {
     const auto in = [](std::function<Result<void>(Store&)> action) {
         return [action = std::move(action)](const std::string& directory) {
@@ -102,6 +114,10 @@ std::vector<Operation> operations() {
     const auto put_psk = in([](Store& s) {
         return only_error(
             s.put_psk("peer5", as_bytes("another one that is longer"), false, kNow + 1));
+    });
+    const auto put_certificate = in([](Store& s) {
+        return only_error(
+            s.put_certificate("peer5", CertificateUse::authority, authority(2), false, kNow + 1));
     });
     const auto restore = [from = std::make_shared<Backup>(some_backup())](const Passphrase* seal) {
         return [from, seal](const std::string& directory) {
@@ -183,6 +199,21 @@ std::vector<Operation> operations() {
          "there is only one preshared key", 0},
         {"ForgetPsk", preshared, in([](Store& s) { return s.forget_psk("peer5", kNow + 1); }),
          "there is no preshared key", 0},
+        {"PutCertificate", certified, put_certificate, "", 0},
+        {"RetireCertificate",
+         [](Store& s) {
+             certified(s);
+             ASSERT_TRUE(
+                 s.put_certificate("peer5", CertificateUse::authority, authority(2), false, kNow));
+         },
+         in([](Store& s) {
+             return s.retire_certificate("peer5", CertificateUse::authority, nullptr, kNow + 1);
+         }),
+         "there is only one authority", 0},
+        {"ForgetCertificates", certified, in([](Store& s) {
+             return s.forget_certificates("peer5", CertificateUse::authority, kNow + 1);
+         }),
+         "there is no authority", 0},
         {"ForgetWhoHasAPskOnly", preshared,
          in([](Store& s) { return only_error(s.forget("peer5", kNow + 1)); }), "no key of 'peer5'",
          0},
@@ -235,6 +266,12 @@ std::string picture(const std::string& directory, const std::vector<PublicKey>& 
     for (const PskPair& of : *psks)
         for (const Psk& psk : of.keys)
             text += fmt::format(" {}: {}", of.peer, as_text(psk.key.bytes()));
+    const auto certificates = store->certificates();
+    if (!certificates)
+        return certificates.error().text;
+    for (const PeerCertificates& of : *certificates)
+        for (const HeldCertificate& one : of.of(CertificateUse::authority))
+            text += fmt::format(" {}: {}", of.peer, certificate_fingerprint(one.der));
     if (!known.empty())
         text += fmt::format(" {:08x}", *creatorid);
     return text;

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: ISC
+// The certificates in a store. Each operation writes one file.
+#include "keys/store.hpp"
+#include "keys/store_names.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace encsync::keys {
+
+namespace {
+
+KeyEvent added(CertificateUse use) {
+    return use == CertificateUse::own ? KeyEvent::cert : KeyEvent::ca;
+}
+
+KeyEvent gone(CertificateUse use) {
+    return use == CertificateUse::own ? KeyEvent::cert_gone : KeyEvent::ca_gone;
+}
+
+} // namespace
+
+PeerFiles Store::certificate_files() const {
+    return {directory_, kX509Prefix, kMaxCertificatesText};
+}
+
+Result<std::optional<PeerCertificates>> Store::certificates(const std::string& peer) const {
+    return certificate_files().read(peer, read_certificates);
+}
+
+Result<std::vector<PeerCertificates>> Store::certificates() const {
+    return certificate_files().read_all(read_certificates);
+}
+
+std::vector<Store::Event> Store::gone_of(const PeerCertificates& held, CertificateUse use) {
+    std::vector<Event> events;
+    for (const HeldCertificate& one : held.of(use))
+        events.push_back({gone(use), held.peer, certificate_fingerprint(one.der)});
+    return events;
+}
+
+Result<void> Store::put_certificates(const PeerCertificates& held, const std::vector<Event>& events,
+                                     UnixTime now) const {
+    const bool empty = std::ranges::all_of(held.held, [](const auto& all) { return all.empty(); });
+    return log_and(now, events, [&] {
+        return empty ? certificate_files().erase(held.peer)
+                     : certificate_files().write(held.peer, write_certificates(held));
+    });
+}
+
+Result<std::size_t> Store::put_certificate(const std::string& peer, CertificateUse use, Bytes der,
+                                           bool replace, UnixTime now) {
+    auto own = own_keys();
+    if (!own)
+        return own.error();
+    if (auto ok = check_certificate(use, der, *own, now); !ok)
+        return ok.error();
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto before = certificates(peer);
+    if (!before)
+        return before.error();
+    auto count = certificate_files().count();
+    if (!count)
+        return count.error();
+    if (!*before && *count >= kMaxCertified)
+        return Error{
+            fmt::format("there are certificates for {} peers already, which is the limit", *count)};
+    PeerCertificates after = *before ? std::move(**before) : PeerCertificates{peer};
+    std::vector<HeldCertificate>& all = after.of(use);
+    const bool alone = replace || all.empty();
+    HeldCertificate fresh{now, {der.begin(), der.end()}};
+    const auto there = std::ranges::find(all, fresh.der, &HeldCertificate::der);
+    const bool known = there != all.end();
+    if (known && (!alone || all.size() == 1))
+        return all.size();
+    if (known) { // it stays, so it is not gone
+        fresh.created = there->created;
+        all.erase(there);
+    }
+    std::vector<Event> events;
+    for (auto goes = all.begin() + (alone ? 0 : 1); goes != all.end(); goes = all.erase(goes))
+        events.push_back({gone(use), peer, certificate_fingerprint(goes->der)});
+    if (!known)
+        events.push_back({added(use), peer, certificate_fingerprint(der)});
+    all.push_back(std::move(fresh));
+    auto written = put_certificates(after, events, now);
+    return written ? Result(all.size()) : written.error();
+}
+
+Result<void> Store::retire_certificate(const std::string& peer, CertificateUse use,
+                                       const CertificateId* shown, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto held = certificates(peer);
+    if (!held)
+        return held.error();
+    if (!*held || (*held)->of(use).empty())
+        return Error{no_certificate(use, peer)};
+    std::vector<HeldCertificate>& all = (*held)->of(use);
+    if (all.size() != 2)
+        return Error{fmt::format("there is only one {} for {}",
+                                 use == CertificateUse::own ? "certificate" : "authority", peer)};
+    if (shown != nullptr && certificate_id(all.back().der) != *shown)
+        return Error{fmt::format("{} has accepted another certificate than the next one", peer)};
+    const std::vector<Event> events{{gone(use), peer, certificate_fingerprint(all.front().der)}};
+    all.erase(all.begin());
+    return put_certificates(**held, events, now);
+}
+
+Result<void> Store::forget_certificates(const std::string& peer, CertificateUse use, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
+    auto held = certificates(peer);
+    if (!held)
+        return held.error();
+    if (!*held || (*held)->of(use).empty())
+        return Error{no_certificate(use, peer)};
+    const std::vector<Event> events = gone_of(**held, use);
+    (*held)->of(use).clear();
+    return put_certificates(**held, events, now);
+}
+
+} // namespace encsync::keys
