@@ -72,10 +72,11 @@ inline constexpr std::array kCredentials = {
     // The first one authenticates us where we begin, any of them the peer.
     CredentialTraits{CredentialKind::psk, "peer.psk", "preshared key", 1, 1024, 2, true, true,
                      FileForm::preshared},
-    // X.509, DER: our certificate towards the peer, and the authority that issues the peer's.
+    // X.509, DER: our certificate towards the peer, and the authorities of which one issues the
+    // peer's.
     CredentialTraits{CredentialKind::certificate, "peer.certificate", "certificate", 1, 16384, 1,
                      false, false, FileForm::certificate},
-    CredentialTraits{CredentialKind::ca, "peer.ca", "authority's certificate", 1, 16384, 1, true,
+    CredentialTraits{CredentialKind::ca, "peer.ca", "authority's certificate", 1, 16384, 2, true,
                      false, FileForm::certificate},
     // Its id (16 bytes) and the secret (32). We offer the first one, and accept all.
     CredentialTraits{CredentialKind::ppk, "peer.ppk", "post-quantum preshared key", 48, 48, 2,

@@ -40,14 +40,18 @@ int reload_daemon(const Options& options, json::object changed) {
     return 0;
 }
 
-int report_preshared(const Options& options, const std::string& peer, const std::string& text,
-                     std::string (*why_not)(const std::string& peer, const config::Conn* conn),
-                     json::object changed) {
+std::string no_conn_of(const std::string& peer) {
+    return fmt::format("no conn has rightid={}, so it is not used", peer);
+}
+
+int report_credential(const Options& options, const std::string& peer, const std::string& text,
+                      const std::function<std::string(const config::Conn* conn)>& why_not,
+                      json::object changed) {
     std::string why;
     if (const config::Loaded loaded = config::load(options.config); loaded.config) {
         const auto& conns = loaded.config->conns;
         const auto conn = std::ranges::find(conns, peer, &config::Conn::rightid);
-        why = why_not(peer, conn == conns.end() ? nullptr : &*conn);
+        why = why_not(conn == conns.end() ? nullptr : &*conn);
     }
     if (!options.json) {
         fmt::print("{}", text);

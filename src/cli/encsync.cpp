@@ -14,6 +14,7 @@
 namespace {
 
 using encsync::cli::Options;
+using encsync::keys::CertificateUse;
 namespace cli = encsync::cli;
 
 constexpr int kUsage = 2;                     // exit status of an invalid command line
@@ -30,8 +31,9 @@ struct Words {
     cli::PairOptions pair;
     std::uint32_t timeout = 300;
     std::optional<std::chrono::seconds> patience;
-    bool ready = false, watch = false, pem = false, live = false, force = false, replace = false,
-         verify = false, new_identity = false, change = false, seal = false, words = false;
+    bool ready = false, watch = false, authority = false, pem = false, live = false, force = false,
+         replace = false, verify = false, new_identity = false, change = false, seal = false,
+         words = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -232,6 +234,26 @@ void add_psk_verbs(CLI::App& keys, Options& o, Words& w, Run& run) {
     make->add_option("FILE", w.file, "It must not be there yet")->required();
 }
 
+void add_cert_verbs(CLI::App& parent, Options& o, Words& w, Run& run) {
+    auto* cert = parent.add_subcommand("cert", "The certificates of conns with leftcert=store or "
+                                               "rightca=store");
+    cert->require_subcommand(1);
+    const auto use = [&w] { return w.authority ? CertificateUse::authority : CertificateUse::own; };
+    auto* import = verb(*cert, "import", "Store this node's certificate for a peer", run, [&, use] {
+        return cli::keys_cert_import(o, w.peer, w.file, use(), w.replace);
+    });
+    auto* retire = verb(*cert, "retire", "Drop the older one of two for a peer", run,
+                        [&, use] { return cli::keys_cert_retire(o, w.peer, use()); });
+    auto* forget = verb(*cert, "forget", "Erase all for a peer", run,
+                        [&, use] { return cli::keys_cert_forget(o, w.peer, use()); });
+    import->add_flag("--replace", w.replace, "Drop the one before at once");
+    for (auto* each : {import, retire, forget}) {
+        each->add_flag("--authority", w.authority, "That of the authority that certifies the peer");
+        each->add_option("PEER", w.peer, "The rightid of its conn")->required();
+    }
+    import->add_option("FILE", w.file, "PEM or DER")->required();
+}
+
 void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     auto* keys = app.add_subcommand("keys", "Manage this node's keys and the keys that it trusts");
     keys->require_subcommand(1);
@@ -298,6 +320,7 @@ void add_keys_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     log->add_option("HASH", w.noted, "Of an event; it must still be there");
     add_ppk_verbs(*keys, o, w, run);
     add_psk_verbs(*keys, o, w, run);
+    add_cert_verbs(*keys, o, w, run);
     add_store_verbs(*keys, o, w, run);
 }
 

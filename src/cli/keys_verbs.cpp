@@ -115,6 +115,26 @@ Result<json::array> describe_psks(const keys::Store& store) {
     return list;
 }
 
+Result<json::array> describe_certificates(const keys::Store& store) {
+    auto all = store.certificates();
+    if (!all)
+        return all.error();
+    json::array list;
+    for (const keys::PeerCertificates& of : *all)
+        for (const keys::CertificateUse use : keys::kCertificateUses)
+            for (const keys::HeldCertificate& one : of.of(use)) {
+                const auto validity = keys::read_validity(one.der);
+                list.push_back({{"name", of.peer},
+                                {"use", use == keys::CertificateUse::own ? "own" : "authority"},
+                                {"fingerprint", keys::certificate_fingerprint(one.der)},
+                                {"created", keys::to_text(one.created)},
+                                {"age", age(one.created)},
+                                {"until", validity ? keys::to_text(validity->until) : ""},
+                                {"next", &one != &of.of(use).front()}});
+            }
+    return list;
+}
+
 json::object describe_log(const keys::KeyLog& log) {
     json::array entries;
     for (const auto& entry : log.entries)
@@ -461,18 +481,22 @@ int keys_status(const Options& options) {
     auto revoked = describe_revoked(*store);
     auto ppks = describe_ppks(*store);
     auto psks = describe_psks(*store);
+    auto certificates = describe_certificates(*store);
     auto peers = ask_peers(options);
-    if (!own || !trusted || !revoked || !ppks || !psks)
+    if (!own || !trusted || !revoked || !ppks || !psks || !certificates)
         return fail(!own       ? own.error().text
                     : !trusted ? trusted.error().text
                     : !revoked ? revoked.error().text
                     : !ppks    ? ppks.error().text
-                               : psks.error().text);
+                    : !psks    ? psks.error().text
+                               : certificates.error().text);
     if (!peers)
         return fail(peers.error().text);
-    json::object status{{"own", std::move(*own)},         {"trusted", std::move(*trusted)},
-                        {"revoked", std::move(*revoked)}, {"ppks", std::move(*ppks)},
-                        {"psks", std::move(*psks)},       {"running", peers->has_value()}};
+    json::object status{
+        {"own", std::move(*own)},         {"trusted", std::move(*trusted)},
+        {"revoked", std::move(*revoked)}, {"ppks", std::move(*ppks)},
+        {"psks", std::move(*psks)},       {"certificates", std::move(*certificates)},
+        {"running", peers->has_value()}};
     json::array shown;
     if (*peers)
         for (const json::value& peer : **peers) {

@@ -159,9 +159,12 @@ class LiveCheck {
             return fault("{}", trusted.error().text);
         for (const config::Conn& conn : config_.conns) {
             for (const ike::CredentialTraits& kind : ike::kCredentials)
-                credential(conn, kind);
-            if (conn.by_stored_psk())
-                preshared(conn, *store);
+                if (!conn.in_store(kind.kind))
+                    credential(conn, kind);
+                else if (kind.form == ike::FileForm::preshared)
+                    preshared(conn, *store);
+                else
+                    certificates(conn, kind.kind, *store);
             if (conn.by_trusted_key() &&
                 std::ranges::find(*trusted, conn.rightid, &keys::TrustedKey::name) ==
                     trusted->end())
@@ -180,6 +183,20 @@ class LiveCheck {
             fault("conn {}: {}", conn.name, keys::no_psk(conn.rightid));
     }
 
+    void certificates(const config::Conn& conn, ike::CredentialKind kind,
+                      const keys::Store& store) {
+        const auto use = kind == ike::CredentialKind::ca ? keys::CertificateUse::authority
+                                                         : keys::CertificateUse::own;
+        const auto held = store.certificates(conn.rightid);
+        if (!held)
+            return fault("conn {}: {}", conn.name, held.error().text);
+        if (!*held || (*held)->of(use).empty())
+            return fault("conn {}: {}", conn.name, keys::no_certificate(use, conn.rightid));
+        const std::vector<keys::HeldCertificate>& all = (*held)->of(use);
+        for (const keys::HeldCertificate& one : all)
+            certificate(conn, keys::name_in_store(use, conn.rightid, &one != &all.back()), one.der);
+    }
+
     void credential(const config::Conn& conn, const ike::CredentialTraits& kind) {
         const std::string& file = conn.file(kind.kind);
         if (file.empty())
@@ -188,14 +205,19 @@ class LiveCheck {
             return fault("conn {}: {}: {}", conn.name, file, std::strerror(errno));
         if (kind.form != ike::FileForm::certificate)
             return;
-        const auto certificate = keys::read_certificate(file);
-        if (!certificate)
-            return fault("conn {}: {}", conn.name, certificate.error().text);
-        const auto validity = keys::read_validity(*certificate);
+        const auto der = keys::read_certificate(file);
+        if (!der)
+            return fault("conn {}: {}", conn.name, der.error().text);
+        certificate(conn, file, *der);
+    }
+
+    // name: what it is in, for the text.
+    void certificate(const config::Conn& conn, const std::string& name, Bytes der) {
+        const auto validity = keys::read_validity(der);
         if (!validity)
-            return fault("conn {}: {}: {}", conn.name, file, validity.error().text);
+            return fault("conn {}: {}: {}", conn.name, name, validity.error().text);
         std::string text =
-            keys::complaint(fmt::format("conn {}: {}", conn.name, file), *validity, now_);
+            keys::complaint(fmt::format("conn {}: {}", conn.name, name), *validity, now_);
         if (keys::is_valid(*validity, now_))
             add_age(std::move(text));
         else

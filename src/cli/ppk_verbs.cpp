@@ -18,7 +18,7 @@ std::string last_id(const keys::Store& store, const std::string& peer) {
     return ring && !ring->keys.empty() ? keys::to_text(keys::id_of(ring->keys.back())) : "";
 }
 
-std::string why_not_used(const std::string&, const config::Conn* conn) {
+std::string why_not_used(const config::Conn* conn) {
     if (conn == nullptr || conn->ppk != config::PpkUse::no)
         return {};
     return fmt::format("conn {} has ppk=no, so it is not used", conn->name);
@@ -27,8 +27,8 @@ std::string why_not_used(const std::string&, const config::Conn* conn) {
 int report(const Options& options, const keys::Store& store, const std::string& peer,
            const std::string& text) {
     const std::string id = last_id(store, peer);
-    return report_preshared(options, peer, fmt::format("{} with {}: {}\n", id, peer, text),
-                            why_not_used, {{"ppk", id}});
+    return report_credential(options, peer, fmt::format("{} with {}: {}\n", id, peer, text),
+                             why_not_used, {{"ppk", id}});
 }
 
 } // namespace

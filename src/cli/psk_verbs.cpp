@@ -15,15 +15,17 @@ namespace {
 
 std::string why_not_used(const std::string& peer, const config::Conn* conn) {
     if (conn == nullptr)
-        return fmt::format("no conn has rightid={}, so it is not used", peer);
-    if (conn->by_stored_psk())
+        return no_conn_of(peer);
+    if (conn->in_store(ike::CredentialKind::psk))
         return {};
     return fmt::format("conn {} has {}, so it is not used", conn->name,
                        conn->authby == config::Authby::psk ? "a secretfile" : "not authby=psk");
 }
 
 int report(const Options& options, const std::string& peer, const std::string& text) {
-    return report_preshared(options, peer, text, why_not_used, {});
+    return report_credential(options, peer, text,
+                             [&](const config::Conn* conn) { return why_not_used(peer, conn); },
+                             {});
 }
 
 // Of how many there are now.

@@ -570,6 +570,14 @@ std::string render_key_status(const json::value& status) {
                             ? "for authby=psk, next"
                             : "for authby=psk",
                         ""});
+    for (const auto& one : array_of(status.at("certificates"))) {
+        const std::string what =
+            text(one, "use") == "own" ? "our certificate for it" : "its authority";
+        rows.push_back({text(one, "name"), text(one, "fingerprint"),
+                        number_as(duration, one, "age"),
+                        what + (truth(one, "next").value_or(false) ? ", next" : ""),
+                        fmt::format("until {}", text(one, "until"))});
+    }
     for (const auto& key : array_of(status.at("revoked")))
         rows.push_back({text(key, "name"), text(key, "fingerprint"), "", "revoked",
                         fmt::format("on {}, {}", text(key, "by"), text(key, "when"))});

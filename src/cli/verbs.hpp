@@ -3,6 +3,8 @@
 // else 1, with the reason on stderr in one line, with --json as {"error": reason}.
 #pragma once
 
+#include "keys/x509.hpp"
+
 #include <boost/json.hpp>
 #include <chrono>
 #include <cstdint>
@@ -162,6 +164,14 @@ int keys_psk_make(const Options& options, const std::string& peer, const std::st
                   bool replace);
 int keys_psk_retire(const Options& options, const std::string& peer);
 int keys_psk_forget(const Options& options, const std::string& peer);
+
+// ---- of certificates (cert_verbs.cpp) ---------------------------------------------------------
+
+// replace: as above.
+int keys_cert_import(const Options& options, const std::string& peer, const std::string& file,
+                     keys::CertificateUse use, bool replace);
+int keys_cert_retire(const Options& options, const std::string& peer, keys::CertificateUse use);
+int keys_cert_forget(const Options& options, const std::string& peer, keys::CertificateUse use);
 
 // ---- pairing (pair_verb.cpp) -----------------------------------------------------------------
 

@@ -25,8 +25,10 @@ bool is_told_of_keys(const Setup& setup, const Conn& conn) {
     return conn.by_trusted_key() && !files && (setup.table == "relay" || !dialect_of(conn.wire));
 }
 
-bool Conn::by_stored_psk() const {
-    return !is_cable() && authby == Authby::psk && file(ike::CredentialKind::psk).empty();
+bool Conn::in_store(ike::CredentialKind kind) const {
+    if (kind == ike::CredentialKind::psk)
+        return !is_cable() && authby == Authby::psk && file(kind).empty();
+    return file(kind) == kStored;
 }
 
 } // namespace encsync::config

@@ -84,6 +84,9 @@ struct Setup {
     bool operator==(const Setup&) const = default;
 };
 
+// The value of an option that names a file of a certificate.
+inline constexpr std::string_view kStored = "store";
+
 // A peer for IKE, with proposals that have been checked, and the options that IKE does not use.
 struct Conn : ike::Peer {
     Address left, right; // same family; right may be the group of pfsync: is_group()
@@ -117,14 +120,16 @@ struct Conn : ike::Peer {
     bool is_group() const { return right.ip.is_multicast(); }
     // Whose packets are accepted: the speakers, or right alone.
     std::vector<Address> senders() const;
-    // The path of the file that holds a credential; empty: none is named.
+    // The path of the file that holds a credential; empty: none is named; of a certificate,
+    // kStored: the key store has it.
     std::string& file(ike::CredentialKind kind) { return files[ike::index_of(kind)]; }
     const std::string& file(ike::CredentialKind kind) const { return files[ike::index_of(kind)]; }
     // Whether the peer authenticates with a key of `encsync keys trust`: it is not on a cable, and
     // none of its files has credentials for that. A peer has one way to authenticate, not a choice.
     bool by_trusted_key() const;
-    // Whether it does with the preshared key of `encsync keys psk`.
-    bool by_stored_psk() const;
+    // Whether the key store has that credential, under the peer's IKE id: a preshared key of
+    // `encsync keys psk`, or a certificate of `encsync keys cert`.
+    bool in_store(ike::CredentialKind kind) const;
 };
 
 struct Config {

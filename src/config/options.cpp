@@ -665,27 +665,33 @@ constexpr std::array kOptions = {
            {},
            {},
            CredentialFile{psk, Authby::psk}},
-    Option{"leftcert",
-           kConn,
-           ValueType::path,
-           "",
-           "none: the raw public key",
-           "/etc/encsync/mickey.pem",
-           "The file of a certificate (X.509, PEM or DER) for this node's key, sent to a peer that "
-           "requests one. `encsync keys export --pem` prints the public key to certify; `leftid` "
-           "must be among the certificate's alternative names.",
-           store_file<certificate>,
-           {},
-           {},
-           {},
-           CredentialFile{certificate, Authby::pubkey}},
+    Option{
+        "leftcert",
+        kConn,
+        ValueType::path_or_store,
+        "",
+        "none: the raw public key",
+        "store",
+        "A certificate (X.509, PEM or DER) for this node's key, sent to a peer that requests "
+        "one: its file, or `store` for the one that `encsync keys cert import` has put into "
+        "the key store for `rightid`. Only there the one before is kept, also through a "
+        "restart, while the peer does not accept its successor. `encsync keys export --pem` prints "
+        "the public key to certify; `leftid` must be among the certificate's alternative "
+        "names.",
+        store_file<certificate>,
+        {},
+        {},
+        {},
+        CredentialFile{certificate, Authby::pubkey}},
     Option{"rightca",
            kConn,
-           ValueType::path,
+           ValueType::path_or_store,
            "",
            "none: trusted raw public keys",
-           "/etc/encsync/ca.pem",
-           "The file of the certificate of an authority (X.509, PEM or DER). With it, the peer "
+           "store",
+           "The certificate of an authority (X.509, PEM or DER): its file, or `store` for those "
+           "that `encsync keys cert import --authority` has put into the key store for `rightid`, "
+           "of which there are two while one takes the place of the other. With it, the peer "
            "authenticates with a certificate that this authority has issued for `rightid`, and not "
            "with a key of `encsync keys trust`. Revocation is not checked.",
            store_file<ca>,
@@ -788,6 +794,8 @@ std::string describe_type(const Option& option) {
         return "name of an interface";
     case ValueType::path:
         return "absolute path";
+    case ValueType::path_or_store:
+        return "absolute path, or `store`";
     case ValueType::listen:
         return "IP address and port, or absolute path";
     case ValueType::user:

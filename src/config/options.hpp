@@ -29,6 +29,7 @@ enum class ValueType {
     name,
     interface,
     path,
+    path_or_store, // kStored
     listen,
     user,
     ike_proposal,

@@ -93,8 +93,10 @@ Verdict store(const Option& option, std::string_view text, Target target) {
 }
 
 template<ike::CredentialKind kKind>
-Verdict store_file(const Option&, std::string_view text, Target target) {
-    return read_path(text, target.conn->file(kKind));
+Verdict store_file(const Option& option, std::string_view text, Target target) {
+    std::string& out = target.conn->file(kKind);
+    return option.type == ValueType::path_or_store ? read_path_or_store(text, out)
+                                                   : read_path(text, out);
 }
 
 } // namespace encsync::config

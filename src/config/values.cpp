@@ -184,6 +184,18 @@ Verdict read_path(std::string_view text, std::string& out) {
     return {};
 }
 
+Verdict read_path_or_store(std::string_view text, std::string& out) {
+    if (text == kStored) {
+        out = text;
+        return {};
+    }
+    Verdict problem = read_path(text, out);
+    if (problem && text[0] != '/')
+        problem = Problem{fmt::format("'{}' is neither an absolute path nor '{}'", text, kStored),
+                          0, "a path begins with '/'"};
+    return problem;
+}
+
 Verdict read_user(std::string_view text, std::string& out) {
     const auto allowed = [](char c) {
         return (c >= 'a' && c <= 'z') || digit(c) || c == '_' || c == '-';

@@ -68,6 +68,7 @@ std::string format_duration(std::chrono::seconds duration);
 // "[::1]:9240", "/run/encsync/metrics.sock".
 [[nodiscard]] Verdict read_listen(std::string_view text, net::Listen& out);
 [[nodiscard]] Verdict read_path(std::string_view text, std::string& out); // absolute
+[[nodiscard]] Verdict read_path_or_store(std::string_view text, std::string& out);
 [[nodiscard]] Verdict read_user(std::string_view text, std::string& out); // of a Unix account
 // strongSwan's proposals: words joined by '-', alternatives separated by commas. IKE needs a
 // cipher, a prf and a key exchange group, and may have an additional key exchange (RFC 9370); ESP

@@ -10,61 +10,99 @@ namespace encsync::daemon {
 
 using ike::CredentialKind;
 
-Result<ike::Authentication> read_files(const config::Conn& conn, const keys::Store& store) {
-    ike::Authentication files;
-    if (conn.by_stored_psk()) {
-        auto psks = store.psks(conn.rightid);
-        if (!psks)
-            return psks.error();
-        if (*psks)
-            for (const keys::Psk& psk : (*psks)->keys)
-                files.add(CredentialKind::psk, psk.key.bytes());
-    }
-    for (const ike::CredentialTraits& kind : ike::kCredentials) {
-        const std::string& path = conn.file(kind.kind);
-        if (path.empty())
-            continue;
-        switch (kind.form) {
-        case ike::FileForm::preshared: {
-            auto key = keys::read_preshared(path);
-            if (!key)
-                return key.error();
-            files.add(kind.kind, *key);
-            break;
+namespace {
+
+// Of one file or place in the store.
+Result<void> add_certificate(const std::string& name, CredentialKind kind, Bytes der,
+                             Credentials& into) {
+    const auto validity = keys::read_validity(der);
+    if (!validity)
+        return Error{fmt::format("{}: {}", name, validity.error().text)};
+    into.certificates.push_back({name, *validity});
+    if (kind == CredentialKind::certificate)
+        if (const ike::Credential* before = into.auth.find(kind)) {
+            into.older = *before;
+            into.auth.remove(kind); // charon has one at a time
         }
-        case ike::FileForm::certificate: {
-            auto certificate = keys::read_certificate(path);
-            if (!certificate)
-                return certificate.error();
-            files.add(kind.kind, *certificate);
-            break;
-        }
-        case ike::FileForm::none:
-            break;
-        }
-    }
-    return files;
+    into.auth.add(kind, der);
+    return {};
 }
 
-std::string what_is_missing(const config::Conn& conn) {
-    if (conn.authby == config::Authby::psk)
-        return keys::no_psk(conn.rightid);
+Result<void> add_file(const std::string& path, const ike::CredentialTraits& kind,
+                      Credentials& into) {
+    if (kind.form == ike::FileForm::preshared) {
+        auto key = keys::read_preshared(path);
+        if (!key)
+            return key.error();
+        into.auth.add(kind.kind, *key);
+        return {};
+    }
+    auto certificate = keys::read_certificate(path);
+    return certificate ? add_certificate(path, kind.kind, *certificate, into) : certificate.error();
+}
+
+Result<void> add_stored_psks(const config::Conn& conn, const keys::Store& store,
+                             Credentials& into) {
+    auto psks = store.psks(conn.rightid);
+    if (!psks)
+        return psks.error();
+    if (*psks)
+        for (const keys::Psk& psk : (*psks)->keys)
+            into.auth.add(CredentialKind::psk, psk.key.bytes());
+    return {};
+}
+
+Result<void> add_stored_certificates(const config::Conn& conn, CredentialKind kind,
+                                     const keys::Store& store, Credentials& into) {
+    auto held = store.certificates(conn.rightid);
+    if (!held)
+        return held.error();
+    if (!*held)
+        return {};
+    const auto use = use_of(kind);
+    const std::vector<keys::HeldCertificate>& all = (*held)->of(use);
+    for (const keys::HeldCertificate& one : all) {
+        const std::string name = keys::name_in_store(use, conn.rightid, &one != &all.back());
+        if (auto added = add_certificate(name, kind, one.der, into); !added)
+            return added;
+    }
+    return {};
+}
+
+} // namespace
+
+keys::CertificateUse use_of(CredentialKind kind) {
+    return kind == CredentialKind::certificate ? keys::CertificateUse::own
+                                               : keys::CertificateUse::authority;
+}
+
+Result<Credentials> read_credentials(const config::Conn& conn, const keys::Store& store) {
+    Credentials out;
+    for (const ike::CredentialTraits& kind : ike::kCredentials) {
+        Result<void> added;
+        if (conn.in_store(kind.kind))
+            added = kind.form == ike::FileForm::preshared
+                        ? add_stored_psks(conn, store, out)
+                        : add_stored_certificates(conn, kind.kind, store, out);
+        else if (const std::string& path = conn.file(kind.kind); !path.empty())
+            added = add_file(path, kind, out);
+        if (!added)
+            return added.error();
+    }
+    return out;
+}
+
+std::string what_is_missing(const config::Conn& conn, const ike::Authentication& auth) {
+    for (const ike::CredentialTraits& kind : ike::kCredentials)
+        if (conn.in_store(kind.kind) && auth.count(kind.kind) == 0)
+            return kind.form == ike::FileForm::preshared
+                       ? keys::no_psk(conn.rightid)
+                       : keys::no_certificate(use_of(kind.kind), conn.rightid);
+    if (auth.admits())
+        return {};
     return fmt::format("no key of '{}' is trusted; run encsync pair on both, or bring its public "
                        "key and run encsync keys trust",
                        conn.rightid);
-}
-
-Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files) {
-    std::vector<Dated> out;
-    for (const ike::Credential& each : files.credentials) {
-        if (ike::traits(each.kind).form != ike::FileForm::certificate)
-            continue;
-        const auto validity = keys::read_validity(each.data);
-        if (!validity)
-            return Error{fmt::format("{}: {}", conn.file(each.kind), validity.error().text)};
-        out.push_back({conn.file(each.kind), *validity});
-    }
-    return out;
 }
 
 ike::Shown shown_by(const ike::Credential& credential) {
@@ -73,10 +111,10 @@ ike::Shown shown_by(const ike::Credential& credential) {
     return id;
 }
 
-bool vouches(const ike::Authentication& files, const keys::RawKey& key) {
-    if (files.count(CredentialKind::psk) != 0)
+bool vouches(const ike::Authentication& auth, const keys::RawKey& key) {
+    if (auth.count(CredentialKind::psk) != 0)
         return true;
-    const ike::Credential* certificate = files.find(CredentialKind::certificate);
+    const ike::Credential* certificate = auth.find(CredentialKind::certificate);
     return certificate != nullptr && keys::certifies(certificate->data, key);
 }
 

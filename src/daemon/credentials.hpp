@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: ISC
-// The credentials of a peer, and ours towards it, that are in files named by its conn, and the
-// preshared key that the key store has instead.
+// The credentials of a peer, and ours towards it, but for keys of `encsync keys trust`: from the
+// files that its conn names, or from the key store.
 //
-//     auto files = read_files(conn, store);     // the error names the file
+//     auto read = read_credentials(conn, store);     // the error names the file
 #pragma once
 
 #include "config/config.hpp"
@@ -11,30 +11,40 @@
 #include "keys/format.hpp"
 #include "keys/store.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace encsync::daemon {
 
-// Without a preshared key that is to be in the store, but is not.
-Result<ike::Authentication> read_files(const config::Conn& conn, const keys::Store& store);
-
-// What a peer lacks that has nothing that admits it, and what to do.
-std::string what_is_missing(const config::Conn& conn);
-
-// A certificate, by its file.
+// A certificate, by its file, or as "the certificate for minnie in the key store".
 struct Dated {
     std::string file;
     keys::Validity validity;
 };
-// All that the conn names, of what was read for it; an error names the one that is no certificate.
-Result<std::vector<Dated>> dates(const config::Conn& conn, const ike::Authentication& files);
+
+struct Credentials {
+    ike::Authentication auth;
+    // Of our certificates in the key store, the one before that in `auth`, which the peer may not
+    // accept yet.
+    std::optional<ike::Credential> older;
+    std::vector<Dated> certificates; // all of them
+};
+// Without what is to be in the store, but is not.
+Result<Credentials> read_credentials(const config::Conn& conn, const keys::Store& store);
+
+// What is to be in the store for this conn, but is not, and what to do; empty: nothing is missing.
+// To trust a key is to be done if nothing else admits the peer.
+std::string what_is_missing(const config::Conn& conn, const ike::Authentication& auth);
+
+// Of a certificate or an authority.
+keys::CertificateUse use_of(ike::CredentialKind kind);
 
 // Of a preshared key or a certificate.
 ike::Shown shown_by(const ike::Credential& credential);
 
 // Whether the peer accepts this key of ours without trusting the key itself: it uses a preshared
 // key, or our certificate is for this key.
-bool vouches(const ike::Authentication& files, const keys::RawKey& key);
+bool vouches(const ike::Authentication& auth, const keys::RawKey& key);
 
 } // namespace encsync::daemon

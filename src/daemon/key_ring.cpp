@@ -105,19 +105,17 @@ Result<KeyRing::Update> KeyRing::read(const Directory& directory) const {
         const config::Conn& conn = directory.conn(id);
         if (conn.is_cable())
             continue;
-        auto files = read_files(conn, *store);
-        if (!files)
-            return Error{fmt::format("conn {}: {}", conn.name, files.error().text)};
-        auto certificates = dates(conn, *files);
-        if (!certificates)
-            return Error{fmt::format("conn {}: {}", conn.name, certificates.error().text)};
-        std::ranges::move(*certificates, std::back_inserter(update.certificates));
+        auto credentials = read_credentials(conn, *store);
+        if (!credentials)
+            return Error{fmt::format("conn {}: {}", conn.name, credentials.error().text)};
+        std::ranges::move(credentials->certificates, std::back_inserter(update.certificates));
         ForPeer peer{for_charon(id, conn), trusted_for(conn, *trusted), {}};
         peer.in_step = config::is_told_of_keys(parts_.setup, conn);
         for (const keys::RawKey& mine : update.own.keys)
-            if (vouches(*files, mine))
+            if (vouches(credentials->auth, mine))
                 peer.vouched.push_back(mine);
-        peer.for_charon.auth = std::move(*files);
+        peer.for_charon.auth = std::move(credentials->auth);
+        peer.older_certificate = std::move(credentials->older);
         for (const keys::RawKey& key : peer.trusted)
             peer.for_charon.auth.add(CredentialKind::trusted, key);
         if (peer.in_step && !peer.trusted.empty() && conn.ppk != config::PpkUse::no)
@@ -191,8 +189,9 @@ void KeyRing::take(ForPeer peer) {
     const PeerId id = peer.for_charon.id;
     const std::string& name = parts_.directory.name(id);
     const bool nobody = !peer.for_charon.auth.admits();
-    if (nobody)
-        parts_.peers.set_error(id, what_is_missing(parts_.directory.conn(id)));
+    if (auto missing = what_is_missing(parts_.directory.conn(id), peer.for_charon.auth);
+        !missing.empty())
+        parts_.peers.set_error(id, std::move(missing));
     parts_.key_sync.set(id, {peer.for_charon.rightid,
                              peer.in_step ? peer.trusted : std::vector<keys::RawKey>(),
                              std::move(peer.ppks)});
@@ -204,7 +203,7 @@ void KeyRing::take(ForPeer peer) {
         parts_.peers.set_error(
             id, fmt::format("{} is not for this node's key; certify the one that encsync keys "
                             "export --pem prints",
-                            parts_.directory.conn(id).file(CredentialKind::certificate)));
+                            certificate_name(id)));
     State& state = states_[id];
     state.requires_ppk = peer.for_charon.ppk == config::PpkUse::required;
     auto trial = trial_with(peer, state);
@@ -242,6 +241,21 @@ bool KeyRing::needs_next(const ForPeer& peer) const {
                               keys::certifies(certificate->data, own_[1]));
 }
 
+bool KeyRing::is_of_no_use(const ike::Credential& certificate) const {
+    return std::ranges::none_of(
+        own_, [&](const keys::RawKey& own) { return keys::certifies(certificate.data, own); });
+}
+
+bool KeyRing::is_stored(PeerId peer) const {
+    return parts_.directory.conn(peer).in_store(CredentialKind::certificate);
+}
+
+std::string KeyRing::certificate_name(PeerId peer) const {
+    const config::Conn& conn = parts_.directory.conn(peer);
+    return is_stored(peer) ? keys::name_in_store(keys::CertificateUse::own, conn.rightid)
+                           : conn.file(CredentialKind::certificate);
+}
+
 std::optional<KeyRing::Trial> KeyRing::trial_with(const ForPeer& peer, State& state) const {
     Trial trial{"key", {}, peer.for_charon, peer.for_charon};
     if (must_try(peer)) {
@@ -265,20 +279,27 @@ std::optional<KeyRing::Trial> KeyRing::trial_with(const ForPeer& peer, State& st
         state.older_certificate.reset();
         return {};
     }
-    if (state.certificate && !state.certificate->is(certificate->kind, certificate->data) &&
-        !state.older_certificate)
+    if (is_stored(peer.for_charon.id))
+        state.older_certificate = peer.older_certificate;
+    else if (state.certificate && !state.certificate->is(certificate->kind, certificate->data) &&
+             !state.older_certificate)
         state.older_certificate = std::move(state.certificate);
     state.certificate = *certificate;
     if (!state.older_certificate ||
         state.older_certificate->is(certificate->kind, certificate->data) ||
-        std::ranges::none_of(own_, [&](const keys::RawKey& own) {
-            return keys::certifies(state.older_certificate->data, own);
-        })) {
-        state.older_certificate.reset();
+        is_of_no_use(*state.older_certificate)) {
+        if (!is_stored(peer.for_charon.id))
+            state.older_certificate.reset();
         return {};
     }
     trial.what = "certificate";
     trial.shown = shown_by(*certificate);
+    if (std::ranges::any_of(own_, [&](const keys::RawKey& own) {
+            return keys::certifies(state.older_certificate->data, own) &&
+                   keys::certifies(certificate->data, own);
+        }))
+        if (const auto validity = keys::read_validity(state.older_certificate->data))
+            trial.unsure_until = validity->until;
     trial.older.auth.remove(CredentialKind::certificate);
     trial.older.auth.add(CredentialKind::certificate, state.older_certificate->data);
     return trial;
@@ -291,11 +312,13 @@ bool KeyRing::is_replaced(const ike::Authentication& files, State& state) {
             psks.push_back(shown_by(each));
         else if (each.kind == CredentialKind::ca)
             authorities.push_back(shown_by(each));
-    const bool other = authorities != state.authorities && !state.authorities.empty();
-    // Of two preshared keys, the one that is not in use may go.
     const auto has = [](const std::vector<ike::Shown>& all, const ike::Shown& one) {
         return std::ranges::find(all, one) != all.end();
     };
+    // Nobody has noted which authority the peer's certificate was of.
+    const bool other = std::ranges::any_of(
+        state.authorities, [&](const ike::Shown& one) { return !has(authorities, one); });
+    // Of two preshared keys, the one that is not in use may go.
     const bool gone = state.shown && has(state.psks, *state.shown)
                           ? !has(psks, *state.shown)
                           : !state.psks.empty() && psks != state.psks;
@@ -334,10 +357,16 @@ bool KeyRing::on_event(const channel::PeerEvent& event) {
         const bool before = state.next.accepted();
         if (state.next.succeeded(now, *state.shown == state.trial->shown))
             use_chosen(state);
+        const bool sure = state.trial->unsure_until <= keys::unix_now();
         if (state.next.accepted() && !before)
-            log::notice("peer {}: accepts this node's next {}", parts_.directory.name(event.peer),
-                        state.trial->what);
-        if (state.next.accepted() && state.older_certificate) { // charon has the newer one only
+            log::notice(
+                "peer {}: accepts this node's next {}{}", parts_.directory.name(event.peer),
+                state.trial->what,
+                sure ? ""
+                     : ", or still knows the one before, which is for the same key and stays "
+                       "until it expires");
+        if (state.next.accepted() && state.older_certificate && sure && !is_stored(event.peer)) {
+            // charon has the newer one only
             state.older_certificate.reset();
             state.trial.reset();
             state.next = {};
@@ -349,12 +378,16 @@ bool KeyRing::on_event(const channel::PeerEvent& event) {
 void KeyRing::every_second() {
     for (PeerId id = 0; id < kMaxPeers; id++) {
         State& state = states_[id];
-        if (!state.trial)
-            continue;
-        if (state.next.advance(NextKey::Clock::now(), parts_.engine.session(id).link_up))
+        if (state.trial &&
+            state.next.advance(NextKey::Clock::now(), parts_.engine.session(id).link_up))
             use_chosen(state);
-        if (state.next.accepted() && state.psks.size() == 2)
+        const bool sure =
+            state.trial && state.next.accepted() && state.trial->unsure_until <= keys::unix_now();
+        if (sure && state.psks.size() == 2)
             parts_.key_sync.retire_psk(id, state.trial->shown);
+        if (state.older_certificate && is_stored(id) &&
+            (sure || is_of_no_use(*state.older_certificate)))
+            parts_.key_sync.retire_certificate(id, shown_by(*state.certificate));
     }
 }
 

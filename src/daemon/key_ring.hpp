@@ -42,6 +42,7 @@ class KeyRing {
         channel::Peer for_charon;
         std::vector<keys::RawKey> trusted;
         std::vector<keys::RawKey> vouched; // keys of ours that the peer need not trust
+        std::optional<ike::Credential> older_certificate{}; // of ours in the store
         keysync::OwnPpks ppks{};
         bool in_step = false; // it is an encsync node, and its keys are in the store
     };
@@ -94,6 +95,9 @@ class KeyRing {
         std::string_view what;      // "key", "preshared key", "certificate"
         ike::Shown shown;           // with the next one
         channel::Peer older, newer; // for charon
+        // Until then a success is no proof, as the two certificates are for the same key: the peer
+        // may have gone by the older one, which it still knows. So that one is kept.
+        keys::UnixTime unsure_until = 0;
         bool operator==(const Trial& other) const {
             return what == other.what && shown == other.shown;
         }
@@ -101,6 +105,8 @@ class KeyRing {
     struct State {
         std::vector<ike::Shown> psks, authorities; // that admit the peer
         std::optional<ike::Shown> shown;           // what last authenticated us
+        // The one before that charon has or tries: of the store, or of the file as it was read
+        // before.
         std::optional<ike::Credential> certificate, older_certificate;
         std::vector<keys::RawKey> vouched;
         bool requires_ppk = false;
@@ -115,6 +121,11 @@ class KeyRing {
     bool must_try(const ForPeer& peer) const;
     // Whether charon needs the next key for this peer.
     bool needs_next(const ForPeer& peer) const;
+    // Whether it is for an identity that is gone.
+    bool is_of_no_use(const ike::Credential& certificate) const;
+    // Whether the key store has our certificates for the peer.
+    bool is_stored(PeerId peer) const;
+    std::string certificate_name(PeerId peer) const; // as of Dated
     std::optional<Trial> trial_with(const ForPeer& peer, State& state) const;
     // Whether what the peer has proved itself with is gone from its files.
     static bool is_replaced(const ike::Authentication& files, State& state);

@@ -113,17 +113,21 @@ Result<void> mix_ppk(keys::Store& store, const std::string& text) {
     return request ? store.mix_ppk(request->peer, request->base, request->mix) : request.error();
 }
 
-Result<void> retire_psk(keys::Store& store, std::string_view text) {
+// Of two, as the peer has shown that it has the next one.
+Result<void> retire_older(keys::Store& store, Request::Kind kind, std::string_view text) {
     const std::size_t blank = text.find(' ');
-    keys::PskId shown;
+    std::array<std::uint8_t, 32> shown;
     std::size_t size = 0;
     const char* end = nullptr;
     if (blank == text.npos ||
         sodium_hex2bin(shown.data(), shown.size(), text.data() + blank + 1, text.size() - blank - 1,
                        nullptr, &size, &end) != 0 ||
         size != shown.size() || end != text.data() + text.size())
-        return Error{"not a peer and the hash of its next preshared key"};
-    return store.retire_psk(std::string(text.substr(0, blank)), &shown);
+        return Error{"not a peer and the hash of what is next with it"};
+    const std::string peer(text.substr(0, blank));
+    return kind == Request::Kind::retire_psk
+               ? store.retire_psk(peer, &shown)
+               : store.retire_certificate(peer, keys::CertificateUse::own, &shown);
 }
 
 Result<void> offer_ppk(keys::Store& store, const std::string& text) {
@@ -156,7 +160,8 @@ Result<void> carry_out(const std::string& keydir, const Request& request,
     case Request::Kind::settle_ppk:
         return store->settle_ppk(request.text);
     case Request::Kind::retire_psk:
-        return retire_psk(*store, request.text);
+    case Request::Kind::retire_certificate:
+        return retire_older(*store, request.kind, request.text);
     }
     return Error{"not a request of encsyncd's"};
 }

@@ -38,7 +38,7 @@ std::string ends(const Conn& conn) {
 // Files that this text cannot have.
 void credentials(std::string_view folder, const Conn& conn, Exported& out) {
     const std::string own = conn.rightid + ".pem";
-    if (conn.by_stored_psk())
+    if (conn.in_store(CredentialKind::psk))
         out.notes.push_back(
             fmt::format("the secret is what encsync keys psk make {} FILE puts into "
                         "FILE; write that for it",
@@ -99,10 +99,14 @@ std::string steps_for_next_key(const config::Setup& setup, const config::Conn& c
     if (const auto& leftcert = conn.file(CredentialKind::certificate); !leftcert.empty())
         return fmt::format(
             "{0}, by certificate: let the authority certify this key for {1},\n"
-            "put that into {2}, and run 'encsync reload'. encsyncd tries it each minute,\n"
+            "and {2}. encsyncd tries it each minute,\n"
             "beside the tunnel; 'encsync keys status' shows when {0} has accepted it.\n"
             "{3}",
-            conn.name, conn.leftid, leftcert, pem);
+            conn.name, conn.leftid,
+            conn.in_store(CredentialKind::certificate)
+                ? fmt::format("run 'encsync keys cert import {} FILE' with that", conn.rightid)
+                : fmt::format("put that into {}, and run 'encsync reload'", leftcert),
+            pem);
     return fmt::format(
         "{0} is not told by encsync. There, with strongSwan: a file beside {1}.pem,\n"
         "# ---- /etc/swanctl/pubkey/{1}-next.pem\n"
@@ -174,8 +178,8 @@ Result<Exported> strongswan_in(std::string_view folder, const Request& request) 
         // This end waits to be called.
         conn.startup == config::Auto::add ? "                start_action = start\n" : "");
     if (conn.authby == Authby::psk)
-        out.text +=
-            strongswan_secret(name, conn.by_stored_psk() ? "FILE" : conn.file(CredentialKind::psk));
+        out.text += strongswan_secret(
+            name, conn.in_store(CredentialKind::psk) ? "FILE" : conn.file(CredentialKind::psk));
     return out;
 }
 

@@ -209,9 +209,17 @@ void KeySync::send_texts(Peer& peer, PeerId id) {
 }
 
 void KeySync::retire_psk(PeerId peer, const keys::PskId& shown) {
+    retire_older(Request::Kind::retire_psk, peer, shown);
+}
+
+void KeySync::retire_certificate(PeerId peer, const keys::CertificateId& shown) {
+    retire_older(Request::Kind::retire_certificate, peer, shown);
+}
+
+void KeySync::retire_older(Request::Kind kind, PeerId peer,
+                           const std::array<std::uint8_t, 32>& shown) {
     if (writer_ != nullptr && !under_way_ && now_ >= not_before_)
-        ask({Request::Kind::retire_psk,
-             fmt::format("{} {:02x}", peers_[peer].other.name, fmt::join(shown, ""))});
+        ask({kind, fmt::format("{} {:02x}", peers_[peer].other.name, fmt::join(shown, ""))});
 }
 
 bool KeySync::rotate_ppk(PeerId peer) {
@@ -310,7 +318,8 @@ void KeySync::ask_next() {
             hooks_.changed();
         // A peer that sends what cannot be done holds nothing else up.
         const bool own = kind == Request::Kind::rotate || kind == Request::Kind::retire ||
-                         kind == Request::Kind::retire_peer || kind == Request::Kind::retire_psk;
+                         kind == Request::Kind::retire_peer || kind == Request::Kind::retire_psk ||
+                         kind == Request::Kind::retire_certificate;
         if (!error.empty() && own)
             not_before_ = now_ + kFailed;
         if (done)

@@ -27,6 +27,7 @@
 #pragma once
 
 #include "keys/psk.hpp"
+#include "keys/x509.hpp"
 #include "keysync/messages.hpp"
 #include "keysync/ppk_sync.hpp"
 #include "keysync/writer.hpp"
@@ -92,14 +93,19 @@ class KeySync {
     // The peer has said that it trusts this key of ours.
     bool trusts(PeerId peer, const keys::RawKey& own) const;
 
-    // The peer has shown its next preshared key of IKE: the store drops the older one.
+    // The peer has shown its next preshared key of IKE, or accepted our next certificate: the store
+    // drops the older one.
     void retire_psk(PeerId peer, const keys::PskId& shown);
+    void retire_certificate(PeerId peer, const keys::CertificateId& shown);
 
     // Makes the next post-quantum preshared key with a peer. False: it takes no part, or is not up.
     bool rotate_ppk(PeerId peer);
     PpkPhase ppk_phase(PeerId peer) const { return ppks_.phase(peer); }
 
   private:
+    // Of two; the hash is that of the newer one.
+    void retire_older(Request::Kind kind, PeerId peer, const std::array<std::uint8_t, 32>& shown);
+
     struct Peer {
         bool known = false, up = false;
         Other other;

@@ -19,8 +19,10 @@ struct Request {
         mix_ppk = 'x',    // make the next one
         offer_ppk = 'o',  // offer that one in IKE
         settle_ppk = 's', // erase all but that
-        // Of IKE's preshared keys: drop the older one. Peer, blank, SHA-256 of the next one in hex.
+        // Of IKE's preshared keys, or of our certificates for a peer: drop the older one. Peer,
+        // blank, SHA-256 of the next one in hex.
         retire_psk = 'k',
+        retire_certificate = 'c',
     };
     Kind kind{};
     std::string text;

@@ -72,7 +72,7 @@ def test_every_verb_of_the_help_is_offered(shell):
         return set(re.findall(r"^  (\S+)", part, re.MULTILINE))
 
     assert len(verbs()) > 15 and len(verbs("keys")) > 15
-    for path in (), ("keys",), ("keys", "ppk"), ("keys", "psk"), ("policy",):
+    for path in (), ("keys",), ("keys", "ppk"), ("keys", "psk"), ("keys", "cert"), ("policy",):
         offered = {word for word in shell.completes(*path, "") if not word.startswith("-")}
         assert offered == verbs(*path), path
 

@@ -122,12 +122,21 @@ class Stock:
                      "SWANCTL_DIR": str(self.dir)}
         # Packets from the tunnel have source addresses of another device.
         node.sysctl({"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/default/rp_filter": 0})
+        self._pfsync = None
+        self._start()
+
+    def _start(self) -> None:
         # A /run of its own: charon needs /run/charon.pid to itself.
         script = f"mount -t tmpfs tmpfs /run && exec {CHARON}"
-        self.charon = node.start("unshare", "-m", "sh", "-ec", script, name="charon",
-                                 env=self._env)
-        wait_for((self.dir / "vici").exists, 40, f"{node.name}'s charon to answer")
-        self._pfsync = None
+        self.charon = self.node.start("unshare", "-m", "sh", "-ec", script, name="charon",
+                                      env=self._env)
+        wait_for((self.dir / "vici").exists, 40, f"{self.node.name}'s charon to answer")
+
+    def restart(self) -> None:
+        """As after a crash: it closes nothing, and knows nothing. It is to be configured again."""
+        self.charon.kill()
+        (self.dir / "vici").unlink(missing_ok=True)
+        self._start()
 
     def swanctl(self, *words: str, check: bool = True, timeout: float = 40):
         return self.node.run("swanctl", *words, "--uri", f"unix://{self.dir}/vici", check=check,

@@ -116,6 +116,15 @@ class Meeting:
         return {"local": "auth = pubkey\ncerts = minnie.pem",
                 "remote": "auth = pubkey\ncacerts = ca.pem"}
 
+    def stored_x509(self) -> dict:
+        """Likewise, in mickey's store."""
+        theirs = self.x509()
+        options = self.mickey.each["minnie"]
+        self.mickey.command("keys", "cert", "import", "minnie", options["leftcert"])
+        self.mickey.command("keys", "cert", "import", "--authority", "minnie", options["rightca"])
+        self.set(leftcert="store", rightca="store")
+        return theirs
+
     def _private(self, name: str) -> Path:
         return self.minnie.dir / f"private/{name}.pem"
 
@@ -658,6 +667,126 @@ def test_an_identity_is_rotated_with_a_peer_that_knows_a_certificate(fresh):
     assert "peer minnie: accepts this node's next certificate" in mickey.log()
     assert "peer minnie: down" not in mickey.log() and "cut off" not in mickey.log()
     meeting.up()
+
+
+def certificates(meeting: Meeting) -> list[tuple[str, bool]]:
+    """Of each in mickey's store: its use, and whether it is the next one."""
+    status = json.loads(meeting.mickey.command("keys", "status", "--json").stdout)
+    return [(one["use"], one["next"]) for one in status["certificates"]]
+
+
+def test_a_certificate_of_the_store_outlives_a_restart_while_the_next_one_is_refused(fresh):
+    meeting = Meeting(fresh, "mickey")
+    theirs = meeting.stored_x509()
+    mickey, minnie = meeting.mickey, meeting.minnie
+    meeting.begin(theirs)
+    meeting.up()
+    printed = mickey.command("keys", "rotate", "--what", "identity").stdout
+    assert "run 'encsync keys cert import minnie FILE' with that" in printed
+    key = meeting.dir / "mickey-next.pem"
+    key.write_text(printed[printed.index("-----BEGIN"):])
+    # By an authority that minnie does not know yet.
+    another, spis = meeting._ca("another"), mickey.spis()
+    coming = meeting._certify(another, "mickey", ["-force_pubkey", key])
+    mickey.command("keys", "cert", "import", "minnie", coming)
+    wait_for(lambda: "does not accept this node's next certificate yet" in mickey.log(), 20, "a try")
+    both = [("own", False), ("own", True), ("authority", False)]
+    assert mickey.spis() == spis and certificates(meeting) == both
+    assert meeting.last_error() == ""
+    mickey.restart()
+    meeting.up()
+    assert certificates(meeting) == both
+    # Control: as a file, it is the only one that encsyncd has after a restart.
+    meeting.set(leftcert=str(coming))
+    mickey.restart()
+    wait_for(lambda: "refused us: does it trust the authority of our leftcert" in
+             meeting.last_error(), 20, "minnie to refuse it")
+    assert len(mickey.spis()) < 2
+    meeting.set(leftcert="store")
+    mickey.restart()
+    meeting.up()
+    # minnie knows it, too: then there is one, without a gap, and one identity.
+    log = mickey.log()
+    (minnie.dir / "x509ca/another.pem").write_text(another.read_text())
+    minnie.configure("mickey", meeting.addresses[0], **{
+        **theirs, "remote": "auth = pubkey\ncacerts = ca.pem, another.pem"})
+    mickey.reload()
+    wait_for(lambda: certificates(meeting) == [("own", False), ("authority", False)], 90,
+             "the older one to be dropped")
+    wait_for(lambda: len(identities(meeting)) == 1, 60, "the older identity to be retired")
+    log = mickey.log()[len(log):]
+    assert "peer minnie: accepts this node's next certificate\n" in log
+    assert "peer minnie: down" not in log and "cut off" not in log
+    events = [line.split()[1] for line in mickey.command("keys", "log").stdout.splitlines()
+              if line.split()[1].startswith(("cert", "ca"))]
+    assert events == ["cert", "ca", "cert", "cert-gone"]
+    meeting.up()
+
+
+def test_a_certificate_for_the_same_key_is_kept_until_it_expires(fresh):
+    """minnie goes by the one that she knows, though she does not trust the authority of the other:
+    so that she comes up is no proof, and once she has forgotten it, mickey shows it again."""
+    meeting = Meeting(fresh, "mickey")
+    theirs = meeting.stored_x509()
+    meeting.set(dpddelay="1s", dpdtimeout="4s")
+    mickey, minnie = meeting.mickey, meeting.minnie
+    meeting.begin(theirs)
+    meeting.up()
+    own = meeting.dir / "mickey.pub.pem"
+    renewed = meeting._certify(meeting._ca("another"), "mickey", ["-force_pubkey", own])
+    mickey.command("keys", "cert", "import", "minnie", renewed)
+    wait_for(lambda: "or still knows the one before" in mickey.log(), 20, "it to be tried")
+    time.sleep(2)  # it would be dropped within a second
+    assert certificates(meeting) == [("own", False), ("own", True), ("authority", False)]
+    spis = mickey.spis()
+    minnie.restart()
+    minnie.configure("mickey", meeting.addresses[0], **theirs)
+    wait_for(lambda: not spis & mickey.spis(), 30, "mickey to see that minnie is gone")
+    meeting.up(60)
+    assert "minnie refused us" in mickey.log()  # the newer one
+    # Nobody needs it any more.
+    ending = meeting._certify(meeting.dir / "ca.pem", "mickey", ["-force_pubkey", own])
+    mickey.command("keys", "cert", "import", "--replace", "minnie", ending)
+    assert certificates(meeting) == [("own", False), ("authority", False)]
+    mickey.restart()
+    meeting.up()
+
+
+def test_one_authority_takes_the_place_of_another(fresh):
+    meeting = Meeting(fresh, "minnie")
+    theirs = meeting.stored_x509()
+    mickey, minnie = meeting.mickey, meeting.minnie
+    meeting.begin(theirs)
+    meeting.up()
+    spis, shown = mickey.spis(), minnie.dir / "x509/minnie.pem"
+    older, another = shown.read_text(), meeting._ca("another")
+    mickey.command("keys", "cert", "import", "--authority", "minnie", another)
+    assert mickey.spis() == spis
+
+    def comes_with(certificate: str) -> None:
+        shown.write_text(certificate)
+        minnie.configure("mickey", meeting.addresses[0], **theirs)
+        minnie.swanctl("--terminate", "--ike", "mickey", check=False)
+        minnie.initiate("mickey", check=False)
+
+    newer = meeting._certify(another, "minnie", []).read_text()
+    for certificate in (newer, older, newer):
+        comes_with(certificate)
+        meeting.up()
+    # Whose authority is gone is cut off, and is not let in again.
+    mickey.command("keys", "cert", "retire", "--authority", "minnie")
+    assert certificates(meeting) == [("own", False), ("authority", False)]
+    assert "cut off" in mickey.log()
+    comes_with(newer)
+    meeting.up()
+    meeting._key("minnie")  # for the one before, charon has seen the newer certificate
+    comes_with(meeting._certify(meeting.dir / "ca.pem", "minnie", []).read_text())
+    wait_for(lambda: "no valid certificate for 'minnie' that the authority in rightca" in
+             meeting.last_error(), 20, "minnie to be refused")
+    wait_for(lambda: mickey.spis() == set(), 10, "nothing of it to be left")
+    # Without any, it stays down and says so.
+    mickey.command("keys", "cert", "forget", "--authority", "minnie")
+    assert "there is no authority for 'minnie' in the key store" in meeting.last_error()
 
 
 def test_what_export_prints_is_what_it_needs(fresh):

@@ -609,7 +609,7 @@ const Block kBlocks[] = {
      "t.conf:14:10: error: rightca is of authby=pubkey only\n"
      "\trightca=/ca\n"
      "\t        ^\n"
-     "t.conf:18:10: error: rightca: 'ca.pem' is no absolute path\n"
+     "t.conf:18:10: error: rightca: 'ca.pem' is neither an absolute path nor 'store'\n"
      "\trightca=ca.pem\n"
      "\t        ^\n"
      "a path begins with '/'\n"},

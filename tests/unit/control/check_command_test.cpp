@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 // encsync check, of a file alone and whether this machine can run it, and encsync doctor.
+#include "../keys/certificates.hpp"
 #include "cli/doctor.hpp"
 #include "command.hpp"
 #include "keys/store.hpp"
@@ -94,6 +95,21 @@ TEST_F(Command, ChecksTheMachine) {
     found = faults();
     EXPECT_EQ(found.find("key with"), std::string::npos) << found; // control
     EXPECT_EQ(found.find("is trusted"), std::string::npos) << found;
+    write(file, conn + "\tleftcert=store\n\trightca=store\n");
+    found = faults();
+    has(found, "conn minnie: there is no certificate for 'minnie' in the key store; 'encsync keys "
+               "cert import minnie FILE' puts one there");
+    has(found, "conn minnie: there is no authority for 'minnie' in the key store; 'encsync keys "
+               "cert import --authority minnie FILE' puts its certificate there");
+    const auto authority =
+        keys::make_certificate({keys::unix_now() - 60, keys::unix_now() + 9999, nullptr, true});
+    write(dir_ / "ca", {reinterpret_cast<const char*>(authority.data()), authority.size()});
+    ASSERT_EQ(run({"keys", "cert", "import", "--authority", "minnie", dir_ / "ca"}).status, 0);
+    found = faults();
+    EXPECT_EQ(found.find("no authority"), std::string::npos) << found; // control
+    EXPECT_NE(found.find("the authority for minnie in the key store expires in less than a day"),
+              std::string::npos)
+        << found;
     write(file, conn);
     const auto as_json = run({"check", "--live", "--json", file});
     EXPECT_EQ(as_json.status, 1);

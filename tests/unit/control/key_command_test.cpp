@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 // encsync keys.
+#include "../keys/certificates.hpp"
 #include "command.hpp"
+#include "keys/files.hpp"
 #include "util/fd.hpp"
 
 #include <array>
@@ -387,6 +389,63 @@ TEST_F(Command, KeepsAPresharedKeyOfIke) {
         events.emplace_back(entry.at("event").as_string());
     EXPECT_EQ(events, (std::vector<std::string>{"init", "psk", "psk-next", "psk-next", "psk", "psk",
                                                 "psk-gone"}));
+}
+
+TEST_F(Command, KeepsCertificates) {
+    ASSERT_EQ(run({"keys", "init", "--name", "mickey"}).status, 0);
+    const auto own = keys::from_pem(run({"keys", "export", "--pem"}).out);
+    ASSERT_TRUE(own);
+    const keys::UnixTime now = keys::unix_now();
+    const auto certificate = [&](const char* file, const keys::Wanted& wanted) {
+        const auto der = keys::make_certificate(wanted);
+        write(dir_ / file, {reinterpret_cast<const char*>(der.data()), der.size()});
+        return (dir_ / file).string();
+    };
+    const std::string good = certificate("good", {now, now + 9999, &*own, false, "mickey"}),
+                      other = certificate("other", {now, now + 9999, &*own}),
+                      strange = certificate("strange", {now, now + 9999}),
+                      ca = certificate("ca", {now, now + 9999, nullptr, true});
+    const auto refused = [&](const std::vector<std::string>& words, const std::string& why) {
+        const auto outcome = run(words);
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_NE(outcome.err.find(why), std::string::npos) << outcome.err;
+    };
+    refused({"keys", "cert", "import", "minnie", strange},
+            strange + ": is not for this node's key; certify the one");
+    refused({"keys", "cert", "import", "--authority", "minnie", good},
+            good + ": is not the certificate of an authority");
+    refused({"keys", "cert", "import", "minnie", dir_ / "none"}, "No such file");
+    refused({"keys", "cert", "forget", "minnie"}, "there is no certificate for 'minnie'");
+    const std::string file = dir_ / "encsync.conf",
+                      conn = "config setup\n\tnode=mickey\n\tkeydir=" + (dir_ / "keys").string() +
+                             "\n\nconn peer\n\tleft=192.0.2.1\n"
+                             "\tright=192.0.2.2\n\trightid=minnie\n\twire=openbsd\n";
+    for (const auto& [options, from, says] :
+         {std::tuple{"", good, "conn peer does not have leftcert=store, so it is not used\n"},
+          std::tuple{"\tleftcert=store\n", good, ""},
+          std::tuple{"\tleftcert=store\n", other,
+                     "the leftid of conn peer, mickey, is not among its alternative names, so the "
+                     "peer will refuse it\n"}}) {
+        write(file, conn + options);
+        const auto outcome = run({"keys", "cert", "import", "--replace", "minnie", from});
+        EXPECT_EQ(outcome.status, 0) << outcome.err;
+        EXPECT_EQ(outcome.err, says);
+    }
+    const auto next = run({"keys", "cert", "import", "minnie", good});
+    EXPECT_NE(next.out.find("The one before goes on working until"), next.out.npos) << next.out;
+    EXPECT_EQ(run({"keys", "cert", "import", "--authority", "minnie", ca}).status, 0);
+    const auto status = run_json({"keys", "status"}).at("certificates").as_array();
+    ASSERT_EQ(status.size(), 3u);
+    EXPECT_EQ(status[1].at("next"), true);
+    EXPECT_EQ(status[2].at("use"), "authority");
+    const std::string shown = run({"keys", "status"}).out;
+    EXPECT_NE(shown.find("our certificate for it, next  until "), shown.npos) << shown;
+    EXPECT_NE(shown.find("its authority "), shown.npos) << shown;
+    EXPECT_EQ(run({"keys", "cert", "retire", "minnie"}).status, 0);
+    refused({"keys", "cert", "retire", "minnie"}, "there is only one certificate for minnie");
+    refused({"keys", "cert", "retire", "--authority", "minnie"}, "there is only one authority");
+    EXPECT_EQ(run({"keys", "cert", "forget", "--authority", "minnie"}).status, 0);
+    EXPECT_EQ(run_json({"keys", "status"}).at("certificates").as_array().size(), 1u);
 }
 
 TEST_F(Command, TellsARotationFromAnotherIdentity) {
