@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "cli/doctor.hpp"
 
+#include "cli/firewall.hpp"
 #include "cli/live_check.hpp"
+#include "cli/program.hpp"
 #include "cli/render.hpp"
 #include "cli/socket_address.hpp"
 #include "config/config.hpp"
@@ -43,9 +45,12 @@ class Doctor {
         if (config_) {
             machine();
             charon();
+            const json::value rules = ruleset();
             for (const config::Conn& conn : config_->conns)
-                if (!conn.is_cable())
+                if (!conn.is_cable()) {
                     way(conn);
+                    firewall(conn, rules);
+                }
         }
         if (!config_ || config_->setup.table != "relay")
             state_table();
@@ -127,6 +132,29 @@ class Doctor {
                 Grade::note, about,
                 fmt::format("the MTU towards {} is {}: few states fit into a packet", to, mtu));
         add(Grade::good, about, fmt::format("there is a route to {}, with an MTU of {}", to, mtu));
+    }
+
+    // Of nftables, and of iptables if it is made of it. Null if it cannot be read.
+    static json::value ruleset() {
+        const auto output = output_of({"nft", "--json", "list", "ruleset"});
+        json::error_code error;
+        return output ? json::parse(*output, error) : json::value();
+    }
+
+    void firewall(const config::Conn& conn, const json::value& rules) {
+        const config::Setup& setup = config_->setup;
+        for (const std::uint16_t port : {setup.ikeport, setup.natport})
+            if (const auto chain = closed_chain(rules, {conn.right.ip, conn.left.ip, port})) {
+                const std::string ports = fmt::format("{{ {}, {} }}", setup.ikeport, setup.natport);
+                return add(Grade::bad, "firewall",
+                           fmt::format("chain {0} of table {1} {2} drops UDP port {3} from {4}, as "
+                                       "no rule accepts it: nft 'insert rule {1} {2} {0} {5} saddr "
+                                       "{4} udp sport {6} udp dport {6} accept', and in the file "
+                                       "that it comes from",
+                                       chain->name, chain->family, chain->table, port,
+                                       net::to_string(conn.right.ip),
+                                       conn.right.ip.is_v6() ? "ip6" : "ip", ports));
+            }
     }
 
     static bool is_taken(const config::Address& address, std::uint16_t port) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: ISC
 // Looks at everything on this machine that may keep encsync from working, and says what to do: the
-// configuration, keys, addresses, the kernel's state table, ports, the way to each peer, the clock,
-// and, if it runs, what encsyncd says of itself and its peers.
+// configuration, keys, addresses, the kernel's state table, ports, the way to each peer, the
+// firewall, the clock, and, if it runs, what encsyncd says of itself and its peers.
 //
 //     for (const Finding& found : examine(options)) fmt::print("{}\n", found.text);
 #pragma once

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 // What a bug report needs, in one archive. No part reads a secret key: each is what a command
 // prints that prints none, or the configuration, which only has the names of files with secrets.
+#include "cli/program.hpp"
 #include "cli/verbs.hpp"
 #include "util/fd.hpp"
 #include "util/result.hpp"
@@ -8,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
@@ -17,7 +17,6 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -28,8 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
-
-constexpr unsigned kPatience = 20; // seconds for a command
 
 struct Part {
     const char* file;
@@ -90,35 +87,6 @@ class Scratch {
     std::string path_;
 };
 
-// Runs a program without input and with a limit of time. Returns how it ended.
-std::string run(const std::string& program, const Words& words, int out, int errors) {
-    std::vector<char*> argv;
-    for (const std::string& word : words)
-        argv.push_back(const_cast<char*>(word.c_str()));
-    argv.push_back(nullptr);
-    const pid_t child = ::fork();
-    if (child < 0)
-        return failed("cannot start it").text;
-    if (child == 0) {
-        const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (::dup2(nothing, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||
-            ::dup2(errors, STDERR_FILENO) < 0)
-            ::_exit(127);
-        ::alarm(kPatience); // exec keeps it
-        ::execvp(program.c_str(), argv.data());
-        const std::string why = fmt::format("{}: {}\n", words.front(), std::strerror(errno));
-        (void)!::write(STDERR_FILENO, why.data(), why.size());
-        ::_exit(127);
-    }
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (WIFSIGNALED(status))
-        return WTERMSIG(status) == SIGALRM ? fmt::format("no end after {} s", kPatience)
-                                           : fmt::format("signal {}", WTERMSIG(status));
-    return fmt::format("status {}", WEXITSTATUS(status));
-}
-
 // Of this very command, also if another one is the first in the PATH.
 Words own_words(const Options& options, const Words& verb) {
     Words words{"encsync", "--run-dir", options.run_dir};
@@ -140,7 +108,7 @@ Result<void> collect(const Options& options, const fs::path& folder) {
         if (!out)
             return failed(folder / part.file);
         const std::string end =
-            run(own ? "/proc/self/exe" : words.front(), words, out.get(), out.get());
+            run_program(own ? "/proc/self/exe" : words.front(), words, out.get(), out.get());
         contents << fmt::format("{}: {}: {}\n", part.file, fmt::join(words, " "), end);
     }
     for (const std::string& file : {options.config, std::string("/etc/os-release")}) {
@@ -159,8 +127,8 @@ Result<void> pack(const Scratch& scratch, const std::string& name, const std::st
     if (!out)
         return failed(file);
     const std::string end =
-        run("tar", {"tar", "--create", "--gzip", "--directory", scratch.path(), name}, out.get(),
-            STDERR_FILENO);
+        run_program("tar", {"tar", "--create", "--gzip", "--directory", scratch.path(), name},
+                    out.get(), STDERR_FILENO);
     struct stat made {};
     if (end == "status 0" && ::fstat(out.get(), &made) == 0 && made.st_size > 0)
         return {};

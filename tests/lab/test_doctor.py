@@ -100,3 +100,31 @@ def test_a_taken_port_and_a_missing_key(pair, instances):
     minnie.start()
     sync.wait_in_step(*instances, timeout=30)
     assert examine(minnie)["bad"] == {}
+
+
+CLOSED = """
+table inet site {
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ct state vmap { established : accept, related : accept, invalid : drop }
+        iifname lo accept
+        meta l4proto { icmp, ipv6-icmp } accept
+        jump services
+    }
+    chain services { tcp dport { 22, 443 } counter accept; }
+}
+"""
+
+
+def test_a_ruleset_that_keeps_the_peer_out(pair, instances):
+    mickey, minnie = instances
+    pair.mickey.nft(CLOSED)
+    try:
+        text = bad(mickey, "firewall")
+        assert f"chain input of table inet site drops UDP port 500 from {SYNC['minnie']}" in text
+        assert bad(minnie, "firewall") == ""
+        pair.mickey.run("nft", text.split("'")[1])
+        assert bad(mickey, "firewall") == ""
+        sync.wait_in_step(mickey, minnie, timeout=30)
+    finally:
+        pair.mickey.run("nft", "delete table inet site")
