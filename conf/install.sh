@@ -82,11 +82,11 @@ echo "Next, on each firewall:"
 if [ -e /etc/encsync/encsync.conf ]; then
     say "encsync check                 /etc/encsync/encsync.conf is yours and was left alone"
 else
-    say "cp /etc/encsync/encsync.conf.example /etc/encsync/encsync.conf; edit it; encsync check"
+    say "encsync setup                 writes /etc/encsync/encsync.conf, makes the key, and pairs"
 fi
 if [ -e /var/lib/encsync/keys ]; then
     say "encsync keys list             whom this node trusts; its keys are there already"
-else
-    say "encsync keys init; encsync keys export > NODE.pub; on each peer: encsync keys trust NODE.pub"
+elif [ -e /etc/encsync/encsync.conf ]; then
+    say "encsync pair                  on both at once: makes the key, and each trusts the other"
 fi
 say "systemctl enable --now encsync; encsync status"

@@ -146,7 +146,7 @@ class Doctor {
         for (const std::uint16_t port : {setup.ikeport, setup.natport})
             if (const auto chain = closed_chain(rules, {conn.right.ip, conn.left.ip, port})) {
                 const std::string ports = fmt::format("{{ {}, {} }}", setup.ikeport, setup.natport);
-                return add(Grade::bad, "firewall",
+                return add(Grade::bad, kFirewall,
                            fmt::format("chain {0} of table {1} {2} drops UDP port {3} from {4}, as "
                                        "no rule accepts it: nft 'insert rule {1} {2} {0} {5} saddr "
                                        "{4} udp sport {6} udp dport {6} accept', and in the file "

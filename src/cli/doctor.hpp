@@ -20,6 +20,9 @@ struct Finding {
     std::string text;  // what it is, and what to do
 };
 
+// Of findings about this machine's own ruleset.
+inline constexpr const char* kFirewall = "firewall";
+
 // In the order in which they are to be mended. proc: where /proc is.
 std::vector<Finding> examine(const Options& options, const std::string& proc = "/proc");
 

@@ -29,6 +29,7 @@ struct Words {
     cli::ImportSource import_source;
     cli::ExportTarget export_target;
     cli::PairOptions pair;
+    cli::SetupOptions setup;
     std::uint32_t timeout = 300;
     std::optional<std::chrono::seconds> patience;
     bool ready = false, watch = false, authority = false, pem = false, live = false, force = false,
@@ -341,6 +342,24 @@ void add_pair_verb(CLI::App& app, Options& o, Words& w, Run& run) {
                    "Even if a key of that name is trusted that has not signed this one");
 }
 
+void add_setup_verb(CLI::App& app, Options& o, Words& w, Run& run) {
+    auto* setup = verb(app, "setup", "Write the configuration, make the key, and pair", run, [&] {
+        if (o.json && w.setup.pair)
+            return usage("--pair excludes --json");
+        w.setup.meeting.timeout = std::chrono::seconds(w.timeout);
+        return cli::setup(o, w.setup);
+    });
+    setup->add_option("--node", w.setup.node, "Name of this node; default: the host's name");
+    setup->add_option("--peer", w.setup.peer, "Name of the other one");
+    setup->add_option("--right", w.setup.right, "Its address on the network between them");
+    setup->add_option("--left", w.setup.left, "Own address there; default: by the route to it");
+    setup->add_option("--role", w.setup.role, "Default: auto")
+        ->check(CLI::IsMember({"auto", "active", "standby"}));
+    setup->add_flag("--pair", w.setup.pair, "Pair without asking whether to");
+    setup->add_option("--keydir", o.keydir,
+                      "The key directory; default: that of the configuration");
+}
+
 void add_completion_verb(CLI::App& app, Words& w, Run& run) {
     verb(app, "completion", "Print the completion of this command for a shell", run,
          [&] {
@@ -395,6 +414,7 @@ int main(int argc, char** argv) try {
     add_import_verb(app, options, words, run);
     add_export_verb(app, options, words, run);
     add_packet_verbs(app, options, words, run);
+    add_setup_verb(app, options, words, run);
     add_pair_verb(app, options, words, run);
     add_keys_verbs(app, options, words, run);
     add_completion_verb(app, words, run);

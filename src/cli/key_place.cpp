@@ -2,7 +2,6 @@
 #include "cli/key_place.hpp"
 
 #include "cli/passphrase.hpp"
-#include "config/config.hpp"
 #include "config/disk.hpp"
 
 #include <fmt/format.h>
@@ -49,6 +48,28 @@ std::shared_ptr<keys::Unlock> unlock_for(const Options& options, const Place& pl
             return given;
         return ask_passphrase(fmt::format("Passphrase of {}: ", place.keydir));
     });
+}
+
+Result<keys::Store> open_or_make_store(const Options& options, const config::Setup& setup,
+                                       std::FILE* out) {
+    const Place place{setup.keydir, setup.node, setup.keypassphrase};
+    auto store = keys::Store::create(setup.keydir, unlock_for(options, place));
+    if (!store)
+        return store.error();
+    auto identities = store->identities();
+    if (!identities) {
+        if (!store->init(setup.node))
+            return identities.error();
+        identities = store->identities();
+        if (!identities)
+            return identities.error();
+        fmt::print(out, "{} has an identity now: {}\n", setup.node,
+                   keys::fingerprint(identities->front().key));
+    }
+    if (identities->front().name != setup.node)
+        return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
+                                 store->directory(), identities->front().name, setup.node)};
+    return store;
 }
 
 Result<keys::Store> open_store(const Options& options) {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "cli/verbs.hpp"
+#include "config/config.hpp"
 #include "keys/store.hpp"
 
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -27,5 +29,8 @@ Result<std::optional<keys::Passphrase>> given_passphrase(const Options& options,
 std::shared_ptr<keys::Unlock> unlock_for(const Options& options, const Place& place);
 
 Result<keys::Store> open_store(const Options& options);
+// With an identity of this node, which is made, and said, if there is none.
+Result<keys::Store> open_or_make_store(const Options& options, const config::Setup& setup,
+                                       std::FILE* out);
 
 } // namespace encsync::cli

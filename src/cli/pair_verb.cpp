@@ -45,29 +45,6 @@ Result<config::Conn> find_conn(const config::Config& config, const std::string& 
     return *only;
 }
 
-// With an identity of this node, which is made if there is none.
-Result<keys::Store> prepare_store(const Options& options, const config::Setup& setup,
-                                  std::FILE* out) {
-    const Place place{setup.keydir, setup.node, setup.keypassphrase};
-    auto store = keys::Store::create(setup.keydir, unlock_for(options, place));
-    if (!store)
-        return store.error();
-    auto identities = store->identities();
-    if (!identities) {
-        if (!store->init(setup.node))
-            return identities.error();
-        identities = store->identities();
-        if (!identities)
-            return identities.error();
-        fmt::print(out, "{} has an identity now: {}\n", setup.node,
-                   keys::fingerprint(identities->front().key));
-    }
-    if (identities->front().name != setup.node)
-        return Error{fmt::format("the identity in {} is that of '{}', but this node is '{}'",
-                                 store->directory(), identities->front().name, setup.node)};
-    return store;
-}
-
 std::string fingerprints(const std::vector<keys::PublicKey>& keys) {
     std::string out;
     for (const keys::PublicKey& key : keys)
@@ -230,7 +207,7 @@ int pair(const Options& options, const PairOptions& words) {
     auto conn = find_conn(*loaded.config, words.conn);
     if (!conn)
         return fail(conn.error().text);
-    auto store = prepare_store(options, loaded.config->setup, options.json ? stderr : stdout);
+    auto store = open_or_make_store(options, loaded.config->setup, options.json ? stderr : stdout);
     if (!store)
         return fail(store.error().text);
     auto done = Verb(options, words, std::move(*conn), std::move(*store)).run();

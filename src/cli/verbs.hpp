@@ -184,6 +184,19 @@ struct PairOptions {
 // Two people compare a code, which is asked for on stdin; then the peer's keys are trusted.
 int pair(const Options& options, const PairOptions& words);
 
+// ---- the first hour (setup_verb.cpp) ----------------------------------------------------------
+
+struct SetupOptions {
+    // Values of the options of the same names, and the peer's name. Empty: it is asked on the
+    // terminal.
+    std::string node, peer, right, left, role;
+    bool pair = false; // without asking
+    PairOptions meeting;
+};
+// Writes a configuration, which must not be there, makes this node's identity, says what this
+// machine lacks, and pairs.
+int setup(const Options& options, const SetupOptions& given);
+
 // ---- of the key store as a whole (store_verbs.cpp) -------------------------------------------
 
 // Files with passphrases; empty: asked for on the terminal.

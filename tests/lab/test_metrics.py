@@ -4,7 +4,6 @@ the readers of Prometheus, true, and of no use to an attacker. And --json, as it
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import os
@@ -23,6 +22,7 @@ import sync
 from lab import PYTHON, wait_for
 from pair import CLIENT, SERVER
 from promtool import promtool
+from schema import holds, schema
 
 pytestmark = pytest.mark.daemon
 
@@ -193,24 +193,6 @@ def test_lag_grows_while_a_peer_does_not_acknowledge(pair, instances):
 # ---- JSON ------------------------------------------------------------------------------------
 
 
-def schema(name: str) -> dict:
-    whole = json.loads((ROOT / "docs/schema/encsync.schema.json").read_text())
-    return {"$defs": whole["$defs"], "$ref": f"#/$defs/{name}"}
-
-
-def required(rule: dict, rules: dict, value) -> list[tuple]:
-    """The paths of all members of the value that must be there."""
-    rule = rules[rule["$ref"].rpartition("/")[2]] if "$ref" in rule else rule
-    if isinstance(value, list):
-        return [(0, *rest) for rest in required(rule["items"], rules, value[0])] if value else []
-    if not isinstance(value, dict):
-        return []
-    members = rule.get("properties", {})
-    return ([(name,) for name in rule.get("required", ())]
-            + [(name, *rest) for name in members if name in value
-               for rest in required(members[name], rules, value[name])])
-
-
 @pytest.mark.parametrize("command", ["status", "peers", "sas", "states", "policy show", "role",
                                      "keys show", "keys list", "keys status", "keys log"])
 def test_json_is_what_the_schema_says(pair, instances, command):
@@ -225,23 +207,6 @@ def test_json_of_what_looks_at_the_machine_is_what_the_schema_says(instances, tm
     found = instances[0].command("doctor", "--json", check=False).stdout
     holds(schema("doctor"), json.loads(found))
     holds(schema("report"), instances[0].json("report", str(tmp_path / "report.tar.gz")))
-
-
-def holds(rule: dict, printed) -> None:
-    check = jsonschema.Draft202012Validator(rule)
-    check.check_schema(rule)
-    check.validate(printed)
-    assert printed
-    # Without a member that is promised, or with one of another type, it does not.
-    paths = required(rule, rule["$defs"], printed)
-    assert paths
-    for *way, last in paths:
-        changed = json.loads(json.dumps(printed))
-        place = functools.reduce(lambda inside, step: inside[step], way, changed)
-        place[last] = {"of another": "type"} if not isinstance(place[last], dict) else 7
-        assert not check.is_valid(changed), (*way, last)
-        del place[last]
-        assert not check.is_valid(changed), (*way, last)
 
 
 def test_errors_are_json_too(instances):
