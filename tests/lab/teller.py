@@ -68,7 +68,7 @@ class Teller:
 
 def try_for(predicate, timeout: float) -> bool:
     try:
-        return bool(wait_for(predicate, timeout, "", 0.1))
+        return bool(wait_for(predicate, timeout, "", 0.1, exactly=True))
     except LabError:
         return False
 

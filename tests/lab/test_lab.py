@@ -53,14 +53,14 @@ def test_a_signal_takes_all_down(number):
     program, prefix, folder, pids = run_program("import time; time.sleep(1000)")
     assert len(namespaces(prefix)) == 2 and folder.is_dir() and all(pids.values())
     program.send_signal(number)
-    program.wait(20)
+    program.wait(60)
     assert namespaces(prefix) == [] and not folder.exists()
     assert [pid for pid, at in pids.items() if start_time(pid) == at] == []
 
 
 def test_an_exception_takes_all_down_and_is_seen():
     program, prefix, folder, pids = run_program("raise RuntimeError('as planned')")
-    _, errors = program.communicate(timeout=20)
+    _, errors = program.communicate(timeout=60)
     assert program.returncode == 1 and "as planned" in errors
     assert namespaces(prefix) == [] and not folder.exists()
     assert [pid for pid, at in pids.items() if start_time(pid) == at] == []
@@ -69,7 +69,7 @@ def test_an_exception_takes_all_down_and_is_seen():
 @pytest.mark.parametrize("end", ["lab.keep = True", "import os; os.kill(os.getpid(), 9)"])
 def test_a_lab_that_outlives_its_program_can_be_taken_down(end):
     program, prefix, folder, pids = run_program(end)
-    program.wait(20)
+    program.wait(60)
     assert len(namespaces(prefix)) == 2
     file = STATE_DIR / f"{prefix.rstrip('-')}.json"
     assert file in kept_labs()
@@ -133,7 +133,7 @@ def test_a_command_that_fails_says_so(fresh):
     with pytest.raises(LabError, match="Cannot find device"):
         node.ip("link set nothing up")
     with pytest.raises(LabError, match="waited 0.1 s in vain: the impossible"):
-        wait_for(lambda: False, 0.1, "the impossible")
+        wait_for(lambda: False, 0.1, "the impossible", exactly=True)
 
 
 def test_power_loss_leaves_no_process_and_no_word(fresh):

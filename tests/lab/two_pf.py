@@ -30,16 +30,18 @@ def settle(donald: PfFirewall, daisy: PfFirewall) -> None:
     wait_same(donald, daisy, 0)
 
 
-def wait_same(donald: PfFirewall, daisy: PfFirewall, states: int, timeout: float = 30,
+def wait_same(donald: PfFirewall, daisy: PfFirewall, states: int, timeout: float = 60,
               back: int = 0) -> int:
-    """Returns how many. back: so many more there may be, which a firewall has taken back."""
+    """Returns how many. back: so many more there may be, which a firewall has taken back. A shorter
+    timeout is for those that wait in vain."""
     def same() -> dict | None:
         ours = donald.digest()
         agreed = states <= ours["states"] <= states + back and ours == daisy.digest()
         return ours if agreed else None
 
     try:
-        return wait_for(same, timeout, "both firewalls to have the same states")["states"]
+        return wait_for(same, timeout, "both firewalls to have the same states",
+                        exactly=True)["states"]
     except Exception:  # for the report
         print("donald", donald.stats(), "daisy", daisy.stats(), *differences(donald, daisy)[:20],
               f"expected: {states} states", sep="\n")
