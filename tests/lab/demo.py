@@ -101,6 +101,9 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
     timeouts are longer, for a slow machine."""
     figures = Figures()
     mickey, minnie = pair.mickey, pair.minnie
+    for node in pair.firewalls:
+        # The bystanders' flows are to last until they are counted.
+        node.sysctl({"net/netfilter/nf_conntrack_udp_timeout": 600})
     mallory = Mallory(pair)
     teller.step("The network is up: client and server, two firewalls between them,")
     teller.detail(f"and mallory on their sync switch ({SYNC['mallory']}), recording every frame.")
@@ -120,8 +123,9 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
         pair.start_keepalived(minnie)
     teller.step(f"keepalived: mickey holds {VIP_OUTSIDE[0]}, minnie stands by.")
 
-    # With sync it must last until mickey is back; then the rest is sent faster.
-    sessions = Sessions(pair, size=round((40 if with_sync else 7) * rate * patience), rate=rate)
+    # With sync it must last until mickey is back, without until the cut; then the rest is sent
+    # faster.
+    sessions = Sessions(pair, size=round((40 if with_sync else 30) * rate * patience), rate=rate)
     sessions.start()
 
     def tick() -> None:
@@ -147,8 +151,8 @@ def tell(pair: FirewallPair, teller: Teller, with_sync: bool, setup: dict[str, s
             tick()
             return conntrack.keys(pair.flows(mickey)) == conntrack.keys(pair.flows(minnie))
 
-        figures.same_before = try_for(the_same, 3 * patience)
-        try_for(all_counted, 2 * patience)
+        figures.same_before = try_for(the_same, 20 * patience)
+        try_for(all_counted, 20 * patience)
     figures.forged_accepted = accepted_forgeries(pair, instances, lasting)
     sessions.hush()
     before = pair.flows(mickey)

@@ -195,6 +195,21 @@ def timed(predicate, timeout: float, since: float | None = None) -> int | None:
     return round((time.monotonic() - began) * 1000) if try_for(predicate, timeout) else None
 
 
+def wait_silent(network: Network) -> None:
+    """Both firewalls have said all that they have to say; pf waits a second before it does."""
+    said: list[dict] = []
+    since = 0.0
+
+    def silent() -> bool:
+        nonlocal said, since
+        now = [each.stats()["sent"] for each in (network.donald, network.daisy)]
+        if now != said:
+            said, since = now, time.monotonic()
+        return time.monotonic() - since > 1.5
+
+    wait_for(silent, 20, "the firewalls to be silent", 0.1)
+
+
 def tell(lab: Lab, teller: Teller, with_sync: bool) -> Figures:
     figures = Figures()
     network = Network(lab, with_sync)
@@ -233,11 +248,11 @@ def mallory_acts(network: Network, figures: Figures, teller: Teller,
     figures.replayed_sent = replay(network)
     teller.step(f"And {figures.replayed_sent} packets of his recording once more. Then he clears all "
                 "again.")
-    time.sleep(3)  # until those who were asked for all of their states have said them
+    wait_silent(network)  # those who were asked for all of their states have said them
     figures.forged_sent += clear(network)
-    time.sleep(1.5)  # pf waits a second before it says something
+    wait_silent(network)
     if network.sites:
-        try_for(lambda: network.gateway_counts()[0] >= figures.forged_sent, 3)
+        try_for(lambda: network.gateway_counts()[0] >= figures.forged_sent, 20)
     figures.forged_refused, replayed = network.gateway_counts()
     figures.replayed_refused = replayed - replayed_before
     for firewall in (network.donald, network.daisy):
@@ -272,7 +287,7 @@ def network_fails(network: Network, figures: Figures, teller: Teller) -> None:
     network.donald.create(MEANWHILE, "mixed")
     network.daisy.create(MEANWHILE, "mixed")
     teller.step(f"Both gateways notice. Meanwhile {MEANWHILE} new connections at each site.")
-    time.sleep(1.5)
+    wait_silent(network)
     began = time.monotonic()
     both.minnie.node.ip("link set sync up")
     both.wait_ready(60)

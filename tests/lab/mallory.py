@@ -276,7 +276,7 @@ class Mallory:
         self.pcap = self.node.dir / "sync.pcap"
         # Without -Z tcpdump drops root, and cannot write root's file in root's folder.
         self.tcpdump = self.node.start("tcpdump", "-i", "eth0", "-Z", "root", "-s", "0", "-U", "-n",
-                                       "--immediate-mode", "-B", "16384", "-w", self.pcap)
+                                       "--immediate-mode", "-B", "65536", "-w", self.pcap)
         wait_for(lambda: "listening on" in self.tcpdump.errors(), 10, "tcpdump to listen")
         self.mac = self.node.mac("eth0")
 

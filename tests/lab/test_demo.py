@@ -30,7 +30,7 @@ def own_labs(tmp_path, monkeypatch):
 def run(tmp_path, *args) -> tuple[subprocess.CompletedProcess, dict]:
     figures = tmp_path / "figures.json"
     done = subprocess.run([PYTHON, DEMO, "--json", figures, *args], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=300)
     assert figures.exists(), done.stderr
     return done, json.loads(figures.read_text())
 

@@ -154,6 +154,7 @@ def start(fresh, nat: bool = True, rules: str = "", **options):
     pair = FirewallPair(fresh, nat=nat)
     for firewall in pair.firewalls[:2]:
         firewall.nft((RULES if firewall is pair.mickey else SEES_LABELS) + rules)
+        firewall.sysctl({"net/netfilter/nf_conntrack_udp_timeout": 300})  # until the takeover is over
     instances = sync.equip(pair, **options)
     for instance in instances:
         instance.start()

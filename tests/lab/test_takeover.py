@@ -24,7 +24,7 @@ VARIANTS = pytest.mark.parametrize("nat", [True, False], ids=["nat", "routed"])
 
 def start_sessions(pair: FirewallPair) -> list[Sessions]:
     # The download lasts until the cut on any machine, and is then hurried.
-    both = [Sessions(pair, family, size=20_000_000, rate=1_000_000) for family in (4, 6)]
+    both = [Sessions(pair, family, size=40_000_000, rate=1_000_000) for family in (4, 6)]
     for sessions in both:
         sessions.start()
     return both

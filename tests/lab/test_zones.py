@@ -76,6 +76,7 @@ def start(fresh, way: str, encsync: bool = True):
     pair = FirewallPair(fresh)
     for firewall in pair.firewalls[:2]:
         firewall.nft(rules(way))
+        firewall.sysctl({"net/netfilter/nf_conntrack_udp_timeout": 300})  # until the takeover is over
     instances = sync.equip(pair) if encsync else []
     for instance in instances:
         instance.start()

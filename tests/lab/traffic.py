@@ -266,7 +266,7 @@ def flows(address: str, base: int, count: int, rate: int) -> None:
             sock.bind(("", 10000 + made % 20000))
             sock.connect((address, base + UDP))
             sock.send(b"flow %d" % made)
-            waiting[sock] = now + 2
+            waiting[sock] = now + 20
             made += 1
             due = max(due + 1 / rate, now - 0.1)
             if made % 50:
@@ -444,7 +444,7 @@ class Sessions:
 
     def make_flows(self, count: int, rate: int = 2000) -> int:
         """Real short UDP flows through the firewalls. Returns how many were answered."""
-        return self.start_flows(count, rate).wait("flows", 10 + count / rate)["answered"]
+        return self.start_flows(count, rate).wait("flows", 60 + count / rate)["answered"]
 
     def start_flows(self, count: int, rate: int) -> Program:
         return Program(self.pair.client, "flows", self.address, self.base, count, rate)
