@@ -98,7 +98,7 @@ class Trio:
         """mickey's flows are as they were, its session with minnie is, and donald is served."""
         assert self.flows(INSIDE) == self.live
         assert self.mickey.status()["own"] >= LIVE
-        assert self.mickey.peer("minnie")["state"] == "up"
+        wait_for(lambda: self.mickey.peer("minnie")["state"] == "up", 20, "minnie to be up")
         conntrack.insert(self.node, "10.1.0.1", SERVER[0], port, 443)
         wait_for(lambda: any(flow.orig.sport == port for flow in
                              self.flows("10.1.0.1/32", self.donald.node)), 20,
@@ -155,6 +155,7 @@ def test_it_clears_nothing_of_others(trio):
     before = {reason: trio.refused(reason) for reason in ("own_creatorid", "clear_rate")}
     for creator in (mickeys, donalds, CREATOR, 0) * 20:
         trio.hostile.say(section(wire.CLR, bytes(16) + struct.pack("!I", creator)))
+        time.sleep(0.01)  # minnie's tunnel loses some of a burst
     trio.settle()
     assert trio.refused("own_creatorid") == before["own_creatorid"] + 20
     assert trio.refused("clear_rate") > before["clear_rate"]
@@ -166,6 +167,7 @@ def test_it_opens_no_door(trio):
     for flows in DOORS.values():
         for src, dst, dport, proto, answers in flows:
             trio.insert(number, CREATOR, src, dst, dport, proto, answers)
+            time.sleep(0.01)  # minnie's tunnel loses some of a burst
             number += 1
     trio.settle()
     assert not trio.flows(STRANGER) and not trio.flows(f"{MICKEY}/32")

@@ -32,7 +32,8 @@ class Path:
         lab.plug(donald, "sync", pair.sync_switch, f"{SYNC['donald']}/24")
         self.switch = HostileSwitch(pair.sync_switch, *((node, "sync") for node in (
             *pair.firewalls, donald)))
-        self.both = self.mickey, self.minnie = sync.equip(pair)
+        # A flood takes the processor from them, too, and none is to be taken for dead.
+        self.both = self.mickey, self.minnie = sync.equip(pair, conn={"dpdtimeout": "30s"})
         self.minnie.each["mickey"] = {"auto": "add"}
         self.minnie.write_config()
         self.stock = Stock(donald, SYNC["donald"])

@@ -8,6 +8,7 @@ import itertools
 import signal
 import socket
 import struct
+import time
 from collections import Counter
 
 import pytest
@@ -142,6 +143,7 @@ def test_it_opens_no_door(insider):
     for flows in DOORS.values():
         for src, dst, dport, proto, answers in flows:
             insider.insert(number, CREATOR, src, dst, dport, proto, answers)
+            time.sleep(0.01)  # minnie's tunnel loses some of a burst
             number += 1
     insider.settle()
     # Control: plain pf has them.
@@ -160,6 +162,7 @@ def bulks(payloads: list[bytes]) -> int:
 
 def test_it_asks_in_vain_for_everything_again_and_again(insider):
     before, heard = insider.refused("too_often"), len(insider.minnie.received())
+    began = time.monotonic()
     for turn in range(500):
         insider.say(pfsync(mallory.ACTION_UPD_REQ, bytes(12)))
         insider.pf.advance(1000.0 + turn)
@@ -172,7 +175,7 @@ def test_it_asks_in_vain_for_everything_again_and_again(insider):
 
     wait_for(once_more, 20, "one to be refused")
     received = [bytes.fromhex(packet["payload"]) for packet in insider.minnie.received()[heard:]]
-    assert bulks(received) <= 10
+    assert bulks(received) <= 2 + time.monotonic() - began  # after each a second of rest
     assert bulks(insider.answers) >= 400  # control: plain pf begins each time
 
 
@@ -183,6 +186,7 @@ def test_it_fills_its_share_and_no_more(insider):
     for first in range(1000, 1000 + count, per_packet):
         insider.say(pfsync(mallory.ACTION_INS, *(full_state(number, CREATOR)
                                                  for number in range(first, first + per_packet))))
+        time.sleep(0.002)  # minnie's tunnel loses some of a burst
     assert len(insider.pf.table.states) == states + count  # control
     wait_for(lambda: len(insider.flows("10.66.0.0/16")) >= SHARE - 100, 20, "its share to be full")
     wait_for(lambda: insider.refused("peer_limit") >= (count - SHARE) // 2, 20,

