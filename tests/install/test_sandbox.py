@@ -160,7 +160,7 @@ def test_a_charon_that_hangs_is_ended(mickey):
     [charon] = wait_for(mickey.charons, 10, "charon to start", 0.1)
     os.kill(charon, signal.SIGSTOP)
     mickey.stop()
-    assert not Path(f"/proc/{charon}").exists()
+    wait_for(lambda: not Path(f"/proc/{charon}").exists(), 10, "charon to end")
 
 
 # ---- and needs each exception ----------------------------------------------------------------

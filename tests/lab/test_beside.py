@@ -100,7 +100,8 @@ def test_two_tunnels_side_by_side(town):
     assert theirs.spis() == spis
     kept = mickey.spis()
     far.swanctl("--rekey", "--child", "vpn")
-    wait_for(lambda: theirs.spis() - spis, 20, "the VPN's new SAs")
+    wait_for(lambda: len(now := theirs.spis()) == 2 and not now & spis, 20,
+             "the VPN's new SAs, and the end of the old ones")
     assert mickey.spis() == kept
     assert theirs.carries()
     encsync_carries(pair, 2)

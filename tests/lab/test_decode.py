@@ -436,7 +436,8 @@ def listen(node, *args, **more):
 
 
 def packets_of(process) -> list[dict]:
-    return [json.loads(line) for line in process.output().splitlines()]
+    whole, _, _unfinished = process.output().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 @pytest.mark.parametrize("payload, status", [(INS, 0), (INS[:200], 1)], ids=["good", "bad"])

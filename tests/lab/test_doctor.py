@@ -41,6 +41,7 @@ def bad(instance, about: str) -> str:
 
 def test_all_is_well(pair, instances):
     conntrack.insert(pair.mickey, "10.0.0.30", SERVER[0], 2001, 443)
+    wait_for(lambda: pair.flows(pair.minnie), 10, "the flow to be on both")
     for instance, other in zip(instances, ("minnie", "mickey")):
         found = examine(instance)
         assert found["bad"] == found["note"] == {}

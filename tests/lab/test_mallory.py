@@ -152,9 +152,11 @@ def test_a_recording_of_a_sync_in_clear_gives_the_flows_away(fresh):
     wait_for(lambda: pair.flows(pair.minnie), 10, "conntrackd to carry the flow over")
     assert mallory.forge(200) == 200
     for node in pair.firewalls[:2]:
-        assert "counter packets 100 " in node.run("nft", "list", "table", "inet", "count").stdout
+        wait_for(lambda: "counter packets 100 " in
+                 node.run("nft", "list", "table", "inet", "count").stdout, 10, "all to arrive")
+    wait_for(lambda: mallory.look(secrets([])).own >= 200, 10, "all in the recording")
     seen = mallory.look(secrets(pair.flows(pair.mickey)))
-    assert seen.own >= 200 and seen.clear_pfsync == 0 and seen.esp == 0
+    assert seen.clear_pfsync == 0 and seen.esp == 0
     assert any("UDP" in kind and "3780" in kind for kind in seen.other)
     assert any("an address and port of a flow" in leak for leak in seen.leaks)
     assert mallory.lost() == 0

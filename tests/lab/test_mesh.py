@@ -108,7 +108,7 @@ def test_one_cut_link_of_many_is_named_by_both_its_ends(mesh):
     for one, other in ((n1, n2), (n2, n1)):
         wait_for(lambda: f" hears {other.name}, which has flows" in one.status()["why"], 40,
                  f"{one.name} to miss {other.name}")
-    assert all(instance.ready() for instance in rest)
-    assert len(n1.status()["missing_edges"]) == len(rest)
+    wait_for(lambda: all(instance.ready() for instance in rest), 20, "the others to be ready")
+    wait_for(lambda: len(n1.status()["missing_edges"]) == len(rest), 20, "all of them to name it")
     n1.node.run("nft", "delete", "table", "inet", "cut")
     sync.wait_in_step(*mesh, timeout=60)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -103,12 +104,20 @@ def test_a_flushed_standby_is_full_again_or_says_that_it_is_not_ready(pair, clea
 
 
 def copies_without_events(pair, count: int) -> None:
-    """An entry made while the switch is 0 reports nothing, and encsyncd soon sets it to 1."""
-    for _ in range(10):
+    """An entry made while the switch is 0 reports nothing, and encsyncd soon sets it to 1: before
+    that, all must be there. So nothing here starts a program but the one that makes the flows."""
+    def of_minnie(setting: str) -> int:
+        with pair.minnie.entered():
+            return int(Path(f"/proc/sys/net/netfilter/{setting}").read_text())
+
+    for _ in range(50):
+        others = of_minnie("nf_conntrack_count")
         pair.minnie.sysctl({EVENTS: 0})
         conntrack.insert_many(pair.mickey, count)
-        wait_equal(pair, count)
-        if pair.minnie.run("cat", f"/proc/sys/{EVENTS}").stdout.strip() == "0":
+        wait_for(lambda: of_minnie("nf_conntrack_count") >= others + count
+                 or of_minnie("nf_conntrack_events"), HANGS, "all copies, or the switch to be 1")
+        if of_minnie("nf_conntrack_events") == 0:
+            wait_equal(pair, count)
             return
         conntrack.flush(pair.mickey)
         wait_equal(pair, 0)

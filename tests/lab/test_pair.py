@@ -124,7 +124,9 @@ def test_no_answer_is_no_and_an_interrupt_leaves_nothing(fresh):
     b.signal(signal.SIGINT)
     assert "nothing is trusted: it has broken off the connection" in errors(a)
     b.wait()
-    a, b = mickey.start_pairing("--timeout", "3"), minnie.start_pairing()
+    b = minnie.start_pairing()
+    wait_for(lambda: "Waiting for mickey" in b.output(), 10, "minnie to listen")
+    a = mickey.start_pairing("--timeout", "3")
     sync.code_shown(a), sync.code_shown(b)
     b.say("yes")
     assert "there was no answer within 3 s" in errors(a)
@@ -188,8 +190,9 @@ def test_silence_is_no_peer(fresh):
     """mickey finds something that accepts connections and says nothing; minnie waits in vain."""
     mickey, minnie = two(fresh)
     listen = ("import socket, time; s = socket.create_server(('192.168.1.101', 4540)); "
-              "time.sleep(60)")
-    minnie.node.start("/usr/bin/python3", "-c", listen, name="stranger")
+              "print('listening', flush=True); time.sleep(600)")
+    stranger = minnie.node.start("/usr/bin/python3", "-c", listen, name="stranger")
+    wait_for(stranger.output, 10, "the stranger to listen")
     at_mickey = mickey.start_pairing("--timeout", "2")
     assert "it accepts connections and says nothing" in errors(at_mickey)
     refused = minnie.command("pair", "--timeout", "1", check=False)

@@ -63,8 +63,9 @@ def test_what_passes_is_found(pair, instances):
     # With it a restarted peer is synced, too.
     minnie.restart()
     sync.wait_in_step(mickey, minnie, timeout=PATIENCE)
-    assert equal(pair)
-    assert not any(peer["missing"] for instance in instances for peer in instance.json("peers"))
+    wait_for(lambda: equal(pair), PATIENCE, "both to hold the same flows")
+    wait_for(lambda: not any(peer["missing"] for instance in instances
+                             for peer in instance.json("peers")), PATIENCE, "nothing to be missing")
 
 
 def test_a_path_that_carries_more_again_is_found(pair, instances):

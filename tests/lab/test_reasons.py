@@ -30,7 +30,7 @@ def test_a_peer_that_vanishes_and_one_that_leaves(fresh):
     mickey, minnie = sync.equip(pair)
     for instance in (mickey, minnie):
         instance.start()
-    sync.wait_in_step(mickey, minnie)
+    sync.wait_settled(mickey, minnie)
     assert error(mickey, "minnie") == ""
     before = len(lines(mickey, "does not answer"))  # while minnie started
     pair.minnie.ip("link set sync down")

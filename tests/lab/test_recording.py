@@ -34,7 +34,7 @@ def released(monkeypatch):
 
 def open_recording(*args) -> dict:
     done = subprocess.run([bin_dir() / "open_recording", *map(str, args)],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -109,8 +109,11 @@ def snapshot(pid: int) -> bytes:
             begin, end = (int(address, 16) for address in place.split("-"))
             if not mode.startswith("rw"):
                 continue
-            memory.seek(begin)
-            pages = memory.read(end - begin)
+            try:
+                memory.seek(begin)
+                pages = memory.read(end - begin)
+            except OSError:  # unmapped meanwhile
+                continue
             kept += [pages[at : at + page] for at in range(0, len(pages), page)
                      if pages[at : at + page] != bytes(page)]
     return b"".join(kept)
@@ -129,7 +132,8 @@ def started(fresh) -> tuple[Path, Path, list]:
     for file in mickey.node.dir.glob("*.ppk"):
         file.unlink()  # as docs/keys.md says
     minnie.start()
-    [silent] = wait_for(minnie.charons, 20, "minnie's charon")
+    wait_for(lambda: " is up, pid" in minnie.log(), 20, "minnie's charon")
+    [silent] = minnie.charons()
     os.kill(silent, signal.SIGSTOP)
     mickey.start()
     wait_for(lambda: any(frame[34:38] == struct.pack("!HH", 500, 500)

@@ -49,7 +49,7 @@ def refused(mickey, *words: str) -> None:
         assert word in done.stderr, done.stderr
     assert mickey.spis() == spis
     assert [peer["name"] for peer in mickey.json("peers")] == peers
-    assert mickey.ready()
+    wait_for(mickey.ready, 10, "mickey to be ready")
 
 
 def test_a_bad_file_changes_nothing(settled):
@@ -177,7 +177,8 @@ def test_a_conn_that_is_another_path_begins_anew(pair, settled):
     assert "changed minnie" in mickey.reload().stdout
     assert not spis & mickey.spis()
     sync.wait_in_step(mickey, minnie, timeout=40)
-    assert pair.flows(pair.minnie) == pair.flows(pair.mickey) != set()
+    wait_for(lambda: pair.flows(pair.minnie) == pair.flows(pair.mickey) != set(), 10,
+             "the flow to be on both")
     conntrack.delete(pair.mickey, "10.0.0.30", SERVER[0], 2000, 443)
     wait_for(lambda: not pair.flows(pair.minnie), 10, "its end to arrive")
 

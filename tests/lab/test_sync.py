@@ -176,13 +176,14 @@ def test_a_flushed_ruleset_is_noticed(pair, clean):
 
 def test_a_ruleset_that_is_flushed_again_and_again_is_put_back_at_once(pair, clean):
     """Looking each second alone could do that once a second."""
-    times = 10
-    began = time.monotonic()
-    for _ in range(times):
+    back = []
+    for _ in range(10):
         pair.mickey.run("nft", "delete", "table", "inet", "encsync")
         wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
                  "the ruleset to be put back")
-    assert time.monotonic() - began < times - 1
+        back.append(time.monotonic())
+    # The fastest one: a busy machine delays the others.
+    assert min(later - earlier for earlier, later in zip(back, back[1:])) < 0.9
 
 
 def test_the_same_run_dir_twice(pair, clean):
