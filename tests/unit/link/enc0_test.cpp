@@ -32,7 +32,7 @@ class Window : public testing::Test {
     }
     template<class F>
     bool until(F&& condition) {
-        const auto deadline = Clock::now() + std::chrono::seconds(10);
+        const auto deadline = Clock::now() + std::chrono::seconds(60);
         while (!condition()) {
             io.restart();
             if (io.run_one_until(deadline) == 0)

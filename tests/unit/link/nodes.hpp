@@ -153,10 +153,10 @@ class TwoNodes : public testing::Test {
         connect(*minnie, *mickey, kMickeyIn, 2);
     }
 
-    // Runs the loop until the condition holds; fails after ten seconds.
+    // Runs the loop until the condition holds; fails after a minute.
     template<class F>
     bool until(F&& condition) {
-        const auto deadline = Clock::now() + seconds(10);
+        const auto deadline = Clock::now() + seconds(60);
         while (!condition()) {
             io.restart();
             if (io.run_one_until(deadline) == 0)

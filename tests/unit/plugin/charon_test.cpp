@@ -70,12 +70,13 @@ TEST_F(Pair, ComesUpWithMatchingSas) {
 TEST_F(Pair, NoEspKeyStaysInCharon) {
     start();
     ASSERT_TRUE(eventually([&] { return connected(); }));
-    go_on(milliseconds(500)); // what charon has left to do
-    EXPECT_GT(found_in(mickey.ike.pid(), bytes_of("mickey")), 0U);
+    EXPECT_GT(found_in(mickey.ike.pid(), bytes_of("mickey")), 0U); // control
+    // It may not have come to that yet.
     for (Node* node : {&mickey, &minnie})
-        for (const channel::AddSa& sa : node->sas)
-            EXPECT_EQ(found_in(node->ike.pid(), Bytes(sa.keymat).first(16)), 0U)
-                << (sa.direction == esp::Direction::inbound ? "inbound" : "outbound");
+        for (const channel::AddSa& sa : std::vector(node->sas))
+            EXPECT_TRUE(eventually([&] {
+                return found_in(node->ike.pid(), Bytes(sa.keymat).first(16)) == 0;
+            })) << (sa.direction == esp::Direction::inbound ? "inbound" : "outbound");
 }
 
 TEST_F(Pair, OneEndMayOnlyWait) {
@@ -85,7 +86,7 @@ TEST_F(Pair, OneEndMayOnlyWait) {
     start(minnie, peer_of(minnie));
     EXPECT_TRUE(eventually([&] { return connected(); }));
     EXPECT_EQ(mickey.count(PeerEventKind::connecting), 0U);
-    EXPECT_EQ(minnie.count(PeerEventKind::connecting), 1U);
+    EXPECT_GE(minnie.count(PeerEventKind::connecting), 1U);
 }
 
 TEST_F(Pair, NobodyInitiatesUntilTold) {
@@ -282,6 +283,7 @@ TEST_F(Pair, TheNextPresharedKeyIsTriedBesideTheTunnel) {
     start(mickey, with(peer_of(mickey), {older}));
     start(minnie, with(peer_of(minnie), {older}));
     ASSERT_TRUE(eventually([&] { return connected(); }));
+    ASSERT_TRUE(eventually([&] { return mickey.used().has_value(); }));
     forget_gaps();
     const auto first = mickey.used();
     // minnie does not have it: nothing changes.
