@@ -183,4 +183,5 @@ class Stock:
     def received(self) -> list[dict]:
         """ttl, from, and payload (hexadecimal) of each packet."""
         assert self._pfsync is not None
-        return [json.loads(line) for line in self._pfsync.output().splitlines()]
+        whole = self._pfsync.output().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]

@@ -34,7 +34,7 @@ MICKEY6, MINNIE6 = "2001:db8:1::100", "2001:db8:1::101"
 CREATOR = 0x0A0B0C0D
 # Its userspace ESP has no 64-bit sequence numbers.
 NO_ESN = {"esp": "aes256gcm16-curve25519-noesn"}
-# DPD must not fire because an emulated processor is slow.
+# DPD must not fire because a processor is emulated or busy.
 PATIENT = {"dpddelay": "10s", "dpdtimeout": "2m"}
 
 
@@ -53,8 +53,8 @@ class Meeting:
         self.poll = 0.5 if kernel else 0.02
         self.mickey = sync.Encsync(self.nodes[0], {"minnie": self.addresses[1]},
                                    left=self.addresses[0],
-                                   conn={"wire": "auto" if ipv6 else "openbsd",
-                                         **(PATIENT if kernel else NO_ESN)},
+                                   conn={"wire": "auto" if ipv6 else "openbsd", **PATIENT,
+                                         **({} if kernel else NO_ESN)},
                                    each={"minnie": {"auto": start}})
         self.mickey.init_keys()
         self.minnie = Stock(self.nodes[1], self.addresses[1], kernel)

@@ -72,11 +72,14 @@ TEST_F(Pair, NoEspKeyStaysInCharon) {
     ASSERT_TRUE(eventually([&] { return connected(); }));
     EXPECT_GT(found_in(mickey.ike.pid(), bytes_of("mickey")), 0U); // control
     // It may not have come to that yet.
+    const auto gone = [&](Node& node, const channel::AddSa& sa) {
+        return eventually([&] { return found_in(node.ike.pid(), Bytes(sa.keymat).first(16)) == 0; },
+                          std::chrono::seconds(5));
+    };
     for (Node* node : {&mickey, &minnie})
         for (const channel::AddSa& sa : std::vector(node->sas))
-            EXPECT_TRUE(eventually([&] {
-                return found_in(node->ike.pid(), Bytes(sa.keymat).first(16)) == 0;
-            })) << (sa.direction == esp::Direction::inbound ? "inbound" : "outbound");
+            EXPECT_TRUE(gone(*node, sa))
+                << (sa.direction == esp::Direction::inbound ? "inbound" : "outbound");
 }
 
 TEST_F(Pair, OneEndMayOnlyWait) {
