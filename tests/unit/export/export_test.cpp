@@ -70,6 +70,9 @@ TEST(NextKey, NeedsACertificateWhereThereIsOne) {
             steps(kTunnel + "\tleftcert=/etc/encsync/mickey.crt\n\twire=" + wire + "\n");
         EXPECT_NE(text.find("put that into /etc/encsync/mickey.crt"), std::string::npos) << text;
     }
+    EXPECT_NE(steps(kTunnel + "\tleftcert=store\n")
+                  .find("run 'encsync keys cert import donald FILE' with that"),
+              std::string::npos);
 }
 
 TEST(OpenBsd, OnACable) {
