@@ -54,7 +54,9 @@ class Capture:
     """The packets that pass a node, in the kernel's order."""
 
     def __init__(self, node: Node):
-        self.process = node.start("tcpdump", "-i", "any", "-n", "-tt", "-l", "--immediate-mode",
+        # -s: else its buffer has room for eight packets, and what is too late is lost.
+        self.process = node.start("tcpdump", "-i", "any", "-n", "-tt", "-l", "-s", "256",
+                                  "--immediate-mode",
                                   f"udp port 4500 or udp port {PORT}", name="tcpdump")
         wait_for(lambda: "listening on any" in self.process.errors(), PATIENCE, "tcpdump to listen")
 
