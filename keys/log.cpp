@@ -17,9 +17,9 @@ constexpr std::array<std::string_view, kKeyEvents> kEvents{
     "failed",   "seal",     "unseal", "restore",   "ppk",   "ppk-gone", "psk",
     "psk-gone", "psk-next", "cert",   "cert-gone", "ca",    "ca-gone"};
 
-// Whether it changes which identities and trusted keys there are.
+// Whether it changes which identities, trusted keys and certificates there are.
 bool changes_keys(KeyEvent event) {
-    return event < KeyEvent::failed;
+    return event < KeyEvent::failed || event >= KeyEvent::cert;
 }
 
 std::string hash_of(std::string_view before, std::string_view text) {
@@ -112,7 +112,9 @@ LoggedKeys keys_of(const KeyLog& log) {
             keys.erase({entry.name, entry.fingerprint});
     };
     const auto adds = [](KeyEvent event) {
-        return event != KeyEvent::retire && event != KeyEvent::forget && event != KeyEvent::revoke;
+        return event != KeyEvent::retire && event != KeyEvent::forget &&
+               event != KeyEvent::revoke && event != KeyEvent::cert_gone &&
+               event != KeyEvent::ca_gone;
     };
     for (auto at = log.entries.begin(); at != log.entries.end(); ++at) {
         if (at->event != KeyEvent::failed) {

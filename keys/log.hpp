@@ -55,6 +55,8 @@ enum class KeyEvent : std::uint8_t {
 inline constexpr std::size_t kKeyEvents = 20;
 // In the place of a fingerprint for the events of a psk: nothing is shown of such a key.
 inline constexpr const char* kPskPrint = "PSK";
+// Likewise of certificates, if their file could not be read.
+inline constexpr const char* kUnreadablePrint = "unreadable";
 std::string_view to_string(KeyEvent event);
 
 struct LogEntry {
@@ -83,7 +85,7 @@ std::string_view log_title();
 // The line, and its hash, which is also put into the entry.
 std::string write_entry(const std::string& before, LogEntry& entry);
 
-// The keys that are there according to the log: name and fingerprint, sorted.
+// The keys and certificates that are there according to the log: name and fingerprint, sorted.
 using LoggedKeys = std::set<std::pair<std::string, std::string>>;
 LoggedKeys keys_of(const KeyLog& log);
 

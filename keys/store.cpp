@@ -388,9 +388,9 @@ Result<std::vector<Store::Event>> Store::gone_events(KeyEvent event,
         if (*there)
             events.push_back({KeyEvent::psk_gone, peer, kPskPrint});
         auto held = certificates(peer);
-        if (!held)
-            return held.error();
-        if (*held)
+        if (!held) // it must not keep a stolen key trusted
+            events.push_back({KeyEvent::ca_gone, peer, kUnreadablePrint});
+        else if (*held)
             for (const CertificateUse use : kCertificateUses)
                 std::ranges::move(gone_of(**held, use), std::back_inserter(events));
     }
@@ -430,7 +430,7 @@ Result<KeyLog> Store::log() const {
     return read_text_file<KeyLog>(directory_, kLog, kMaxLogText, read_log);
 }
 
-// Of identities and of peers.
+// Of identities and of peers. A file of certificates that cannot be read has none.
 Result<LoggedKeys> Store::keys() const {
     LoggedKeys keys;
     auto there = directory_.has(kIdentity);
@@ -448,6 +448,14 @@ Result<LoggedKeys> Store::keys() const {
         return others.error();
     for (const TrustedKey& key : *others)
         keys.emplace(key.name, fingerprint(key.key));
+    auto names = directory_.names(kX509Prefix);
+    if (!names)
+        return names.error();
+    for (const std::string& name : *names)
+        if (const auto held = certificates(name.substr(kX509Prefix.size())); held && *held)
+            for (const CertificateUse use : kCertificateUses)
+                for (const HeldCertificate& one : (*held)->of(use))
+                    keys.emplace((*held)->peer, certificate_fingerprint(one.der));
     return keys;
 }
 

@@ -89,8 +89,8 @@ class Store {
     Result<std::size_t> trust(const PublicFile& file, UnixTime now = unix_now());
     // Whether trust() of the file, or with new_identity of its keys, would be refused now.
     Result<void> may_trust(const PublicFile& file, bool new_identity) const;
-    // Drops all keys of that name, preshared ones, too. Refuses if there are none. Returns how many
-    // were dropped, post-quantum ones not counted.
+    // Drops all keys of that name, preshared ones and certificates, too. Refuses if there are none.
+    // Returns how many were dropped, post-quantum ones not counted.
     Result<std::size_t> forget(const std::string& name, UnixTime now = unix_now());
     // Drops the older of a peer's two keys: the one that was trusted first. Refuses if there are
     // not two.
@@ -150,9 +150,9 @@ class Store {
 
     // Empty in a store of an older version, until something changes.
     Result<KeyLog> log() const;
-    // In which keys the store and its log differ, a line for each. Something has written to one of
-    // them by another way, or a command was interrupted after it had written the log. Or it is just
-    // at it: hold the lock while log and keys are read.
+    // In which keys and certificates the store and its log differ, a line for each. Something has
+    // written to one of them by another way, or a command was interrupted after it had written the
+    // log. Or it is just at it: hold the lock while log and keys are read.
     Result<std::vector<std::string>> differences(const KeyLog& log) const;
     // Until it is destroyed, nobody else changes the store. The first waits for who does just now,
     // the second is empty then.
@@ -163,12 +163,14 @@ class Store {
     Result<std::optional<PeerCertificates>> certificates(const std::string& peer) const;
     // Of all peers, sorted by name.
     Result<std::vector<PeerCertificates>> certificates() const;
-    // As put_psk(): the first one of that use, or the next one, or the only one. Refused: what
-    // check_certificate() refuses, and one for more than kMaxCertified peers.
+    // The first one of that use, or the next one; with `replace`, the only one. Without effect if
+    // it is there. Returns how many there are. Refused: what check_certificate() refuses, a third
+    // one, and one for more than kMaxCertified peers.
     Result<std::size_t> put_certificate(const std::string& peer, CertificateUse use, Bytes der,
                                         bool replace = false, UnixTime now = unix_now());
-    // As retire_psk().
-    Result<void> retire_certificate(const std::string& peer, CertificateUse use,
+    // Drops the older one of two, or the next one. Refuses if there are not two, or if `shown` is
+    // not null and not the next one's.
+    Result<void> retire_certificate(const std::string& peer, CertificateUse use, bool next = false,
                                     const CertificateId* shown = nullptr,
                                     UnixTime now = unix_now());
     // All of that use. Refuses if there is none.

@@ -50,14 +50,14 @@ Result<void> Store::put_certificates(const PeerCertificates& held, const std::ve
 
 Result<std::size_t> Store::put_certificate(const std::string& peer, CertificateUse use, Bytes der,
                                            bool replace, UnixTime now) {
+    auto lock = directory_.lock();
+    if (!lock)
+        return lock.error();
     auto own = own_keys();
     if (!own)
         return own.error();
     if (auto ok = check_certificate(use, der, *own, now); !ok)
         return ok.error();
-    auto lock = directory_.lock();
-    if (!lock)
-        return lock.error();
     auto before = certificates(peer);
     if (!before)
         return before.error();
@@ -69,19 +69,29 @@ Result<std::size_t> Store::put_certificate(const std::string& peer, CertificateU
             fmt::format("there are certificates for {} peers already, which is the limit", *count)};
     PeerCertificates after = *before ? std::move(**before) : PeerCertificates{peer};
     std::vector<HeldCertificate>& all = after.of(use);
-    const bool alone = replace || all.empty();
     HeldCertificate fresh{now, {der.begin(), der.end()}};
     const auto there = std::ranges::find(all, fresh.der, &HeldCertificate::der);
     const bool known = there != all.end();
-    if (known && (!alone || all.size() == 1))
+    for (const CertificateUse other : kCertificateUses) // the log has the fingerprint alone
+        if (other != use && std::ranges::find(after.of(other), fresh.der, &HeldCertificate::der) !=
+                                after.of(other).end())
+            return Error{"is there for the other use"};
+    if (known && (!replace || all.size() == 1))
         return all.size();
+    if (!replace && all.size() == kCertificatesPerUse)
+        return Error{fmt::format("there are two already, and nobody knows which of them {0} needs: "
+                                 "'encsync keys cert retire{1} {0}' drops the older one, with "
+                                 "--next the other",
+                                 peer, use == CertificateUse::own ? "" : " --authority")};
     if (known) { // it stays, so it is not gone
         fresh.created = there->created;
         all.erase(there);
     }
     std::vector<Event> events;
-    for (auto goes = all.begin() + (alone ? 0 : 1); goes != all.end(); goes = all.erase(goes))
-        events.push_back({gone(use), peer, certificate_fingerprint(goes->der)});
+    if (replace) {
+        events = gone_of(after, use);
+        all.clear();
+    }
     if (!known)
         events.push_back({added(use), peer, certificate_fingerprint(der)});
     all.push_back(std::move(fresh));
@@ -89,7 +99,7 @@ Result<std::size_t> Store::put_certificate(const std::string& peer, CertificateU
     return written ? Result(all.size()) : written.error();
 }
 
-Result<void> Store::retire_certificate(const std::string& peer, CertificateUse use,
+Result<void> Store::retire_certificate(const std::string& peer, CertificateUse use, bool next,
                                        const CertificateId* shown, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
@@ -100,13 +110,14 @@ Result<void> Store::retire_certificate(const std::string& peer, CertificateUse u
     if (!*held || (*held)->of(use).empty())
         return Error{no_certificate(use, peer)};
     std::vector<HeldCertificate>& all = (*held)->of(use);
-    if (all.size() != 2)
+    if (all.size() != kCertificatesPerUse)
         return Error{fmt::format("there is only one {} for {}",
                                  use == CertificateUse::own ? "certificate" : "authority", peer)};
     if (shown != nullptr && certificate_id(all.back().der) != *shown)
         return Error{fmt::format("{} has accepted another certificate than the next one", peer)};
-    const std::vector<Event> events{{gone(use), peer, certificate_fingerprint(all.front().der)}};
-    all.erase(all.begin());
+    const auto goes = next ? all.end() - 1 : all.begin();
+    const std::vector<Event> events{{gone(use), peer, certificate_fingerprint(goes->der)}};
+    all.erase(goes);
     return put_certificates(**held, events, now);
 }
 

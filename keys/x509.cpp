@@ -24,9 +24,13 @@ constexpr std::array<std::string_view, kCertificateUses.size()> kFields = {"cert
 
 using Parsed = std::unique_ptr<X509, decltype(&X509_free)>;
 
+// Null: it is none, or something follows it.
 Parsed parse(Bytes certificate) {
     const unsigned char* at = certificate.data();
-    return {d2i_X509(nullptr, &at, static_cast<long>(certificate.size())), X509_free};
+    Parsed parsed(d2i_X509(nullptr, &at, static_cast<long>(certificate.size())), X509_free);
+    if (at != certificate.data() + certificate.size())
+        parsed.reset();
+    return parsed;
 }
 
 bool read_time(const ASN1_TIME* from, UnixTime& into) {
@@ -86,7 +90,7 @@ Result<void> check_certificate(CertificateUse use, Bytes certificate,
     if (!is_valid(*validity, now))
         return Error{complaint("it", *validity, now)};
     if (use == CertificateUse::authority) {
-        if (X509_check_ca(parse(certificate).get()) == 0)
+        if (X509_check_ca(parse(certificate).get()) != 1) // charon takes no other
             return Error{"is not the certificate of an authority: its basic constraints do not say "
                          "CA, or its key usage does not let it certify"};
     } else if (std::ranges::none_of(

@@ -5,6 +5,7 @@
 #include "keys/files.hpp"
 #include "keys/store.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace encsync::cli {
@@ -34,10 +35,10 @@ std::string what_follows(const std::string& peer, keys::CertificateUse use, std:
         return fmt::format("A certificate of either authority lets {0} in, until 'encsync keys "
                            "cert retire --authority {0}'.\n",
                            peer);
-    return fmt::format(
-        "The one before goes on working until encsyncd sees {} accept this one, which "
-        "it tries each minute beside the tunnel: see 'encsync keys status'.\n",
-        peer);
+    return fmt::format("encsyncd tries it each minute beside the tunnel, and keeps the one before "
+                       "until {} has accepted this one or, if both are for the same key, until "
+                       "that expires: see 'encsync keys status'.\n",
+                       peer);
 }
 
 } // namespace
@@ -50,13 +51,18 @@ int keys_cert_import(const Options& options, const std::string& peer, const std:
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
+    const auto before = store->certificates(peer);
+    const bool known = before && *before &&
+                       std::ranges::find((*before)->of(use), *der, &keys::HeldCertificate::der) !=
+                           (*before)->of(use).end();
     const auto count = store->put_certificate(peer, use, *der, replace);
     if (!count)
         return fail(fmt::format("{}: {}", file, count.error().text));
     const std::string print = keys::certificate_fingerprint(*der);
     return report_credential(options, peer,
-                             fmt::format("{}: stored, {}\n{}", keys::name_in_store(use, peer),
-                                         print, what_follows(peer, use, *count)),
+                             fmt::format("{}: {}, {}\n{}", keys::name_in_store(use, peer),
+                                         known ? "it was there before" : "stored", print,
+                                         known ? "" : what_follows(peer, use, *count)),
                              [&](const config::Conn* conn) {
                                  return conn == nullptr ? no_conn_of(peer)
                                                         : why_not_used(*conn, use, *der);
@@ -64,14 +70,15 @@ int keys_cert_import(const Options& options, const std::string& peer, const std:
                              {{"fingerprint", print}});
 }
 
-int keys_cert_retire(const Options& options, const std::string& peer, keys::CertificateUse use) {
+int keys_cert_retire(const Options& options, const std::string& peer, keys::CertificateUse use,
+                     bool next) {
     auto store = open_store(options);
     if (!store)
         return fail(store.error().text);
-    if (auto ok = store->retire_certificate(peer, use); !ok)
+    if (auto ok = store->retire_certificate(peer, use, next); !ok)
         return fail(ok.error().text);
     if (!options.json)
-        fmt::print("{}: gone\n", keys::name_in_store(use, peer, true));
+        fmt::print("{}: gone\n", keys::name_in_store(use, peer, !next));
     return reload_daemon(options, {{"peer", peer}});
 }
 

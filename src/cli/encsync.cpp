@@ -32,9 +32,9 @@ struct Words {
     cli::SetupOptions setup;
     std::uint32_t timeout = 300;
     std::optional<std::chrono::seconds> patience;
-    bool ready = false, watch = false, authority = false, pem = false, live = false, force = false,
-         replace = false, verify = false, new_identity = false, change = false, seal = false,
-         words = false;
+    bool ready = false, watch = false, authority = false, next = false, pem = false, live = false,
+         force = false, replace = false, verify = false, new_identity = false, change = false,
+         seal = false, words = false;
 };
 
 // The verb that was given is the one that sets `run`.
@@ -244,7 +244,8 @@ void add_cert_verbs(CLI::App& parent, Options& o, Words& w, Run& run) {
         return cli::keys_cert_import(o, w.peer, w.file, use(), w.replace);
     });
     auto* retire = verb(*cert, "retire", "Drop the older one of two for a peer", run,
-                        [&, use] { return cli::keys_cert_retire(o, w.peer, use()); });
+                        [&, use] { return cli::keys_cert_retire(o, w.peer, use(), w.next); });
+    retire->add_flag("--next", w.next, "Not the older one, but the other");
     auto* forget = verb(*cert, "forget", "Erase all for a peer", run,
                         [&, use] { return cli::keys_cert_forget(o, w.peer, use()); });
     import->add_flag("--replace", w.replace, "Drop the one before at once");

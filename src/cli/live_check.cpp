@@ -194,7 +194,9 @@ class LiveCheck {
             return fault("conn {}: {}", conn.name, keys::no_certificate(use, conn.rightid));
         const std::vector<keys::HeldCertificate>& all = (*held)->of(use);
         for (const keys::HeldCertificate& one : all)
-            certificate(conn, keys::name_in_store(use, conn.rightid, &one != &all.back()), one.der);
+            if (use == keys::CertificateUse::authority || &one == &all.back())
+                certificate(conn, keys::name_in_store(use, conn.rightid, &one != &all.back()),
+                            one.der);
     }
 
     void credential(const config::Conn& conn, const ike::CredentialTraits& kind) {

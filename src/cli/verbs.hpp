@@ -170,7 +170,9 @@ int keys_psk_forget(const Options& options, const std::string& peer);
 // replace: as above.
 int keys_cert_import(const Options& options, const std::string& peer, const std::string& file,
                      keys::CertificateUse use, bool replace);
-int keys_cert_retire(const Options& options, const std::string& peer, keys::CertificateUse use);
+// next: not the older one of two, but the other.
+int keys_cert_retire(const Options& options, const std::string& peer, keys::CertificateUse use,
+                     bool next);
 int keys_cert_forget(const Options& options, const std::string& peer, keys::CertificateUse use);
 
 // ---- pairing (pair_verb.cpp) -----------------------------------------------------------------

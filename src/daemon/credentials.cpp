@@ -18,12 +18,13 @@ Result<void> add_certificate(const std::string& name, CredentialKind kind, Bytes
     const auto validity = keys::read_validity(der);
     if (!validity)
         return Error{fmt::format("{}: {}", name, validity.error().text)};
-    into.certificates.push_back({name, *validity});
     if (kind == CredentialKind::certificate)
         if (const ike::Credential* before = into.auth.find(kind)) {
             into.older = *before;
-            into.auth.remove(kind); // charon has one at a time
+            into.auth.remove(kind);       // charon has one at a time
+            into.certificates.pop_back(); // its successor is there
         }
+    into.certificates.push_back({name, *validity});
     into.auth.add(kind, der);
     return {};
 }

@@ -28,7 +28,7 @@ struct Credentials {
     // Of our certificates in the key store, the one before that in `auth`, which the peer may not
     // accept yet.
     std::optional<ike::Credential> older;
-    std::vector<Dated> certificates; // all of them
+    std::vector<Dated> certificates; // all but `older`
 };
 // Without what is to be in the store, but is not.
 Result<Credentials> read_credentials(const config::Conn& conn, const keys::Store& store);

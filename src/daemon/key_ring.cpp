@@ -231,7 +231,9 @@ void KeyRing::take(ForPeer peer) {
 }
 
 bool KeyRing::must_try(const ForPeer& peer) const {
+    // A peer that knows us by a certificate needs one for the next key.
     return own_.size() == 2 && !peer.in_step && !peer.trusted.empty() &&
+           peer.for_charon.auth.count(CredentialKind::certificate) == 0 &&
            std::ranges::find(peer.vouched, own_[1]) == peer.vouched.end();
 }
 
@@ -282,7 +284,7 @@ std::optional<KeyRing::Trial> KeyRing::trial_with(const ForPeer& peer, State& st
     if (is_stored(peer.for_charon.id))
         state.older_certificate = peer.older_certificate;
     else if (state.certificate && !state.certificate->is(certificate->kind, certificate->data) &&
-             !state.older_certificate)
+             (!state.older_certificate || state.next.accepted()))
         state.older_certificate = std::move(state.certificate);
     state.certificate = *certificate;
     if (!state.older_certificate ||

@@ -127,7 +127,7 @@ Result<void> retire_older(keys::Store& store, Request::Kind kind, std::string_vi
     const std::string peer(text.substr(0, blank));
     return kind == Request::Kind::retire_psk
                ? store.retire_psk(peer, &shown)
-               : store.retire_certificate(peer, keys::CertificateUse::own, &shown);
+               : store.retire_certificate(peer, keys::CertificateUse::own, false, &shown);
 }
 
 Result<void> offer_ppk(keys::Store& store, const std::string& text) {

@@ -479,10 +479,13 @@ METHOD(listener_t, authorize, bool,
 	}
 	encsync_auth_remember(ike_sa);
 	/* charon searches the keys of all peers: a peer with trusted keys must not
-	 * authenticate with a certificate of another peer's authority */
+	 * authenticate with a certificate of another peer's authority, nor a peer
+	 * whose own authority charon could not read */
 	peer = encsync_peer_of(ike_sa);
-	if (encsync_core_credentials(peer, ENCSYNC_TRUSTED) &&
-		!(encsync_get_key(ike_sa, key) && encsync_core_trusts(peer, key)))
+	if ((encsync_core_credentials(peer, ENCSYNC_TRUSTED) &&
+		 !(encsync_get_key(ike_sa, key) && encsync_core_trusts(peer, key))) ||
+		(encsync_core_credentials(peer, ENCSYNC_CA) &&
+		 !encsync_auth_rule(ike_sa, FALSE, AUTH_RULE_CA_CERT)))
 	{
 		peer_auth_failed(this, ike_sa);
 		*success = FALSE;

@@ -42,12 +42,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 return static_cast<bool>(check_preshared(psk.key.bytes()));
             }))
             std::abort();
-    if (const auto held = read_certificates(text)) {
+    if (const auto held = read_certificates(text))
         if (write_certificates(*held) != text)
             std::abort();
+    if (const auto validity = read_validity({data, size})) {
         for (const CertificateUse use : kCertificateUses)
-            for (const HeldCertificate& one : held->of(use))
-                std::ignore = check_certificate(use, one.der, {}, 0);
+            std::ignore = check_certificate(use, {data, size}, {}, validity->from);
+        std::ignore = names({data, size}, "mickey");
     }
     if (const auto carried = read_carried(text))
         if (write_carried(*carried).view() != text)

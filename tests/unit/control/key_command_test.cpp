@@ -432,7 +432,11 @@ TEST_F(Command, KeepsCertificates) {
         EXPECT_EQ(outcome.err, says);
     }
     const auto next = run({"keys", "cert", "import", "minnie", good});
-    EXPECT_NE(next.out.find("The one before goes on working until"), next.out.npos) << next.out;
+    EXPECT_NE(next.out.find("keeps the one before until minnie has accepted this one"),
+              next.out.npos)
+        << next.out;
+    const auto again = run({"keys", "cert", "import", "minnie", other});
+    EXPECT_NE(again.out.find("it was there before"), again.out.npos) << again.out;
     EXPECT_EQ(run({"keys", "cert", "import", "--authority", "minnie", ca}).status, 0);
     const auto status = run_json({"keys", "status"}).at("certificates").as_array();
     ASSERT_EQ(status.size(), 3u);
@@ -441,7 +445,9 @@ TEST_F(Command, KeepsCertificates) {
     const std::string shown = run({"keys", "status"}).out;
     EXPECT_NE(shown.find("our certificate for it, next  until "), shown.npos) << shown;
     EXPECT_NE(shown.find("its authority "), shown.npos) << shown;
-    EXPECT_EQ(run({"keys", "cert", "retire", "minnie"}).status, 0);
+    EXPECT_EQ(run({"keys", "cert", "retire", "--next", "minnie"}).status, 0);
+    EXPECT_EQ(run_json({"keys", "status"}).at("certificates").at(0).at("fingerprint"),
+              status[0].at("fingerprint"));
     refused({"keys", "cert", "retire", "minnie"}, "there is only one certificate for minnie");
     refused({"keys", "cert", "retire", "--authority", "minnie"}, "there is only one authority");
     EXPECT_EQ(run({"keys", "cert", "forget", "--authority", "minnie"}).status, 0);

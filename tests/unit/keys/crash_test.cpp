@@ -199,7 +199,7 @@ std::vector<Operation> operations() {
          "there is only one preshared key", 0},
         {"ForgetPsk", preshared, in([](Store& s) { return s.forget_psk("peer5", kNow + 1); }),
          "there is no preshared key", 0},
-        {"PutCertificate", certified, put_certificate, "", 0},
+        {"PutCertificate", certified, put_certificate, ""},
         {"RetireCertificate",
          [](Store& s) {
              certified(s);
@@ -207,13 +207,14 @@ std::vector<Operation> operations() {
                  s.put_certificate("peer5", CertificateUse::authority, authority(2), false, kNow));
          },
          in([](Store& s) {
-             return s.retire_certificate("peer5", CertificateUse::authority, nullptr, kNow + 1);
+             return s.retire_certificate("peer5", CertificateUse::authority, false, nullptr,
+                                         kNow + 1);
          }),
-         "there is only one authority", 0},
+         "there is only one authority"},
         {"ForgetCertificates", certified, in([](Store& s) {
              return s.forget_certificates("peer5", CertificateUse::authority, kNow + 1);
          }),
-         "there is no authority", 0},
+         "there is no authority"},
         {"ForgetWhoHasAPskOnly", preshared,
          in([](Store& s) { return only_error(s.forget("peer5", kNow + 1)); }), "no key of 'peer5'",
          0},

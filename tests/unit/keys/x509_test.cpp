@@ -7,6 +7,7 @@
 #include "keys/lines.hpp"
 #include "scratch.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -54,8 +55,10 @@ TEST(X509, RefusesWhatCannotBeUsed) {
         EXPECT_EQ(refused(use, {kNow + 60, end, &key, true}),
                   "it is not valid before 2026-01-01T00:01:00Z, and it is 2026-01-01T00:00:00Z "
                   "now");
-        EXPECT_EQ(why(check_certificate(use, as_bytes("none"), own, kNow)),
-                  "is no X.509 certificate");
+        auto more = make_certificate({kNow, end, &key, true});
+        more.push_back(0);
+        for (const Bytes bad : {as_bytes("none"), Bytes(more)})
+            EXPECT_EQ(why(check_certificate(use, bad, own, kNow)), "is no X.509 certificate");
         EXPECT_EQ(why(check_certificate(use, std::vector<std::uint8_t>(16385), own, kNow)),
                   "a certificate has 16384 bytes at most");
     }
@@ -186,12 +189,16 @@ TEST_F(CertificateStore, TheNextOneIsBesideItUntilTheOlderOneIsRetired) {
     for (const auto& again : {one, two})
         EXPECT_EQ(*put(kOwn, again), 2u);
     EXPECT_EQ(held_now(kOwn), (Ders{one, two}));
-    EXPECT_EQ(*put(kOwn, three), 2u); // in the place of the next one
-    EXPECT_EQ(held_now(kOwn), (Ders{one, three}));
+    EXPECT_EQ(why(put(kOwn, three)),
+              "there are two already, and nobody knows which of them donald needs: 'encsync keys "
+              "cert retire donald' drops the older one, with --next the other");
+    ASSERT_TRUE(store_->retire_certificate("donald", kOwn, true, nullptr, kNow));
+    EXPECT_EQ(held_now(kOwn), (Ders{one}));
+    EXPECT_EQ(*put(kOwn, three), 2u);
     const CertificateId other = certificate_id(two), next = certificate_id(three);
-    EXPECT_EQ(why(store_->retire_certificate("donald", kOwn, &other)),
+    EXPECT_EQ(why(store_->retire_certificate("donald", kOwn, false, &other)),
               "donald has accepted another certificate than the next one");
-    ASSERT_TRUE(store_->retire_certificate("donald", kOwn, &next, kNow));
+    ASSERT_TRUE(store_->retire_certificate("donald", kOwn, false, &next, kNow));
     EXPECT_EQ(held_now(kOwn), (Ders{three}));
     EXPECT_EQ(held_now(kAuthority), (Ders{ca}));
     EXPECT_EQ(mode(root_ / "mickey/x509.donald"), 0600u);
@@ -247,6 +254,38 @@ TEST_F(CertificateStore, GoesWithThePeer) {
     EXPECT_FALSE(fs::exists(root_ / "mickey/x509.donald"));
     EXPECT_EQ(events().back(), "cert-gone donald " + certificate_fingerprint(one));
     EXPECT_TRUE(store_->certificates()->empty());
+}
+
+TEST_F(CertificateStore, ThatWasPutThereByAnotherWayIsNamed) {
+    ASSERT_TRUE(put(kAuthority, authority()));
+    EXPECT_TRUE(store_->differences(*store_->log())->empty());
+    PeerCertificates planted{"donald"};
+    planted.of(kAuthority).push_back({kNow, authority()});
+    write_file(root_ / "mickey/x509.donald", write_certificates(planted));
+    const auto differences = *store_->differences(*store_->log());
+    ASSERT_EQ(differences.size(), 2u); // and the one that is gone
+    const std::string print = certificate_fingerprint(planted.of(kAuthority)[0].der);
+    EXPECT_TRUE(std::ranges::any_of(differences, [&](const std::string& line) {
+        return line.find(print) != line.npos;
+    })) << differences[0];
+}
+
+TEST_F(CertificateStore, ThatCannotBeReadKeepsNoKeyTrusted) {
+    const std::string file = root_ / "mickey/x509.minnie";
+    const auto minnie = make_identity("minnie", kNow);
+    ASSERT_TRUE(store_->trust(std::vector<PublicKey>{minnie}, kNow));
+    write_file(file, "damaged");
+    EXPECT_TRUE(store_->revoke("minnie", kNow));
+    EXPECT_TRUE(store_->trusted()->empty());
+    EXPECT_FALSE(fs::exists(file));
+    EXPECT_EQ(events().back(), "ca-gone minnie unreadable");
+    EXPECT_TRUE(store_->differences(*store_->log())->empty());
+}
+
+TEST_F(CertificateStore, OfOneUseIsNotOfTheOther) {
+    const auto both = make_certificate({kNow, kNow + kDay, &store_->own_keys()->front().key, true});
+    ASSERT_TRUE(put(kOwn, both));
+    EXPECT_EQ(why(put(kAuthority, both)), "is there for the other use");
 }
 
 TEST_F(CertificateStore, OfAnotherPeerIsRefused) {
