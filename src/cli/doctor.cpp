@@ -141,20 +141,28 @@ class Doctor {
         return output ? json::parse(*output, error) : json::value();
     }
 
-    void firewall(const config::Conn& conn, const json::value& rules) {
+    // What lets the peer in, before all other rules of that chain.
+    std::string opening(const Chain& chain, const config::Conn& conn) const {
         const config::Setup& setup = config_->setup;
-        for (const std::uint16_t port : {setup.ikeport, setup.natport})
-            if (const auto chain = closed_chain(rules, {conn.right.ip, conn.left.ip, port})) {
-                const std::string ports = fmt::format("{{ {}, {} }}", setup.ikeport, setup.natport);
+        const std::string peer = net::to_string(conn.right.ip);
+        const bool v6 = conn.right.ip.is_v6();
+        if (chain.table == "filter" && chain.name == "INPUT") // iptables reads no rule of nft
+            return fmt::format("{} -I INPUT -s {} -p udp -m multiport --dports {},{} -j ACCEPT",
+                               v6 ? "ip6tables" : "iptables", peer, setup.ikeport, setup.natport);
+        const std::string ports = fmt::format("{{ {}, {} }}", setup.ikeport, setup.natport);
+        return fmt::format(
+            "nft 'insert rule {} {} {} {} saddr {} udp sport {} udp dport {} accept'", chain.family,
+            chain.table, chain.name, v6 ? "ip6" : "ip", peer, ports, ports);
+    }
+
+    void firewall(const config::Conn& conn, const json::value& rules) {
+        for (const std::uint16_t port : {config_->setup.ikeport, config_->setup.natport})
+            if (const auto chain = closed_chain(rules, {conn.right.ip, conn.left.ip, port}))
                 return add(Grade::bad, kFirewall,
-                           fmt::format("chain {0} of table {1} {2} drops UDP port {3} from {4}, as "
-                                       "no rule accepts it: nft 'insert rule {1} {2} {0} {5} saddr "
-                                       "{4} udp sport {6} udp dport {6} accept', and in the file "
-                                       "that it comes from",
+                           fmt::format("chain {} of table {} {} drops UDP port {} from {}, as no "
+                                       "rule accepts it: {}, and in the file that it comes from",
                                        chain->name, chain->family, chain->table, port,
-                                       net::to_string(conn.right.ip),
-                                       conn.right.ip.is_v6() ? "ip6" : "ip", ports));
-            }
+                                       net::to_string(conn.right.ip), opening(*chain, conn)));
     }
 
     static bool is_taken(const config::Address& address, std::uint16_t port) {

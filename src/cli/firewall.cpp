@@ -52,7 +52,7 @@ const json::array* list(const Value& value, std::string_view name) {
     return found == nullptr ? nullptr : found->if_array();
 }
 
-// Of one value, or of any of a set; one: what to say of one that is none.
+// Whether it holds of the value or, if that is a set, of any in it; `one` says so of a single one.
 template<class One>
 Truth any(const json::value& right, const One& one) {
     const json::array* all = right.if_array();
@@ -128,8 +128,10 @@ class Packet {
                     return false;
             } else if (const json::object* map = part(each, "vmap")) {
                 accepts |= may_accept(*map);
-            } else if (each.is_object()) {
-                accepts |= each.get_object().contains("accept");
+            } else if (const json::object* statement = each.if_object()) {
+                // A program behind a queue may accept it, and so may a target of iptables.
+                for (const std::string_view verdict : {"accept", "queue", "xt"})
+                    accepts |= statement->contains(verdict);
             }
         }
         return accepts;
@@ -140,6 +142,9 @@ class Packet {
         const json::value *left = match.if_contains("left"), *right = match.if_contains("right");
         if (left == nullptr || right == nullptr)
             return false;
+        // There is no connection, so nothing else of it matches, whatever it is compared with.
+        if (const json::object* ct = part(*left, "ct"); ct && text(*ct, "key") != "state")
+            return true;
         const std::string_view op = text(match, "op");
         const Truth holds = is(*left, *right);
         return op == "!=" ? holds == true : (op == "==" || op == "in") && holds == false;
@@ -219,41 +224,92 @@ Chain chain_of(const json::object& fields, std::string_view name) {
             std::string(text(fields, name))};
 }
 
+// Adds the chains that a rule may continue in; those of a named map are not known.
+void add_targets(const json::value& value, std::vector<std::string>& into, bool& unknown) {
+    if (const json::array* all = value.if_array()) {
+        for (const json::value& each : *all)
+            add_targets(each, into, unknown);
+    } else if (const json::object* object = value.if_object()) {
+        for (const auto& [key, inside] : *object) {
+            if (key == "jump" || key == "goto")
+                into.emplace_back(text(inside, "target"));
+            else if (key == "vmap")
+                unknown |= list(inside, "data") == nullptr && part(inside, "data") == nullptr;
+            add_targets(inside, into, unknown);
+        }
+    }
+}
+
+class Ruleset {
+  public:
+    explicit Ruleset(const json::array& all) : all_(all) {}
+
+    // Whether the chain drops what no rule accepts, and no rule that is reached from it may accept
+    // the packet.
+    bool is_closed(const json::object& base, const Packet& packet) const {
+        const Chain chain = chain_of(base, "name");
+        bool closed = text(base, "policy") == "drop";
+        std::vector<std::string> reached{chain.name};
+        for (std::size_t at = 0; at < reached.size(); at++) {
+            bool unknown = false;
+            for (const json::array* rule : rules({chain.family, chain.table, reached[at]})) {
+                if (packet.may_pass(*rule))
+                    return false;
+                if (at == 0)
+                    closed |= drops_all(*rule);
+                std::vector<std::string> targets;
+                for (const json::value& statement : *rule)
+                    add_targets(statement, targets, unknown);
+                for (std::string& target : targets)
+                    if (std::ranges::find(reached, target) == reached.end())
+                        reached.push_back(std::move(target));
+            }
+            if (unknown)
+                return false;
+        }
+        return closed;
+    }
+
+    bool is_dormant(const Chain& chain) const {
+        return std::ranges::any_of(all_, [&](const json::value& each) {
+            const json::object* table = part(each, "table");
+            if (table == nullptr || text(*table, "family") != chain.family ||
+                text(*table, "name") != chain.table)
+                return false;
+            const json::value* flags = table->if_contains("flags");
+            return flags != nullptr && is_word(*flags, "dormant") == true;
+        });
+    }
+
+  private:
+    std::vector<const json::array*> rules(const Chain& chain) const {
+        std::vector<const json::array*> out;
+        for (const json::value& each : all_)
+            if (const json::object* rule = part(each, "rule");
+                rule != nullptr && chain_of(*rule, "chain") == chain)
+                if (const json::array* expressions = list(*rule, "expr"))
+                    out.push_back(expressions);
+        return out;
+    }
+
+    const json::array& all_;
+};
+
 } // namespace
 
 std::optional<Chain> closed_chain(const json::value& ruleset, const Datagram& datagram) {
     const json::array* all = list(ruleset, "nftables");
     if (all == nullptr)
         return std::nullopt;
-    const Packet packet(datagram);
-    std::vector<const json::object*> bases;
-    for (const json::value& each : *all)
-        if (const json::object* chain = part(each, "chain"); chain && chain->contains("hook"))
-            bases.push_back(chain);
-    for (const json::object* base : bases) {
-        const Chain chain = chain_of(*base, "name");
-        if (text(*base, "hook") != "input" ||
-            std::ranges::find(kFamilies, chain.family) == kFamilies.end() ||
-            chain.family == (datagram.from.is_v6() ? "ip" : "ip6"))
+    const Ruleset rules(*all);
+    for (const json::value& each : *all) {
+        const json::object* base = part(each, "chain");
+        if (base == nullptr || text(*base, "hook") != "input")
             continue;
-        bool closed = text(*base, "policy") == "drop", open = false;
-        for (const json::value& each : *all) {
-            const json::object* rule = part(each, "rule");
-            const json::array* expressions = rule == nullptr ? nullptr : list(*rule, "expr");
-            if (expressions == nullptr)
-                continue;
-            const Chain of = chain_of(*rule, "chain");
-            if (of == chain)
-                closed |= drops_all(*expressions);
-            // Also of a chain that it may jump to.
-            const bool elsewhere =
-                of.family != chain.family || of.table != chain.table ||
-                (of != chain && std::ranges::any_of(bases, [&](const json::object* other) {
-                     return chain_of(*other, "name") == of;
-                 }));
-            open |= !elsewhere && packet.may_pass(*expressions);
-        }
-        if (closed && !open)
+        const Chain chain = chain_of(*base, "name");
+        const bool ours = std::ranges::find(kFamilies, chain.family) != kFamilies.end() &&
+                          chain.family != (datagram.from.is_v6() ? "ip" : "ip6");
+        if (ours && !rules.is_dormant(chain) && rules.is_closed(*base, Packet(datagram)))
             return chain;
     }
     return std::nullopt;

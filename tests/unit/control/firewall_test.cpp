@@ -93,7 +93,9 @@ TEST(Firewall, ARuleForSomethingElseDoesNotHelp) {
           match(payload("ip", "saddr"), "\"192.0.2.2\"", "!="),
           // encsync keeps its datagrams out of conntrack.
           match(R"({"ct":{"key":"state"}})", R"(["established","related"])", "in"),
-          match(R"({"ct":{"key":"state"}})", "\"new\"")}) {
+          match(R"({"ct":{"key":"state"}})", "\"new\""),
+          match(R"({"ct":{"key":"status"}})", "\"dnat\"", "in"),
+          match(R"({"ct":{"key":"mark"}})", "7", "!=")}) {
         EXPECT_EQ(closed(rule(condition + "," + kAccept)), "input") << condition;
         EXPECT_EQ(closed(rule(kIke + "," + condition + "," + kAccept)), "input") << condition;
     }
@@ -115,7 +117,32 @@ TEST(Firewall, HasTheBenefitOfTheDoubt) {
           match(R"({"ct":{"key":"state"}})", R"(["established","untracked"])", "in"),
           match(payload("tcp", "dport"), "22", "!=")})
         EXPECT_EQ(closed(rule(condition + "," + kAccept)), "") << condition;
-    EXPECT_EQ(closed(rule(kIke + "," + kAccept, "from_outside")), ""); // it may jump there
+    for (const char* verdict : {R"({"queue":{"num":1}})", R"({"xt":{"type":"target"}})"})
+        EXPECT_EQ(closed(rule(verdict)), "") << verdict;
+}
+
+TEST(Firewall, FollowsJumps) {
+    const std::string jump = R"({"jump":{"target":"wan"}})",
+                      there = rule(kIke + "," + kAccept, "wan");
+    EXPECT_EQ(closed(there), "input"); // nothing leads there
+    EXPECT_EQ(closed(rule(jump) + "," + there), "");
+    EXPECT_EQ(closed(rule(R"({"goto":{"target":"wan"}})") + "," + there), "");
+    EXPECT_EQ(closed(rule(jump) + "," + rule(jump, "wan")), "input"); // in a circle
+    const auto map = [](const std::string& data) {
+        return rule(R"({"vmap":{"key":{"meta":{"key":"iifname"}},"data":)" + data + "}}");
+    };
+    EXPECT_EQ(closed(map(R"({"set":[["sync",{"jump":{"target":"wan"}}]]})") + "," + there), "");
+    EXPECT_EQ(closed(map(R"({"set":[["sync",{"jump":{"target":"lan"}}]]})") + "," + there),
+              "input");
+}
+
+TEST(Firewall, ThatIsSwitchedOffDropsNothing) {
+    const auto table = [](const std::string& more) {
+        return R"({"table":{"family":"inet","name":"filter","handle":1)" + more + "}}";
+    };
+    EXPECT_EQ(closed(table("")), "input");
+    EXPECT_EQ(closed(table(R"(,"flags":"dormant")")), "");
+    EXPECT_EQ(closed(table(R"(,"flags":["dormant"])")), "");
 }
 
 TEST(Firewall, ReadsVerdictMaps) {
