@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: ISC
 #include "cli/doctor.hpp"
 #include "cli/key_place.hpp"
+#include "cli/render.hpp"
 #include "cli/socket_address.hpp"
 #include "cli/verbs.hpp"
 #include "config/config.hpp"
@@ -8,12 +9,14 @@
 #include "config/options.hpp"
 #include "config/values.hpp"
 #include "keys/files.hpp"
+#include "keys/store.hpp"
 #include "util/fd.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fmt/format.h>
 #include <functional>
 #include <netdb.h>
@@ -34,22 +37,25 @@ using Check = std::function<config::Verdict(const std::string& answer)>;
 
 constexpr std::size_t kMaxAnswer = 200; // characters
 
-// A line of standard input, without blanks; none: it has ended. Byte by byte, as what follows may
-// be for the pairing.
+// A line of standard input, without the blanks around it; none: it has ended. Byte by byte, as what
+// follows may be for the pairing.
 std::optional<std::string> read_line() {
+    constexpr std::string_view blanks = " \t\r";
     std::string line;
     char byte = 0;
-    while (line.size() < kMaxAnswer) {
+    for (;;) {
         const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0)
+        if (got <= 0 && line.empty())
             return std::nullopt;
-        if (byte == '\n')
+        if (got <= 0 || byte == '\n')
             break;
-        if (std::string_view(" \t\r").find(byte) == std::string_view::npos)
+        if (line.size() < kMaxAnswer) // what is too long is no good answer anyway
             line += byte;
     }
+    line.erase(0, std::min(line.find_first_not_of(blanks), line.size()));
+    line.erase(line.find_last_not_of(blanks) + 1);
     return line;
 }
 
@@ -67,17 +73,15 @@ struct Question {
 
 // What was given, or is answered; without a terminal, what is usual.
 Result<std::string> answer_to(const Question& question, bool terminal) {
-    if (!question.given.empty()) {
-        if (const auto problem = question.check(question.given))
-            return Error{
-                fmt::format("--{} {}: {}", question.option, question.given, describe(*problem))};
-        return question.given;
+    if (!question.given.empty() || !terminal) {
+        const std::string& answer = question.given.empty() ? question.usual : question.given;
+        if (answer.empty())
+            return Error{fmt::format("--{} is missing, and there is no terminal to ask on",
+                                     question.option)};
+        if (const auto problem = question.check(answer))
+            return Error{fmt::format("--{} {}: {}", question.option, answer, describe(*problem))};
+        return answer;
     }
-    if (!terminal)
-        return question.usual.empty()
-                   ? Result<std::string>(Error{fmt::format(
-                         "--{} is missing, and there is no terminal to ask on", question.option)})
-                   : question.usual;
     for (;;) {
         fmt::print("{}{}: ", question.text,
                    question.usual.empty() ? "" : fmt::format(" [{}]", question.usual));
@@ -102,7 +106,7 @@ std::string own_address_towards(const config::Address& right) {
     const Fd fd(::socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     SocketAddress own;
     own.size = sizeof own.storage;
-    char text[INET6_ADDRSTRLEN] = "";
+    char text[NI_MAXHOST] = "";
     if (!fd || ::connect(fd.get(), to.get(), to.size) != 0 ||
         ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own.storage), &own.size) != 0 ||
         ::getnameinfo(own.get(), own.size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
@@ -122,12 +126,31 @@ config::Verdict check_role(const std::string& text) {
                              role);
 }
 
+std::string keydir_of(const Options& options) {
+    return options.keydir.empty() ? config::default_setup().keydir : options.keydir;
+}
+
+// Whose key there is already; empty: there is none.
+std::string owner_of_key(const Options& options) {
+    const auto store = keys::Store::open(keydir_of(options));
+    const auto own = store ? store->own_keys() : store.error();
+    return own ? own->front().name : std::string();
+}
+
 struct Answers {
     std::string node, peer, right, left, role;
 };
 
-Result<Answers> ask(const SetupOptions& given, bool terminal) {
+Result<Answers> ask(const Options& options, const SetupOptions& given, bool terminal) {
     Answers out;
+    const std::string owner = owner_of_key(options);
+    const Check node = [&](const std::string& text) -> config::Verdict {
+        if (!owner.empty() && text != owner)
+            return config::Problem{
+                fmt::format("the key in {} is that of '{}'", keydir_of(options), owner), 0,
+                "for another name, move that directory away first"};
+        return check_name(text);
+    };
     config::Address right, left;
     const auto take = [&](std::string& into, const Question& question) -> Result<void> {
         auto answer = answer_to(question, terminal);
@@ -137,7 +160,7 @@ Result<Answers> ask(const SetupOptions& given, bool terminal) {
         return {};
     };
     if (auto ok = take(out.node, {"node", "Name of this firewall", given.node,
-                                  config::Disk().host_name(), check_name});
+                                  owner.empty() ? config::Disk().host_name() : owner, node});
         !ok)
         return ok.error();
     const Check other = [&](const std::string& text) -> config::Verdict {
@@ -206,7 +229,7 @@ std::vector<Finding> complaints(const Options& options, bool firewall) {
 
 void print(const std::vector<Finding>& found) {
     for (const Finding& each : found)
-        fmt::print("{}: {}\n", each.about, each.text);
+        fmt::print("{}: {}\n", each.about, clean(each.text));
 }
 
 bool wants_to_pair(const SetupOptions& given, const std::string& peer, bool terminal) {
@@ -219,23 +242,39 @@ bool wants_to_pair(const SetupOptions& given, const std::string& peer, bool term
     return read_line() == "yes";
 }
 
+// Before anything is asked or made.
+Result<void> check_place(const std::string& config) {
+    if (::access(config.c_str(), F_OK) == 0)
+        return Error{fmt::format("{}: is there already, and setup changes none; 'encsync check' "
+                                 "looks at it",
+                                 config)};
+    // It is written there first, and somebody may have a draft there.
+    if (::access((config + ".new").c_str(), F_OK) == 0)
+        return Error{fmt::format("{}.new: is there already; move it away first", config)};
+    const std::string folder = std::filesystem::absolute(config).parent_path();
+    if (::access(folder.c_str(), W_OK | X_OK) != 0)
+        return Error{fmt::format("{}: {}", folder, std::strerror(errno))};
+    return {};
+}
+
 } // namespace
 
 int setup(const Options& options, const SetupOptions& given) {
-    if (::access(options.config.c_str(), F_OK) == 0)
-        return fail(fmt::format("{}: is there already, and setup changes none; 'encsync check' "
-                                "looks at it",
-                                options.config));
+    if (const auto ok = check_place(options.config); !ok)
+        return fail(ok.error().text);
     const bool terminal =
         !options.json && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
-    const auto answers = ask(given, terminal);
+    const auto answers = ask(options, given, terminal);
     if (!answers)
         return fail(answers.error().text);
     const std::string text = write(*answers, options.keydir);
     config::Disk disk;
     const config::Loaded loaded = config::parse(text, options.config, disk);
-    if (!loaded.config)
-        return fail(loaded.diagnostics.front().message);
+    if (!loaded.config) {
+        const auto error = std::ranges::find(loaded.diagnostics, config::Severity::error,
+                                             &config::Diagnostic::severity);
+        return fail(error->message);
+    }
     const auto store =
         open_or_make_store(options, loaded.config->setup, options.json ? stderr : stdout);
     if (!store)
@@ -253,7 +292,12 @@ int setup(const Options& options, const SetupOptions& given) {
         return print_json({{"config", options.config}, {"findings", std::move(found)}});
     }
     fmt::print("{} is written\n", options.config);
-    print(complaints(options, true));
+    // First, as it may keep out who is to be paired with, too.
+    if (const auto firewall = complaints(options, true); !firewall.empty()) {
+        print(firewall);
+        fmt::print("For the time of the pairing, it must also accept TCP port {}\n",
+                   given.meeting.port);
+    }
     int status = 0;
     const bool pairs = wants_to_pair(given, answers->peer, terminal);
     if (pairs)

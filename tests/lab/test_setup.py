@@ -96,11 +96,27 @@ def test_two_firewalls_with_nothing_become_a_pair(bare):
     sync.wait_in_step(mickey, minnie)
     conntrack.insert(pair.mickey, "10.0.0.10", SERVER[0], 1, 2)
     wait_for(lambda: pair.flows(pair.minnie), 10, "the flow to arrive")
-    # Again, it changes nothing.
-    before = mickey.config.read_text(), mickey.json("keys", "show")
+
+    def made() -> tuple[str, list[str]]:
+        return mickey.config.read_text(), [each["fingerprint"] for each in
+                                           mickey.json("keys", "show")["identities"]]
+
+    # Again, it changes nothing, and the key keeps its name.
+    before = made()
     again = mickey.command(*words(mickey), check=False)
     assert again.returncode == 1 and "is there already, and setup changes none" in again.stderr
-    assert before == (mickey.config.read_text(), mickey.json("keys", "show"))
+    assert made() == before
+    mickey.stop()
+    mickey.config.rename(mickey.config.with_name("old.conf"))
+    again = mickey.command(*words(mickey, node="mikey"), check=False)
+    assert again.returncode == 1 and "is that of 'mickey'" in again.stderr
+    draft = mickey.config.with_name("encsync.conf.new")
+    draft.write_text("a draft")
+    again = mickey.command(*words(mickey), check=False)
+    assert again.returncode == 1 and "encsync.conf.new: is there already" in again.stderr
+    draft.unlink()
+    mickey.command(*words(mickey, node=None))
+    assert made() == before
 
 
 def test_it_asks_until_an_answer_is_good(bare):
@@ -159,6 +175,7 @@ def test_what_the_machine_lacks_is_said_before_the_first_start(bare):
     pair.minnie.ip(f"route add unreachable {SYNC['mickey']}")
     done = mickey.command(*words(mickey))
     assert "firewall: chain input of table inet site drops UDP port 500 from" in done.stdout
+    assert "For the time of the pairing, it must also accept TCP port 4540" in done.stdout
     assert "no way to" not in done.stdout
     done = json.loads(minnie.command(*words(minnie, "--json", left=SYNC["minnie"])).stdout)
     about = {each["about"] for each in done["findings"]}

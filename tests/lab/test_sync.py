@@ -182,8 +182,8 @@ def test_a_ruleset_that_is_flushed_again_and_again_is_put_back_at_once(pair, cle
         wait_for(lambda: "inet encsync" in pair.mickey.run("nft", "list", "tables").stdout, 10,
                  "the ruleset to be put back")
         back.append(time.monotonic())
-    # The fastest one: a busy machine delays the others.
-    assert min(later - earlier for earlier, later in zip(back, back[1:])) < 0.9
+    # The fastest one: a busy machine delays the others. To look each second would take a second.
+    assert min(later - earlier for earlier, later in zip(back, back[1:])) < 0.5
 
 
 def test_the_same_run_dir_twice(pair, clean):
