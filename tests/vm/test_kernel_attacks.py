@@ -37,7 +37,9 @@ def pair(lab):
 
 @pytest.fixture(scope="module")
 def instances(pair):
-    all_three = sync.equip(pair, setup={"ipsec": "kernel"}, conn={"ppk": "no"})
+    # Frames that are held are to be of the SAs that are there, also if the host stalls the guest.
+    all_three = sync.equip(pair, setup={"ipsec": "kernel"},
+                           conn={"ppk": "no", "dpdtimeout": "60s"})
     for instance in all_three:
         instance.start()
     sync.wait_in_step(*all_three, timeout=PATIENCE)
