@@ -475,6 +475,26 @@ def test_an_authority_speaks_for_its_own_conn_only(fresh):
     assert meeting.mickey.spis() == set()
 
 
+def test_an_authority_that_charon_cannot_read_admits_nobody(fresh):
+    """minnie has a certificate of another conn's authority, and her own conn's is of a kind that
+    OpenSSL reads and charon does not."""
+    meeting = Meeting(fresh, "minnie")
+    theirs = meeting.x509()
+    readable = meeting.mickey.each["minnie"]["rightca"]
+    odd = meeting.dir / "odd.pem"
+    openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", meeting.dir / "odd.key",
+            "-out", odd, "-subj", "/O=test/CN=odd", "-days", "40", "-addext",
+            "1.3.6.1.4.1.99999.1=critical,DER:0500")
+    meeting.set(rightca=str(odd))
+    meeting.mickey.peers["donald"] = "192.168.1.102"
+    meeting.mickey.each["donald"] = {"rightca": readable}
+    meeting.mickey.write_config()
+    meeting.begin(theirs)
+    wait_for(lambda: "authentication failed" in meeting.mickey.log(), 20, "minnie to be refused")
+    assert "the certificate of rightca cannot be read" in meeting.mickey.log()
+    assert meeting.mickey.spis() == set()
+
+
 def test_a_certificate_for_another_key_is_named(fresh):
     meeting = Meeting(fresh, "mickey")
     theirs = meeting.x509()
@@ -758,29 +778,30 @@ def test_one_authority_takes_the_place_of_another(fresh):
     mickey, minnie = meeting.mickey, meeting.minnie
     meeting.begin(theirs)
     meeting.up()
-    spis, shown = mickey.spis(), minnie.dir / "x509/minnie.pem"
-    older, another = shown.read_text(), meeting._ca("another")
-    mickey.command("keys", "cert", "import", "--authority", "minnie", another)
+    spis, older, newer = mickey.spis(), meeting.dir / "ca.pem", meeting._ca("another")
+    mickey.command("keys", "cert", "import", "--authority", "minnie", newer)
     assert mickey.spis() == spis
 
-    def comes_with(certificate: str) -> None:
-        shown.write_text(certificate)
+    def comes_from(authority: Path) -> None:
+        """With another key each time, as charon remembers certificates of the one before."""
+        meeting._key("minnie")
+        certificate = meeting._certify(authority, "minnie", [])
+        (minnie.dir / "x509/minnie.pem").write_text(certificate.read_text())
         minnie.configure("mickey", meeting.addresses[0], **theirs)
         minnie.swanctl("--terminate", "--ike", "mickey", check=False)
+        wait_for(lambda: mickey.spis() == set(), 20, "the SAs of before to be gone")
         minnie.initiate("mickey", check=False)
 
-    newer = meeting._certify(another, "minnie", []).read_text()
-    for certificate in (newer, older, newer):
-        comes_with(certificate)
+    for authority in (newer, older):
+        comes_from(authority)
         meeting.up()
     # Whose authority is gone is cut off, and is not let in again.
     mickey.command("keys", "cert", "retire", "--authority", "minnie")
     assert certificates(meeting) == [("own", False), ("authority", False)]
     assert "cut off" in mickey.log()
-    comes_with(newer)
+    comes_from(newer)
     meeting.up()
-    meeting._key("minnie")  # for the one before, charon has seen the newer certificate
-    comes_with(meeting._certify(meeting.dir / "ca.pem", "minnie", []).read_text())
+    comes_from(older)
     wait_for(lambda: "no valid certificate for 'minnie' that the authority in rightca" in
              meeting.last_error(), 20, "minnie to be refused")
     wait_for(lambda: mickey.spis() == set(), 10, "nothing of it to be left")
