@@ -18,6 +18,16 @@ KeyEvent gone(CertificateUse use) {
     return use == CertificateUse::own ? KeyEvent::cert_gone : KeyEvent::ca_gone;
 }
 
+// Refuses if there is none of that use.
+Result<PeerCertificates> with_some(Result<std::optional<PeerCertificates>> held, CertificateUse use,
+                                   const std::string& peer) {
+    if (!held)
+        return held.error();
+    if (!*held || (*held)->of(use).empty())
+        return Error{no_certificate(use, peer)};
+    return std::move(**held);
+}
+
 } // namespace
 
 PeerFiles Store::certificate_files() const {
@@ -104,12 +114,10 @@ Result<void> Store::retire_certificate(const std::string& peer, CertificateUse u
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
-    auto held = certificates(peer);
+    auto held = with_some(certificates(peer), use, peer);
     if (!held)
         return held.error();
-    if (!*held || (*held)->of(use).empty())
-        return Error{no_certificate(use, peer)};
-    std::vector<HeldCertificate>& all = (*held)->of(use);
+    std::vector<HeldCertificate>& all = held->of(use);
     if (all.size() != kCertificatesPerUse)
         return Error{fmt::format("there is only one {} for {}",
                                  use == CertificateUse::own ? "certificate" : "authority", peer)};
@@ -118,21 +126,19 @@ Result<void> Store::retire_certificate(const std::string& peer, CertificateUse u
     const auto goes = next ? all.end() - 1 : all.begin();
     const std::vector<Event> events{{gone(use), peer, certificate_fingerprint(goes->der)}};
     all.erase(goes);
-    return put_certificates(**held, events, now);
+    return put_certificates(*held, events, now);
 }
 
 Result<void> Store::forget_certificates(const std::string& peer, CertificateUse use, UnixTime now) {
     auto lock = directory_.lock();
     if (!lock)
         return lock.error();
-    auto held = certificates(peer);
+    auto held = with_some(certificates(peer), use, peer);
     if (!held)
         return held.error();
-    if (!*held || (*held)->of(use).empty())
-        return Error{no_certificate(use, peer)};
-    const std::vector<Event> events = gone_of(**held, use);
-    (*held)->of(use).clear();
-    return put_certificates(**held, events, now);
+    const std::vector<Event> events = gone_of(*held, use);
+    held->of(use).clear();
+    return put_certificates(*held, events, now);
 }
 
 } // namespace encsync::keys
