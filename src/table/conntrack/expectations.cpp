@@ -163,6 +163,10 @@ struct Expectations::Impl {
     void tell(const ExpectEntry& entry, bool of_dump) {
         const Expectation& e = entry.expectation;
         if (entry.gone) {
+            // What is about to be made was ordered when it was still there.
+            std::erase_if(pending, [&](const Operation& op) {
+                return !op.remove && id_of(op.expectation) == id_of(e);
+            });
             known.erase(id_of(e));
             listener->on_unexpected(e);
         } else {
