@@ -274,6 +274,20 @@ void Node::power_off() {
     table_kept = false;
 }
 
+void Node::advance() {
+    due = world.now;
+    if (engine)
+        engine->advance(world.now + clock);
+}
+
+void Node::settle() {
+    due = Instant::max();
+    if (!engine)
+        return;
+    engine->flush();
+    due = kernel.dump_wanted ? world.now : engine->deadline() - clock;
+}
+
 // ---- World ---------------------------------------------------------------------------------
 
 World::World(std::uint64_t seed, unsigned count) : now(1000s), random(seed) {
@@ -341,6 +355,8 @@ void World::deliver(Flight& flight) {
             forge(flight.from, flight.to, flight.packet);
         if (machine != machines.end())
             return machine->second->on_packet(flight.from, flight.packet);
+        if (to.due > now)
+            to.advance();
         to.engine->on_packet(peer_of(flight.to, flight.from), flight.packet);
     }
 }
@@ -348,36 +364,39 @@ void World::deliver(Flight& flight) {
 void World::run(Duration span) {
     const Instant end = now + span;
     Instant timers = now;
+    for (auto& node : nodes)
+        node->due = now; // the scenario may have done anything to it
     while (true) {
         Instant next = end;
         if (!flights_.empty())
             next = std::min(next, flights_.begin()->first);
         for (auto& node : nodes)
-            if (node->engine)
-                next = std::min(next, node->engine->deadline() - node->clock);
+            next = std::min(next, node->due);
         for (auto& [number, machine] : machines)
             next = std::min(next, machine->deadline());
         now = std::max(now, next);
+        const bool a_second_later = now - timers >= 1s;
+        if (a_second_later)
+            timers = now;
         for (auto& node : nodes) {
             node->kernel.now = now;
-            if (now - timers >= 1s)
+            if (a_second_later)
                 node->kernel.run_timers();
+            if (node->due > now && !a_second_later && now < end)
+                continue;
             node->kernel.answer_dump();
-            if (node->engine)
-                node->engine->advance(now + node->clock);
+            node->advance();
         }
         for (auto& [number, machine] : machines)
             machine->advance(now);
-        if (now - timers >= 1s)
-            timers = now;
         while (!flights_.empty() && flights_.begin()->first <= now) {
             Flight flight = std::move(flights_.begin()->second);
             flights_.erase(flights_.begin());
             deliver(flight);
         }
         for (auto& node : nodes)
-            if (node->engine)
-                node->engine->flush();
+            if (node->due <= now)
+                node->settle();
         if (now >= end)
             return;
     }

@@ -118,6 +118,11 @@ class Node : public sync::Link {
     std::map<unsigned, pfsync::Dialect> wire{};           // by node: to whom it speaks plain pfsync
     Duration clock{};                                     // what its clock is ahead of the world's
 
+    // As in the daemon, the engine is called when it has asked for that, and with what comes in.
+    void advance();
+    void settle(); // sends what is due, and asks when to be called next
+    Instant due;   // of the world's time
+
   private:
     std::array<std::uint8_t, 1400> room_{};
 };
