@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: ISC
+#include "cli/fields.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
+#include "control/request.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -33,26 +35,6 @@ int report(const Options& options, const json::object& request,
     return std::fputs(render(*answer).c_str(), stdout) < 0;
 }
 
-std::string_view text(const json::value& answer, std::string_view name) {
-    const auto* fields = answer.if_object();
-    const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
-    const auto* string = value ? value->if_string() : nullptr;
-    return string ? std::string_view(*string) : std::string_view();
-}
-
-// Whether a field of the answer is true; false if it is missing.
-bool is_true(const json::value& answer, std::string_view name) {
-    const auto* fields = answer.if_object();
-    const auto* value = fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
-    return value && *value == true;
-}
-
-const json::array* listed(const json::value& answer, const char* what) {
-    const auto* fields = answer.if_object();
-    const auto* value = fields ? fields->if_contains(what) : nullptr;
-    return value ? value->if_array() : nullptr;
-}
-
 // A command to the daemon about one peer or all.
 int command_peers(const Options& options, const char* command, const std::string& peer,
                   const char* what) {
@@ -65,10 +47,9 @@ int command_peers(const Options& options, const char* command, const std::string
     if (options.json)
         return print_json(*answer);
     std::string names;
-    if (const auto* asked = listed(*answer, "peers"))
-        for (const json::value& name : *asked)
-            names += fmt::format("{}{}", names.empty() ? "" : ", ",
-                                 name.is_string() ? clean(name.get_string()) : "?");
+    for (const json::value& name : array_of(*answer, "peers"))
+        names += fmt::format("{}{}", names.empty() ? "" : ", ",
+                             name.is_string() ? clean(name.get_string()) : "?");
     fmt::print("{}: {}\n", names.empty() ? "no peer" : names, what);
     return 0;
 }
@@ -102,9 +83,9 @@ int status_ready(const Options& options) {
     auto answer = ask(options, {{"command", "status"}});
     if (!answer)
         return fail(answer.error().text);
-    if (is_true(*answer, "ready"))
+    if (truth(*answer, "ready").value_or(false))
         return 0;
-    const auto why = text(*answer, "why");
+    const auto why = control::text(*answer, "why");
     return fail(fmt::format("not ready: {}", why.empty() ? "encsyncd does not say why" : why));
 }
 
@@ -160,7 +141,7 @@ int states(const Options& options, const std::string& filter) {
 
 int role(const Options& options) {
     return report(options, {{"command", "role"}}, [](const json::value& answer) {
-        const auto now = text(answer, "role");
+        const auto now = control::text(answer, "role");
         return fmt::format("{}\n", now.empty() ? "-" : clean(now));
     });
 }
@@ -186,10 +167,8 @@ int rotate_all(const Options& options) {
     const auto peers = ask(options, {{"command", "peers"}});
     if (!peers)
         return fail(peers.error().text);
-    const auto* list = peers->if_array();
-    const bool ppks = list != nullptr && std::ranges::any_of(*list, [](const json::value& peer) {
-                          return peer.is_object() && peer.get_object().contains("ppk");
-                      });
+    const bool ppks = std::ranges::any_of(
+        array_of(*peers), [](const json::value& peer) { return member(peer, "ppk") != nullptr; });
     // A step that fails keeps none of the others from being done.
     bool failed = false;
     const auto step = [&](const char* what, const std::function<int()>& run) {
@@ -232,15 +211,14 @@ int reload(const Options& options) {
     }
     if (options.json)
         return print_json(*answer);
-    print_lines(text(*answer, "warnings"), stderr);
+    print_lines(control::text(*answer, "warnings"), stderr);
     std::string did;
     for (const char* what : {"added", "changed", "removed"})
-        if (const auto* names = listed(*answer, what))
-            for (const json::value& name : *names)
-                did += fmt::format("{}{} {}", did.empty() ? "" : ", ", what,
-                                   name.is_string() ? clean(name.get_string()) : "?");
+        for (const json::value& name : array_of(*answer, what))
+            did += fmt::format("{}{} {}", did.empty() ? "" : ", ", what,
+                               name.is_string() ? clean(name.get_string()) : "?");
     fmt::print("configuration and keys reloaded: {}\n", did.empty() ? "no conn differs" : did);
-    if (const auto role = text(*answer, "role"); !role.empty())
+    if (const auto role = control::text(*answer, "role"); !role.empty())
         fmt::print("{}\n", clean(role));
     return 0;
 }
@@ -253,13 +231,13 @@ int policy_verify(const Options& options) {
     auto answer = ask(options, {{"command", "policy-verify"}});
     if (!answer)
         return fail(answer.error().text);
-    const bool verified = is_true(*answer, "verified");
+    const bool verified = truth(*answer, "verified").value_or(false);
     if (options.json) {
         print_json(*answer);
         return verified ? 0 : 1;
     }
     if (!verified) {
-        const auto why = text(*answer, "why");
+        const auto why = control::text(*answer, "why");
         return fail(fmt::format("the policy is not in place: {}",
                                 why.empty() ? "encsyncd does not say why" : why));
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: ISC
 #include "cli/render.hpp"
 
+#include "cli/fields.hpp"
+
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
@@ -15,24 +17,6 @@ namespace json = boost::json;
 namespace {
 
 constexpr const char* kUnknown = "-";
-
-const json::value* member(const json::value& object, std::string_view name) {
-    const auto* fields = object.if_object();
-    return fields ? fields->if_contains({name.data(), name.size()}) : nullptr;
-}
-
-std::optional<std::uint64_t> number(const json::value& object, std::string_view name) {
-    const auto* value = member(object, name);
-    if (!value)
-        return std::nullopt;
-    if (value->is_uint64())
-        return value->get_uint64();
-    if (value->is_int64() && value->get_int64() >= 0)
-        return static_cast<std::uint64_t>(value->get_int64());
-    if (value->is_double() && value->get_double() >= 0 && value->get_double() < 1e18)
-        return static_cast<std::uint64_t>(value->get_double());
-    return std::nullopt;
-}
 
 template<class Format>
 std::string number_as(Format format, const json::value& object, std::string_view name) {
@@ -51,11 +35,6 @@ std::string text(const json::value& object, std::string_view name) {
     return clean(value->get_string());
 }
 
-std::optional<bool> truth(const json::value& object, std::string_view name) {
-    const auto* value = member(object, name);
-    return value && value->is_bool() ? std::optional(value->get_bool()) : std::nullopt;
-}
-
 std::string yes_no(const json::value& object, std::string_view name) {
     const auto value = truth(object, name);
     return !value ? kUnknown : *value ? "yes" : "no";
@@ -64,12 +43,6 @@ std::string yes_no(const json::value& object, std::string_view name) {
 std::string ago(const json::value& object, std::string_view name) {
     const auto value = number(object, name);
     return value ? duration(*value) + " ago" : kUnknown;
-}
-
-const json::array& array_of(const json::value& value) {
-    static const json::array none;
-    const auto* array = value.if_array();
-    return array ? *array : none;
 }
 
 // "12 (bad_ttl 10, bad_length 2)"; "0" if there is nothing.
@@ -173,10 +146,9 @@ std::string policy_lines(const json::value& policy) {
                                   : *installed ? "installed"
                                                : "NOT INSTALLED",
                                   refused(policy));
-    if (const auto* cables = member(policy, "cables"))
-        for (const auto& cable : array_of(*cables))
-            if (const auto* line = cable.if_string())
-                out += fmt::format("cable {}\n", clean(*line));
+    for (const auto& cable : array_of(policy, "cables"))
+        if (const auto* line = cable.if_string())
+            out += fmt::format("cable {}\n", clean(*line));
     return out;
 }
 
@@ -259,13 +231,11 @@ std::string render_status(const json::value& status) {
         out += fmt::format("ipsec {}: {}\n", text(*ipsec, "mode"), text(*ipsec, "why"));
     if (const auto* policy = member(status, "policy"))
         out += policy_lines(*policy);
-    if (const auto* machine = member(status, "machine"))
-        for (const auto& complaint : array_of(*machine))
-            out += fmt::format("warning: {}\n", text(complaint, "text"));
-    if (const auto* ages = member(status, "key_ages"))
-        for (const auto& age : array_of(*ages))
-            out += fmt::format("warning: {}\n",
-                               age.is_string() ? std::string_view(age.get_string()) : kUnknown);
+    for (const auto& complaint : array_of(status, "machine"))
+        out += fmt::format("warning: {}\n", text(complaint, "text"));
+    for (const auto& age : array_of(status, "key_ages"))
+        out += fmt::format("warning: {}\n",
+                           age.is_string() ? std::string_view(age.get_string()) : kUnknown);
     if (const auto* metrics = member(status, "metrics"))
         if (const auto trouble = text(*metrics, "trouble"); trouble != kUnknown)
             out += fmt::format("warning: metrics are not served: {}\n", trouble);
@@ -321,10 +291,9 @@ namespace {
 std::string peer_policy(const json::value& peer) {
     std::string out = fmt::format("\n{}: {} packets accepted\n", text(peer, "name"),
                                   number_as(count, peer, "accepted"));
-    if (const auto* rules = member(peer, "rules"))
-        for (const auto& rule : array_of(*rules))
-            if (const auto* line = rule.if_string())
-                out += fmt::format("  {}\n", clean(*line));
+    for (const auto& rule : array_of(peer, "rules"))
+        if (const auto* line = rule.if_string())
+            out += fmt::format("  {}\n", clean(*line));
     if (const auto* refusals = member(peer, "refusals"); refusals && refusals->is_object())
         for (const auto& [reason, times] : refusals->get_object())
             out += fmt::format("  not accepted: {} {}\n",
@@ -336,9 +305,8 @@ std::string peer_policy(const json::value& peer) {
 
 std::string render_policy(const json::value& policy) {
     std::string out = policy_lines(policy);
-    if (const auto* peers = member(policy, "peers"))
-        for (const auto& peer : array_of(*peers))
-            out += peer_policy(peer);
+    for (const auto& peer : array_of(policy, "peers"))
+        out += peer_policy(peer);
     if (const auto* counters = member(policy, "counters"); counters && counters->is_object())
         out += details(*counters);
     if (const auto* ruleset = member(policy, "ruleset"); ruleset && ruleset->is_string()) {

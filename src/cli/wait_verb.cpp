@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: ISC
 // The verbs that go on asking the daemon: wait and status --watch.
+#include "cli/fields.hpp"
 #include "cli/render.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
@@ -29,18 +30,12 @@ Result<json::value> ask_for_status(const Options& options) {
     return client->call({{"command", "status"}});
 }
 
-bool is_ready(const json::value& status) {
-    const auto* fields = status.if_object();
-    const auto* ready = fields != nullptr ? fields->if_contains("ready") : nullptr;
-    return ready != nullptr && *ready == true;
-}
-
 // What is waited for; empty: it is ready. A daemon that does not run may be about to start.
 std::string what_is_missing(const Options& options) {
     const auto status = ask_for_status(options);
     if (!status)
         return status.error().text;
-    if (is_ready(*status))
+    if (truth(*status, "ready").value_or(false))
         return {};
     const auto why = control::text(*status, "why");
     return why.empty() ? "encsyncd does not say why" : std::string(why);
