@@ -13,6 +13,7 @@ constexpr Field kRole[] = {{.name = "role", .choices = "active|standby|auto"},
                            {.name = "order"}, // control/role_order.hpp; default: now
                            {.name = "reason"}};
 constexpr Field kMetrics[] = {{.name = "format", .choices = "openmetrics|prometheus"}};
+constexpr Field kTalkers[] = {{.name = "by", .choices = "source|destination|service"}};
 constexpr Field kPeer[] = {{.name = "peer"}};
 
 constexpr Command kCommands[] = {
@@ -20,6 +21,7 @@ constexpr Command kCommands[] = {
     {.name = "peers", .fields = {}},
     {.name = "sas", .fields = {}},
     {.name = "states", .fields = kStates, .stream = true},
+    {.name = "talkers", .fields = kTalkers, .stream = true}, // default: by source
     {.name = "role", .fields = kRole}, // without a role: returns the current one
     {.name = "bulk", .fields = kPeer}, // without a peer: all
     {.name = "flush", .fields = kPeer},

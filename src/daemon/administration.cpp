@@ -20,6 +20,9 @@ void Administration::offer(control::Server& server) {
     server.handle_stream("states", [this](const object& fields) {
         return views_.states(control::text(fields, "filter"));
     });
+    server.handle_stream("talkers", [this](const object& fields) {
+        return Result(views_.talkers(control::text(fields, "by")));
+    });
     server.handle("metrics", [this](const object& fields) -> Answer {
         const bool old = control::text(fields, "format") == "prometheus";
         return json::value(

@@ -4,6 +4,7 @@
 #include "control/describe.hpp"
 #include "control/filter.hpp"
 #include "daemon/resident.hpp"
+#include "daemon/talkers.hpp"
 #include "daemon/translate.hpp"
 
 #include <cstring>
@@ -16,6 +17,10 @@ namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
 
 namespace {
+
+// A filter that matches one flow in a million must not delay other events.
+constexpr std::size_t kFlowsAtATime = 16;
+constexpr std::size_t kTalkers = 100;
 
 std::uint64_t seconds_since(Clock::time_point then) {
     return static_cast<std::uint64_t>(
@@ -365,8 +370,7 @@ Result<control::Generator> Views::states(std::string_view text) const {
         return filter.error();
     return control::Generator([this, filter = std::move(*filter),
                                slot = state::kNoSlot]() mutable -> std::optional<json::value> {
-        // A few at a time: a filter that matches one flow in a million must not delay other events.
-        for (int n = 0; n < 16; n++) {
+        for (std::size_t n = 0; n < kFlowsAtATime; n++) {
             slot = parts_.engine.index().next(slot);
             if (slot == state::kNoSlot)
                 return std::nullopt;
@@ -388,6 +392,36 @@ Result<control::Generator> Views::states(std::string_view text) const {
         }
         return json::value(nullptr);
     });
+}
+
+control::Generator Views::talkers(std::string_view by) const {
+    struct Walk {
+        Talkers talkers;
+        state::Slot slot = state::kNoSlot;
+        bool counted = false;
+        std::vector<std::pair<std::string, std::uint64_t>> top{}; // those not told yet
+    };
+    const auto walk =
+        std::make_shared<Walk>(Walk{Talkers(by == "destination" ? TalkersBy::destination
+                                            : by == "service"   ? TalkersBy::service
+                                                                : TalkersBy::source)});
+    return [this, walk]() -> std::optional<json::value> {
+        for (std::size_t n = 0; !walk->counted && n < kFlowsAtATime; n++) {
+            walk->slot = parts_.engine.index().next(walk->slot);
+            walk->counted = walk->slot == state::kNoSlot;
+            if (!walk->counted)
+                walk->talkers.add(parts_.engine.index().key(walk->slot));
+            else
+                walk->top = walk->talkers.top(kTalkers);
+        }
+        if (!walk->counted)
+            return json::value(nullptr);
+        if (walk->top.empty())
+            return std::nullopt;
+        const auto [name, states] = walk->top.front();
+        walk->top.erase(walk->top.begin());
+        return json::object{{"name", name}, {"states", states}};
+    };
 }
 
 } // namespace encsync::daemon

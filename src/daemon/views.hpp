@@ -46,6 +46,8 @@ class Views {
     boost::json::object policy() const;
     // One flow at a time, of those that match the filter.
     Result<control::Generator> states(std::string_view filter) const;
+    // {"name", "states"} of those with the most states. by: of the request; empty: "source".
+    control::Generator talkers(std::string_view by) const;
 
   private:
     boost::json::object peer(PeerId peer, const std::vector<link::SaInfo>& sas) const;
