@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <functional>
+#include <unistd.h>
 
 namespace encsync::cli {
 
@@ -147,7 +148,11 @@ int role(const Options& options) {
 }
 
 int bulk(const Options& options, const std::string& peer) {
-    return command_peers(options, "bulk", peer, "asked for all states");
+    const auto before = ask(options, {{"command", "status"}});
+    const int failed = command_peers(options, "bulk", peer, "asked for all states");
+    if (failed || options.json || !before || ::isatty(STDOUT_FILENO) != 1)
+        return failed;
+    return follow_bulk(options, *before, peer);
 }
 
 int flush(const Options& options, const std::string& peer) {

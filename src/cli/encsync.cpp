@@ -22,7 +22,7 @@ constexpr std::chrono::seconds kPatience{60}; // for peers to accept a key
 
 struct Words {
     std::vector<std::string> filter, without;
-    std::string file, name, peer, role, write, noted, format, shell, what = "sa";
+    std::string file, name, peer, role, write, noted, format, shell, what = "sa", by = "source";
     std::string new_passphrase, backup_passphrase;
     cli::DecodeSource source;
     cli::VrrpSource vrrp;
@@ -68,6 +68,9 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
             "--timeout", [&w](std::uint32_t n) { w.patience = std::chrono::seconds(n); },
             "Seconds; default: as long as it takes")
         ->check(CLI::Range(0, 86400));
+    verb(app, "top", "Watch this node, its peers and who has the most states", run, [&] {
+        return o.json ? usage("top: --json is not for it: see status --watch") : cli::top(o);
+    });
     auto* metrics = verb(app, "metrics", "Print the metrics of this node", run, [&] {
         return o.json ? usage("metrics: --json is not for them: see --format")
                       : cli::metrics(o, w.format);
@@ -79,6 +82,9 @@ void add_daemon_verbs(CLI::App& app, Options& o, Words& w, Run& run) {
     verb(app, "states", "Show the states, or those that match a filter", run, [&] {
         return cli::states(o, fmt::format("{}", fmt::join(w.filter, " ")));
     })->add_option("FILTER", w.filter, "For example: tcp port 443 not 10.0.0.0/8");
+    verb(app, "talkers", "Show who has the most states", run, [&] { return cli::talkers(o, w.by); })
+        ->add_option("--by", w.by, "Default: source")
+        ->check(CLI::IsMember({"source", "destination", "service"}));
     verb(app, "role", "Show or set the role of this node", run,
          [&] { return w.role.empty() ? cli::role(o) : cli::set_role(o, w.role); })
         ->add_option("ROLE", w.role)

@@ -38,6 +38,8 @@ int metrics(const Options& options, const std::string& format);
 int peers(const Options& options);
 int sas(const Options& options);
 int states(const Options& options, const std::string& filter);
+// by: "source", "destination" or "service".
+int talkers(const Options& options, const std::string& by); // top_verb.cpp
 int role(const Options& options);
 int bulk(const Options& options, const std::string& peer);
 int flush(const Options& options, const std::string& peer);
@@ -57,6 +59,11 @@ int reload(const Options& options);
 // Until this node may be promoted; says on stderr what it waits for. 1 if it may not in time; none:
 // as long as it takes.
 int wait_ready(const Options& options, std::optional<std::chrono::seconds> timeout);
+// On a terminal, how the bulk updates go that were just asked for, until all are here. before: the
+// status before that; peer: empty: all. 1 if one does not come.
+int follow_bulk(const Options& options, const boost::json::value& before, const std::string& peer);
+// The live view on a terminal, until its user leaves (top_verb.cpp).
+int top(const Options& options);
 // The status each second, until it is interrupted; with --json one line each time.
 int watch_status(const Options& options);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: ISC
-// The verbs that go on asking the daemon: wait and status --watch.
+// The verbs that go on asking the daemon: wait, status --watch, and bulk on a terminal.
 #include "cli/fields.hpp"
 #include "cli/render.hpp"
+#include "cli/top_screen.hpp"
 #include "cli/verbs.hpp"
 #include "control/client.hpp"
 #include "control/request.hpp"
@@ -22,6 +23,7 @@ namespace {
 
 constexpr auto kPause = 250ms; // between two questions of `wait`
 constexpr auto kWatch = 1s;    // between two pictures
+constexpr std::size_t kBar = 20;
 
 Result<json::value> ask_for_status(const Options& options) {
     auto client = control::Client::connect(options.run_dir);
@@ -80,6 +82,74 @@ int watch_status(const Options& options) {
             return 1; // whoever read it is gone
         std::this_thread::sleep_for(kWatch);
     }
+}
+
+namespace {
+
+// How far one peer's bulk update is; `end` if it is over.
+enum class End : std::uint8_t { none, arrived, failed };
+
+End look_at_bulk(const json::value& before, const json::value& now, std::string& why) {
+    static const json::value none;
+    const auto field = [&](const json::value& peer) -> const json::value& {
+        const auto* bulk = member(peer, "bulk");
+        return bulk != nullptr ? *bulk : none;
+    };
+    if (number(field(now), "received").value_or(0) > number(field(before), "received").value_or(0))
+        return End::arrived;
+    why = control::text(now, "state") != "up" ? "it is not up"
+          : truth(field(now), "gave_up").value_or(false)
+              ? "it does not answer; it is asked again when a packet of it arrives"
+              : "";
+    return why.empty() ? End::none : End::failed;
+}
+
+const json::value* named(const json::value& status, std::string_view name) {
+    for (const json::value& peer : array_of(status, "peers"))
+        if (control::text(peer, "name") == name)
+            return &peer;
+    return nullptr;
+}
+
+} // namespace
+
+int follow_bulk(const Options& options, const json::value& before, const std::string& peer) {
+    if (member(before, "relay") != nullptr)
+        return 0; // a relay passes them on, and does not wait for their end
+    TopHistory history;
+    std::vector<std::string> waiting;
+    for (const json::value& each : array_of(before, "peers"))
+        if (const std::string name(control::text(each, "name"));
+            peer.empty() ? truth(each, "ready").value_or(false) : name == peer)
+            waiting.push_back(name);
+    int failed = 0;
+    while (!waiting.empty()) {
+        auto status = ask_for_status(options);
+        if (!status)
+            return fail(status.error().text);
+        history.answer(*status, Clock::now(), "");
+        const std::string name = waiting.front();
+        const json::value* was = named(before, name);
+        const json::value* is = named(*status, name);
+        std::string why = "it is no longer configured";
+        const End end =
+            was == nullptr || is == nullptr ? End::failed : look_at_bulk(*was, *is, why);
+        // Each picture takes the place of the one before.
+        fmt::print("\r\x1b[K");
+        if (end == End::arrived)
+            fmt::print("{}: all states are here\n", clean(name));
+        else if (const auto bulk = history.arriving(name); end == End::none && bulk)
+            fmt::print("{}: {} {}", clean(name),
+                       progress_bar(bulk->states, bulk->of.value_or(0), kBar), bulk_words(*bulk));
+        std::fflush(stdout);
+        if (end == End::failed)
+            failed = fail(fmt::format("{}: {}", name, why));
+        if (end != End::none)
+            waiting.erase(waiting.begin());
+        else
+            std::this_thread::sleep_for(kPause);
+    }
+    return failed;
 }
 
 } // namespace encsync::cli

@@ -81,6 +81,7 @@ def test_options_and_what_they_may_be(shell):
     assert shell.completes("keys", "rotate", "--w") == {"--what", "--without"}
     assert shell.completes("keys", "rotate", "--what", "") == {"sa", "ppk", "identity", "all"}
     assert shell.completes("role", "s") == {"standby"}
+    assert shell.completes("talkers", "--by", "s") == {"source", "service"}
     assert shell.completes("metrics", "--format", "o") == {"openmetrics"}
     # Those of every verb, and of a group; not those of others.
     assert {"--json", "--config", "--keydir"} <= shell.completes("keys", "show", "-")

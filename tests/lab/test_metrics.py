@@ -193,8 +193,8 @@ def test_lag_grows_while_a_peer_does_not_acknowledge(pair, instances):
 # ---- JSON ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["status", "peers", "sas", "states", "policy show", "role",
-                                     "keys show", "keys list", "keys status", "keys log"])
+@pytest.mark.parametrize("command", ["status", "peers", "sas", "states", "talkers", "policy show",
+                                     "role", "keys show", "keys list", "keys status", "keys log"])
 def test_json_is_what_the_schema_says(pair, instances, command):
     flows(pair, range(8000, 8001))
     rule = schema(command.replace(" show", "") if "policy" in command else command.replace(" ", "-"))
