@@ -385,8 +385,11 @@ Result<control::Generator> Views::states(std::string_view text) const {
                 json::object state = control::describe(flow, name);
                 if (const auto why = parts_.engine.index().record(slot).refused())
                     state["refused"] = table::to_string(*why);
-                if (const auto& all = parts_.engine.expectations().of(slot); !all.empty())
-                    state["expectations"] = all.size();
+                const auto& all = parts_.engine.expectations().of(slot);
+                if (const auto unused =
+                        std::ranges::count(all, false, &sync::ExpectationBook::Entry::used);
+                    unused != 0)
+                    state["expectations"] = unused;
                 return state;
             }
         }

@@ -34,7 +34,7 @@ void AddressLoss::settle(Slot slot) {
         local.is.address_lost = false;
         local.is.absent = true;
         ctx_.table.put(flow, table::Lifetime::natural);
-        copies_.put_expectations(slot);
+        copies_.put_expectations_anew(slot);
         return;
     }
     const PeerId taker = peers_.sole_active_peer();

@@ -60,7 +60,7 @@ void Copies::put(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no); // or it will be refused once more
     if (anew) {
         mark_named(slot); // a dump that runs may have passed its place
-        put_expectations(slot);
+        put_expectations_anew(slot);
     }
     ctx_.flows.set_expires(slot,
                            ctx_.seconds + ctx_.table.natural_timeout(flow) + table::kCopyExtra);
@@ -177,6 +177,11 @@ std::int32_t Copies::since_moved(Slot slot) const {
 
 // ---- what it expects -----------------------------------------------------------------------
 
+void Copies::put_expectations_anew(Slot slot) {
+    FlowStore::Change(ctx_.flows, slot).forget_used_expectations();
+    put_expectations(slot);
+}
+
 void Copies::put_expectations(Slot slot) {
     const ExpectationBook& book = ctx_.flows.expectations();
     if (book.of(slot).empty() || ctx_.record(slot).refused())
@@ -184,10 +189,10 @@ void Copies::put_expectations(Slot slot) {
     FlowStore::Change change(ctx_.flows, slot);
     change.expire_expectations(ctx_.seconds);
     const state::Name helper = ctx_.index.extras(slot).helper;
-    for (const auto& [expectation, expires] : book.of(slot)) {
-        state::Expectation left = expectation;
-        left.timeout = expires - ctx_.seconds;
-        if (static_cast<std::int32_t>(left.timeout) > 0)
+    for (const ExpectationBook::Entry& entry : book.of(slot)) {
+        state::Expectation left = entry.expectation;
+        left.timeout = entry.expires - ctx_.seconds;
+        if (!entry.used && static_cast<std::int32_t>(left.timeout) > 0)
             ctx_.table.expect(left, helper);
     }
 }
@@ -324,7 +329,7 @@ void Copies::refresh(Slot slot) {
     ctx_.flows.set_missing(slot, Missing::no); // likewise
     if (local.is.absent) {
         mark_named(slot);
-        put_expectations(slot);
+        put_expectations_anew(slot);
     }
     ctx_.flows.set_expires(slot, ctx_.seconds + natural + table::kCopyExtra);
     local.is.absent = local.is.ended = false;

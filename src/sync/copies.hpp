@@ -52,6 +52,7 @@ class Copies {
 
     // ---- what it expects -------------------------------------------------------------------
     void put_expectations(state::Slot slot);
+    void put_expectations_anew(state::Slot slot); // with their master
     void remove_expectations(state::Slot slot, const std::vector<state::Expectation>& gone);
 
     // ---- what is not taken -----------------------------------------------------------------

@@ -200,9 +200,9 @@ bool EncsyncPeer::write_expectations(pfsync::Builder& packet) {
         std::uint8_t* m = packet.add(ext::kExpect, ext::expect::size);
         if (m == nullptr)
             return false;
-        const auto& [expectation, expires] = all[expectations_sent_];
-        state::Expectation left = expectation;
-        const auto seconds = static_cast<std::int32_t>(expires - ctx_.seconds);
+        const ExpectationBook::Entry& entry = all[expectations_sent_];
+        state::Expectation left = entry.expectation;
+        const auto seconds = static_cast<std::int32_t>(entry.expires - ctx_.seconds);
         left.timeout = seconds > 0 ? static_cast<std::uint32_t>(seconds) : 1;
         pfsync::write_expect(m, ctx_.record(expecting_).id, expectations_sent_,
                              static_cast<std::uint8_t>(all.size()), left);

@@ -38,27 +38,47 @@ ExpectationBook::Added ExpectationBook::add(Slot master, const Expectation& expe
                 if (same_but_for_time(entry.expectation, expectation) &&
                     std::abs(later) <= kTimerSlack)
                     return Added::same;
-                entry = {expectation, expires};
+                entry = {expectation, expires, false};
                 return Added::fresh;
             }
     if (size_ >= kMax || of(master).size() >= state::kMaxExpectations)
         return Added::full;
-    entries_[master].push_back({expectation, expires});
+    entries_[master].push_back({expectation, expires, false});
     size_++;
     return Added::fresh;
 }
 
-bool ExpectationBook::remove(Slot master, const Expectation& expectation) {
+template<class Predicate>
+bool ExpectationBook::erase(Slot master, Predicate predicate) {
     const auto at = entries_.find(master);
     if (at == entries_.end())
         return false;
-    const std::size_t gone = std::erase_if(at->second, [&](const Entry& entry) {
-        return entry.expectation.name() == expectation.name();
-    });
+    const std::size_t gone = std::erase_if(at->second, predicate);
     size_ -= gone;
     if (at->second.empty())
         entries_.erase(at);
     return gone != 0;
+}
+
+bool ExpectationBook::remove(Slot master, const Expectation& expectation) {
+    return erase(
+        master, [&](const Entry& entry) { return entry.expectation.name() == expectation.name(); });
+}
+
+void ExpectationBook::use(Slot master, const Expectation& expectation) {
+    if (const auto at = entries_.find(master); at != entries_.end())
+        for (Entry& entry : at->second)
+            entry.used |= entry.expectation.name() == expectation.name();
+}
+
+void ExpectationBook::drop_used(Slot master) {
+    erase(master, [](const Entry& entry) { return entry.used; });
+}
+
+void ExpectationBook::forget_uses(Slot master) {
+    if (const auto at = entries_.find(master); at != entries_.end())
+        for (Entry& entry : at->second)
+            entry.used = false;
 }
 
 bool ExpectationBook::forget(Slot master) {
@@ -72,14 +92,9 @@ bool ExpectationBook::forget(Slot master) {
 }
 
 void ExpectationBook::expire(Slot master, std::uint32_t now) {
-    const auto at = entries_.find(master);
-    if (at == entries_.end())
-        return;
-    size_ -= std::erase_if(at->second, [&](const Entry& entry) {
+    erase(master, [&](const Entry& entry) {
         return static_cast<std::int32_t>(now - entry.expires) > kTimerSlack;
     });
-    if (at->second.empty())
-        entries_.erase(at);
 }
 
 std::vector<Expectation> ExpectationBook::begin(Slot master, std::uint8_t count) {

@@ -23,6 +23,9 @@ class ExpectationBook {
     struct Entry {
         state::Expectation expectation;
         std::uint32_t expires = 0; // second of the engine's clock
+        // Another node's, to which a connection came here: it must not let in a second one. Its
+        // owner, which does not know, goes on naming it.
+        bool used = false;
     };
 
     const std::vector<Entry>& of(state::Slot master) const;
@@ -32,7 +35,10 @@ class ExpectationBook {
     // `fresh`: there was none of that name, or it differs.
     Added add(state::Slot master, const state::Expectation& expectation, std::uint32_t expires);
     bool remove(state::Slot master, const state::Expectation& expectation);
-    bool forget(state::Slot master); // with all that it expects; false if that was nothing
+    void use(state::Slot master, const state::Expectation& expectation);
+    void drop_used(state::Slot master);   // it is ours now, and we name what there is
+    void forget_uses(state::Slot master); // its entry is made anew
+    bool forget(state::Slot master);      // with all that it expects; false if that was nothing
     // Those that have timed out without an event.
     void expire(state::Slot master, std::uint32_t now);
 
@@ -49,6 +55,8 @@ class ExpectationBook {
         std::vector<state::Expectation> named;
     };
     std::vector<state::Expectation> end(state::Slot master);
+    template<class Predicate>
+    bool erase(state::Slot master, Predicate predicate);
 
     std::unordered_map<state::Slot, std::vector<Entry>> entries_; // none that is empty
     std::unordered_map<state::Slot, Arriving> arriving_;

@@ -116,6 +116,9 @@ class FlowStore::Change {
     bool unexpect(const state::Expectation& expectation) {
         return store_.book_.remove(slot_, expectation);
     }
+    void use(const state::Expectation& expectation) { store_.book_.use(slot_, expectation); }
+    void drop_used_expectations() { store_.book_.drop_used(slot_); }
+    void forget_used_expectations() { store_.book_.forget_uses(slot_); }
     bool unexpect_all() { return store_.book_.forget(slot_); }
     void expire_expectations(std::uint32_t now) { store_.book_.expire(slot_, now); }
     std::vector<state::Expectation> begin_expectations(std::uint8_t count) {

@@ -74,10 +74,12 @@ void Ownership::begin_owner(Slot slot, std::uint8_t owner) {
 // ---- one flow ------------------------------------------------------------------------------
 
 void Ownership::set_owner(Slot slot, std::uint8_t owner) {
-    const FlowStore::Change change(ctx_.flows, slot); // one for all that follows
+    FlowStore::Change change(ctx_.flows, slot); // one for all that follows
     const Record& record = ctx_.record(slot);
     LocalState& local = ctx_.flows.local(slot);
     const bool copy = record.owner != kHere;
+    if (owner == kHere)
+        change.drop_used_expectations();
     if (record.owner == kUnclaimed && peers_.is_peer(owner) && local.origin == 0)
         local.origin = origin_of(owner); // an earlier run of this node has got it from there
     ctx_.flows.set_owner(slot, owner);

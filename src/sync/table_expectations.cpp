@@ -96,7 +96,9 @@ void TableExpectations::unexpected(const Expectation& reported) {
         if (masters.size() > 1 && ctx_.table.expects(of_master(ctx_.index, reported, slot)))
             continue;
         FlowStore::Change change(ctx_.flows, slot);
-        if (change.unexpect(reported) && ctx_.record(slot).owner == kHere)
+        if (ctx_.record(slot).owner != kHere)
+            change.use(reported);
+        else if (change.unexpect(reported))
             outbound_.announce(slot, true);
     }
 }

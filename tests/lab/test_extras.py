@@ -10,7 +10,7 @@ import pytest
 
 import sync
 from lab import PYTHON, Process, wait_for
-from pair import CLIENT, SERVER, FirewallPair
+from pair import CLIENT, HOST, SERVER, FirewallPair
 
 pytestmark = pytest.mark.daemon
 
@@ -250,6 +250,28 @@ def test_an_expected_connection_comes_after_the_takeover(fresh, nat, rules):
     # It is used up, here as on the other node.
     assert expectations(pair.minnie) == []
     wait_for(lambda: "expectations" not in state(minnie, FTP), 10, "minnie to know")
+
+
+def test_an_expected_connection_by_another_way_comes_once(fresh):
+    """The data passes minnie, while the control connection is mickey's, who does not see it. An
+    expectation lets in one connection, however often its owner names it."""
+    pair, (mickey, minnie) = start(fresh, nat=False)
+    server, client = ftp(pair, 51210)
+    wait_for(lambda: len(expectations(pair.minnie)) == 1, 10, "the expectation's copy")
+    pair.server.ip(f"route replace {CLIENT[0]} via {SERVER[0].rpartition('.')[0]}.{HOST['minnie']}")
+    pair.client.ip(f"route replace {SERVER[0]} via {CLIENT[0].rpartition('.')[0]}.{HOST['minnie']}")
+    server.say("connect")
+    wait_for(lambda: "got the file" in client.output(), 10, "the data")
+    assert state(minnie, FTP)["owner"] == "mickey"
+    assert len(expectations(pair.mickey)) == 1  # which no connection has passed there
+    # Both compare what they have several times meanwhile, and mickey names all again.
+    checks = mickey.peer("minnie")["check"]["checks"]
+    wait_for(lambda: mickey.peer("minnie")["check"]["checks"] > checks + 3, 60, "checks")
+    minnie.command("bulk", "mickey")
+    wait_for(lambda: minnie.peer("mickey")["in_step"], 20, "a bulk update")
+    assert expectations(pair.minnie) == []
+    assert "expectations" not in state(minnie, FTP)
+    assert minnie.peer("mickey")["check"]["equal"]
 
 
 def test_without_the_expectation_the_connection_is_refused(fresh):

@@ -443,6 +443,48 @@ TEST(Expectations, AreMadeAndWhatIsNoLongerNamedGoes) {
     EXPECT_EQ(rig.expected(), 0U);
 }
 
+// A connection came here, perhaps by another way than its master's packets. The owner does not know
+// that, and names the expectation again; made again, it would let in another connection.
+TEST(Expectations, OneThatWasUsedHereIsNotMadeAgain) {
+    Met rig;
+    rig.peer_expects({1001, 1002});
+    rig.table.take();
+    rig.engine->on_unexpected(expectation(1, 1001));
+    EXPECT_EQ(rig.expected(), 2U); // as at its owner, with whom we are in step
+    EXPECT_TRUE(rig.engine->digests_hold());
+    rig.peer_expects({1001, 1002});
+    EXPECT_EQ(rig.table.take(), "");
+    rig.peer_expects({1001});
+    EXPECT_EQ(rig.table.take(), "unexpect to 1002");
+    // One of that name that came later is another.
+    rig.pass(10s);
+    rig.peer_expects({1001});
+    EXPECT_EQ(rig.table.take(), "expect to 1001");
+    // If the entry was lost with all that it expects, nobody knows what was used.
+    rig.engine->on_unexpected(expectation(1, 1001));
+    rig.engine->on_destroyed(flow(1));
+    std::string made;
+    for (int n = 0; n < 70 && made.empty(); n++) { // it is put back within a minute
+        rig.peer_expects({1001});
+        rig.pass(1s);
+        made = rig.table.take();
+    }
+    EXPECT_NE(made.find("expect to 1001"), std::string::npos) << made;
+}
+
+TEST(Expectations, OneThatWasUsedHereIsGoneWhenItsMasterMovesHere) {
+    Met rig;
+    rig.peer_expects({1001, 1002});
+    rig.engine->on_unexpected(expectation(1, 1001));
+    rig.engine->on_updated(flow(1));
+    EXPECT_EQ(rig.owner(1), "here term 1");
+    EXPECT_EQ(rig.expected(), 1U);
+    EXPECT_TRUE(rig.engine->digests_hold());
+    rig.flush();
+    const std::string sent = rig.sent_to(0);
+    EXPECT_NE(sent.find("EXPECT 1 1/1 to 1002"), std::string::npos) << sent;
+}
+
 TEST(Expectations, OneThatIsMissingTakesNoneAway) {
     Met rig;
     rig.peer_expects({1001, 1002});
