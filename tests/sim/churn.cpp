@@ -108,6 +108,11 @@ void Churn::wait_until_in_step(unsigned through) {
     ASSERT_TRUE(in_step());
 }
 
+void Churn::wait_until_agreed(unsigned through) {
+    for (int n = 0; n < 60 && !world.difference().empty(); n++)
+        wait(through, 1s);
+}
+
 LinkQuality bad_link(World& world) {
     LinkQuality q;
     q.loss = static_cast<double>(world.below(30)) / 100;

@@ -37,6 +37,9 @@ struct Churn {
     // Packets of every flow keep its timer armed while time passes.
     void wait(unsigned through, Duration span);
     void wait_until_in_step(unsigned through);
+    // A minute at most: where a third of all packets is lost, one repair in thousands takes more
+    // than eight seconds.
+    void wait_until_agreed(unsigned through);
     void keep_alive(unsigned through) const {
         for (const auto& [number, flow] : alive)
             world.nodes[through]->kernel.traffic(flow);

@@ -141,6 +141,7 @@ class Everything {
     // In the right order, or in that of keepalived, whose two ends are not synchronized.
     void hand_over() {
         wait(8s);
+        churn_.wait_until_agreed(active_);
         const unsigned next = other();
         if (world_.chance(0.5)) {
             world_.set_role(active_, Role::standby);
@@ -156,7 +157,8 @@ class Everything {
         wait(5s); // until all nodes know
     }
     void die() {
-        wait(8s); // all messages have arrived
+        wait(8s);
+        churn_.wait_until_agreed(active_);
         const unsigned dead = active_, next = other();
         world_.nodes[dead]->power_off();
         active_ = next;

@@ -51,6 +51,7 @@ TEST(Sim, LossReorderingDuplication) {
             world.run(std::chrono::microseconds(world.below(8000)));
         }
         churn.wait(0, 8s);
+        churn.wait_until_agreed(0);
         churn.expect_all_agree();
     });
 }
