@@ -15,7 +15,7 @@ std::string refusal(std::string_view line) {
 }
 
 TEST(Request, TakesEveryCommand) {
-    EXPECT_EQ(commands().size(), 14u);
+    EXPECT_EQ(commands().size(), 15u);
     for (const Command& command : commands()) {
         const auto parsed =
             parse_request(boost::json::serialize(boost::json::object{{"command", command.name}}));
