@@ -6,6 +6,7 @@
 #include "control/request.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <utility>
 
@@ -104,7 +105,7 @@ void TopHistory::answer(json::value now, Clock::time_point when, const std::stri
             const auto since = static_cast<double>(shown->states - began->states);
             if (shown->of && *shown->of >= shown->states && took > 0 && since > 0)
                 shown->seconds_left = static_cast<std::uint64_t>(
-                    static_cast<double>(*shown->of - shown->states) * took / since + 0.5);
+                    std::llround(static_cast<double>(*shown->of - shown->states) * took / since));
         };
         progress(of.sending, of.began_sending, "sending", "sending_states", "sent");
         progress(of.arriving, of.began_arriving, "arriving", "arriving_states", "received");

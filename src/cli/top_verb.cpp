@@ -54,8 +54,8 @@ std::string time_of_day() {
 
 class Top {
   public:
-    Top(std::string run_dir, Terminal terminal, std::size_t by)
-        : run_dir_(std::move(run_dir)), terminal_(std::move(terminal)), by_(by) {}
+    Top(std::string run_dir, Terminal terminal)
+        : run_dir_(std::move(run_dir)), terminal_(std::move(terminal)) {}
 
     int run() {
         for (;;) {
@@ -134,7 +134,7 @@ class Top {
     TopHistory history_;
     Talkers talkers_;
     std::string told_nothing_;
-    std::size_t by_, pause_ = 0;
+    std::size_t by_ = 0, pause_ = 0; // of kBy, of kPauses
     bool help_ = false;
     Clock::time_point next_{}, next_talkers_{};
 };
@@ -148,7 +148,7 @@ int top(const Options& options) {
     auto terminal = Terminal::open();
     if (!terminal)
         return fail(terminal.error().text);
-    return Top(options.run_dir, std::move(*terminal), 0).run();
+    return Top(options.run_dir, std::move(*terminal)).run();
 }
 
 int talkers(const Options& options, const std::string& by) {
