@@ -16,14 +16,14 @@ namespace encsync::cli {
 namespace json = boost::json;
 using control::Client;
 
-namespace {
-
 Result<json::value> ask(const Options& options, const json::object& request) {
     auto client = Client::connect(options.run_dir);
     if (!client)
         return client.error();
     return client->call(request);
 }
+
+namespace {
 
 // Sends a request, and prints the answer as JSON or as render() formats it.
 int report(const Options& options, const json::object& request,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: ISC
 #include "cli/fields.hpp"
 
+#include "cli/render.hpp"
+#include "control/request.hpp"
+
 namespace encsync::cli {
 
 namespace json = boost::json;
@@ -43,6 +46,13 @@ const json::array& array_of(const json::value& object, std::string_view name) {
     static const json::value none;
     const auto* value = member(object, name);
     return array_of(value ? *value : none);
+}
+
+const json::value* peer_of(const json::value& status, std::string_view name) {
+    for (const json::value& peer : array_of(status, "peers"))
+        if (clean(control::text(peer, "name")) == name)
+            return &peer;
+    return nullptr;
 }
 
 } // namespace encsync::cli

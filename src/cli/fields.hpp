@@ -19,5 +19,7 @@ std::optional<bool> truth(const boost::json::value& object, std::string_view nam
 // The items of an array, or none.
 const boost::json::array& array_of(const boost::json::value& value);
 const boost::json::array& array_of(const boost::json::value& object, std::string_view name);
+// The peer of that name, as clean() shows it, in a status; null: there is none.
+const boost::json::value* peer_of(const boost::json::value& status, std::string_view name);
 
 } // namespace encsync::cli

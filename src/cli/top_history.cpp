@@ -29,13 +29,6 @@ std::uint64_t grown(const json::value* before, const json::value& now, std::stri
     return is > was ? is - was : 0;
 }
 
-const json::value* peer_of(const json::value& status, const std::string& name) {
-    for (const json::value& peer : array_of(status, "peers"))
-        if (word(peer, "name") == name)
-            return &peer;
-    return nullptr;
-}
-
 } // namespace
 
 void TopHistory::add(std::string text, bool bad) {

@@ -28,8 +28,8 @@ constexpr auto kTalkersEach = 5s;
 
 using Talkers = std::vector<std::pair<std::string, std::uint64_t>>;
 
-Result<Talkers> ask_for_talkers(const std::string& run_dir, const std::string& by) {
-    auto client = control::Client::connect(run_dir);
+Result<Talkers> ask_for_talkers(const Options& options, const std::string& by) {
+    auto client = control::Client::connect(options.run_dir);
     if (!client)
         return client.error();
     Talkers all;
@@ -38,11 +38,6 @@ Result<Talkers> ask_for_talkers(const std::string& run_dir, const std::string& b
             all.emplace_back(control::text(item, "name"), number(item, "states").value_or(0));
         });
     return done ? Result(std::move(all)) : done.error();
-}
-
-Result<json::value> ask_for_status(const std::string& run_dir) {
-    auto client = control::Client::connect(run_dir);
-    return client ? client->call({{"command", "status"}}) : client.error();
 }
 
 std::string time_of_day() {
@@ -54,8 +49,8 @@ std::string time_of_day() {
 
 class Top {
   public:
-    Top(std::string run_dir, Terminal terminal)
-        : run_dir_(std::move(run_dir)), terminal_(std::move(terminal)) {}
+    Top(const Options& options, Terminal terminal)
+        : options_(options), terminal_(std::move(terminal)) {}
 
     int run() {
         for (;;) {
@@ -73,13 +68,13 @@ class Top {
 
   private:
     void ask() {
-        auto status = ask_for_status(run_dir_);
+        auto status = cli::ask(options_, {{"command", "status"}});
         if (!status)
             return history_.no_answer(status.error().text, time_of_day());
         history_.answer(std::move(*status), Clock::now(), time_of_day());
         // The daemon walks through all states for that, so that a large table is seldom asked.
         if (const auto now = Clock::now(); now >= next_talkers_) {
-            auto talkers = ask_for_talkers(run_dir_, kBy[by_]);
+            auto talkers = ask_for_talkers(options_, kBy[by_]);
             told_nothing_ = talkers ? "" : talkers.error().text;
             talkers_ = talkers ? std::move(*talkers) : Talkers{};
             next_talkers_ =
@@ -129,7 +124,7 @@ class Top {
         return true;
     }
 
-    std::string run_dir_;
+    const Options& options_;
     Terminal terminal_;
     TopHistory history_;
     Talkers talkers_;
@@ -148,14 +143,14 @@ int top(const Options& options) {
     auto terminal = Terminal::open();
     if (!terminal)
         return fail(terminal.error().text);
-    return Top(options.run_dir, std::move(*terminal)).run();
+    return Top(options, std::move(*terminal)).run();
 }
 
 int talkers(const Options& options, const std::string& by) {
-    const auto status = ask_for_status(options.run_dir);
+    const auto status = ask(options, {{"command", "status"}});
     if (!status)
         return fail(status.error().text);
-    const auto found = ask_for_talkers(options.run_dir, by);
+    const auto found = ask_for_talkers(options, by);
     if (!found)
         return fail(found.error().text);
     if (options.json) {

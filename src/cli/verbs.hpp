@@ -4,6 +4,7 @@
 #pragma once
 
 #include "keys/x509.hpp"
+#include "util/result.hpp"
 
 #include <boost/json.hpp>
 #include <chrono>
@@ -29,6 +30,9 @@ void errors_as_json(bool json);
 int print_json(const boost::json::value& value);
 
 // ---- of the daemon (daemon_verbs.cpp) --------------------------------------------------------
+
+// encsyncd's answer to a request of control/request.hpp.
+Result<boost::json::value> ask(const Options& options, const boost::json::object& request);
 
 int status(const Options& options);
 // Prints nothing if the node is ready.

@@ -4,7 +4,6 @@
 #include "cli/render.hpp"
 #include "cli/top_screen.hpp"
 #include "cli/verbs.hpp"
-#include "control/client.hpp"
 #include "control/request.hpp"
 
 #include <algorithm>
@@ -25,16 +24,9 @@ constexpr auto kPause = 250ms; // between two questions of `wait`
 constexpr auto kWatch = 1s;    // between two pictures
 constexpr std::size_t kBar = 20;
 
-Result<json::value> ask_for_status(const Options& options) {
-    auto client = control::Client::connect(options.run_dir);
-    if (!client)
-        return client.error();
-    return client->call({{"command", "status"}});
-}
-
 // What is waited for; empty: it is ready. A daemon that does not run may be about to start.
 std::string what_is_missing(const Options& options) {
-    const auto status = ask_for_status(options);
+    const auto status = ask(options, {{"command", "status"}});
     if (!status)
         return status.error().text;
     if (truth(*status, "ready").value_or(false))
@@ -65,7 +57,7 @@ int watch_status(const Options& options) {
     // On a terminal each picture takes the place of the one before.
     const bool terminal = ::isatty(STDOUT_FILENO) == 1 && !options.json;
     for (;;) {
-        const auto status = ask_for_status(options);
+        const auto status = ask(options, {{"command", "status"}});
         std::string picture;
         if (options.json)
             picture = (status ? json::serialize(*status)
@@ -86,7 +78,7 @@ int watch_status(const Options& options) {
 
 namespace {
 
-// How far one peer's bulk update is; `end` if it is over.
+// Whether one peer's bulk update is over, and how.
 enum class End : std::uint8_t { none, arrived, failed };
 
 End look_at_bulk(const json::value& before, const json::value& now, std::string& why) {
@@ -104,13 +96,6 @@ End look_at_bulk(const json::value& before, const json::value& now, std::string&
     return why.empty() ? End::none : End::failed;
 }
 
-const json::value* named(const json::value& status, std::string_view name) {
-    for (const json::value& peer : array_of(status, "peers"))
-        if (control::text(peer, "name") == name)
-            return &peer;
-    return nullptr;
-}
-
 } // namespace
 
 int follow_bulk(const Options& options, const json::value& before, const std::string& peer) {
@@ -119,28 +104,28 @@ int follow_bulk(const Options& options, const json::value& before, const std::st
     TopHistory history;
     std::vector<std::string> waiting;
     for (const json::value& each : array_of(before, "peers"))
-        if (const std::string name(control::text(each, "name"));
+        if (const std::string name = clean(control::text(each, "name"));
             peer.empty() ? truth(each, "ready").value_or(false) : name == peer)
             waiting.push_back(name);
     int failed = 0;
     while (!waiting.empty()) {
-        auto status = ask_for_status(options);
+        auto status = ask(options, {{"command", "status"}});
         if (!status)
             return fail(status.error().text);
         history.answer(*status, Clock::now(), "");
         const std::string name = waiting.front();
-        const json::value* was = named(before, name);
-        const json::value* is = named(*status, name);
+        const json::value* was = peer_of(before, name);
+        const json::value* is = peer_of(*status, name);
         std::string why = "it is no longer configured";
         const End end =
             was == nullptr || is == nullptr ? End::failed : look_at_bulk(*was, *is, why);
         // Each picture takes the place of the one before.
         fmt::print("\r\x1b[K");
         if (end == End::arrived)
-            fmt::print("{}: all states are here\n", clean(name));
+            fmt::print("{}: all states are here\n", name);
         else if (const auto bulk = history.arriving(name); end == End::none && bulk)
-            fmt::print("{}: {} {}", clean(name),
-                       progress_bar(bulk->states, bulk->of.value_or(0), kBar), bulk_words(*bulk));
+            fmt::print("{}: {} {}", name, progress_bar(bulk->states, bulk->of.value_or(0), kBar),
+                       bulk_words(*bulk));
         std::fflush(stdout);
         if (end == End::failed)
             failed = fail(fmt::format("{}: {}", name, why));
