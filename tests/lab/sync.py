@@ -185,6 +185,11 @@ class Encsync:
         wait_for(lambda: not any(start_time(pid) for pid in charons), 15,
                  f"charon to die with its encsyncd on {self.name}")
 
+    def signal_all(self, number: int) -> None:
+        """To encsyncd and all that it has started: SIGSTOP makes a peer that says nothing."""
+        for pid in self.daemon.tree():
+            os.kill(pid, number)
+
     def restart(self) -> None:
         self.kill()
         self.start()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -172,20 +171,15 @@ def test_no_flow_is_in_it(pair, instances):
         assert SERVER[0] not in text and CLIENT[0] not in text
 
 
-def freeze(instance, number: int) -> None:
-    for pid in instance.daemon.tree():
-        os.kill(pid, number)
-
-
 def test_lag_grows_while_a_peer_does_not_acknowledge(pair, instances):
     mickey, minnie = instances
-    freeze(minnie, signal.SIGSTOP)
+    minnie.signal_all(signal.SIGSTOP)
     try:
         flows(pair, range(7000, 7002))
         wait_for(lambda: value(mickey, "peer_lag_seconds", peer="minnie") > 2, 20, "the lag")
         wait_for(lambda: value(mickey, "peer_up", peer="minnie") == 0, 20, "minnie to be missed")
     finally:
-        freeze(minnie, signal.SIGCONT)
+        minnie.signal_all(signal.SIGCONT)
     sync.wait_in_step(*instances)
     wait_for(lambda: value(mickey, "peer_lag_seconds", peer="minnie") == 0, 20, "no lag")
 

@@ -9,8 +9,7 @@ import pytest
 
 import conntrack
 import sync
-from lab import kill, wait_for
-from pair import FirewallPair
+from lab import wait_for
 from terminal import Terminal
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("sanitized_command")]
@@ -30,12 +29,11 @@ def terminals():
 
 
 @pytest.fixture
-def pair_in_step(fresh):
-    pair = FirewallPair(fresh)
-    instances = sync.equip(pair)
-    for instance in instances:
-        instance.start()
+def pair_in_step(pair, instances):
+    """Both are in step, and have no flow."""
+    conntrack.flush(pair.mickey)
     sync.wait_in_step(*instances)
+    wait_for(lambda: all(i.status()["states"] == 0 for i in instances), 20, "empty tables")
     return pair, *instances
 
 
@@ -64,6 +62,7 @@ def test_shows_the_node_its_peer_and_what_happens(pair_in_step, terminals):
     terminal.wait("minnie: not in step")
     peer = next(line for line in terminal.lines() if line.startswith("minnie "))
     assert peer.split()[3] == "NO"
+    minnie.start()
 
 
 def test_keys_sizes_and_the_way_out(pair_in_step, terminals):
@@ -138,12 +137,11 @@ def test_a_bulk_update_shows_how_far_it_is(pair_in_step, terminals):
     terminal.wait("exit status 0")
     terminal.close()
     # A peer that says nothing more.
-    for process in [p for p in pair.mickey.processes if p.name == "encsyncd"]:
-        kill(process.popen.pid, signal.SIGSTOP)
+    mickey.signal_all(signal.SIGSTOP)
     try:
         silent = terminals(pair.minnie, minnie.argv("bulk", "mickey"))
         silent.wait("encsync: mickey: it is not up")
         silent.wait("exit status 1")
     finally:
-        for process in [p for p in pair.mickey.processes if p.name == "encsyncd"]:
-            kill(process.popen.pid, signal.SIGCONT)
+        mickey.signal_all(signal.SIGCONT)
+    sync.wait_in_step(mickey, minnie)
