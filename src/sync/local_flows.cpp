@@ -187,8 +187,6 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
         slot = ownership_.add(flow, live ? kHere : kUnclaimed);
         if (slot == kNoSlot || !live)
             return kNoSlot;
-        if (untouched)
-            ctx_.flows.local(slot).is.copy_timer = true;
         learn(slot, flow, timer);
         outbound_.announce(slot, false);
         return slot;
@@ -199,7 +197,8 @@ Slot LocalFlows::dump_entry(const state::Flow& flow, bool untouched) {
                  copies_.has_traffic(record, flow, untouched))) {
         ctx_.counters.adopted += !ours;
         const Slot live = changed(flow, timer).slot;
-        if (untouched)
+        // One of ours looks untouched as well while a longer timeout of its own runs out.
+        if (untouched && !ours)
             ctx_.flows.local(slot).is.copy_timer = true;
         return live;
     }

@@ -88,6 +88,34 @@ TEST(Extras, WhatAnEventDoesNotTellStaysAsItWas) {
     EXPECT_EQ(rig.known(1).timeout, 0U);
 }
 
+// Such a timer looks like that of a copy for the last ten minutes of its time.
+TEST(Extras, ALongerTimeoutOfOurOwnRunsOut) {
+    Met rig;
+    rig.engine->set_role(Role::active);
+    state::Flow f = flow(1);
+    f.timeout = 300;
+    rig.engine->on_created(f);
+    rig.acknowledge(0), rig.acknowledge(1);
+    f.timeout = 250;
+    rig.dump({f}, true);
+    rig.table.take();
+    rig.pass(61s);
+    EXPECT_EQ(rig.table.take(), "");
+    EXPECT_EQ(rig.known(1).extras.lifetime, 300U);
+}
+
+TEST(Extras, ARestartDoesNotShortenALongerTimeout) {
+    Met rig;
+    rig.engine->set_role(Role::active);
+    state::Flow f = flow(1);
+    f.timeout = 250;
+    rig.dump({f}, true); // there since before the restart
+    rig.acknowledge(0), rig.acknowledge(1);
+    rig.table.take();
+    rig.pass(61s);
+    EXPECT_EQ(rig.table.take(), "");
+}
+
 // As in a dump: without timeout and progress. It is established, because others are not offloaded.
 state::Flow offloaded(std::uint16_t port) {
     state::Flow f = flow(port);
