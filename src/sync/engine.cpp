@@ -61,7 +61,7 @@ struct Engine::Wiring {
     AntiEntropy anti_entropy{ctx, outbound, lifecycle, ownership};
     PfFlows pf_flows{ctx, peers, outbound};
     PfKeepalive pf_keepalive{ctx, peers, outbound, lifecycle, copies, pf_flows};
-    Readiness readiness{ctx, peers, missing};
+    Readiness readiness{ctx, peers, missing, ownership};
     Sessions sessions{ctx,     peers,   outbound,  suppression, copies,
                       liberal, orphans, ownership, bulk,        readiness};
     const Parts of_a_conversation{ctx,      peers,        outbound, lifecycle, copies,

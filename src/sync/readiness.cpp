@@ -28,6 +28,17 @@ bool Readiness::holds_all_of(PeerId peer) const {
            (p.extended ? p.checks.equal > p.over_limit : ctx_.now - p.over_limit > kPfAgain);
 }
 
+// A node that does not stand by is there, or was until a moment ago: it may only be restarting what
+// tells it its role. An active node whose outer links fail says standby, and is there all the same.
+// One that only others hear may serve as well.
+bool Readiness::another_serves() const {
+    return !ownership_.settled() || std::ranges::any_of(peers_.all(), [](const Peer& p) {
+        return p.reachable() && p.role != Role::standby;
+    }) || std::ranges::any_of(missing_edges(), [](const MissingEdge& edge) {
+        return edge.node->role != Role::standby;
+    });
+}
+
 // IKE shows that the peer lives. An encsync node would have sent HELLO by now; a pf firewall may
 // have nothing to send.
 bool Readiness::misunderstood(PeerId peer, std::string* why) const {
@@ -70,8 +81,9 @@ Unready Readiness::unready(std::string* why) const {
         return not_yet(Unready::no_peer_heard, "no peer has been heard yet");
     if (active)
         return Unready::no;
-    // Only while the peer is there: once it is gone, to serve most of its flows is better than
-    // none.
+    // Once nobody serves, to serve most of the flows is better than none.
+    if (!another_serves())
+        return Unready::no;
     for (const Peer& p : peers_.all()) {
         if (!p.reachable() || holds_all_of(p.id))
             continue;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "sync/missing.hpp"
+#include "sync/ownership.hpp"
 
 #include <cstdint>
 #include <string>
@@ -38,8 +39,9 @@ const char* to_string(Unready why);
 
 class Readiness {
   public:
-    Readiness(const Context& context, const Peers& peers, const MissingCopies& missing)
-        : ctx_(context), peers_(peers), missing_(missing) {}
+    Readiness(const Context& context, const Peers& peers, const MissingCopies& missing,
+              const Ownership& ownership)
+        : ctx_(context), peers_(peers), missing_(missing), ownership_(ownership) {}
 
     // *why, if it is not null: the same in words.
     Unready unready(std::string* why) const;
@@ -53,11 +55,13 @@ class Readiness {
     std::vector<Neighbour> neighbours_for(PeerId peer) const;
 
   private:
+    bool another_serves() const;
     bool hears(std::uint32_t creatorid) const;
 
     const Context& ctx_;
     const Peers& peers_;
     const MissingCopies& missing_;
+    const Ownership& ownership_;
 };
 
 } // namespace encsync::sync

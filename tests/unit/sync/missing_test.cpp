@@ -166,6 +166,33 @@ TEST(Missing, BearsOnReadinessIfItIsMoreThanAFewOrLasts) {
     EXPECT_EQ(rig.why(), "ready");
 }
 
+// An active node that loses its outer links says standby, and is within reach all the same.
+TEST(Missing, DoesNotMatterOnceNobodyServes) {
+    const Greeting active{.role = 1}, standby{.role = 2};
+    for (const bool full : {true, false}) {
+        Met rig(Role::standby);
+        rig.hello(0, active), rig.hello(1, standby);
+        rig.copy(1);
+        rig.engine->on_refused(flow(1).key,
+                               full ? table::Refusal::table_full : table::Refusal::invalid);
+        const auto pass = [&](unsigned seconds, const Greeting& of_peer_0) {
+            for (; seconds > 0; seconds--) {
+                rig.pass(1s);
+                rig.hello(0, of_peer_0), rig.hello(1, standby);
+            }
+        };
+        pass(5, active);
+        EXPECT_NE(rig.why(), "ready") << full;
+        pass(2, standby); // it may be active again in a moment
+        EXPECT_NE(rig.why(), "ready") << full;
+        pass(2, standby);
+        EXPECT_EQ(rig.why(), "ready") << full;
+        EXPECT_EQ(rig.engine->missing_of(0), 1u);
+        pass(1, active);
+        EXPECT_NE(rig.why(), "ready") << full;
+    }
+}
+
 // ---- missing in a dump ---------------------------------------------------------------------
 
 TEST(Missing, AFlowOfOursThatADumpMissedIsLookedAtOnceMore) {

@@ -29,8 +29,9 @@ struct Meeting : Rig {
     void hello_with(const std::vector<Neighbour>& nodes, PeerId peer = 0) {
         hello_of({nodes, {}}, peer);
     }
-    void hello_of(const HelloTail& tail, PeerId peer = 0) {
+    void hello_of(const HelloTail& tail, PeerId peer = 0, Role role = Role::automatic) {
         std::vector<std::uint8_t> m = bytes_of(tail);
+        m[ext::hello::role] = static_cast<std::uint8_t>(role);
         store_be(&m[ext::hello::session], std::uint64_t{77} + peer);
         store_be(&m[ext::hello::peer_session], engine->session(peer).local);
         store_be(&m[ext::hello::creatorid], kPeer + peer);
@@ -67,6 +68,18 @@ TEST(Neighbours, NorOneThatIsHeardNorThisNodeItself) {
     Meeting rig;
     rig.hello_with({{kPeer + 1, Role::active, true, "goofy"}, {kOurs, Role::active, true, "me"}});
     EXPECT_EQ(rig.why(), "");
+}
+
+TEST(Neighbours, OneThatServesHoldsBackThisNodeThoughOnlyAPeerHearsIt) {
+    for (const Role role : {Role::active, Role::standby}) {
+        Meeting rig(Role::standby);
+        for (int n = 0; n < 5; n++) {
+            rig.pass(1s);
+            rig.hello_of({{{kStranger, role, true, "donald"}}, {}}, 0, Role::standby);
+            rig.hello_of({}, 1, Role::standby);
+        }
+        EXPECT_EQ(rig.why().empty(), role == Role::standby) << rig.why();
+    }
 }
 
 TEST(Neighbours, OneThatWasHeardAMomentAgoIsMissedLater) {
