@@ -210,7 +210,7 @@ def come_back(pair: FirewallPair, instances: list[sync.Encsync], teller: Teller,
     pair.power_on(pair.mickey)
     mickey.start()
     sync.wait_in_step(*instances, timeout=30 * patience)
-    pair.start_keepalived(pair.mickey, ready=mickey.ready_argv(),
+    pair.start_keepalived(pair.mickey, ready=mickey.check_argv(),
                           role=mickey.argv("role"))
 
     def told() -> bool:

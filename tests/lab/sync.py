@@ -71,8 +71,12 @@ class Encsync:
         return [program, "--config", self.config, "--run-dir", self.run_dir, *args]
 
     def ready_argv(self) -> list:
-        """For keepalived, which runs it every second."""
         return self.argv("status", "--ready")
+
+    def check_argv(self) -> list:
+        """keepalived's check, as conf/keepalived.conf has it: who serves is not asked."""
+        ready = " ".join(map(str, self.ready_argv()))
+        return ["/bin/sh", "-c", f"'grep -qx active {self.run_dir}/role || {ready}'"]
 
     def command(self, *args: str | Path, check: bool = True,
                 timeout: float = 30) -> subprocess.CompletedProcess:
@@ -290,7 +294,7 @@ def equip(pair: FirewallPair, acquaint: Callable[..., None] = introduce,
 def promote(pair: FirewallPair, instances: Iterable[Encsync]) -> None:
     """keepalived on each firewall, which checks encsync's readiness; the first becomes active."""
     for instance in instances:
-        pair.start_keepalived(instance.node, ready=instance.ready_argv(),
+        pair.start_keepalived(instance.node, ready=instance.check_argv(),
                               follow=instance.argv("keepalived", "--group", "firewall"))
         if instance.node is pair.firewalls[0]:
             pair.wait_owner(instance.node)

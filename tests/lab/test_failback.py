@@ -114,7 +114,7 @@ def test_maintenance_of_the_first_node(fresh):
         pair.wait_owner(there.node)
         download.passes(f"moved to {there.name}")
         wait_for(lambda: here.status()["own"] == 0, 10, f"{here.name} to own nothing")
-        pair.start_keepalived(here.node, ready=here.ready_argv(),
+        pair.start_keepalived(here.node, ready=here.check_argv(),
                               role=here.argv("role"))
         wait_for(lambda: "BACKUP STATE" in pair.keepalived[here.name].output()
                  + pair.keepalived[here.name].errors(), 15, f"{here.name} to stand by")

@@ -134,7 +134,7 @@ def test_an_orderly_failover_with_masquerading(fresh, way):
     pair.start_keepalived(pair.mickey, ready=["/usr/bin/test", "!", "-e", told_to_go],
                           follow=mickey.argv("keepalived", "--group", "firewall"))
     pair.wait_owner(pair.mickey)
-    pair.start_keepalived(pair.minnie, ready=minnie.ready_argv(),
+    pair.start_keepalived(pair.minnie, ready=minnie.check_argv(),
                           follow=minnie.argv("keepalived", "--group", "firewall"))
     wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
              "keepalived to tell both their roles")
