@@ -56,7 +56,8 @@ Result<void> allow(const Fd& rules, const std::string& path, std::uint64_t right
 Result<bool> write_only_beneath(const std::string& directory) {
     const long version =
         ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (version < 0 && (errno == ENOSYS || errno == EOPNOTSUPP)) // not built in, not switched on
+    // Not built in, not switched on, or a container's filter does not know it.
+    if (version < 0 && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM))
         return false;
     if (version < 0)
         return failed("version");

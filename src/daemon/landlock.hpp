@@ -2,7 +2,7 @@
 // Restricts this process to changing files in one directory only. Reading is still controlled by
 // file permissions. landlock(7), in kernels since 5.13.
 //
-//     auto done = write_only_beneath("/run/encsync");     // false: this kernel has no Landlock
+//     auto done = write_only_beneath("/run/encsync");     // false: there is no Landlock here
 #pragma once
 
 #include "util/result.hpp"

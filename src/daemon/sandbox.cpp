@@ -225,7 +225,7 @@ Result<void> confine(const Confinement& confinement) {
     if (!files)
         return files.error();
     if (!*files)
-        log::notice("sandbox: this kernel has no Landlock, so encsyncd may still change files");
+        log::notice("sandbox: there is no Landlock here, so encsyncd may still change files");
     return filter_system_calls(confinement);
 }
 

@@ -12,6 +12,7 @@
 #include <linux/landlock.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -123,6 +124,22 @@ TEST(SandboxFiles, ChangeInOneDirectoryOnly) {
         0);
     EXPECT_EQ(trial::outcome(confined, remove(other + "/new")), refused);
     std::filesystem::remove_all(place);
+}
+
+// systemd-nspawn's filter answers so to all system calls that it does not know.
+TEST(SandboxFiles, GoWithoutLandlockWhereAContainerForbidsIt) {
+    if (::geteuid() != 0)
+        GTEST_SKIP() << "needs root";
+    const auto confined = [](int number) {
+        return [number] {
+            const scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+            return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0) == 0 &&
+                   seccomp_load(filter) == 0 && bool(confine({.writable = "/tmp"}));
+        };
+    };
+    const auto nothing = [] { return true; };
+    EXPECT_EQ(trial::outcome(confined(SCMP_SYS(landlock_create_ruleset)), nothing), 0);
+    EXPECT_NE(trial::outcome(confined(SCMP_SYS(capset)), nothing), 0); // this one is needed
 }
 
 TEST(SandboxRaw, SocketsOnlyForWhoeverNeedsThem) {
