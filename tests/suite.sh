@@ -10,6 +10,9 @@
 # command ends, however it ends. The network is that of the caller.
 set -euo pipefail
 
+# shellcheck source=tests/debian.sh
+. "$(dirname "$0")/debian.sh"
+
 fail() {
     echo "suite: $*" >&2
     exit 1
@@ -21,37 +24,6 @@ suite=$1
 shift
 checkout=$(readlink -f "$(dirname "$0")/..")
 root=/var/cache/encsync/$suite
-
-# Debian's own sources of this machine, each with the other suite's name.
-sources() {
-    local here site codename component
-    here=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    # shellcheck disable=SC2016 # the names are apt's
-    apt-get indextargets --format '$(ORIGIN) $(SITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        sed -n 's/^Debian //p' | sort -u | while read -r site codename component; do
-        case $codename in "$here" | "$here"-*) echo "deb $site $suite${codename#"$here"} $component" ;; esac
-    done
-}
-
-# How this machine reaches them: proxies and the like.
-network() {
-    apt-config dump --format '%F "%v";%n' Acquire | grep -vE '^Acquire(::(IndexTargets|Changelogs).*)? "'
-}
-
-make_root() {
-    local list
-    echo "Making a chroot of Debian $suite in $root"
-    apt-get update -q >/dev/null || fail "apt-get update failed"
-    list=$(sources)
-    [ -n "$list" ] || fail "no package source of Debian in /etc/apt"
-    rm -rf "$root.new"
-    network >"$root.apt"
-    mmdebstrap --quiet --mode=root --variant=apt --aptopt="$root.apt" "$suite" "$root.new" - <<<"$list" ||
-        fail "mmdebstrap failed"
-    rm "$root.apt"
-    mkdir "$root.new/encsync"
-    mv -T "$root.new" "$root"
-}
 
 # In the namespaces.
 enter() {
@@ -78,10 +50,8 @@ if [ "${ENCSYNC_SUITE_ENTERED:-}" = yes ]; then
     enter "$@"
     exit
 fi
-mkdir -p "$(dirname "$root")" "$checkout/build/$suite"
-exec 9>"$root.lock"
-flock 9 # nobody else makes it
-[ -d "$root" ] || make_root
-flock -u 9
+mkdir -p "$checkout/build/$suite"
+make_debian "$root" "$suite"
+mkdir -p "$root/encsync"
 ENCSYNC_SUITE_ENTERED=yes unshare --mount --propagation private --pid --fork --kill-child \
     "$0" "$suite" "$@"

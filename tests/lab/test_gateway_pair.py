@@ -39,8 +39,8 @@ def documented(gateway: sync.Encsync) -> str:
             ("enable_script_security", ""),
             ("/run/encsync-vrrp.fifo", gateway.node.volatile / "vrrp.fifo"),
             ("/run/encsync/", f"{gateway.run_dir}/"),
-            ("/usr/local/bin/encsync keepalived", " ".join(map(str, gateway.argv("keepalived")))),
-            ("/usr/local/bin/encsync status --ready", " ".join(map(str, gateway.ready_argv()))),
+            ("/usr/bin/encsync keepalived", " ".join(map(str, gateway.argv("keepalived")))),
+            ("/usr/bin/encsync status --ready", " ".join(map(str, gateway.ready_argv()))),
             ("interface eth1", "interface cable")):
         assert name in config, name
         config = config.replace(name, str(here))

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = "src", "ipsec", "keys", "tests", "conf", "docs", ".ci", ".github"
+FOLDERS = "src", "ipsec", "keys", "tests", "conf", "debian", "docs", ".ci", ".github"
 WIDTH = 120
 LICENCE = re.compile(r"^\W*SPDX-License-Identifier: (ISC|GPL-2\.0-or-later)$", re.M)
 FOLDER_ROW = re.compile(r"\| `([\w/]+)` \|.*\| ([^|]*) \|$")
@@ -40,8 +40,8 @@ def files(*suffixes: str) -> list[str]:
 
 
 def shell_scripts() -> list[str]:
-    return files(".sh") + [name for name in files("")
-                           if re.match(rb"#!.*\b(ba)?sh\b", (ROOT / name).read_bytes())]
+    return files(".sh", ".postinst", ".postrm") + [
+        name for name in files("") if re.match(rb"#!.*\b(ba)?sh\b", (ROOT / name).read_bytes())]
 
 
 def sources() -> list[str]:
