@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
 # Makes the root of the machines that a package is tried on: a bare Debian with systemd, and beside it what
-# the package needs of Debian, downloaded, as these machines have no network. Prints the root's path.
+# the package and Ansible need of Debian, downloaded, as these machines have no network. Prints its path.
 #
 #     tests/package/root.sh SUITE PACKAGE.deb
 set -euo pipefail
@@ -24,7 +24,8 @@ cp "$package" "$root/package.deb"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 {
     chroot "$root" apt-get update -q &&
-        chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --download-only /package.deb
+        chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
+            --download-only /package.deb python3 python3-apt
 } >"$root.log" 2>&1 || {
     cat "$root.log" >&2
     fail "what $package needs could not be downloaded"
