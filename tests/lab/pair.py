@@ -222,6 +222,15 @@ class FirewallPair:
     def wait_owner(self, node: Node, timeout: float = 15) -> None:
         wait_for(lambda: self.owner() is node, timeout, f"{node.name} to hold both addresses")
 
+    def wait_ends(self, gone: Node) -> None:
+        """Until client and server send to the shared addresses, but not to that node's MAC address: what
+        went there would be lost. For tests whose programs repeat nothing."""
+        for end, side, address in ((self.client, "inside", VIP_INSIDE[0]),
+                                   (self.server, "outside", VIP_OUTSIDE[0])):
+            mac = gone.mac(side)
+            wait_for(lambda: mac not in end.run("ip", "neigh", "show", address).stdout, 10,
+                     f"{end.name} to forget {gone.name}'s MAC address")
+
     # -- failures --
 
     _off: frozenset[str] = frozenset()

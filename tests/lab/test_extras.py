@@ -10,7 +10,7 @@ import pytest
 
 import sync
 from lab import PYTHON, Process, wait_for
-from pair import CLIENT, HOST, SERVER, VIP_INSIDE, VIP_OUTSIDE, FirewallPair
+from pair import CLIENT, HOST, SERVER, FirewallPair
 
 pytestmark = pytest.mark.daemon
 
@@ -168,12 +168,7 @@ def take_over(pair: FirewallPair) -> None:
     pair.power_off(pair.mickey)
     pair.start_keepalived(pair.minnie)
     pair.wait_owner(pair.minnie)
-    # An answer that goes to mickey's MAC address is lost, and none of these programs repeats it.
-    for end, side, address in ((pair.client, "inside", VIP_INSIDE[0]),
-                               (pair.server, "outside", VIP_OUTSIDE[0])):
-        gone = pair.mickey.mac(side)
-        wait_for(lambda: gone not in end.run("ip", "neigh", "show", address).stdout, 10,
-                 f"{end.name} to know minnie's MAC address")
+    pair.wait_ends(gone=pair.mickey)
 
 
 def ask(pair: FirewallPair, port: int, size: int = 1) -> None:

@@ -91,6 +91,7 @@ def take_over(pair: FirewallPair) -> None:
     pair.power_off(pair.mickey)
     pair.start_keepalived(pair.minnie)
     pair.wait_owner(pair.minnie)
+    pair.wait_ends(gone=pair.mickey)
 
 
 def in_kernel(node) -> list[str]:
