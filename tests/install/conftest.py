@@ -13,15 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "lab"))
 
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """The logs of a lab, in the report of a failed test."""
-    from lab import Lab
-    report = (yield).get_result()
-    if report.failed:
-        for lab in Lab.standing:
-            report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
+from failure_logs import pytest_runtest_makereport  # noqa: E402, F401
 
 
 def build_dir() -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the lab tests share: fixtures, and the logs of a lab in the report of a failed test."""
+"""What the lab tests share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sync
 from lab import Lab
 from mallory import Mallory
 from pair import FirewallPair
+from failure_logs import pytest_runtest_makereport  # noqa: F401
 
 
 def pytest_configure(config):
@@ -25,14 +26,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("daemon"):
             item.add_marker(pytest.mark.skip(reason=f"no encsyncd in {sync.bin_dir()}"))
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = (yield).get_result()
-    if report.failed:
-        for lab in Lab.standing:
-            report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
 
 
 @pytest.fixture
@@ -66,11 +59,7 @@ def pair(lab):
 def instances(pair):
     """encsync on both firewalls, running and in step. No keepalived. The module's tests must leave
     it in step."""
-    both = sync.equip(pair)
-    for instance in both:
-        instance.start()
-    sync.wait_in_step(*both)
-    return both
+    return sync.begin(pair)
 
 
 @pytest.fixture(scope="module")

@@ -291,6 +291,15 @@ def equip(pair: FirewallPair, acquaint: Callable[..., None] = introduce,
     return instances
 
 
+def begin(pair: FirewallPair, **options) -> list[Encsync]:
+    """The same, running and in step. No keepalived."""
+    instances = equip(pair, **options)
+    for instance in instances:
+        instance.start()
+    wait_in_step(*instances)
+    return instances
+
+
 def promote(pair: FirewallPair, instances: Iterable[Encsync]) -> None:
     """keepalived on each firewall, which checks encsync's readiness; the first becomes active."""
     for instance in instances:

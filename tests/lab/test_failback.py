@@ -100,10 +100,7 @@ def download(pair):
 def test_maintenance_of_the_first_node(fresh):
     """keepalived is stopped and the role set, first on one, then on the other."""
     pair = FirewallPair(fresh)
-    instances = sync.equip(pair)
-    for instance in instances:
-        instance.start()
-    sync.wait_in_step(*instances)
+    instances = sync.begin(pair)
     sync.promote(pair, instances)
     wait_for(lambda: [i.status()["role"] for i in instances] == ["active", "standby"], 10,
              "keepalived to tell both their roles")

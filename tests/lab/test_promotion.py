@@ -20,13 +20,9 @@ HANGS = 8  # seconds: the check fails twice, after three seconds each
 
 @pytest.fixture
 def served(fresh):
-    """mickey serves, minnie stands by."""
+    """A pair in step. mickey is to serve, and minnie to stand by."""
     pair = FirewallPair(fresh)
-    both = sync.equip(pair)
-    for instance in both:
-        instance.start()
-    sync.wait_in_step(*both)
-    return pair, *both
+    return pair, *sync.begin(pair)
 
 
 def hang(pair, mickey) -> set:
