@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: ISC
-# Debian roots made by mmdebstrap from the package sources of this machine. To be sourced; fail() is the caller's.
+# Debian roots made by mmdebstrap from the package sources of this machine. To be sourced.
+
+fail() {
+    echo "$(basename "$0" .sh): $*" >&2
+    exit 1
+}
 
 # Debian's own sources of this machine, each with the suite's name.
 debian_sources() {

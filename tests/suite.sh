@@ -13,11 +13,6 @@ set -euo pipefail
 # shellcheck source=tests/debian.sh
 . "$(dirname "$0")/debian.sh"
 
-fail() {
-    echo "suite: $*" >&2
-    exit 1
-}
-
 [ $# -ge 2 ] || fail "usage: $0 SUITE COMMAND..."
 [ "$(id -u)" = 0 ] || fail "needs root"
 suite=$1

@@ -20,15 +20,7 @@ sys.path.insert(0, str(HERE.parent / "lab"))
 from lab import Lab  # noqa: E402
 from machine import Machine, groups, remove_groups  # noqa: E402
 from pair import FirewallPair  # noqa: E402
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """The logs of a lab, in the report of a failed test."""
-    report = (yield).get_result()
-    if report.failed:
-        for lab in Lab.standing:
-            report.sections.append((f"logs of {lab.prefix}", lab.last_words()))
+from failure_logs import pytest_runtest_makereport  # noqa: E402, F401
 
 
 def repack(package: Path, version: str, folder: Path) -> None:

@@ -96,6 +96,10 @@ class Machine:
     def active(self, unit: str = "encsync.service") -> bool:
         return self.run("systemctl", "is-active", unit, check=False).stdout.strip() == "active"
 
+    def programs(self) -> set[str]:
+        """The names of what runs there."""
+        return set(self.run("sh", "-c", "cat /proc/[0-9]*/comm", check=False).stdout.split())
+
     def journal(self) -> str:
         return self.run("journalctl", "--no-pager", "-u", "encsync", check=False).stdout
 

@@ -9,11 +9,6 @@ set -euo pipefail
 # shellcheck source=tests/debian.sh
 . "$(dirname "$0")/../debian.sh"
 
-fail() {
-    echo "root: $*" >&2
-    exit 1
-}
-
 [ $# -eq 2 ] || fail "usage: $0 SUITE PACKAGE.deb"
 [ "$(id -u)" = 0 ] || fail "needs root"
 suite=$1 package=$2
